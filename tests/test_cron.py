@@ -1,0 +1,821 @@
+"""Schedules: the slots before and after an instant, what is refused and how, and the words for them."""
+
+import bisect
+import calendar
+import datetime
+import json
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+
+import symphony_conductor as sc
+
+try:
+    import zoneinfo
+except ImportError:
+    zoneinfo = None
+
+VECTORS = pathlib.Path(__file__).resolve().parent / "vectors" / "cron_next.jsonl"
+EPOCH = datetime.datetime(1970, 1, 1)
+
+
+def at(text):
+    """UTC epoch seconds of '2024-03-31 03:00 +0200', also with T, seconds and a colon in the offset."""
+    text = text.replace("T", " ").replace("Z", "+00:00").replace(" +", "+").replace(" -", "-")
+    wall, offset = text[:-6], text[-6:]
+    if ":" not in offset:
+        wall, offset = text[:-5], text[-5:]
+    layout = "%Y-%m-%d %H:%M:%S" if wall.count(":") == 2 else "%Y-%m-%d %H:%M"
+    minutes = int(offset[1:3]) * 60 + int(offset[-2:])
+    seconds = int((datetime.datetime.strptime(wall, layout) - EPOCH).total_seconds())
+    return seconds - (-60 if offset[0] == "-" else 60) * minutes
+
+
+def utc(slots):
+    """Slots in a form that reads well when an assertion fails."""
+    return [slot and time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(slot)) for slot in slots]
+
+
+def slots_after(expression, zone, after, count):
+    schedule = sc.CronSchedule(expression)
+    slots = []
+    for _ in range(count):
+        after = schedule.next(after, zone)
+        slots.append(after)
+    return slots
+
+
+def slots_before(expression, zone, before, count):
+    """Newest first, at or before `before`."""
+    schedule = sc.CronSchedule(expression)
+    slots = []
+    for _ in range(count):
+        slots.append(schedule.previous(before, zone))
+        before = slots[-1] - 1
+    return slots
+
+
+def assert_slots(expression, zone, after, expected):
+    slots = [at(text) for text in expected]
+    assert utc(slots_after(expression, zone, at(after), len(slots))) == utc(slots)
+    assert utc(slots_before(expression, zone, slots[-1] + 59, len(slots))) == utc(slots[::-1])
+
+
+# The recorded cases.
+
+CASES = [json.loads(line) for line in VECTORS.read_text(encoding="utf-8").splitlines()]
+CASE_IDS = ["%d: %s %s" % (number, case["expression"], case["zone"]) for number, case in enumerate(CASES)]
+
+
+@pytest.mark.parametrize("case", CASES, ids=CASE_IDS)
+def test_next_gives_the_recorded_slots(case):
+    expected = [at(text) for text in case["next"]]
+    assert utc(slots_after(case["expression"], case["zone"], at(case["after"]), len(expected))) == utc(expected)
+
+
+@pytest.mark.parametrize("case", CASES, ids=CASE_IDS)
+def test_previous_mirrors_next_on_the_recorded_slots(case):
+    schedule, zone = sc.CronSchedule(case["expression"]), case["zone"]
+    slots = [at(text) for text in case["next"]]
+    for slot in slots:
+        assert schedule.previous(slot, zone) == slot
+        assert schedule.previous(slot + 59, zone) == slot
+        before = schedule.previous(slot - 1, zone)
+        assert before < slot
+        assert schedule.next(before, zone) == slot
+    for slot, following in zip(slots, slots[1:]):
+        assert schedule.previous(following - 1, zone) == slot
+
+
+# A second opinion: every minute of some days, one at a time.
+
+FIELD_SIZES = ((0, 59, ()), (0, 23, ()), (1, 31, ()), (1, 12, sc.MONTH_NAMES), (0, 7, sc.DAY_NAMES))
+
+
+class SlowCron:
+    """Finds slots by asking of every single minute whether it matches."""
+
+    def __init__(self, expression):
+        self.texts = expression.split()
+        self.minutes, self.hours, self.doms, self.months, self.dows = [
+            self.numbers(text, *size) for text, size in zip(self.texts, FIELD_SIZES)]
+        self.elapsed = self.texts[0][0] == "*" or self.texts[1][0] == "*"
+
+    @staticmethod
+    def numbers(text, low, high, names):
+        def number(word):
+            return names.index(word.upper()) + low if word.upper() in names else int(word)
+
+        found = set()
+        for item in text.split(","):
+            if item.upper() in ("L", "LW") or "#" in item or high == 7 and item[-1] in "lL":
+                continue
+            span, _, step = item.partition("/")
+            if span == "*":
+                first, last = low, 6 if high == 7 else high
+            elif "-" in span:
+                first, last = [number(word) for word in span.split("-")]
+            else:
+                first = last = number(span)
+            if step and first == last and span != "*":
+                last = 6 if high == 7 and first < 7 else high
+            found.update(value % 7 if high == 7 else value for value in range(first, last + 1, int(step or 1)))
+        return found
+
+    def day_matches(self, date):
+        if date.month not in self.months:
+            return False
+        length = calendar.monthrange(date.year, date.month)[1]
+        last_weekday = max(day for day in range(length - 2, length + 1)
+                           if calendar.weekday(date.year, date.month, day) < 5)
+        items = self.texts[2].upper().split(",")
+        dom = (date.day in self.doms or "L" in items and date.day == length
+               or "LW" in items and date.day == last_weekday)
+        weekday = date.isoweekday() % 7
+        dow = weekday in self.dows
+        for item in self.texts[4].upper().split(","):
+            if "#" in item:
+                name, nth = item.split("#")
+                dow = dow or self.numbers(name, *FIELD_SIZES[4]) == {weekday} and (date.day + 6) // 7 == int(nth)
+            elif item[-1] == "L":
+                dow = dow or self.numbers(item[:-1], *FIELD_SIZES[4]) == {weekday} and date.day + 7 > length
+        if self.texts[2][0] == "*" or self.texts[4][0] == "*":
+            return dom and dow
+        return dom or dow
+
+    def slots(self, first, walls):
+        """The slots of a window; `walls` holds the local time of each of its minutes, as minutes since 1970."""
+        times = {hour * 60 + minute for hour in self.hours for minute in self.minutes}
+        days = {}
+        for wall in {wall + shift for wall in (walls[0], walls[-1]) for shift in range(-4 * 1440, 4 * 1440, 1440)}:
+            days[wall // 1440] = self.day_matches((EPOCH + datetime.timedelta(wall // 1440)).date())
+        found, newest = [], walls[0] - 1
+        for index, wall in enumerate(walls):
+            to_meet = (wall,) if self.elapsed else range(newest + 1, wall + 1)
+            if any(each % 1440 in times and days[each // 1440] for each in to_meet):
+                found.append(first + index * 60)
+            newest = max(newest, wall)
+        return found
+
+
+def local_minutes(zone, first, count):
+    """What the clocks of the zone show in each of `count` minutes, as minutes since 1970."""
+    instants = range(first, first + count * 60, 60)
+    if zoneinfo is not None:
+        place = zoneinfo.ZoneInfo(zone)
+        shown = [datetime.datetime.fromtimestamp(instant, place).timetuple() for instant in instants]
+    else:
+        saved = os.environ.get("TZ")
+        os.environ["TZ"] = zone
+        time.tzset()
+        try:
+            shown = [time.localtime(instant) for instant in instants]
+        finally:
+            if saved is None:
+                del os.environ["TZ"]
+            else:
+                os.environ["TZ"] = saved
+            time.tzset()
+    return [calendar.timegm(fields) // 60 for fields in shown]
+
+
+def random_item(rng, low, high, names):
+    def show(number):
+        return rng.choice([str.upper, str.lower, str.title])(names[number - low]) if (
+            number - low < len(names) and rng.random() < 0.3) else str(number)
+
+    first = rng.randint(low, high)
+    last = rng.randint(first, high)
+    return rng.choice([
+        lambda: show(first),
+        lambda: show(first),
+        lambda: "%s-%s" % (show(first), show(last)),
+        lambda: "%s-%s/%d" % (show(first), show(last), rng.randint(1, 9)),
+        lambda: "%s/%d" % (show(first), rng.randint(1, max(2, high // 2))),
+    ])()
+
+
+def random_list(rng, low, high, names=()):
+    return ",".join(random_item(rng, low, high, names) for _ in range(rng.choice([1, 1, 1, 2, 3])))
+
+
+def random_expression(rng):
+    def star(most):
+        return "*" if rng.random() < 0.5 else "*/%d" % rng.randint(1, most)
+
+    minute = star(30) if rng.random() < 0.3 else random_list(rng, 0, 59)
+    hour = star(12) if rng.random() < 0.3 else random_list(rng, 0, rng.choice([3, 3, 23]))
+    dom = rng.choice(["*", "*", "*", star(15), random_list(rng, 1, 31), "L", "LW", "l", "lw", "1,L", "LW,15-20"])
+    month = rng.choice(["*", "*", "*", star(6), random_list(rng, 1, 12, sc.MONTH_NAMES)])
+    dow = rng.choice(["*", "*", "*", star(3), random_list(rng, 0, 7, sc.DAY_NAMES),
+                      "%s%s" % (rng.choice("01234567"), rng.choice("Ll")), "friL", "SunL",
+                      "%d#%d" % (rng.randint(0, 7), rng.randint(1, 5)), "sun#1,mon#2,2", "5,0L"])
+    return " ".join([minute, hour, dom, month, dow])
+
+
+WINDOWS = [
+    ("Europe/Paris", "2024-03-28 00:00Z"),
+    ("Europe/Paris", "2024-03-22 00:00Z"),
+    ("Europe/Paris", "2024-10-25 00:00Z"),
+    ("America/New_York", "2024-03-08 00:00Z"),
+    ("America/New_York", "2024-10-31 12:00Z"),
+    ("Australia/Lord_Howe", "2024-04-04 00:00Z"),
+    ("Australia/Lord_Howe", "2024-10-03 00:00Z"),
+    ("Africa/Casablanca", "2024-03-08 00:00Z"),
+    ("Africa/Casablanca", "2024-04-12 00:00Z"),
+    ("Asia/Kolkata", "2024-02-27 00:00Z"),
+    ("UTC", "2023-12-29 00:00Z"),
+]
+WINDOW_MINUTES = 5 * 1440
+
+
+@pytest.mark.parametrize("zone, start", WINDOWS)
+def test_random_schedules_have_the_slots_that_every_minute_shows(zone, start):
+    rng = random.Random("%s %s" % (zone, start))
+    first = at(start)
+    walls = local_minutes(zone, first, WINDOW_MINUTES)
+    changes = [first + index * 60 for index in range(1, len(walls)) if walls[index] - walls[index - 1] != 1]
+    compared = 0
+    for _ in range(120):
+        expression = random_expression(rng)
+        slots = SlowCron(expression).slots(first, walls)
+        try:
+            schedule = sc.CronSchedule(expression)
+        except sc.CronSyntaxError as error:
+            assert "never fires" in str(error), expression
+            assert slots == [], expression
+            continue
+        instants = [first + rng.randrange(WINDOW_MINUTES * 60) for _ in range(10)]
+        instants += [change + rng.randint(-7200, 7200) for change in changes for _ in range(15)]
+        instants += [slot + shift for slot in rng.sample(slots, min(5, len(slots))) for shift in (-1, 0, 59)]
+        for instant in instants:
+            index = bisect.bisect_right(slots, instant)
+            if index < len(slots):
+                assert utc([schedule.next(instant, zone)]) == utc([slots[index]]), (expression, utc([instant]))
+                compared += 1
+            elif instant < first + WINDOW_MINUTES * 60:
+                following = schedule.next(instant, zone)
+                assert following is None or following >= first + WINDOW_MINUTES * 60, (expression, utc([instant]))
+            if index:
+                assert utc([schedule.previous(instant, zone)]) == utc([slots[index - 1]]), (expression, utc([instant]))
+            else:
+                assert schedule.previous(instant, zone) < first, (expression, utc([instant]))
+        assert utc(slots_after(expression, zone, first - 1, min(60, len(slots)))) == utc(slots[:60]), expression
+    assert compared > 500
+
+
+# Changes of the clock, by hand.
+
+@pytest.mark.parametrize("expression, zone, after, expected", [
+    ("30 2 * * *", "Europe/Paris", "2024-03-30 00:00 +0100",
+     ["2024-03-30 02:30 +0100", "2024-03-31 03:00 +0200", "2024-04-01 02:30 +0200"]),
+    ("0 2 * * *", "Europe/Paris", "2024-03-30 12:00 +0100", ["2024-03-31 03:00 +0200", "2024-04-01 02:00 +0200"]),
+    ("59 2 * * *", "Europe/Paris", "2024-03-30 12:00 +0100", ["2024-03-31 03:00 +0200", "2024-04-01 02:59 +0200"]),
+    ("0 3 * * *", "Europe/Paris", "2024-03-30 12:00 +0100", ["2024-03-31 03:00 +0200", "2024-04-01 03:00 +0200"]),
+    ("0,15,30,45 2 * * *", "Europe/Paris", "2024-03-30 12:00 +0100",
+     ["2024-03-31 03:00 +0200", "2024-04-01 02:00 +0200", "2024-04-01 02:15 +0200"]),
+    ("0 2,3 * * *", "Europe/Paris", "2024-03-30 12:00 +0100",
+     ["2024-03-31 03:00 +0200", "2024-04-01 02:00 +0200", "2024-04-01 03:00 +0200"]),
+    ("30 1,2,3 * * *", "Europe/Paris", "2024-03-30 12:00 +0100",
+     ["2024-03-31 01:30 +0100", "2024-03-31 03:00 +0200", "2024-03-31 03:30 +0200", "2024-04-01 01:30 +0200"]),
+    ("30 2 * * 0", "Europe/Paris", "2024-03-25 00:00 +0100", ["2024-03-31 03:00 +0200", "2024-04-07 02:30 +0200"]),
+    ("30 2 31 3 *", "Europe/Paris", "2023-12-31 00:00 +0100", ["2024-03-31 03:00 +0200", "2025-03-31 02:30 +0200"]),
+    ("30 1 * * *", "America/New_York", "2024-03-09 12:00 -0500",
+     ["2024-03-10 01:30 -0500", "2024-03-11 01:30 -0400"]),
+    ("30 2 * * *", "America/New_York", "2024-03-09 12:00 -0500",
+     ["2024-03-10 03:00 -0400", "2024-03-11 02:30 -0400"]),
+    ("0 3 * * *", "America/New_York", "2024-03-09 12:00 -0500",
+     ["2024-03-10 03:00 -0400", "2024-03-11 03:00 -0400"]),
+    ("15 2 * * *", "Australia/Lord_Howe", "2024-10-05 12:00 +1030",
+     ["2024-10-06 02:30 +1100", "2024-10-07 02:15 +1100"]),
+    ("45 2 * * *", "Australia/Lord_Howe", "2024-10-05 12:00 +1030",
+     ["2024-10-06 02:45 +1100", "2024-10-07 02:45 +1100"]),
+])
+def test_fixed_slot_in_the_skipped_hour_starts_right_after_the_gap(expression, zone, after, expected):
+    assert_slots(expression, zone, after, expected)
+
+
+@pytest.mark.parametrize("expression, zone, after, expected", [
+    ("30 2 * * *", "Europe/Paris", "2024-10-26 12:00 +0200",
+     ["2024-10-27 02:30 +0200", "2024-10-28 02:30 +0100"]),
+    ("30 2 * * *", "Europe/Paris", "2024-10-27 02:10 +0100", ["2024-10-28 02:30 +0100"]),
+    ("0 2 * * *", "Europe/Paris", "2024-10-26 12:00 +0200", ["2024-10-27 02:00 +0200", "2024-10-28 02:00 +0100"]),
+    ("0 3 * * *", "Europe/Paris", "2024-10-26 12:00 +0200", ["2024-10-27 03:00 +0100", "2024-10-28 03:00 +0100"]),
+    ("0,20,40 2 * * *", "Europe/Paris", "2024-10-26 12:00 +0200",
+     ["2024-10-27 02:00 +0200", "2024-10-27 02:20 +0200", "2024-10-27 02:40 +0200", "2024-10-28 02:00 +0100"]),
+    ("30 1 * * *", "America/New_York", "2024-11-02 12:00 -0400",
+     ["2024-11-03 01:30 -0400", "2024-11-04 01:30 -0500"]),
+    ("0 2 * * *", "America/New_York", "2024-11-02 12:00 -0400",
+     ["2024-11-03 02:00 -0500", "2024-11-04 02:00 -0500"]),
+    ("45 1 * * *", "Australia/Lord_Howe", "2024-04-06 12:00 +1100",
+     ["2024-04-07 01:45 +1100", "2024-04-08 01:45 +1030"]),
+])
+def test_fixed_slot_in_the_repeated_hour_starts_at_its_first_occurrence_only(expression, zone, after, expected):
+    assert_slots(expression, zone, after, expected)
+
+
+@pytest.mark.parametrize("expression, zone, instant, expected", [
+    ("30 2 * * *", "Europe/Paris", "2024-10-27 02:10 +0100", "2024-10-27 02:30 +0200"),
+    ("30 2 * * 0", "Europe/Paris", "2024-10-27 02:10 +0100", "2024-10-27 02:30 +0200"),
+    ("30 2 27 10 *", "Europe/Paris", "2024-10-27 02:10 +0100", "2024-10-27 02:30 +0200"),
+    ("30 2 27 10 *", "Europe/Paris", "2024-10-27 02:50 +0100", "2024-10-27 02:30 +0200"),
+    ("30 2 27 10 *", "Europe/Paris", "2024-10-27 02:20 +0200", "2023-10-27 02:30 +0200"),
+    ("30 1 * * 0", "America/New_York", "2024-11-03 01:00 -0500", "2024-11-03 01:30 -0400"),
+    ("55 1 7 * *", "Australia/Lord_Howe", "2024-04-07 01:30 +1030", "2024-04-07 01:55 +1100"),
+])
+def test_fixed_slot_of_the_first_occurrence_is_the_newest_one_during_the_second(expression, zone, instant, expected):
+    assert utc([sc.CronSchedule(expression).previous(at(instant), zone)]) == utc([at(expected)])
+
+
+@pytest.mark.parametrize("expression, zone, after, expected", [
+    ("*/15 2 * * *", "Europe/Paris", "2024-03-30 02:40 +0100",
+     ["2024-03-30 02:45 +0100", "2024-04-01 02:00 +0200", "2024-04-01 02:15 +0200"]),
+    ("*/30 2 * * *", "Europe/Paris", "2024-10-26 12:00 +0200",
+     ["2024-10-27 02:00 +0200", "2024-10-27 02:30 +0200", "2024-10-27 02:00 +0100", "2024-10-27 02:30 +0100",
+      "2024-10-28 02:00 +0100"]),
+    ("0 * * * *", "Europe/Paris", "2024-03-31 00:30 +0100",
+     ["2024-03-31 01:00 +0100", "2024-03-31 03:00 +0200", "2024-03-31 04:00 +0200"]),
+    ("30 * * * *", "Europe/Paris", "2024-03-31 00:40 +0100", ["2024-03-31 01:30 +0100", "2024-03-31 03:30 +0200"]),
+    ("0 * * * *", "Europe/Paris", "2024-10-27 01:30 +0200",
+     ["2024-10-27 02:00 +0200", "2024-10-27 02:00 +0100", "2024-10-27 03:00 +0100"]),
+    ("0 */2 * * *", "Europe/Paris", "2024-03-31 00:00 +0100", ["2024-03-31 04:00 +0200", "2024-03-31 06:00 +0200"]),
+    ("*/30 1 * * *", "America/New_York", "2024-11-02 12:00 -0400",
+     ["2024-11-03 01:00 -0400", "2024-11-03 01:30 -0400", "2024-11-03 01:00 -0500", "2024-11-03 01:30 -0500",
+      "2024-11-04 01:00 -0500"]),
+    ("*/30 2 * * 0", "Europe/Paris", "2024-10-27 02:45 +0200",
+     ["2024-10-27 02:00 +0100", "2024-10-27 02:30 +0100", "2024-11-03 02:00 +0100"]),
+    ("*/20 2 * * *", "America/New_York", "2024-03-09 02:50 -0500", ["2024-03-11 02:00 -0400"]),
+    ("0 * * * *", "America/New_York", "2024-03-10 00:30 -0500",
+     ["2024-03-10 01:00 -0500", "2024-03-10 03:00 -0400", "2024-03-10 04:00 -0400"]),
+    ("45 * * * *", "Australia/Lord_Howe", "2024-04-07 01:00 +1100",
+     ["2024-04-07 01:45 +1100", "2024-04-07 01:45 +1030", "2024-04-07 02:45 +1030"]),
+])
+def test_wildcard_schedule_follows_elapsed_time(expression, zone, after, expected):
+    assert_slots(expression, zone, after, expected)
+
+
+@pytest.mark.parametrize("expression, zone, after, expected", [
+    ("0 0 * * *", "America/Havana", "2024-03-09 12:00 -0500",
+     ["2024-03-10 01:00 -0400", "2024-03-11 00:00 -0400"]),
+    ("30 0 10 3 *", "America/Havana", "2024-01-01 12:00 -0500",
+     ["2024-03-10 01:00 -0400", "2025-03-10 00:30 -0400"]),
+    ("0 0 * * *", "Asia/Beirut", "2024-03-30 12:00 +0200", ["2024-03-31 01:00 +0300", "2024-04-01 00:00 +0300"]),
+    ("0 0 * * 0", "Asia/Beirut", "2024-03-30 12:00 +0200", ["2024-03-31 01:00 +0300", "2024-04-07 00:00 +0300"]),
+    ("0 0 * * *", "America/Havana", "2024-11-02 12:00 -0400", ["2024-11-03 00:00 -0400", "2024-11-04 00:00 -0500"]),
+])
+def test_midnight_that_a_zone_skips_or_repeats_starts_once(expression, zone, after, expected):
+    assert_slots(expression, zone, after, expected)
+
+
+@pytest.mark.parametrize("expression, after, expected", [
+    ("0 12 * * *", "2011-12-29 11:00 -1000",
+     ["2011-12-29 12:00 -1000", "2011-12-31 00:00 +1400", "2011-12-31 12:00 +1400"]),
+    ("0 12 * * 5", "2011-12-24 00:00 -1000", ["2011-12-31 00:00 +1400", "2012-01-06 12:00 +1400"]),
+    ("0 12 * * 4", "2011-12-24 00:00 -1000", ["2011-12-29 12:00 -1000", "2012-01-05 12:00 +1400"]),
+    ("0 * * * *", "2011-12-29 22:30 -1000", ["2011-12-29 23:00 -1000", "2011-12-31 00:00 +1400"]),
+    ("* 12 30 12 *", "2011-12-01 00:00 -1000", ["2012-12-30 12:00 +1400"]),
+])
+def test_day_that_apia_skipped_is_made_up_for_by_fixed_slots_only(expression, after, expected):
+    assert_slots(expression, "Pacific/Apia", after, expected)
+
+
+# Days.
+
+@pytest.mark.parametrize("expression, after, expected", [
+    ("0 0 29 2 *", "2096-03-01 00:00Z", ["2104-02-29 00:00Z", "2108-02-29 00:00Z"]),
+    ("0 0 29 2 *", "2024-01-01 00:00Z", ["2024-02-29 00:00Z", "2028-02-29 00:00Z"]),
+    ("0 0 31 * *", "2024-01-31 00:00Z", ["2024-03-31 00:00Z", "2024-05-31 00:00Z", "2024-07-31 00:00Z"]),
+    ("0 0 29 2 */6", "2024-03-01 00:00Z", ["2032-02-29 00:00Z", "2048-02-29 00:00Z", "2060-02-29 00:00Z"]),
+    ("0 0 * 2 1#5", "2024-01-01 00:00Z", ["2044-02-29 00:00Z", "2072-02-29 00:00Z", "2112-02-29 00:00Z"]),
+    ("59 23 31 12 *", "2024-12-31 23:59Z", ["2025-12-31 23:59Z", "2026-12-31 23:59Z"]),
+])
+def test_rare_day_is_found_however_far_away(expression, after, expected):
+    assert_slots(expression, "UTC", after, expected)
+
+
+@pytest.mark.parametrize("expression, expected", [
+    ("0 0 13 * 5", ["2024-09-06", "2024-09-13", "2024-09-20", "2024-09-27", "2024-10-04", "2024-10-11", "2024-10-13"]),
+    ("0 0 */2 * 1", ["2024-09-09", "2024-09-23", "2024-10-07"]),
+    ("0 0 1-31 * 1", ["2024-09-01", "2024-09-02", "2024-09-03"]),
+    ("0 0 * * 1", ["2024-09-02", "2024-09-09", "2024-09-16"]),
+    ("0 0 1 * */2", ["2024-09-01", "2024-10-01", "2024-12-01"]),
+    ("0 0 L * *", ["2024-09-30", "2024-10-31", "2024-11-30", "2024-12-31", "2025-01-31", "2025-02-28"]),
+    ("0 0 LW * *", ["2024-09-30", "2024-10-31", "2024-11-29", "2024-12-31", "2025-01-31", "2025-02-28", "2025-03-31",
+                    "2025-04-30", "2025-05-30", "2025-06-30", "2025-07-31", "2025-08-29"]),
+    ("0 0 1,L * *", ["2024-09-01", "2024-09-30", "2024-10-01", "2024-10-31"]),
+    ("0 0 L * 5", ["2024-09-06", "2024-09-13", "2024-09-20", "2024-09-27", "2024-09-30", "2024-10-04"]),
+    ("0 0 L * */6", ["2024-11-30", "2025-05-31", "2025-08-31"]),
+    ("0 0 * * 5L", ["2024-09-27", "2024-10-25", "2024-11-29"]),
+    ("0 0 * * friL", ["2024-09-27", "2024-10-25", "2024-11-29"]),
+    ("0 0 * * 7L", ["2024-09-29", "2024-10-27", "2024-11-24"]),
+    ("0 0 * * 1#2", ["2024-09-09", "2024-10-14", "2024-11-11"]),
+    ("0 0 * * mon#2", ["2024-09-09", "2024-10-14", "2024-11-11"]),
+    ("0 0 * * 0#5", ["2024-09-29", "2024-12-29", "2025-03-30"]),
+    ("0 0 * * 7#1", ["2024-09-01", "2024-10-06", "2024-11-03"]),
+    ("0 0 * * 1#1,5L", ["2024-09-02", "2024-09-27", "2024-10-07", "2024-10-25"]),
+    ("0 0 15 * 1#1", ["2024-09-02", "2024-09-15", "2024-10-07", "2024-10-15"]),
+    ("0 0 * * 7", ["2024-09-01", "2024-09-08", "2024-09-15"]),
+    ("0 0 * * 6-7", ["2024-09-01", "2024-09-07", "2024-09-08"]),
+    ("0 0 * * 5-7/2", ["2024-09-01", "2024-09-06", "2024-09-08", "2024-09-13"]),
+    ("0 0 * * */2", ["2024-09-01", "2024-09-03", "2024-09-05", "2024-09-07", "2024-09-08"]),
+    ("0 0 */10 * *", ["2024-09-01", "2024-09-11", "2024-09-21", "2024-10-01", "2024-10-11", "2024-10-21",
+                       "2024-10-31"]),
+    ("0 0 1 jan,Jul *", ["2025-01-01", "2025-07-01", "2026-01-01"]),
+    ("0 0 1 */5 *", ["2024-11-01", "2025-01-01", "2025-06-01"]),
+])
+def test_days_are_those_that_cron_means(expression, expected):
+    assert_slots(expression, "UTC", "2024-08-31 23:59Z", [day + " 00:00Z" for day in expected])
+
+
+def test_weekly_task_skips_to_next_monday():
+    assert_slots("0 9 * * MON", "UTC", "2024-09-02 09:00Z", ["2024-09-09 09:00Z", "2024-09-16 09:00Z"])
+
+
+@pytest.mark.parametrize("expression, expected", [
+    ("5/15 * * * *", ["00:05", "00:20", "00:35", "00:50", "01:05"]),
+    ("18-18/4 0 * * *", ["00:18", "00:22", "00:26", "00:30"]),
+    ("10-40/10 * * * *", ["00:10", "00:20", "00:30", "00:40", "01:10"]),
+    ("*/25 * * * *", ["00:25", "00:50", "01:00", "01:25"]),
+    ("50,10,10-12 * * * *", ["00:10", "00:11", "00:12", "00:50"]),
+    ("0 20/2 * * *", ["20:00", "22:00"]),
+    ("*,5 0 * * *", ["00:01", "00:02", "00:03"]),
+    ("58-59 * * * *", ["00:58", "00:59", "01:58"]),
+    ("  7\t3   * * * ", ["03:07"]),
+])
+def test_times_are_those_that_cron_means(expression, expected):
+    assert_slots(expression, "UTC", "2024-09-01 00:00Z", ["2024-09-01 %sZ" % clock for clock in expected])
+
+
+@pytest.mark.parametrize("nickname, expected", [
+    ("@hourly", ["2024-09-01 01:00Z", "2024-09-01 02:00Z"]),
+    ("@daily", ["2024-09-02 00:00Z", "2024-09-03 00:00Z"]),
+    ("@Midnight", ["2024-09-02 00:00Z", "2024-09-03 00:00Z"]),
+    ("@weekly", ["2024-09-08 00:00Z", "2024-09-15 00:00Z"]),
+    ("@monthly", ["2024-10-01 00:00Z", "2024-11-01 00:00Z"]),
+    ("@YEARLY", ["2025-01-01 00:00Z", "2026-01-01 00:00Z"]),
+    ("@annually", ["2025-01-01 00:00Z", "2026-01-01 00:00Z"]),
+])
+def test_nickname_stands_for_its_expression(nickname, expected):
+    assert_slots(nickname, "UTC", "2024-09-01 00:00Z", expected)
+
+
+def test_reboot_has_no_slots():
+    schedule = sc.CronSchedule("@Reboot")
+    assert schedule.reboot
+    assert schedule.next(0, "UTC") is None
+    assert schedule.previous(2000000000, "UTC") is None
+
+
+def test_next_is_strictly_after_and_previous_includes_the_instant():
+    schedule = sc.CronSchedule("0 2 * * *")
+    slot = at("2024-09-01 02:00Z")
+    assert schedule.next(slot - 1, "UTC") == slot
+    assert schedule.next(slot - 0.25, "UTC") == slot
+    assert schedule.next(slot, "UTC") == slot + 86400
+    assert schedule.next(slot + 0.75, "UTC") == slot + 86400
+    assert schedule.previous(slot - 0.25, "UTC") == slot - 86400
+    assert schedule.previous(slot, "UTC") == slot
+    assert schedule.previous(slot + 0.75, "UTC") == slot
+
+
+@pytest.mark.parametrize("after", ["9999-12-30 00:00Z", "9999-12-31 12:00Z"])
+def test_schedule_past_the_end_of_the_calendar_has_no_next_slot(after):
+    assert sc.CronSchedule("0 0 1 1 *").next(at(after), "UTC") is None
+
+
+def test_same_schedule_in_two_zones_has_its_own_slots_in_each():
+    schedule = sc.CronSchedule("0 2 * * *")
+    after = at("2024-09-01 12:00Z")
+    assert utc([schedule.next(after, "Europe/Paris")]) == ["2024-09-02 00:00:00Z"]
+    assert utc([schedule.next(after, "Asia/Kolkata")]) == ["2024-09-01 20:30:00Z"]
+    assert utc([schedule.next(after, "Europe/Paris")]) == ["2024-09-02 00:00:00Z"]
+
+
+# What is refused.
+
+@pytest.mark.parametrize("text, message, hint", [
+    ("0 0 * * fri-mon", "day-of-week 'fri-mon' starts after it ends", "write 'fri-sat,sun-mon'"),
+    ("0 0 * * sat-sun", "day-of-week 'sat-sun' starts after it ends", "write 'sat,sun'"),
+    ("0 0 * * 7-1", "day-of-week '7-1' starts after it ends", "write '"),
+    ("0 22-3 * * *", "hour '22-3' starts after it ends", "write '22-23,0-3'"),
+    ("0 0 1 nov-feb *", "month 'nov-feb' starts after it ends", "write 'nov-dec,jan-feb'"),
+    ("*5 * * * *", "minute '*5' is not understood; allowed are 0-59", "did you mean '*/5'?"),
+    ("2.5 * * * *", "minute '2.5' is not understood; allowed are 0-59", "did you mean '2,5'?"),
+    ("*/0 * * * *", "minute '*/0' has step 0", "1 or more"),
+    ("*/ * * * *", "minute '*/' has no whole number after '/'", "'*/5' is every fifth"),
+    ("*/-5 * * * *", "minute '*/-5' has no whole number after '/'", "'*/5' is every fifth"),
+    ("0 0 30 2 *", "never fires: day-of-month 30 does not come in February", "no month it names has such a day"),
+    ("0 0 31 4,6 *", "never fires: day-of-month 31 does not come in April or June", "no month it names"),
+    ("0 0 30 2 */2", "never fires: day-of-month 30 does not come in February", "no month it names"),
+    ("0 0 0 * * *", "has 6 fields; it takes five: minute hour day-of-month month day-of-week", "no field for seconds"),
+    ("* * * *", "has 4 fields; it takes five", "use * for a field that does not matter"),
+    ("5", "has 1 field; it takes five", "use * for a field"),
+    ("", "schedule '' has 0 fields; it takes five", "'0 2 * * *' is every day at 02:00"),
+    (" \t ", "has 0 fields; it takes five", "'0 2 * * *' is every day at 02:00"),
+    ("61 * * * *", "minute '61' is outside 0-59", ""),
+    ("60 * * * *", "minute '60' is outside 0-59", "the full hour is minute 0"),
+    ("0 24 * * *", "hour '24' is outside 0-23", "midnight is hour 0"),
+    ("0 0 0 * *", "day-of-month '0' is outside 1-31", ""),
+    ("0 0 32 * *", "day-of-month '32' is outside 1-31", ""),
+    ("0 0 * 13 *", "month '13' is outside 1-12", ""),
+    ("0 0 * 0 *", "month '0' is outside 1-12", ""),
+    ("0 0 * * 8", "day-of-week '8' is outside 0-7", ""),
+    ("@every", "schedule '@every' is not known; allowed are @annually @daily @hourly", ""),
+    ("@dayly", "schedule '@dayly' is not known", "did you mean '@daily'?"),
+    ("@every 5m", "schedule '@every 5m' is not known", "'*/5 * * * *' is every 5 minutes"),
+    ("2:30 * * * *", "minute '2:30' is not understood", "minute and hour are two fields: '30 2'"),
+    ("1,,2 * * * *", "minute '1,,2' has an empty entry in its list", "remove the extra comma"),
+    ("1, * * * *", "minute '1,' has an empty entry in its list", "remove the extra comma"),
+    (u"\u0665 * * * *", u"minute '\u0665' is not understood", ""),
+    (u"*/\u0665 * * * *", u"minute '*/\u0665' has no whole number after '/'", ""),
+    (u"\u00b2 * * * *", u"minute '\u00b2' is not understood", ""),
+    ("+5 * * * *", "minute '+5' is not understood", ""),
+    ("1_0 * * * *", "minute '1_0' is not understood", ""),
+    ("-5 * * * *", "minute '-5' is not understood", ""),
+    ("1-2-3 * * * *", "minute '1-2-3' is not understood", ""),
+    ("*-5 * * * *", "minute '*-5' is not understood", ""),
+    ("*/90 * * * *", "minute '*/90' has a step larger than the field", "list the hours"),
+    ("*/60 * * * *", "minute '*/60' has a step larger than the field", "list the hours"),
+    ("0 */24 * * *", "hour '*/24' has a step larger than the field", "list the days"),
+    ("0 0 */32 * *", "day-of-month '*/32' has a step larger than the field", "allowed are steps of 1-31"),
+    ("0 0 * */13 *", "month '*/13' has a step larger than the field", "allowed are steps of 1-12"),
+    ("0 0 * * */7", "day-of-week '*/7' has a step larger than the field", "allowed are steps of 1-6"),
+    ("0 0 * * L", "day-of-week 'L' needs a weekday in front", "5L is the last Friday of the month"),
+    ("0 0 * * 1#6", "day-of-week '1#6' is not WEEKDAY#N with N in 1-5", "1#2 is the second Monday"),
+    ("0 0 * * 1#0", "day-of-week '1#0' is not WEEKDAY#N with N in 1-5", "1#2 is the second Monday"),
+    ("0 0 * * 9#1", "day-of-week '9' is outside 0-7", ""),
+    ("0 0 * * 8L", "day-of-week '8' is outside 0-7", ""),
+    ("0 0 * * xL", "day-of-week 'xL' is not understood", ""),
+    ("0 0 5L * *", "day-of-month '5L' is not understood; allowed are 1-31", ""),
+    ("L * * * *", "minute 'L' is not understood", ""),
+    ("0 0 ? * *", "day-of-month '?' is not understood", ""),
+    ("0 0 * janu *", "month 'janu' is not understood; allowed are 1-12, JAN-DEC", "did you mean 'jan'?"),
+    ("0 0 * * mond", "day-of-week 'mond' is not understood; allowed are 0-7, SUN-SAT", "did you mean 'mon'?"),
+    ("0 0 * foo *", "month 'foo' is not understood", ""),
+    ("mon 0 * * *", "minute 'mon' is not understood", ""),
+    ("H(5-0) * * * *", "minute 'H(5-0)' starts after it ends", ""),
+    ("H(0-60) * * * *", "minute '60' is outside 0-59", ""),
+    ("H(5) * * * *", "minute 'H(5)' is not H, H/STEP, H(LOW-HIGH)", ""),
+    ("H/0 * * * *", "minute 'H/0' has step 0", ""),
+])
+def test_wrong_schedule_is_refused_with_field_value_and_a_hint(text, message, hint):
+    with pytest.raises(sc.CronSyntaxError) as caught:
+        sc.CronSchedule(text, "task")
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+    assert message in str(caught.value)
+    assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong, expected", [
+    ("fri-mon", ["2024-09-01", "2024-09-02", "2024-09-06", "2024-09-07"]),
+    ("sat-sun", ["2024-09-01", "2024-09-07", "2024-09-08"]),
+    ("6-1", ["2024-09-01", "2024-09-02", "2024-09-07"]),
+    ("7-1", ["2024-09-01", "2024-09-02", "2024-09-08"]),
+    ("7-3", ["2024-09-01", "2024-09-02", "2024-09-03", "2024-09-04", "2024-09-08"]),
+])
+def test_suggested_fix_of_a_wrapped_range_means_the_days_that_were_meant(wrong, expected):
+    with pytest.raises(sc.CronSyntaxError) as caught:
+        sc.CronSchedule("0 0 * * " + wrong)
+    fix = caught.value.hint.split("'")[1]
+    assert_slots("0 0 * * " + fix, "UTC", "2024-08-31 23:59Z", [day + " 00:00Z" for day in expected])
+
+
+def test_syntax_error_is_a_value_error_and_a_configuration_error():
+    with pytest.raises(ValueError) as caught:
+        sc.CronSchedule("61 * * * *")
+    assert isinstance(caught.value, sc.ConductorError)
+    assert caught.value.exit_code == 78
+
+
+def test_last_step_that_fits_a_field_is_taken():
+    assert_slots("*/59 * * * *", "UTC", "2024-09-01 00:00Z", ["2024-09-01 00:59Z", "2024-09-01 01:00Z"])
+    assert_slots("0 */23 * * *", "UTC", "2024-09-01 00:00Z", ["2024-09-01 23:00Z", "2024-09-02 00:00Z"])
+    assert_slots("0 0 */31 * *", "UTC", "2024-09-01 00:00Z", ["2024-10-01 00:00Z", "2024-11-01 00:00Z"])
+    assert_slots("0 0 1 */12 *", "UTC", "2024-09-01 00:00Z", ["2025-01-01 00:00Z", "2026-01-01 00:00Z"])
+    assert_slots("0 0 * * */6", "UTC", "2024-09-01 00:00Z", ["2024-09-07 00:00Z", "2024-09-08 00:00Z"])
+
+
+@pytest.mark.parametrize("name", [
+    "Nowhere/Town", "Europe/Pariss", "europe/PARIS ", "../etc/passwd", "", ":UTC", "UTC0", "CET-1CEST", "Europe",
+    "Europe/", "Europe//Paris", "/usr/share/zoneinfo/UTC", "Europe/../Europe/Paris", "Europe/Paris\n", "UTC\0",
+    "zone.tab", u"\ud800", "A" * 5000,
+])
+def test_unknown_zone_is_refused_and_never_taken_for_utc(name):
+    schedule = sc.CronSchedule("0 0 * * *")
+    for ask in (schedule.next, schedule.previous):
+        with pytest.raises(sc.ConductorError) as caught:
+            ask(1700000000, name)
+        assert "unknown time zone" in str(caught.value)
+        assert "Europe/Paris" in str(caught.value)
+
+
+def test_file_that_holds_no_zone_is_not_taken_for_one(tmp_path, monkeypatch):
+    (tmp_path / "Readme").write_text("not a zone")
+    (tmp_path / "Folder").mkdir()
+    monkeypatch.setenv("TZDIR", str(tmp_path))
+    for name in ("Readme", "Folder"):
+        with pytest.raises(sc.ConductorError):
+            sc.zone_named(name)
+
+
+# H.
+
+def times_of_first_day(text, name):
+    """The slots of 2024-09-01 as 'HH:MM'."""
+    schedule, after, found = sc.CronSchedule(text, name), at("2024-08-31 23:59Z"), []
+    while True:
+        after = schedule.next(after, "UTC")
+        if after >= at("2024-09-02 00:00Z"):
+            return found
+        found.append(time.strftime("%H:%M", time.gmtime(after)))
+
+
+@pytest.mark.parametrize("text, name, expected", [
+    ("H H * * *", "backup", ["10:22"]),
+    ("H H * * *", "cleanup", ["19:15"]),
+    ("H H * * *", "weekly_report", ["10:53"]),
+    ("H H * * *", "a.b-c_1", ["03:20"]),
+    ("H(0-5) H(1-4) * * *", "backup", ["03:04"]),
+    ("H(0-5) H(1-4) * * *", "cleanup", ["04:03"]),
+    ("H/15 4 * * *", "backup", ["04:07", "04:22", "04:37", "04:52"]),
+    ("H/15 4 * * *", "cleanup", ["04:00", "04:15", "04:30", "04:45"]),
+    ("0 H(20-23)/2 * * *", "backup", ["20:00", "22:00"]),
+    ("0 H(20-23)/2 * * *", "cleanup", ["21:00", "23:00"]),
+    ("H,30 0 * * *", "backup", ["00:22", "00:30"]),
+])
+def test_spread_of_a_name_is_the_same_on_every_machine_and_day(text, name, expected):
+    assert times_of_first_day(text, name) == expected
+
+
+def test_spread_of_a_name_is_the_same_in_every_process():
+    code = "import symphony_conductor as sc; print(sc.CronSchedule('H H * * *', 'backup').next(0, 'UTC'))"
+    for seed in ("0", "1", "77"):
+        done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=60,
+                              cwd=str(VECTORS.parent.parent.parent), env=dict(os.environ, PYTHONHASHSEED=seed))
+        assert done.stdout == b"37320\n"
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("0 0 H * *", ["2024-09-08 00:00Z", "2024-10-08 00:00Z", "2024-11-08 00:00Z"]),
+    ("0 0 * * H", ["2024-09-05 00:00Z", "2024-09-12 00:00Z", "2024-09-19 00:00Z"]),
+    ("0 0 1 H *", ["2024-12-01 00:00Z", "2025-12-01 00:00Z"]),
+    ("0 0 * * H(mon-tue)", None),
+])
+def test_spread_takes_days_and_months_too(text, expected):
+    slot = sc.CronSchedule(text, "backup").next(at("2024-09-01 00:00Z"), "UTC")
+    if expected is None:
+        assert time.gmtime(slot).tm_wday in (0, 1)
+        return
+    slots, schedule = [at(day) for day in expected], sc.CronSchedule(text, "backup")
+    assert utc([schedule.next(before - 1, "UTC") for before in slots]) == utc(slots)
+    assert slot == slots[0]
+
+
+def test_spread_over_many_names_is_even():
+    minutes, hours, both = [0] * 60, [0] * 24, set()
+    for number in range(3000):
+        clock = times_of_first_day("H H * * *", "task-%d" % number)[0]
+        hour, minute = int(clock[:2]), int(clock[3:])
+        minutes[minute] += 1
+        hours[hour] += 1
+        both.add(clock)
+    assert min(minutes) >= 25 and max(minutes) <= 80
+    assert min(hours) >= 85 and max(hours) <= 170
+    assert len(both) > 1150
+
+
+@pytest.mark.parametrize("text, low, high", [
+    ("H(0-5) 4 * * *", 0, 5), ("H(50-59) 4 * * *", 50, 59), ("H(7-7) 4 * * *", 7, 7),
+])
+def test_spread_keeps_to_its_range_and_uses_all_of_it(text, low, high):
+    found = {int(times_of_first_day(text, "task-%d" % number)[0][3:]) for number in range(300)}
+    assert found == set(range(low, high + 1))
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_stepped_spread_has_four_even_slots_in_each_hour(number):
+    slots = []
+    schedule, after = sc.CronSchedule("H/15 * * * *", "task-%d" % number), at("2024-09-01 00:00Z") - 1
+    for _ in range(96):
+        after = schedule.next(after, "UTC")
+        slots.append(after)
+    assert {following - slot for slot, following in zip(slots, slots[1:])} == {900}
+    assert slots[-1] < at("2024-09-02 00:00Z")
+
+
+def test_day_of_month_spread_is_a_day_that_every_month_has():
+    for number in range(200):
+        slot = sc.CronSchedule("0 0 H * *", "task-%d" % number).next(at("2023-02-01 00:00Z") - 1, "UTC")
+        assert slot < at("2023-03-01 00:00Z")
+
+
+# Zones do not leak.
+
+@pytest.fixture
+def home_zone(monkeypatch):
+    def move_to(name):
+        if name is None:
+            monkeypatch.delenv("TZ", raising=False)
+        else:
+            monkeypatch.setenv("TZ", name)
+        time.tzset()
+    yield move_to
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("home", [None, "America/New_York", "Asia/Kolkata", ":Europe/Paris"])
+def test_asking_for_a_zone_leaves_the_process_in_its_own(home, home_zone):
+    home_zone(home)
+    before = os.environ.get("TZ"), time.tzname, time.timezone, time.localtime(1711846800)[:6]
+    schedule = sc.CronSchedule("30 2 * * *")
+    sc._ZONES.pop("Australia/Lord_Howe", None)
+    assert utc([schedule.next(at("2024-06-01 00:00Z"), "Australia/Lord_Howe")]) == ["2024-06-01 16:00:00Z"]
+    assert utc([schedule.previous(at("2031-06-01 00:00Z"), "Australia/Lord_Howe")]) == ["2031-05-31 16:00:00Z"]
+    with pytest.raises(sc.ConductorError):
+        schedule.next(0, "Nowhere/Town")
+    assert (os.environ.get("TZ"), time.tzname, time.timezone, time.localtime(1711846800)[:6]) == before
+
+
+def test_zone_without_a_name_is_the_one_of_the_process(home_zone):
+    home_zone("America/New_York")
+    assert sc.Zone(None).local(at("2024-07-01 12:34:56Z")) == (2024, 7, 1, 8, 34, 56)
+    home_zone("Asia/Kolkata")
+    assert sc.Zone(None).local(at("2024-07-01 12:34:56Z")) == (2024, 7, 1, 18, 4, 56)
+    assert os.environ["TZ"] == "Asia/Kolkata"
+
+
+@pytest.mark.parametrize("name, before, after, change", [
+    ("Europe/Paris", 3600, 7200, "2024-03-31 01:00Z"),
+    ("Europe/Paris", 7200, 3600, "2024-10-27 01:00Z"),
+    ("Europe/Paris", 3600, 7200, "2061-03-27 01:00Z"),
+    ("Australia/Lord_Howe", 39600, 37800, "2024-04-06 15:00Z"),
+    ("Africa/Casablanca", 3600, 0, "2024-03-10 02:00Z"),
+    ("Pacific/Apia", -36000, 50400, "2011-12-30 10:00Z"),
+    ("America/Recife", -7200, -10800, "2000-10-15 02:00Z"),
+])
+def test_zone_changes_its_offset_at_the_very_second(name, before, after, change):
+    zone = sc.Zone(name)
+    assert zone.span(at(change) - 1)[2] == before
+    assert zone.span(at(change))[2:] == (after, before)
+    assert zone.span(at(change))[0] == at(change)
+
+
+# In words.
+
+@pytest.mark.parametrize("text, words", [
+    ("* * * * *", "every minute"),
+    ("*/5 * * * *", "every 5 minutes"),
+    ("30 2 * * *", "at 02:30 every day"),
+    ("@daily", "at 00:00 every day"),
+    ("30 1,13 * * *", "at 01:30 and 13:30 every day"),
+    ("0 * * * *", "every hour on the hour"),
+    ("17 * * * *", "at minute 17 of every hour"),
+    ("0 2 * * 1-5", "at 02:00 Monday to Friday"),
+    ("0 9-17 * * *", "every hour from 09:00 to 17:00"),
+    ("*/15 9-17 * * 1-5", "every 15 minutes from 09:00 to 17:45 Monday to Friday"),
+    ("* 5 * * *", "every minute from 05:00 to 05:59"),
+    ("30 */2 * * *", "every 2 hours from 00:30 to 22:30"),
+    ("*/5 1,3 * * *", "every 5 minutes of hours 1 and 3"),
+    ("30 2 1 1 *", "at 02:30 on 1 January"),
+    ("0 0 29 2 *", "at 00:00 on 29 February"),
+    ("0 0 */2 * 1", "at 00:00 on Mondays that fall on every 2nd day from the 1st of the month"),
+    ("0 0 1-31 * 1", "at 00:00 every day"),
+    ("0 0 * * 1#1,3#1", "at 00:00 on the 1st Monday and 1st Wednesday of the month"),
+    ("0 0 LW * *", "at 00:00 on the last working day of the month"),
+    ("0 0 1,L * *", "at 00:00 on the 1st and last day of the month"),
+    ("0 0 * * 1,3-5", "at 00:00 on Mondays and Wednesday to Friday"),
+    ("0 */4 * * *", "at 00:00, 04:00, 08:00, 12:00, 16:00 and 20:00 every day"),
+    ("15,45 * * * *", "at minutes 15 and 45 of every hour"),
+    ("30 2 * * 1", "at 02:30 on Mondays"),
+    ("30 2 * * 7", "at 02:30 on Sundays"),
+    ("30 2 * * 0,7", "at 02:30 on Sundays"),
+    ("@weekly", "at 00:00 on Sundays"),
+    ("0 9 * * 6,0", "at 09:00 on Saturdays and Sundays"),
+    ("0 0 1,15 * *", "at 00:00 on the 1st and 15th of the month"),
+    ("0 12 11,12,13,21,22,23 * *", "at 12:00 on the 11th to 13th and 21st to 23rd of the month"),
+    ("0 0 L * *", "at 00:00 on the last day of the month"),
+    ("0 0 * * 5L", "at 00:00 on the last Friday of the month"),
+    ("0 9 * * 1#2", "at 09:00 on the 2nd Monday of the month"),
+    ("0 0 13 * 5", "at 00:00 on the 13th of the month, and also on Fridays"),
+    ("0 0 * 6-8 *", "at 00:00 every day in June, July and August"),
+    ("0 0 * 1,7 0", "at 00:00 on Sundays in January and July"),
+    ("@reboot", "once after each boot"),
+])
+def test_schedule_is_described_in_plain_english(text, words):
+    assert sc.describe(text) == words
+
+
+def test_description_shows_where_a_name_was_spread_to():
+    assert sc.describe("H H * * *", "backup") == "at 10:22 every day"
+
+
+def test_description_of_a_wrong_schedule_is_refused():
+    with pytest.raises(sc.CronSyntaxError):
+        sc.describe("61 * * * *")
