@@ -1006,3 +1006,1015 @@ def _ordinal(number: int) -> str:
 
 def _join(words: "Sequence[str]") -> str:
     return words[0] if len(words) == 1 else "%s and %s" % (", ".join(words[:-1]), words[-1])
+
+
+# == Configuration rules ==
+
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z"
+NAME_LIMIT = 100       # a name becomes a file name with a suffix
+LONGEST_S = 10 * 366 * DAY
+
+
+class Rule(Value):
+    """What one key of the configuration takes. `check` says whether a value fits; `allowed` says it in words."""
+
+    key: str = ""
+    allowed: str = ""
+    check: "Callable[[Any], bool]" = bool
+    required: bool = False
+    null: bool = False     # null stands for the default
+    secret: bool = False   # never shown in a message
+
+
+def _text(value: "Any") -> bool:
+    """Text that a file, a command line and an environment can hold."""
+    return isinstance(value, str) and "\0" not in value and not re.search("[\ud800-\udfff]", value)
+
+
+def _filled(value: "Any") -> bool:
+    return _text(value) and bool(value.strip())
+
+
+def _flag(value: "Any") -> bool:
+    return value is True or value is False
+
+
+def _whole(low: int, high: int) -> "Callable[[Any], bool]":
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def _seconds(low: float, high: float = LONGEST_S) -> "Callable[[Any], bool]":
+    return lambda value: type(value) in (int, float) and low <= value <= high
+
+
+def _name(value: "Any") -> bool:
+    return isinstance(value, str) and bool(re.match(NAME_PATTERN, value)) and len(value) <= NAME_LIMIT
+
+
+def _command(value: "Any") -> bool:
+    return _filled(value) or (isinstance(value, list) and bool(value) and all(map(_text, value)) and _filled(value[0]))
+
+
+def _names(value: "Any") -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _environment(value: "Any") -> bool:
+    return isinstance(value, dict) and all(
+        re.match(r"[A-Za-z_][A-Za-z0-9_]*\Z", key) and _text(text) for key, text in value.items())
+
+
+def _webhook(value: "Any") -> bool:
+    return _text(value) and bool(re.match(r"https?://[^\s/]+\S*\Z", value))
+
+
+_SECONDS_TEXT = "a number of seconds from %s to 10 years"
+
+TASK_RULES = {rule.key: rule for rule in (
+    Rule(key="name", allowed="letters, digits, '_', '.', '-', at most 100, a letter or digit first", check=_name,
+         required=True),
+    Rule(key="command", allowed="a string for /bin/sh, or a list of strings", check=_command, required=True),
+    Rule(key="schedule", allowed="a cron expression such as \"0 2 * * *\"", check=_text, null=True),
+    Rule(key="dependencies", allowed="a list of task names", check=_names),
+    Rule(key="timeout", allowed=_SECONDS_TEXT % "1", check=_seconds(1)),
+    Rule(key="retry_count", allowed="a whole number from 0 to 1000", check=_whole(0, 1000)),
+    Rule(key="retry_delay", allowed=_SECONDS_TEXT % "0", check=_seconds(0)),
+    Rule(key="retry_backoff", allowed="a number from 1 to 100", check=_seconds(1, 100)),
+    Rule(key="enabled", allowed="true or false", check=_flag),
+    Rule(key="description", allowed="a string", check=_text),
+    Rule(key="owner", allowed="a string", check=_text),
+    Rule(key="review_by", allowed="a string", check=_text),
+    Rule(key="env", allowed="an object of strings, each key a variable's name", check=_environment, secret=True),
+    Rule(key="cwd", allowed="a folder, relative to the root or absolute", check=_filled, null=True),
+    Rule(key="timezone", allowed="an IANA name such as \"Europe/Paris\"", check=_filled, null=True),
+    Rule(key="start_deadline", allowed=_SECONDS_TEXT % "1" + ", or null", check=_seconds(1), null=True),
+    Rule(key="overlap", allowed='"skip" or "queue"', check=lambda value: value in ("skip", "queue")),
+    Rule(key="kill_grace", allowed=_SECONDS_TEXT % "0", check=_seconds(0)),
+    Rule(key="nice", allowed="a whole number from -20 to 19", check=_whole(-20, 19)),
+    Rule(key="max_output_bytes", allowed="a whole number from 0 to 1099511627776", check=_whole(0, 1 << 40)),
+)}
+
+SETTING_RULES = {rule.key: rule for rule in (
+    Rule(key="max_concurrent_tasks", allowed="a whole number from 1 to 1000", check=_whole(1, 1000)),
+    Rule(key="task_timeout_default", allowed=_SECONDS_TEXT % "1", check=_seconds(1)),
+    Rule(key="task_history_retention_days", allowed="a number of days from 1 to 36500", check=_seconds(1, 36500)),
+    Rule(key="notification_webhook", allowed="an http or https address, or null", check=_webhook, null=True,
+         secret=True),
+    Rule(key="enable_notifications", allowed="true or false", check=_flag),
+    TASK_RULES["timezone"],
+    TASK_RULES["env"],
+)}
+
+DOCUMENT_KEYS = ("tasks", "settings")
+
+
+def _did_you_mean(word: str, known: "Iterable[str]") -> str:
+    close = difflib.get_close_matches(word, list(known), 1, 0.6)
+    return "did you mean '%s'?" % close[0] if close else ""
+
+
+def _shown(value: "Any", rule: Rule) -> str:
+    if rule.secret:
+        return "the value"
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        text = "a value nested too deeply"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _check_fields(raw: "Dict[str, Any]", rules: "Dict[str, Rule]", place: str, task: str) -> "List[Problem]":
+    """Everything wrong with the keys and values of one object."""
+    problems = []
+
+    def problem(key: str, text: str, hint: str = "") -> None:
+        problems.append(Problem(place=place, text=text, hint=hint, task=task, field=key))
+
+    for key, value in raw.items():
+        rule = rules.get(key)
+        if rule is None:
+            problem(key, "unknown key '%s'" % key,
+                    _did_you_mean(key, rules) or "allowed are %s" % ", ".join(sorted(rules)))
+        elif not (value is None and rule.null) and not rule.check(value):
+            problem(key, "%s: %s is not allowed" % (key, _shown(value, rule)), "use %s" % rule.allowed)
+    for key, rule in rules.items():
+        if rule.required and key not in raw:
+            problem(key, "%s is missing" % key, "use %s" % rule.allowed)
+    return problems
+
+
+class _TaskBuilder:
+    """Turns the objects of the configuration into tasks, collecting every problem on the way."""
+
+    def __init__(self, settings: "Dict[str, Any]") -> None:
+        self.settings = settings
+        self.tasks: "Dict[str, Task]" = {}
+        self.invalid: "Dict[str, str]" = {}
+        self.places: "Dict[str, str]" = {}
+        self.problems: "List[Problem]" = []
+        self._schedules: "Dict[str, CronSchedule]" = {}
+
+    def add(self, raw: "Any", place: str) -> None:
+        if not isinstance(raw, dict):
+            self.problems.append(Problem(place=place, text="a %s is not a task" % type(raw).__name__,
+                                         hint="use an object with name, command and schedule"))
+            return
+        name: str = raw["name"] if _name(raw.get("name")) else ""
+        place = "%s '%s'" % (place, name) if name else place
+        problems = _check_fields(raw, TASK_RULES, place, name)
+        if name in self.places:
+            problems.append(Problem(place=place, task=name, field="name", hint="names are unique over all files",
+                                    text="name '%s' is used already by %s" % (name, self.places[name])))
+        values = {key: value for key, value in raw.items() if value is not None}
+        if not problems:
+            problems = self._convert(values, place, name)
+        if name:
+            self.places.setdefault(name, place)
+        if problems:
+            self.problems += problems
+            if name:
+                self.invalid.setdefault(name, problems[0].text)
+                self.tasks.pop(name, None)
+            return
+        self.tasks[name] = Task(order=len(self.places), place=place, **values)
+
+    def _convert(self, values: "Dict[str, Any]", place: str, name: str) -> "List[Problem]":
+        """Replace the values of the document by those of a Task, in place."""
+        problems = []
+        for key in ("dependencies", "command"):
+            if isinstance(values.get(key), list):
+                values[key] = tuple(values[key])
+        values.setdefault("timeout", self.settings.get("task_timeout_default", Task.timeout))
+        if values.get("timezone", self.settings.get("timezone")):
+            values.setdefault("timezone", self.settings.get("timezone"))
+        try:
+            zone_named(values.get("timezone"))
+        except ConductorError as error:
+            problems.append(Problem(place=place, text="timezone: %s" % error.message, hint=error.hint, task=name,
+                                    field="timezone"))
+        if "schedule" in values:
+            try:
+                values["schedule"] = self._schedule(values["schedule"], name)
+            except CronSyntaxError as error:
+                problems.append(Problem(place=place, text="schedule: %s" % error.message, hint=error.hint, task=name,
+                                        field="schedule"))
+        return problems
+
+    def _schedule(self, text: str, name: str) -> CronSchedule:
+        if "H" in text:
+            return CronSchedule(text, name)
+        schedule = self._schedules.get(text)
+        if schedule is None:
+            schedule = self._schedules[text] = CronSchedule(text)
+        return schedule
+
+    def check_dependencies(self) -> None:
+        for task in list(self.tasks.values()):
+            for dependency in task.dependencies:
+                if dependency == task.name:
+                    self._reject(task, "the task depends on itself", "remove '%s' from its dependencies" % task.name)
+                elif dependency not in self.tasks and dependency not in self.invalid:
+                    others = [name for name in self.places if name != task.name]
+                    self._reject(task, "unknown task '%s'" % dependency, _did_you_mean(dependency, others))
+        sound = dict(self.tasks)
+        for path in dependency_cycles({name: task.dependencies for name, task in sound.items()}):
+            for name in path[:-1]:
+                self._reject(sound[name], "the tasks wait for each other: %s" % " -> ".join(path),
+                             "remove one of these dependencies")
+
+    def _reject(self, task: Task, text: str, hint: str) -> None:
+        self.problems.append(Problem(place=task.place, text="dependencies: " + text, hint=hint, task=task.name,
+                                     field="dependencies"))
+        self.invalid.setdefault(task.name, "dependencies: " + text)
+        self.tasks.pop(task.name, None)
+
+
+def dependency_cycles(graph: "Dict[str, Tuple[str, ...]]") -> "List[List[str]]":
+    """Each cycle found, as a path that ends where it starts."""
+    cycles = []
+    done: "Set[str]" = set()
+    for root in graph:
+        path: "List[str]" = []
+        on_path: "Set[str]" = set()
+        stack = [] if root in done else [(root, iter(graph[root]))]
+        if stack:
+            path.append(root)
+            on_path.add(root)
+        while stack:
+            name, rest = stack[-1]
+            for dependency in rest:
+                if dependency in on_path:
+                    cycles.append(path[path.index(dependency):] + [dependency])
+                elif dependency in graph and dependency not in done:
+                    stack.append((dependency, iter(graph[dependency])))
+                    path.append(dependency)
+                    on_path.add(dependency)
+                    break
+            else:
+                stack.pop()
+                on_path.discard(path.pop())
+                done.add(name)
+    return cycles
+
+
+def build_config(documents: "Sequence[Tuple[str, Any]]") -> Config:
+    """The configuration from its parsed documents, each with the name of its file; the main one comes first.
+
+    A bad task is left out and listed in `invalid` and `problems`. What concerns the whole raises ConfigError,
+    with every problem of the documents.
+    """
+    place, main = documents[0]
+    if not isinstance(main, dict):
+        raise ConfigError([Problem(place=place, text="the document is not an object",
+                                   hint='use {"tasks": [...], "settings": {...}}')])
+    problems = [Problem(place=place, text="unknown key '%s'" % key, field=key,
+                        hint=_did_you_mean(key, DOCUMENT_KEYS) or "allowed are tasks and settings")
+                for key in main if key not in DOCUMENT_KEYS]
+    raw_tasks, settings = main.get("tasks", []), main.get("settings", {})
+    if not isinstance(raw_tasks, list):
+        problems.append(Problem(place=place, text="tasks is not a list", field="tasks", hint="use [{...}, {...}]"))
+        raw_tasks = []
+    if not isinstance(settings, dict):
+        problems.append(Problem(place=place, text="settings is not an object", field="settings", hint="use {...}"))
+        settings = {}
+    problems += _check_fields(settings, SETTING_RULES, "%s: settings" % place, "")
+    settings = {key: value for key, value in settings.items() if value is not None}
+    try:
+        zone_named(settings["timezone"] if _filled(settings.get("timezone")) else None)
+    except ConductorError as error:
+        problems.append(Problem(place="%s: settings" % place, text="timezone: %s" % error.message, hint=error.hint,
+                                field="timezone"))
+    builder = _TaskBuilder({} if problems else settings)
+    for index, raw in enumerate(raw_tasks):
+        builder.add(raw, "%s: tasks[%d]" % (place, index))
+    for place, document in documents[1:]:
+        if isinstance(document, list):
+            for index, raw in enumerate(document):
+                builder.add(raw, "%s: [%d]" % (place, index))
+        else:
+            builder.add(document, place)
+    builder.check_dependencies()
+    if problems:
+        raise ConfigError(problems + builder.problems)
+    return Config(tasks=builder.tasks, invalid=builder.invalid, problems=builder.problems, **settings)
+
+
+def suspicions(config: Config, now: float) -> "List[Problem]":
+    """Warnings for what is legal, but probably not meant."""
+    found = []
+
+    def suspect(task: Task, field: str, text: str, hint: str) -> None:
+        found.append(Problem(place=task.place, text="%s: %s" % (field, text), hint=hint, warning=True, task=task.name,
+                             field=field))
+
+    for task in config.tasks.values():
+        interval = shortest_interval(task, now)
+        if interval and task.timeout > interval:
+            suspect(task, "timeout", "%g s is longer than the schedule's interval of %d s" % (task.timeout, interval),
+                    "a run that takes so long makes the next one %s" % (
+                        "wait" if task.overlap == "queue" else "be skipped"))
+        for name in task.dependencies:
+            dependency = config.tasks.get(name)
+            if dependency and not dependency.enabled and task.enabled:
+                suspect(task, "dependencies", "'%s' is disabled" % name,
+                        "'%s' waits until '%s' succeeds by hand" % (task.name, name))
+        if not task.schedule and not task.dependencies:
+            suspect(task, "schedule", "there is none and no dependency either", "it starts only by hand")
+    return found
+
+
+def shortest_interval(task: Task, now: float, slots: int = 8) -> "int | None":
+    """The shortest gap between the task's coming slots, in seconds."""
+    if task.schedule is None or task.schedule.reboot:
+        return None
+    gaps = []
+    at = task.schedule.next(now, task.timezone)
+    for _ in range(slots):
+        following = None if at is None else task.schedule.next(at, task.timezone)
+        if at is None or following is None:
+            break
+        gaps.append(following - at)
+        at = following
+    return min(gaps) if gaps else None
+
+
+# == Planning ==
+
+def is_met(config: Config, tasks: "Dict[str, TaskState]", waiter: str, name: str, slot: int) -> bool:
+    """Whether `waiter` may go ahead at `slot` as far as its dependency `name` is concerned.
+
+    A success counts when it is for the dependency's newest slot at or before `slot`, or later. A dependency
+    without a schedule has no slots: it must have succeeded since its own dependencies did, or, having none,
+    since `waiter` last started.
+    """
+    seen, stack = {name}, [name]
+    while stack:
+        current = stack.pop()
+        dependency, state = config.tasks.get(current), tasks.get(current)
+        if dependency is None or state is None:
+            return False
+        needed = _needed_slot(dependency, state, slot)
+        if needed is not None:
+            if state.satisfied_until is None or state.satisfied_until < needed:
+                return False
+        elif dependency.schedule is None and dependency.dependencies:
+            for other in dependency.dependencies:
+                if other not in tasks or state.success_seq <= tasks[other].success_seq:
+                    return False
+                if other not in seen:
+                    seen.add(other)
+                    stack.append(other)
+        elif current == name:
+            consumed = tasks[waiter].consumed if waiter in tasks else {}
+            if state.success_seq <= consumed.get(name, 0):
+                return False
+    return True
+
+
+def _needed_slot(dependency: Task, state: TaskState, slot: int) -> "int | None":
+    """The newest slot of a dependency at or before `slot`."""
+    if dependency.schedule is None:
+        return None
+    if dependency.schedule.reboot:
+        return min(state.cursor, slot)
+    return dependency.schedule.previous(slot, dependency.timezone)
+
+
+def first_unmet(config: Config, tasks: "Dict[str, TaskState]", task: Task, slot: int) -> str:
+    """The first dependency that is not met at `slot`, or ''."""
+    return next((name for name in task.dependencies if not is_met(config, tasks, task.name, name, slot)), "")
+
+
+def missing_dependencies(config: Config, tasks: "Dict[str, TaskState]", task: Task, slot: int) -> "List[str]":
+    """What has to run before `task` may, in the order to run it."""
+    order: "List[str]" = []
+    stack = [(task, iter(task.dependencies))]
+    while stack:
+        current, rest = stack[-1]
+        for name in rest:
+            if name not in order and not is_met(config, tasks, current.name, name, slot):
+                if name not in config.tasks:
+                    raise ConfigError([Problem(place=current.place, text="dependencies: '%s' is invalid: %s" % (
+                        name, config.invalid.get(name, "unknown")))])
+                stack.append((config.tasks[name], iter(config.tasks[name].dependencies)))
+                break
+        else:
+            stack.pop()
+            if stack and current.name not in order:
+                order.append(current.name)
+    return order
+
+
+def explain_unmet(config: Config, tasks: "Dict[str, TaskState]", name: str, slot: int) -> str:
+    """Why the dependency `name` is not met at `slot`, down to the root cause."""
+    seen: "Set[str]" = set()
+    while name not in seen:
+        seen.add(name)
+        state = tasks.get(name, TaskState())
+        cycle = state.cycle
+        if cycle is None or cycle.phase != "waiting" or not cycle.waiting_for:
+            break
+        name, slot = cycle.waiting_for, cycle.slot
+    return "'%s' %s" % (name, _standing(config, name, state, slot))
+
+
+def _standing(config: Config, name: str, state: TaskState, slot: int) -> str:
+    dependency = config.tasks.get(name)
+    if dependency is None:
+        return "is invalid: %s" % config.invalid.get(name, "it is not in the configuration")
+    if state.run is not None:
+        return "is running"
+    if state.cycle is not None and state.cycle.phase == "queued":
+        return "is queued"
+    if state.cycle is not None and state.cycle.phase == "retrying":
+        return "%s and is tried again at %s" % (_outcome(state.last), iso(state.cycle.retry_at))
+    if not dependency.enabled:
+        return "is disabled"
+    needed = dependency.schedule.previous(slot, dependency.timezone) if dependency.schedule else None
+    if state.last and state.last.get("status") != "success":
+        return "%s at %s" % (_outcome(state.last), state.last.get("ended_at"))
+    if needed is None:
+        return "has no new success"
+    return "has no success for its slot %s" % iso(needed)
+
+
+def _outcome(result: "Dict[str, Any]") -> str:
+    status = str(result.get("status"))
+    if status == "failed":
+        return "failed (exit %s)" % result.get("exit_code")
+    return {"timeout": "timed out", "interrupted": "was interrupted"}.get(status, "was " + status.replace("_", " "))
+
+
+class _Draft:
+    """One decision in the making. Each step reads and changes `tasks`; nothing else is touched."""
+
+    def __init__(self, config: Config, state: State, now: float, facts: Facts, last_seen: float) -> None:
+        self.config = config
+        self.before = state
+        self.now = now
+        self.facts = facts
+        self.jumped_back_s = max(state.last_now, last_seen) - now
+        self.tasks = dict(state.tasks)
+        self.seq = state.seq
+        self.runs_started = state.runs_started
+        self.changed = state.zone_stamp != facts.zone_stamp
+        self.starts: "List[Tuple[Task, Run]]" = []
+        self.adoptions: "List[str]" = []
+        self.records: "List[Dict[str, Any]]" = []
+        self.notes: "List[str]" = []
+
+    def put(self, name: str, **changes: "Any") -> TaskState:
+        state: TaskState = self.tasks.get(name, TaskState()).replace(**changes)
+        self.tasks[name] = state
+        self.changed = True
+        return state
+
+    # -- what ended
+
+    def settle(self) -> None:
+        for name, state in list(self.tasks.items()):
+            if state.run is None:
+                continue
+            fact = self.facts.runs.get(name, RunFact(kind="vanished"))
+            if fact.kind == "orphan":
+                self.adoptions.append(name)
+            elif fact.kind == "never":
+                self.notes.append("%s: run %s was never started; it is due still" % (name, state.run.run_id))
+                cycle = state.cycle and state.cycle.replace(phase="queued")
+                self.put(name, run=None, cycle=cycle if state.run.trigger != "manual" else state.cycle)
+            elif fact.kind != "held":
+                self._finish(name, state, fact.result or {
+                    "status": "interrupted", "exit_code": None, "ended_at": self.now,
+                    "reason": "the command and its supervisor are gone (reboot, power cut or kill -9)"})
+
+    def _finish(self, name: str, state: TaskState, result: "Dict[str, Any]") -> None:
+        run, cycle, task = state.run, state.cycle, self.config.tasks.get(name)
+        assert run is not None
+        ended_at = float(result["ended_at"])
+        record = dict(result, task=name, run_id=run.run_id, trigger=run.trigger, attempt=run.attempt,
+                      scheduled_for=iso(run.slot), started_at=iso(run.started_at), ended_at=iso(ended_at),
+                      log="logs/automation/%s.log" % name)
+        record.setdefault("duration_s", round(max(0.0, ended_at - run.started_at), 3))
+        record.setdefault("output_tail", "")
+        changes: "Dict[str, Any]" = {"run": None, "last": {key: record[key] for key in (
+            "status", "scheduled_for", "started_at", "ended_at", "duration_s", "exit_code", "attempt", "trigger",
+            "run_id")}}
+        of_cycle = cycle is not None and run.trigger != "manual"
+        success = result["status"] == "success"
+        retry = (not success and of_cycle and cycle is not None and task is not None and task.enabled
+                 and run.attempt <= task.retry_count)
+        changes["consecutive_failures"] = 0 if success else state.consecutive_failures + 1
+        if success:
+            self.seq += 1
+            answered = [state.satisfied_until, run.slot, int(run.started_at), run.absorbed]
+            answered += [cycle.absorbed] if of_cycle and cycle is not None else []
+            changes.update(success_seq=self.seq,
+                           satisfied_until=max(slot for slot in answered if slot is not None))
+        if retry and cycle is not None and task is not None:
+            changes["cycle"] = cycle.replace(phase="retrying", attempt=run.attempt + 1, since=self.now,
+                                             retry_at=ended_at + task.retry_wait(run.attempt),
+                                             attempts=(cycle.attempts + [record])[-ATTEMPTS_KEPT:])
+        else:
+            if of_cycle and cycle is not None:
+                record.update(_cycle_facts(cycle))
+                changes["cycle"] = None
+            self.records.append(record)
+        self.notes.append("%s: run %s %s after %s s%s" % (
+            name, run.run_id, "succeeded" if success else _outcome(record), record["duration_s"],
+            "; next attempt at %s" % iso(changes["cycle"].retry_at) if retry else ""))
+        state = self.put(name, **changes)
+        if state.cycle is None and state.queued_slot is not None:
+            self.put(name, queued_slot=None, queued_since=None, cycle=Cycle(
+                slot=state.queued_slot, merged_since=state.queued_since, since=self.now,
+                trigger=self._trigger(state.queued_slot)))
+
+    def _skip(self, name: str, status: str, slot: int, reason: str, **more: "Any") -> None:
+        record = {"task": name, "status": status, "scheduled_for": iso(slot), "started_at": None,
+                  "ended_at": iso(self.now), "duration_s": 0, "exit_code": None, "attempt": 0, "trigger": "schedule",
+                  "run_id": None, "log": None, "output_tail": "", "reason": reason}
+        record.update(more)
+        self.records.append(record)
+        self.notes.append("%s: slot %s %s: %s" % (name, iso(slot), status, reason))
+
+    def _close(self, name: str, status: str, reason: str) -> None:
+        """End an open cycle that is not running: by what its attempts came to, or else by a skip."""
+        cycle = self.tasks[name].cycle
+        assert cycle is not None
+        facts = _cycle_facts(cycle)
+        if cycle.attempts:
+            last = facts.pop("attempts").pop()
+            self.records.append(dict(last, reason=reason, **facts))
+            self.notes.append("%s: slot %s stays %s: %s" % (name, iso(cycle.slot), last["status"], reason))
+        else:
+            self._skip(name, status, cycle.slot, reason, **facts)
+        self.put(name, cycle=None)
+
+    # -- what is due
+
+    def open_due_slots(self) -> None:
+        for name in [name for name in self.tasks if name not in self.config.tasks and name not in self.config.invalid]:
+            self._forget(name)
+        rezoned = self.before.zone_stamp != self.facts.zone_stamp
+        for name, task in self.config.tasks.items():
+            state = self.tasks.get(name)
+            if not task.enabled:
+                self._rest(task, state)
+            elif state is None or state.schedule_key != task.schedule_key:
+                self._anchor(task, state)
+            else:
+                if rezoned and task.schedule is not None:
+                    state = self.put(name, next_slot=task.schedule.next(state.cursor, task.timezone))
+                if state.cursor > self.now or (state.satisfied_until or 0) > self.now:
+                    state = self._heed_the_clock(task, state)
+                if state.next_slot is not None and state.next_slot <= self.now:
+                    self._slot_due(task, state)
+                elif task.schedule is None:
+                    self._join_due(task, state)
+                elif task.schedule.reboot and state.boot_id != self.facts.boot_id:
+                    slot = min(self.facts.boot_at, int(self.now))
+                    self._arrive(task, self.put(name, cursor=slot, boot_id=self.facts.boot_id), slot, None)
+
+    def _forget(self, name: str) -> None:
+        if self.tasks[name].run is not None:
+            return  # its supervisor will report, and the record wants a place to go
+        if self.tasks[name].cycle is not None:
+            self._close(name, "skipped_removed", "the task is no longer in the configuration")
+        del self.tasks[name]
+        self.changed = True
+
+    def _rest(self, task: Task, state: "TaskState | None") -> None:
+        if state is None:
+            return
+        if state.cycle is not None and state.cycle.phase != "running":
+            self._close(task.name, "skipped_disabled", "the task was disabled")
+        if state.schedule_key or state.queued_slot is not None:
+            # Without a key it is anchored anew when it is enabled: what it missed meanwhile was meant to be missed.
+            self.put(task.name, schedule_key="", next_slot=None, queued_slot=None, queued_since=None)
+
+    def _anchor(self, task: Task, state: "TaskState | None") -> None:
+        now = int(self.now)
+        changes: "Dict[str, Any]" = {"schedule_key": task.schedule_key, "cursor": now, "boot_id": self.facts.boot_id,
+                                     "next_slot": task.schedule and task.schedule.next(now, task.timezone)}
+        if state is None or task.schedule is None:
+            changes["consumed"] = self._successes(task)
+        self.put(task.name, **changes)
+
+    def _successes(self, task: Task) -> "Dict[str, int]":
+        return {name: self.tasks[name].success_seq for name in task.dependencies
+                if name in self.tasks and self.tasks[name].success_seq}
+
+    def _heed_the_clock(self, task: Task, state: TaskState) -> TaskState:
+        """The clock was set back. Up to three hours are bridged, more is a correction (Debian cron(8))."""
+        now = int(self.now)
+        correction = self.jumped_back_s > CLOCK_CORRECTION_S
+        changes: "Dict[str, Any]" = {}
+        if (state.satisfied_until or 0) > (now if correction else now + CLOCK_CORRECTION_S):
+            changes["satisfied_until"] = now
+        if state.cursor > now:
+            correction = correction or state.cursor - now > CLOCK_CORRECTION_S
+            if correction:
+                self.notes.append("WARNING %s: the clock was set back to %s, more than three hours before the last "
+                                  "slot decided (%s); slots count from now" % (task.name, iso(now), iso(state.cursor)))
+            if correction or (task.schedule is not None and task.schedule.wildcard):
+                changes["cursor"] = now
+                changes["next_slot"] = task.schedule and task.schedule.next(now, task.timezone)
+        return self.put(task.name, **changes) if changes else state
+
+    def _slot_due(self, task: Task, state: TaskState) -> None:
+        assert task.schedule is not None and state.next_slot is not None
+        slot = task.schedule.previous(self.now, task.timezone)
+        slot = state.next_slot if slot is None else max(slot, state.next_slot)
+        merged_since = state.next_slot if state.next_slot < slot else None
+        state = self.put(task.name, cursor=slot, next_slot=task.schedule.next(max(slot, self.now), task.timezone))
+        self._arrive(task, state, slot, merged_since)
+
+    def _join_due(self, task: Task, state: TaskState) -> None:
+        """A task without a schedule runs when all its dependencies have a success it has not used yet."""
+        if not task.dependencies or state.cycle is not None or state.run is not None:
+            return
+        fresh = self._successes(task)
+        if all(fresh.get(name, 0) > state.consumed.get(name, 0) for name in task.dependencies):
+            slot = max(self.tasks[name].satisfied_until or 0 for name in task.dependencies)
+            self.put(task.name, cycle=Cycle(slot=slot, trigger="dependency", phase="queued", since=self.now))
+
+    def _arrive(self, task: Task, state: TaskState, slot: int, merged_since: "int | None") -> None:
+        """A slot has come: open a cycle for it, or say why not."""
+        name, cycle = task.name, state.cycle
+        if cycle is not None and cycle.phase == "waiting":
+            self._give_up_waiting(task, cycle, "its next slot %s came first" % iso(slot))
+            cycle = None
+        merged = {"merged_since": iso(merged_since)} if merged_since is not None else {}
+        if self._too_late(task, slot):
+            self._skip(name, "skipped_late", slot, "%d s late, start_deadline is %g s" % (
+                self.now - slot, task.start_deadline or 0), **merged)
+        elif cycle is None and state.run is None and name not in self.facts.busy:
+            fields = {} if merged_since is None else {"merged_since": merged_since}
+            self.put(name, cycle=Cycle(slot=slot, phase="waiting" if task.dependencies else "queued", since=self.now,
+                                       trigger=self._trigger(slot), **fields))
+        elif task.overlap == "queue":
+            since = state.queued_since if state.queued_since is not None else state.queued_slot
+            self.put(name, queued_slot=slot, queued_since=since if since is not None else merged_since)
+        else:
+            going = "run %s is still going" % state.run.run_id if state.run else "the slot %s is still %s" % (
+                iso(cycle.slot), cycle.phase) if cycle else "another run is still going"
+            self._skip(name, "skipped_overlap", slot, going, **merged)
+            if cycle is not None:
+                self.put(name, cycle=cycle.replace(absorbed=slot))
+            elif state.run is not None:
+                self.put(name, run=state.run.replace(absorbed=slot))
+
+    def _trigger(self, slot: int) -> str:
+        return "catch_up" if self.now - slot >= LATE_AFTER_S else "schedule"
+
+    def _too_late(self, task: Task, slot: int) -> bool:
+        return task.start_deadline is not None and self.now - slot > task.start_deadline
+
+    # -- what may start
+
+    def weigh_dependencies(self) -> None:
+        for name, state in list(self.tasks.items()):
+            cycle, task = state.cycle, self.config.tasks.get(name)
+            if cycle is None or cycle.phase != "waiting" or task is None:
+                continue
+            blocker = first_unmet(self.config, self.tasks, task, cycle.slot)
+            if not blocker:
+                trigger = "dependency" if cycle.waiting_for else cycle.trigger
+                self.put(name, cycle=cycle.replace(phase="queued", trigger=trigger, waiting_for="", since=self.now))
+            elif self._too_late(task, cycle.slot):
+                self._give_up_waiting(task, cycle, "its start_deadline of %g s passed" % (task.start_deadline or 0))
+            elif cycle.waiting_for != blocker:
+                self.notes.append("%s: slot %s waits: %s" % (
+                    name, iso(cycle.slot), explain_unmet(self.config, self.tasks, blocker, cycle.slot)))
+                self.put(name, cycle=cycle.replace(waiting_for=blocker))
+
+    def _give_up_waiting(self, task: Task, cycle: Cycle, event: str) -> None:
+        blocker = cycle.waiting_for or first_unmet(self.config, self.tasks, task, cycle.slot)
+        cause = explain_unmet(self.config, self.tasks, blocker, cycle.slot) if blocker else "a dependency"
+        self._skip(task.name, "skipped_dependency", cycle.slot, "waited for '%s' until %s: %s" % (
+            blocker, event, cause), dependency=blocker, **_cycle_facts(cycle))
+        self.put(task.name, cycle=None)
+
+    def choose_starts(self) -> None:
+        free = self.config.max_concurrent_tasks
+        ready = []
+        for name, state in self.tasks.items():
+            if state.run is not None:
+                free -= state.run.trigger != "manual"
+            elif state.cycle is not None and name in self.config.tasks:
+                task, cycle = self.config.tasks[name], state.cycle
+                if cycle.phase == "retrying" and min(cycle.retry_at, self._latest_retry(task, cycle)) <= self.now:
+                    ready.append((cycle.slot, task.order, task, cycle))
+                elif cycle.phase == "queued":
+                    ready.append((cycle.slot, task.order, task, cycle))
+        for _slot, _order, task, cycle in sorted(ready, key=lambda entry: entry[:2]):
+            if cycle.attempt == 1 and self._too_late(task, cycle.slot):
+                self._close(task.name, "skipped_late", "%d s late after waiting for a free place, start_deadline is "
+                            "%g s" % (self.now - cycle.slot, task.start_deadline or 0))
+            elif free > 0 and task.name not in self.facts.busy:
+                self._start(task, cycle)
+                free -= 1
+
+    def _latest_retry(self, task: Task, cycle: Cycle) -> float:
+        """A clock that was set back must not hold a retry back for longer than its delay."""
+        return self.now if cycle.retry_at > self.now + task.retry_wait(cycle.attempt - 1) else cycle.retry_at
+
+    def _start(self, task: Task, cycle: Cycle) -> None:
+        self.runs_started += 1
+        run = Run(run_id=run_id_of(self.now, self.runs_started), slot=cycle.slot, attempt=cycle.attempt,
+                  trigger="retry" if cycle.attempt > 1 else cycle.trigger, started_at=self.now)
+        self.put(task.name, run=run, cycle=cycle.replace(phase="running", since=self.now),
+                 consumed=self._successes(task))
+        self.starts.append((task, run))
+        self.notes.append("%s: starting run %s, attempt %d of %d, slot %s, %s" % (
+            task.name, run.run_id, run.attempt, task.retry_count + 1, iso(run.slot), run.trigger))
+
+    def decision(self) -> Decision:
+        state = self.before
+        if self.changed or self.records:
+            state = state.replace(tasks=self.tasks, seq=self.seq, runs_started=self.runs_started, last_now=self.now,
+                                  zone_stamp=self.facts.zone_stamp, pending=self.records)
+        return Decision(state=state, changed=self.changed, starts=self.starts, adoptions=self.adoptions,
+                        records=self.records, notes=self.notes, wake_at=self._wake_at())
+
+    def _wake_at(self) -> float:
+        """When the next decision is due if nothing else happens; 0 while a run wants to be watched."""
+        wake = float("inf")
+        for name, state in self.tasks.items():
+            if state.run is not None:
+                return 0.0
+            if state.next_slot is not None and state.next_slot < wake and name in self.config.tasks:
+                wake = state.next_slot
+            cycle, task = state.cycle, self.config.tasks.get(name)
+            if cycle is None or task is None:
+                continue
+            if cycle.phase == "queued":
+                return 0.0
+            if cycle.phase == "retrying":
+                wake = min(wake, cycle.retry_at)
+            elif task.start_deadline is not None:
+                wake = min(wake, cycle.slot + task.start_deadline)
+        return wake
+
+
+def decide(config: Config, state: State, now: float, facts: Facts, last_seen: float = 0.0,
+           settle_only: bool = False) -> Decision:
+    """What to record and what to start: the whole of a tick's thinking, without clock, disk or processes.
+
+    `facts` says what became of the runs in `state`; `last_seen` is the newest time that the conductor is known
+    to have been alive, by which a clock that was set back is noticed. `settle_only` records what ended and
+    starts nothing.
+    """
+    draft = _Draft(config, state, now, facts, last_seen)
+    draft.settle()
+    if settle_only:
+        return draft.decision()
+    draft.open_due_slots()
+    draft.weigh_dependencies()
+    draft.choose_starts()
+    return draft.decision()
+
+
+def begin_manual(state: State, task: Task, now: float) -> "Tuple[State, Run]":
+    """The state with a run started by hand, and that run."""
+    before = state.tasks.get(task.name, TaskState())
+    run = Run(run_id=run_id_of(now, state.runs_started + 1), trigger="manual", started_at=now)
+    consumed = {name: state.tasks[name].success_seq for name in task.dependencies if name in state.tasks}
+    tasks = dict(state.tasks)
+    tasks[task.name] = before.replace(run=run, consumed=dict(before.consumed, **consumed))
+    return state.replace(tasks=tasks, runs_started=state.runs_started + 1), run
+
+
+def run_id_of(now: float, number: int) -> str:
+    return "%s-%d" % (time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)), number)
+
+
+def _cycle_facts(cycle: Cycle) -> "Dict[str, Any]":
+    """What a verdict says about its cycle beyond its last attempt."""
+    facts: "Dict[str, Any]" = {}
+    if cycle.merged_since is not None:
+        facts["merged_since"] = iso(cycle.merged_since)
+    if cycle.absorbed is not None:
+        facts["absorbed"] = iso(cycle.absorbed)
+    if cycle.attempts:
+        facts["attempts"] = list(cycle.attempts)
+    return facts
+
+
+# == Rendering ==
+
+FAILURES = ("failed", "timeout", "interrupted")
+HEALTH_EXIT_SKIPPED = EXIT_TEMPFAIL
+HEALTH_SKIPS = ("skipped_dependency", "skipped_late")
+RESULT_KEYS = ("task", "status", "scheduled_for", "started_at", "ended_at", "duration_s", "exit_code", "attempt",
+               "trigger", "log", "output_tail", "run_id", "reason")
+
+
+def health_line(record: "Dict[str, Any]") -> "str | None":
+    """`status:timestamp:exit_code` for a result, or None for one that leaves the health file as it is."""
+    if record["status"] in HEALTH_SKIPS:
+        return "skipped:%s:%d\n" % (record["ended_at"], HEALTH_EXIT_SKIPPED)
+    if not record["run_id"]:
+        return None
+    code = record.get("exit_code")
+    return "%s:%s:%d\n" % (record["status"], record["ended_at"], EXIT_UNKNOWN if code is None else code)
+
+
+def task_standing(state: TaskState) -> str:
+    """idle, running, queued, waiting or retrying."""
+    if state.run is not None:
+        return "running"
+    return state.cycle.phase if state.cycle is not None else "idle"
+
+
+def task_document(config: Config, state: State, task: Task, now: float) -> "Dict[str, Any]":
+    known = state.tasks.get(task.name, TaskState())
+    cycle = known.cycle
+    standing = task_standing(known)
+    next_run: "float | None" = known.next_slot
+    if task.schedule is not None and known.schedule_key != task.schedule_key:
+        next_run = task.schedule.next(now, task.timezone)  # the next tick will see it so
+    reason = ""
+    waiting_for = cycle.waiting_for if cycle is not None and standing == "waiting" else ""
+    if cycle is not None and standing == "waiting":
+        reason = explain_unmet(config, state.tasks, waiting_for, cycle.slot)
+    elif cycle is not None and standing == "retrying":
+        next_run = cycle.retry_at
+        reason = "%s, attempt %d of %d" % (_outcome(known.last), cycle.attempt, task.retry_count + 1)
+    elif cycle is not None and standing == "queued":
+        reason = "waits for a free place since %s" % iso(cycle.since)
+    return {
+        "name": task.name, "enabled": task.enabled, "schedule": task.schedule.text if task.schedule else None,
+        "description": task.description, "state": standing if task.enabled or standing == "running" else "disabled",
+        "waiting_for": waiting_for or None, "reason": reason, "owner": task.owner,
+        "dependencies": list(task.dependencies), "next_run": iso(next_run) if task.enabled else None,
+        "last_run": known.last or None, "consecutive_failures": known.consecutive_failures,
+    }
+
+
+def invalid_document(name: str, reason: str, state: State) -> "Dict[str, Any]":
+    known = state.tasks.get(name, TaskState())
+    return {"name": name, "enabled": True, "schedule": None, "description": "", "state": "invalid",
+            "waiting_for": None, "reason": reason, "owner": "", "dependencies": [], "next_run": None,
+            "last_run": known.last or None, "consecutive_failures": known.consecutive_failures}
+
+
+def status_document(config: Config, state: State, now: float, last_tick: "float | None",
+                    history: "List[Dict[str, Any]]", notices: "List[str]") -> "Dict[str, Any]":
+    """Everything `status` knows. `history` is verdicts, newest first; `notices` are problems found on the way."""
+    problems = list(notices)
+    if last_tick is None:
+        problems.append("No tick has run yet: is the crontab line installed? (symphony_conductor.py install)")
+    elif now - last_tick > TICK_STALE_S:
+        problems.append("The last tick was %s ago: cron does not call the conductor." % span_text(now - last_tick))
+    problems += [str(problem) for problem in config.problems if not problem.warning]
+    tasks = [task_document(config, state, task, now) for task in config.tasks.values()]
+    tasks += [invalid_document(name, reason, state) for name, reason in config.invalid.items()]
+    for task in tasks:
+        if task["consecutive_failures"] and task["enabled"] and task["last_run"]:
+            problems.append("%s: the last run %s at %s (%d in a row)." % (
+                task["name"], _outcome(task["last_run"]), task["last_run"]["ended_at"], task["consecutive_failures"]))
+        if task["state"] == "waiting":
+            problems.append("%s waits: %s." % (task["name"], task["reason"]))
+    running = [{"task": name, "run_id": known.run.run_id, "attempt": known.run.attempt, "trigger": known.run.trigger,
+                "scheduled_for": iso(known.run.slot), "started_at": iso(known.run.started_at),
+                "duration_s": round(max(0.0, now - known.run.started_at), 1)}
+               for name, known in state.tasks.items() if known.run is not None]
+    return {"now": iso(now), "version": __version__, "healthy": not problems, "problems": problems,
+            "last_tick": iso(last_tick), "max_concurrent_tasks": config.max_concurrent_tasks, "tasks": tasks,
+            "running": running, "recent_results": recent_results(state, history)}
+
+
+def recent_results(state: State, history: "List[Dict[str, Any]]") -> "List[Dict[str, Any]]":
+    """The newest results, each attempt by itself, newest first."""
+    found = []
+    for record in history:
+        found += list(record.get("attempts", ())) + [record]
+    for known in state.tasks.values():
+        if known.cycle is not None:
+            found += known.cycle.attempts
+    found += [record for record in state.pending if record not in history]
+    found.sort(key=lambda record: record["ended_at"] or "", reverse=True)
+    return [{key: record.get(key) for key in RESULT_KEYS} for record in found[:RECENT_RESULTS]]
+
+
+def span_text(seconds: float) -> str:
+    """A length of time in two units at most: 45s, 5m, 3h 20m, 12d 4h."""
+    seconds = int(max(0.0, seconds))
+    if seconds < MINUTE:
+        return "%ds" % seconds
+    if seconds < HOUR:
+        return "%dm" % (seconds // MINUTE)
+    if seconds < DAY:
+        hours, rest = divmod(seconds, HOUR)
+        return "%dh %dm" % (hours, rest // MINUTE) if rest >= MINUTE else "%dh" % hours
+    days, rest = divmod(seconds, DAY)
+    return "%dd %dh" % (days, rest // HOUR) if rest >= HOUR else "%dd" % days
+
+
+def status_table(document: "Dict[str, Any]", width: int) -> str:
+    """The status for people; no line is longer than `width`, but for a reason that would lose its end."""
+    now = from_iso(document["now"]) or 0
+    last_tick = document["last_tick"]
+    starts = sorted((task["next_run"], task["name"]) for task in document["tasks"] if task["next_run"])
+    head = ["healthy" if document["healthy"] else "NOT healthy",
+            "last tick %s ago" % span_text(now - (from_iso(last_tick) or 0)) if last_tick else "no tick yet",
+            "running %d of %d" % (len(document["running"]), document["max_concurrent_tasks"])]
+    if starts:
+        head.append("next: %s in %s" % (starts[0][1], span_text((from_iso(starts[0][0]) or 0) - now)))
+    lines = [" | ".join(head)]
+    lines += ["  ! " + problem for problem in document["problems"]]
+    rows = [("TASK", "STATE", "LAST", "NEXT", "SCHEDULE")]
+    for task in document["tasks"]:
+        last = task["last_run"]
+        ago = last and "%s %s ago" % (last["status"], span_text(now - (from_iso(last["ended_at"]) or 0)))
+        rows.append((task["name"], task["state"], ago or "never",
+                     "in " + span_text((from_iso(task["next_run"]) or 0) - now) if task["next_run"] else "-",
+                     describe(task["schedule"], task["name"]) if task["schedule"] else
+                     "after %s" % _join(task["dependencies"]) if task["dependencies"] else "by hand"))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines.append("")
+    for row in rows:
+        line = "  ".join([cell.ljust(widths[column]) for column, cell in enumerate(row[:4])] + [row[4]])
+        lines.append(line if len(line) <= width else line[:max(width - 3, 0)] + "...")
+    if len(rows) == 1:
+        lines.append("(no tasks)")
+    return "\n".join(lines)
+
+
+def coming_slots(config: Config, now: float, count: int, only: str = "") -> "List[Tuple[int, str]]":
+    """The next `count` slots of all enabled tasks, in time order."""
+    upcoming = []
+    for task in config.tasks.values():
+        if task.enabled and task.schedule is not None and only in ("", task.name):
+            slot = task.schedule.next(now, task.timezone)
+            if slot is not None:
+                upcoming.append((slot, task.order, task))
+    upcoming.sort(key=lambda entry: entry[:2])
+    slots: "List[Tuple[int, str]]" = []
+    while upcoming and len(slots) < count:
+        slot, order, task = upcoming.pop(0)
+        slots.append((slot, task.name))
+        assert task.schedule is not None
+        following = task.schedule.next(slot, task.timezone)
+        if following is not None:
+            bisect.insort(upcoming, (following, order, task))
+    return slots
+
+
+def local_text(at: float, zone: "str | None") -> str:
+    """A time as the clocks of the zone show it, with its offset: Sun 2025-06-01 03:00 +0200."""
+    offset = zone_named(zone).span(int(at))[2]
+    sign = "-" if offset < 0 else "+"
+    minutes = abs(offset) // MINUTE
+    return "%s %s%02d%02d" % (time.strftime("%a %Y-%m-%d %H:%M", time.gmtime(at + offset)), sign, minutes // 60,
+                              minutes % 60)
+
+
+BLOCK_BEGIN = "# BEGIN symphony-conductor "
+BLOCK_END = "# END symphony-conductor "
+BOOT_CODE = "import sys; sys.path.append(%s); import %s as c; c.command_line()"
+
+
+def crontab_line(root: str, python: str, folder: str, module: str) -> str:
+    """The line that calls `tick` for `root`. It imports the file, so that Python's bytecode cache serves it.
+
+    Debian crontab(5): a % in the command is a newline unless a backslash precedes it.
+    """
+    same = folder == root
+    code = BOOT_CODE % ('"."' if same else ascii(folder), module)
+    command = "cd %s && { [ -d logs ] || mkdir -m 700 logs; } && exec %s -I -S -c %s %stick" % (
+        shlex.quote(root), shlex.quote(python), shlex.quote(code), "" if same else "--root=. ")
+    return "* * * * * %s >>logs/conductor_cron.log 2>&1" % command.replace("%", "\\%")
+
+
+def split_at_block(crontab: str, root: str) -> "Tuple[str, str, str]":
+    """What stands before the block of this root, the block, and what follows; the block is '' when there is none.
+
+    A block without its END raises ConfigError: where it stops is for a person to say.
+    """
+    lines = crontab.splitlines(True)
+    texts = [line.rstrip("\r\n") for line in lines]
+    if BLOCK_BEGIN + root not in texts:
+        return crontab, "", ""
+    begin = texts.index(BLOCK_BEGIN + root)
+    for end in range(begin + 1, len(texts)):
+        if texts[end] == BLOCK_END + root:
+            return "".join(lines[:begin]), "".join(lines[begin:end + 1]), "".join(lines[end + 1:])
+        if texts[end].startswith(BLOCK_BEGIN):
+            break
+    raise ConfigError([Problem(place="crontab", text="the block '%s%s' has no END line" % (BLOCK_BEGIN, root),
+                               hint="add '%s%s' after its last line with crontab -e" % (BLOCK_END, root))])
+
+
+def without_block(crontab: str, root: str) -> str:
+    """The crontab less every block of this root; every other byte stays."""
+    before, block, after = split_at_block(crontab, root)
+    return before + without_block(after, root) if block else crontab
+
+
+def with_block(crontab: str, root: str, line: str) -> str:
+    """The crontab with exactly one block for this root, at its old place if it had one."""
+    before, _, after = split_at_block(crontab, root)
+    if before and not before.endswith("\n"):
+        before += "\n"
+    return "%s%s%s\n%s\n%s%s\n%s" % (before, BLOCK_BEGIN, root, line, BLOCK_END, root, without_block(after, root))

@@ -1,0 +1,597 @@
+"""The decision of a tick: tables and stories over the pure function, with the clock as an argument."""
+
+import pytest
+
+import symphony_conductor as sc
+
+DAY = 86400
+
+
+def at(text):
+    return sc.from_iso(text)
+
+
+class World:
+    """A configuration, a state, and runs that end when the test says so."""
+
+    def __init__(self, *tasks, **settings):
+        self.configure(*tasks, **settings)
+        self.state = sc.State()
+        self.ended = {}
+        self.kinds = {}
+        self.boot = "boot-1"
+        self.booted_at = at("2025-01-01T00:00:00Z")
+        self.verdicts = []
+        self.last_seen = 0.0
+
+    def configure(self, *tasks, **settings):
+        settings.setdefault("timezone", "UTC")
+        self.config = sc.build_config([("c.json", {"tasks": list(tasks), "settings": settings})])
+        assert not self.config.problems, self.config.problems
+
+    def tick(self, when):
+        """Decide; returns what was started as 'name@slot' texts."""
+        now = at(when) if isinstance(when, str) else when
+        runs = {}
+        for name, known in self.state.tasks.items():
+            if known.run is not None:
+                result = self.ended.pop(name, None)
+                kind = "ended" if result else self.kinds.get(name, "held")
+                runs[name] = sc.RunFact(kind=kind, result=result or {})
+        facts = sc.Facts(boot_id=self.boot, boot_at=self.booted_at, zone_stamp="z", runs=runs)
+        decision = sc.decide(self.config, self.state, now, facts, self.last_seen)
+        self.state = decision.state
+        self.last_seen = now
+        self.decision = decision
+        self.verdicts += decision.records
+        return ["%s@%s" % (task.name, sc.iso(run.slot)) for task, run in decision.starts]
+
+    def end(self, name, status="success", when=None, code=None):
+        ended_at = at(when) if when else self.last_seen + 1
+        self.ended[name] = {"status": status, "ended_at": ended_at,
+                            "exit_code": code if code is not None else 0 if status == "success" else 1}
+
+    def finish(self, name, when, status="success"):
+        """The run ends, and the supervisor decides again."""
+        self.end(name, status, when)
+        return self.tick(when)
+
+    def said(self):
+        return [(record["task"], record["status"], record["scheduled_for"]) for record in self.verdicts]
+
+    def triggers(self):
+        return [run.trigger for _, run in self.decision.starts]
+
+
+def task(name, schedule=None, **more):
+    found = dict({"name": name, "command": "true", "retry_count": 0}, **more)
+    if schedule:
+        found["schedule"] = schedule
+    return found
+
+
+def test_installing_starts_nothing_by_surprise():
+    world = World(task("a", "0 2 * * *"))
+    assert world.tick("2025-06-02T10:00:00Z") == []
+    assert world.tick("2025-06-03T01:59:00Z") == []
+    assert world.tick("2025-06-03T02:00:00Z") == ["a@2025-06-03T02:00:00Z"]
+
+
+def test_a_changed_schedule_is_anchored_at_now():
+    world = World(task("a", "0 2 * * *"))
+    world.tick("2025-06-02T10:00:00Z")
+    world.configure(task("a", "0 9 * * *"))
+    assert world.tick("2025-06-03T09:30:00Z") == []
+    assert world.tick("2025-06-04T09:00:00Z") == ["a@2025-06-04T09:00:00Z"]
+
+
+def test_enabling_a_task_does_not_catch_up_on_its_rest():
+    world = World(task("a", "0 2 * * *"))
+    world.tick("2025-06-02T10:00:00Z")
+    world.configure(task("a", "0 2 * * *", enabled=False))
+    assert world.tick("2025-06-05T10:00:00Z") == []
+    world.configure(task("a", "0 2 * * *"))
+    assert world.tick("2025-06-05T11:00:00Z") == []
+    assert world.tick("2025-06-06T02:00:00Z") == ["a@2025-06-06T02:00:00Z"]
+
+
+def test_a_slot_is_consumed_when_its_run_starts():
+    world = World(task("a", "0 2 * * *"))
+    world.tick("2025-06-02T10:00:00Z")
+    assert world.tick("2025-06-03T02:00:05Z") == ["a@2025-06-03T02:00:00Z"]
+    for minute in range(1, 9):
+        assert world.tick("2025-06-03T02:0%d:00Z" % minute) == []
+    world.finish("a", "2025-06-03T02:09:00Z")
+    assert world.tick("2025-06-03T02:10:00Z") == []
+    assert world.said() == [("a", "success", "2025-06-03T02:00:00Z")]
+
+
+def test_a_machine_that_was_off_for_three_days_runs_once_with_the_older_slots_merged():
+    world = World(task("a", "0 2 * * *"))
+    world.tick("2025-06-02T10:00:00Z")
+    assert world.tick("2025-06-05T10:00:00Z") == ["a@2025-06-05T02:00:00Z"]
+    assert world.triggers() == ["catch_up"]
+    world.finish("a", "2025-06-05T10:01:00Z")
+    assert world.verdicts[0]["merged_since"] == "2025-06-03T02:00:00Z"
+    assert world.tick("2025-06-05T10:02:00Z") == []
+
+
+def test_being_off_for_years_costs_one_decision():
+    world = World(task("a", "* * * * *"))
+    world.tick("2025-06-02T10:00:00Z")
+    assert world.tick("2035-06-02T10:00:30Z") == ["a@2035-06-02T10:00:00Z"]
+
+
+def test_catch_ups_go_through_the_concurrency_limit_oldest_slot_first():
+    world = World(task("late", "0 5 * * *"), task("early", "0 2 * * *"), task("middle", "0 3 * * *"),
+                  max_concurrent_tasks=1)
+    world.tick("2025-06-02T10:00:00Z")
+    assert world.tick("2025-06-04T10:00:00Z") == ["early@2025-06-04T02:00:00Z"]
+    assert world.finish("early", "2025-06-04T10:01:00Z") == ["middle@2025-06-04T03:00:00Z"]
+    assert world.finish("middle", "2025-06-04T10:02:00Z") == ["late@2025-06-04T05:00:00Z"]
+
+
+def test_equal_slots_start_in_the_order_of_the_configuration():
+    world = World(task("z", "0 2 * * *"), task("a", "0 2 * * *"), task("m", "0 2 * * *"), max_concurrent_tasks=2)
+    world.tick("2025-06-02T10:00:00Z")
+    assert world.tick("2025-06-03T02:00:00Z") == ["z@2025-06-03T02:00:00Z", "a@2025-06-03T02:00:00Z"]
+
+
+def test_a_slot_later_than_its_start_deadline_is_skipped():
+    world = World(task("a", "0 2 * * *", start_deadline=3600))
+    world.tick("2025-06-02T10:00:00Z")
+    assert world.tick("2025-06-03T03:00:01Z") == []
+    assert world.said() == [("a", "skipped_late", "2025-06-03T02:00:00Z")]
+    assert world.tick("2025-06-04T03:00:00Z") == ["a@2025-06-04T02:00:00Z"]
+
+
+def test_a_slot_that_waited_too_long_for_a_free_place_is_skipped():
+    world = World(task("slow", "0 2 * * *"), task("a", "0 2 * * *", start_deadline=600), max_concurrent_tasks=1)
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    assert world.tick("2025-06-03T02:10:00Z") == []
+    assert world.tick("2025-06-03T02:11:00Z") == []
+    assert world.said() == [("a", "skipped_late", "2025-06-03T02:00:00Z")]
+
+
+# -- overlap
+
+def test_a_running_task_meets_its_next_slot_and_the_slot_is_skipped():
+    world = World(task("a", "*/10 * * * *"))
+    world.tick("2025-06-02T10:05:00Z")
+    world.tick("2025-06-02T10:10:00Z")
+    assert world.tick("2025-06-02T10:20:00Z") == []
+    assert world.finish("a", "2025-06-02T10:25:00Z") == []
+    assert world.said() == [("a", "skipped_overlap", "2025-06-02T10:20:00Z"), ("a", "success", "2025-06-02T10:10:00Z")]
+    assert world.verdicts[1]["absorbed"] == "2025-06-02T10:20:00Z"
+
+
+def test_overlap_queue_keeps_one_slot_and_merges_the_rest():
+    world = World(task("a", "*/10 * * * *", overlap="queue"))
+    world.tick("2025-06-02T10:05:00Z")
+    world.tick("2025-06-02T10:10:00Z")
+    world.tick("2025-06-02T10:20:00Z")
+    world.tick("2025-06-02T10:30:00Z")
+    assert world.finish("a", "2025-06-02T10:35:00Z") == ["a@2025-06-02T10:30:00Z"]
+    world.finish("a", "2025-06-02T10:36:00Z")
+    assert world.said() == [("a", "success", "2025-06-02T10:10:00Z"), ("a", "success", "2025-06-02T10:30:00Z")]
+    assert world.verdicts[1]["merged_since"] == "2025-06-02T10:20:00Z"
+
+
+def test_a_slot_that_comes_while_a_retry_waits_is_skipped():
+    world = World(task("a", "*/10 * * * *", retry_count=3, retry_delay=900))
+    world.tick("2025-06-02T10:05:00Z")
+    world.tick("2025-06-02T10:10:00Z")
+    world.finish("a", "2025-06-02T10:11:00Z", "failed")
+    assert world.tick("2025-06-02T10:20:00Z") == []
+    assert world.said() == [("a", "skipped_overlap", "2025-06-02T10:20:00Z")]
+    assert world.tick("2025-06-02T10:26:00Z") == ["a@2025-06-02T10:10:00Z"]
+
+
+def test_a_run_by_hand_absorbs_the_slot_that_comes_meanwhile():
+    world = World(task("a", "0 2 * * *"), task("b", "5 2 * * *", dependencies=["a"]))
+    world.tick("2025-06-02T10:00:00Z")
+    world.state, _ = sc.begin_manual(world.state, world.config.tasks["a"], at("2025-06-03T01:59:00Z"))
+    assert world.tick("2025-06-03T02:00:00Z") == []
+    assert world.tick("2025-06-03T02:05:00Z") == []
+    assert world.finish("a", "2025-06-03T02:06:00Z") == ["b@2025-06-03T02:05:00Z"]
+    assert world.said() == [("a", "skipped_overlap", "2025-06-03T02:00:00Z"), ("a", "success", None)]
+
+
+# -- dependencies
+
+def chain(**more):
+    return (task("scan", "0 2 * * *"), task("analyse", "30 2 * * *", dependencies=["scan"]),
+            task("clean", "0 3 * * 0", dependencies=["analyse"], **more))
+
+
+def test_a_dependent_starts_when_the_dependency_of_its_day_succeeded():
+    world = World(*chain())
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    world.finish("scan", "2025-06-03T02:10:00Z")
+    assert world.tick("2025-06-03T02:30:00Z") == ["analyse@2025-06-03T02:30:00Z"]
+    assert world.triggers() == ["schedule"]
+
+
+def test_a_dependent_waits_for_a_dependency_that_is_still_running():
+    world = World(*chain())
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    assert world.tick("2025-06-03T02:30:00Z") == []
+    assert world.state.tasks["analyse"].cycle.phase == "waiting"
+    assert world.state.tasks["analyse"].cycle.waiting_for == "scan"
+    assert world.finish("scan", "2025-06-03T02:45:00Z") == ["analyse@2025-06-03T02:30:00Z"]
+    assert world.triggers() == ["dependency"]
+
+
+def test_sundays_cleanup_never_runs_on_last_weeks_analysis():
+    world = World(*chain())
+    world.tick("2025-06-06T10:00:00Z")
+    world.tick("2025-06-07T02:00:00Z")
+    world.finish("scan", "2025-06-07T02:10:00Z")
+    world.tick("2025-06-07T02:30:00Z")
+    world.finish("analyse", "2025-06-07T02:31:00Z")
+    world.tick("2025-06-08T02:00:00Z")
+    world.finish("scan", "2025-06-08T02:10:00Z")
+    world.tick("2025-06-08T02:30:00Z")
+    world.finish("analyse", "2025-06-08T02:31:00Z", "failed")
+    assert world.tick("2025-06-08T03:00:00Z") == []
+    text = sc.explain_unmet(world.config, world.state.tasks, "analyse", at("2025-06-08T03:00:00Z"))
+    assert text == "'analyse' failed (exit 1) at 2025-06-08T02:31:00Z"
+    world.tick("2025-06-15T03:00:00Z")
+    skipped = [record for record in world.verdicts if record["task"] == "clean"]
+    assert [record["status"] for record in skipped] == ["skipped_dependency"]
+    assert skipped[0]["scheduled_for"] == "2025-06-08T03:00:00Z"
+    assert skipped[0]["dependency"] == "analyse"
+
+
+def test_a_success_by_hand_lets_a_waiting_task_go():
+    world = World(*chain())
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    world.finish("scan", "2025-06-03T02:10:00Z", "failed")
+    assert world.tick("2025-06-03T02:30:00Z") == []
+    world.state, _ = sc.begin_manual(world.state, world.config.tasks["scan"], at("2025-06-03T09:00:00Z"))
+    assert world.finish("scan", "2025-06-03T09:05:00Z") == ["analyse@2025-06-03T02:30:00Z"]
+
+
+def test_the_slot_that_a_run_absorbed_is_answered_for_by_it():
+    world = World(task("scan", "0 * * * *"), task("use", "30 * * * *", dependencies=["scan"]))
+    world.tick("2025-06-02T09:45:00Z")
+    world.tick("2025-06-02T10:00:00Z")
+    assert world.tick("2025-06-02T10:30:00Z") == []
+    assert world.tick("2025-06-02T11:00:00Z") == []
+    assert world.tick("2025-06-02T11:30:00Z") == []
+    assert world.finish("scan", "2025-06-02T11:40:00Z") == ["use@2025-06-02T11:30:00Z"]
+
+
+def test_a_merged_slot_is_answered_for_by_the_run_that_took_it():
+    world = World(task("scan", "0 2 * * *"), task("use", "30 2 * * *", dependencies=["scan"]))
+    world.tick("2025-06-02T10:00:00Z")
+    assert world.tick("2025-06-05T10:00:00Z") == ["scan@2025-06-05T02:00:00Z"]
+    assert world.finish("scan", "2025-06-05T10:05:00Z") == ["use@2025-06-05T02:30:00Z"]
+
+
+def test_waiting_holds_no_place():
+    world = World(task("scan", "0 2 * * *"), task("w1", "0 2 * * *", dependencies=["scan"]),
+                  task("w2", "0 2 * * *", dependencies=["scan"]), task("free", "1 2 * * *"), max_concurrent_tasks=2)
+    world.tick("2025-06-02T10:00:00Z")
+    assert world.tick("2025-06-03T02:00:00Z") == ["scan@2025-06-03T02:00:00Z"]
+    assert world.tick("2025-06-03T02:01:00Z") == ["free@2025-06-03T02:01:00Z"]
+
+
+def test_waiting_ends_at_the_start_deadline_and_names_the_dependency():
+    world = World(task("scan", "0 2 * * *"), task("use", "0 2 * * *", dependencies=["scan"], start_deadline=600))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    assert world.decision.wake_at == 0.0
+    world.tick("2025-06-03T02:11:00Z")
+    assert world.said() == [("use", "skipped_dependency", "2025-06-03T02:00:00Z")]
+    assert "'scan' is running" in world.verdicts[0]["reason"]
+
+
+def test_the_root_cause_is_named_through_the_chain():
+    world = World(*chain())
+    world.tick("2025-06-07T10:00:00Z")
+    world.tick("2025-06-08T02:00:00Z")
+    world.finish("scan", "2025-06-08T02:10:00Z", "failed")
+    world.tick("2025-06-08T02:30:00Z")
+    world.tick("2025-06-08T03:00:00Z")
+    assert sc.explain_unmet(world.config, world.state.tasks, "analyse", at("2025-06-08T03:00:00Z")) == (
+        "'scan' failed (exit 1) at 2025-06-08T02:10:00Z")
+
+
+def test_a_disabled_dependency_holds_its_dependents():
+    world = World(task("scan", "0 2 * * *", enabled=False), task("use", "30 2 * * *", dependencies=["scan"]))
+    world.tick("2025-06-02T10:00:00Z")
+    assert world.tick("2025-06-03T02:30:00Z") == []
+    assert sc.explain_unmet(world.config, world.state.tasks, "scan", at("2025-06-03T02:30:00Z")) == (
+        "'scan' is disabled")
+
+
+def test_a_task_without_a_schedule_runs_when_all_its_dependencies_have_a_new_success():
+    world = World(task("a", "0 2 * * *"), task("b", "0 3 * * *"), task("join", dependencies=["a", "b"]))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    assert world.finish("a", "2025-06-03T02:01:00Z") == []
+    world.tick("2025-06-03T03:00:00Z")
+    assert world.finish("b", "2025-06-03T03:01:00Z") == ["join@2025-06-03T03:00:00Z"]
+    world.finish("join", "2025-06-03T03:02:00Z")
+    world.tick("2025-06-04T02:00:00Z")
+    assert world.finish("a", "2025-06-04T02:01:00Z") == [], "a join does not fire on the sibling's stale success"
+    world.tick("2025-06-04T03:00:00Z")
+    assert world.finish("b", "2025-06-04T03:01:00Z") == ["join@2025-06-04T03:00:00Z"]
+
+
+def test_a_bad_dependency_stops_only_its_dependents():
+    world = World(task("ok", "0 2 * * *"))
+    world.config = sc.build_config([("c.json", {"tasks": [
+        task("ok", "0 2 * * *"), task("bad", "61 2 * * *"), task("use", "0 2 * * *", dependencies=["bad"])],
+        "settings": {"timezone": "UTC"}})])
+    world.tick("2025-06-02T10:00:00Z")
+    assert world.tick("2025-06-03T02:00:00Z") == ["ok@2025-06-03T02:00:00Z"]
+    assert "is invalid" in sc.explain_unmet(world.config, world.state.tasks, "bad", 0)
+
+
+# -- retries
+
+def test_a_failed_task_is_retried_with_growing_delays_and_one_verdict():
+    world = World(task("a", "0 2 * * *", retry_count=2, retry_delay=300, retry_backoff=2))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    world.finish("a", "2025-06-03T02:01:00Z", "failed")
+    assert world.decision.wake_at == at("2025-06-03T02:06:00Z")
+    assert world.tick("2025-06-03T02:05:59Z") == []
+    assert world.tick("2025-06-03T02:06:00Z") == ["a@2025-06-03T02:00:00Z"]
+    assert world.triggers() == ["retry"]
+    world.finish("a", "2025-06-03T02:07:00Z", "timeout")
+    assert world.tick("2025-06-03T02:16:59Z") == []
+    assert world.tick("2025-06-03T02:17:00Z") == ["a@2025-06-03T02:00:00Z"]
+    world.finish("a", "2025-06-03T02:18:00Z", "failed")
+    assert world.said() == [("a", "failed", "2025-06-03T02:00:00Z")]
+    assert [(past["attempt"], past["status"]) for past in world.verdicts[0]["attempts"]] == [
+        (1, "failed"), (2, "timeout")]
+    assert world.verdicts[0]["attempt"] == 3
+    assert world.state.tasks["a"].consecutive_failures == 3
+
+
+def test_a_backoff_beyond_all_numbers_is_bounded():
+    assert sc.Task(retry_delay=10, retry_backoff=2).retry_wait(3) == 40
+    assert sc.Task(retry_delay=10, retry_backoff=100).retry_wait(1000) == 366 * 86400
+    assert sc.Task(retry_delay=0, retry_backoff=100).retry_wait(1000) == 0
+
+
+def test_a_waiting_retry_holds_no_place_and_survives_a_reboot():
+    world = World(task("a", "0 2 * * *", retry_count=1, retry_delay=600), task("b", "5 2 * * *"),
+                  max_concurrent_tasks=1)
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    world.finish("a", "2025-06-03T02:01:00Z", "failed")
+    assert world.tick("2025-06-03T02:05:00Z") == ["b@2025-06-03T02:05:00Z"]
+    world.finish("b", "2025-06-03T02:06:00Z")
+    world.state = sc.load_state(sc.dump_state(world.state).decode())
+    world.boot = "boot-2"
+    assert world.tick("2025-06-03T02:30:00Z") == ["a@2025-06-03T02:00:00Z"]
+
+
+def test_a_dependent_waits_between_the_retries():
+    world = World(task("a", "0 2 * * *", retry_count=1, retry_delay=600), task("b", "5 2 * * *", dependencies=["a"]))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    world.finish("a", "2025-06-03T02:01:00Z", "failed")
+    assert world.tick("2025-06-03T02:05:00Z") == []
+    world.tick("2025-06-03T02:11:00Z")
+    assert world.finish("a", "2025-06-03T02:12:00Z") == ["b@2025-06-03T02:05:00Z"]
+
+
+def test_a_task_that_vanished_with_the_machine_is_interrupted_and_retried():
+    world = World(task("a", "0 2 * * *", retry_count=1, retry_delay=0))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    world.kinds["a"] = "vanished"
+    assert world.tick("2025-06-03T08:00:00Z") == ["a@2025-06-03T02:00:00Z"]
+    assert world.state.tasks["a"].last["status"] == "interrupted"
+
+
+def test_a_run_that_was_never_started_is_started_as_the_same_attempt():
+    world = World(task("a", "0 2 * * *"))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    world.kinds["a"] = "never"
+    assert world.tick("2025-06-03T02:01:00Z") == ["a@2025-06-03T02:00:00Z"]
+    assert world.decision.starts[0][1].attempt == 1
+
+
+def test_an_orphan_is_adopted_and_not_started_again():
+    world = World(task("a", "* * * * *"))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-02T10:01:00Z")
+    world.kinds["a"] = "orphan"
+    assert world.tick("2025-06-02T10:02:00Z") == []
+    assert world.decision.adoptions == ["a"]
+
+
+# -- the clock
+
+def test_a_clock_set_back_by_an_hour_runs_no_fixed_slot_twice_and_keeps_wildcards_going():
+    world = World(task("fixed", "30 2 * * *"), task("wild", "*/30 * * * *"))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:30:00Z")
+    world.finish("fixed", "2025-06-03T02:31:00Z")
+    world.finish("wild", "2025-06-03T02:32:00Z")
+    started = []
+    for minute in range(92, 152):
+        started += world.tick("2025-06-03T0%d:%02d:00Z" % divmod(minute, 60))
+        if started and "wild" in world.state.tasks and world.state.tasks["wild"].run:
+            world.end("wild")
+    assert started == ["wild@2025-06-03T02:00:00Z", "wild@2025-06-03T02:30:00Z"]
+    assert world.tick("2025-06-04T02:30:00Z")[0] == "fixed@2025-06-04T02:30:00Z"
+
+
+def test_a_clock_set_back_by_thirty_days_freezes_nothing():
+    world = World(task("fixed", "30 2 * * *"), task("wild", "*/30 * * * *"))
+    world.tick("2025-07-02T10:00:00Z")
+    world.tick("2025-07-03T02:30:00Z")
+    world.finish("fixed", "2025-07-03T02:31:00Z")
+    world.finish("wild", "2025-07-03T02:32:00Z")
+    assert world.tick("2025-06-03T02:00:00Z") == []
+    assert any(note.startswith("WARNING fixed: the clock was set back") for note in world.decision.notes)
+    assert world.tick("2025-06-03T02:30:00Z") == ["fixed@2025-06-03T02:30:00Z", "wild@2025-06-03T02:30:00Z"]
+
+
+def test_a_success_from_before_the_correction_of_the_clock_meets_no_later_slot():
+    world = World(task("a", "0 2 * * *"), task("b", "0 3 * * *", dependencies=["a"]))
+    world.tick("2025-07-02T10:00:00Z")
+    world.tick("2025-07-03T02:00:00Z")
+    world.finish("a", "2025-07-03T02:10:00Z")
+    world.tick("2025-06-03T12:00:00Z")
+    world.tick("2025-06-04T02:00:00Z")
+    assert world.tick("2025-06-04T03:00:00Z") == []
+
+
+def test_a_correction_of_more_than_three_hours_counts_from_the_new_time():
+    world = World(task("a", "0 2 * * *"))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    world.finish("a", "2025-06-03T02:01:00Z")
+    world.tick("2025-06-03T04:00:00Z")
+    world.tick("2025-06-02T23:00:00Z")
+    assert world.tick("2025-06-03T02:00:00Z") == ["a@2025-06-03T02:00:00Z"]
+
+
+def test_a_retry_does_not_wait_for_the_old_time_to_come_round_again():
+    world = World(task("a", "0 2 * * *", retry_count=1, retry_delay=60))
+    world.tick("2025-07-02T10:00:00Z")
+    world.tick("2025-07-03T02:00:00Z")
+    world.finish("a", "2025-07-03T02:01:00Z", "failed")
+    assert world.tick("2025-06-03T02:00:30Z") == ["a@2025-07-03T02:00:00Z"]
+
+
+@pytest.mark.parametrize("zone, first, expected", [
+    ("Europe/Paris", "2025-03-29T12:00:00Z", ["2025-03-30T01:00:00Z", "2025-03-31T00:30:00Z"]),
+    ("Europe/Paris", "2025-10-25T12:00:00Z", ["2025-10-26T00:30:00Z", "2025-10-27T01:30:00Z"]),
+    ("America/New_York", "2025-03-08T12:00:00Z", ["2025-03-09T07:00:00Z", "2025-03-10T06:30:00Z"]),
+    ("America/New_York", "2025-11-01T12:00:00Z", ["2025-11-02T07:30:00Z", "2025-11-03T07:30:00Z"]),
+    ("UTC", "2096-02-28T12:00:00Z", ["2096-02-29T02:30:00Z", "2096-03-01T02:30:00Z"]),
+])
+def test_a_nightly_task_runs_once_on_each_day_of_a_change(zone, first, expected):
+    world = World(task("a", "30 2 * * *"), timezone=zone)
+    now = at(first)
+    world.tick(now)
+    slots = []
+    while now < at(first) + 2 * DAY:
+        now += 60
+        slots += [started[2:] for started in world.tick(now)]
+        if world.state.tasks["a"].run:
+            world.end("a", when=sc.iso(now))
+    assert slots == expected
+
+
+def test_the_hour_that_autumn_repeats_runs_a_wildcard_twice():
+    world = World(task("a", "*/30 * * * *"), timezone="Europe/Paris")
+    now = at("2025-10-25T23:45:00Z")
+    world.tick(now)
+    count = 0
+    while now < at("2025-10-26T02:00:00Z"):
+        now += 60
+        count += len(world.tick(now))
+        if world.state.tasks["a"].run:
+            world.end("a", when=sc.iso(now))
+    assert count == 5
+
+
+def test_a_task_for_each_boot_runs_once_after_each():
+    world = World(task("a", "@reboot"))
+    assert world.tick("2025-06-02T10:00:00Z") == []
+    world.boot, world.booted_at = "boot-2", at("2025-06-03T00:00:00Z")
+    assert world.tick("2025-06-03T00:01:00Z") == ["a@2025-06-03T00:00:00Z"]
+    world.finish("a", "2025-06-03T00:02:00Z")
+    assert world.tick("2025-06-03T00:03:00Z") == []
+
+
+# -- edits of the configuration while a cycle is open
+
+def test_a_task_that_is_removed_while_it_waits_gets_a_verdict():
+    world = World(*chain())
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:30:00Z")
+    world.configure(task("scan", "0 2 * * *"))
+    world.tick("2025-06-03T02:31:00Z")
+    assert ("analyse", "skipped_removed", "2025-06-03T02:30:00Z") in world.said()
+    assert "analyse" not in world.state.tasks
+
+
+def test_a_task_that_is_disabled_between_retries_keeps_the_outcome_of_its_attempt():
+    world = World(task("a", "0 2 * * *", retry_count=3))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    world.finish("a", "2025-06-03T02:01:00Z", "failed")
+    world.configure(task("a", "0 2 * * *", retry_count=3, enabled=False))
+    world.tick("2025-06-03T02:02:00Z")
+    assert world.said() == [("a", "failed", "2025-06-03T02:00:00Z")]
+
+
+def test_a_removed_task_that_still_runs_is_recorded_when_it_ends():
+    world = World(task("a", "0 2 * * *"), task("b", "0 4 * * *"))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    world.configure(task("b", "0 4 * * *"))
+    world.tick("2025-06-03T02:01:00Z")
+    world.finish("a", "2025-06-03T02:02:00Z")
+    assert world.said() == [("a", "success", "2025-06-03T02:00:00Z")]
+    world.tick("2025-06-03T02:03:00Z")
+    assert "a" not in world.state.tasks
+
+
+def test_nothing_changes_while_nothing_happens():
+    world = World(*chain())
+    world.tick("2025-06-02T10:00:00Z")
+    before = world.state
+    world.tick("2025-06-02T10:01:00Z")
+    assert not world.decision.changed
+    assert world.decision.state is before
+    assert world.decision.wake_at == at("2025-06-03T02:00:00Z")
+
+
+def test_missing_dependencies_are_listed_in_the_order_to_run_them():
+    world = World(*chain())
+    world.tick("2025-06-02T10:00:00Z")
+    clean = world.config.tasks["clean"]
+    assert sc.missing_dependencies(world.config, world.state.tasks, clean, at("2025-06-02T11:00:00Z")) == [
+        "scan", "analyse"]
+
+
+def test_a_long_chain_is_no_deep_recursion():
+    tasks = [task("t0", "0 2 * * *")]
+    tasks += [task("t%d" % n, "0 2 * * *", dependencies=["t%d" % (n - 1)]) for n in range(1, 3000)]
+    world = World(*tasks)
+    world.tick("2025-06-02T10:00:00Z")
+    assert world.tick("2025-06-03T02:00:00Z") == ["t0@2025-06-03T02:00:00Z"]
+    last = world.config.tasks["t2999"]
+    assert len(sc.missing_dependencies(world.config, world.state.tasks, last, at("2025-06-03T02:00:00Z"))) == 2999
+
+
+def test_a_task_may_depend_on_one_without_a_schedule_however_deep_the_web():
+    tasks = [task("root", "0 2 * * *")]
+    for level in range(200):
+        below = ["a%d" % (level - 1), "b%d" % (level - 1)] if level else ["root"]
+        tasks += [task("a%d" % level, dependencies=below), task("b%d" % level, dependencies=below)]
+    world = World(*(tasks + [task("top", "0 3 * * *", dependencies=["a199", "b199"])]), max_concurrent_tasks=9)
+    world.tick("2025-06-02T10:00:00Z")
+    started = world.tick("2025-06-03T02:00:00Z")
+    for _ in range(300):
+        for text in started:
+            world.end(text.split("@")[0], when="2025-06-03T02:10:00Z")
+        started = world.tick("2025-06-03T02:10:00Z")
+    assert world.tick("2025-06-03T03:00:00Z") == ["top@2025-06-03T03:00:00Z"]
+    world.finish("top", "2025-06-03T03:01:00Z")
+    assert world.tick("2025-06-04T03:00:00Z") == ["root@2025-06-04T02:00:00Z"], "yesterday's web does not count"
+
+
+def test_the_state_survives_its_own_file_format():
+    world = World(*chain())
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    world.tick("2025-06-03T02:30:00Z")
+    assert sc.load_state(sc.dump_state(world.state).decode()) == world.state
