@@ -2018,3 +2018,1798 @@ def with_block(crontab: str, root: str, line: str) -> str:
     if before and not before.endswith("\n"):
         before += "\n"
     return "%s%s%s\n%s\n%s%s\n%s" % (before, BLOCK_BEGIN, root, line, BLOCK_END, root, without_block(after, root))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Below this line: clock, disk, processes.
+# ---------------------------------------------------------------------------------------------------------
+
+# == Clock ==
+
+PROC = "/proc"  # where there is none, ps and sysctl answer
+
+
+class Clock:
+    """The time of day for schedules and records, and the monotonic clock for durations. Tests pass their own."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+def _command_output(*argv: str) -> str:
+    """What a helper program prints; '' when it fails or is missing."""
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              timeout=10, env=dict(os.environ, LC_ALL="C"))
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
+
+
+def _proc_text(name: str) -> str:
+    try:
+        with open(os.path.join(PROC, name), encoding="utf-8", errors="replace") as handle:
+            return handle.read()
+    except OSError:
+        return ""
+
+
+def boot_id() -> str:
+    """A text that is another one after every boot."""
+    return _proc_text("sys/kernel/random/boot_id").strip() or "%d" % boot_time(0.0)
+
+
+def boot_time(now: float) -> int:
+    """When this machine was booted, in epoch seconds."""
+    uptime = _proc_text("uptime").split()
+    if uptime:
+        return int(now - float(uptime[0]))
+    match = re.search(r"sec\s*=\s*(\d+)", _command_output("sysctl", "-n", "kern.boottime"))
+    return int(match.group(1)) if match else 0
+
+
+def zone_stamp() -> str:
+    """Changes when the system's time zone or its rules may have."""
+    texts = [os.environ.get("TZ", "")]
+    for path in ("/etc/localtime", "/usr/share/zoneinfo/tzdata.zi", "/usr/share/zoneinfo/Etc/UTC"):
+        try:
+            found = os.stat(path)
+            texts.append("%d.%d" % (found.st_mtime_ns, found.st_size))
+        except OSError:
+            texts.append("-")
+    return " ".join(texts)
+
+
+# == Files ==
+
+class FileLock:
+    """A flock on a file, held until `release`, or until every process that inherited it is gone."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.fd = -1
+
+    def acquire(self, wait_s: float = 0.0) -> bool:
+        """Whether the lock could be had within `wait_s` seconds."""
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            except FileNotFoundError:
+                make_folder(os.path.dirname(self.path))
+                continue
+            except OSError as error:
+                raise StorageError.of("open the lock", self.path, error)
+            try:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                self._close()
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    raise StorageError.of("lock", self.path, error)
+            else:
+                if self.is_current():
+                    return True
+                self._close()  # someone deleted the file between open and flock: the new one counts
+                continue
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.01)
+
+    def is_current(self) -> bool:
+        """Whether the path still is the locked file. A deleted lock file would let a second owner in."""
+        try:
+            held, found = os.fstat(self.fd), os.stat(self.path)
+        except OSError:
+            return False
+        return (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino)
+
+    def note(self, text: str) -> None:
+        """Write who holds the lock, for people; nothing reads it back to decide."""
+        try:
+            os.ftruncate(self.fd, 0)
+            os.pwrite(self.fd, text.encode(), 0)
+        except OSError:
+            pass  # the lock itself is what counts
+
+    def release(self) -> None:
+        # Never unlink: a waiter may hold the old inode, and then two would own the lock.
+        self._close()
+
+    def _close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def make_folder(path: str) -> None:
+    """Make a folder of the conductor, and those above it, for the owner alone."""
+    if os.path.isdir(path):
+        return
+    make_folder(os.path.dirname(path))  # os.makedirs would give these the caller's umask
+    try:
+        os.mkdir(path, 0o700)
+    except OSError as error:
+        if not os.path.isdir(path):
+            raise StorageError.of("make the folder", path, error)
+
+
+def sync_folder(path: str) -> None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return
+    try:
+        os.fsync(fd)
+    except OSError:
+        pass  # some file systems cannot; the rename itself is done
+    finally:
+        os.close(fd)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view):]
+
+
+def write_atomic(path: str, data: bytes, durable: bool = True, keep: str = "") -> None:
+    """Replace a file by write, fsync and rename, so that readers and crashes see the old or the new one.
+
+    With `keep` the old one stays under that name; the path itself is never missing. Raises StorageError.
+    One writer at a time: the temporary name is fixed, so that a crash leaves one stray file and no more.
+    """
+    temporary = path + ".tmp"
+    try:
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        except FileNotFoundError:
+            make_folder(os.path.dirname(path))
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        try:
+            write_all(fd, data)
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+        if keep and os.path.isfile(path):
+            _keep_copy(path, keep)
+        os.rename(temporary, path)
+        if durable:
+            sync_folder(os.path.dirname(path))
+    except OSError as error:
+        raise StorageError.of("write", path, error)
+
+
+def _keep_copy(path: str, keep: str) -> None:
+    temporary = keep + ".tmp"
+    try:
+        os.unlink(temporary)
+    except FileNotFoundError:
+        pass
+    try:
+        os.link(path, temporary)
+    except OSError:
+        shutil.copyfile(path, temporary)  # a file system without hard links
+    os.rename(temporary, keep)
+
+
+def append_lines(path: str, lines: "Sequence[str]", max_bytes: int = 0) -> None:
+    """Append whole lines with one write; files over `max_bytes` are rotated first. Raises StorageError."""
+    data = "".join(line.rstrip("\n").replace("\n", " ") + "\n" for line in lines).encode("utf-8", "surrogateescape")
+    try:
+        if max_bytes:
+            rotate(path, max_bytes)
+        try:
+            fd = _open_append(path)
+        except FileNotFoundError:
+            make_folder(os.path.dirname(path))
+            fd = _open_append(path)
+        try:
+            write_all(fd, data)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise StorageError.of("append to", path, error)
+
+
+def _open_append(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+
+
+def rotate(path: str, max_bytes: int) -> None:
+    """path -> path.1 -> … -> path.5, when it has grown over `max_bytes`."""
+    try:
+        if os.stat(path).st_size <= max_bytes:
+            return
+    except FileNotFoundError:
+        return
+    for number in range(LOG_GENERATIONS - 1, 0, -1):
+        try:
+            os.rename("%s.%d" % (path, number), "%s.%d" % (path, number + 1))
+        except FileNotFoundError:
+            continue
+    os.rename(path, path + ".1")
+
+
+def read_bytes(path: str, limit: int = -1) -> bytes:
+    """The file, or its last `limit` bytes."""
+    with open(path, "rb") as handle:
+        if limit >= 0:
+            handle.seek(max(0, os.fstat(handle.fileno()).st_size - limit))
+        return handle.read()
+
+
+def signature(path: "str | bytes") -> str:
+    """What `stat` says of a file, as far as it tells one version from another; '-' when there is none."""
+    try:
+        found = posix.stat(path)
+    except OSError:
+        return "-"
+    return "%d %d %d %o %d" % (found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode, found.st_uid)
+
+
+def parse_document(text: str, place: str) -> "Any":
+    """JSON with // comments. Raises ConfigError with the line and column of what is wrong."""
+    def unique(pairs: "List[Tuple[str, Any]]") -> "Dict[str, Any]":
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise ConfigError([Problem(place=place, text="key '%s' is used twice in one object" % twice, field=twice,
+                                       hint="keep one of them")])
+        return found
+
+    def constant(name: str) -> "Any":
+        raise ConfigError([Problem(place=place, text="%s is no JSON number" % name)])
+
+    if "//" in text:
+        text = re.sub(r'("(?:[^"\\\n]|\\.)*")|//[^\n]*', lambda match: match.group(1) or "", text)
+    try:
+        return json.loads(text, object_pairs_hook=unique, parse_constant=constant)
+    except ValueError as error:
+        if not isinstance(error, json.JSONDecodeError):
+            raise ConfigError([Problem(place=place, text="not valid JSON: %s" % error)])
+        hint = "the file is empty" if not text.strip() else ""
+        before = text[:error.pos].rstrip()
+        if before.endswith(",") and text[error.pos:].lstrip()[:1] in ("}", "]") or (
+                "trailing comma" in error.msg):
+            hint = "remove the comma behind the last entry"
+        elif "',' delimiter" in error.msg and before[-1:] in ('"', "}", "]"):
+            hint = "is a comma missing before it?"
+        raise ConfigError([Problem(place="%s: line %d column %d" % (place, error.lineno, error.colno), hint=hint,
+                                   text="not valid JSON: %s" % error.msg)])
+    except RecursionError:
+        raise ConfigError([Problem(place=place, text="not valid JSON: nested too deeply")])
+
+
+# How a value of the state is read back: the class it becomes, or the types that it may have.
+_STORED_TYPES: "Dict[type, Dict[str, Any]]" = {
+    State: {"tasks": dict, "seq": int, "runs_started": int, "last_now": (int, float), "zone_stamp": str,
+            "config_stamp": str, "pending": list},
+    TaskState: {"schedule_key": str, "cursor": int, "next_slot": (int, type(None)), "boot_id": str, "run": Run,
+                "cycle": Cycle, "queued_slot": (int, type(None)), "queued_since": (int, type(None)),
+                "satisfied_until": (int, type(None)), "success_seq": int, "consumed": dict,
+                "consecutive_failures": int, "last": dict},
+    Run: {"run_id": str, "trigger": str, "slot": (int, type(None)), "attempt": int, "started_at": (int, float),
+          "absorbed": (int, type(None))},
+    Cycle: {"slot": int, "phase": str, "trigger": str, "attempt": int, "waiting_for": str, "since": (int, float),
+            "retry_at": (int, float), "merged_since": (int, type(None)), "absorbed": (int, type(None)),
+            "attempts": list},
+}
+
+
+def load_value(cls: "Any", raw: "Any") -> "Any":
+    """A value from its stored form. Raises ValueError when anything has the wrong type."""
+    if type(raw) is not dict:
+        raise ValueError("%s is stored as %s" % (cls.__name__, type(raw).__name__))
+    types = _STORED_TYPES[cls]
+    for key, value in raw.items():
+        expected = types.get(key)
+        if expected is None:
+            raise ValueError("%s has no field %r" % (cls.__name__, key))
+        if expected in _STORED_TYPES:
+            raw[key] = load_value(expected, value)
+        elif type(value) is not expected and not (isinstance(expected, tuple) and type(value) in expected):
+            raise ValueError("%s.%s is stored as %s" % (cls.__name__, key, type(value).__name__))
+    return cls(**raw)
+
+
+def dump_value(value: Value) -> "Dict[str, Any]":
+    return {key: dump_value(field) if isinstance(field, Value) else field for key, field in value.stored().items()}
+
+
+def load_state(text: str) -> State:
+    """The state from its file. Raises ValueError when it is anything else."""
+    try:
+        state: State = load_value(State, json.loads(text))
+    except RecursionError:
+        raise ValueError("nested too deeply")
+    return State(**dict(state.stored(), tasks={name: load_value(TaskState, raw) for name, raw in state.tasks.items()}))
+
+
+def dump_state(state: State) -> bytes:
+    document = state.replace(tasks={name: dump_value(known) for name, known in state.tasks.items()}).stored()
+    return json.dumps(document, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+class Store:
+    """Every file of the conductor under one root."""
+
+    def __init__(self, root: str, config_path: str = "") -> None:
+        self.root = root
+        self.config_path = config_path or self.path(CONFIG_NAME)
+        self.state_path = self.path(STATE_NAME)
+        self.backup_path = self.state_path + ".bak"
+        self.lock = FileLock(self.path(LOCK_NAME))
+        self.last_good_path = self.path("status/last_good_config.json")
+
+    def path(self, name: str) -> str:
+        return os.path.join(self.root, name)
+
+    def shown(self, path: str) -> str:
+        """The path as messages name it: relative where it lies under the root."""
+        return path[len(self.root) + 1:] if path.startswith(self.root + "/") else path
+
+    def task_lock(self, name: str) -> FileLock:
+        return FileLock(self.path("status/locks/%s.lock" % name))
+
+    def log_path(self, name: str) -> str:
+        return self.path("logs/automation/%s.log" % name)
+
+    # -- the configuration
+
+    def config_files(self) -> "List[str]":
+        """The main file, then the drop-ins in the order of their names."""
+        folder = self.path(DROP_IN_DIR)
+        try:
+            names = sorted(name for name in os.listdir(folder) if name.endswith(".json") and not name.startswith("."))
+        except OSError:
+            names = []
+        return [self.config_path] + [os.path.join(folder, name) for name in names]
+
+    def watched(self) -> "List[Tuple[str, str]]":
+        """(path, signature) of everything whose change must be noticed by the next tick, but the state."""
+        paths = self.config_files() + [self.path(DROP_IN_DIR), "/etc/localtime"]
+        return [(path, signature(path)) for path in paths]
+
+    def read_config(self) -> Config:
+        """The configuration as the files have it. Raises ConfigError when it cannot be used as a whole."""
+        documents, problems = [], []
+        for path in self.config_files():
+            try:
+                problems += self.insecure(path)
+                documents.append((self.shown(path), self._read_document(path)))
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+        return build_config(documents)
+
+    def _read_document(self, path: str) -> "Any":
+        place = self.shown(path)
+        try:
+            text = read_bytes(path).decode("utf-8-sig")
+        except FileNotFoundError:
+            raise ConfigError([Problem(place=place, text="no such file", hint="the README shows a small one")])
+        except OSError as error:
+            raise ConfigError([Problem(place=place, text="cannot be read: %s" % error.strerror)])
+        except UnicodeDecodeError as error:
+            raise ConfigError([Problem(place=place, text="byte %d is not UTF-8" % error.start,
+                                       hint="save it as UTF-8")])
+        return parse_document(text, place)
+
+    def insecure(self, path: str) -> "List[Problem]":
+        """What lets other users write to a file or folder that decides what runs as this user."""
+        try:
+            found = os.stat(path)
+        except OSError:
+            return []
+        if os.environ.get("SYMPHONY_ALLOW_INSECURE") == "1":
+            return []
+        place = self.shown(path) if path != self.root else path
+        hint = "chmod %s %s" % ("o-w" if not found.st_mode & stat.S_IWGRP else "go-w", shlex.quote(path))
+        if found.st_uid not in (0, os.geteuid()):
+            return [Problem(place=place, text="belongs to another user (uid %d)" % found.st_uid,
+                            hint="chown %d %s" % (os.geteuid(), shlex.quote(path)))]
+        if found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _is_private_group(found)):
+            return [Problem(place=place, text="others can write to it", hint=hint)]
+        return []
+
+    def check_root(self) -> None:
+        """Raises ConfigError when others could swap the files of the conductor."""
+        paths = [self.root, os.path.dirname(self.config_path), self.path(DROP_IN_DIR), os.path.abspath(__file__)]
+        problems = [problem for path in paths for problem in self.insecure(path)]
+        if problems:
+            raise ConfigError(problems)
+
+    def save_last_good(self, config: Config, stamp: str) -> None:
+        """Keep the sources of a configuration that was read without an error of the whole."""
+        documents = [[self.shown(path), read_bytes(path).decode("utf-8-sig")] for path in self.config_files()]
+        write_atomic(self.last_good_path, json.dumps({"stamp": stamp, "documents": documents}).encode())
+
+    def last_good_stamp(self) -> str:
+        try:
+            head = read_bytes(self.last_good_path)[:4096].decode("utf-8", "replace")
+        except OSError:
+            return ""
+        match = re.match(r'\{"stamp": "([^"]*)"', head)
+        return match.group(1) if match else ""
+
+    def read_last_good(self) -> "Config | None":
+        try:
+            kept = json.loads(read_bytes(self.last_good_path).decode("utf-8"))
+            return build_config([(place, parse_document(text, place)) for place, text in kept["documents"]])
+        except (OSError, ValueError, TypeError, KeyError, IndexError, ConfigError):
+            return None
+
+    # -- the state
+
+    def read_state(self) -> "Tuple[State, List[str], bool]":
+        """The state, what there is to say about it, and whether it is less than the newest one committed.
+
+        A state that is missing was deleted by somebody, who wants a fresh start; one that cannot be read
+        gives way to the copy before it.
+        """
+        try:
+            return load_state(read_bytes(self.state_path).decode("ascii")), [], False
+        except FileNotFoundError:
+            return State(), [], True
+        except (OSError, ValueError) as error:
+            notes = ["WARNING %s cannot be used (%s)" % (STATE_NAME, _why(error))]
+        try:
+            state = load_state(read_bytes(self.backup_path).decode("ascii"))
+            return state, notes + ["WARNING the copy before it, %s.bak, is used instead" % STATE_NAME], True
+        except (OSError, ValueError) as error:
+            return State(), notes + ["WARNING %s.bak cannot be used either (%s): every schedule starts anew from now; "
+                                     "slots missed before are lost" % (STATE_NAME, _why(error))], True
+
+    def set_aside_bad_state(self, now: float) -> "List[str]":
+        """Move an unusable state file out of the way, under a dated name; it is evidence."""
+        if not os.path.lexists(self.state_path):
+            return []
+        aside = "%s.bad-%s" % (self.state_path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)))
+        try:
+            os.rename(self.state_path, aside)
+        except OSError as error:
+            raise StorageError.of("set aside", self.state_path, error)
+        return ["the bad state was set aside as %s" % os.path.basename(aside)]
+
+    def save_state(self, state: State) -> None:
+        if not self.lock.is_current():
+            raise BusyError("%s was deleted while this process held it; nothing was changed" % LOCK_NAME)
+        write_atomic(self.state_path, dump_state(state), keep=self.backup_path)
+
+    # -- runs
+
+    def run_path(self, name: str) -> str:
+        return self.path("status/runs/%s.json" % name)
+
+    def read_run(self, name: str) -> "Dict[str, Any]":
+        """The newest run of a task as its supervisor wrote it down; {} when there is none."""
+        try:
+            record = json.loads(read_bytes(self.run_path(name)).decode("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return record if isinstance(record, dict) else {}
+
+    def write_run(self, name: str, record: "Dict[str, Any]", durable: bool = True) -> None:
+        write_atomic(self.run_path(name), json.dumps(record).encode(), durable)
+
+    def runs_on_disk(self) -> "Iterator[Tuple[str, Dict[str, Any]]]":
+        try:
+            names = sorted(os.listdir(self.path("status/runs")))
+        except OSError:
+            return
+        for name in names:
+            if name.endswith(".json"):
+                yield name[:-5], self.read_run(name[:-5])
+
+    # -- history, health, log
+
+    def history_path(self, day: str) -> str:
+        return self.path("status/history/%s.jsonl" % day)
+
+    def record(self, records: "Sequence[Dict[str, Any]]", retention_days: float) -> None:
+        """Put committed verdicts into the history and the health files; those that are there already stay once."""
+        by_day: "Dict[str, List[Dict[str, Any]]]" = {}
+        for record in records:
+            by_day.setdefault(record["ended_at"][:10], []).append(record)
+        for day, of_day in by_day.items():
+            path = self.history_path(day)
+            if not os.path.exists(path):
+                self._prune_history(day, retention_days)
+            self._append_missing(path, [json.dumps(record, sort_keys=True) for record in of_day])
+        for record in records:
+            self.write_health(record)
+
+    def _append_missing(self, path: str, lines: "List[str]") -> None:
+        # Everything behind the newest commit was written since then, so the end of the file tells.
+        try:
+            tail = read_bytes(path, sum(map(len, lines)) + 65536)
+        except FileNotFoundError:
+            tail = b""
+        except OSError as error:
+            raise StorageError.of("read", path, error)
+        there = set(tail.split(b"\n"))
+        missing = [line for line in lines if line.encode("ascii") not in there]
+        if missing and tail and not tail.endswith(b"\n"):
+            missing.insert(0, "")  # a crash cut the last line short: end it
+        if missing:
+            append_lines(path, missing)
+
+    def _prune_history(self, today: str, retention_days: float) -> None:
+        oldest = iso((from_iso(today) or 0) - retention_days * DAY) or ""
+        try:
+            names = os.listdir(os.path.dirname(self.history_path(today)))
+        except OSError:
+            return
+        for name in names:
+            if re.match(r"\d{4}-\d\d-\d\d\.jsonl\Z", name) and name[:10] < oldest[:10]:
+                os.unlink(self.history_path(name[:10]))
+
+    def write_health(self, record: "Dict[str, Any]") -> None:
+        line = health_line(record)
+        if line:
+            write_atomic(self.path("status/automation_health/%s.health" % record["task"]), line.encode(), durable=False)
+
+    def history(self, limit: int) -> "List[Dict[str, Any]]":
+        """The newest verdicts, newest first. Lines that a crash cut short are passed over."""
+        found: "List[Dict[str, Any]]" = []
+        try:
+            names = sorted(os.listdir(self.path("status/history")), reverse=True)
+        except OSError:
+            return found
+        for name in names:
+            if len(found) >= limit:
+                break
+            if not name.endswith(".jsonl"):
+                continue
+            try:
+                lines = read_bytes(self.path("status/history/" + name), limit * 65536).split(b"\n")
+            except OSError:
+                continue
+            for line in reversed(lines):
+                try:
+                    record = json.loads(line.decode("utf-8")) if line else None
+                except ValueError:
+                    continue
+                if isinstance(record, dict) and len(found) < limit:
+                    found.append(record)
+        return found
+
+    def log(self, now: float, lines: "Sequence[str]") -> None:
+        if lines:
+            append_lines(self.path("logs/symphony_conductor.log"), ["%s %s" % (iso(now), line) for line in lines],
+                         LOG_ROTATE_BYTES)
+
+    # -- the heartbeat: when the last tick was, and what the next one needs to see that nothing is due
+
+    def last_tick(self) -> "float | None":
+        try:
+            return os.stat(self.path(HEARTBEAT_NAME)).st_mtime
+        except OSError:
+            return None
+
+    def write_heartbeat(self, at: float, wake_at: float, clock_offset: float,
+                        watched: "List[Tuple[str, str]]") -> None:
+        """Say when the next decision is due, and which files, as they are now, that holds for."""
+        path = self.path(HEARTBEAT_NAME)
+        lines = ["1 %s %s" % (wake_at, clock_offset)]
+        lines += ["%s %s" % (seen, name) for name, seen in watched + [(self.state_path, signature(self.state_path))]]
+        write_atomic(path, "\n".join(lines).encode("utf-8", "surrogateescape"), durable=False)
+        os.utime(path, (at, at))
+
+
+def _why(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error) or type(error).__name__
+
+
+def _is_private_group(found: "os.stat_result") -> bool:
+    """Whether the group is the owner's own and has no other member, as distributions with umask 002 set it up."""
+    import grp
+    import pwd
+    try:
+        owner, group = pwd.getpwuid(found.st_uid), grp.getgrgid(found.st_gid)
+    except KeyError:
+        return False
+    return owner.pw_gid == found.st_gid and group.gr_name == owner.pw_name and set(group.gr_mem) <= {owner.pw_name}
+
+
+def nothing_to_do(heartbeat: bytes, now: float, monotonic: float) -> bool:
+    """Whether a tick may leave at once: nothing is due and nothing changed.
+
+    This is the path of nearly every tick. It reads one small file, asks `stat` for those it names, notes the
+    heartbeat, and parses nothing: its cost does not grow with the number of tasks. No lock is taken, because
+    nothing is decided; whoever changes the state changes its signature.
+    """
+    try:
+        fd = posix.open(heartbeat, posix.O_RDONLY)
+        try:
+            found = posix.fstat(fd)
+            lines = posix.read(fd, found.st_size).split(b"\n")
+        finally:
+            posix.close(fd)
+        version, wake_at, clock_offset = lines[0].split()
+        if (version != b"1" or not -1 < now - found.st_mtime <= TICK_STALE_S or now >= float(wake_at)
+                # A reboot, a suspend or a clock that was set moves one clock against the other.
+                or abs(now - monotonic - float(clock_offset)) > CLOCK_OFFSET_TOLERANCE_S):
+            return False
+        for line in lines[1:]:
+            seen, path = line.split(b" /", 1)
+            if signature(b"/" + path).encode() != seen:
+                return False
+        posix.utime(heartbeat, (now, now))
+        return True
+    except (OSError, ValueError):
+        return False
+
+
+# == Runner ==
+
+GROUP_POLL_S = 0.05
+ADOPTED_POLL_S = 0.5
+READ_BYTES = 65536
+STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
+
+
+class Process(Value):
+    pid: int = 0
+    group: int = 0
+    state: str = ""
+    start: str = ""  # with the pid and the boot, tells a process from a later one with the same number
+
+
+def process_of(pid: int) -> "Process | None":
+    """The process with this pid as the kernel knows it, or None."""
+    if os.path.isdir(PROC + "/self"):
+        return _parse_proc_stat(pid, _proc_text("%d/stat" % pid))
+    fields = _command_output("ps", "-o", "pgid=,stat=,lstart=", "-p", str(pid)).split(None, 2)
+    if len(fields) < 3:
+        return None
+    return Process(pid=pid, group=int(fields[0]), state=fields[1][:1], start=fields[2].strip())
+
+
+def _parse_proc_stat(pid: int, text: str) -> "Process | None":
+    # proc(5): the second field is the name in parentheses, and may hold spaces and parentheses itself.
+    fields = text[text.rfind(")") + 1:].split()
+    return Process(pid=pid, state=fields[0], group=int(fields[2]), start=fields[19]) if len(fields) > 19 else None
+
+
+def group_members(group: int) -> "List[int] | None":
+    """The pids of a process group, less those that are dead and only not yet reaped; None when nobody can tell."""
+    if os.path.isdir(PROC + "/self"):
+        found = [_parse_proc_stat(int(name), _proc_text(name + "/stat")) for name in os.listdir(PROC) if name.isdigit()]
+        return [process.pid for process in found if process and process.group == group and process.state not in "ZX"]
+    rows = [line.split() for line in _command_output("ps", "-A", "-o", "pid=,pgid=,stat=").splitlines()]
+    if not rows:
+        return None
+    return [int(row[0]) for row in rows if len(row) == 3 and row[1] == str(group) and row[2][0] not in "ZX"]
+
+
+def group_alive(leader: int, start: str) -> bool:
+    """Whether anything of the process group lives that was led by the process `leader`, started at `start`."""
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # a member runs as somebody else; the table below tells more
+    found = process_of(leader)
+    if found is not None and found.start != start:
+        return False  # the number was given to another process, so no member of the old group was left
+    members = group_members(leader)
+    return members is None or bool(members)  # where nothing can be seen, the signal that got through counts
+
+
+class Signals:
+    """The signals that end a supervisor's wait, as bytes in a pipe that select() can watch."""
+
+    def __init__(self) -> None:
+        self.received: "List[int]" = []
+        self.fd, self._write_fd = os.pipe()
+        os.set_blocking(self.fd, False)
+        os.set_blocking(self._write_fd, False)
+        self._saved = {getattr(signal, name): signal.signal(getattr(signal, name), self._note)
+                       for name in STOP_SIGNALS + ("SIGCHLD",)}
+        self._saved_fd = signal.set_wakeup_fd(self._write_fd)
+
+    def _note(self, number: int, _frame: object) -> None:
+        if number != signal.SIGCHLD:
+            self.received.append(number)
+
+    def drain(self) -> None:
+        try:
+            os.read(self.fd, 4096)
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        signal.set_wakeup_fd(self._saved_fd)
+        for number, handler in self._saved.items():
+            signal.signal(number, handler)
+        os.close(self.fd)
+        os.close(self._write_fd)
+
+
+class Output:
+    """Where a command's output goes: the task's log up to a limit, perhaps a terminal; its end is remembered."""
+
+    def __init__(self, log_fd: int, limit: int, echo_fd: int = -1) -> None:
+        self.log_fd = log_fd
+        self.limit = limit
+        self.echo_fd = echo_fd
+        self.total = self.kept = 0
+        self.tail = b""
+        self.last_byte = b"\n"
+
+    def take(self, data: bytes) -> None:
+        self.total += len(data)
+        self.tail = (self.tail + data)[-OUTPUT_TAIL_BYTES:]
+        part = data[:max(0, self.limit - self.kept)]
+        try:
+            write_all(self.log_fd, part)
+            self.kept += len(part)
+            self.last_byte = part[-1:] or self.last_byte
+        except OSError:
+            pass  # a full disk must not block the command; what is missing shows as dropped
+        if self.echo_fd >= 0:
+            try:
+                write_all(self.echo_fd, data)
+            except OSError:
+                self.echo_fd = -1  # the reader went away
+
+    def line(self, text: str) -> None:
+        """A line of the conductor's own."""
+        text = "%s--- %s\n" % ("" if self.last_byte == b"\n" else "\n", text)
+        try:
+            write_all(self.log_fd, text.encode("utf-8", "surrogateescape"))
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        os.close(self.log_fd)
+
+
+class Watch:
+    """Waits for the end of a command: passes its output on, enforces its timeout, ends its group when told to.
+
+    `own_child` is false for a command that was adopted: its exit status cannot be had.
+    """
+
+    def __init__(self, clock: Clock, pid: int, start: str, deadline: float, kill_grace: float, reader: int,
+                 output: Output, signals: Signals, own_child: bool = True) -> None:
+        self.clock = clock
+        self.pid, self.start = pid, start
+        self.deadline = deadline
+        self.kill_grace = kill_grace
+        self.reader = reader
+        self.output = output
+        self.signals = signals
+        self.own_child = own_child
+        self.wait_status: "int | None" = None
+        self.stopping = ""  # timeout or interrupted, once the group was told to end
+        self.stop_signal = 0
+        self.kill_at = float("inf")
+
+    def wait(self) -> None:
+        """Return when the command is through, and its whole group if it had to be ended."""
+        while not (self._ended() and not (self.stopping and group_alive(self.pid, self.start))):
+            now = self.clock.monotonic()
+            if self.signals.received:
+                self._stop("interrupted", now)
+            elif now >= self.deadline:
+                self._stop("timeout", now)
+            if now >= self.kill_at:
+                self._signal_group(signal.SIGKILL)
+                self.kill_at = now + 1.0  # a group that still forks is hit again
+            self._pause(now)
+        self._read_rest()
+
+    def _ended(self) -> bool:
+        if not self.own_child:
+            return not group_alive(self.pid, self.start)
+        if self.wait_status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.wait_status = status
+        return self.wait_status is not None
+
+    def _stop(self, reason: str, now: float) -> None:
+        impatient = bool(self.stopping and self.signals.received)
+        if not self.stopping:
+            self.stopping = reason
+            self.deadline = float("inf")
+            self.kill_at = now + self.kill_grace
+            self._signal_group(signal.SIGTERM)
+        elif impatient:
+            self.kill_at = now
+        if self.signals.received:
+            self.stop_signal = self.signals.received[0]
+            del self.signals.received[:]
+
+    def _signal_group(self, number: int) -> None:
+        if self.wait_status is not None and not group_alive(self.pid, self.start):
+            return  # once the leader was reaped its number is free for others
+        try:
+            os.killpg(self.pid, number)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+    def _pause(self, now: float) -> None:
+        polls = GROUP_POLL_S if self.stopping else float("inf") if self.own_child else ADOPTED_POLL_S
+        timeout = min(self.deadline - now, self.kill_at - now, polls, HOUR)
+        watched = [self.signals.fd] + ([self.reader] if self.reader >= 0 else [])
+        ready = select.select(watched, [], [], max(0.0, timeout))[0]
+        if self.signals.fd in ready:
+            self.signals.drain()
+        if self.reader in ready:
+            self._read()
+
+    def _read(self) -> bool:
+        """Whether there was something to read."""
+        try:
+            data = os.read(self.reader, READ_BYTES)
+        except BlockingIOError:
+            return False
+        if data:
+            self.output.take(data)
+        else:
+            self._close_reader()
+        return bool(data)
+
+    def _read_rest(self) -> None:
+        """Take what is in the pipe. A background process may go on writing: what comes later is not waited for."""
+        for _ in range(64):
+            if self.reader < 0 or not self._read():
+                return
+
+    def _close_reader(self) -> None:
+        os.close(self.reader)
+        self.reader = -1
+
+    def leave_reader_behind(self) -> None:
+        """Let a background process that still holds the pipe write on: a closed or full pipe would end or block it."""
+        if self.reader < 0:
+            return
+        try:
+            if os.read(self.reader, READ_BYTES) == b"":
+                return
+        except BlockingIOError:
+            pass
+        if os.fork() == 0:
+            try:
+                os.setsid()
+                os.closerange(0, self.reader)
+                os.closerange(self.reader + 1, 256)
+                os.set_blocking(self.reader, True)
+                while os.read(self.reader, READ_BYTES):
+                    pass
+            finally:
+                os._exit(0)
+
+
+def open_pipe(path: str) -> "Tuple[int, int]":
+    """(read end, write end) of a pipe for a command's output.
+
+    The pipe has a name, so that another supervisor can take it up when this one is killed; the command holds
+    it for reading too, so that until then it neither fails nor ends by SIGPIPE.
+    """
+    try:
+        os.mkfifo(path, 0o600)
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return reader, os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:  # a file system without named pipes
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        return reader, writer
+
+
+def start_gated(argv: "Sequence[str]", env: "Dict[str, str]", cwd: str, nice: int,
+                writer: int) -> "Tuple[int, int, int]":
+    """Fork a process that will become the command once a byte comes through the gate; (pid, gate, failure pipe).
+
+    It leads a session and group of its own. When the gate closes first it ends without having run anything: the
+    start is written down in between, so that it cannot be forgotten.
+    """
+    gate_read, gate = os.pipe()
+    failure, failure_write = os.pipe()
+    pid = os.fork()
+    if pid:
+        for fd in (gate_read, failure_write, writer):
+            os.close(fd)
+        return pid, gate, failure
+    stage = ""
+    try:
+        os.close(gate)
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(writer, 1)
+        os.dup2(writer, 2)
+        signal.set_wakeup_fd(-1)
+        for name in STOP_SIGNALS + ("SIGCHLD", "SIGPIPE", "SIGXFSZ", "SIGQUIT"):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+        if not os.read(gate_read, 1):
+            os._exit(EXIT_NOT_FOUND)
+        stage = "nice %d: " % nice
+        if nice:
+            os.nice(nice)
+        stage = "cwd %s: " % cwd
+        os.chdir(cwd)
+        stage = "%s: " % argv[0]
+        os.execvpe(argv[0], list(argv), env)
+    except OSError as error:
+        missing = error.errno in (errno.ENOENT, errno.ENOTDIR) and stage.startswith(argv[0])
+        os.write(failure_write, (stage + (error.strerror or "")).encode("utf-8", "surrogateescape"))
+        os._exit(EXIT_NOT_FOUND if missing else EXIT_CANNOT_RUN)
+    finally:
+        os._exit(EXIT_CANNOT_RUN)
+    raise AssertionError("the child does not return")
+
+
+def result_of(watch: Watch, output: Output, clock: Clock, started_mono: float) -> "Dict[str, Any]":
+    """What became of a command, for its verdict."""
+    status, code, ended_by = "interrupted", None, None  # type: str, int | None, int | None
+    if watch.wait_status is not None:
+        ended_by = os.WTERMSIG(watch.wait_status) if os.WIFSIGNALED(watch.wait_status) else None
+        code = 128 + ended_by if ended_by else os.WEXITSTATUS(watch.wait_status)
+        status = "failed" if code else "success"
+    if watch.stopping:
+        status = watch.stopping
+        code = EXIT_TIMEOUT if status == "timeout" else 128 + watch.stop_signal
+    result = {"status": status, "exit_code": code, "ended_at": round(clock.now(), 3),
+              "duration_s": round(max(0.0, clock.monotonic() - started_mono), 3),
+              "output_tail": output.tail.decode("utf-8", "replace"), "output_bytes": output.total}
+    if ended_by and not watch.stopping:
+        result["signal"] = ended_by
+    if output.total > output.kept:
+        result["dropped_bytes"] = output.total - output.kept
+    if not watch.own_child and not watch.stopping:
+        result["reason"] = "its supervisor was killed, so how the command ended is not known"
+    return result
+
+
+class Supervisor:
+    """One attempt of one task, from the start of its command to the result on disk.
+
+    `spec` is what the decision says about it: the fields of the task that matter, and the run.
+    """
+
+    def __init__(self, store: Store, clock: Clock, spec: "Dict[str, Any]", echo_fd: int = -1) -> None:
+        self.store = store
+        self.clock = clock
+        self.spec = spec
+        self.name: str = spec["task"]
+        self.echo_fd = echo_fd
+        self.pipe_path = store.path("status/runs/%s.%s.out" % (self.name, spec["run_id"]))
+        self.record: "Dict[str, Any]" = {}
+
+    def run(self) -> "Dict[str, Any]":
+        """Start the command and wait for its end. Raises StorageError before anything was started."""
+        make_folder(self.store.path("status/runs"))
+        output = self._open_output()
+        signals = Signals()
+        reader, writer = open_pipe(self.pipe_path)
+        try:
+            started_mono = self.clock.monotonic()
+            pid, gate, failure = start_gated(self._argv(), self._environment(), self._cwd(), self.spec["nice"], writer)
+            try:
+                found = process_of(pid)
+                self.record = dict(self.spec, env={}, pid=pid, pid_start=found.start if found else "",
+                                   boot_id=boot_id(), started_mono=started_mono, supervisor=os.getpid(),
+                                   command_started_at=self.clock.now())
+                self.store.write_run(self.name, self.record)
+                output.line(self._header())
+                os.write(gate, b"g")
+            finally:
+                os.close(gate)
+            trouble = os.read(failure, 4096).decode("utf-8", "replace")
+            os.close(failure)
+            if trouble:
+                output.take(("cannot start: %s\n" % trouble).encode())
+            watch = Watch(self.clock, pid, self.record["pid_start"], started_mono + self.spec["timeout"],
+                          self.spec["kill_grace"], reader, output, signals)
+            return self._finish(watch, output, started_mono)
+        finally:
+            signals.close()
+            self._remove_pipe()
+
+    def adopt(self) -> "Dict[str, Any]":
+        """Take over a command whose supervisor was killed: its output, its timeout, the record of its end."""
+        output = self._open_output()
+        self.record = self.store.read_run(self.name)
+        signals = Signals()
+        try:
+            reader = os.open(self.pipe_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            reader = -1
+        try:
+            output.line("%s adopted run=%s pid=%d: its supervisor was killed" % (
+                iso(self.clock.now()), self.spec["run_id"], self.record["pid"]))
+            started_mono = float(self.record["started_mono"])
+            watch = Watch(self.clock, self.record["pid"], self.record["pid_start"], started_mono + self.spec["timeout"],
+                          self.spec["kill_grace"], reader, output, signals, own_child=False)
+            return self._finish(watch, output, started_mono)
+        finally:
+            signals.close()
+            self._remove_pipe()
+
+    def _finish(self, watch: Watch, output: Output, started_mono: float) -> "Dict[str, Any]":
+        watch.wait()
+        result = result_of(watch, output, self.clock, started_mono)
+        if result.get("dropped_bytes"):
+            output.line("%d bytes of output dropped: max_output_bytes is %d" % (
+                result["dropped_bytes"], self.spec["max_output_bytes"]))
+        output.line("%s end run=%s status=%s exit_code=%s duration=%ss output=%d bytes" % (
+            iso(result["ended_at"]), self.spec["run_id"], result["status"], result["exit_code"], result["duration_s"],
+            result["output_bytes"]))
+        output.close()
+        watch.leave_reader_behind()
+        return result
+
+    def _remove_pipe(self) -> None:
+        try:
+            os.unlink(self.pipe_path)
+        except FileNotFoundError:
+            pass
+
+    def _open_output(self) -> Output:
+        path = self.store.log_path(self.name)
+        make_folder(os.path.dirname(path))
+        try:
+            rotate(path, TASK_LOG_ROTATE_BYTES)
+            return Output(_open_append(path), self.spec["max_output_bytes"], self.echo_fd)
+        except OSError as error:
+            raise StorageError.of("open", path, error)
+
+    def _header(self) -> str:
+        # The command itself is not written: people put passwords there.
+        return "%s start run=%s attempt=%d trigger=%s scheduled_for=%s host=%s pid=%d" % (
+            iso(self.record["command_started_at"]), self.spec["run_id"], self.spec["attempt"], self.spec["trigger"],
+            self.spec["scheduled_for"], socket.gethostname(), self.record["pid"])
+
+    def _argv(self) -> "Sequence[str]":
+        command = self.spec["command"]
+        return ["/bin/sh", "-c", command] if isinstance(command, str) else command
+
+    def _cwd(self) -> str:
+        return os.path.join(self.store.root, self.spec["cwd"])
+
+    def _environment(self) -> "Dict[str, str]":
+        return dict(os.environ, **dict(
+            self.spec["env"], SYMPHONY_TASK=self.name, SYMPHONY_RUN_ID=self.spec["run_id"],
+            SYMPHONY_SCHEDULED_FOR=self.spec["scheduled_for"], SYMPHONY_ATTEMPT=str(self.spec["attempt"]),
+            SYMPHONY_ROOT=self.store.root))
+
+
+def spec_of(config: Config, task: Task, run: Run) -> "Dict[str, Any]":
+    """What a supervisor has to know of a task and its run, as JSON can hold it."""
+    return {"task": task.name, "command": task.command, "env": dict(config.env, **task.env), "cwd": task.cwd,
+            "nice": task.nice, "timeout": task.timeout, "kill_grace": task.kill_grace,
+            "max_output_bytes": task.max_output_bytes, "run_id": run.run_id, "attempt": run.attempt,
+            "trigger": run.trigger, "slot": run.slot, "started_at": run.started_at,
+            "scheduled_for": iso(run.slot if run.slot is not None else run.started_at)}
+
+
+def module_name() -> str:
+    return os.path.splitext(os.path.basename(__file__))[0]
+
+
+def launch_supervisor(store: Store, verb: str, spec: "Dict[str, Any]", lock: FileLock) -> None:
+    """Start a process that supervises one run, and hand it the task's lock.
+
+    The lock is never free in between: it belongs to the open file, which the new process inherits.
+    """
+    code = BOOT_CODE % (ascii(os.path.dirname(os.path.abspath(__file__))), module_name())
+    argv = [sys.executable, "-I", "-S", "-c", code, "--root=" + store.root, "--config=" + store.config_path,
+            "supervise", verb, str(lock.fd), spec["task"], spec["run_id"]]
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        try:
+            os.setsid()
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(reader, 0)
+            os.dup2(null, 1)
+            os.dup2(null, 2)
+            os.set_inheritable(lock.fd, True)
+            os.execv(argv[0], argv)
+        finally:
+            os._exit(EXIT_CANNOT_RUN)
+    os.close(reader)
+    try:
+        write_all(writer, json.dumps(spec).encode())
+    except BrokenPipeError:
+        pass  # it is gone already: without a record of its start the next tick starts it again
+    finally:
+        os.close(writer)
+        lock.release()
+
+
+# == Conductor ==
+
+class Outcome(Value):
+    """What a command has to tell its caller: an exit code, and lines for people."""
+
+    exit_code: int = EXIT_OK
+    lines: "List[str]" = []
+
+
+class Conductor:
+    """Joins store, planner and runner. Never prints. `launch` starts a supervisor; tests pass their own."""
+
+    def __init__(self, store: Store, clock: "Clock | None" = None,
+                 launch: "Callable[[Store, str, Dict[str, Any], FileLock], None]" = launch_supervisor) -> None:
+        self.store = store
+        self.clock = clock or Clock()
+        self.launch = launch
+
+    # -- tick
+
+    def tick(self) -> Outcome:
+        """Decide what is due, start it, and come back. Silent when there is nothing to say."""
+        rotate(self.store.path("logs/conductor_cron.log"), LOG_ROTATE_BYTES)
+        self.store.check_root()
+        if not self.store.lock.acquire(TICK_LOCK_WAIT_S):
+            return Outcome()  # another tick is at it; cron starts them in bursts after a stall
+        try:
+            self.store.lock.note("%d\n" % os.getpid())
+            return self._decide(is_tick=True)
+        finally:
+            self.store.lock.release()
+
+    def _decide(self, is_tick: bool, settle_only: bool = False) -> Outcome:
+        """One decision, carried out. The caller holds the conductor's lock."""
+        now = self.clock.now()
+        watched = self.store.watched()
+        stamp = "%08x" % stable_hash(repr(watched))
+        config, problems = self._load_config(stamp)
+        state, notes = self._load_state(config, now)
+        lines = list(notes)
+        if problems and state.config_stamp != stamp:
+            lines += problems  # once per version of the files, not every minute
+        elif not problems and state.config_stamp:
+            notes.append("the configuration is good again")
+        config_stamp = stamp if problems else ""
+        exit_code = EXIT_CONFIG if problems else EXIT_OK
+        if config is None:
+            decision = Decision(state=state, wake_at=float("inf"))
+            locks: "Dict[str, FileLock]" = {}
+        else:
+            self.store.record(state.pending, config.task_history_retention_days)
+            decision, locks = self._choose(config, state, now, settle_only)
+        try:
+            after = decision.state.replace(config_stamp=config_stamp)
+            if decision.changed or notes or lines or state.config_stamp != config_stamp:
+                self.store.save_state(after)
+            if config is not None:
+                self._carry_out(config, state, decision, locks)
+        finally:
+            for lock in locks.values():
+                lock.release()
+        if config is not None:
+            self.store.record(decision.records, config.task_history_retention_days)
+        self.store.log(now, notes + (problems if lines else []) + decision.notes)
+        heartbeat = now if is_tick else self.store.last_tick()
+        if heartbeat is not None:
+            # What is wrong with the configuration may be mended outside the files: look again every minute.
+            self.store.write_heartbeat(heartbeat, 0.0 if problems else decision.wake_at,
+                                       now - self.clock.monotonic(), watched)
+        return Outcome(exit_code=exit_code, lines=lines)
+
+    def _load_config(self, stamp: str) -> "Tuple[Config | None, List[str]]":
+        """The configuration in force, and what is wrong with the files as they are."""
+        try:
+            config = self.store.read_config()
+        except ConfigError as error:
+            problems = [str(problem) for problem in error.problems]
+            kept = self.store.read_last_good()
+            problems.append("the last good configuration stays in force" if kept else
+                            "nothing is scheduled until that is mended")
+            return kept, problems
+        if self.store.last_good_stamp() != stamp:
+            self.store.save_last_good(config, stamp)
+        return config, [str(problem) for problem in config.problems]
+
+    def _load_state(self, config: "Config | None", now: float) -> "Tuple[State, List[str]]":
+        state, notes, partial = self.store.read_state()
+        if notes:
+            notes += self.store.set_aside_bad_state(now)
+        return self._recover(config, state) if partial and config is not None else state, notes
+
+    def _recover(self, config: Config, state: State) -> State:
+        """Bring a state that is not the newest up to what the runs on disk prove."""
+        tasks = dict(state.tasks)
+        for name, record in self.store.runs_on_disk():
+            task, known = config.tasks.get(name), tasks.get(name, TaskState())
+            if task is None or not record.get("run_id") or (known.run and known.run.run_id == record["run_id"]):
+                continue
+            slot, attempt = record.get("slot"), record.get("attempt", 1)
+            cycle = known.cycle
+            if cycle is not None and slot is not None and (cycle.slot < slot or (
+                    cycle.slot == slot and cycle.attempt <= attempt)):
+                cycle = None
+            if slot is not None and known.schedule_key and known.cursor < slot:
+                known = known.replace(cursor=slot, next_slot=task.schedule and task.schedule.next(slot, task.timezone))
+            if not record.get("settled"):
+                known = known.replace(run=Run(run_id=record["run_id"], trigger=record["trigger"], slot=slot,
+                                              attempt=attempt, started_at=record["started_at"]))
+                if slot is not None:
+                    cycle = Cycle(slot=slot, phase="running", attempt=attempt)
+            if known.stored():
+                tasks[name] = known.replace(cycle=cycle)
+        return State(**dict(state.stored(), tasks=tasks))
+
+    def _choose(self, config: Config, state: State, now: float,
+                settle_only: bool) -> "Tuple[Decision, Dict[str, FileLock]]":
+        """A decision whose starts and adoptions all have their task's lock."""
+        facts = Facts(boot_id=boot_id(), boot_at=boot_time(now), zone_stamp=zone_stamp(), runs={
+            name: self._fact(name, known.run) for name, known in state.tasks.items() if known.run is not None})
+        while True:
+            decision = decide(config, state, now, facts, self.store.last_tick() or 0.0, settle_only)
+            locks: "Dict[str, FileLock]" = {}
+            for name in [task.name for task, _ in decision.starts] + decision.adoptions:
+                lock = self.store.task_lock(name)
+                if lock.acquire():
+                    locks[name] = lock
+                elif name in decision.adoptions:
+                    continue  # somebody took it up just now
+                else:
+                    facts = facts.replace(busy=facts.busy | {name})
+            if not facts.busy & {task.name for task, _ in decision.starts}:
+                return decision, locks
+            for lock in locks.values():
+                lock.release()
+
+    def _fact(self, name: str, run: Run) -> RunFact:
+        """What became of a run that the state holds for unfinished."""
+        record = self.store.read_run(name)
+        mine = record.get("run_id") == run.run_id
+        result = record.get("result")
+        if mine and isinstance(result, dict) and {"status", "ended_at", "exit_code"} <= set(result):
+            return RunFact(kind="ended", result=result)
+        lock = self.store.task_lock(name)
+        if not lock.acquire():
+            return RunFact(kind="held")
+        lock.release()
+        if not mine:
+            return RunFact(kind="never")
+        if record.get("boot_id") == boot_id() and group_alive(record["pid"], record["pid_start"]):
+            return RunFact(kind="orphan")
+        return RunFact(kind="vanished")
+
+    def _carry_out(self, config: Config, before: State, decision: Decision, locks: "Dict[str, FileLock]") -> None:
+        for task, run in decision.starts:
+            self.launch(self.store, "start", spec_of(config, task, run), locks[task.name])
+        for name in decision.adoptions:
+            if name in locks:
+                self.launch(self.store, "adopt", self.store.read_run(name), locks[name])
+        for name, known in before.tasks.items():
+            after = decision.state.tasks.get(name)
+            if known.run is not None and (after is None or after.run != known.run):
+                record = self.store.read_run(name)
+                if record.get("run_id") == known.run.run_id:
+                    self.store.write_run(name, dict(record, settled=True), durable=False)
+
+    # -- the end of a run
+
+    def supervise(self, verb: str, spec: "Dict[str, Any]", lock: FileLock) -> None:
+        """The life of a supervisor process: it holds `lock` until the result is on disk."""
+        supervisor = Supervisor(self.store, self.clock, spec)
+        try:
+            result = supervisor.adopt() if verb == "adopt" else supervisor.run()
+        except StorageError as error:
+            self.store.log(self.clock.now(), ["%s: run %s was not started: %s" % (spec["task"], spec["run_id"], error)])
+            return
+        self._report(supervisor, result, lock)
+
+    def _report(self, supervisor: Supervisor, result: "Dict[str, Any]", lock: FileLock) -> None:
+        """Put a result on disk, then decide again: what waited for it starts at once, not at the next minute."""
+        while os.path.isdir(self.store.root):  # else the project was removed, and must not come back
+            try:
+                self.store.write_run(supervisor.name, dict(supervisor.record, result=result))
+                break
+            except StorageError:
+                time.sleep(STORAGE_RETRY_S)  # a full disk: the end of a run must not be lost with it
+        else:
+            return
+        if not self.store.lock.acquire(SETTLE_LOCK_WAIT_S):
+            return  # the next tick will find the result
+        try:
+            self.store.lock.note("%d\n" % os.getpid())
+            lock.release()
+            last_tick = self.store.last_tick()
+            # Without ticks nothing but this run was asked for.
+            idle = last_tick is None or not -MINUTE < self.clock.now() - last_tick < TICK_STALE_S
+            self._decide(is_tick=False, settle_only=idle)
+        finally:
+            self.store.lock.release()
+
+    # -- run
+
+    def run(self, name: str, dependencies: str = "check", echo_fd: int = -1) -> int:
+        """Run a task now, in the foreground; the exit status of its command, or of the first one that failed.
+
+        `dependencies` is check (refuse when one is not met), first (run what is missing before) or ignore.
+        """
+        self.store.check_root()
+        config = self.store.read_config()
+        names = [name]
+        if dependencies == "first":
+            state, _ = self._load_state(config, self.clock.now())
+            names = missing_dependencies(config, state.tasks, task_named(config, name), int(self.clock.now())) + names
+        for each in names:
+            code = self._run_one(config, task_named(config, each), dependencies == "ignore", echo_fd)
+            if code:
+                return code
+        return EXIT_OK
+
+    def _run_one(self, config: Config, task: Task, ignore_dependencies: bool, echo_fd: int) -> int:
+        if not self.store.lock.acquire(SETTLE_LOCK_WAIT_S):
+            raise BusyError("%s is held by another process; try again" % LOCK_NAME)
+        try:
+            run, lock = self._begin(config, task, ignore_dependencies)
+        finally:
+            self.store.lock.release()
+        supervisor = Supervisor(self.store, self.clock, spec_of(config, task, run), echo_fd)
+        try:
+            result = supervisor.run()
+            self._report(supervisor, result, lock)
+        finally:
+            lock.release()
+        code: int = EXIT_UNKNOWN if result["exit_code"] is None else result["exit_code"]
+        return code
+
+    def _begin(self, config: Config, task: Task, ignore_dependencies: bool) -> "Tuple[Run, FileLock]":
+        """Record the start of a run by hand, with the task's lock held."""
+        now = self.clock.now()
+        state, _ = self._load_state(config, now)
+        self.store.record(state.pending, config.task_history_retention_days)
+        decision, locks = self._choose(config, state, now, settle_only=True)
+        for spare in locks.values():
+            spare.release()
+        unmet = "" if ignore_dependencies else first_unmet(config, decision.state.tasks, task, int(now))
+        if unmet:
+            raise BusyError("%s: dependency %s (--with-dependencies runs what is missing first, "
+                            "--ignore-dependencies goes ahead)" % (task.name, explain_unmet(
+                                config, decision.state.tasks, unmet, int(now))))
+        lock = self.store.task_lock(task.name)
+        if task.name in decision.adoptions or not lock.acquire():
+            known = decision.state.tasks.get(task.name, TaskState()).run
+            raise BusyError("%s is running already%s" % (
+                task.name, " since %s (run %s)" % (iso(known.started_at), known.run_id) if known else ""))
+        state_after, run = begin_manual(decision.state, task, now)
+        try:
+            self.store.save_state(state_after)
+            self._carry_out(config, state, decision.replace(adoptions=[]), {})
+            self.store.record(decision.records, config.task_history_retention_days)
+            self.store.log(now, decision.notes + ["%s: starting run %s by hand" % (task.name, run.run_id)])
+        except ConductorError:
+            lock.release()
+            raise
+        return run, lock
+
+    # -- status
+
+    def status(self) -> "Dict[str, Any]":
+        """How things stand, read without taking a lock."""
+        now = self.clock.now()
+        notices: "List[str]" = []
+        try:
+            self.store.check_root()
+            config = self.store.read_config()
+        except ConfigError as error:
+            notices += [str(problem) for problem in error.problems]
+            config = self.store.read_last_good() or Config()
+        state, notes, _ = self.store.read_state()
+        notices += notes
+        for name, known in state.tasks.items():
+            record = self.store.read_run(name) if known.run is not None else {}
+            if known.run is not None and record.get("run_id") == known.run.run_id and "result" not in record and (
+                    process_of(record["supervisor"]) is None):
+                notices.append("%s: the supervisor of run %s is gone; the next tick settles it." % (
+                    name, known.run.run_id))
+        return status_document(config, state, now, self.store.last_tick(), self.store.history(RECENT_RESULTS), notices)
+
+
+def task_named(config: Config, name: str) -> Task:
+    """The task, or a clear refusal."""
+    task = config.tasks.get(name)
+    if task is not None:
+        return task
+    if name in config.invalid:
+        raise ConfigError([problem for problem in config.problems if problem.task == name])
+    hint = _did_you_mean(name, config.tasks) or "there are %s" % (", ".join(list(config.tasks)[:10]) or "none")
+    raise UsageError("unknown task '%s' (%s)" % (name, hint))
+
+
+# == Crontab ==
+
+NO_CRONTAB = r"no crontab for|can't open .*: No such file"  # Vixie cron and its descendants; busybox
+
+
+def _crontab(*arguments: str, feed: "bytes | None" = None) -> "Tuple[int, bytes, str]":
+    try:
+        done = subprocess.run(("crontab",) + arguments, input=feed or b"", stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, env=dict(os.environ, LC_ALL="C"))
+    except OSError as error:
+        raise UnavailableError("cannot run crontab: %s; install cron (Debian: cron, Red Hat: cronie)" % error.strerror)
+    return done.returncode, done.stdout, done.stderr.decode("utf-8", "replace").strip()
+
+
+def read_crontab() -> str:
+    """The user's crontab, '' when there is none.
+
+    Raises ConductorError when listing fails for any other reason: what cannot be read must not be replaced.
+    """
+    code, listed, complaint = _crontab("-l")
+    if code == 0:
+        return listed.decode("utf-8", "surrogateescape")
+    if re.search(NO_CRONTAB, complaint):
+        return ""
+    raise ConductorError("crontab -l failed (exit %d): %s; nothing was changed" % (code, complaint or "no message"))
+
+
+def write_crontab(text: str) -> None:
+    """Replace the user's crontab, and look whether it is the one that was meant."""
+    code, _, complaint = _crontab("-", feed=text.encode("utf-8", "surrogateescape"))
+    if code:
+        raise ConductorError("crontab refused the new table (exit %d): %s" % (code, complaint or "no message"))
+    if read_crontab() != text:
+        raise ConductorError("crontab took the new table, but lists another one; look with crontab -l")
+
+
+def interpreter() -> str:
+    """The Python that the crontab line names: the real one, which outlives a virtual environment."""
+    return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+
+
+def installed_line(store: Store) -> str:
+    if "\n" in store.root:
+        raise UsageError("a folder with a line break in its name cannot stand in a crontab")
+    return crontab_line(store.root, interpreter(), os.path.dirname(os.path.abspath(__file__)), module_name())
+
+
+# == Commands ==
+
+def say(text: str, stream: "Any" = None) -> None:
+    """Print a line; what the terminal's encoding lacks is written as an escape, never an error."""
+    stream = stream or sys.stdout
+    encoding = stream.encoding or "ascii"
+    stream.write((text + "\n").encode(encoding, "backslashreplace").decode(encoding))
+
+
+def complain(text: str) -> None:
+    for line in text.splitlines():
+        say("symphony_conductor: " + line, sys.stderr)
+
+
+def say_json(document: "Any") -> None:
+    say(json.dumps(document, indent=2))
+
+
+def cmd_tick(store: Store, args: "argparse.Namespace") -> int:
+    outcome = Conductor(store).tick()
+    if outcome.lines:
+        complain("\n".join(outcome.lines))
+    return outcome.exit_code
+
+
+def cmd_supervise(store: Store, args: "argparse.Namespace") -> int:
+    lock = store.task_lock(args.task)
+    lock.fd = args.lock_fd
+    os.set_inheritable(lock.fd, False)
+    spec = json.loads(read_bytes("/dev/stdin").decode())
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    Conductor(store).supervise(args.verb, spec, lock)
+    return EXIT_OK
+
+
+def cmd_run(store: Store, args: "argparse.Namespace") -> int:
+    sys.stdout.flush()
+    return Conductor(store).run(args.task, args.dependencies, echo_fd=1)
+
+
+def cmd_status(store: Store, args: "argparse.Namespace") -> int:
+    document = Conductor(store).status()
+    if args.task:
+        document["tasks"] = [task for task in document["tasks"] if task["name"] == args.task]
+        document["running"] = [run for run in document["running"] if run["task"] == args.task]
+        document["recent_results"] = [result for result in document["recent_results"] if result["task"] == args.task]
+        if not document["tasks"]:
+            raise UsageError("unknown task '%s'" % args.task)
+    if args.json or not (args.table or sys.stdout.isatty()):
+        say_json(document)
+    else:
+        say(status_table(document, shutil.get_terminal_size((80, 24)).columns))
+    return EXIT_OK
+
+
+def cmd_check(store: Store, args: "argparse.Namespace") -> int:
+    if args.file:
+        store = Store(store.root, os.path.abspath(args.file))
+    problems: "List[Problem]" = []
+    tasks = 0
+    try:
+        store.check_root()
+    except ConfigError as error:
+        problems += error.problems
+    try:
+        config = store.read_config()
+        tasks = len(config.tasks)
+        problems += config.problems + suspicions(config, Clock().now()) + missing_programs(store, config)
+    except ConfigError as error:
+        problems += error.problems
+    errors = sum(not problem.warning for problem in problems)
+    for problem in problems:
+        say(str(problem), sys.stdout if problem.warning else sys.stderr)
+    say("%s: %d task%s, %d problem%s, %d warning%s" % (
+        store.shown(store.config_path), tasks, "s" * (tasks != 1), errors, "s" * (errors != 1),
+        len(problems) - errors, "s" * (len(problems) - errors != 1)))
+    return EXIT_CONFIG if errors else EXIT_OK
+
+
+CRON_PATH = "/usr/bin:/bin"  # crontab(5)
+SHELL_WORDS = ("if for while until case { ( ! : . [ alias bg break cd command continue echo eval exec exit export "
+               "false fg getopts hash jobs kill printf pwd read readonly return set shift test times trap true type "
+               "ulimit umask unset wait").split()
+
+
+def missing_programs(store: Store, config: Config) -> "List[Problem]":
+    """Warnings for commands whose program cron would not find."""
+    found = []
+    for task in config.tasks.values():
+        program = _program_of(task.command)
+        path = task.env.get("PATH", config.env.get("PATH", CRON_PATH))
+        folder = os.path.join(store.root, task.cwd)
+        if not program or program in SHELL_WORDS and isinstance(task.command, str):
+            continue
+        if "/" in program:
+            missing = not os.access(os.path.join(folder, program), os.X_OK)
+            text, hint = "'%s' is not there or not executable" % program, "chmod +x, or mend the path"
+        else:
+            missing = shutil.which(program, path=path) is None
+            text = "'%s' is not on cron's PATH (%s)" % (program, path)
+            elsewhere = shutil.which(program)
+            hint = "write python3" if program == "python" and shutil.which("python3", path=path) else (
+                "write %s, or set PATH in env" % elsewhere if elsewhere else "install it, or set PATH in env")
+        if missing:
+            found.append(Problem(place=task.place, text="command: " + text, hint=hint, warning=True, task=task.name,
+                                 field="command"))
+    return found
+
+
+def _program_of(command: "str | Tuple[str, ...]") -> str:
+    """The program that a command starts with, '' when only a shell could tell."""
+    if not isinstance(command, str):
+        return command[0]
+    for word in command.split():
+        if not re.match(r"[A-Za-z_][A-Za-z0-9_]*=[^\s'\"$`]*\Z", word):
+            return word if re.match(r"[A-Za-z0-9_./+-]+\Z", word) else ""
+    return ""
+
+
+def cmd_next(store: Store, args: "argparse.Namespace") -> int:
+    config = store.read_config()
+    only = task_named(config, args.task).name if args.task else ""
+    slots = coming_slots(config, Clock().now(), args.count, only)
+    if args.json:
+        say_json([{"task": name, "scheduled_for": iso(at)} for at, name in slots])
+        return EXIT_OK
+    for at, name in slots:
+        say("%s  %s" % (local_text(at, config.tasks[name].timezone), name))
+    if not slots:
+        say("nothing is scheduled")
+    return EXIT_OK
+
+
+def cmd_explain(store: Store, args: "argparse.Namespace") -> int:
+    schedule = CronSchedule(args.expression, args.name)
+    zone = zone_named(args.zone)
+    try:
+        at: "float | None" = Clock().now() if args.start is None else from_iso(args.start, zone)
+    except (ValueError, OverflowError) as error:
+        raise UsageError("--from: %s" % error)
+    slots: "List[int]" = []
+    while len(slots) < args.count and at is not None:
+        at = schedule.next(at, args.zone)
+        slots += [] if at is None else [at]
+    words = describe(args.expression, args.name)
+    if args.json:
+        say_json({"expression": schedule.text, "description": words, "zone": args.zone,
+                  "next": [iso(slot) for slot in slots]})
+        return EXIT_OK
+    say("%s: %s" % (schedule.text, words))
+    for slot in slots:
+        say("  %s" % local_text(slot, args.zone))
+    return EXIT_OK
+
+
+def cmd_install(store: Store, args: "argparse.Namespace") -> int:
+    line = installed_line(store)
+    before = read_crontab()
+    after = with_block(before, store.root, line)
+    for folder in ("logs/automation", "status/automation_health", "status/history"):
+        make_folder(store.path(folder))
+    if after == before:
+        say("the crontab line is installed already:")
+    else:
+        write_crontab(after)
+        say("installed the crontab line:")
+    say(line)
+    return EXIT_OK
+
+
+def cmd_uninstall(store: Store, args: "argparse.Namespace") -> int:
+    before = read_crontab()
+    after = without_block(before, store.root)
+    if after == before:
+        say("there is no crontab line for %s" % store.root)
+    else:
+        write_crontab(after)
+        say("removed the crontab line for %s; configuration, state and logs stay" % store.root)
+    return EXIT_OK
+
+
+# == Command line ==
+
+def _count(text: str) -> int:
+    if not re.match(r"[0-9]{1,6}\Z", text) or not int(text):
+        raise argparse.ArgumentTypeError("%r is not a whole number from 1 to 999999" % text)
+    return int(text)
+
+
+def build_parser() -> "argparse.ArgumentParser":
+    summary, _, rest = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(prog="symphony_conductor.py", description=summary, epilog=rest,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version="symphony_conductor %s" % __version__)
+    parser.add_argument("--root", help="the project's folder (default: $SYMPHONY_ROOT, else that of this file)")
+    parser.add_argument("--config", help="the configuration (default: %s under the root)" % CONFIG_NAME)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    def command(name: str, func: "Callable[..., int]", text: str) -> "argparse.ArgumentParser":
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(func=func)
+        return added
+
+    command("tick", cmd_tick, "start what is due; cron calls it every minute")
+
+    added = command("run", cmd_run, "run one task now, in the foreground")
+    added.add_argument("--task", required=True, metavar="NAME")
+    either = added.add_mutually_exclusive_group()
+    either.add_argument("--with-dependencies", dest="dependencies", action="store_const", const="first",
+                        default="check", help="run the dependencies that are not met first, in order")
+    either.add_argument("--ignore-dependencies", dest="dependencies", action="store_const", const="ignore",
+                        help="run it whatever its dependencies came to")
+
+    added = command("status", cmd_status, "how things stand: a table on a terminal, JSON when piped")
+    either = added.add_mutually_exclusive_group()
+    either.add_argument("--json", action="store_true")
+    either.add_argument("--table", action="store_true")
+    added.add_argument("--task", metavar="NAME")
+
+    added = command("check", cmd_check, "every problem of the configuration; exit 0 or 78")
+    added.add_argument("--config", dest="file", metavar="FILE", help="check this file instead")
+
+    added = command("next", cmd_next, "the coming slots of all tasks, in time order")
+    added.add_argument("--task", metavar="NAME")
+    added.add_argument("--count", type=_count, default=10, metavar="N")
+    added.add_argument("--json", action="store_true")
+
+    added = command("explain", cmd_explain, "a schedule in plain English, and its next slots")
+    added.add_argument("expression")
+    added.add_argument("--zone", metavar="ZONE", help="an IANA name (default: the system's zone)")
+    added.add_argument("--from", dest="start", metavar="TIME", help="such as 2025-06-02T10:00 or ...Z (default: now)")
+    added.add_argument("--count", type=_count, default=5, metavar="N")
+    added.add_argument("--name", default="", metavar="NAME", help="the task whose name seeds H")
+    added.add_argument("--json", action="store_true")
+
+    command("install", cmd_install, "put the line that calls tick into your crontab")
+    command("uninstall", cmd_uninstall, "take it out again")
+
+    added = commands.add_parser("supervise")  # what a tick starts; no one else has a use for it
+    added.add_argument("verb", choices=("start", "adopt"))
+    added.add_argument("lock_fd", type=int)
+    added.add_argument("task")
+    added.add_argument("run_id")
+    added.set_defaults(func=cmd_supervise)
+    return parser
+
+
+def _idle_tick(argv: "Sequence[str]") -> bool:
+    """Whether this is a plain tick with nothing to do."""
+    options = argv[:-1] if argv[-1:] == ["tick"] else ["?"]
+    if len(options) == 1 and options[0].startswith("--root="):
+        options = ["--root", options[0][len("--root="):]]
+    if options and (len(options) != 2 or options[0] != "--root"):
+        return False
+    root: "str | bytes" = options[1] if options else (
+        posix.environ.get(b"SYMPHONY_ROOT", b"") or __file__.rpartition("/")[0] or ".")
+    if isinstance(root, str):
+        root = root.encode(sys.getfilesystemencoding(), "surrogateescape")
+    return nothing_to_do(root + b"/" + HEARTBEAT_NAME.encode(), time.time(), time.monotonic())
+
+
+def _root_of(args: "argparse.Namespace") -> str:
+    root = args.root or os.environ.get("SYMPHONY_ROOT") or os.path.dirname(os.path.abspath(__file__))
+    if not os.path.isdir(root):
+        raise UsageError("--root: %s is not a folder" % root)
+    return os.path.realpath(root)
+
+
+def main(argv: "Sequence[str] | None" = None) -> int:
+    """Run one command; the only place that turns an error into a line on stderr and an exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    store = None
+    try:
+        parser = build_parser()
+        args = parser.parse_args(argv)
+        if not args.command:
+            parser.print_usage(sys.stderr)
+            return EXIT_USAGE
+        store = Store(_root_of(args), os.path.abspath(args.config) if args.config else "")
+        code = int(args.func(store, args))
+        sys.stdout.flush()
+        return code
+    except ConductorError as error:
+        complain(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of the output left; so do we, without a word
+        return EXIT_OK
+    except OSError as error:
+        complain("%s%s" % (error.strerror or error, ": %s" % error.filename if error.filename else ""))
+        return EXIT_IOERR
+    except Exception as error:
+        complain("internal error, please report it: %s: %s%s" % (type(error).__name__, error, _keep_traceback(store)))
+        return EXIT_SOFTWARE
+
+
+def _keep_traceback(store: "Store | None") -> str:
+    import traceback
+    text = traceback.format_exc()
+    try:
+        if store is not None:
+            store.log(time.time(), ["ERROR " + line for line in text.splitlines()])
+            return " (details in logs/symphony_conductor.log)"
+    except ConductorError:
+        pass
+    return " (%s)" % text.splitlines()[-2].strip()
+
+
+def command_line() -> None:
+    """Where the crontab line and the script come in."""
+    if _idle_tick(sys.argv[1:]):
+        posix._exit(EXIT_OK)  # nothing was opened or printed, so taking the interpreter down in order is wasted time
+    gc.disable()  # a process that lives for one decision leaves no garbage worth looking for
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    command_line()

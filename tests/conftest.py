@@ -1,6 +1,138 @@
-"""Puts the module under test on the path."""
+"""What the tests share: a project in a temporary folder, a clock that is moved by hand, a conductor of its own."""
 
+import json
+import os
 import pathlib
+import subprocess
 import sys
+import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+SCRIPT = REPOSITORY / "symphony_conductor.py"
+sys.path.insert(0, str(REPOSITORY))
+
+import symphony_conductor as sc  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch):
+    for name in ("SYMPHONY_ROOT", "SYMPHONY_ALLOW_INSECURE", "TZ"):
+        monkeypatch.delenv(name, raising=False)
+
+
+class HandClock(sc.Clock):
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now):
+        self.at = float(now)
+        self.mono = 1000.0
+
+    def now(self):
+        return self.at
+
+    def monotonic(self):
+        return self.mono
+
+    def advance(self, seconds):
+        self.at += seconds
+        self.mono += seconds
+
+
+class Project:
+    """A root folder with a configuration, and the commands run in it."""
+
+    def __init__(self, root):
+        self.root = pathlib.Path(str(root))
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.root / "config").mkdir(mode=0o700, exist_ok=True)
+
+    def configure(self, *tasks, **settings):
+        document = {"tasks": list(tasks), "settings": settings}
+        self.write_config(json.dumps(document))
+
+    def write_config(self, text):
+        path = self.root / "config" / "conductor_config.json"
+        with open(str(path), "w", encoding="utf-8") as handle:
+            handle.write(text)
+        path.chmod(0o600)
+
+    def command(self, *args):
+        return [sys.executable, str(SCRIPT), "--root", str(self.root)] + list(args)
+
+    def call(self, *args, **more):
+        """Run the conductor as a process: (exit code, stdout, stderr)."""
+        more.setdefault("env", dict(os.environ))
+        done = subprocess.run(self.command(*args), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=60, **more)
+        return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+
+    def tick(self, now=None):
+        """One tick in this process; what it starts is real."""
+        clock = sc.Clock() if now is None else HandClock(now)
+        return sc.Conductor(sc.Store(str(self.root)), clock).tick()
+
+    def anchor(self, ago=120):
+        """A first tick some time ago, so that every schedule has slots that are due by now."""
+        return self.tick(time.time() - ago)
+
+    def read(self, name):
+        return (self.root / name).read_text(encoding="utf-8", errors="replace")
+
+    def state(self):
+        return json.loads(self.read("conductor_state.json"))
+
+    def history(self):
+        folder = self.root / "status" / "history"
+        lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines()]
+        return [json.loads(line) for line in lines]
+
+    def health(self, task):
+        return self.read("status/automation_health/%s.health" % task)
+
+    def lines(self, name):
+        path = self.root / name
+        return path.read_text().splitlines() if path.exists() else []
+
+    def wait_until(self, condition, timeout_s=20.0):
+        """Poll until the condition holds; what it returned last."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            found = condition()
+            if found or time.monotonic() > deadline:
+                return found
+            time.sleep(0.02)
+
+    def wait_for_idle(self, timeout_s=20.0):
+        """Wait until the state holds no running task and the history no gap."""
+        def idle():
+            tasks = self.state()["tasks"].values()
+            return not any("run" in task for task in tasks)
+        assert self.wait_until(idle, timeout_s), self.state()
+        lock = sc.FileLock(str(self.root / "conductor.pid"))
+        assert lock.acquire(10)  # whoever settled the last run is still writing the history until then
+        lock.release()
+
+
+@pytest.fixture
+def project(tmp_path):
+    made = Project(tmp_path / "project")
+    yield made
+    for path in (made.root / "status" / "runs").glob("*.json"):
+        try:
+            record = json.loads(path.read_text())
+            os.killpg(record["pid"], 9)
+        except (ValueError, KeyError, OSError):
+            pass
+
+
+def every_minute(name, command="true", **more):
+    return dict({"name": name, "command": command, "schedule": "* * * * *", "retry_count": 0}, **more)
+
+
+def due_once(name, command="true", **more):
+    """A task with one slot, a minute ago: after `anchor` it is due, and no new minute brings another."""
+    minute = time.gmtime(time.time() - 60)
+    return dict(every_minute(name, command, timezone="UTC", schedule="%d %d * * *" % (minute.tm_min, minute.tm_hour)),
+                **more)

@@ -1,0 +1,363 @@
+"""The commands as their users meet them: what is printed, and the exit codes."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import REPOSITORY, SCRIPT, due_once, every_minute
+
+import symphony_conductor as sc
+
+STATUS_KEYS = {"now", "version", "healthy", "problems", "last_tick", "tasks", "running", "recent_results"}
+TASK_KEYS = {"name", "enabled", "schedule", "description", "state", "waiting_for", "next_run", "last_run",
+             "consecutive_failures"}
+RESULT_KEYS = {"task", "status", "scheduled_for", "started_at", "ended_at", "duration_s", "exit_code", "attempt",
+               "trigger", "log", "output_tail"}
+
+
+def status(project, *args):
+    code, out, err = project.call("status", *args)
+    assert (code, err) == (0, "")
+    return json.loads(out)
+
+
+# -- status
+
+def test_status_before_the_first_tick_says_that_there_was_none(project):
+    project.configure(every_minute("a"))
+    document = status(project)
+    assert STATUS_KEYS <= set(document)
+    assert not document["healthy"] and document["last_tick"] is None
+    assert document["problems"] == [
+        "No tick has run yet: is the crontab line installed? (symphony_conductor.py install)"]
+
+
+def test_status_is_json_when_piped_and_holds_what_it_promises(project):
+    project.configure(due_once("a", "echo hi; exit 4", description="says hi", retry_count=1, retry_delay=3600),
+                      due_once("b", dependencies=["a"]), every_minute("off", enabled=False),
+                      every_minute("odd", schedule="61 * * * *"))
+    project.anchor(ago=150)
+    project.call("tick")
+    assert project.wait_until(lambda: status(project)["tasks"][0]["state"] == "retrying")
+    document = status(project)
+    tasks = {task["name"]: task for task in document["tasks"]}
+    assert all(TASK_KEYS <= set(task) for task in document["tasks"])
+    assert {name: task["state"] for name, task in tasks.items()} == {
+        "a": "retrying", "b": "waiting", "off": "disabled", "odd": "invalid"}
+    assert tasks["a"]["description"] == "says hi" and tasks["a"]["consecutive_failures"] == 1
+    assert tasks["a"]["last_run"]["exit_code"] == 4
+    assert tasks["b"]["waiting_for"] == "a"
+    assert re.match(r"'a' failed \(exit 4\) and is tried again at \S+Z\Z", tasks["b"]["reason"])
+    assert tasks["off"]["next_run"] is None and tasks["odd"]["schedule"] is None
+    newest = document["recent_results"][0]
+    assert RESULT_KEYS <= set(newest)
+    assert (newest["task"], newest["status"], newest["attempt"]) == ("a", "failed", 1)
+    assert newest["output_tail"] == "hi\n" and newest["log"] == "logs/automation/a.log"
+    assert not document["healthy"] and len(document["problems"]) == 3
+
+
+def test_status_shows_what_runs_and_for_how_long(project):
+    project.configure(due_once("a", "sleep 30"))
+    project.anchor(ago=150)
+    project.call("tick")
+    assert project.wait_until(lambda: status(project)["running"])
+    running = status(project)["running"][0]
+    assert running["task"] == "a" and running["attempt"] == 1 and running["duration_s"] < 30
+    assert status(project)["tasks"][0]["state"] == "running"
+
+
+def test_status_says_so_when_the_last_tick_is_old(project):
+    project.configure(every_minute("a", schedule="0 0 1 1 *"))
+    project.tick()
+    assert status(project)["healthy"]
+    heartbeat = str(project.root / "status" / "heartbeat")
+    os.utime(heartbeat, (time.time() - 170, time.time() - 170))
+    assert status(project)["healthy"]
+    os.utime(heartbeat, (time.time() - 4000, time.time() - 4000))
+    document = status(project)
+    assert not document["healthy"]
+    assert document["problems"] == ["The last tick was 1h 6m ago: cron does not call the conductor."]
+
+
+def test_recent_results_are_the_twenty_newest_first(project):
+    project.configure(*[every_minute("t%d" % n) for n in range(3)])
+    for n in range(24):
+        project.call("run", "--task", "t%d" % (n % 3))
+    results = status(project)["recent_results"]
+    assert len(results) == 20
+    assert [result["task"] for result in results[:3]] == ["t2", "t1", "t0"]
+    stamps = [result["ended_at"] for result in results]
+    assert stamps == sorted(stamps, reverse=True)
+
+
+def test_status_of_one_task(project):
+    project.configure(every_minute("a"), every_minute("b"))
+    project.call("run", "--task", "a")
+    assert [task["name"] for task in status(project, "--task", "b")["tasks"]] == ["b"]
+    assert status(project, "--task", "b")["recent_results"] == []
+    code, out, err = project.call("status", "--task", "c")
+    assert (code, out) == (2, "") and err.startswith("symphony_conductor: unknown task 'c'")
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_status_table_fits_its_terminal(project, width):
+    project.configure(*[every_minute("task-number-%d" % n, schedule="%d 2 * * 1-5" % n) for n in range(7)])
+    project.tick()
+    code, out, _ = project.call("status", "--table", env=dict(os.environ, COLUMNS=str(width)))
+    lines = out.splitlines()
+    assert code == 0 and lines[0].startswith("healthy | last tick ")
+    rows = lines[lines.index(next(line for line in lines if line.startswith("TASK"))):]
+    assert len(rows) == 8 and all(len(line) <= width for line in rows)
+    if width == 200:
+        assert rows[3].endswith("at 02:02 Monday to Friday")
+
+
+def test_status_prints_what_the_terminals_encoding_lacks_as_escapes(project):
+    project.configure(every_minute("a", description="caf\u00e9 \u65e5"))
+    env = dict(os.environ, PYTHONIOENCODING="ascii", LC_ALL="C")
+    code, out, err = project.call("status", env=env)
+    assert (code, err) == (0, "")
+    assert json.loads(out)["tasks"][0]["description"] == "caf\u00e9 \u65e5"
+    assert project.call("status", "--table", env=env)[0] == 0
+
+
+# -- check
+
+def test_check_warns_of_what_is_legal_but_suspicious(project, tmp_path):
+    project.configure(
+        every_minute("slow", "true", timeout=600),
+        every_minute("off", enabled=False, schedule="0 2 * * *"),
+        every_minute("waits", dependencies=["off"], schedule="0 3 * * *"),
+        every_minute("lost", "no-such-program-at-all --now", schedule="0 4 * * *"),
+        every_minute("script", "./scripts/missing.sh", schedule="0 4 * * *"),
+        every_minute("builtin", "cd / && echo $HOME", schedule="0 4 * * *"),
+        every_minute("pathed", "tool", schedule="0 4 * * *", env={"PATH": str(tmp_path)}),
+        timezone="UTC", task_timeout_default=60)
+    (tmp_path / "tool").write_text("")
+    (tmp_path / "tool").chmod(0o755)
+    code, out, err = project.call("check")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines == [
+        "warning: config/conductor_config.json: tasks[0] 'slow': timeout: 600 s is longer than the schedule's interval "
+        "of 60 s (a run that takes so long makes the next one be skipped)",
+        "warning: config/conductor_config.json: tasks[2] 'waits': dependencies: 'off' is disabled ('waits' waits until "
+        "'off' succeeds by hand)",
+        "warning: config/conductor_config.json: tasks[3] 'lost': command: 'no-such-program-at-all' is not on cron's "
+        "PATH (/usr/bin:/bin) (install it, or set PATH in env)",
+        "warning: config/conductor_config.json: tasks[4] 'script': command: './scripts/missing.sh' is not there or not "
+        "executable (chmod +x, or mend the path)",
+        "config/conductor_config.json: 7 tasks, 0 problems, 4 warnings"]
+
+
+def test_check_reads_another_file_when_told(project, tmp_path):
+    project.configure(every_minute("a", "true", timeout=60))
+    other = tmp_path / "other.json"
+    other.write_text('{"tasks": [{"name": "b"}]}')
+    other.chmod(0o600)
+    code, _, err = project.call("check", "--config", str(other))
+    assert code == 78
+    assert err == "%s: tasks[0] 'b': command is missing (use a string for /bin/sh, or a list of strings)\n" % other
+    assert project.call("check")[:2] == (0, "config/conductor_config.json: 1 task, 0 problems, 0 warnings\n")
+
+
+# -- next and explain
+
+def test_next_merges_the_slots_of_all_tasks_in_time_order(project):
+    project.configure(every_minute("a", schedule="0 * * * *"), every_minute("b", schedule="0,30 * * * *"),
+                      every_minute("off", enabled=False), timezone="Europe/Paris")
+    code, out, _ = project.call("next", "--count", "30", "--json")
+    slots = json.loads(out)
+    assert code == 0 and len(slots) == 30
+    assert [slot["scheduled_for"] for slot in slots] == sorted(slot["scheduled_for"] for slot in slots)
+    assert sum(slot["task"] == "a" for slot in slots) == 10
+    lines = project.call("next", "--count", "2")[1].splitlines()
+    assert len(lines) == 2 and re.match(r"\w{3} \d{4}-\d\d-\d\d \d\d:\d0 \+0[12]00  [ab]\Z", lines[0])
+    assert {slot["task"] for slot in json.loads(project.call("next", "--task", "b", "--json")[1])} == {"b"}
+    assert project.call("next", "--count", "0")[0] == 2
+
+
+def test_next_and_status_agree(project):
+    project.configure(every_minute("a", schedule="7 3 * * 1#2"), timezone="America/New_York")
+    project.tick()
+    following = json.loads(project.call("next", "--count", "1", "--json")[1])[0]["scheduled_for"]
+    assert status(project)["tasks"][0]["next_run"] == following
+
+
+def test_explain_says_it_in_english_and_shows_the_slots(project):
+    code, out, err = project.call("explain", "30 2 * * 1-5", "--zone", "Europe/Paris", "--from", "2025-03-28T12:00",
+                                  "--count", "2")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == ["30 2 * * 1-5: at 02:30 Monday to Friday",
+                                "  Mon 2025-03-31 02:30 +0200", "  Tue 2025-04-01 02:30 +0200"]
+    code, out, _ = project.call("explain", "@daily", "--zone", "UTC", "--from", "2025-03-28T12:00:00Z", "--count", "1",
+                                "--json")
+    assert json.loads(out) == {"expression": "@daily", "description": "at 00:00 every day", "zone": "UTC",
+                               "next": ["2025-03-29T00:00:00Z"]}
+
+
+@pytest.mark.parametrize("arguments, code, complaint", [
+    (["61 * * * *"], 78, "minute '61' is outside 0-59"),
+    (["*5 * * * *"], 78, "did you mean '*/5'?"),
+    (["* * * * *", "--zone", "Mars/Olympus"], 1, "unknown time zone 'Mars/Olympus'"),
+    (["* * * * *", "--from", "tomorrow"], 2, "--from: 'tomorrow' is not a time"),
+    (["* * * * *", "--from", "2025-02-30"], 2, "--from: "),
+    (["* * * * *", "--count", "x"], 2, "is not a whole number"),
+])
+def test_explain_refuses_with_a_reason(project, arguments, code, complaint):
+    found, out, err = project.call("explain", *arguments)
+    assert (found, out) == (code, "")
+    assert complaint in err and "Traceback" not in err
+
+
+def test_explain_of_a_boot_task_has_no_slots(project):
+    assert project.call("explain", "@reboot")[:2] == (0, "@reboot: once after each boot\n")
+
+
+# -- the command line
+
+def test_without_a_command_the_usage_is_shown(project):
+    code, out, err = project.call()
+    assert (code, out) == (2, "") and err.startswith("usage: symphony_conductor.py")
+
+
+def test_help_names_every_command_and_exit_code(project):
+    code, out, _ = project.call("--help")
+    assert code == 0
+    for word in ("tick", "run", "status", "check", "next", "explain", "install", "uninstall", "78", "124"):
+        assert re.search(r"\b%s\b" % word, out), word
+
+
+def test_the_root_comes_from_the_option_the_environment_or_the_folder_of_the_file(project, tmp_path):
+    project.configure(every_minute("here"))
+    plain = [sys.executable, str(SCRIPT)]
+    env = dict(os.environ, SYMPHONY_ROOT=str(project.root))
+    document = json.loads(subprocess.check_output(plain + ["status"], env=env).decode())
+    assert [task["name"] for task in document["tasks"]] == ["here"]
+    copy = tmp_path / "copied"
+    copy.mkdir(mode=0o700)
+    (copy / "symphony_conductor.py").write_bytes(SCRIPT.read_bytes())
+    document = json.loads(subprocess.check_output(
+        [sys.executable, str(copy / "symphony_conductor.py"), "status"], env=dict(os.environ)).decode())
+    assert document["tasks"] == [] and "no such file" in document["problems"][0]
+    code, _, err = project.call("--root", "/no/such/folder", "status")
+    assert (code, err) == (2, "symphony_conductor: --root: /no/such/folder is not a folder\n")
+
+
+def test_another_configuration_can_be_named(project, tmp_path):
+    project.configure(every_minute("a"))
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"tasks": [every_minute("b")]}))
+    other.chmod(0o600)
+    code, out, _ = project.call("--config", str(other), "status")
+    assert [task["name"] for task in json.loads(out)["tasks"]] == ["b"]
+
+
+def test_a_defect_is_one_line_and_its_details_go_to_the_log(project, monkeypatch, capsys):
+    project.configure(every_minute("a"))
+    monkeypatch.setattr(sc.Conductor, "status", lambda self: 1 / 0)
+    assert sc.main(["--root", str(project.root), "status"]) == 70
+    err = capsys.readouterr().err
+    assert err == ("symphony_conductor: internal error, please report it: ZeroDivisionError: division by zero "
+                   "(details in logs/symphony_conductor.log)\n")
+    assert "ZeroDivisionError" in project.read("logs/symphony_conductor.log")
+
+
+def test_a_closed_pipe_is_no_error(project):
+    project.configure(*[every_minute("t%d" % n, description="x" * 500) for n in range(300)])
+    done = subprocess.run(["/bin/sh", "-c", '"$@" | head -c 100 >/dev/null', "sh"] + project.command("status"),
+                          stderr=subprocess.PIPE, timeout=60)
+    assert done.stderr == b""
+
+
+# -- the shipped configuration and the shape of the file
+
+def test_the_shipped_configuration_is_good_and_its_programs_are_there():
+    store = sc.Store(str(REPOSITORY))
+    config = store.read_config()
+    assert config.problems == []
+    assert sc.suspicions(config, 0) == []
+    assert "git_maintenance" in config.tasks
+    for task in config.tasks.values():
+        for word in str(task.command).split():
+            if word.startswith(("scripts/", "./scripts/")):
+                assert (REPOSITORY / word).exists(), word
+
+
+def test_git_maintenance_works_on_a_checkout(project):
+    config = sc.Store(str(REPOSITORY)).read_config()
+    task = config.tasks["git_maintenance"]
+    assert task.schedule.text == "0 5 1 * *" and task.command == "git gc --aggressive --prune=now"
+    if subprocess.call(["git", "--version"], stdout=subprocess.DEVNULL) != 0:
+        pytest.skip("git is not here")
+    subprocess.check_call(["git", "init", "-q", str(project.root)])
+    project.configure(every_minute("git_maintenance", task.command))
+    assert project.call("run", "--task", "git_maintenance")[0] == 0
+
+
+def test_the_file_follows_its_floor_plan():
+    titles = re.findall(r"(?m)^# == (.+) ==$", SCRIPT.read_text(encoding="utf-8"))
+    assert titles == ["Constants and errors", "Values", "Zones", "Cron", "Configuration rules", "Planning", "Rendering",
+                      "Clock", "Files", "Runner", "Conductor", "Crontab", "Commands", "Command line"]
+
+
+def test_each_section_uses_only_those_above_it():
+    source = SCRIPT.read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    defined = {}
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            defined[node.name] = node.lineno
+        for target in getattr(node, "targets", []):
+            if isinstance(target, ast.Name):
+                defined[target.id] = node.lineno
+    starts = [number for number, line in enumerate(source.splitlines(), 1) if line.startswith("# == ")]
+
+    def section(line):
+        return sum(start <= line for start in starts)
+
+    upward = []
+    for node in tree.body:
+        loads = [inner for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Load)]
+        own = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)}
+        own |= {inner.arg for inner in ast.walk(node) if isinstance(inner, ast.arg)}
+        for inner in loads:
+            if inner.id in defined and inner.id not in own and section(defined[inner.id]) > section(node.lineno):
+                upward.append((inner.id, inner.lineno))
+    assert upward == []
+
+
+def test_the_pure_sections_touch_no_clock_disk_or_environment():
+    source = SCRIPT.read_text(encoding="utf-8")
+    lines = source.splitlines()
+    first, last = (lines.index("# == %s ==" % title) for title in ("Cron", "Clock"))
+    impure = {"os", "posix", "sys", "subprocess", "fcntl", "signal", "socket", "select", "shutil"}
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not first < getattr(node, "lineno", 0) < last:
+            continue
+        if isinstance(node, ast.Name) and node.id in impure | {"open", "print"}:
+            found.append((node.id, node.lineno))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "time" and (
+                node.attr not in ("gmtime", "strftime")):
+            found.append((node.attr, node.lineno))
+    assert found == []
+
+
+def test_only_the_standard_library_is_imported():
+    allowed = set(getattr(sys, "stdlib_module_names", ())) or None
+    names = set()
+    for node in ast.walk(ast.parse(SCRIPT.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").split(".")[0])
+    assert names
+    if allowed is None:
+        pytest.skip("this Python has no list of its standard library")
+    assert names <= allowed

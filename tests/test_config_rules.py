@@ -1,0 +1,656 @@
+"""The rules of the configuration: what is taken, what is refused, and what the message says."""
+
+import json
+
+import pytest
+
+import symphony_conductor as sc
+
+FILE = "conf.json"
+
+
+def task_json(label="job", **raw):
+    """A task as JSON text; the keywords are JSON texts too."""
+    fields = {"name": json.dumps(label), "command": '"true"'}
+    fields.update(raw)
+    return "{%s}" % ", ".join("%s: %s" % (json.dumps(key), text) for key, text in fields.items())
+
+
+def build(*tasks, **settings):
+    """The configuration of tasks and settings that are JSON texts."""
+    settings_text = ", ".join("%s: %s" % (json.dumps(key), text) for key, text in settings.items())
+    text = '{"tasks": [%s], "settings": {%s}}' % (", ".join(tasks), settings_text)
+    return sc.build_config([(FILE, sc.parse_document(text, FILE))])
+
+
+def refusal(*tasks, **settings):
+    with pytest.raises(sc.ConfigError) as caught:
+        build(*tasks, **settings)
+    return caught.value
+
+
+def messages(config):
+    return [str(problem) for problem in config.problems]
+
+
+# Every field with every type.
+
+VALUES = {
+    "text": '"text"', "blank": '" "', "empty": '""', "int": "3", "float": "2.5", "negative": "-100", "zero": "0",
+    "true": "true", "false": "false", "null": "null", "list": "[]", "list of numbers": "[1, 2]",
+    "list of lists": "[[]]", "list of text": '["other"]', "object": "{}", "object of numbers": '{"A": 1}',
+    "object of text": '{"A": "x"}', "huge": "1e999", "negative huge": "-1e999", "long": "1" + "0" * 400,
+    "nul": '"a\\u0000b"',
+}
+
+TASK_FIELDS = {
+    "name": ("text", "letters, digits, '_', '.', '-'"),
+    "command": ("text, list of text", "a string for /bin/sh, or a list of strings"),
+    "schedule": ("null", None),
+    "dependencies": ("list, list of text", "a list of task names"),
+    "timeout": ("int, float", "a number of seconds from 1 to 10 years"),
+    "retry_count": ("int, zero", "a whole number from 0 to 1000"),
+    "retry_delay": ("int, float, zero", "a number of seconds from 0 to 10 years"),
+    "retry_backoff": ("int, float", "a number from 1 to 100"),
+    "enabled": ("true, false", "true or false"),
+    "description": ("text, blank, empty", "a string"),
+    "owner": ("text, blank, empty", "a string"),
+    "review_by": ("text, blank, empty", "a string"),
+    "env": ("object, object of text", "an object of strings"),
+    "cwd": ("text, null", "a folder, relative to the root or absolute"),
+    "timezone": ("null", None),
+    "start_deadline": ("int, float, null", "a number of seconds from 1 to 10 years, or null"),
+    "overlap": ("", '"skip" or "queue"'),
+    "kill_grace": ("int, float, zero", "a number of seconds from 0 to 10 years"),
+    "nice": ("int, zero", "a whole number from -20 to 19"),
+    "max_output_bytes": ("int, zero", "a whole number from 0 to 1099511627776"),
+}
+
+SETTING_FIELDS = {
+    "max_concurrent_tasks": ("int", "a whole number from 1 to 1000"),
+    "task_timeout_default": ("int, float", "a number of seconds from 1 to 10 years"),
+    "task_history_retention_days": ("int, float", "a number of days from 1 to 36500"),
+    "notification_webhook": ("null", "an http or https address, or null"),
+    "enable_notifications": ("true, false", "true or false"),
+    "timezone": ("null", None),
+    "env": ("object, object of text", "an object of strings"),
+}
+
+
+def accepted(fields, field):
+    return [kind for kind in fields[field][0].split(", ") if kind]
+
+
+def cases(fields, taken):
+    return [(field, kind) for field in fields for kind in VALUES if (kind in accepted(fields, field)) == taken]
+
+
+def test_tables_of_this_file_name_every_rule():
+    assert set(TASK_FIELDS) == set(sc.TASK_RULES)
+    assert set(SETTING_FIELDS) == set(sc.SETTING_RULES)
+
+
+@pytest.mark.parametrize("field, kind", cases(TASK_FIELDS, True))
+def test_task_takes_a_value_of_the_right_type(field, kind):
+    config = build(task_json("other"), task_json(**{field: VALUES[kind]}))
+    assert config.problems == []
+    assert len(config.tasks) == 2
+
+
+@pytest.mark.parametrize("field, kind", cases(TASK_FIELDS, False))
+def test_task_with_a_value_of_the_wrong_type_is_set_aside_and_leaves_the_others(field, kind):
+    config = build(task_json("other"), task_json(**{field: VALUES[kind]}), task_json("third"))
+    assert sorted(config.tasks) == ["other", "third"]
+    name = "" if field == "name" else "job"
+    assert sorted(config.invalid) == ([name] if name else [])
+    problem, = config.problems
+    assert problem.place == (FILE + ": tasks[1] 'job'" if name else FILE + ": tasks[1]")
+    assert (problem.task, problem.field, problem.warning) == (name, field, False)
+    assert problem.text.startswith(field + ": ")
+    assert str(problem).startswith(problem.place + ": " + field + ": ")
+    allowed = TASK_FIELDS[field][1]
+    if allowed:
+        assert allowed in problem.hint
+    if name:
+        assert config.invalid["job"] == problem.text
+
+
+@pytest.mark.parametrize("field, kind", cases(SETTING_FIELDS, True))
+def test_setting_takes_a_value_of_the_right_type(field, kind):
+    config = build(task_json(), **{field: VALUES[kind]})
+    assert config.problems == []
+    assert list(config.tasks) == ["job"]
+
+
+@pytest.mark.parametrize("field, kind", cases(SETTING_FIELDS, False))
+def test_setting_with_a_value_of_the_wrong_type_refuses_the_whole(field, kind):
+    error = refusal(task_json(), **{field: VALUES[kind]})
+    problem, = error.problems
+    assert problem.place == FILE + ": settings"
+    assert (problem.task, problem.field) == ("", field)
+    assert problem.text.startswith(field + ": ")
+    assert str(problem) in str(error)
+    assert error.exit_code == 78
+    allowed = SETTING_FIELDS[field][1]
+    if allowed:
+        assert allowed in problem.hint
+
+
+@pytest.mark.parametrize("field, text", [
+    ("timeout", "1"), ("timeout", "316224000"), ("retry_count", "0"), ("retry_count", "1000"), ("retry_delay", "0"),
+    ("retry_delay", "316224000"), ("retry_backoff", "1"), ("retry_backoff", "100"), ("start_deadline", "1"),
+    ("kill_grace", "0"), ("nice", "-20"), ("nice", "19"), ("max_output_bytes", "1099511627776"),
+    ("overlap", '"skip"'), ("overlap", '"queue"'), ("timezone", '"Europe/Paris"'), ("schedule", '"0 2 * * *"'),
+    ("command", '["ls", "", "-l"]'), ("env", '{"_a1": ""}'), ("name", '"0.a-b_C"'), ("name", '"%s"' % ("x" * 100)),
+])
+def test_value_at_the_edge_of_a_rule_is_taken(field, text):
+    assert build(task_json(**{field: text})).problems == []
+
+
+@pytest.mark.parametrize("field, text", [
+    ("timeout", "0"), ("timeout", "0.99"), ("timeout", "316224001"), ("retry_count", "-1"), ("retry_count", "1001"),
+    ("retry_count", "2.0"), ("retry_delay", "-0.1"), ("retry_delay", "316224001"), ("retry_backoff", "0.9"),
+    ("retry_backoff", "100.1"), ("start_deadline", "0"), ("kill_grace", "-1"), ("nice", "-21"), ("nice", "20"),
+    ("max_output_bytes", "-1"), ("max_output_bytes", "1099511627777"), ("overlap", '"Skip"'), ("overlap", '["skip"]'),
+    ("timezone", '"Nowhere/Town"'), ("timezone", '"../etc/passwd"'), ("schedule", '"0 2 * *"'),
+    ("schedule", '"0 0 30 2 *"'), ("schedule", '"0 0 * * 7-1"'), ("command", "[]"), ("command", '[""]'),
+    ("command", '["ls", 5]'), ("command", '["ls", "\\u0000"]'), ("env", '{"1A": "x"}'), ("env", '{"A B": "x"}'),
+    ("env", '{"A=B": "x"}'), ("env", '{"": "x"}'), ("env", '{"A\\n": "x"}'), ("env", '{"A": null}'),
+    ("env", '{"A": "\\u0000"}'), ("dependencies", '"other"'), ("name", '".hidden"'), ("name", '"-x"'),
+    ("name", '"a/b"'), ("name", '"a b"'), ("name", '"a\\n"'), ("name", '"%s"' % ("x" * 101)), ("name", u'"\u00e9"'),
+])
+def test_value_past_the_edge_of_a_rule_is_refused(field, text):
+    config = build(task_json(**{field: text}))
+    assert config.tasks == {}
+    assert [problem.field for problem in config.problems] == [field]
+
+
+@pytest.mark.parametrize("field, text", [
+    ("max_concurrent_tasks", "1"), ("max_concurrent_tasks", "1000"), ("task_timeout_default", "1"),
+    ("task_history_retention_days", "1"), ("task_history_retention_days", "36500"), ("timezone", '"UTC"'),
+    ("notification_webhook", '"http://x"'), ("notification_webhook", '"https://example.org/a?b=c#d"'),
+])
+def test_setting_at_the_edge_of_a_rule_is_taken(field, text):
+    assert getattr(build(**{field: text}), field) == json.loads(text)
+
+
+@pytest.mark.parametrize("field, text", [
+    ("max_concurrent_tasks", "0"), ("max_concurrent_tasks", "1001"), ("max_concurrent_tasks", "1.0"),
+    ("task_timeout_default", "0"), ("task_timeout_default", "316224001"), ("task_history_retention_days", "0"),
+    ("task_history_retention_days", "36501"), ("timezone", '":UTC"'), ("timezone", '"Nowhere/Town"'),
+    ("notification_webhook", '"ftp://example.org"'), ("notification_webhook", '"https://"'),
+    ("notification_webhook", '"file:///etc/passwd"'), ("notification_webhook", '" https://example.org"'),
+    ("notification_webhook", '"https://example.org/a b"'), ("notification_webhook", '"https://example.org/\\n"'),
+])
+def test_setting_past_the_edge_of_a_rule_is_refused(field, text):
+    assert [problem.field for problem in refusal(**{field: text}).problems] == [field]
+
+
+def test_long_value_is_cut_in_the_message():
+    message, = messages(build(task_json(timeout='"%s"' % ("9" * 5000))))
+    assert len(message) < 250
+    assert "..." in message
+
+
+@pytest.mark.parametrize("depth", [50, 900, 990])
+def test_deeply_nested_value_is_a_problem_and_no_crash(depth):
+    try:
+        config = build(task_json(timeout="[" * depth + "]" * depth))
+    except sc.ConfigError as error:
+        assert "nested too deeply" in str(error)
+    else:
+        assert config.invalid["job"].startswith("timeout: [[[[")
+
+
+# Keys.
+
+@pytest.mark.parametrize("key, hint", [
+    ("dependancies", "did you mean 'dependencies'?"),
+    ("depends", "did you mean 'dependencies'?"),
+    ("Schedule", "did you mean 'schedule'?"),
+    ("retries_count", "did you mean 'retry_count'?"),
+    ("timeOut", "did you mean 'timeout'?"),
+    ("xyzzy", "allowed are command, cwd, dependencies, description, enabled, env, "),
+])
+def test_unknown_key_of_a_task_sets_it_aside_with_a_suggestion(key, hint):
+    config = build(task_json(**{key: '["other"]'}), task_json("other"))
+    assert list(config.tasks) == ["other"]
+    problem, = config.problems
+    assert problem.text == "unknown key '%s'" % key
+    assert hint in problem.hint
+    assert (problem.task, problem.field) == ("job", key)
+    assert config.invalid == {"job": "unknown key '%s'" % key}
+
+
+@pytest.mark.parametrize("key, hint", [
+    ("max_concurent_tasks", "did you mean 'max_concurrent_tasks'?"),
+    ("time_zone", "did you mean 'timezone'?"),
+    ("xyzzy", "allowed are enable_notifications, env, max_concurrent_tasks, "),
+])
+def test_unknown_setting_refuses_the_whole_with_a_suggestion(key, hint):
+    problem, = refusal(**{key: "1"}).problems
+    assert (problem.place, problem.text, problem.field) == (FILE + ": settings", "unknown key '%s'" % key, key)
+    assert hint in problem.hint
+
+
+@pytest.mark.parametrize("document, text, hint", [
+    ({"task": []}, "unknown key 'task'", "did you mean 'tasks'?"),
+    ({"setings": {}}, "unknown key 'setings'", "did you mean 'settings'?"),
+    ({"xyzzy": 1}, "unknown key 'xyzzy'", "allowed are tasks and settings"),
+    ({"tasks": {}}, "tasks is not a list", "use [{...}, {...}]"),
+    ({"tasks": None}, "tasks is not a list", "use [{...}, {...}]"),
+    ({"settings": []}, "settings is not an object", "use {...}"),
+    ({"settings": None}, "settings is not an object", "use {...}"),
+    ([], "the document is not an object", '"tasks"'),
+    (None, "the document is not an object", '"tasks"'),
+    ("text", "the document is not an object", '"tasks"'),
+    (1e999, "the document is not an object", '"tasks"'),
+])
+def test_document_of_the_wrong_form_is_refused(document, text, hint):
+    with pytest.raises(sc.ConfigError) as caught:
+        sc.build_config([(FILE, document)])
+    problem, = caught.value.problems
+    assert (problem.place, problem.text) == (FILE, text)
+    assert hint in problem.hint
+
+
+def test_every_problem_is_reported_together():
+    error = refusal(task_json(timeout='"x"', nice="99", bogus="1"), task_json("two", schedule='"61 * * * *"'), "7",
+                    max_concurrent_tasks="0", bogus="1")
+    assert [(problem.place, problem.field) for problem in error.problems] == [
+        (FILE + ": settings", "max_concurrent_tasks"), (FILE + ": settings", "bogus"),
+        (FILE + ": tasks[0] 'job'", "timeout"), (FILE + ": tasks[0] 'job'", "nice"),
+        (FILE + ": tasks[0] 'job'", "bogus"), (FILE + ": tasks[1] 'two'", "schedule"), (FILE + ": tasks[2]", "")]
+    assert len(str(error).splitlines()) == 7
+
+
+def test_missing_name_and_command_are_both_reported():
+    config = build('{"schedule": "0 2 * * *"}', '{"name": "job"}')
+    assert [(problem.place, problem.task, problem.field, problem.text) for problem in config.problems] == [
+        (FILE + ": tasks[0]", "", "name", "name is missing"),
+        (FILE + ": tasks[0]", "", "command", "command is missing"),
+        (FILE + ": tasks[1] 'job'", "job", "command", "command is missing")]
+    assert config.invalid == {"job": "command is missing"}
+
+
+@pytest.mark.parametrize("raw", ["7", '"text"', "null", "true", "[]", "1e999", "2.5"])
+def test_entry_that_is_no_task_leaves_the_others(raw):
+    config = build(raw, task_json())
+    assert list(config.tasks) == ["job"]
+    problem, = config.problems
+    assert problem.place == FILE + ": tasks[0]"
+    assert "is not a task" in problem.text
+    assert problem.hint == "use an object with name, command and schedule"
+
+
+def test_bad_schedule_is_shown_with_field_value_and_fix():
+    config = build(task_json("backup", schedule='"61 * * * *"'), task_json(schedule='"0 0 * * fri-mon"'))
+    assert messages(config) == [
+        "conf.json: tasks[0] 'backup': schedule: minute '61' is outside 0-59",
+        "conf.json: tasks[1] 'job': schedule: day-of-week 'fri-mon' starts after it ends (write 'fri-sat,sun-mon')"]
+
+
+# What a task becomes.
+
+def test_task_without_optional_keys_has_the_documented_defaults():
+    task = build(task_json()).tasks["job"]
+    assert (task.command, task.schedule, task.dependencies, task.timeout) == ("true", None, (), 3600)
+    assert (task.retry_count, task.retry_delay, task.retry_backoff, task.enabled) == (3, 300, 1, True)
+    assert (task.timezone, task.start_deadline, task.overlap, task.kill_grace) == (None, None, "skip", 10)
+    assert (task.env, task.cwd, task.nice, task.max_output_bytes) == ({}, "", 0, 10485760)
+    assert task.place == "conf.json: tasks[0] 'job'"
+
+
+def test_configuration_without_settings_has_the_documented_defaults():
+    config = sc.build_config([(FILE, {})])
+    assert (config.tasks, config.invalid, config.problems) == ({}, {}, [])
+    assert (config.max_concurrent_tasks, config.task_timeout_default) == (3, 3600)
+    assert (config.task_history_retention_days, config.notification_webhook) == (30, None)
+    assert (config.enable_notifications, config.timezone, config.env) == (False, None, {})
+
+
+def test_lists_become_tuples_and_null_the_default():
+    task = build(task_json(command='["ls", "-l"]', dependencies='["other"]', schedule="null", cwd="null",
+                           start_deadline="null", timezone="null"), task_json("other")).tasks["job"]
+    assert task.command == ("ls", "-l")
+    assert task.dependencies == ("other",)
+    assert (task.schedule, task.cwd, task.start_deadline, task.timezone) == (None, "", None, None)
+
+
+def test_task_takes_timeout_and_zone_of_the_settings_unless_it_has_its_own():
+    config = build(task_json("plain"), task_json("own", timeout="7", timezone='"Asia/Kolkata"'),
+                   task_timeout_default="60", timezone='"Europe/Paris"')
+    assert [(task.timeout, task.timezone) for task in config.tasks.values()] == [
+        (60, "Europe/Paris"), (7, "Asia/Kolkata")]
+    assert config.timezone == "Europe/Paris"
+
+
+def test_tasks_keep_their_order_over_all_files():
+    config = sc.build_config([
+        (FILE, {"tasks": [{"name": "z", "command": "true"}, {"name": "y", "command": "true"}]}),
+        ("tasks.d/1.json", {"name": "x", "command": "true"}),
+        ("tasks.d/2.json", [{"name": "b", "command": "true"}, {"name": "a", "command": "true"}])])
+    assert list(config.tasks) == ["z", "y", "x", "b", "a"]
+    orders = [task.order for task in config.tasks.values()]
+    assert orders == sorted(set(orders))
+    assert [task.place for task in config.tasks.values()] == [
+        "conf.json: tasks[0] 'z'", "conf.json: tasks[1] 'y'", "tasks.d/1.json 'x'", "tasks.d/2.json: [0] 'b'",
+        "tasks.d/2.json: [1] 'a'"]
+
+
+def test_problem_of_a_drop_in_names_its_file():
+    config = sc.build_config([
+        (FILE, {"tasks": [{"name": "a", "command": "true"}]}),
+        ("tasks.d/1.json", {"name": "b", "command": 5}), ("tasks.d/2.json", [3]), ("tasks.d/3.json", None)])
+    assert list(config.tasks) == ["a"]
+    assert [problem.place for problem in config.problems] == [
+        "tasks.d/1.json 'b'", "tasks.d/2.json: [0]", "tasks.d/3.json"]
+
+
+def test_same_schedule_text_with_h_differs_between_tasks():
+    config = build(task_json("backup", schedule='"H H * * *"'), task_json("cleanup", schedule='"H H * * *"'))
+    assert [task.schedule.next(0, "UTC") for task in config.tasks.values()] == [37320, 69300]
+
+
+# Names.
+
+def test_name_used_twice_sets_both_tasks_aside():
+    config = build(task_json(), task_json("other"), task_json(command='"false"'))
+    assert list(config.tasks) == ["other"]
+    assert messages(config) == [
+        "conf.json: tasks[2] 'job': name 'job' is used already by conf.json: tasks[0] 'job' "
+        "(names are unique over all files)"]
+    assert list(config.invalid) == ["job"]
+    assert (config.problems[0].task, config.problems[0].field) == ("job", "name")
+
+
+def test_name_used_in_two_files_names_both_files():
+    config = sc.build_config([(FILE, {"tasks": [{"name": "a", "command": "true"}]}),
+                              ("tasks.d/1.json", {"name": "a", "command": "true"})])
+    assert config.tasks == {}
+    assert messages(config) == ["tasks.d/1.json 'a': name 'a' is used already by conf.json: tasks[0] 'a' "
+                                "(names are unique over all files)"]
+
+
+def test_name_used_three_times_is_reported_twice():
+    config = build(task_json(), task_json(), task_json())
+    assert config.tasks == {}
+    assert [problem.place for problem in config.problems] == [FILE + ": tasks[1] 'job'", FILE + ": tasks[2] 'job'"]
+
+
+def test_name_of_a_bad_task_is_taken_all_the_same():
+    config = build(task_json(timeout='"x"'), task_json())
+    assert config.tasks == {}
+    assert [problem.field for problem in config.problems] == ["timeout", "name"]
+
+
+# Dependencies.
+
+def chain(**graph):
+    return build(*[task_json(name, dependencies=json.dumps(names.split())) for name, names in graph.items()])
+
+
+def test_unknown_dependency_sets_the_task_aside_with_a_suggestion():
+    config = chain(backup="", report="bakup", other="")
+    assert list(config.tasks) == ["backup", "other"]
+    assert messages(config) == ["conf.json: tasks[1] 'report': dependencies: unknown task 'bakup' "
+                                "(did you mean 'backup'?)"]
+    assert (config.problems[0].task, config.problems[0].field) == ("report", "dependencies")
+    assert config.invalid == {"report": "dependencies: unknown task 'bakup'"}
+
+
+def test_unknown_dependency_that_resembles_nothing_has_no_suggestion():
+    assert messages(chain(a="qqqqqqqq")) == ["conf.json: tasks[0] 'a': dependencies: unknown task 'qqqqqqqq'"]
+
+
+def test_task_that_depends_on_itself_is_set_aside():
+    config = chain(a="", b="a b")
+    assert list(config.tasks) == ["a"]
+    assert messages(config) == ["conf.json: tasks[1] 'b': dependencies: the task depends on itself "
+                                "(remove 'b' from its dependencies)"]
+
+
+def test_dependency_on_a_bad_task_is_no_problem_of_its_own():
+    config = build(task_json("a", timeout='"x"'), task_json("b", dependencies='["a"]'))
+    assert list(config.tasks) == ["b"]
+    assert list(config.invalid) == ["a"]
+    assert len(config.problems) == 1
+
+
+def test_dependency_may_come_later_and_from_another_file():
+    config = sc.build_config([
+        (FILE, {"tasks": [{"name": "a", "command": "true", "dependencies": ["b", "c"]},
+                          {"name": "b", "command": "true", "dependencies": ["c"]}]}),
+        ("tasks.d/1.json", {"name": "c", "command": "true"})])
+    assert config.problems == []
+    assert list(config.tasks) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("graph, left, path", [
+    ({"a": "b", "b": "a"}, [], "a -> b -> a"),
+    ({"a": "b", "b": "c", "c": "a", "d": ""}, ["d"], "a -> b -> c -> a"),
+    ({"start": "a", "a": "b", "b": "a"}, ["start"], "a -> b -> a"),
+    ({"a": "b d", "b": "c", "c": "b", "d": ""}, ["a", "d"], "b -> c -> b"),
+    ({"a": "", "b": "a c", "c": "a b"}, ["a"], "b -> c -> b"),
+])
+def test_tasks_that_wait_for_each_other_are_set_aside_with_the_path(graph, left, path):
+    config = chain(**graph)
+    assert list(config.tasks) == left
+    assert {problem.text for problem in config.problems} == {"dependencies: the tasks wait for each other: " + path}
+    assert sorted(problem.task for problem in config.problems) == sorted(set(path.split(" -> ")))
+    assert sorted(config.invalid) == sorted(set(path.split(" -> ")))
+
+
+def test_two_separate_cycles_are_both_reported():
+    config = chain(a="b", b="a", c="d", d="c", e="a")
+    assert list(config.tasks) == ["e"]
+    assert {problem.text.split(": ")[-1] for problem in config.problems} == {"a -> b -> a", "c -> d -> c"}
+
+
+@pytest.mark.parametrize("graph", [
+    {"a": "b c", "b": "d", "c": "d", "d": ""},
+    {"a": "b b", "b": ""},
+    {"a": "b c d", "b": "c d", "c": "d", "d": ""},
+])
+def test_tasks_that_share_a_dependency_are_no_cycle(graph):
+    config = chain(**graph)
+    assert config.problems == []
+    assert list(config.tasks) == list(graph)
+
+
+def test_long_chain_of_dependencies_is_followed_to_its_end():
+    names = ["t%d" % number for number in range(3000)]
+    graph = {name: (following,) for name, following in zip(names, names[1:] + names[:1])}
+    assert sc.dependency_cycles(graph) == [names + ["t0"]]
+    graph["t2999"] = ()
+    assert sc.dependency_cycles(graph) == []
+
+
+# Secrets.
+
+SECRET = "hunter2-s3cret"
+
+
+@pytest.mark.parametrize("text", [
+    '{"tasks": [{"name": "a", "command": "true", "env": {"TOKEN": ["%s"]}}]}',
+    '{"tasks": [{"name": "a", "command": "true", "env": {"BAD KEY": "%s"}}]}',
+    '{"tasks": [{"name": "a", "command": "true", "env": {"TOKEN": "%s\\u0000"}}]}',
+    '{"tasks": [{"name": "a", "command": "true", "env": ["TOKEN=%s"]}]}',
+    '{"tasks": [{"name": "a", "command": "true", "env": "TOKEN=%s"}]}',
+    '{"tasks": [{"name": "a", "command": 5, "env": {"TOKEN": "%s"}, "bogus": 1}]}',
+    '{"tasks": [{"name": "a", "command": "true", "enviroment": {"TOKEN": "%s"}}]}',
+    '{"tasks": [[{"name": "a", "env": {"TOKEN": "%s"}}]]}',
+    '{"settings": {"env": {"TOKEN": {"x": "%s"}}}}',
+    '{"settings": {"env": {"TOKEN": "%s"}, "bogus": 1}}',
+    '{"settings": {"notification_webhook": "ftp://example.org/%s"}}',
+    '{"settings": {"notification_webhook": ["https://example.org/%s"]}}',
+    '{"settings": {"notification_webhok": "https://example.org/%s"}}',
+    '{"settings": [{"notification_webhook": "https://example.org/%s"}]}',
+    '{"settings": {"notification_webhook": "https://example.org/%s" "env": {}}}',
+    '{"settings": {"notification_webhook": "https://example.org/%s", "notification_webhook": null}}',
+])
+def test_secret_never_comes_up_in_a_message(text):
+    try:
+        config = sc.build_config([(FILE, sc.parse_document(text % SECRET, FILE))])
+    except sc.ConfigError as error:
+        said, problems = str(error), error.problems
+    else:
+        said, problems = "\n".join(config.invalid.values()), config.problems
+    assert problems
+    assert SECRET not in said
+    assert all(SECRET not in str(problem) and SECRET not in repr(problem) for problem in problems)
+
+
+def test_secret_does_not_come_up_in_a_suspicion():
+    config = build(task_json(env='{"TOKEN": "%s"}' % SECRET, schedule='"* * * * *"'), task_json("other"),
+                   env='{"TOKEN": "%s"}' % SECRET, notification_webhook='"https://example.org/%s"' % SECRET)
+    found = sc.suspicions(config, 1700000000)
+    assert len(found) == 2
+    assert all(SECRET not in repr(problem) for problem in found)
+
+
+# Suspicions.
+
+@pytest.mark.parametrize("fields, field, text, hint", [
+    ({"schedule": '"*/5 * * * *"'}, "timeout", "timeout: 3600 s is longer than the schedule's interval of 300 s",
+     "be skipped"),
+    ({"schedule": '"*/5 * * * *"', "overlap": '"queue"', "timeout": "300.5"}, "timeout",
+     "timeout: 300.5 s is longer than the schedule's interval of 300 s", "the next one wait"),
+    ({"schedule": '"0,1 2 * * *"', "timeout": "61"}, "timeout",
+     "timeout: 61 s is longer than the schedule's interval of 60 s", "be skipped"),
+    ({}, "schedule", "schedule: there is none and no dependency either", "it starts only by hand"),
+])
+def test_legal_but_odd_task_is_warned_of(fields, field, text, hint):
+    config = build(task_json(**fields))
+    assert config.problems == []
+    problem, = sc.suspicions(config, 1700000000)
+    assert (problem.place, problem.task, problem.field) == ("conf.json: tasks[0] 'job'", "job", field)
+    assert problem.text == text
+    assert hint in problem.hint
+    assert problem.warning
+    assert str(problem).startswith("warning: conf.json: tasks[0] 'job': ")
+
+
+@pytest.mark.parametrize("fields", [
+    {"schedule": '"*/5 * * * *"', "timeout": "300"},
+    {"schedule": '"0 * * * *"'},
+    {"schedule": '"@reboot"'},
+    {"schedule": '"0 0 29 2 *"', "timeout": "86400"},
+])
+def test_sensible_task_is_not_warned_of(fields):
+    assert sc.suspicions(build(task_json(**fields)), 1700000000) == []
+
+
+def test_waiting_for_a_disabled_task_is_warned_of():
+    config = build(task_json("a", schedule='"0 0 * * *"', enabled="false"),
+                   task_json("b", dependencies='["a"]'),
+                   task_json("c", dependencies='["a"]', enabled="false"))
+    assert [str(problem) for problem in sc.suspicions(config, 1700000000)] == [
+        "warning: conf.json: tasks[1] 'b': dependencies: 'a' is disabled ('b' waits until 'a' succeeds by hand)"]
+
+
+@pytest.mark.parametrize("schedule, interval", [
+    ("*/5 * * * *", 300), ("*/25 * * * *", 600), ("0 0 * * 1,2", 86400), ("0 0 1 1 *", 31536000), ("@reboot", None),
+])
+def test_shortest_interval_is_that_of_the_coming_slots(schedule, interval):
+    task = sc.Task(name="job", schedule=sc.CronSchedule(schedule), timezone="UTC")
+    assert sc.shortest_interval(task, 1700000000) == interval
+
+
+def test_shortest_interval_without_a_schedule_is_unknown():
+    assert sc.shortest_interval(sc.Task(name="job"), 1700000000) is None
+
+
+# The text of a document.
+
+def parse_refusal(text):
+    with pytest.raises(sc.ConfigError) as caught:
+        sc.parse_document(text, FILE)
+    problem, = caught.value.problems
+    return problem
+
+
+@pytest.mark.parametrize("text, value", [
+    ('{"a": 1} // end', {"a": 1}),
+    ('// start\n{"a": 1}\n// end\n', {"a": 1}),
+    ('{"a": "http://x"}', {"a": "http://x"}),
+    ('{"a": "http://x"} // "y" // z', {"a": "http://x"}),
+    ('{"a": "\\"//b", // c\n "d": "//"}', {"a": '"//b', "d": "//"}),
+    ('{"a": "\\\\"} // "', {"a": "\\"}),
+    ('{"a": 1, // it\'s "odd\n "b": 2}', {"a": 1, "b": 2}),
+    ('{"a": //\n 1}', {"a": 1}),
+    ('[1, //////\r\n 2]', [1, 2]),
+    ('"//"', "//"),
+    ('{"a": 1}', {"a": 1}),
+    ('[{"a": 1}, {"a": 2}]', [{"a": 1}, {"a": 2}]),
+])
+def test_comments_are_left_out_and_strings_are_kept(text, value):
+    assert sc.parse_document(text, FILE) == value
+
+
+@pytest.mark.parametrize("text, place", [
+    ('{\n  "a": 1,\n  "b": oops\n}', "conf.json: line 3 column 8"),
+    ('// one\n// two\n{\n  "a": 1, // three\n  "b": oops\n}', "conf.json: line 5 column 8"),
+    ('{"a": "http://x", "b": oops} // c', "conf.json: line 1 column 24"),
+    ('{"a": "//", // "x": 1\n "b" oops}', "conf.json: line 2 column 6"),
+    ('{"a": 1}\n// c\n}', "conf.json: line 3 column 1"),
+])
+def test_mistake_is_placed_by_line_and_column_in_the_file_with_its_comments(text, place):
+    assert parse_refusal(text).place == place
+
+
+@pytest.mark.parametrize("text, hint", [
+    ("", "the file is empty"),
+    (" \n\t\n", "the file is empty"),
+    ("// nothing\n", "the file is empty"),
+    ('{"a": "b"\n "c": 1}', "is a comma missing before it?"),
+    ('[{} {}]', "is a comma missing before it?"),
+    ('{"a" 1}', ""),
+    ('{"a": tru}', ""),
+])
+def test_mistake_comes_with_a_hint_where_there_is_one(text, hint):
+    problem = parse_refusal(text)
+    assert "not valid JSON" in problem.text
+    assert problem.hint == hint
+
+
+@pytest.mark.parametrize("text, places", [
+    ('{"a": 1,}', ("line 1 column 9", "line 1 column 8")),
+    ("[1,]", ("line 1 column 4", "line 1 column 3")),
+    ('{\n  "a": 1, // last\n}', ("line 3 column 1", "line 2 column 9")),
+    ("[\n  1,\n  2,\n]", ("line 4 column 1", "line 3 column 4")),
+])
+def test_trailing_comma_is_called_one(text, places):
+    problem = parse_refusal(text)
+    assert problem.place in [FILE + ": " + place for place in places]
+    assert "remove the comma" in problem.hint
+
+
+@pytest.mark.parametrize("text, key", [
+    ('{"a": 1, "b": 2, "a": 3}', "a"),
+    ('{"tasks": [{"name": "x", "timeout": 1, "timeout": 1}]}', "timeout"),
+    ('{"a": {"b": {"c": 1, "c": 1}}}', "c"),
+])
+def test_key_used_twice_is_refused(text, key):
+    problem = parse_refusal(text)
+    assert (problem.place, problem.field) == (FILE, key)
+    assert problem.text == "key '%s' is used twice in one object" % key
+    assert problem.hint == "keep one of them"
+
+
+@pytest.mark.parametrize("name", ["NaN", "Infinity", "-Infinity"])
+def test_constant_that_json_does_not_have_is_refused(name):
+    assert str(parse_refusal('{"a": %s}' % name)) == "conf.json: %s is no JSON number" % name
+
+
+@pytest.mark.parametrize("text", ["[" * 100000, '{"a":' * 100000, "[" * 100000 + "]" * 100000])
+def test_endless_nesting_is_refused_in_a_few_words(text):
+    assert str(parse_refusal(text)) == "conf.json: not valid JSON: nested too deeply"
+
+
+@pytest.mark.parametrize("text", ["{", "[1, 2", '{"a', '{"a": "b\nc"}', "{} {}", "/* c */ {}", "# c\n{}", "'a'", "\0"])
+def test_text_that_is_no_json_is_refused_in_one_line(text):
+    message = str(parse_refusal(text))
+    assert message.startswith("conf.json: line ")
+    assert "not valid JSON" in message
+    assert "\n" not in message

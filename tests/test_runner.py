@@ -1,0 +1,332 @@
+"""Commands as real process groups: timeouts, output, environment, exit codes."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import every_minute
+
+import symphony_conductor as sc
+
+
+def run(project, command, *options, **fields):
+    project.configure(every_minute("job", command, **fields))
+    return project.call("run", "--task", "job", *options)
+
+
+STUBBORN = """
+trap '' TERM
+sh -c 'trap "" TERM; echo $$ >> pids; while :; do sleep 0.1; done' &
+sh -c 'trap "" TERM; sh -c "trap \\"\\" TERM; echo \\$\\$ >> pids; while :; do sleep 0.1; done" & wait' &
+echo $$ >> pids
+while :; do sleep 0.1; done
+"""
+
+
+def alive(pid):
+    found = sc.process_of(pid)
+    return found is not None and found.state not in "ZX"
+
+
+def test_a_timeout_ends_a_command_that_ignores_sigterm_with_all_its_grandchildren(project):
+    started = time.monotonic()
+    code, _, _ = run(project, STUBBORN, timeout=1, kill_grace=0.5)
+    assert code == 124
+    assert time.monotonic() - started < 15
+    pids = [int(line) for line in project.lines("pids")]
+    assert len(pids) == 3
+    assert [pid for pid in pids if alive(pid)] == []
+    assert project.history()[0]["status"] == "timeout"
+    assert re.match(r"timeout:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ:124\n\Z", project.health("job"))
+
+
+def test_a_command_that_heeds_sigterm_is_not_kept_for_the_whole_grace(project):
+    started = time.monotonic()
+    code, _, _ = run(project, "exec sleep 60", timeout=1, kill_grace=60)
+    assert code == 124
+    assert time.monotonic() - started < 15
+
+
+def test_the_next_attempt_starts_only_when_the_group_is_gone(project):
+    child = "sh -c 'trap \"\" TERM; for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo child >> log; sleep 0.1; done' & "
+    project.configure(every_minute("job", "echo start >> log; %s sleep 60" % child, timeout=1, kill_grace=1,
+                                   retry_count=1, retry_delay=0))
+    project.anchor()
+    project.call("tick")
+    assert project.wait_until(project.history, 30)
+    lines = project.lines("log")
+    starts = [index for index, line in enumerate(lines) if line == "start"]
+    assert len(starts) == 2
+    assert lines[starts[1] - 1] == "child" and len(project.history()[0]["attempts"]) == 1
+
+
+def test_a_background_process_that_keeps_the_pipe_does_not_keep_the_run(project):
+    started = time.monotonic()
+    code, out, _ = run(project, "(sleep 3; echo late; echo late >> out) & echo early")
+    assert code == 0
+    assert time.monotonic() - started < 2.5
+    assert out == "early\n"
+    assert project.wait_until(lambda: project.lines("out")) == ["late"], "and it is not ended by the closed pipe"
+    assert project.history()[0]["status"] == "success"
+
+
+def test_a_background_process_may_write_more_than_a_pipe_holds(project):
+    writer = "import time; time.sleep(0.5); print('x' * 300000, flush=True); open('out', 'w').write('done')"
+    code, _, _ = run(project, "%s -c \"%s\" & true" % (sys.executable, writer))
+    assert code == 0
+    assert project.wait_until(lambda: project.lines("out")) == ["done"]
+
+
+@pytest.mark.parametrize("command, expected", [
+    ("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("kill -TERM $$", 143),
+    ("no-such-program-anywhere", 127), (["no-such-program-anywhere"], 127), (["/etc/passwd"], 126),
+    (["/no/such/file"], 127), (["sh", "-c", "exit 5"], 5),
+])
+def test_run_passes_on_the_commands_own_status(project, command, expected):
+    code, _, _ = run(project, command)
+    assert code == expected
+    assert project.health("job").rstrip().endswith(":%d" % expected)
+
+
+def test_a_command_that_cannot_start_says_why_in_its_log(project):
+    run(project, ["no-such-program"])
+    assert "cannot start: no-such-program: No such file or directory" in project.read("logs/automation/job.log")
+
+
+def test_a_missing_working_folder_is_said(project):
+    code, out, _ = run(project, "true", cwd="nowhere")
+    assert code == 126
+    assert re.search(r"cannot start: cwd .*/nowhere: No such file or directory", out)
+
+
+def test_commands_see_who_they_are(project):
+    project.configure(every_minute("job", "env | grep ^SYMPHONY_ | sort; echo $OWN $BOTH; pwd",
+                                   env={"OWN": "task", "BOTH": "task"}, cwd="config"),
+                      env={"BOTH": "settings"})
+    code, out, _ = project.call("run", "--task", "job")
+    assert code == 0
+    lines = out.splitlines()
+    record = project.history()[0]
+    assert lines == [
+        "SYMPHONY_ATTEMPT=1", "SYMPHONY_ROOT=%s" % project.root, "SYMPHONY_RUN_ID=%s" % record["run_id"],
+        "SYMPHONY_SCHEDULED_FOR=%s" % record["started_at"], "SYMPHONY_TASK=job", "task task",
+        "%s/config" % project.root]
+
+
+def test_a_list_is_run_as_it_is_without_a_shell(project):
+    code, out, _ = run(project, ["printf", "%s|", "a b", "$HOME", "*"])
+    assert (code, out) == (0, "a b|$HOME|*|")
+
+
+def test_nice_is_applied(project):
+    here = os.nice(0)
+    code, out, _ = run(project, "nice", nice=5)
+    assert out.strip() == str(min(19, here + 5))
+
+
+def test_standard_input_is_empty_and_signals_are_as_a_shell_has_them(project):
+    code, out, _ = run(project, "cat; grep -i '^sig[ib]' /proc/self/status || true")
+    assert code == 0
+    ignored = re.search(r"SigIgn:\s*([0-9a-f]+)", out)
+    if ignored:
+        assert not int(ignored.group(1), 16) & (1 << (signal.SIGPIPE - 1)), "Python ignores SIGPIPE; commands must not"
+
+
+def test_no_descriptor_of_the_conductor_leaks_into_a_command(project):
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("there is no /proc")
+    code, out, _ = run(project, ["ls", "/proc/self/fd"])
+    assert sorted(out.split())[:3] == ["0", "1", "2"] and len(out.split()) == 4
+
+
+def test_tasks_get_the_callers_umask_and_the_conductors_files_are_private(project):
+    project.configure(every_minute("job", "touch made"))
+    subprocess.check_call(["/bin/sh", "-c", 'umask 022; exec "$@"', "sh"] + project.command("run", "--task", "job"))
+    assert (project.root / "made").stat().st_mode & 0o777 == 0o644
+    for path in project.root.rglob("*"):
+        if path.name == "made" or "config" in str(path):
+            continue
+        assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
+
+
+# -- output
+
+def test_output_over_the_limit_is_drained_counted_and_said(project):
+    code, _, _ = run(project, "head -c 3000000 /dev/zero | tr '\\0' x; echo; echo the end", max_output_bytes=1000)
+    assert code == 0
+    log = project.read("logs/automation/job.log")
+    assert len(log) < 2000
+    assert "2999009 bytes of output dropped: max_output_bytes is 1000" in log
+    record = project.history()[0]
+    assert record["dropped_bytes"] == 2999009
+    assert record["output_tail"].endswith("\nthe end\n") and len(record["output_tail"]) <= 2048
+
+
+def test_output_that_is_not_text_is_kept_byte_for_byte_in_the_log(project):
+    code, _, _ = run(project, "printf '\\377\\376\\000x'")
+    assert code == 0
+    assert b"\xff\xfe\x00x\n--- " in (project.root / "logs" / "automation" / "job.log").read_bytes()
+    assert project.history()[0]["output_tail"] == "\ufffd\ufffd\0x"
+
+
+def test_each_run_has_a_header_and_a_footer_and_the_command_is_not_written(project):
+    run(project, "echo hi # password=hunter2")
+    lines = project.lines("logs/automation/job.log")
+    assert re.match(r"--- \S+Z start run=\S+ attempt=1 trigger=manual scheduled_for=\S+Z host=\S+ pid=\d+\Z", lines[0])
+    assert lines[1] == "hi"
+    assert re.match(r"--- \S+Z end run=\S+ status=success exit_code=0 duration=[\d.]+s output=3 bytes\Z", lines[2])
+    assert "hunter2" not in project.read("logs/automation/job.log") + project.read("logs/symphony_conductor.log")
+
+
+def test_a_log_that_has_grown_large_is_rotated(project):
+    log = project.root / "logs" / "automation" / "job.log"
+    log.parent.mkdir(parents=True)
+    log.write_bytes(b"x" * (sc.TASK_LOG_ROTATE_BYTES + 1))
+    run(project, "echo fresh")
+    assert "fresh" in log.read_text() and log.stat().st_size < 1000
+    assert (log.parent / "job.log.1").stat().st_size == sc.TASK_LOG_ROTATE_BYTES + 1
+
+
+# -- by hand
+
+def interrupt(project, number, **fields):
+    project.configure(every_minute("job", "echo $$ > pid; sleep 60 & sleep 60", kill_grace=1, **fields))
+    process = subprocess.Popen(project.command("run", "--task", "job"), stdin=subprocess.DEVNULL)
+    assert project.wait_until(lambda: project.lines("pid"))
+    process.send_signal(number)
+    return process.wait(20)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_ends_the_whole_group_and_records_interrupted(project, number):
+    assert interrupt(project, number) == 128 + number
+    pid = int(project.lines("pid")[0])
+    assert sc.group_members(pid) == []
+    record = project.history()[0]
+    assert (record["status"], record["exit_code"]) == ("interrupted", 128 + number)
+    assert project.health("job").startswith("interrupted:")
+
+
+def test_run_shows_output_live_and_logs_it_too(project):
+    project.configure(every_minute("job", "echo one; while ! test -e go; do sleep 0.05; done; echo two"))
+    process = subprocess.Popen(project.command("run", "--task", "job"), stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"one\n"
+    (project.root / "go").write_text("")
+    assert process.communicate(timeout=20)[0] == b"two\n"
+    assert "one\ntwo\n" in project.read("logs/automation/job.log")
+
+
+def test_a_reader_that_leaves_does_not_end_the_run(project):
+    project.configure(every_minute("job", "yes | head -c 500000; echo end >> out"))
+    done = subprocess.run(["/bin/sh", "-c", '"$@" | head -c 10', "sh"] + project.command("run", "--task", "job"),
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=30)
+    assert done.stderr == b""
+    assert project.wait_until(lambda: project.lines("out")) == ["end"]
+    assert project.wait_until(project.history)[0]["status"] == "success"
+
+
+def test_a_second_start_of_the_same_task_is_refused(project):
+    project.configure(every_minute("job", "touch started; sleep 60"))
+    first = subprocess.Popen(project.command("run", "--task", "job"))
+    assert project.wait_until(lambda: (project.root / "started").exists())
+    code, out, err = project.call("run", "--task", "job")
+    assert (code, out) == (75, "")
+    assert re.match(r"symphony_conductor: job is running already since \S+Z \(run \S+\)\n\Z", err)
+    project.tick(time.time() + 61)
+    first.send_signal(signal.SIGINT)
+    assert first.wait(20) == 130
+    assert [record["status"] for record in project.history()].count("interrupted") == 1
+
+
+def chain(project, scan="echo scan >> log"):
+    project.configure(every_minute("scan", scan, schedule="0 2 * * *"),
+                      every_minute("analyse", "echo analyse >> log", schedule="30 2 * * *", dependencies=["scan"]),
+                      every_minute("clean", "echo clean >> log", schedule="0 3 * * 0", dependencies=["analyse"]))
+
+
+def test_run_refuses_when_a_dependency_is_not_met(project):
+    chain(project)
+    code, out, err = project.call("run", "--task", "clean")
+    assert (code, out) == (75, "")
+    assert re.match(r"symphony_conductor: clean: dependency 'analyse' has no success for its slot \S+Z "
+                    r"\(--with-dependencies runs what is missing first, --ignore-dependencies goes ahead\)\n\Z", err)
+    assert project.lines("log") == []
+
+
+def test_run_with_dependencies_runs_what_is_missing_in_order(project):
+    chain(project)
+    assert project.call("run", "--task", "clean", "--with-dependencies")[0] == 0
+    assert project.lines("log") == ["scan", "analyse", "clean"]
+    assert project.call("run", "--task", "clean", "--with-dependencies")[0] == 0
+    assert project.lines("log") == ["scan", "analyse", "clean", "clean"], "what was met is not run again"
+
+
+def test_run_with_dependencies_stops_at_the_first_failure(project):
+    chain(project, scan="echo scan >> log; exit 9")
+    assert project.call("run", "--task", "clean", "--with-dependencies")[0] == 9
+    assert project.lines("log") == ["scan"]
+
+
+def test_run_that_ignores_dependencies_goes_ahead(project):
+    chain(project)
+    assert project.call("run", "--task", "clean", "--ignore-dependencies")[0] == 0
+    assert project.lines("log") == ["clean"]
+
+
+def test_run_starts_nothing_else_where_no_cron_is_at_work(project):
+    project.configure(every_minute("job"), every_minute("other", "echo ran >> out"))
+    project.anchor(ago=3600)
+    assert project.call("run", "--task", "job")[0] == 0
+    project.wait_for_idle()
+    assert project.lines("out") == []
+
+
+def test_an_unknown_task_gets_a_suggestion(project):
+    chain(project)
+    code, _, err = project.call("run", "--task", "analyze")
+    assert (code, err) == (2, "symphony_conductor: unknown task 'analyze' (did you mean 'analyse'?)\n")
+
+
+# -- systems without /proc
+
+@pytest.fixture
+def without_proc(tmp_path, monkeypatch):
+    """ps and sysctl, faked on PATH, answer instead of /proc."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "ps").write_text("""#!/bin/sh
+case "$*" in
+  "-o pgid=,stat=,lstart= -p 100") echo "  100 Ss   Mon Jun  2 10:00:00 2025" ;;
+  "-o pgid=,stat=,lstart= -p "*) exit 1 ;;
+  "-A -o pid=,pgid=,stat=") printf ' 100 100 Ss\\n 101 100 S+\\n 102 100 Z\\n 200 200 R\\n' ;;
+  *) echo "unexpected: $*" >&2; exit 2 ;;
+esac
+""")
+    (tools / "sysctl").write_text("#!/bin/sh\necho '{ sec = 1748858400, usec = 123 } Mon Jun  2 10:00:00 2025'\n")
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    monkeypatch.setattr(sc, "PROC", str(tmp_path / "no-proc"))
+    monkeypatch.setenv("PATH", "%s:%s" % (tools, os.environ["PATH"]))
+
+
+def test_without_proc_ps_tells_of_processes(without_proc):
+    assert sc.process_of(100) == sc.Process(pid=100, group=100, state="S", start="Mon Jun  2 10:00:00 2025")
+    assert sc.process_of(999) is None
+    assert sc.group_members(100) == [100, 101]
+
+
+def test_without_proc_sysctl_tells_of_the_boot(without_proc):
+    assert sc.boot_time(0.0) == 1748858400
+    assert sc.boot_id() == "1748858400"
+
+
+def test_without_proc_and_without_the_tools_nothing_is_made_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(sc, "PROC", str(tmp_path / "no-proc"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert sc.process_of(os.getpid()) is None
+    assert sc.group_members(os.getpgid(0)) is None
+    assert sc.boot_time(0.0) == 0

@@ -1,0 +1,337 @@
+"""Ticks and supervisors as real processes: nothing runs twice, nothing is lost."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import SCRIPT, HandClock, due_once, every_minute
+
+import symphony_conductor as sc
+
+FAST = "import sys; sys.path.append(%r); import symphony_conductor as c; c.command_line()" % str(SCRIPT.parent)
+
+
+def fast_tick(project):
+    """The arguments of a tick by way of cached bytecode, as the crontab line has it."""
+    import sys
+    return [sys.executable, "-I", "-S", "-c", FAST, "--root=" + str(project.root), "tick"]
+
+
+def test_a_due_task_runs_and_leaves_health_history_and_log(project):
+    project.configure(every_minute("hello", "echo hi there"))
+    project.anchor()
+    assert project.call("tick") == (0, "", "")
+    project.wait_for_idle()
+    assert project.wait_until(project.history)
+    record = project.history()[0]
+    assert (record["task"], record["status"], record["exit_code"]) == ("hello", "success", 0)
+    assert (record["trigger"], record["attempt"], record["output_tail"]) == ("catch_up", 1, "hi there\n") or (
+        record["trigger"] == "schedule")
+    assert project.health("hello") == "success:%s:0\n" % record["ended_at"]
+    log = project.read(record["log"])
+    assert "hi there\n" in log and log.count("--- ") == 2
+
+
+def test_the_first_tick_starts_nothing(project):
+    project.configure(every_minute("hello"))
+    assert project.call("tick") == (0, "", "")
+    assert "run" not in project.state()["tasks"]["hello"]
+    assert not (project.root / "logs" / "automation").exists()
+
+
+def test_a_dependent_starts_as_soon_as_its_dependency_ended(project):
+    project.configure(every_minute("second", "date +%s.%N >> out2", dependencies=["first"]),
+                      every_minute("first", "sleep 0.3; date +%s.%N >> out1"))
+    project.anchor()
+    project.call("tick")
+    assert project.wait_until(lambda: project.lines("out2"))
+    project.wait_for_idle()
+    assert float(project.lines("out2")[0]) >= float(project.lines("out1")[0])
+    triggers = {record["task"]: record["trigger"] for record in project.history()}
+    assert triggers["second"] == "dependency"
+
+
+def test_a_failing_task_is_retried_without_waiting_for_a_tick(project):
+    project.configure(every_minute("flaky", "echo x >> tries; test $(wc -l < tries) -ge 3", retry_count=3,
+                                   retry_delay=0))
+    project.anchor()
+    project.call("tick")
+    assert project.wait_until(project.history)
+    record = project.history()[0]
+    assert (record["status"], record["attempt"], record["trigger"]) == ("success", 3, "retry")
+    assert [past["exit_code"] for past in record["attempts"]] == [1, 1]
+    assert len(project.lines("tries")) == 3
+
+
+def test_a_hundred_ticks_at_once_over_twenty_due_tasks_run_each_exactly_once(project):
+    project.configure(*[due_once("t%d" % n, "echo $SYMPHONY_SCHEDULED_FOR >> out%d; sleep 0.2" % n)
+                        for n in range(20)], max_concurrent_tasks=4)
+    project.anchor(ago=150)
+    ticks = [subprocess.Popen(fast_tick(project), stderr=subprocess.PIPE) for _ in range(100)]
+    for tick in ticks:
+        assert tick.communicate()[1] == b""
+        assert tick.returncode == 0
+    assert project.wait_until(lambda: len(project.history()) >= 20, 40)
+    project.wait_for_idle()
+    for n in range(20):
+        assert len(project.lines("out%d" % n)) == 1
+    assert sorted(record["task"] for record in project.history()) == sorted("t%d" % n for n in range(20))
+    assert {record["status"] for record in project.history()} == {"success"}
+
+
+def test_never_more_than_max_concurrent_tasks_run(project):
+    project.configure(*[every_minute("t%d" % n, "echo in >> log; sleep 0.3; echo out >> log") for n in range(6)],
+                      max_concurrent_tasks=2)
+    project.anchor()
+    project.call("tick")
+    assert project.wait_until(lambda: len(project.lines("log")) >= 12, 40)
+    depth = deepest = 0
+    for line in project.lines("log"):
+        depth += 1 if line == "in" else -1
+        deepest = max(deepest, depth)
+    assert deepest == 2
+
+
+def test_ticks_while_a_task_runs_start_it_no_second_time(project):
+    project.configure(every_minute("slow", "echo started >> out; sleep 3"))
+    project.anchor()
+    project.call("tick")
+    assert project.wait_until(lambda: project.lines("out"))
+    now = time.time()
+    for minute in range(1, 4):
+        project.tick(now + 60 * minute)
+    project.wait_for_idle()
+    assert project.lines("out") == ["started"]
+    statuses = [record["status"] for record in project.history()]
+    assert statuses.count("success") == 1 and statuses.count("skipped_overlap") >= 3
+
+
+def test_deleting_the_lock_and_the_state_while_a_task_runs_starts_it_no_second_time(project):
+    project.configure(every_minute("slow", "echo started >> out; sleep 1.5", retry_count=0))
+    project.anchor()
+    project.call("tick")
+    assert project.wait_until(lambda: project.lines("out"))
+    (project.root / "conductor_state.json").unlink()
+    (project.root / "conductor.pid").unlink()
+    project.tick(time.time() + 60)
+    project.tick(time.time() + 120)
+    assert "run" in project.state()["tasks"]["slow"]
+    project.wait_for_idle()
+    assert project.lines("out") == ["started"]
+    assert [record["status"] for record in project.history()].count("success") == 1
+
+
+def test_a_lock_deleted_under_its_holder_keeps_the_holder_from_writing(project):
+    project.configure(every_minute("a"))
+    store = sc.Store(str(project.root))
+    assert store.lock.acquire()
+    os.unlink(store.lock.path)
+    with pytest.raises(sc.BusyError):
+        store.save_state(sc.State())
+    assert not (project.root / "conductor_state.json").exists()
+
+
+def test_a_tick_that_finds_the_lock_held_leaves_in_silence(project):
+    project.configure(every_minute("a", "echo ran >> out"))
+    project.anchor()
+    store = sc.Store(str(project.root))
+    assert store.lock.acquire()
+    started = time.monotonic()
+    assert project.call("tick") == (0, "", "")
+    assert time.monotonic() - started < 20
+    assert project.lines("out") == []
+    store.lock.release()
+    project.call("tick")
+    assert project.wait_until(lambda: project.lines("out")) == ["ran"]
+
+
+# -- killed supervisors
+
+def running_record(project, name):
+    def started():
+        path = project.root / "status" / "runs" / (name + ".json")
+        try:
+            return json.loads(path.read_text())
+        except (OSError, ValueError):
+            return None
+    record = project.wait_until(started)
+    assert record, project.read("logs/symphony_conductor.log")
+    return record
+
+
+def test_a_command_whose_supervisor_was_killed_is_adopted_and_not_doubled(project):
+    project.configure(every_minute("job", "echo started >> out; echo one; sleep 2; echo two; echo done >> out"))
+    project.anchor()
+    project.call("tick")
+    assert project.wait_until(lambda: project.lines("out"))
+    record = running_record(project, "job")
+    os.kill(record["supervisor"], signal.SIGKILL)
+    time.sleep(0.1)
+    for minute in (1, 2):
+        project.tick(time.time() + 60 * minute)
+    assert sc.group_alive(record["pid"], record["pid_start"])
+    project.wait_for_idle()
+    assert project.lines("out") == ["started", "done"], "the command outlived its supervisor and wrote on"
+    ended = [entry for entry in project.history() if entry["status"] != "skipped_overlap"]
+    assert [entry["status"] for entry in ended] == ["interrupted"]
+    log = project.read("logs/automation/job.log")
+    assert "one\n" in log and "two\n" in log and "adopted" in log
+    assert project.health("job").startswith("interrupted:")
+
+
+def test_an_adopted_command_is_held_to_its_timeout(project):
+    project.configure(every_minute("job", "echo started >> out; sleep 60", timeout=2, kill_grace=0.5))
+    project.anchor()
+    project.call("tick")
+    assert project.wait_until(lambda: project.lines("out"))
+    record = running_record(project, "job")
+    os.kill(record["supervisor"], signal.SIGKILL)
+    time.sleep(0.1)
+    project.tick(time.time() + 60)
+    assert project.wait_until(lambda: any(entry["status"] == "timeout" for entry in project.history()))
+    assert not sc.group_alive(record["pid"], record["pid_start"])
+
+
+def test_a_command_that_died_with_its_supervisor_is_interrupted_and_retried(project):
+    project.configure(every_minute("job", "echo started >> out; test -e go || sleep 60", retry_count=1, retry_delay=0))
+    project.anchor()
+    project.call("tick")
+    assert project.wait_until(lambda: project.lines("out"))
+    record = running_record(project, "job")
+    os.kill(record["supervisor"], signal.SIGKILL)
+    os.killpg(record["pid"], signal.SIGKILL)
+    (project.root / "go").write_text("")
+    assert project.wait_until(lambda: not sc.group_alive(record["pid"], record["pid_start"]))
+    project.call("tick")
+    assert project.wait_until(lambda: any(entry["status"] == "success" for entry in project.history()))
+    entry = [entry for entry in project.history() if entry["status"] == "success"][0]
+    assert [past["status"] for past in entry["attempts"]] == ["interrupted"]
+    assert project.lines("out") == ["started", "started"]
+
+
+def test_a_run_of_an_earlier_boot_is_interrupted_even_if_the_pid_lives(project):
+    project.configure(every_minute("job", "sleep 30"))
+    project.anchor()
+    project.call("tick")
+    record = running_record(project, "job")
+    os.kill(record["supervisor"], signal.SIGKILL)
+    path = project.root / "status" / "runs" / "job.json"
+    path.write_text(json.dumps(dict(record, boot_id="another boot")))
+    time.sleep(0.1)
+    project.tick(time.time() + 60)
+    assert [entry["status"] for entry in project.history()][0] == "interrupted"
+
+
+def test_a_reused_pid_fools_nobody():
+    other = subprocess.Popen(["sleep", "30"], start_new_session=True)
+    try:
+        found = sc.process_of(other.pid)
+        assert sc.group_alive(other.pid, found.start)
+        assert not sc.group_alive(other.pid, "1")
+    finally:
+        other.kill()
+        other.wait()
+    assert not sc.group_alive(other.pid, found.start)
+
+
+def test_a_supervisor_that_is_told_to_end_ends_its_command_and_says_so(project):
+    project.configure(every_minute("job", "echo started >> out; sleep 60", kill_grace=1))
+    project.anchor()
+    project.call("tick")
+    assert project.wait_until(lambda: project.lines("out"))
+    record = running_record(project, "job")
+    os.kill(record["supervisor"], signal.SIGTERM)
+    assert project.wait_until(project.history)
+    assert project.history()[0]["status"] == "interrupted"
+    assert project.history()[0]["exit_code"] == 143
+    assert not sc.group_alive(record["pid"], record["pid_start"])
+
+
+def test_a_project_that_is_removed_while_a_task_runs_does_not_come_back(project):
+    project.configure(due_once("job", "echo started >> out; sleep 0.7"))
+    project.anchor(ago=150)
+    project.call("tick")
+    assert project.wait_until(lambda: project.lines("out"))
+    record = running_record(project, "job")
+    shutil.rmtree(str(project.root))
+    assert project.wait_until(lambda: sc.process_of(record["supervisor"]) is None)
+    assert not project.root.exists()
+
+
+# -- the idle path
+
+def test_an_idle_tick_notes_the_heartbeat_and_touches_nothing_else(project):
+    project.configure(every_minute("a", schedule="0 0 1 1 *"))
+    project.call("tick")
+    before = {path.name: path.stat().st_mtime_ns for path in project.root.iterdir() if path.is_file()}
+    heartbeat = project.root / "status" / "heartbeat"
+    os.utime(str(heartbeat), (time.time() - 60, time.time() - 60))
+    project.call("tick")
+    assert time.time() - heartbeat.stat().st_mtime < 30
+    after = {path.name: path.stat().st_mtime_ns for path in project.root.iterdir() if path.is_file()}
+    assert after == before
+
+
+def idle(project, now=None, mono=None):
+    path = str(project.root / "status" / "heartbeat").encode()
+    return sc.nothing_to_do(path, now or time.time(), mono or time.monotonic())
+
+
+@pytest.mark.parametrize("change", [
+    lambda project: project.write_config(project.read("config/conductor_config.json") + " "),
+    lambda project: (project.root / "config" / "conductor_config.json").chmod(0o640),
+    lambda project: (project.root / "config" / "conductor_config.json").unlink(),
+    lambda project: (project.root / "config" / "tasks.d").mkdir(),
+    lambda project: (project.root / "conductor_state.json").unlink(),
+    lambda project: (project.root / "conductor_state.json").write_text("x"),
+    lambda project: (project.root / "status" / "heartbeat").unlink(),
+    lambda project: (project.root / "status" / "heartbeat").write_text("garbage"),
+    lambda project: (project.root / "status" / "heartbeat").write_text(""),
+])
+def test_any_change_of_the_files_ends_idleness(project, change):
+    project.configure(every_minute("a", schedule="0 0 1 1 *"))
+    project.tick()
+    project.tick()
+    assert idle(project)
+    change(project)
+    assert not idle(project)
+
+
+def test_time_ends_idleness(project):
+    project.configure(every_minute("a", schedule="0 0 1 1 *"))
+    project.tick()
+    now, mono = time.time(), time.monotonic()
+    assert idle(project, now, mono)
+    assert idle(project, now + 60, mono + 60)
+    assert not idle(project, now + 120, mono), "the clock was set"
+    assert not idle(project, now + 60, mono + 5), "a suspend or a reboot"
+    os.utime(str(project.root / "status" / "heartbeat"), (now - 200, now - 200))
+    assert not idle(project, now, mono), "a gap between the ticks is looked into"
+
+
+def test_a_tick_is_not_idle_while_a_task_runs_or_a_slot_is_due(project):
+    project.configure(every_minute("a", "sleep 1"))
+    clock = HandClock(time.time())
+    sc.Conductor(sc.Store(str(project.root)), clock).tick()
+    due = sc.CronSchedule("* * * * *").next(clock.at)
+    offset = clock.at - clock.mono
+    assert idle(project, due - 0.5, due - 0.5 - offset)
+    assert not idle(project, due, due - offset)
+
+
+def test_drop_ins_are_read_and_their_edits_noticed(project):
+    project.configure(every_minute("a"))
+    folder = project.root / "config" / "tasks.d"
+    folder.mkdir(mode=0o700)
+    (folder / "one.json").write_text(json.dumps(every_minute("b", schedule="0 0 1 1 *")))
+    (folder / "one.json").chmod(0o600)
+    project.configure(every_minute("a", schedule="0 0 1 1 *"))
+    project.tick()
+    assert set(project.state()["tasks"]) == {"a", "b"}
+    assert idle(project)
+    (folder / "one.json").write_text(json.dumps([every_minute("b", schedule="0 0 2 1 *")]))
+    assert not idle(project)
