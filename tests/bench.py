@@ -1,0 +1,624 @@
+#!/usr/bin/env python3
+"""How fast the conductor is, against a floor or a peer: python3 tests/bench.py [--runs N] [--only NAME] [--markdown]
+
+Every figure is the median of paired runs (A B A B ...), and every ratio the median of the pairs' ratios. The
+interpreter that runs this file is the one that is measured. Only temporary folders are written. The peers of the
+row `next` come from tests/requirements-bench.txt; those that are missing are left out.
+"""
+
+import argparse
+import collections
+import datetime
+import itertools
+import json
+import os
+import platform
+import resource
+import shlex
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+import traceback
+
+REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, REPOSITORY)
+
+import symphony_conductor as sc  # noqa: E402
+
+PYTHON = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+SCRIPT = "symphony_conductor.py"
+BARE = [PYTHON, "-I", "-S", "-c", "pass"]
+BARE_NAME = "PY -I -S -c pass"
+MANY = 10000
+MIB = 1 << 20
+MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
+QUIET_BEFORE_S, QUIET_AFTER_S = 15 * 60, 35 * 60  # around the present, nothing of a quiet configuration is due
+RECENTLY_S = 14 * 60  # an anchor before the slot of task_due_now, for as long as a row takes
+ALL_DUE_AFTER_S = 100 * sc.DAY                    # the rarest schedule below is quarterly
+WIND_DOWN_S = 60.0
+
+# What cron hands to the line it runs, so that the measured start-up is that of a locale-less cron job.
+CRON_ENVIRONMENT = {"HOME": "/", "LOGNAME": "bench", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
+
+Sample = collections.namedtuple("Sample", "wall cpu peak")
+Row = collections.namedtuple("Row", "what measured against ratio target met")
+HEADINGS = Row("what", "measured", "floor or peer", "ratio", "target", "met")
+
+
+# == Measuring ==
+
+def spawn(argv):
+    """Start a process as cron would, with as little of this one's own work as the platform allows."""
+    if hasattr(os, "posix_spawn"):
+        return os.posix_spawn(argv[0], argv, CRON_ENVIRONMENT,
+                              file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)])
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.execve(argv[0], argv, CRON_ENVIRONMENT)
+        finally:
+            os._exit(127)
+    return pid
+
+
+def measure(argv):
+    """One run of a command from start to end."""
+    start = time.perf_counter()
+    _, status, usage = os.wait4(spawn(argv), 0)
+    wall = time.perf_counter() - start
+    code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+    if code:
+        raise SystemExit("exit %d of %s" % (code, " ".join(map(shlex.quote, argv))))
+    return Sample(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * MAXRSS_UNIT)
+
+
+def paired(rounds, *subjects):
+    """The samples of each subject. Who begins changes from round to round, so that drift favours nobody."""
+    samples = [[] for _ in subjects]
+    for number in range(rounds):
+        for step in range(len(subjects)):
+            index = (number + step) % len(subjects)
+            samples[index].append(subjects[index]())
+    return samples
+
+
+def median_of(samples, field):
+    return statistics.median(getattr(sample, field) for sample in samples)
+
+
+def ratio_of(samples, floor, field):
+    return statistics.median(getattr(a, field) / getattr(b, field) for a, b in zip(samples, floor))
+
+
+def in_child(work, *arguments):
+    """Do something in a child. The kernel counts the size of this process, from which they are forked, into the
+    peak memory of the measured ones, so it has to stay small."""
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work(*arguments)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    if os.waitpid(pid, 0)[1]:
+        raise SystemExit("the preparation failed")
+
+
+def milliseconds(seconds):
+    return "%.1f ms" % (seconds * 1e3) if seconds < 0.1 else "%.0f ms" % (seconds * 1e3)
+
+
+def microseconds(seconds):
+    return "%.2f us" % (seconds * 1e6)
+
+
+def answer(met):
+    return "yes" if met else "NO"
+
+
+def ratio_row(what, samples, floor, floor_name, field, limit=None):
+    ratio = ratio_of(samples, floor, field)
+    return Row("%s: %s" % (what, {"cpu": "CPU", "wall": "wall"}[field]), milliseconds(median_of(samples, field)),
+               "%s: %s" % (floor_name, milliseconds(median_of(floor, field))), "%.2fx" % ratio,
+               "<= %gx" % limit if limit else "-", answer(ratio <= limit) if limit else "-")
+
+
+# == Projects ==
+
+class PastClock(sc.Clock):
+    """The real clock, so many seconds ago."""
+
+    def __init__(self, ago):
+        self.ago = ago
+
+    def now(self):
+        return time.time() - self.ago
+
+
+NUMBERS = itertools.count(1)
+
+
+class Project:
+    """An installed conductor in a temporary folder, with a configuration that `configuration` wrote."""
+
+    def __init__(self, folder, config):
+        self.root = os.path.join(folder, "project-%d" % next(NUMBERS))
+        shutil.copytree(compiled_copy(folder), self.root)
+        for name in ("config", "logs"):
+            os.mkdir(os.path.join(self.root, name), 0o700)
+        shutil.copy2(config, self.path(sc.CONFIG_NAME))
+        line = sc.crontab_line(self.root, PYTHON, self.root, "symphony_conductor")
+        self.command = ["/bin/sh", "-c", line.replace("* * * * * ", "", 1).replace("\\%", "%")]
+
+    def path(self, name):
+        return os.path.join(self.root, name)
+
+    def edit(self):
+        """Change a word of the configuration, as a person would."""
+        with open(self.path(sc.CONFIG_NAME), encoding="utf-8") as handle:
+            text = handle.read()
+        with open(self.path(sc.CONFIG_NAME), "w", encoding="utf-8") as handle:
+            handle.write(text.replace("kept for", "wanted for", 1))
+
+    def anchor(self, ago=0.0):
+        """A first tick, some time ago: what has come due since then is due now."""
+        in_child(lambda: sc.Conductor(sc.Store(self.root), PastClock(ago)).tick())
+
+    def tick(self):
+        return measure(self.command)
+
+    def decisions(self):
+        """Changes with every tick that had to decide."""
+        return os.stat(self.path(sc.LOCK_NAME)).st_mtime_ns
+
+    def supervisors(self):
+        """What the state holds for running, and the supervisors that live."""
+        with open(self.path(sc.STATE_NAME), encoding="ascii") as handle:
+            found = [name for name, task in json.load(handle)["tasks"].items() if "run" in task]
+        for name in os.listdir(self.path("status/runs")) if os.path.isdir(self.path("status/runs")) else ():
+            if name.endswith(".json"):
+                with open(self.path("status/runs/" + name), encoding="utf-8") as handle:
+                    process = sc.process_of(json.load(handle)["supervisor"])
+                found += [name] if process is not None and process.state not in "ZX" else []
+        return found
+
+    def wind_down(self):
+        """Wait for what still runs. Without a heartbeat the supervisors record their ends and start nothing new."""
+        deadline = time.monotonic() + WIND_DOWN_S
+        while True:
+            if os.path.exists(self.path(sc.HEARTBEAT_NAME)):
+                os.unlink(self.path(sc.HEARTBEAT_NAME))
+            running = self.supervisors()
+            if not running:
+                return
+            if time.monotonic() > deadline:
+                raise SystemExit("%s: still running: %s" % (self.root, ", ".join(running)))
+            time.sleep(0.05)
+
+    def remove(self):
+        in_child(self.wind_down)
+        shutil.rmtree(self.root)
+
+
+def compiled_copy(folder):
+    """The conductor with its bytecode cache, as a project has it from the second tick on."""
+    copy = os.path.join(folder, "compiled")
+    if not os.path.isdir(copy):
+        os.mkdir(copy, 0o700)
+        shutil.copy2(os.path.join(REPOSITORY, SCRIPT), copy)
+        os.chmod(os.path.join(copy, SCRIPT), 0o700)
+        measure([PYTHON, "-I", "-S", "-c", "import sys; sys.path.append(%r); import symphony_conductor" % copy])
+    return copy
+
+
+KINDS = ("backup", "rotate-logs", "sync-mirror", "vacuum-db", "report", "check-links", "expire-cache", "renew-certs")
+SHAPES = ("H H * * *", "{m} {h} * * *", "H H(0-5) * * 1-5", "{m} {h} * * {w}", "{m} {h} 1 * *", "H H L * *",
+          "{m} */2 * * *", "{m} * * * *", "H/30 * * * *", "{m} {h} 1 */3 *")
+NOISY_SHAPES = ("H/30 * * * *",)  # never silent for long enough to be part of a quiet configuration
+
+
+def realistic_task(number, attempt, shape):
+    name = "%s-%d" % (KINDS[number % len(KINDS)], number + attempt * MANY)
+    schedule = shape.format(m=(number * 7 + attempt * 13) % 60, h=(number * 5 + attempt) % 24, w=number % 7)
+    task = {"name": name, "command": "true", "schedule": schedule, "timeout": 60 + number % 3600,
+            "retry_count": number % 4, "retry_delay": 300, "description": "%s of unit %d, kept for the audit" % (
+                KINDS[number % len(KINDS)].replace("-", " ").capitalize(), number)}
+    if number % 20 == 7:
+        task["timezone"] = "Europe/Paris"
+    return task
+
+
+def is_quiet(task, now):
+    upcoming = sc.CronSchedule(task["schedule"], task["name"]).next(now - QUIET_BEFORE_S, task.get("timezone"))
+    return upcoming is None or upcoming > now + QUIET_AFTER_S
+
+
+def realistic_tasks(count, quiet):
+    """Tasks of many shapes; every tenth depends on the two before it. Quiet ones have no slot around the present."""
+    now, tasks = time.time(), []
+    shapes = [shape for shape in SHAPES if not (quiet and shape in NOISY_SHAPES)]
+    for number in range(count):
+        attempt, task = 0, realistic_task(number, 0, shapes[number % len(shapes)])
+        while quiet and not is_quiet(task, now):
+            attempt += 1
+            task = realistic_task(number, attempt, shapes[number % len(shapes)])
+        if number % 10 == 9:
+            task["dependencies"] = [before["name"] for before in tasks[-2:]]
+        tasks.append(task)
+    return tasks
+
+
+def configuration(folder, make_tasks, *arguments):
+    """A configuration file with what `make_tasks` returns."""
+    path = os.path.join(folder, "config-%d.json" % next(NUMBERS))
+
+    def write():
+        with open(path, "w", encoding="utf-8") as handle:
+            json.dump({"tasks": make_tasks(*arguments), "settings": {"max_concurrent_tasks": 3}}, handle, indent=2)
+    in_child(write)
+    return path
+
+
+def quiet_and_one_due():
+    return realistic_tasks(MANY - 1, quiet=True) + [task_due_now("due")]
+
+
+def dependent_pair():
+    return [task_due_now("first", "sleep 0.3; date +%s.%N >ended"),
+            task_due_now("second", "date +%s.%N >started", dependencies=["first"])]
+
+
+def task_due_now(name, command="true", **more):
+    """A task with one slot a day, the last one a minute ago."""
+    slot = time.gmtime(time.time() - 60)
+    return dict({"name": name, "command": command, "timezone": "UTC", "retry_count": 0,
+                 "schedule": "%d %d * * *" % (slot.tm_min, slot.tm_hour)}, **more)
+
+
+# == Rows ==
+
+def idle_samples(rounds, projects, *subjects):
+    """Paired samples of ticks that had nothing to do, and the proof that they did nothing."""
+    for project in projects:
+        project.anchor()
+    for subject in subjects:
+        subject()
+    before = [project.decisions() for project in projects]
+    samples = paired(rounds, *subjects)
+    if before != [project.decisions() for project in projects]:
+        raise SystemExit("a tick that should have been idle had to decide; run it again")
+    return samples
+
+
+def row_idle(folder, rounds):
+    """1: a tick with nothing due, as the installed crontab line calls it."""
+    project = Project(folder, configuration(folder, realistic_tasks, 10, True))
+    shell = ["/bin/sh", "-c", "exec %s -I -S -c pass" % shlex.quote(PYTHON)]
+    line, bare, by_shell = idle_samples(rounds, [project], project.tick, lambda: measure(BARE), lambda: measure(shell))
+    rows = [ratio_row("idle tick, crontab line", line, floor, name, field, 1.5)
+            for floor, name in ((bare, BARE_NAME), (by_shell, "sh -c 'exec PY ...'")) for field in ("cpu", "wall")]
+    if os.geteuid() == 0:
+        notes = ["idle: root ignores modes, so the run without a writable bytecode cache was left out"]
+    else:
+        notes = []
+        shutil.rmtree(project.path("__pycache__"))
+        os.chmod(project.root, 0o500)
+        line, bare = paired(max(3, rounds // 6), project.tick, lambda: measure(BARE))
+        os.chmod(project.root, 0o700)
+        rows.append(ratio_row("the same, no bytecode cache, folder read-only", line, bare, BARE_NAME, "wall"))
+    project.remove()
+    return rows, notes
+
+
+def row_script(folder, rounds):
+    """2: the same by `PY symphony_conductor.py tick`."""
+    project = Project(folder, configuration(folder, realistic_tasks, 10, True))
+    argv = [PYTHON, project.path(SCRIPT), "tick"]
+    script, bare = idle_samples(rounds, [project], lambda: measure(argv), lambda: measure(BARE))
+    project.remove()
+    return [ratio_row("idle tick, PY %s tick" % SCRIPT, script, bare, BARE_NAME, field, 3)
+            for field in ("cpu", "wall")], []
+
+
+def row_growth(folder, rounds):
+    """3: an idle tick with 10,000 tasks against one with 10."""
+    few = Project(folder, configuration(folder, realistic_tasks, 10, True))
+    many = Project(folder, configuration(folder, realistic_tasks, MANY, True))
+    large, small = idle_samples(rounds, [many, few], many.tick, few.tick)
+    few.remove()
+    many.remove()
+    return [ratio_row("idle tick, 10,000 tasks", large, small, "10 tasks", field, 1.2) for field in ("cpu", "wall")], []
+
+
+JSON_ALONE = "import json, sys; kept = [json.load(open(path)) for path in sys.argv[1:]]"
+
+
+def decided_tick(folder, config, prepare, floors):
+    """A subject: one tick in a new project. `floors` collects what parsing the same JSON takes."""
+    def run():
+        project = Project(folder, config)
+        prepare(project)
+        files = [path for path in map(project.path, (sc.CONFIG_NAME, sc.STATE_NAME)) if os.path.exists(path)]
+        floors.append(measure([PYTHON, "-I", "-S", "-c", JSON_ALONE] + files))
+        sample = project.tick()
+        project.remove()
+        return sample
+    return run
+
+
+def edit_configuration(project):
+    project.anchor()
+    in_child(project.edit)
+
+
+def drop_cache(project):
+    shutil.rmtree(project.path("__pycache__"))
+
+
+def decided_rows(what, samples, floors, limited):
+    wall, peak = median_of(samples, "wall"), median_of(samples, "peak")
+    wall_row = Row(what + ": wall (CPU)", "%s (%s)" % (milliseconds(wall), milliseconds(median_of(samples, "cpu"))),
+                   "its JSON alone: %s" % milliseconds(median_of(floors, "wall")),
+                   "%.2fx" % ratio_of(samples, floors, "wall"), "<= 0.5 s", answer(wall <= 0.5))
+    peak_row = Row(what + ": peak memory", "%.1f MiB" % (peak / MIB),
+                   "its JSON alone: %.1f MiB" % (median_of(floors, "peak") / MIB),
+                   "%.2fx" % ratio_of(samples, floors, "peak"), "<= 60 MiB", answer(peak <= 60 * MIB))
+    rows = [wall_row, peak_row]
+    return rows if limited else [row._replace(target="-", met="-") for row in rows]
+
+
+def row_decide(folder, rounds):
+    """4: a tick that has to decide over 10,000 tasks."""
+    quiet = configuration(folder, realistic_tasks, MANY, True)
+    all_shapes = configuration(folder, realistic_tasks, MANY, False)
+    one_due = configuration(folder, quiet_and_one_due)
+    cases = (("one task due", one_due, lambda project: project.anchor(RECENTLY_S), True),
+             ("first tick, anchors all", quiet, lambda project: None, True),
+             ("configuration edited, nothing due", quiet, edit_configuration, True),
+             ("all due, three may run", all_shapes, lambda project: project.anchor(ALL_DUE_AFTER_S), True),
+             ("first tick, no bytecode cache yet", quiet, drop_cache, False))
+    rows = []
+    for what, config, prepare, limited in cases:
+        floors = []
+        samples, = paired(max(3, rounds // 6), decided_tick(folder, config, prepare, floors))
+        rows += decided_rows("10,000 tasks, %s" % what, samples, floors, limited)
+    return rows, ["decide: a peak below %.1f MiB, that of this process, shows as that" % (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT / MIB)]
+
+
+def hand_over(folder):
+    """Seconds from the end of a dependency to the start of its dependent, as the two commands see it."""
+    project = Project(folder, configuration(folder, dependent_pair))
+    project.anchor(RECENTLY_S)
+    project.tick()
+    deadline = time.monotonic() + WIND_DOWN_S
+    while not (os.path.exists(project.path("started")) and os.path.getsize(project.path("started"))):
+        if time.monotonic() > deadline:
+            raise SystemExit("%s: the dependent did not start" % project.root)
+        time.sleep(0.01)
+    times = []
+    for name in ("ended", "started"):
+        with open(project.path(name), encoding="ascii") as handle:
+            times.append(handle.read())
+    project.remove()
+    return float(times[1]) - float(times[0])
+
+
+def row_dependent(folder, rounds):
+    """5: from the end of a dependency to the start of its dependent."""
+    try:
+        gaps = [hand_over(folder) for _ in range(max(10, rounds // 3))]
+    except ValueError:
+        return [], ["dependent: left out, date(1) knows no %N here"]
+    gap = statistics.median(gaps)
+    return [Row("end of a dependency to start of its dependent", milliseconds(gap), "slowest of %d: %s" % (
+        len(gaps), milliseconds(max(gaps))), "-", "<= 0.1 s", answer(gap <= 0.1))], []
+
+
+# == The row against the peers ==
+
+SLOTS = 200
+START = 1743206400  # 2025-03-29T00:00:00Z: the next night Europe/Paris skips an hour
+ZONES = ("UTC", "Europe/Paris")
+EXPRESSIONS = ("0 2 * * *", "30 2 * * *", "0 3 * * 0", "*/30 * * * *", "0 * * * *", "0 4 * * *", "0 5 1 * *",
+               "0 0 29 2 *", "15 10 13 * 5", "*/7 3-19/4 * 1,6 1-5")
+# APScheduler counts weekdays from Monday = 0, and lets both day fields count where cron takes either.
+APSCHEDULER_DIALECT = {"0 3 * * 0": ("0 3 * * sun",), "15 10 13 * 5": ("15 10 13 * *", "15 10 * * fri"),
+                       "*/7 3-19/4 * 1,6 1-5": ("*/7 3-19/4 * 1,6 mon-fri",)}
+
+
+def conductor_chain(expression, zone):
+    """A function that returns the coming slots; what it needs is built beforehand."""
+    schedule = sc.CronSchedule(expression)
+
+    def chain():
+        at, slots = START, []
+        for _ in range(SLOTS):
+            at = schedule.next(at, zone)
+            slots.append(at)
+        return slots
+    return chain
+
+
+def start_in(zone):
+    import zoneinfo
+    return datetime.datetime.fromtimestamp(START, zoneinfo.ZoneInfo(zone))
+
+
+def cronsim_chain(expression, zone):
+    from cronsim import CronSim
+    slots = CronSim(expression, start_in(zone))
+    return lambda: [next(slots) for _ in range(SLOTS)]
+
+
+def croniter_chain(expression, zone):
+    from croniter import croniter
+    slots = croniter(expression, start_in(zone))
+    return lambda: [slots.get_next() for _ in range(SLOTS)]
+
+
+def apscheduler_chain(expression, zone):
+    from apscheduler.triggers.combining import OrTrigger
+    from apscheduler.triggers.cron import CronTrigger
+    at = start_in(zone)
+    parts = APSCHEDULER_DIALECT.get(expression, (expression,))
+    triggers = [CronTrigger.from_crontab(part, at.tzinfo) for part in parts]
+    trigger = triggers[0] if len(triggers) == 1 else OrTrigger(triggers)
+
+    def chain():
+        slot, slots = at, []
+        for _ in range(SLOTS):
+            slot = trigger.get_next_fire_time(slot, slot)
+            slots.append(slot)
+        return slots
+    return chain
+
+
+PEERS = collections.OrderedDict((("cronsim", cronsim_chain), ("croniter", croniter_chain),
+                                 ("APScheduler", apscheduler_chain)))
+
+
+def epochs(slots):
+    return [slot.timestamp() if isinstance(slot, datetime.datetime) else slot for slot in slots]
+
+
+def timed(make, expression, zone):
+    """(CPU seconds to build, CPU seconds per slot)"""
+    start = time.process_time()
+    chain = make(expression, zone)
+    built = time.process_time()
+    chain()
+    return built - start, (time.process_time() - built) / SLOTS
+
+
+def disagreement(name, expression, zone, slots, ours):
+    """A line that says where a peer's slots differ, or ''."""
+    theirs = epochs(slots)
+    different = [(a, b) for a, b in zip(ours, theirs) if a != b]
+    if not different:
+        return ""
+    a, b = different[0]
+    return "next: '%s' in %s: %s differs in %d of %d slots, first %s where ours is %s" % (
+        expression, zone, name, len(different), SLOTS, sc.local_text(b, zone), sc.local_text(a, zone))
+
+
+def available_peers():
+    """The peers that are installed, and a line for each that is not."""
+    peers, notes = [], []
+    for name, make in PEERS.items():
+        try:
+            make(EXPRESSIONS[0], "UTC")
+            peers.append((name, make))
+        except ImportError as error:
+            notes.append("next: %s is skipped (%s); pip install -r tests/requirements-bench.txt" % (name, error))
+    return peers, notes
+
+
+def time_everyone(subjects, rounds):
+    """{(subject, expression, zone): [(built, per slot), ...]}, and the disagreements."""
+    times, notes = collections.defaultdict(list), []
+    for zone in ZONES:
+        for expression in EXPRESSIONS:
+            ours = subjects[0][1](expression, zone)()  # the first chain also reads the zone's data
+            for name, make in subjects[1:]:
+                notes.append(disagreement(name, expression, zone, make(expression, zone)(), ours))
+            for number in range(rounds):
+                for step in range(len(subjects)):
+                    name, make = subjects[(number + step) % len(subjects)]
+                    times[name, expression, zone].append(timed(make, expression, zone))
+    return times, [note for note in notes if note]
+
+
+def row_next(folder, rounds):
+    """6: CronSchedule.next against the peers."""
+    peers, notes = available_peers()
+    subjects = [("ours", conductor_chain)] + peers
+    times, disagreements = time_everyone(subjects, max(5, rounds // 6))
+    names = [name for name, _ in subjects]
+    built, per_slot = [{key: statistics.median(pair[index] for pair in pairs) for key, pairs in times.items()}
+                       for index in (0, 1)]
+    rows = []
+    for zone in ZONES:
+        totals = [sum(per_slot[name, each, zone] for each in EXPRESSIONS) / len(EXPRESSIONS) for name in names]
+        rows.append(faster_row("next slot, %s, mean of all" % zone, names, totals))
+        for each in EXPRESSIONS:
+            rows.append(faster_row("next slot, %s, '%s'" % (zone, each), names,
+                                   [per_slot[name, each, zone] for name in names]))
+    totals = [sum(built[name, each, "UTC"] for each in EXPRESSIONS) / len(EXPRESSIONS) for name in names]
+    rows.append(faster_row("building a schedule, mean of all", names, totals, limit=None))
+    return rows, notes + disagreements
+
+
+def faster_row(what, names, seconds, limit=5):
+    """The first against the fastest of the others."""
+    if len(names) == 1:
+        return Row(what, microseconds(seconds[0]), "no peer installed", "-", "-", "-")
+    ratio = min(seconds[1:]) / seconds[0]
+    others = ", ".join("%s %s" % (name, microseconds(each)) for each, name in sorted(zip(seconds[1:], names[1:])))
+    return Row(what, microseconds(seconds[0]), others, "%.1fx" % ratio, ">= %gx" % limit if limit else "-",
+               answer(ratio >= limit) if limit else "-")
+
+
+# == The table ==
+
+ROWS = collections.OrderedDict((("idle", row_idle), ("script", row_script), ("growth", row_growth),
+                                ("decide", row_decide), ("dependent", row_dependent), ("next", row_next)))
+
+
+def machine():
+    model = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as handle:
+            names = [line.split(":", 1)[1].strip() for line in handle if line.startswith("model name")]
+        model = names[0] if names else model
+    except OSError:
+        pass
+    return "%s, %d cores, %s %s, Python %s, load %.2f" % (model, os.cpu_count() or 0, platform.system(),
+                                                          platform.release(), platform.python_version(),
+                                                          os.getloadavg()[0])
+
+
+def table(rows, markdown):
+    rows = [HEADINGS] + rows
+    if markdown:
+        lines = ["| %s |" % " | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
+        return "\n".join(lines[:1] + ["|%s" % ("---|" * len(HEADINGS))] + lines[1:])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=60, metavar="N",
+                        help="pairs of the quick rows (default 60); the slow ones take a sixth of it")
+    parser.add_argument("--only", choices=list(ROWS), metavar="NAME", help="one of %s" % ", ".join(ROWS))
+    parser.add_argument("--markdown", action="store_true")
+    args = parser.parse_args()
+    for name in ("SYMPHONY_ROOT", "SYMPHONY_ALLOW_INSECURE", "TZ"):
+        os.environ.pop(name, None)
+    os.umask(0o077)
+    rows, notes = [], []
+    folder = os.path.realpath(tempfile.mkdtemp(prefix="conductor-bench-"))
+    about = machine()
+    try:
+        for name in [args.only] if args.only else ROWS:
+            sys.stderr.write("%s ...\n" % name)
+            found, remarks = ROWS[name](folder, args.runs)
+            rows += found
+            notes += remarks
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print("%s\n\n%s\n" % (about, table(rows, args.markdown)))
+    for note in notes:
+        print(("- " if args.markdown else "") + note)
+
+
+if __name__ == "__main__":
+    main()
