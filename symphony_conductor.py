@@ -3455,7 +3455,8 @@ def _crontab(*arguments: str, feed: "bytes | None" = None) -> "Tuple[int, bytes,
         done = subprocess.run(("crontab",) + arguments, input=feed or b"", stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, env=dict(os.environ, LC_ALL="C"))
     except OSError as error:
-        raise UnavailableError("cannot run crontab: %s; install cron (Debian: cron, Red Hat: cronie)" % error.strerror)
+        raise UnavailableError("cannot run crontab: %s; install cron (Debian: cron, Red Hat: cronie)" % os.strerror(
+            error.errno or 0))
     return done.returncode, done.stdout, done.stderr.decode("utf-8", "replace").strip()
 
 
