@@ -1479,7 +1479,7 @@ class _Draft:
             if fact.kind == "orphan":
                 self.adoptions.append(name)
             elif fact.kind == "never":
-                self.notes.append("%s: run %s was never started; it is due still" % (name, state.run.run_id))
+                self.notes.append("%s: run %s was never started" % (name, state.run.run_id))
                 cycle = state.cycle and state.cycle.replace(phase="queued")
                 self.put(name, run=None, cycle=cycle if state.run.trigger != "manual" else state.cycle)
             elif fact.kind != "held":
@@ -1647,7 +1647,7 @@ class _Draft:
         if self._too_late(task, slot):
             self._skip(name, "skipped_late", slot, "%d s late, start_deadline is %g s" % (
                 self.now - slot, task.start_deadline or 0), **merged)
-        elif cycle is None and state.run is None and name not in self.facts.busy:
+        elif cycle is None and state.run is None:
             fields = {} if merged_since is None else {"merged_since": merged_since}
             self.put(name, cycle=Cycle(slot=slot, phase="waiting" if task.dependencies else "queued", since=self.now,
                                        trigger=self._trigger(slot), **fields))
@@ -1655,8 +1655,9 @@ class _Draft:
             since = state.queued_since if state.queued_since is not None else state.queued_slot
             self.put(name, queued_slot=slot, queued_since=since if since is not None else merged_since)
         else:
-            going = "run %s is still going" % state.run.run_id if state.run else "the slot %s is still %s" % (
-                iso(cycle.slot), cycle.phase) if cycle else "another run is still going"
+            going = "run %s is still going" % state.run.run_id if state.run else ""
+            if cycle is not None and not going:
+                going = "the slot %s is still %s" % (iso(cycle.slot), cycle.phase)
             self._skip(name, "skipped_overlap", slot, going, **merged)
             if cycle is not None:
                 self.put(name, cycle=cycle.replace(absorbed=slot))
@@ -2355,6 +2356,14 @@ def dump_state(state: State) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode("ascii") + b"\n"
 
 
+# What the record of a run must hold, and what its result must.
+_RUN_TYPES: "Tuple[Tuple[str, Any], ...]" = (
+    ("run_id", str), ("trigger", str), ("attempt", int), ("slot", (int, type(None))), ("started_at", (int, float)),
+    ("pid", int), ("pid_start", str), ("boot_id", str), ("supervisor", int), ("started_mono", (int, float)))
+_RESULT_TYPES: "Tuple[Tuple[str, Any], ...]" = (
+    ("status", str), ("ended_at", (int, float)), ("exit_code", (int, type(None))))
+
+
 class Store:
     """Every file of the conductor under one root."""
 
@@ -2507,16 +2516,24 @@ class Store:
     def run_path(self, name: str) -> str:
         return self.path("status/runs/%s.json" % name)
 
-    def read_run(self, name: str) -> "Dict[str, Any]":
-        """The newest run of a task as its supervisor wrote it down; {} when there is none."""
+    def read_run(self, name: str) -> "Dict[str, Any] | None":
+        """The newest run of a task as its supervisor wrote it down; None without one, {} when it is damaged."""
         try:
             record = json.loads(read_bytes(self.run_path(name)).decode("utf-8"))
-        except (OSError, ValueError):
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError):
             return {}
-        return record if isinstance(record, dict) else {}
+        sound = isinstance(record, dict) and all(isinstance(record.get(key), types) for key, types in _RUN_TYPES)
+        return record if sound else {}
 
     def write_run(self, name: str, record: "Dict[str, Any]", durable: bool = True) -> None:
         write_atomic(self.run_path(name), json.dumps(record).encode(), durable)
+
+    def run_with_id(self, name: str, run_id: str) -> "Dict[str, Any]":
+        """The record of this very run, {} when there is none."""
+        record = self.read_run(name) or {}
+        return record if record.get("run_id") == run_id else {}
 
     def runs_on_disk(self) -> "Iterator[Tuple[str, Dict[str, Any]]]":
         try:
@@ -2525,7 +2542,7 @@ class Store:
             return
         for name in names:
             if name.endswith(".json"):
-                yield name[:-5], self.read_run(name[:-5])
+                yield name[:-5], self.read_run(name[:-5]) or {}
 
     # -- history, health, log
 
@@ -2722,6 +2739,21 @@ def group_alive(leader: int, start: str) -> bool:
         return False  # the number was given to another process, so no member of the old group was left
     members = group_members(leader)
     return members is None or bool(members)  # where nothing can be seen, the signal that got through counts
+
+
+def run_in_process_table(run_id: str) -> bool:
+    """Whether a process carries this run in its environment or its arguments."""
+    mark = run_id.encode()
+    if not os.path.isdir(PROC + "/self"):
+        return run_id in _command_output("ps", "-A", "-o", "args=")
+    for name in os.listdir(PROC):
+        for part in ("environ", "cmdline") if name.isdigit() else ():
+            try:
+                if mark in read_bytes("%s/%s/%s" % (PROC, name, part)):
+                    return True
+            except OSError:
+                continue  # it ended, or belongs to somebody else
+    return False
 
 
 class Signals:
@@ -3040,7 +3072,7 @@ class Supervisor:
     def adopt(self) -> "Dict[str, Any]":
         """Take over a command whose supervisor was killed: its output, its timeout, the record of its end."""
         output = self._open_output()
-        self.record = self.store.read_run(self.name)
+        self.record = dict(self.spec)
         signals = Signals()
         try:
             reader = os.open(self.pipe_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -3286,17 +3318,17 @@ class Conductor:
     def _fact(self, name: str, run: Run) -> RunFact:
         """What became of a run that the state holds for unfinished."""
         record = self.store.read_run(name)
-        mine = record.get("run_id") == run.run_id
-        result = record.get("result")
-        if mine and isinstance(result, dict) and {"status", "ended_at", "exit_code"} <= set(result):
+        result = record.get("result") if record and record["run_id"] == run.run_id else None
+        if isinstance(result, dict) and all(isinstance(result.get(key), types) for key, types in _RESULT_TYPES):
             return RunFact(kind="ended", result=result)
         lock = self.store.task_lock(name)
         if not lock.acquire():
             return RunFact(kind="held")
         lock.release()
-        if not mine:
-            return RunFact(kind="never")
-        if record.get("boot_id") == boot_id() and group_alive(record["pid"], record["pid_start"]):
+        if record is None or record.get("run_id", run.run_id) != run.run_id:
+            # Without the record of its start it was not started, unless somebody removed status/ meanwhile.
+            return RunFact(kind="held" if run_in_process_table(run.run_id) else "never")
+        if record and record["boot_id"] == boot_id() and group_alive(record["pid"], record["pid_start"]):
             return RunFact(kind="orphan")
         return RunFact(kind="vanished")
 
@@ -3305,12 +3337,12 @@ class Conductor:
             self.launch(self.store, "start", spec_of(config, task, run), locks[task.name])
         for name in decision.adoptions:
             if name in locks:
-                self.launch(self.store, "adopt", self.store.read_run(name), locks[name])
+                self.launch(self.store, "adopt", self.store.read_run(name) or {}, locks[name])
         for name, known in before.tasks.items():
             after = decision.state.tasks.get(name)
             if known.run is not None and (after is None or after.run != known.run):
-                record = self.store.read_run(name)
-                if record.get("run_id") == known.run.run_id:
+                record = self.store.run_with_id(name, known.run.run_id)
+                if record:
                     self.store.write_run(name, dict(record, settled=True), durable=False)
 
     # -- the end of a run
@@ -3320,8 +3352,9 @@ class Conductor:
         supervisor = Supervisor(self.store, self.clock, spec)
         try:
             result = supervisor.adopt() if verb == "adopt" else supervisor.run()
-        except StorageError as error:
-            self.store.log(self.clock.now(), ["%s: run %s was not started: %s" % (spec["task"], spec["run_id"], error)])
+        except (ConductorError, OSError) as error:
+            self.store.log(self.clock.now(), ["ERROR %s: run %s was not started: %s" % (
+                spec["task"], spec["run_id"], error)])
             return
         self._report(supervisor, result, lock)
 
@@ -3426,8 +3459,8 @@ class Conductor:
         state, notes, _ = self.store.read_state()
         notices += notes
         for name, known in state.tasks.items():
-            record = self.store.read_run(name) if known.run is not None else {}
-            if known.run is not None and record.get("run_id") == known.run.run_id and "result" not in record and (
+            record = self.store.run_with_id(name, known.run.run_id) if known.run is not None else {}
+            if known.run is not None and record and "result" not in record and (
                     process_of(record["supervisor"]) is None):
                 notices.append("%s: the supervisor of run %s is gone; the next tick settles it." % (
                     name, known.run.run_id))

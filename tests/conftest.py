@@ -123,7 +123,7 @@ def project(tmp_path):
         try:
             record = json.loads(path.read_text())
             os.killpg(record["pid"], 9)
-        except (ValueError, KeyError, OSError):
+        except (ValueError, KeyError, TypeError, OSError, RecursionError):
             pass
 
 

@@ -335,3 +335,35 @@ def test_drop_ins_are_read_and_their_edits_noticed(project):
     assert idle(project)
     (folder / "one.json").write_text(json.dumps([every_minute("b", schedule="0 0 2 1 *")]))
     assert not idle(project)
+
+
+def test_removing_the_status_folder_while_a_task_runs_starts_it_no_second_time(project):
+    project.configure(due_once("job", "echo started >> out; sleep 1.5"))
+    project.anchor(ago=150)
+    project.call("tick")
+    assert project.wait_until(lambda: project.lines("out"))
+    shutil.rmtree(str(project.root / "status"))
+    project.tick(time.time() + 60)
+    project.wait_for_idle()
+    assert project.lines("out") == ["started"]
+    assert [record["status"] for record in project.history()] == ["success"]
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "{}", '{"run_id": 5}', "[" * 50000, '{"result": {"ended_at": "x"}}'],
+                         ids=["empty", "a list", "no fields", "a wrong type", "deep", "a wrong result"])
+def test_a_damaged_record_of_a_run_is_an_interrupted_run(project, damage):
+    project.configure(due_once("job", "echo started >> out; sleep 60"))
+    project.anchor(ago=150)
+    project.call("tick")
+    assert project.wait_until(lambda: project.lines("out"))
+    record = running_record(project, "job")
+    os.kill(record["supervisor"], signal.SIGKILL)
+    os.killpg(record["pid"], signal.SIGKILL)
+    assert project.wait_until(lambda: not sc.group_alive(record["pid"], record["pid_start"]))
+    path = project.root / "status" / "runs" / "job.json"
+    if damage.startswith('{"result"'):
+        damage = json.dumps(dict(record, result={"ended_at": "x"}))
+    path.write_text(damage)
+    assert project.call("tick") == (0, "", "")
+    assert [entry["status"] for entry in project.history()] == ["interrupted"]
+    assert project.call("status")[0] == 0
