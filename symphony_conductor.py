@@ -2741,18 +2741,20 @@ def group_alive(leader: int, start: str) -> bool:
     return members is None or bool(members)  # where nothing can be seen, the signal that got through counts
 
 
-def run_in_process_table(run_id: str) -> bool:
-    """Whether a process carries this run in its environment or its arguments."""
-    mark = run_id.encode()
+def run_in_process_table(root: str, run_id: str) -> bool:
+    """Whether a process carries this run of this root in its environment or its arguments."""
     if not os.path.isdir(PROC + "/self"):
-        return run_id in _command_output("ps", "-A", "-o", "args=")
+        lines = _command_output("ps", "-A", "-o", "args=").splitlines()
+        return any(root in line and run_id in line for line in lines)
+    marks = os.fsencode(root), run_id.encode()
     for name in os.listdir(PROC):
         for part in ("environ", "cmdline") if name.isdigit() else ():
             try:
-                if mark in read_bytes("%s/%s/%s" % (PROC, name, part)):
-                    return True
+                text = read_bytes("%s/%s/%s" % (PROC, name, part))
             except OSError:
                 continue  # it ended, or belongs to somebody else
+            if all(mark in text for mark in marks):
+                return True
     return False
 
 
@@ -3327,7 +3329,8 @@ class Conductor:
         lock.release()
         if record is None or record.get("run_id", run.run_id) != run.run_id:
             # Without the record of its start it was not started, unless somebody removed status/ meanwhile.
-            return RunFact(kind="held" if run_in_process_table(run.run_id) else "never")
+            carried = run_in_process_table(self.store.root, run.run_id)
+            return RunFact(kind="held" if carried else "never")
         if record and record["boot_id"] == boot_id() and group_alive(record["pid"], record["pid_start"]):
             return RunFact(kind="orphan")
         return RunFact(kind="vanished")

@@ -302,6 +302,7 @@ def without_proc(tmp_path, monkeypatch):
 case "$*" in
   "-o pgid=,stat=,lstart= -p 100") echo "  100 Ss   Mon Jun  2 10:00:00 2025" ;;
   "-o pgid=,stat=,lstart= -p "*) exit 1 ;;
+  "-A -o args=") echo "python --root=/srv/a supervise start 3 job 20250602T100000Z-1" ;;
   "-A -o pid=,pgid=,stat=") printf ' 100 100 Ss\\n 101 100 S+\\n 102 100 Z\\n 200 200 R\\n' ;;
   *) echo "unexpected: $*" >&2; exit 2 ;;
 esac
@@ -317,6 +318,12 @@ def test_without_proc_ps_tells_of_processes(without_proc):
     assert sc.process_of(100) == sc.Process(pid=100, group=100, state="S", start="Mon Jun  2 10:00:00 2025")
     assert sc.process_of(999) is None
     assert sc.group_members(100) == [100, 101]
+
+
+def test_without_proc_ps_tells_of_a_run_that_lost_its_files(without_proc):
+    assert sc.run_in_process_table("/srv/a", "20250602T100000Z-1")
+    assert not sc.run_in_process_table("/srv/b", "20250602T100000Z-1")
+    assert not sc.run_in_process_table("/srv/a", "20250602T100000Z-2")
 
 
 def test_without_proc_sysctl_tells_of_the_boot(without_proc):
