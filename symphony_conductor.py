@@ -98,6 +98,7 @@ TASK_LOG_ROTATE_BYTES = 20 * 1024 * 1024
 LOG_GENERATIONS = 5
 RECENT_RESULTS = 20
 ATTEMPTS_KEPT = 20
+STARTS_AT_ONCE = 64  # each one holds a descriptor until its supervisor has it; the next tick starts more
 
 CONFIG_NAME = "config/conductor_config.json"
 DROP_IN_DIR = "config/tasks.d"
@@ -292,19 +293,25 @@ class TaskState(Value):
     cycle: "Cycle | None" = None
     queued_slot: "int | None" = None   # overlap "queue": the one slot that waits for the open cycle
     queued_since: "int | None" = None
+    decided_until: int = 0             # the newest slot decided before the clock was corrected
     satisfied_until: "int | None" = None  # slots up to here are answered for by a success
     success_seq: int = 0               # the number of the newest success; numbers grow over all tasks
     consumed: "Dict[str, int]" = {}    # dependency -> the success_seq that the newest start used
     consecutive_failures: int = 0
     last: "Dict[str, Any]" = {}        # the newest result
+    skipped: "Dict[str, Any]" = {}     # the newest skip since then
+
+
+STATE_VERSION = 1
 
 
 class State(Value):
+    version: int = STATE_VERSION
     tasks: "Dict[str, TaskState]" = {}
     seq: int = 0
     runs_started: int = 0
     last_now: float = 0.0
-    zone_stamp: str = ""
+    zone_stamp: str = ""               # of the zone data that every next_slot was computed with
     config_stamp: str = ""             # the version of the configuration whose problems were last logged
     pending: "List[Dict[str, Any]]" = []  # verdicts committed here, but perhaps not yet in the history
 
@@ -372,14 +379,13 @@ class Zone:
         return tuple(time.gmtime(at + self.span(int(at))[2])[:6])
 
     def _read_block(self, start: int) -> "List[Tuple[int, int, int, int]]":
+        # The system's zone is the machine's: a TZ in somebody's shell must not move the slots of every task.
         saved = os.environ.get("TZ")
-        if self.name is not None:
-            _set_tz(self.name)
+        _set_tz(self.name)
         try:
             return list(self._spans_between(start, start + (1 << SPAN_BLOCK_BITS)))
         finally:
-            if self.name is not None:
-                _set_tz(saved)
+            _set_tz(saved)
 
     @staticmethod
     def _spans_between(start: int, end: int) -> "Iterator[Tuple[int, int, int, int]]":
@@ -628,17 +634,17 @@ class _FieldParser:
             return self.field.names.index(text.upper()) + self.field.low
         if not text or text.strip("0123456789"):  # isdigit() would let other scripts' digits in
             raise self.error(item, "is not understood; allowed are %s" % self.field.allowed(), self._typo_hint(item))
-        value = int(text)
-        if not self.field.low <= value <= self.field.high:
-            raise self.error(text, "is outside %d-%d" % (self.field.low, self.field.high), self._range_hint(value))
+        value = int(text[:9])
+        if not self.field.low <= value <= self.field.high or len(text) > 9:
+            raise self.error(text[:20], "is outside %d-%d" % (self.field.low, self.field.high), self._range_hint(value))
         return value
 
     def _step(self, item: str, text: str) -> int:
         if not text or text.strip("0123456789"):
             raise self.error(item, "has no whole number after '/'", "'*/5' is every fifth")
-        if int(text) == 0:
+        if not text.strip("0"):
             raise self.error(item, "has step 0", "a step is 1 or more")
-        return int(text)
+        return int(text[:9])
 
     def _large_step_hint(self, largest: int) -> str:
         if self.field.name in ("minute", "hour"):
@@ -1156,7 +1162,7 @@ class _TaskBuilder:
 
     def add(self, raw: "Any", place: str) -> None:
         if not isinstance(raw, dict):
-            self.problems.append(Problem(place=place, text="a %s is not a task" % type(raw).__name__,
+            self.problems.append(Problem(place=place, text="an entry of type %s is no task" % type(raw).__name__,
                                          hint="use an object with name, command and schedule"))
             return
         name: str = raw["name"] if _name(raw.get("name")) else ""
@@ -1405,17 +1411,35 @@ def missing_dependencies(config: Config, tasks: "Dict[str, TaskState]", task: Ta
     return order
 
 
-def explain_unmet(config: Config, tasks: "Dict[str, TaskState]", name: str, slot: int) -> str:
-    """Why the dependency `name` is not met at `slot`, down to the root cause."""
+def successes(tasks: "Dict[str, TaskState]", task: Task) -> "Dict[str, int]":
+    """The number of the newest success of each dependency that has one."""
+    return {name: tasks[name].success_seq for name in task.dependencies if name in tasks and tasks[name].success_seq}
+
+
+def root_cause(config: Config, tasks: "Dict[str, TaskState]", name: str, slot: int) -> "Tuple[str, int]":
+    """The task that the unmet dependency `name` comes down to, and the slot that matters for it."""
     seen: "Set[str]" = set()
     while name not in seen:
         seen.add(name)
-        state = tasks.get(name, TaskState())
-        cycle = state.cycle
-        if cycle is None or cycle.phase != "waiting" or not cycle.waiting_for:
+        state, task = tasks.get(name, TaskState()), config.tasks.get(name)
+        behind = ""
+        if state.cycle is not None:
+            if state.cycle.phase == "waiting":
+                behind, slot = state.cycle.waiting_for, state.cycle.slot
+        elif state.run is None and state.skipped.get("dependency"):
+            behind = state.skipped["dependency"]
+        elif state.run is None and task is not None and task.schedule is None and task.dependencies:
+            behind = first_unmet(config, tasks, task, slot)
+        if not behind:
             break
-        name, slot = cycle.waiting_for, cycle.slot
-    return "'%s' %s" % (name, _standing(config, name, state, slot))
+        name = behind
+    return name, slot
+
+
+def explain_unmet(config: Config, tasks: "Dict[str, TaskState]", name: str, slot: int) -> str:
+    """Why the dependency `name` is not met at `slot`, down to the root cause."""
+    root, slot = root_cause(config, tasks, name, slot)
+    return "'%s' %s" % (root, _standing(config, root, tasks.get(root, TaskState()), slot))
 
 
 def _standing(config: Config, name: str, state: TaskState, slot: int) -> str:
@@ -1430,7 +1454,10 @@ def _standing(config: Config, name: str, state: TaskState, slot: int) -> str:
         return "%s and is tried again at %s" % (_outcome(state.last), iso(state.cycle.retry_at))
     if not dependency.enabled:
         return "is disabled"
-    needed = dependency.schedule.previous(slot, dependency.timezone) if dependency.schedule else None
+    needed = _needed_slot(dependency, state, slot)
+    if state.skipped:
+        return "was skipped (%s) for its slot %s" % (
+            state.skipped["status"].replace("skipped_", ""), state.skipped["scheduled_for"])
     if state.last and state.last.get("status") != "success":
         return "%s at %s" % (_outcome(state.last), state.last.get("ended_at"))
     if needed is None:
@@ -1457,7 +1484,8 @@ class _Draft:
         self.tasks = dict(state.tasks)
         self.seq = state.seq
         self.runs_started = state.runs_started
-        self.changed = state.zone_stamp != facts.zone_stamp
+        self.changed = False
+        self.zone_stamp = state.zone_stamp
         self.starts: "List[Tuple[Task, Run]]" = []
         self.adoptions: "List[str]" = []
         self.records: "List[Dict[str, Any]]" = []
@@ -1501,8 +1529,10 @@ class _Draft:
             "run_id")}}
         of_cycle = cycle is not None and run.trigger != "manual"
         success = result["status"] == "success"
-        retry = (not success and of_cycle and cycle is not None and task is not None and task.enabled
-                 and run.attempt <= task.retry_count)
+        # A task that is invalid just now keeps its cycle: what its retry rule says shows when it is mended.
+        retry = not success and of_cycle and cycle is not None and (
+            task.enabled and run.attempt <= task.retry_count if task is not None else name in self.config.invalid)
+        changes["skipped"] = {}
         changes["consecutive_failures"] = 0 if success else state.consecutive_failures + 1
         if success:
             self.seq += 1
@@ -1510,10 +1540,12 @@ class _Draft:
             answered += [cycle.absorbed] if of_cycle and cycle is not None else []
             changes.update(success_seq=self.seq,
                            satisfied_until=max(slot for slot in answered if slot is not None))
-        if retry and cycle is not None and task is not None:
+        if retry and cycle is not None:
+            wait_s = task.retry_wait(run.attempt) if task is not None else 0.0
             changes["cycle"] = cycle.replace(phase="retrying", attempt=run.attempt + 1, since=self.now,
-                                             retry_at=ended_at + task.retry_wait(run.attempt),
+                                             retry_at=ended_at + wait_s,
                                              attempts=(cycle.attempts + [record])[-ATTEMPTS_KEPT:])
+            self.records.append(dict(record, interim=True))
         else:
             if of_cycle and cycle is not None:
                 record.update(_cycle_facts(cycle))
@@ -1522,11 +1554,7 @@ class _Draft:
         self.notes.append("%s: run %s %s after %s s%s" % (
             name, run.run_id, "succeeded" if success else _outcome(record), record["duration_s"],
             "; next attempt at %s" % iso(changes["cycle"].retry_at) if retry else ""))
-        state = self.put(name, **changes)
-        if state.cycle is None and state.queued_slot is not None:
-            self.put(name, queued_slot=None, queued_since=None, cycle=Cycle(
-                slot=state.queued_slot, merged_since=state.queued_since, since=self.now,
-                trigger=self._trigger(state.queued_slot)))
+        self.put(name, **changes)
 
     def _skip(self, name: str, status: str, slot: int, reason: str, **more: "Any") -> None:
         record = {"task": name, "status": status, "scheduled_for": iso(slot), "started_at": None,
@@ -1534,6 +1562,9 @@ class _Draft:
                   "run_id": None, "log": None, "output_tail": "", "reason": reason}
         record.update(more)
         self.records.append(record)
+        if name in self.tasks:
+            self.put(name, skipped={"status": status, "scheduled_for": iso(slot),
+                                    "dependency": more.get("dependency", "")})
         self.notes.append("%s: slot %s %s: %s" % (name, iso(slot), status, reason))
 
     def _close(self, name: str, status: str, reason: str) -> None:
@@ -1555,6 +1586,8 @@ class _Draft:
         for name in [name for name in self.tasks if name not in self.config.tasks and name not in self.config.invalid]:
             self._forget(name)
         rezoned = self.before.zone_stamp != self.facts.zone_stamp
+        self.zone_stamp = self.facts.zone_stamp
+        self.changed = self.changed or rezoned
         for name, task in self.config.tasks.items():
             state = self.tasks.get(name)
             if not task.enabled:
@@ -1566,6 +1599,8 @@ class _Draft:
                     state = self.put(name, next_slot=task.schedule.next(state.cursor, task.timezone))
                 if state.cursor > self.now or (state.satisfied_until or 0) > self.now:
                     state = self._heed_the_clock(task, state)
+                if state.queued_slot is not None and state.cycle is None and state.run is None:
+                    state = self._open_queued(task, state)
                 if state.next_slot is not None and state.next_slot <= self.now:
                     self._slot_due(task, state)
                 elif task.schedule is None:
@@ -1574,11 +1609,19 @@ class _Draft:
                     slot = min(self.facts.boot_at, int(self.now))
                     self._arrive(task, self.put(name, cursor=slot, boot_id=self.facts.boot_id), slot, None)
 
+    def _open_queued(self, task: Task, state: TaskState) -> TaskState:
+        """The slot that waited for the cycle before it has its turn."""
+        assert state.queued_slot is not None
+        return self.put(task.name, queued_slot=None, queued_since=None, cycle=Cycle(
+            slot=state.queued_slot, merged_since=state.queued_since, since=self.now,
+            trigger=self._trigger(state.queued_slot)))
+
     def _forget(self, name: str) -> None:
         if self.tasks[name].run is not None:
             return  # its supervisor will report, and the record wants a place to go
         if self.tasks[name].cycle is not None:
             self._close(name, "skipped_removed", "the task is no longer in the configuration")
+        self._drop_queued(name, "skipped_removed", "the task is no longer in the configuration")
         del self.tasks[name]
         self.changed = True
 
@@ -1587,21 +1630,25 @@ class _Draft:
             return
         if state.cycle is not None and state.cycle.phase != "running":
             self._close(task.name, "skipped_disabled", "the task was disabled")
-        if state.schedule_key or state.queued_slot is not None:
+        self._drop_queued(task.name, "skipped_disabled", "the task was disabled")
+        if state.schedule_key:
             # Without a key it is anchored anew when it is enabled: what it missed meanwhile was meant to be missed.
-            self.put(task.name, schedule_key="", next_slot=None, queued_slot=None, queued_since=None)
+            self.put(task.name, schedule_key="", next_slot=None)
+
+    def _drop_queued(self, name: str, status: str, reason: str) -> None:
+        state = self.tasks[name]
+        if state.queued_slot is not None:
+            merged = {} if state.queued_since is None else {"merged_since": iso(state.queued_since)}
+            self._skip(name, status, state.queued_slot, reason, **merged)
+            self.put(name, queued_slot=None, queued_since=None)
 
     def _anchor(self, task: Task, state: "TaskState | None") -> None:
         now = int(self.now)
         changes: "Dict[str, Any]" = {"schedule_key": task.schedule_key, "cursor": now, "boot_id": self.facts.boot_id,
                                      "next_slot": task.schedule and task.schedule.next(now, task.timezone)}
         if state is None or task.schedule is None:
-            changes["consumed"] = self._successes(task)
+            changes["consumed"] = successes(self.tasks, task)
         self.put(task.name, **changes)
-
-    def _successes(self, task: Task) -> "Dict[str, int]":
-        return {name: self.tasks[name].success_seq for name in task.dependencies
-                if name in self.tasks and self.tasks[name].success_seq}
 
     def _heed_the_clock(self, task: Task, state: TaskState) -> TaskState:
         """The clock was set back. Up to three hours are bridged, more is a correction (Debian cron(8))."""
@@ -1615,6 +1662,7 @@ class _Draft:
             if correction:
                 self.notes.append("WARNING %s: the clock was set back to %s, more than three hours before the last "
                                   "slot decided (%s); slots count from now" % (task.name, iso(now), iso(state.cursor)))
+                changes["decided_until"] = max(state.decided_until, state.cursor)
             if correction or (task.schedule is not None and task.schedule.wildcard):
                 changes["cursor"] = now
                 changes["next_slot"] = task.schedule and task.schedule.next(now, task.timezone)
@@ -1626,16 +1674,18 @@ class _Draft:
         slot = state.next_slot if slot is None else max(slot, state.next_slot)
         merged_since = state.next_slot if state.next_slot < slot else None
         state = self.put(task.name, cursor=slot, next_slot=task.schedule.next(max(slot, self.now), task.timezone))
+        if slot <= state.decided_until < self.now:
+            return  # a clock that starts in 1970, say, is right again: this slot had its verdict before
         self._arrive(task, state, slot, merged_since)
 
     def _join_due(self, task: Task, state: TaskState) -> None:
         """A task without a schedule runs when all its dependencies have a success it has not used yet."""
         if not task.dependencies or state.cycle is not None or state.run is not None:
             return
-        fresh = self._successes(task)
+        fresh = successes(self.tasks, task)
         if all(fresh.get(name, 0) > state.consumed.get(name, 0) for name in task.dependencies):
-            slot = max(self.tasks[name].satisfied_until or 0 for name in task.dependencies)
-            self.put(task.name, cycle=Cycle(slot=slot, trigger="dependency", phase="queued", since=self.now))
+            self.put(task.name, consumed=fresh, cycle=Cycle(slot=int(self.now), trigger="dependency", phase="queued",
+                                                            since=self.now))
 
     def _arrive(self, task: Task, state: TaskState, slot: int, merged_since: "int | None") -> None:
         """A slot has come: open a cycle for it, or say why not."""
@@ -1703,28 +1753,30 @@ class _Draft:
                 free -= state.run.trigger != "manual"
             elif state.cycle is not None and name in self.config.tasks:
                 task, cycle = self.config.tasks[name], state.cycle
-                if cycle.phase == "retrying" and min(cycle.retry_at, self._latest_retry(task, cycle)) <= self.now:
+                if cycle.phase == "queued" or (cycle.phase == "retrying" and self._retry_due(task, cycle)):
                     ready.append((cycle.slot, task.order, task, cycle))
-                elif cycle.phase == "queued":
-                    ready.append((cycle.slot, task.order, task, cycle))
+        free = min(free, STARTS_AT_ONCE)
         for _slot, _order, task, cycle in sorted(ready, key=lambda entry: entry[:2]):
             if cycle.attempt == 1 and self._too_late(task, cycle.slot):
                 self._close(task.name, "skipped_late", "%d s late after waiting for a free place, start_deadline is "
                             "%g s" % (self.now - cycle.slot, task.start_deadline or 0))
+            elif cycle.attempt > task.retry_count + 1:
+                self._close(task.name, "failed", "no attempt is left")
             elif free > 0 and task.name not in self.facts.busy:
                 self._start(task, cycle)
                 free -= 1
 
-    def _latest_retry(self, task: Task, cycle: Cycle) -> float:
+    def _retry_due(self, task: Task, cycle: Cycle) -> bool:
         """A clock that was set back must not hold a retry back for longer than its delay."""
-        return self.now if cycle.retry_at > self.now + task.retry_wait(cycle.attempt - 1) else cycle.retry_at
+        wait_s = cycle.retry_at - self.now
+        return wait_s <= 0 or wait_s > task.retry_wait(cycle.attempt - 1)
 
     def _start(self, task: Task, cycle: Cycle) -> None:
         self.runs_started += 1
         run = Run(run_id=run_id_of(self.now, self.runs_started), slot=cycle.slot, attempt=cycle.attempt,
                   trigger="retry" if cycle.attempt > 1 else cycle.trigger, started_at=self.now)
         self.put(task.name, run=run, cycle=cycle.replace(phase="running", since=self.now),
-                 consumed=self._successes(task))
+                 consumed=successes(self.tasks, task))
         self.starts.append((task, run))
         self.notes.append("%s: starting run %s, attempt %d of %d, slot %s, %s" % (
             task.name, run.run_id, run.attempt, task.retry_count + 1, iso(run.slot), run.trigger))
@@ -1733,7 +1785,7 @@ class _Draft:
         state = self.before
         if self.changed or self.records:
             state = state.replace(tasks=self.tasks, seq=self.seq, runs_started=self.runs_started, last_now=self.now,
-                                  zone_stamp=self.facts.zone_stamp, pending=self.records)
+                                  zone_stamp=self.zone_stamp, pending=self.records)
         return Decision(state=state, changed=self.changed, starts=self.starts, adoptions=self.adoptions,
                         records=self.records, notes=self.notes, wake_at=self._wake_at())
 
@@ -1746,10 +1798,10 @@ class _Draft:
             if state.next_slot is not None and state.next_slot < wake and name in self.config.tasks:
                 wake = state.next_slot
             cycle, task = state.cycle, self.config.tasks.get(name)
+            if task is not None and (state.queued_slot is not None if cycle is None else cycle.phase == "queued"):
+                return 0.0
             if cycle is None or task is None:
                 continue
-            if cycle.phase == "queued":
-                return 0.0
             if cycle.phase == "retrying":
                 wake = min(wake, cycle.retry_at)
             elif task.start_deadline is not None:
@@ -1769,6 +1821,7 @@ def decide(config: Config, state: State, now: float, facts: Facts, last_seen: fl
     draft.settle()
     if settle_only:
         return draft.decision()
+    draft.weigh_dependencies()  # what ended just now may let a task go before its next slot takes its place
     draft.open_due_slots()
     draft.weigh_dependencies()
     draft.choose_starts()
@@ -1779,7 +1832,7 @@ def begin_manual(state: State, task: Task, now: float) -> "Tuple[State, Run]":
     """The state with a run started by hand, and that run."""
     before = state.tasks.get(task.name, TaskState())
     run = Run(run_id=run_id_of(now, state.runs_started + 1), trigger="manual", started_at=now)
-    consumed = {name: state.tasks[name].success_seq for name in task.dependencies if name in state.tasks}
+    consumed = successes(state.tasks, task)
     tasks = dict(state.tasks)
     tasks[task.name] = before.replace(run=run, consumed=dict(before.consumed, **consumed))
     return state.replace(tasks=tasks, runs_started=state.runs_started + 1), run
@@ -1874,7 +1927,7 @@ def status_document(config: Config, state: State, now: float, last_tick: "float 
         if task["consecutive_failures"] and task["enabled"] and task["last_run"]:
             problems.append("%s: the last run %s at %s (%d in a row)." % (
                 task["name"], _outcome(task["last_run"]), task["last_run"]["ended_at"], task["consecutive_failures"]))
-        if task["state"] == "waiting":
+        if task["state"] == "waiting" and _is_stuck(config, state, task["name"]):
             problems.append("%s waits: %s." % (task["name"], task["reason"]))
     running = [{"task": name, "run_id": known.run.run_id, "attempt": known.run.attempt, "trigger": known.run.trigger,
                 "scheduled_for": iso(known.run.slot), "started_at": iso(known.run.started_at),
@@ -1885,6 +1938,15 @@ def status_document(config: Config, state: State, now: float, last_tick: "float 
             "running": running, "recent_results": recent_results(state, history)}
 
 
+def _is_stuck(config: Config, state: State, name: str) -> bool:
+    """Whether a waiting task waits for something that nothing is going to change by itself."""
+    cycle = state.tasks[name].cycle
+    assert cycle is not None
+    root, _ = root_cause(config, state.tasks, cycle.waiting_for, cycle.slot)
+    known = state.tasks.get(root, TaskState())
+    return known.run is None and known.cycle is None
+
+
 def recent_results(state: State, history: "List[Dict[str, Any]]") -> "List[Dict[str, Any]]":
     """The newest results, each attempt by itself, newest first."""
     found = []
@@ -1893,7 +1955,7 @@ def recent_results(state: State, history: "List[Dict[str, Any]]") -> "List[Dict[
     for known in state.tasks.values():
         if known.cycle is not None:
             found += known.cycle.attempts
-    found += [record for record in state.pending if record not in history]
+    found += [record for record in state.pending if not record.get("interim") and record not in history]
     found.sort(key=lambda record: record["ended_at"] or "", reverse=True)
     return [{key: record.get(key) for key in RESULT_KEYS} for record in found[:RECENT_RESULTS]]
 
@@ -1976,15 +2038,28 @@ BLOCK_END = "# END symphony-conductor "
 BOOT_CODE = "import sys; sys.path.append(%s); import %s as c; c.command_line()"
 
 
-def crontab_line(root: str, python: str, folder: str, module: str) -> str:
-    """The line that calls `tick` for `root`. It imports the file, so that Python's bytecode cache serves it.
+def program_arguments(script: str, root: str = "") -> "List[str]":
+    """What follows `python3 -I -S` to run the script: an import, which the bytecode cache serves.
+
+    A file whose name no import could take is run as it is, and compiled anew each time.
+    """
+    folder, _, name = script.rpartition("/")
+    module = name[:-3] if name.endswith(".py") else ""
+    if not module.isidentifier():
+        return [script]
+    return ["-c", BOOT_CODE % ('"."' if folder == root else ascii(folder), module)]
+
+
+def crontab_line(root: str, python: str, script: str) -> str:
+    """The line that calls `tick` for `root`.
 
     Debian crontab(5): a % in the command is a newline unless a backslash precedes it.
     """
-    same = folder == root
-    code = BOOT_CODE % ('"."' if same else ascii(folder), module)
-    command = "cd %s && { [ -d logs ] || mkdir -m 700 logs; } && exec %s -I -S -c %s %stick" % (
-        shlex.quote(root), shlex.quote(python), shlex.quote(code), "" if same else "--root=. ")
+    words = [python, "-I", "-S"] + program_arguments(script, root)
+    if script.rpartition("/")[0] != root:
+        words.append("--root=.")
+    command = "cd %s && { [ -d logs ] || mkdir -m 700 logs; } && exec %s tick" % (
+        shlex.quote(root), " ".join(shlex.quote(word) for word in words))
     return "* * * * * %s >>logs/conductor_cron.log 2>&1" % command.replace("%", "\\%")
 
 
@@ -2044,7 +2119,7 @@ def _command_output(*argv: str) -> str:
     """What a helper program prints; '' when it fails or is missing."""
     try:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                              timeout=10, env=dict(os.environ, LC_ALL="C"))
+                              timeout=10, env=dict(os.environ, LC_ALL="C", TZ="UTC0"))
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
@@ -2060,7 +2135,10 @@ def _proc_text(name: str) -> str:
 
 def boot_id() -> str:
     """A text that is another one after every boot."""
-    return _proc_text("sys/kernel/random/boot_id").strip() or "%d" % boot_time(0.0)
+    found = _proc_text("sys/kernel/random/boot_id").strip()
+    for name in () if found else ("kern.bootsessionuuid", "kern.boot_id"):  # macOS, FreeBSD
+        found = found or _command_output("sysctl", "-n", name).strip()
+    return found or "%d" % boot_time(0.0)
 
 
 def boot_time(now: float) -> int:
@@ -2074,7 +2152,7 @@ def boot_time(now: float) -> int:
 
 def zone_stamp() -> str:
     """Changes when the system's time zone or its rules may have."""
-    texts = [os.environ.get("TZ", "")]
+    texts = []
     for path in ("/etc/localtime", "/usr/share/zoneinfo/tzdata.zi", "/usr/share/zoneinfo/Etc/UTC"):
         try:
             found = os.stat(path)
@@ -2087,37 +2165,49 @@ def zone_stamp() -> str:
 # == Files ==
 
 class FileLock:
-    """A flock on a file, held until `release`, or until every process that inherited it is gone."""
+    """A flock on a file, held until `release`, or until every process that inherited it is gone.
 
-    def __init__(self, path: str) -> None:
+    With `folder`, the folder is locked as well: that lock stays good when somebody deletes the file.
+    """
+
+    def __init__(self, path: str, folder: str = "") -> None:
         self.path = path
-        self.fd = -1
+        self.folder = folder
+        self.fd = self.folder_fd = -1
 
     def acquire(self, wait_s: float = 0.0) -> bool:
         """Whether the lock could be had within `wait_s` seconds."""
         deadline = time.monotonic() + wait_s
-        while True:
-            try:
-                self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            except FileNotFoundError:
-                make_folder(os.path.dirname(self.path))
-                continue
-            except OSError as error:
-                raise StorageError.of("open the lock", self.path, error)
-            try:
-                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                self._close()
-                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                    raise StorageError.of("lock", self.path, error)
-            else:
-                if self.is_current():
-                    return True
-                self._close()  # someone deleted the file between open and flock: the new one counts
-                continue
+        while not self._try():
             if time.monotonic() >= deadline:
                 return False
             time.sleep(0.01)
+        return True
+
+    def _try(self) -> bool:
+        try:
+            self.fd = _open_making_folder(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+            if self.folder:
+                self.folder_fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            self.release()
+            raise StorageError.of("open the lock", self.path, error)
+        # Somebody may have deleted the file between open and flock: then the new one counts.
+        if self._flock(self.fd) and (not self.folder or self._flock(self.folder_fd)) and self.is_current():
+            return True
+        self.release()
+        return False
+
+    def _flock(self, fd: int) -> bool:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                return False
+            if fd != self.folder_fd:  # not every file system locks folders
+                self.release()
+                raise StorageError.of("lock", self.path, error)
+        return True
 
     def is_current(self) -> bool:
         """Whether the path still is the locked file. A deleted lock file would let a second owner in."""
@@ -2137,12 +2227,19 @@ class FileLock:
 
     def release(self) -> None:
         # Never unlink: a waiter may hold the old inode, and then two would own the lock.
-        self._close()
+        for fd in (self.fd, self.folder_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self.folder_fd = -1
 
-    def _close(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+
+def _open_making_folder(path: str, flags: int) -> int:
+    """Open a file of the conductor, for the owner alone, making its folder when there is none."""
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        make_folder(os.path.dirname(path))
+        return os.open(path, flags, 0o600)
 
 
 def make_folder(path: str) -> None:
@@ -2184,18 +2281,14 @@ def write_atomic(path: str, data: bytes, durable: bool = True, keep: str = "") -
     """
     temporary = path + ".tmp"
     try:
-        try:
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        except FileNotFoundError:
-            make_folder(os.path.dirname(path))
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        fd = _open_making_folder(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW)
         try:
             write_all(fd, data)
             if durable:
                 os.fsync(fd)
         finally:
             os.close(fd)
-        if keep and os.path.isfile(path):
+        if keep and os.path.lexists(path):
             _keep_copy(path, keep)
         os.rename(temporary, path)
         if durable:
@@ -2205,6 +2298,10 @@ def write_atomic(path: str, data: bytes, durable: bool = True, keep: str = "") -
 
 
 def _keep_copy(path: str, keep: str) -> None:
+    """The file under a second name, without a moment in which the first is missing."""
+    if not os.path.isfile(path):
+        os.rename(path, keep)  # a folder or a dangling link in the file's place
+        return
     temporary = keep + ".tmp"
     try:
         os.unlink(temporary)
@@ -2212,22 +2309,18 @@ def _keep_copy(path: str, keep: str) -> None:
         pass
     try:
         os.link(path, temporary)
+        os.rename(temporary, keep)
     except OSError:
-        shutil.copyfile(path, temporary)  # a file system without hard links
-    os.rename(temporary, keep)
+        write_atomic(keep, read_bytes(path))  # a file system without hard links
 
 
 def append_lines(path: str, lines: "Sequence[str]", max_bytes: int = 0) -> None:
     """Append whole lines with one write; files over `max_bytes` are rotated first. Raises StorageError."""
-    data = "".join(line.rstrip("\n").replace("\n", " ") + "\n" for line in lines).encode("utf-8", "surrogateescape")
+    data = "".join(line.rstrip("\n").replace("\n", " ") + "\n" for line in lines).encode("utf-8", "backslashreplace")
     try:
         if max_bytes:
             rotate(path, max_bytes)
-        try:
-            fd = _open_append(path)
-        except FileNotFoundError:
-            make_folder(os.path.dirname(path))
-            fd = _open_append(path)
+        fd = _open_append(path)
         try:
             write_all(fd, data)
         finally:
@@ -2237,7 +2330,7 @@ def append_lines(path: str, lines: "Sequence[str]", max_bytes: int = 0) -> None:
 
 
 def _open_append(path: str) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    return _open_making_folder(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW)
 
 
 def rotate(path: str, max_bytes: int) -> None:
@@ -2308,12 +2401,12 @@ def parse_document(text: str, place: str) -> "Any":
 
 # How a value of the state is read back: the class it becomes, or the types that it may have.
 _STORED_TYPES: "Dict[type, Dict[str, Any]]" = {
-    State: {"tasks": dict, "seq": int, "runs_started": int, "last_now": (int, float), "zone_stamp": str,
+    State: {"version": int, "tasks": dict, "seq": int, "runs_started": int, "last_now": (int, float), "zone_stamp": str,
             "config_stamp": str, "pending": list},
     TaskState: {"schedule_key": str, "cursor": int, "next_slot": (int, type(None)), "boot_id": str, "run": Run,
                 "cycle": Cycle, "queued_slot": (int, type(None)), "queued_since": (int, type(None)),
-                "satisfied_until": (int, type(None)), "success_seq": int, "consumed": dict,
-                "consecutive_failures": int, "last": dict},
+                "decided_until": int, "satisfied_until": (int, type(None)), "success_seq": int, "consumed": dict,
+                "consecutive_failures": int, "last": dict, "skipped": dict},
     Run: {"run_id": str, "trigger": str, "slot": (int, type(None)), "attempt": int, "started_at": (int, float),
           "absorbed": (int, type(None))},
     Cycle: {"slot": int, "phase": str, "trigger": str, "attempt": int, "waiting_for": str, "since": (int, float),
@@ -2322,20 +2415,43 @@ _STORED_TYPES: "Dict[type, Dict[str, Any]]" = {
 }
 
 
+LARGEST_NUMBER = 10 ** 11  # no time, count or length in the state comes near it
+
+
 def load_value(cls: "Any", raw: "Any") -> "Any":
-    """A value from its stored form. Raises ValueError when anything has the wrong type."""
+    """A value from its stored form; fields of a later version are left out. Raises ValueError for a wrong type."""
     if type(raw) is not dict:
         raise ValueError("%s is stored as %s" % (cls.__name__, type(raw).__name__))
-    types = _STORED_TYPES[cls]
-    for key, value in raw.items():
-        expected = types.get(key)
-        if expected is None:
-            raise ValueError("%s has no field %r" % (cls.__name__, key))
+    fields = {}
+    for key, expected in _STORED_TYPES[cls].items():
+        if key not in raw:
+            continue
+        value = raw[key]
         if expected in _STORED_TYPES:
-            raw[key] = load_value(expected, value)
+            value = load_value(expected, value)
         elif type(value) is not expected and not (isinstance(expected, tuple) and type(value) in expected):
             raise ValueError("%s.%s is stored as %s" % (cls.__name__, key, type(value).__name__))
-    return cls(**raw)
+        elif isinstance(value, (int, float)) and not abs(value) < LARGEST_NUMBER:
+            raise ValueError("%s.%s is out of all bounds" % (cls.__name__, key))
+        elif key in ("pending", "attempts"):
+            for record in value:
+                _check_record(record)
+        elif key == "last" and value:
+            _check_record(value)
+        elif key == "consumed" and not all(type(number) is int for number in value.values()):
+            raise ValueError("%s.consumed holds no numbers" % cls.__name__)
+        fields[key] = value
+    return cls(**fields)
+
+
+def _check_record(record: "Any") -> None:
+    """Raises ValueError for what is no result as this program writes them."""
+    if type(record) is not dict or not isinstance(record.get("status"), str):
+        raise ValueError("a result is stored as something else")
+    if record.get("exit_code") is not None and type(record["exit_code"]) is not int:
+        raise ValueError("a result has no exit code")
+    if from_iso(record.get("ended_at") if isinstance(record.get("ended_at"), str) else "") is None:
+        raise ValueError("a result has no end")
 
 
 def dump_value(value: Value) -> "Dict[str, Any]":
@@ -2343,17 +2459,19 @@ def dump_value(value: Value) -> "Dict[str, Any]":
 
 
 def load_state(text: str) -> State:
-    """The state from its file. Raises ValueError when it is anything else."""
+    """The state from its file. Raises ValueError when it is anything else, BusyError when it is of a later version."""
     try:
         state: State = load_value(State, json.loads(text))
     except RecursionError:
         raise ValueError("nested too deeply")
+    if state.version > STATE_VERSION:
+        raise BusyError("%s was written by a later version of this program" % STATE_NAME)
     return State(**dict(state.stored(), tasks={name: load_value(TaskState, raw) for name, raw in state.tasks.items()}))
 
 
 def dump_state(state: State) -> bytes:
     document = state.replace(tasks={name: dump_value(known) for name, known in state.tasks.items()}).stored()
-    return json.dumps(document, separators=(",", ":")).encode("ascii") + b"\n"
+    return json.dumps(dict(document, version=STATE_VERSION), separators=(",", ":")).encode("ascii") + b"\n"
 
 
 # What the record of a run must hold, and what its result must.
@@ -2372,7 +2490,8 @@ class Store:
         self.config_path = config_path or self.path(CONFIG_NAME)
         self.state_path = self.path(STATE_NAME)
         self.backup_path = self.state_path + ".bak"
-        self.lock = FileLock(self.path(LOCK_NAME))
+        self.lock = FileLock(self.path(LOCK_NAME), folder=root)
+        self.sources: "List[Tuple[str, str]]" = []  # the texts that read_config found
         self.last_good_path = self.path("status/last_good_config.json")
 
     def path(self, name: str) -> str:
@@ -2407,6 +2526,7 @@ class Store:
     def read_config(self) -> Config:
         """The configuration as the files have it. Raises ConfigError when it cannot be used as a whole."""
         documents, problems = [], []
+        self.sources = []
         for path in self.config_files():
             try:
                 problems += self.insecure(path)
@@ -2420,6 +2540,8 @@ class Store:
     def _read_document(self, path: str) -> "Any":
         place = self.shown(path)
         try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise ConfigError([Problem(place=place, text="is no regular file")])
             text = read_bytes(path).decode("utf-8-sig")
         except FileNotFoundError:
             raise ConfigError([Problem(place=place, text="no such file", hint="the README shows a small one")])
@@ -2428,6 +2550,7 @@ class Store:
         except UnicodeDecodeError as error:
             raise ConfigError([Problem(place=place, text="byte %d is not UTF-8" % error.start,
                                        hint="save it as UTF-8")])
+        self.sources.append((place, text))
         return parse_document(text, place)
 
     def insecure(self, path: str) -> "List[Problem]":
@@ -2449,15 +2572,16 @@ class Store:
 
     def check_root(self) -> None:
         """Raises ConfigError when others could swap the files of the conductor."""
-        paths = [self.root, os.path.dirname(self.config_path), self.path(DROP_IN_DIR), os.path.abspath(__file__)]
-        problems = [problem for path in paths for problem in self.insecure(path)]
+        script = os.path.abspath(__file__)
+        paths = [self.root, os.path.dirname(self.config_path), self.path(DROP_IN_DIR), script, os.path.dirname(script),
+                 os.path.join(os.path.dirname(script), "__pycache__")]
+        problems = [problem for path in sorted(set(paths)) for problem in self.insecure(path)]
         if problems:
             raise ConfigError(problems)
 
-    def save_last_good(self, config: Config, stamp: str) -> None:
-        """Keep the sources of a configuration that was read without an error of the whole."""
-        documents = [[self.shown(path), read_bytes(path).decode("utf-8-sig")] for path in self.config_files()]
-        write_atomic(self.last_good_path, json.dumps({"stamp": stamp, "documents": documents}).encode())
+    def save_last_good(self, stamp: str) -> None:
+        """Keep the sources of the configuration that `read_config` just read without an error of the whole."""
+        write_atomic(self.last_good_path, json.dumps({"stamp": stamp, "documents": self.sources}).encode())
 
     def last_good_stamp(self) -> str:
         try:
@@ -2495,26 +2619,17 @@ class Store:
             return State(), notes + ["WARNING %s.bak cannot be used either (%s): every schedule starts anew from now; "
                                      "slots missed before are lost" % (STATE_NAME, _why(error))], True
 
-    def set_aside_bad_state(self, now: float) -> "List[str]":
-        """Move an unusable state file out of the way, under a dated name; it is evidence."""
-        if not os.path.lexists(self.state_path):
-            return []
-        aside = "%s.bad-%s" % (self.state_path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)))
-        try:
-            os.rename(self.state_path, aside)
-        except OSError as error:
-            raise StorageError.of("set aside", self.state_path, error)
-        return ["the bad state was set aside as %s" % os.path.basename(aside)]
-
-    def save_state(self, state: State) -> None:
-        if not self.lock.is_current():
-            raise BusyError("%s was deleted while this process held it; nothing was changed" % LOCK_NAME)
-        write_atomic(self.state_path, dump_state(state), keep=self.backup_path)
+    def save_state(self, state: State, aside: str = "") -> None:
+        """Commit a state. The one before is kept as the copy or, when it cannot be used, under the name `aside`."""
+        write_atomic(self.state_path, dump_state(state), keep=aside or self.backup_path)
 
     # -- runs
 
     def run_path(self, name: str) -> str:
         return self.path("status/runs/%s.json" % name)
+
+    def pipe_path(self, name: str, run_id: str) -> str:
+        return self.path("status/runs/%s.%s.out" % (name, run_id))
 
     def read_run(self, name: str) -> "Dict[str, Any] | None":
         """The newest run of a task as its supervisor wrote it down; None without one, {} when it is damaged."""
@@ -2553,7 +2668,8 @@ class Store:
         """Put committed verdicts into the history and the health files; those that are there already stay once."""
         by_day: "Dict[str, List[Dict[str, Any]]]" = {}
         for record in records:
-            by_day.setdefault(record["ended_at"][:10], []).append(record)
+            if not record.get("interim"):  # an attempt that will be retried shows in the verdict
+                by_day.setdefault(record["ended_at"][:10], []).append(record)
         for day, of_day in by_day.items():
             path = self.history_path(day)
             if not os.path.exists(path):
@@ -2585,15 +2701,23 @@ class Store:
             return
         for name in names:
             if re.match(r"\d{4}-\d\d-\d\d\.jsonl\Z", name) and name[:10] < oldest[:10]:
-                os.unlink(self.history_path(name[:10]))
+                try:
+                    os.unlink(self.history_path(name[:10]))
+                except OSError:
+                    continue  # whatever it is, it must not stop what is due
 
     def write_health(self, record: "Dict[str, Any]") -> None:
         line = health_line(record)
-        if line:
-            write_atomic(self.path("status/automation_health/%s.health" % record["task"]), line.encode(), durable=False)
+        path = self.path("status/automation_health/%s.health" % record["task"])
+        try:
+            known = read_bytes(path).decode("utf-8", "replace")
+        except OSError:
+            known = ""
+        if line and line != known:  # its time is what monitors look at, so saying it again would be a lie
+            write_atomic(path, line.encode(), durable=False)
 
-    def history(self, limit: int) -> "List[Dict[str, Any]]":
-        """The newest verdicts, newest first. Lines that a crash cut short are passed over."""
+    def history(self, limit: int, only: str = "") -> "List[Dict[str, Any]]":
+        """The newest verdicts, of one task or of all, newest first. Lines that a crash cut short are passed over."""
         found: "List[Dict[str, Any]]" = []
         try:
             names = sorted(os.listdir(self.path("status/history")), reverse=True)
@@ -2605,7 +2729,7 @@ class Store:
             if not name.endswith(".jsonl"):
                 continue
             try:
-                lines = read_bytes(self.path("status/history/" + name), limit * 65536).split(b"\n")
+                lines = read_bytes(self.path("status/history/" + name), -1 if only else limit * 65536).split(b"\n")
             except OSError:
                 continue
             for line in reversed(lines):
@@ -2613,7 +2737,7 @@ class Store:
                     record = json.loads(line.decode("utf-8")) if line else None
                 except ValueError:
                     continue
-                if isinstance(record, dict) and len(found) < limit:
+                if isinstance(record, dict) and len(found) < limit and only in ("", record.get("task")):
                     found.append(record)
         return found
 
@@ -2735,6 +2859,8 @@ def group_alive(leader: int, start: str) -> bool:
     except PermissionError:
         pass  # a member runs as somebody else; the table below tells more
     found = process_of(leader)
+    if found is not None and found.start == start and found.state not in "ZX":
+        return True
     if found is not None and found.start != start:
         return False  # the number was given to another process, so no member of the old group was left
     members = group_members(leader)
@@ -2766,8 +2892,10 @@ class Signals:
         self.fd, self._write_fd = os.pipe()
         os.set_blocking(self.fd, False)
         os.set_blocking(self._write_fd, False)
-        self._saved = {getattr(signal, name): signal.signal(getattr(signal, name), self._note)
-                       for name in STOP_SIGNALS + ("SIGCHLD",)}
+        numbers = [getattr(signal, name) for name in STOP_SIGNALS + ("SIGCHLD",)]
+        # What the caller ignores stays ignored, as nohup(1) wants it.
+        self._saved = {number: signal.signal(number, self._note) for number in numbers
+                       if number == signal.SIGCHLD or signal.getsignal(number) != signal.SIG_IGN}
         self._saved_fd = signal.set_wakeup_fd(self._write_fd)
 
     def _note(self, number: int, _frame: object) -> None:
@@ -2937,7 +3065,7 @@ class Watch:
             try:
                 os.setsid()
                 os.closerange(0, self.reader)
-                os.closerange(self.reader + 1, 256)
+                os.closerange(self.reader + 1, 1024)
                 os.set_blocking(self.reader, True)
                 while os.read(self.reader, READ_BYTES):
                     pass
@@ -2959,6 +3087,11 @@ def open_pipe(path: str) -> "Tuple[int, int]":
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         return reader, writer
+
+
+def _bytes(text: str) -> bytes:
+    """Text as commands get it: UTF-8 whatever the locale says, and what was no UTF-8 before as it was."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def start_gated(argv: "Sequence[str]", env: "Dict[str, str]", cwd: str, nice: int,
@@ -2988,16 +3121,17 @@ def start_gated(argv: "Sequence[str]", env: "Dict[str, str]", cwd: str, nice: in
             signal.signal(getattr(signal, name), signal.SIG_DFL)
         if not os.read(gate_read, 1):
             os._exit(EXIT_NOT_FOUND)
-        stage = "nice %d: " % nice
+        stage = "nice %d" % nice
         if nice:
             os.nice(nice)
-        stage = "cwd %s: " % cwd
-        os.chdir(cwd)
-        stage = "%s: " % argv[0]
-        os.execvpe(argv[0], list(argv), env)
-    except OSError as error:
-        missing = error.errno in (errno.ENOENT, errno.ENOTDIR) and stage.startswith(argv[0])
-        os.write(failure_write, (stage + (error.strerror or "")).encode("utf-8", "surrogateescape"))
+        stage = "cwd %s" % cwd
+        os.chdir(_bytes(cwd))
+        stage = ""
+        os.execvpe(_bytes(argv[0]), [_bytes(word) for word in argv],
+                   {_bytes(name): _bytes(text) for name, text in env.items()})
+    except (OSError, ValueError) as error:
+        missing = isinstance(error, (FileNotFoundError, NotADirectoryError)) and not stage
+        os.write(failure_write, _bytes("%s: %s" % (stage or argv[0], _why(error))))
         os._exit(EXIT_NOT_FOUND if missing else EXIT_CANNOT_RUN)
     finally:
         os._exit(EXIT_CANNOT_RUN)
@@ -3038,62 +3172,79 @@ class Supervisor:
         self.spec = spec
         self.name: str = spec["task"]
         self.echo_fd = echo_fd
-        self.pipe_path = store.path("status/runs/%s.%s.out" % (self.name, spec["run_id"]))
+        self.pipe_path = store.pipe_path(self.name, spec["run_id"])
         self.record: "Dict[str, Any]" = {}
+        self.signals: "Signals | None" = None
+        self.watch: "Watch | None" = None
 
     def run(self) -> "Dict[str, Any]":
         """Start the command and wait for its end. Raises StorageError before anything was started."""
-        make_folder(self.store.path("status/runs"))
-        output = self._open_output()
-        signals = Signals()
+        self._open()
         reader, writer = open_pipe(self.pipe_path)
+        started_mono = self.clock.monotonic()
+        pid, gate, failure = start_gated(self._argv(), self._environment(), self._cwd(), self.spec["nice"], writer)
         try:
-            started_mono = self.clock.monotonic()
-            pid, gate, failure = start_gated(self._argv(), self._environment(), self._cwd(), self.spec["nice"], writer)
-            try:
-                found = process_of(pid)
-                self.record = dict(self.spec, env={}, pid=pid, pid_start=found.start if found else "",
-                                   boot_id=boot_id(), started_mono=started_mono, supervisor=os.getpid(),
-                                   command_started_at=self.clock.now())
-                self.store.write_run(self.name, self.record)
-                output.line(self._header())
-                os.write(gate, b"g")
-            finally:
-                os.close(gate)
-            trouble = os.read(failure, 4096).decode("utf-8", "replace")
-            os.close(failure)
-            if trouble:
-                output.take(("cannot start: %s\n" % trouble).encode())
-            watch = Watch(self.clock, pid, self.record["pid_start"], started_mono + self.spec["timeout"],
-                          self.spec["kill_grace"], reader, output, signals)
-            return self._finish(watch, output, started_mono)
+            found = process_of(pid)
+            self.record = dict(self.spec, env={}, pid=pid, pid_start=found.start if found else "",
+                               boot_id=boot_id(), started_mono=started_mono, supervisor=os.getpid(),
+                               command_started_at=self.clock.now())
+            self.store.write_run(self.name, self.record)
+            self.output.line(self._header())
+            os.write(gate, b"g")
+        except BrokenPipeError:
+            pass  # it was killed at the gate; the wait below finds out
         finally:
-            signals.close()
-            self._remove_pipe()
+            os.close(gate)
+        trouble = os.read(failure, 4096).decode("utf-8", "replace")
+        os.close(failure)
+        if trouble:
+            self.output.take(("cannot start: %s\n" % trouble).encode())
+        return self._watch_to_the_end(reader, own_child=True)
 
     def adopt(self) -> "Dict[str, Any]":
         """Take over a command whose supervisor was killed: its output, its timeout, the record of its end."""
-        output = self._open_output()
         self.record = dict(self.spec)
-        signals = Signals()
+        self._open()
         try:
             reader = os.open(self.pipe_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             reader = -1
-        try:
-            output.line("%s adopted run=%s pid=%d: its supervisor was killed" % (
-                iso(self.clock.now()), self.spec["run_id"], self.record["pid"]))
-            started_mono = float(self.record["started_mono"])
-            watch = Watch(self.clock, self.record["pid"], self.record["pid_start"], started_mono + self.spec["timeout"],
-                          self.spec["kill_grace"], reader, output, signals, own_child=False)
-            return self._finish(watch, output, started_mono)
-        finally:
-            signals.close()
-            self._remove_pipe()
+        self.output.line("%s adopted run=%s pid=%d: its supervisor was killed" % (
+            iso(self.clock.now()), self.spec["run_id"], self.record["pid"]))
+        return self._watch_to_the_end(reader, own_child=False)
 
-    def _finish(self, watch: Watch, output: Output, started_mono: float) -> "Dict[str, Any]":
-        watch.wait()
-        result = result_of(watch, output, self.clock, started_mono)
+    def close(self) -> None:
+        """Once the result is on disk: give signals and the pipe back."""
+        if self.signals is not None:
+            self.signals.close()
+        if self.watch is not None:
+            try:
+                self.watch.leave_reader_behind()
+            except OSError:
+                pass  # no process can be had; the background process will find its pipe closed
+        try:
+            os.unlink(self.pipe_path)
+        except FileNotFoundError:
+            pass
+
+    def _open(self) -> None:
+        make_folder(self.store.path("status/runs"))
+        path = self.store.log_path(self.name)
+        try:
+            rotate(path, TASK_LOG_ROTATE_BYTES)
+            self.output = Output(_open_append(path), self.spec["max_output_bytes"], self.echo_fd)
+        except OSError as error:
+            raise StorageError.of("open", path, error)
+        self.signals = Signals()
+
+    def _watch_to_the_end(self, reader: int, own_child: bool) -> "Dict[str, Any]":
+        assert self.signals is not None
+        started_mono, output = float(self.record["started_mono"]), self.output
+        self.watch = Watch(self.clock, self.record["pid"], self.record["pid_start"],
+                           started_mono + self.spec["timeout"], self.spec["kill_grace"], reader, output, self.signals,
+                           own_child)
+        self.watch.wait()
+        result = result_of(self.watch, output, self.clock, started_mono)
         if result.get("dropped_bytes"):
             output.line("%d bytes of output dropped: max_output_bytes is %d" % (
                 result["dropped_bytes"], self.spec["max_output_bytes"]))
@@ -3101,23 +3252,7 @@ class Supervisor:
             iso(result["ended_at"]), self.spec["run_id"], result["status"], result["exit_code"], result["duration_s"],
             result["output_bytes"]))
         output.close()
-        watch.leave_reader_behind()
         return result
-
-    def _remove_pipe(self) -> None:
-        try:
-            os.unlink(self.pipe_path)
-        except FileNotFoundError:
-            pass
-
-    def _open_output(self) -> Output:
-        path = self.store.log_path(self.name)
-        make_folder(os.path.dirname(path))
-        try:
-            rotate(path, TASK_LOG_ROTATE_BYTES)
-            return Output(_open_append(path), self.spec["max_output_bytes"], self.echo_fd)
-        except OSError as error:
-            raise StorageError.of("open", path, error)
 
     def _header(self) -> str:
         # The command itself is not written: people put passwords there.
@@ -3148,18 +3283,14 @@ def spec_of(config: Config, task: Task, run: Run) -> "Dict[str, Any]":
             "scheduled_for": iso(run.slot if run.slot is not None else run.started_at)}
 
 
-def module_name() -> str:
-    return os.path.splitext(os.path.basename(__file__))[0]
-
-
 def launch_supervisor(store: Store, verb: str, spec: "Dict[str, Any]", lock: FileLock) -> None:
     """Start a process that supervises one run, and hand it the task's lock.
 
     The lock is never free in between: it belongs to the open file, which the new process inherits.
     """
-    code = BOOT_CODE % (ascii(os.path.dirname(os.path.abspath(__file__))), module_name())
-    argv = [sys.executable, "-I", "-S", "-c", code, "--root=" + store.root, "--config=" + store.config_path,
-            "supervise", verb, str(lock.fd), spec["task"], spec["run_id"]]
+    argv = [sys.executable, "-I", "-S"] + program_arguments(os.path.abspath(__file__)) + [
+        "--root=" + store.root, "--config=" + store.config_path, "supervise", verb, str(lock.fd), spec["task"],
+        spec["run_id"]]
     reader, writer = os.pipe()
     if os.fork() == 0:
         try:
@@ -3204,12 +3335,12 @@ class Conductor:
 
     def tick(self) -> Outcome:
         """Decide what is due, start it, and come back. Silent when there is nothing to say."""
-        rotate(self.store.path("logs/conductor_cron.log"), LOG_ROTATE_BYTES)
         self.store.check_root()
         if not self.store.lock.acquire(TICK_LOCK_WAIT_S):
             return Outcome()  # another tick is at it; cron starts them in bursts after a stall
         try:
             self.store.lock.note("%d\n" % os.getpid())
+            rotate(self.store.path("logs/conductor_cron.log"), LOG_ROTATE_BYTES)
             return self._decide(is_tick=True)
         finally:
             self.store.lock.release()
@@ -3220,7 +3351,7 @@ class Conductor:
         watched = self.store.watched()
         stamp = "%08x" % stable_hash(repr(watched))
         config, problems = self._load_config(stamp)
-        state, notes = self._load_state(config, now)
+        state, notes, aside = self._load_state(config, now)
         lines = list(notes)
         if problems and state.config_stamp != stamp:
             lines += problems  # once per version of the files, not every minute
@@ -3237,7 +3368,7 @@ class Conductor:
         try:
             after = decision.state.replace(config_stamp=config_stamp)
             if decision.changed or notes or lines or state.config_stamp != config_stamp:
-                self.store.save_state(after)
+                self.store.save_state(after, aside)
             if config is not None:
                 self._carry_out(config, state, decision, locks)
         finally:
@@ -3264,14 +3395,17 @@ class Conductor:
                             "nothing is scheduled until that is mended")
             return kept, problems
         if self.store.last_good_stamp() != stamp:
-            self.store.save_last_good(config, stamp)
+            self.store.save_last_good(stamp)
         return config, [str(problem) for problem in config.problems]
 
-    def _load_state(self, config: "Config | None", now: float) -> "Tuple[State, List[str]]":
+    def _load_state(self, config: "Config | None", now: float) -> "Tuple[State, List[str], str]":
+        """The state, what there is to say of it, and the name under which a bad file is to be set aside."""
         state, notes, partial = self.store.read_state()
+        aside = ""
         if notes:
-            notes += self.store.set_aside_bad_state(now)
-        return self._recover(config, state) if partial and config is not None else state, notes
+            aside = "%s.bad-%s" % (self.store.state_path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)))
+            notes.append("WARNING the bad file is set aside as %s" % os.path.basename(aside))
+        return self._recover(config, state) if partial and config is not None else state, notes, aside
 
     def _recover(self, config: Config, state: State) -> State:
         """Bring a state that is not the newest up to what the runs on disk prove."""
@@ -3292,6 +3426,8 @@ class Conductor:
                                               attempt=attempt, started_at=record["started_at"]))
                 if slot is not None:
                     cycle = Cycle(slot=slot, phase="running", attempt=attempt)
+            if task.schedule is None and state.tasks:
+                known = known.replace(schedule_key="")  # it ran on successes that this state may not know to be used
             if known.stored():
                 tasks[name] = known.replace(cycle=cycle)
         return State(**dict(state.stored(), tasks=tasks))
@@ -3319,34 +3455,44 @@ class Conductor:
 
     def _fact(self, name: str, run: Run) -> RunFact:
         """What became of a run that the state holds for unfinished."""
-        record = self.store.read_run(name)
-        result = record.get("result") if record and record["run_id"] == run.run_id else None
+        lock = self.store.task_lock(name)
+        free = lock.acquire()
+        lock.release()
+        record = self.store.read_run(name)  # only now: a result is written before its lock is released
+        mine = record if record and record["run_id"] == run.run_id else {}
+        result = mine.get("result")
         if isinstance(result, dict) and all(isinstance(result.get(key), types) for key, types in _RESULT_TYPES):
             return RunFact(kind="ended", result=result)
-        lock = self.store.task_lock(name)
-        if not lock.acquire():
+        if not free:
             return RunFact(kind="held")
-        lock.release()
-        if record is None or record.get("run_id", run.run_id) != run.run_id:
-            # Without the record of its start it was not started, unless somebody removed status/ meanwhile.
-            carried = run_in_process_table(self.store.root, run.run_id)
-            return RunFact(kind="held" if carried else "never")
-        if record and record["boot_id"] == boot_id() and group_alive(record["pid"], record["pid_start"]):
-            return RunFact(kind="orphan")
-        return RunFact(kind="vanished")
+        if mine:
+            alive = mine["boot_id"] == boot_id() and group_alive(mine["pid"], mine["pid_start"])
+            return RunFact(kind="orphan" if alive else "vanished")
+        # Without the record of its start it was not started, unless somebody removed or damaged status/ meanwhile.
+        if run_in_process_table(self.store.root, run.run_id):
+            return RunFact(kind="held")
+        return RunFact(kind="vanished" if record == {} else "never")
 
     def _carry_out(self, config: Config, before: State, decision: Decision, locks: "Dict[str, FileLock]") -> None:
+        self._mark_settled(before, decision.state)  # ahead of the starts: they write records of their own
         for task, run in decision.starts:
             self.launch(self.store, "start", spec_of(config, task, run), locks[task.name])
         for name in decision.adoptions:
             if name in locks:
                 self.launch(self.store, "adopt", self.store.read_run(name) or {}, locks[name])
+
+    def _mark_settled(self, before: State, after: State) -> None:
         for name, known in before.tasks.items():
-            after = decision.state.tasks.get(name)
-            if known.run is not None and (after is None or after.run != known.run):
-                record = self.store.run_with_id(name, known.run.run_id)
-                if record:
-                    self.store.write_run(name, dict(record, settled=True), durable=False)
+            now_running = after.tasks.get(name, TaskState()).run
+            if known.run is None or (now_running is not None and now_running.run_id == known.run.run_id):
+                continue
+            record = self.store.run_with_id(name, known.run.run_id)
+            if record:
+                self.store.write_run(name, dict(record, settled=True), durable=False)
+            try:
+                os.unlink(self.store.pipe_path(name, known.run.run_id))
+            except OSError:
+                pass  # its supervisor removed it, as it does when nobody kills it
 
     # -- the end of a run
 
@@ -3356,6 +3502,7 @@ class Conductor:
         try:
             result = supervisor.adopt() if verb == "adopt" else supervisor.run()
         except (ConductorError, OSError) as error:
+            supervisor.close()
             self.store.log(self.clock.now(), ["ERROR %s: run %s was not started: %s" % (
                 spec["task"], spec["run_id"], error)])
             return
@@ -3371,21 +3518,29 @@ class Conductor:
                 time.sleep(STORAGE_RETRY_S)  # a full disk: the end of a run must not be lost with it
         else:
             return
+        supervisor.close()
+        lock.release()
         if not self.store.lock.acquire(SETTLE_LOCK_WAIT_S):
             return  # the next tick will find the result
         try:
             self.store.lock.note("%d\n" % os.getpid())
-            lock.release()
-            last_tick = self.store.last_tick()
-            # Without ticks nothing but this run was asked for.
-            idle = last_tick is None or not -MINUTE < self.clock.now() - last_tick < TICK_STALE_S
-            self._decide(is_tick=False, settle_only=idle)
+            self._decide(is_tick=False, settle_only=not self._ticks_are_coming(supervisor.spec["trigger"] == "manual"))
         finally:
             self.store.lock.release()
 
+    def _ticks_are_coming(self, by_hand: bool) -> bool:
+        """Whether somebody drives this root: without ticks nothing but the one run was asked for.
+
+        A run by hand with another configuration must not decide about the tasks that cron looks after either.
+        """
+        if by_hand and self.store.config_path != self.store.path(CONFIG_NAME):
+            return False
+        last_tick = self.store.last_tick()
+        return last_tick is not None and -MINUTE < self.clock.now() - last_tick < TICK_STALE_S
+
     # -- run
 
-    def run(self, name: str, dependencies: str = "check", echo_fd: int = -1) -> int:
+    def run(self, name: str, dependencies: str = "check", echo_fd: int = -1) -> Outcome:
         """Run a task now, in the foreground; the exit status of its command, or of the first one that failed.
 
         `dependencies` is check (refuse when one is not met), first (run what is missing before) or ignore.
@@ -3394,63 +3549,90 @@ class Conductor:
         config = self.store.read_config()
         names = [name]
         if dependencies == "first":
-            state, _ = self._load_state(config, self.clock.now())
+            state, _, _ = self._load_state(config, self.clock.now())
             names = missing_dependencies(config, state.tasks, task_named(config, name), int(self.clock.now())) + names
-        for each in names:
-            code = self._run_one(config, task_named(config, each), dependencies == "ignore", echo_fd)
-            if code:
-                return code
-        return EXIT_OK
+        # All locks at once: what the first run lets go must not be started by others before its turn comes here.
+        locks = self._locks_for_run([task_named(config, each) for each in names])
+        try:
+            for each in names:
+                outcome = self._run_one(config, config.tasks[each], dependencies == "ignore", echo_fd, locks[each])
+                if outcome.exit_code:
+                    break
+            return outcome
+        finally:
+            for lock in locks.values():
+                lock.release()
 
-    def _run_one(self, config: Config, task: Task, ignore_dependencies: bool, echo_fd: int) -> int:
+    def _locks_for_run(self, tasks: "List[Task]") -> "Dict[str, FileLock]":
+        self._acquire()
+        locks = {task.name: self.store.task_lock(task.name) for task in tasks}
+        try:
+            for task in tasks:
+                if not locks[task.name].acquire():
+                    self._refuse_second(task, self.store.read_state()[0])
+            return locks
+        except ConductorError:
+            for lock in locks.values():
+                lock.release()
+            raise
+        finally:
+            self.store.lock.release()
+
+    def _refuse_second(self, task: Task, state: State) -> None:
+        known = state.tasks.get(task.name, TaskState()).run
+        raise BusyError("%s is running already%s" % (
+            task.name, " since %s (run %s)" % (iso(known.started_at), known.run_id) if known else ""))
+
+    def _acquire(self) -> None:
         if not self.store.lock.acquire(SETTLE_LOCK_WAIT_S):
             raise BusyError("%s is held by another process; try again" % LOCK_NAME)
+
+    def _run_one(self, config: Config, task: Task, ignore_dependencies: bool, echo_fd: int, lock: FileLock) -> Outcome:
+        self._acquire()
         try:
-            run, lock = self._begin(config, task, ignore_dependencies)
+            run = self._begin(config, task, ignore_dependencies, lock)
         finally:
             self.store.lock.release()
         supervisor = Supervisor(self.store, self.clock, spec_of(config, task, run), echo_fd)
         try:
             result = supervisor.run()
+        except ConductorError:
+            supervisor.close()
+            raise
+        lines = []
+        try:
             self._report(supervisor, result, lock)
-        finally:
-            lock.release()
-        code: int = EXIT_UNKNOWN if result["exit_code"] is None else result["exit_code"]
-        return code
+        except ConductorError as error:
+            lines = ["%s; the next tick records the end of %s" % (error, task.name)]
+        return Outcome(exit_code=EXIT_UNKNOWN if result["exit_code"] is None else result["exit_code"], lines=lines)
 
-    def _begin(self, config: Config, task: Task, ignore_dependencies: bool) -> "Tuple[Run, FileLock]":
-        """Record the start of a run by hand, with the task's lock held."""
+    def _begin(self, config: Config, task: Task, ignore_dependencies: bool, lock: FileLock) -> Run:
+        """Record the start of a run by hand, whose lock is held already."""
         now = self.clock.now()
-        state, _ = self._load_state(config, now)
+        state, notes, aside = self._load_state(config, now)
         self.store.record(state.pending, config.task_history_retention_days)
-        decision, locks = self._choose(config, state, now, settle_only=True)
-        for spare in locks.values():
-            spare.release()
+        lock.release()  # for the look at what became of an earlier run; nobody can start one meanwhile
+        decision, spare = self._choose(config, state, now, settle_only=True)
+        for each in spare.values():
+            each.release()
+        if decision.state.tasks.get(task.name, TaskState()).run is not None or not lock.acquire():
+            self._refuse_second(task, decision.state)
         unmet = "" if ignore_dependencies else first_unmet(config, decision.state.tasks, task, int(now))
         if unmet:
-            raise BusyError("%s: dependency %s (--with-dependencies runs what is missing first, "
-                            "--ignore-dependencies goes ahead)" % (task.name, explain_unmet(
-                                config, decision.state.tasks, unmet, int(now))))
-        lock = self.store.task_lock(task.name)
-        if task.name in decision.adoptions or not lock.acquire():
-            known = decision.state.tasks.get(task.name, TaskState()).run
-            raise BusyError("%s is running already%s" % (
-                task.name, " since %s (run %s)" % (iso(known.started_at), known.run_id) if known else ""))
+            why = explain_unmet(config, decision.state.tasks, unmet, int(now))
+            raise BusyError("%s: dependency %s" % (task.name, why), "--with-dependencies runs what is missing "
+                            "first, --ignore-dependencies goes ahead")
         state_after, run = begin_manual(decision.state, task, now)
-        try:
-            self.store.save_state(state_after)
-            self._carry_out(config, state, decision.replace(adoptions=[]), {})
-            self.store.record(decision.records, config.task_history_retention_days)
-            self.store.log(now, decision.notes + ["%s: starting run %s by hand" % (task.name, run.run_id)])
-        except ConductorError:
-            lock.release()
-            raise
-        return run, lock
+        self.store.save_state(state_after, aside)
+        self._mark_settled(state, decision.state)
+        self.store.record(decision.records, config.task_history_retention_days)
+        self.store.log(now, notes + decision.notes + ["%s: starting run %s by hand" % (task.name, run.run_id)])
+        return run
 
     # -- status
 
-    def status(self) -> "Dict[str, Any]":
-        """How things stand, read without taking a lock."""
+    def status(self, only: str = "") -> "Dict[str, Any]":
+        """How things stand, read without taking a lock; of one task, or of all."""
         now = self.clock.now()
         notices: "List[str]" = []
         try:
@@ -3467,7 +3649,14 @@ class Conductor:
                     process_of(record["supervisor"]) is None):
                 notices.append("%s: the supervisor of run %s is gone; the next tick settles it." % (
                     name, known.run.run_id))
-        return status_document(config, state, now, self.store.last_tick(), self.store.history(RECENT_RESULTS), notices)
+        history = self.store.history(RECENT_RESULTS, only)
+        document = status_document(config, state, now, self.store.last_tick(), history, notices)
+        if only:
+            for key, field in (("tasks", "name"), ("running", "task"), ("recent_results", "task")):
+                document[key] = [entry for entry in document[key] if entry[field] == only]
+            if not document["tasks"]:
+                task_named(config, only)
+        return document
 
 
 def task_named(config: Config, name: str) -> Task:
@@ -3520,13 +3709,17 @@ def write_crontab(text: str) -> None:
 
 def interpreter() -> str:
     """The Python that the crontab line names: the real one, which outlives a virtual environment."""
-    return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+    if sys.prefix == sys.base_prefix:
+        return sys.executable  # as it was called: what a link points to goes away with the next upgrade
+    return getattr(sys, "_base_executable", None) or os.path.realpath(sys.executable)
 
 
 def installed_line(store: Store) -> str:
     if "\n" in store.root:
         raise UsageError("a folder with a line break in its name cannot stand in a crontab")
-    return crontab_line(store.root, interpreter(), os.path.dirname(os.path.abspath(__file__)), module_name())
+    if store.config_path != store.path(CONFIG_NAME):
+        raise UsageError("the crontab line reads %s" % CONFIG_NAME, "move the file there, or use another --root")
+    return crontab_line(store.root, interpreter(), os.path.abspath(__file__))
 
 
 # == Commands ==
@@ -3558,26 +3751,24 @@ def cmd_supervise(store: Store, args: "argparse.Namespace") -> int:
     lock = store.task_lock(args.task)
     lock.fd = args.lock_fd
     os.set_inheritable(lock.fd, False)
-    spec = json.loads(read_bytes("/dev/stdin").decode())
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
+    try:
+        spec = json.loads(sys.stdin.buffer.read().decode())
+    except ValueError:
+        return EXIT_TEMPFAIL  # whoever wrote it was killed; the next tick starts the run
     Conductor(store).supervise(args.verb, spec, lock)
     return EXIT_OK
 
 
 def cmd_run(store: Store, args: "argparse.Namespace") -> int:
     sys.stdout.flush()
-    return Conductor(store).run(args.task, args.dependencies, echo_fd=1)
+    outcome = Conductor(store).run(args.task, args.dependencies, echo_fd=1)
+    if outcome.lines:
+        complain("\n".join(outcome.lines))
+    return outcome.exit_code
 
 
 def cmd_status(store: Store, args: "argparse.Namespace") -> int:
-    document = Conductor(store).status()
-    if args.task:
-        document["tasks"] = [task for task in document["tasks"] if task["name"] == args.task]
-        document["running"] = [run for run in document["running"] if run["task"] == args.task]
-        document["recent_results"] = [result for result in document["recent_results"] if result["task"] == args.task]
-        if not document["tasks"]:
-            raise UsageError("unknown task '%s'" % args.task)
+    document = Conductor(store).status(args.task or "")
     if args.json or not (args.table or sys.stdout.isatty()):
         say_json(document)
     else:
@@ -3665,7 +3856,10 @@ def cmd_next(store: Store, args: "argparse.Namespace") -> int:
 
 def cmd_explain(store: Store, args: "argparse.Namespace") -> int:
     schedule = CronSchedule(args.expression, args.name)
-    zone = zone_named(args.zone)
+    try:
+        zone = zone_named(args.zone)
+    except ConductorError as error:
+        raise UsageError("--zone: %s" % error)
     try:
         at: "float | None" = Clock().now() if args.start is None else from_iso(args.start, zone)
     except (ValueError, OverflowError) as error:
@@ -3840,10 +4034,22 @@ def _keep_traceback(store: "Store | None") -> str:
     return " (%s)" % text.splitlines()[-2].strip()
 
 
+def _open_standard_streams() -> None:
+    """Where the caller closed 0, 1 or 2, files opened later would take their places and be written to."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+
+
 def command_line() -> None:
     """Where the crontab line and the script come in."""
     if _idle_tick(sys.argv[1:]):
         posix._exit(EXIT_OK)  # nothing was opened or printed, so taking the interpreter down in order is wasted time
+    _open_standard_streams()
     gc.disable()  # a process that lives for one decision leaves no garbage worth looking for
     sys.exit(main())
 

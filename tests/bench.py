@@ -154,7 +154,7 @@ class Project:
         for name in ("config", "logs"):
             os.mkdir(os.path.join(self.root, name), 0o700)
         shutil.copy2(config, self.path(sc.CONFIG_NAME))
-        line = sc.crontab_line(self.root, PYTHON, self.root, "symphony_conductor")
+        line = sc.crontab_line(self.root, PYTHON, self.root + "/symphony_conductor.py")
         self.command = ["/bin/sh", "-c", line.replace("* * * * * ", "", 1).replace("\\%", "%")]
 
     def path(self, name):

@@ -279,7 +279,7 @@ def test_entry_that_is_no_task_leaves_the_others(raw):
     assert list(config.tasks) == ["job"]
     problem, = config.problems
     assert problem.place == FILE + ": tasks[0]"
-    assert "is not a task" in problem.text
+    assert "is no task" in problem.text
     assert problem.hint == "use an object with name, command and schedule"
 
 

@@ -58,7 +58,7 @@ def test_a_block_without_its_end_is_refused(table):
 
 
 def test_the_line_goes_by_way_of_the_bytecode_cache_and_escapes_what_cron_would_eat():
-    line = sc.crontab_line("/srv/1 00%", "/usr/bin/python3", "/srv/1 00%", "symphony_conductor")
+    line = sc.crontab_line("/srv/1 00%", "/usr/bin/python3", "/srv/1 00%/symphony_conductor.py")
     assert line == (
         "* * * * * cd '/srv/1 00\\%' && { [ -d logs ] || mkdir -m 700 logs; } && exec /usr/bin/python3 -I -S -c "
         "'import sys; sys.path.append(\".\"); import symphony_conductor as c; c.command_line()' tick "
@@ -79,7 +79,7 @@ def test_the_line_works_in_folders_with_odd_names(tmp_path, name):
     project = Project(tmp_path / name)
     shutil.copy(str(SCRIPT), str(project.root))
     project.configure(every_minute("a", schedule="0 0 1 1 *"))
-    line = sc.crontab_line(str(project.root), sys.executable, str(project.root), "symphony_conductor")
+    line = sc.crontab_line(str(project.root), sys.executable, str(project.root / "symphony_conductor.py"))
     for _ in range(2):
         done = run_as_cron(line)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
@@ -89,7 +89,7 @@ def test_the_line_works_in_folders_with_odd_names(tmp_path, name):
 
 def test_the_line_for_a_root_elsewhere_names_the_folder_of_the_file(project):
     project.configure(every_minute("a", schedule="0 0 1 1 *"))
-    line = sc.crontab_line(str(project.root), sys.executable, str(SCRIPT.parent), "symphony_conductor")
+    line = sc.crontab_line(str(project.root), sys.executable, str(SCRIPT))
     assert run_as_cron(line).returncode == 0
     assert (project.root / "status" / "heartbeat").exists()
 
@@ -99,7 +99,7 @@ def test_the_line_survives_an_edit_of_the_file_and_a_folder_without_a_cache(tmp_
     copy = project.root / "symphony_conductor.py"
     shutil.copy(str(SCRIPT), str(copy))
     project.configure(every_minute("a", schedule="0 0 1 1 *"))
-    line = sc.crontab_line(str(project.root), sys.executable, str(project.root), "symphony_conductor")
+    line = sc.crontab_line(str(project.root), sys.executable, str(project.root / "symphony_conductor.py"))
     assert run_as_cron(line).returncode == 0
     copy.write_text(copy.read_text().replace("def command_line() -> None:\n",
                                              "def command_line() -> None:\n    posix.write(1, b'edited\\n')\n"))

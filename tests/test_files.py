@@ -108,7 +108,7 @@ def test_a_state_of_the_wrong_shape_is_refused_field_by_field():
     good = {"tasks": {"a": {"cursor": 1, "cycle": {"slot": 1}, "run": {"run_id": "x"}}}, "seq": 1}
     assert sc.load_state(json.dumps(good)).tasks["a"].cycle.slot == 1
     wrong = [
-        {"seq": "1"}, {"seq": True}, {"tasks": []}, {"nonsense": 1}, {"last_now": None}, {"pending": {}},
+        {"seq": "1"}, {"seq": True}, {"tasks": []}, {"last_now": None}, {"pending": {}},
         {"tasks": {"a": []}}, {"tasks": {"a": {"cursor": "1"}}}, {"tasks": {"a": {"cursor": 1.5}}},
         {"tasks": {"a": {"cycle": []}}}, {"tasks": {"a": {"cycle": {"slot": None}}}},
         {"tasks": {"a": {"run": {"attempt": "2"}}}}, {"tasks": {"a": {"consumed": []}}},
@@ -139,7 +139,67 @@ def test_a_slot_that_started_is_not_started_again_when_only_the_copy_before_is_l
     assert project.state()["tasks"]["a"]["cursor"] == midnight
 
 
+def test_the_copy_before_is_still_there_when_the_mending_fails(project):
+    project.configure(every_minute("a", schedule="0 0 1 1 *"))
+    project.anchor(ago=3600)
+    assert project.call("run", "--task", "a")[0] == 0
+    assert project.call("run", "--task", "a")[0] == 0
+    (project.root / "conductor_state.json").write_text("")
+    assert project.call("tick", preexec_fn=full_disk)[0] == 74
+    assert project.call("tick")[0] == 0
+    assert project.state()["tasks"]["a"]["success_seq"] >= 1
+
+
+def test_fields_of_a_later_version_are_left_out_and_its_state_is_left_alone(project):
+    assert sc.load_state('{"seq": 3, "news": 1, "tasks": {"a": {"cursor": 5, "mood": "good"}}}').tasks["a"].cursor == 5
+    project.configure(every_minute("a"))
+    project.tick()
+    later = dict(project.state(), version=sc.STATE_VERSION + 1)
+    (project.root / "conductor_state.json").write_text(json.dumps(later))
+    code, _, err = project.call("tick")
+    assert code == 75
+    assert err == "symphony_conductor: conductor_state.json was written by a later version of this program\n"
+    assert project.state() == later
+
+
+@pytest.mark.parametrize("field", [
+    {"pending": [1]}, {"pending": [{}]}, {"pending": [{"status": "x", "ended_at": "soon", "exit_code": 0}]},
+    {"last_now": 1e300}, {"tasks": {"a": {"cursor": 10 ** 30}}}, {"tasks": {"a": {"last": {"status": "failed"}}}},
+    {"tasks": {"a": {"cycle": {"attempts": [3]}}}}, {"tasks": {"a": {"consumed": {"b": "1"}}}},
+])
+def test_a_state_that_parses_but_means_nothing_gives_way_to_the_copy(project, field):
+    project.configure(every_minute("a", schedule="0 0 1 1 *"))
+    project.anchor(ago=3600)
+    assert project.call("run", "--task", "a")[0] == 0
+    (project.root / "conductor_state.json").write_text(json.dumps(field))
+    assert project.call("status")[0] == 0
+    code, _, err = project.call("tick")
+    assert code == 0 and "is used instead" in err
+
+
 # -- the configuration
+
+def test_a_pipe_in_the_place_of_a_file_hangs_nothing(project):
+    project.configure(every_minute("a"))
+    (project.root / "config" / "tasks.d").mkdir(mode=0o700)
+    os.mkfifo(str(project.root / "config" / "tasks.d" / "x.json"), 0o600)
+    code, _, err = project.call("tick")
+    assert code == 78 and "config/tasks.d/x.json: is no regular file" in err
+
+
+@pytest.mark.parametrize("task", [
+    '{"name": "a", "command": "true", "schedule": "%s * * * *"}' % ("9" * 5000),
+    '{"name": "a", "command": "true", "schedule": "*/%s * * * *"}' % ("9" * 5000),
+    '{"name": "a", "command": "true", "\\ud801": 1}',
+])
+def test_monstrous_values_are_problems_and_no_defects(project, task):
+    project.write_config('{"tasks": [%s, {"name": "ok", "command": "true"}]}' % task)
+    for command in (["tick"], ["check"]):
+        code, out, err = project.call(*command)
+        assert code == 78
+        no_traceback(out, err)
+    assert project.call("run", "--task", "ok")[0] == 0
+
 
 @pytest.mark.parametrize("kind", [name for name, _ in KINDS])
 def test_an_unusable_configuration_is_one_line_and_the_last_good_one_goes_on(project, kind):
@@ -365,8 +425,8 @@ def test_the_previous_state_is_kept_and_the_state_is_never_missing(project):
     store.save_state(sc.State(seq=1))
     store.save_state(sc.State(seq=2))
     store.lock.release()
-    assert json.loads(project.read("conductor_state.json")) == {"seq": 2}
-    assert json.loads(project.read("conductor_state.json.bak")) == {"seq": 1}
+    assert json.loads(project.read("conductor_state.json")) == {"version": 1, "seq": 2}
+    assert json.loads(project.read("conductor_state.json.bak")) == {"version": 1, "seq": 1}
 
 
 def test_logs_rotate_and_old_generations_go(tmp_path):

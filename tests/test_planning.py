@@ -43,7 +43,7 @@ class World:
         self.state = decision.state
         self.last_seen = now
         self.decision = decision
-        self.verdicts += decision.records
+        self.verdicts += [record for record in decision.records if not record.get("interim")]
         return ["%s@%s" % (task.name, sc.iso(run.slot)) for task, run in decision.starts]
 
     def end(self, name, status="success", when=None, code=None):
@@ -316,12 +316,12 @@ def test_a_task_without_a_schedule_runs_when_all_its_dependencies_have_a_new_suc
     world.tick("2025-06-03T02:00:00Z")
     assert world.finish("a", "2025-06-03T02:01:00Z") == []
     world.tick("2025-06-03T03:00:00Z")
-    assert world.finish("b", "2025-06-03T03:01:00Z") == ["join@2025-06-03T03:00:00Z"]
+    assert world.finish("b", "2025-06-03T03:01:00Z") == ["join@2025-06-03T03:01:00Z"]
     world.finish("join", "2025-06-03T03:02:00Z")
     world.tick("2025-06-04T02:00:00Z")
     assert world.finish("a", "2025-06-04T02:01:00Z") == [], "a join does not fire on the sibling's stale success"
     world.tick("2025-06-04T03:00:00Z")
-    assert world.finish("b", "2025-06-04T03:01:00Z") == ["join@2025-06-04T03:00:00Z"]
+    assert world.finish("b", "2025-06-04T03:01:00Z") == ["join@2025-06-04T03:01:00Z"]
 
 
 def test_a_bad_dependency_stops_only_its_dependents():
@@ -412,7 +412,127 @@ def test_an_orphan_is_adopted_and_not_started_again():
     assert world.decision.adoptions == ["a"]
 
 
+def test_a_late_join_gets_one_verdict_and_no_more():
+    world = World(task("a", "0 2 * * *"), task("join", dependencies=["a"], start_deadline=60), task("b", "0 2 * * *"),
+                  max_concurrent_tasks=1)
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    assert world.finish("a", "2025-06-03T02:10:00Z") == ["b@2025-06-03T02:00:00Z"]
+    for minute in range(11, 20):
+        world.tick("2025-06-03T02:%d:00Z" % minute)
+    assert [said for said in world.said() if said[0] == "join"] == [("join", "skipped_late", "2025-06-03T02:10:00Z")]
+
+
+def test_a_long_dependency_does_not_make_its_join_late():
+    world = World(task("a", "0 2 * * *"), task("join", dependencies=["a"], start_deadline=60))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    assert world.finish("a", "2025-06-03T05:00:00Z") == ["join@2025-06-03T05:00:00Z"]
+
+
+def test_a_queued_slot_of_a_disabled_task_gets_a_verdict():
+    world = World(task("a", "*/10 * * * *", overlap="queue"))
+    world.tick("2025-06-02T10:05:00Z")
+    world.tick("2025-06-02T10:10:00Z")
+    world.tick("2025-06-02T10:20:00Z")
+    world.configure(task("a", "*/10 * * * *", overlap="queue", enabled=False))
+    world.finish("a", "2025-06-02T10:21:00Z")
+    assert sorted(world.said()) == [("a", "skipped_disabled", "2025-06-02T10:20:00Z"),
+                                    ("a", "success", "2025-06-02T10:10:00Z")]
+
+
+def test_a_slot_queued_behind_a_run_by_hand_that_never_started_has_its_turn():
+    world = World(task("a", "0 2 * * *", overlap="queue"))
+    world.tick("2025-06-02T10:00:00Z")
+    world.state, _ = sc.begin_manual(world.state, world.config.tasks["a"], at("2025-06-03T01:59:00Z"))
+    assert world.tick("2025-06-03T02:00:00Z") == []
+    world.kinds["a"] = "never"
+    assert world.tick("2025-06-03T02:01:00Z") == ["a@2025-06-03T02:00:00Z"]
+
+
+def test_a_success_that_comes_with_the_next_slot_still_serves_the_one_that_waited():
+    world = World(task("d", "0 2 * * *"), task("t", "0 * * * *", dependencies=["d"]))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    world.end("d", when="2025-06-03T02:59:59Z")
+    assert world.tick("2025-06-03T03:00:00Z") == ["t@2025-06-03T02:00:00Z"]
+    assert ("t", "skipped_dependency", "2025-06-03T02:00:00Z") not in world.said()
+
+
+def test_a_task_that_is_bad_while_an_attempt_fails_keeps_its_retries():
+    world = World(task("a", "0 2 * * *", retry_count=2, retry_delay=60))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    good = world.config
+    world.config = sc.Config(invalid={"a": "bad"}, timezone="UTC")
+    world.finish("a", "2025-06-03T02:01:00Z", "failed")
+    world.config = good
+    assert world.tick("2025-06-03T02:03:00Z") == ["a@2025-06-03T02:00:00Z"]
+    assert world.decision.starts[0][1].attempt == 2
+
+
+def test_no_attempt_is_made_beyond_the_retries_of_a_mended_task():
+    world = World(task("a", "0 2 * * *"))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    good = world.config
+    world.config = sc.Config(invalid={"a": "bad"}, timezone="UTC")
+    world.finish("a", "2025-06-03T02:01:00Z", "failed")
+    world.config = good
+    assert world.tick("2025-06-03T02:03:00Z") == []
+    assert world.said() == [("a", "failed", "2025-06-03T02:00:00Z")]
+
+
+def test_the_root_cause_is_named_beyond_a_skip_and_a_join():
+    world = World(task("e", "0 2 * * *"), task("d", "0 2 * * *", dependencies=["e"], start_deadline=600),
+                  task("j", dependencies=["d"]), task("t", "0 3 * * *", dependencies=["j"]))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    world.finish("e", "2025-06-03T02:01:00Z", "failed")
+    world.tick("2025-06-03T02:20:00Z")
+    assert ("d", "skipped_dependency", "2025-06-03T02:00:00Z") in world.said()
+    world.tick("2025-06-03T03:00:00Z")
+    assert sc.explain_unmet(world.config, world.state.tasks, "j", at("2025-06-03T03:00:00Z")) == (
+        "'e' failed (exit 1) at 2025-06-03T02:01:00Z")
+
+
+def test_a_normal_wait_is_no_problem_and_a_stuck_one_is():
+    world = World(task("d", "0 2 * * *"), task("t", "0 2 * * *", dependencies=["d"]))
+    world.tick("2025-06-02T10:00:00Z")
+    now = at("2025-06-03T02:00:00Z")
+    world.tick(now)
+    assert sc.status_document(world.config, world.state, now, now, [], [])["problems"] == []
+    world.finish("d", "2025-06-03T02:01:00Z", "failed")
+    problems = sc.status_document(world.config, world.state, now + 60, now, [], [])["problems"]
+    assert len(problems) == 2 and problems[1].startswith("t waits: 'd' failed")
+
+
+def test_no_more_starts_at_once_than_there_are_descriptors_for():
+    world = World(*[task("t%d" % n, "0 2 * * *") for n in range(200)], max_concurrent_tasks=1000)
+    world.tick("2025-06-02T10:00:00Z")
+    counts = [len(world.tick("2025-06-03T02:0%d:00Z" % minute)) for minute in range(4)]
+    assert counts == [64, 64, 64, 8]
+
+
 # -- the clock
+
+def test_a_clock_that_starts_in_1970_and_is_then_right_runs_nothing_again():
+    world = World(task("weekly", "0 3 * * 0"), task("yearly", "0 0 1 1 *"))
+    world.tick("2025-06-07T10:00:00Z")
+    assert world.tick("2025-06-08T03:00:00Z") == ["weekly@2025-06-08T03:00:00Z"]
+    world.finish("weekly", "2025-06-08T03:10:00Z")
+    assert world.tick("1970-01-01T00:00:30Z") == []
+    assert world.tick("2025-06-08T04:00:00Z") == []
+    assert world.tick("2025-06-15T03:00:00Z") == ["weekly@2025-06-15T03:00:00Z"]
+
+
+def test_a_new_zone_of_the_system_is_not_lost_to_a_run_by_hand():
+    world = World(task("a", "0 3 * * *"))
+    world.tick("2025-06-02T10:00:00Z")
+    moved = sc.Facts(boot_id="boot-1", zone_stamp="moved")
+    settled = sc.decide(world.config, world.state, at("2025-06-02T11:00:00Z"), moved, settle_only=True)
+    assert settled.state.zone_stamp == "z", "the next tick has to see that the slots are to be computed anew"
+
 
 def test_a_clock_set_back_by_an_hour_runs_no_fixed_slot_twice_and_keeps_wildcards_going():
     world = World(task("fixed", "30 2 * * *"), task("wild", "*/30 * * * *"))

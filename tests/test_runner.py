@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from conftest import every_minute
+from conftest import due_once, every_minute
 
 import symphony_conductor as sc
 
@@ -291,6 +291,68 @@ def test_an_unknown_task_gets_a_suggestion(project):
     assert (code, err) == (2, "symphony_conductor: unknown task 'analyze' (did you mean 'analyse'?)\n")
 
 
+def test_run_with_dependencies_is_not_overtaken_by_what_it_lets_go(project):
+    project.configure(due_once("first", "test -e go && echo first >> log"),
+                      due_once("second", "echo second >> log", dependencies=["first"]))
+    project.anchor(ago=150)
+    project.call("tick")
+    assert project.wait_until(lambda: len(project.history()) == 1)
+    project.wait_for_idle()
+    assert project.state()["tasks"]["second"]["cycle"]["waiting_for"] == "first"
+    (project.root / "go").write_text("")
+    assert project.call("run", "--task", "second", "--with-dependencies") == (0, "", "")
+    assert project.lines("log")[:2] == ["first", "second"]
+
+
+def test_run_under_nohup_survives_the_hangup(project):
+    project.configure(every_minute("job", "touch started; while ! test -e go; do sleep 0.05; done; echo end >> out"))
+    process = subprocess.Popen(["nohup"] + project.command("run", "--task", "job"), stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert project.wait_until(lambda: (project.root / "started").exists())
+    process.send_signal(signal.SIGHUP)
+    (project.root / "go").write_text("")
+    process.communicate(timeout=20)
+    assert process.returncode == 0 and project.lines("out") == ["end"]
+
+
+def test_run_with_another_configuration_leaves_the_tasks_of_cron_alone(project, tmp_path):
+    project.configure(every_minute("nightly", "exit 1", retry_count=1, retry_delay=3600))
+    project.anchor()
+    project.call("tick")
+    assert project.wait_until(lambda: "cycle" in project.state()["tasks"]["nightly"]
+                              and project.state()["tasks"]["nightly"]["cycle"].get("phase") == "retrying")
+    other = tmp_path / "other.json"
+    other.write_text('{"tasks": [{"name": "one", "command": "true"}]}')
+    other.chmod(0o600)
+    assert project.call("--config", str(other), "run", "--task", "one")[0] == 0
+    assert project.state()["tasks"]["nightly"]["cycle"]["phase"] == "retrying"
+
+
+def test_text_beyond_ascii_reaches_commands_whatever_the_locale(project):
+    project.configure(every_minute("job", "echo caf\u00e9 $WORD; pwd", env={"WORD": "na\u00efve"},
+                                   cwd="d\u00e9j\u00e0"))
+    (project.root / "d\u00e9j\u00e0").mkdir()
+    done = subprocess.run(project.command("run", "--task", "job"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, env={"PATH": os.environ["PATH"], "LC_ALL": "C"})
+    lines = done.stdout.decode("utf-8").splitlines()
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert lines == ["caf\u00e9 na\u00efve", "%s/d\u00e9j\u00e0" % project.root]
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_do_no_harm(project, closed):
+    project.configure(due_once("job", "echo ran >> out; sleep 0.3"))
+    project.anchor(ago=150)
+    for command in ("status", "tick"):
+        code = subprocess.call(["/bin/sh", "-c", '"$@" %s' % closed, "sh"] + project.command(command),
+                               stdout=subprocess.DEVNULL)
+        assert code == 0
+    assert project.wait_until(project.history)
+    project.wait_for_idle()
+    assert project.lines("out") == ["ran"]
+    assert [record["status"] for record in project.history()] == ["success"]
+
+
 # -- systems without /proc
 
 @pytest.fixture
@@ -307,7 +369,13 @@ case "$*" in
   *) echo "unexpected: $*" >&2; exit 2 ;;
 esac
 """)
-    (tools / "sysctl").write_text("#!/bin/sh\necho '{ sec = 1748858400, usec = 123 } Mon Jun  2 10:00:00 2025'\n")
+    (tools / "sysctl").write_text("""#!/bin/sh
+case "$*" in
+  "-n kern.boottime") echo '{ sec = 1748858400, usec = 123 } Mon Jun  2 10:00:00 2025' ;;
+  "-n kern.bootsessionuuid") cat "$(dirname "$0")/uuid" 2>/dev/null || exit 1 ;;
+  *) exit 1 ;;
+esac
+""")
     for tool in tools.iterdir():
         tool.chmod(0o755)
     monkeypatch.setattr(sc, "PROC", str(tmp_path / "no-proc"))
@@ -329,6 +397,11 @@ def test_without_proc_ps_tells_of_a_run_that_lost_its_files(without_proc):
 def test_without_proc_sysctl_tells_of_the_boot(without_proc):
     assert sc.boot_time(0.0) == 1748858400
     assert sc.boot_id() == "1748858400"
+
+
+def test_without_proc_the_session_of_the_boot_is_asked_for_first(without_proc, tmp_path):
+    (tmp_path / "tools" / "uuid").write_text("A-B-C\n")
+    assert sc.boot_id() == "A-B-C"
 
 
 def test_without_proc_and_without_the_tools_nothing_is_made_up(tmp_path, monkeypatch):

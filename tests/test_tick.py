@@ -125,14 +125,22 @@ def test_deleting_the_lock_and_the_state_while_a_task_runs_starts_it_no_second_t
     assert [record["status"] for record in project.history()].count("success") == 1
 
 
-def test_a_lock_deleted_under_its_holder_keeps_the_holder_from_writing(project):
-    project.configure(every_minute("a"))
-    store = sc.Store(str(project.root))
-    assert store.lock.acquire()
-    os.unlink(store.lock.path)
-    with pytest.raises(sc.BusyError):
-        store.save_state(sc.State())
-    assert not (project.root / "conductor_state.json").exists()
+def test_a_lock_file_deleted_under_its_holder_lets_no_second_one_in(project):
+    first, second = sc.Store(str(project.root)).lock, sc.Store(str(project.root)).lock
+    assert first.acquire()
+    os.unlink(first.path)
+    assert not second.acquire()
+    first.release()
+    assert second.acquire()
+    second.release()
+
+
+def test_a_task_lock_that_was_deleted_and_made_again_counts_as_the_new_file(tmp_path):
+    first, second = sc.FileLock(str(tmp_path / "lock")), sc.FileLock(str(tmp_path / "lock"))
+    assert first.acquire()
+    os.unlink(first.path)
+    assert not first.is_current()
+    assert second.acquire() and second.is_current()
 
 
 def test_a_tick_that_finds_the_lock_held_leaves_in_silence(project):
@@ -147,6 +155,52 @@ def test_a_tick_that_finds_the_lock_held_leaves_in_silence(project):
     store.lock.release()
     project.call("tick")
     assert project.wait_until(lambda: project.lines("out")) == ["ran"]
+
+
+def test_the_callers_time_zone_moves_no_slot(project):
+    hour = time.gmtime(time.time() - 3 * 3600)
+    project.configure(every_minute("daily", "echo ran >> out", schedule="%d %d * * *" % (hour.tm_min, hour.tm_hour)),
+                      every_minute("other", schedule="0 0 1 1 *"))
+    project.anchor(ago=4 * 3600)
+    project.call("tick")
+    assert project.wait_until(lambda: project.lines("out"))
+    project.wait_for_idle()
+    shell = dict(os.environ, TZ="Atlantic/Azores")
+    for command in (["run", "--task", "other"], ["tick"]):
+        assert project.call(*command, env=shell)[0] == 0
+    assert project.call("tick")[0] == 0
+    project.wait_for_idle()
+    assert project.lines("out") == ["ran"]
+
+
+def test_each_attempt_is_shown_by_the_health_file_and_each_slot_by_one_verdict(project):
+    project.configure(due_once("job", "exit 3", retry_count=1, retry_delay=3600))
+    project.anchor(ago=150)
+    project.call("tick")
+    path = project.root / "status" / "automation_health" / "job.health"
+    assert project.wait_until(path.exists)
+    project.wait_for_idle()
+    assert project.health("job").endswith(":3\n")
+    assert project.history() == []
+    stamp = path.stat().st_mtime_ns
+    project.call("tick")
+    assert path.stat().st_mtime_ns == stamp, "saying it again is not news"
+
+
+def test_a_join_is_not_run_again_when_only_the_copy_before_is_left(project):
+    project.configure(due_once("first"), every_minute("join", "echo ran >> out; sleep 1", dependencies=["first"]))
+    document = json.loads(project.read("config/conductor_config.json"))
+    del document["tasks"][1]["schedule"]
+    project.write_config(json.dumps(document))
+    project.anchor(ago=150)
+    project.call("tick")
+    assert project.wait_until(lambda: project.lines("out"))
+    (project.root / "conductor_state.json").write_bytes(b"\0" * 100)
+    project.call("tick")
+    project.wait_for_idle()
+    project.call("tick")
+    time.sleep(0.3)
+    assert project.lines("out") == ["ran"]
 
 
 # -- killed supervisors
