@@ -30,7 +30,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 conductor=$root/symphony_conductor.py
 [ -f "$conductor" ] || fail 2 "symphony_conductor.py is not beside setup.sh in $root"
 
-# A Python counts when it runs, is 3.6 or newer, and is no program of a virtual environment.
+# A Python counts when it runs and is 3.6 or newer.
 usable() {
     "$1" -I -c 'import sys; sys.exit(sys.version_info < (3, 6))' >/dev/null 2>&1
 }
@@ -89,7 +89,7 @@ for folder in logs status; do
         say "folder: $folder is there"
     else
         run mkdir -m 700 "$root/$folder"
-        say "folder: $folder made"
+        [ "$dry_run" = yes ] || say "folder: $folder made"
     fi
 done
 

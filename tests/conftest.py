@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
@@ -73,7 +74,7 @@ class Project:
         clock = sc.Clock() if now is None else HandClock(now)
         return sc.Conductor(sc.Store(str(self.root)), clock).tick()
 
-    def anchor(self, ago=120):
+    def anchor(self, ago=150):
         """A first tick some time ago, so that every schedule has slots that are due by now."""
         return self.tick(time.time() - ago)
 
@@ -136,3 +137,87 @@ def due_once(name, command="true", **more):
     minute = time.gmtime(time.time() - 60)
     return dict(every_minute(name, command, timezone="UTC", schedule="%d %d * * *" % (minute.tm_min, minute.tm_hour)),
                 **more)
+
+
+# -- a cron daemon of the tests' own. Its first minute passes while the other tests run.
+
+ODD_NAME = "it's 100% \"mine\" é"
+NAMESPACE = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
+DAEMON = """
+set -e
+mount -t tmpfs tmpfs /var/spool/cron
+mkdir -m 1730 /var/spool/cron/crontabs
+chgrp crontab /var/spool/cron/crontabs
+mount -t tmpfs tmpfs /run
+mkdir "$1/empty" && mount --bind "$1/empty" /etc/cron.d
+printf '5 4 * * * neighbour\\n' | crontab -
+crontab -l > "$1/before"
+"$2" "$1/symphony_conductor.py" install > "$1/installed"
+crontab -l > "$1/during"
+"$2" "$1/symphony_conductor.py" tick
+cron
+while ! test -e "$1/stop"; do sleep 0.2; done
+"$2" "$1/symphony_conductor.py" uninstall > "$1/uninstalled"
+crontab -l > "$1/after"
+touch "$1/stopped"
+"""
+
+
+class CronDaemon:
+    """cron(8) in a namespace of its own, with a project whose crontab line was installed for real."""
+
+    def __init__(self, folder):
+        self.reason = self._why_not()
+        self.process = None
+        if self.reason:
+            return
+        self.project = Project(folder / ODD_NAME)
+        shutil.copy(str(SCRIPT), str(self.project.root))
+        self.project.configure(
+            every_minute("second", "date >> second.out", dependencies=["first"]),
+            every_minute("first", "sleep 1; date >> first.out"),
+            every_minute("failing", "echo $SYMPHONY_ATTEMPT >> failing.out; exit 3", retry_count=1, retry_delay=0))
+        self.process = subprocess.Popen(
+            NAMESPACE + ["/bin/sh", "-c", DAEMON, "sh", str(self.project.root), sys.executable],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    @staticmethod
+    def _why_not():
+        if os.geteuid() != 0:
+            return "a cron daemon of the tests' own takes root"
+        if not shutil.which("cron", path="/usr/sbin:/usr/bin:/sbin:/bin") or not shutil.which("crontab"):
+            return "there is no cron daemon (tests/run installs Debian's)"
+        if subprocess.call(NAMESPACE + ["true"], stderr=subprocess.DEVNULL) != 0:
+            return "namespaces are not allowed here"
+        return ""
+
+    def history(self):
+        return self.project.history() if (self.project.root / "status" / "history").is_dir() else []
+
+    def stop(self):
+        """Uninstall, end the daemon; what the whole of it printed."""
+        if self.process is None:
+            return ""
+        (self.project.root / "stop").write_text("")
+        self.project.wait_until(lambda: (self.project.root / "stopped").exists(), 10)
+        self.process.kill()
+        said = self.process.communicate()[0].decode()
+        self.process = None
+        return said
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.name.startswith("test_a_real_cron_daemon"))
+
+
+@pytest.fixture(scope="session")
+def cron_daemon(tmp_path_factory):
+    daemon = CronDaemon(tmp_path_factory.mktemp("cron"))
+    yield daemon
+    daemon.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _daemon_ahead_of_all(request):
+    if any(item.name.startswith("test_a_real_cron_daemon") for item in request.session.items):
+        request.getfixturevalue("cron_daemon")

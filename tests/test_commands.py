@@ -41,7 +41,7 @@ def test_status_is_json_when_piped_and_holds_what_it_promises(project):
     project.configure(due_once("a", "echo hi; exit 4", description="says hi", retry_count=1, retry_delay=3600),
                       due_once("b", dependencies=["a"]), every_minute("off", enabled=False),
                       every_minute("odd", schedule="61 * * * *"))
-    project.anchor(ago=150)
+    project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: status(project)["tasks"][0]["state"] == "retrying")
     document = status(project)
@@ -63,7 +63,7 @@ def test_status_is_json_when_piped_and_holds_what_it_promises(project):
 
 def test_status_shows_what_runs_and_for_how_long(project):
     project.configure(due_once("a", "sleep 30"))
-    project.anchor(ago=150)
+    project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: status(project)["running"])
     running = status(project)["running"][0]

@@ -39,7 +39,7 @@ def make_project(folder):
         due_once("first", "echo $SYMPHONY_RUN_ID $SYMPHONY_SCHEDULED_FOR $SYMPHONY_ATTEMPT >> first.out"),
         due_once("second", "echo $SYMPHONY_RUN_ID $SYMPHONY_SCHEDULED_FOR $SYMPHONY_ATTEMPT >> second.out",
                  dependencies=["first"]))
-    project.anchor(ago=150)
+    project.anchor()
     return project
 
 

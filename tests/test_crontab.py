@@ -8,11 +8,10 @@ import sys
 import time
 
 import pytest
-from conftest import SCRIPT, Project, every_minute
+from conftest import ODD_NAME, SCRIPT, Project, every_minute
 
 import symphony_conductor as sc
 
-ODD_NAME = "it's 100% \"mine\" é"
 NEIGHBOURS = "# mine\nMAILTO=me\n\n\t5 4 * * *  other %job\n# BEGIN other-tool\n1 2 3 4 5 x\n# END other-tool\n"
 
 
@@ -184,72 +183,32 @@ def test_a_box_without_crontab_is_told_what_to_install(project, tmp_path):
     assert err.startswith("symphony_conductor: cannot run crontab: No such file or directory; install cron")
 
 
-# -- with a real daemon
+# -- with a real daemon; conftest started it ahead of the other tests, and this one comes last
 
-CRON = shutil.which("cron", path="/usr/sbin:/usr/bin:/sbin:/bin")
-NAMESPACE = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
-DAEMON = """
-set -e
-mount -t tmpfs tmpfs /var/spool/cron
-mkdir -m 1730 /var/spool/cron/crontabs
-chgrp crontab /var/spool/cron/crontabs
-mount -t tmpfs tmpfs /run
-mkdir /tmp/empty.$$ && mount --bind /tmp/empty.$$ /etc/cron.d && rmdir /tmp/empty.$$ 2>/dev/null || true
-printf '5 4 * * * neighbour\\n' | crontab -
-crontab -l > "$1/before"
-"$2" "$1/symphony_conductor.py" install > "$1/installed"
-crontab -l > "$1/during"
-"$2" "$1/symphony_conductor.py" tick
-cron
-while ! test -e "$1/stop"; do sleep 0.2; done
-"$2" "$1/symphony_conductor.py" uninstall > "$1/uninstalled"
-crontab -l > "$1/after"
-touch "$1/stopped"
-"""
+def test_a_real_cron_daemon_drives_tasks_dependents_and_retries(cron_daemon):
+    if cron_daemon.reason:
+        pytest.skip(cron_daemon.reason)
+    project = cron_daemon.project
 
+    def first_full_minute():
+        done = {(record["task"], record["scheduled_for"]): record for record in cron_daemon.history()}
+        tasks = ("first", "second", "failing")
+        slots = sorted(slot for task, slot in done if all((each, slot) in done for each in tasks))
+        return {task: done[task, slots[0]] for task in tasks} if slots else None
 
-def cron_reason():
-    """Why the real daemon cannot be used here, or ''."""
-    if os.geteuid() != 0:
-        return "a cron daemon of the test's own takes root"
-    if not CRON or not shutil.which("crontab"):
-        return "there is no cron daemon (tests/run installs Debian's)"
-    if subprocess.call(NAMESPACE + ["true"], stderr=subprocess.DEVNULL) != 0:
-        return "namespaces are not allowed here"
-    return ""
-
-
-def test_a_real_cron_daemon_drives_tasks_dependents_and_retries(tmp_path):
-    reason = cron_reason()
-    if reason:
-        pytest.skip(reason)
-    project = Project(tmp_path / ODD_NAME)
-    shutil.copy(str(SCRIPT), str(project.root))
-    project.configure(
-        every_minute("second", "date >> second.out", dependencies=["first"]),
-        every_minute("first", "sleep 1; date >> first.out"),
-        every_minute("failing", "echo $SYMPHONY_ATTEMPT >> failing.out; exit 3", retry_count=1, retry_delay=0))
-    daemon = subprocess.Popen(NAMESPACE + ["/bin/sh", "-c", DAEMON, "sh", str(project.root), sys.executable],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
-        assert project.wait_until(lambda: len(project.history()) >= 3 if (
-            project.root / "status" / "history").is_dir() else False, 100), project.lines("logs/conductor_cron.log")
-        document = json.loads(project.call("status")[1])
-    finally:
-        (project.root / "stop").write_text("")
-        project.wait_until(lambda: (project.root / "stopped").exists(), 10)
-        daemon.kill()
-        said = daemon.communicate()[0].decode()
-    assert said == ""
-    by_task = {record["task"]: record for record in project.history()}
-    assert by_task["first"]["scheduled_for"] == by_task["second"]["scheduled_for"], "within the same minute"
+    by_task = project.wait_until(first_full_minute, 130)
+    assert by_task, (project.lines("logs/conductor_cron.log"), project.lines("logs/symphony_conductor.log"))
+    document = json.loads(project.call("status")[1])
+    assert cron_daemon.stop() == ""
+    assert by_task["first"]["status"] == by_task["second"]["status"] == "success"
     assert by_task["second"]["trigger"] == "dependency"
-    assert by_task["second"]["started_at"][:16] == by_task["second"]["scheduled_for"][:16]
+    assert by_task["second"]["started_at"][:16] == by_task["second"]["scheduled_for"][:16], "within the same minute"
     assert (by_task["failing"]["status"], by_task["failing"]["attempt"], by_task["failing"]["exit_code"]) == (
         "failed", 2, 3)
+    assert [past["attempt"] for past in by_task["failing"]["attempts"]] == [1]
     assert project.lines("failing.out")[:2] == ["1", "2"]
     assert project.health("first").startswith("success:20") and project.health("failing").endswith(":3\n")
-    assert document["recent_results"] and time.time() - (sc.from_iso(document["last_tick"]) or 0) < 120
+    assert document["recent_results"] and time.time() - (sc.from_iso(document["last_tick"]) or 0) < 150
     assert project.read("logs/conductor_cron.log") == ""
     assert project.read("before") == project.read("after") == "5 4 * * * neighbour\n"
     assert "# BEGIN symphony-conductor %s\n" % project.root in project.read("during")

@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import every_minute
+from conftest import due_once, every_minute
 
 import symphony_conductor as sc
 
@@ -205,7 +205,7 @@ def test_monstrous_values_are_problems_and_no_defects(project, task):
 def test_an_unusable_configuration_is_one_line_and_the_last_good_one_goes_on(project, kind):
     if kind == "unreadable" and ROOT:
         pytest.skip("root reads everything")
-    project.configure(every_minute("a", "echo ran >> out"))
+    project.configure(due_once("a", "echo ran >> out"))
     project.anchor()
     damage(project.root / "config" / "conductor_config.json", kind)
     code, out, err = project.call("tick")
@@ -337,7 +337,7 @@ def full_disk():
 
 
 def test_on_a_full_disk_nothing_starts_and_the_old_state_stays(project):
-    project.configure(every_minute("a", "echo ran >> out"))
+    project.configure(due_once("a", "echo ran >> out"))
     project.anchor()
     before = project.read("conductor_state.json")
     code, out, err = project.call("tick", preexec_fn=full_disk)
@@ -370,7 +370,7 @@ def test_a_run_whose_end_meets_a_really_full_disk_is_recorded_when_there_is_room
         pytest.skip("no tmpfs can be mounted here")
     try:
         project = Project(folder)
-        project.configure(every_minute("a", "cat /dev/zero > filler; exit 0"))
+        project.configure(due_once("a", "cat /dev/zero > filler; exit 0"))
         project.anchor()
         project.call("tick")
         assert project.wait_until(lambda: (folder / "filler").exists() and os.statvfs(str(folder)).f_bavail == 0)

@@ -53,7 +53,7 @@ def test_a_command_that_heeds_sigterm_is_not_kept_for_the_whole_grace(project):
 
 def test_the_next_attempt_starts_only_when_the_group_is_gone(project):
     child = "sh -c 'trap \"\" TERM; for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo child >> log; sleep 0.1; done' & "
-    project.configure(every_minute("job", "echo start >> log; %s sleep 60" % child, timeout=1, kill_grace=1,
+    project.configure(due_once("job", "echo start >> log; %s sleep 60" % child, timeout=1, kill_grace=1,
                                    retry_count=1, retry_delay=0))
     project.anchor()
     project.call("tick")
@@ -294,7 +294,7 @@ def test_an_unknown_task_gets_a_suggestion(project):
 def test_run_with_dependencies_is_not_overtaken_by_what_it_lets_go(project):
     project.configure(due_once("first", "test -e go && echo first >> log"),
                       due_once("second", "echo second >> log", dependencies=["first"]))
-    project.anchor(ago=150)
+    project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: len(project.history()) == 1)
     project.wait_for_idle()
@@ -316,7 +316,7 @@ def test_run_under_nohup_survives_the_hangup(project):
 
 
 def test_run_with_another_configuration_leaves_the_tasks_of_cron_alone(project, tmp_path):
-    project.configure(every_minute("nightly", "exit 1", retry_count=1, retry_delay=3600))
+    project.configure(due_once("nightly", "exit 1", retry_count=1, retry_delay=3600))
     project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: "cycle" in project.state()["tasks"]["nightly"]
@@ -342,7 +342,7 @@ def test_text_beyond_ascii_reaches_commands_whatever_the_locale(project):
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_standard_streams_do_no_harm(project, closed):
     project.configure(due_once("job", "echo ran >> out; sleep 0.3"))
-    project.anchor(ago=150)
+    project.anchor()
     for command in ("status", "tick"):
         code = subprocess.call(["/bin/sh", "-c", '"$@" %s' % closed, "sh"] + project.command(command),
                                stdout=subprocess.DEVNULL)

@@ -22,15 +22,14 @@ def fast_tick(project):
 
 
 def test_a_due_task_runs_and_leaves_health_history_and_log(project):
-    project.configure(every_minute("hello", "echo hi there"))
+    project.configure(due_once("hello", "echo hi there"))
     project.anchor()
     assert project.call("tick") == (0, "", "")
     project.wait_for_idle()
     assert project.wait_until(project.history)
     record = project.history()[0]
     assert (record["task"], record["status"], record["exit_code"]) == ("hello", "success", 0)
-    assert (record["trigger"], record["attempt"], record["output_tail"]) == ("catch_up", 1, "hi there\n") or (
-        record["trigger"] == "schedule")
+    assert (record["trigger"], record["attempt"], record["output_tail"]) == ("catch_up", 1, "hi there\n")
     assert project.health("hello") == "success:%s:0\n" % record["ended_at"]
     log = project.read(record["log"])
     assert "hi there\n" in log and log.count("--- ") == 2
@@ -44,8 +43,8 @@ def test_the_first_tick_starts_nothing(project):
 
 
 def test_a_dependent_starts_as_soon_as_its_dependency_ended(project):
-    project.configure(every_minute("second", "date +%s.%N >> out2", dependencies=["first"]),
-                      every_minute("first", "sleep 0.3; date +%s.%N >> out1"))
+    project.configure(due_once("second", "date +%s.%N >> out2", dependencies=["first"]),
+                      due_once("first", "sleep 0.3; date +%s.%N >> out1"))
     project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: project.lines("out2"))
@@ -56,7 +55,7 @@ def test_a_dependent_starts_as_soon_as_its_dependency_ended(project):
 
 
 def test_a_failing_task_is_retried_without_waiting_for_a_tick(project):
-    project.configure(every_minute("flaky", "echo x >> tries; test $(wc -l < tries) -ge 3", retry_count=3,
+    project.configure(due_once("flaky", "echo x >> tries; test $(wc -l < tries) -ge 3", retry_count=3,
                                    retry_delay=0))
     project.anchor()
     project.call("tick")
@@ -70,7 +69,7 @@ def test_a_failing_task_is_retried_without_waiting_for_a_tick(project):
 def test_a_hundred_ticks_at_once_over_twenty_due_tasks_run_each_exactly_once(project):
     project.configure(*[due_once("t%d" % n, "echo $SYMPHONY_SCHEDULED_FOR >> out%d; sleep 0.2" % n)
                         for n in range(20)], max_concurrent_tasks=4)
-    project.anchor(ago=150)
+    project.anchor()
     ticks = [subprocess.Popen(fast_tick(project), stderr=subprocess.PIPE) for _ in range(100)]
     for tick in ticks:
         assert tick.communicate()[1] == b""
@@ -84,7 +83,7 @@ def test_a_hundred_ticks_at_once_over_twenty_due_tasks_run_each_exactly_once(pro
 
 
 def test_never_more_than_max_concurrent_tasks_run(project):
-    project.configure(*[every_minute("t%d" % n, "echo in >> log; sleep 0.3; echo out >> log") for n in range(6)],
+    project.configure(*[due_once("t%d" % n, "echo in >> log; sleep 0.3; echo out >> log") for n in range(6)],
                       max_concurrent_tasks=2)
     project.anchor()
     project.call("tick")
@@ -144,7 +143,7 @@ def test_a_task_lock_that_was_deleted_and_made_again_counts_as_the_new_file(tmp_
 
 
 def test_a_tick_that_finds_the_lock_held_leaves_in_silence(project):
-    project.configure(every_minute("a", "echo ran >> out"))
+    project.configure(due_once("a", "echo ran >> out"))
     project.anchor()
     store = sc.Store(str(project.root))
     assert store.lock.acquire()
@@ -175,7 +174,7 @@ def test_the_callers_time_zone_moves_no_slot(project):
 
 def test_each_attempt_is_shown_by_the_health_file_and_each_slot_by_one_verdict(project):
     project.configure(due_once("job", "exit 3", retry_count=1, retry_delay=3600))
-    project.anchor(ago=150)
+    project.anchor()
     project.call("tick")
     path = project.root / "status" / "automation_health" / "job.health"
     assert project.wait_until(path.exists)
@@ -192,7 +191,7 @@ def test_a_join_is_not_run_again_when_only_the_copy_before_is_left(project):
     document = json.loads(project.read("config/conductor_config.json"))
     del document["tasks"][1]["schedule"]
     project.write_config(json.dumps(document))
-    project.anchor(ago=150)
+    project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: project.lines("out"))
     (project.root / "conductor_state.json").write_bytes(b"\0" * 100)
@@ -238,7 +237,7 @@ def test_a_command_whose_supervisor_was_killed_is_adopted_and_not_doubled(projec
 
 
 def test_an_adopted_command_is_held_to_its_timeout(project):
-    project.configure(every_minute("job", "echo started >> out; sleep 60", timeout=2, kill_grace=0.5))
+    project.configure(due_once("job", "echo started >> out; sleep 60", timeout=2, kill_grace=0.5))
     project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: project.lines("out"))
@@ -251,7 +250,7 @@ def test_an_adopted_command_is_held_to_its_timeout(project):
 
 
 def test_a_command_that_died_with_its_supervisor_is_interrupted_and_retried(project):
-    project.configure(every_minute("job", "echo started >> out; test -e go || sleep 60", retry_count=1, retry_delay=0))
+    project.configure(due_once("job", "echo started >> out; test -e go || sleep 60", retry_count=1, retry_delay=0))
     project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: project.lines("out"))
@@ -268,7 +267,7 @@ def test_a_command_that_died_with_its_supervisor_is_interrupted_and_retried(proj
 
 
 def test_a_run_of_an_earlier_boot_is_interrupted_even_if_the_pid_lives(project):
-    project.configure(every_minute("job", "sleep 30"))
+    project.configure(due_once("job", "sleep 30"))
     project.anchor()
     project.call("tick")
     record = running_record(project, "job")
@@ -293,7 +292,7 @@ def test_a_reused_pid_fools_nobody():
 
 
 def test_a_supervisor_that_is_told_to_end_ends_its_command_and_says_so(project):
-    project.configure(every_minute("job", "echo started >> out; sleep 60", kill_grace=1))
+    project.configure(due_once("job", "echo started >> out; sleep 60", kill_grace=1))
     project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: project.lines("out"))
@@ -307,7 +306,7 @@ def test_a_supervisor_that_is_told_to_end_ends_its_command_and_says_so(project):
 
 def test_a_project_that_is_removed_while_a_task_runs_does_not_come_back(project):
     project.configure(due_once("job", "echo started >> out; sleep 0.7"))
-    project.anchor(ago=150)
+    project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: project.lines("out"))
     record = running_record(project, "job")
@@ -393,7 +392,7 @@ def test_drop_ins_are_read_and_their_edits_noticed(project):
 
 def test_removing_the_status_folder_while_a_task_runs_starts_it_no_second_time(project):
     project.configure(due_once("job", "echo started >> out; sleep 1.5"))
-    project.anchor(ago=150)
+    project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: project.lines("out"))
     shutil.rmtree(str(project.root / "status"))
@@ -407,7 +406,7 @@ def test_removing_the_status_folder_while_a_task_runs_starts_it_no_second_time(p
                          ids=["empty", "a list", "no fields", "a wrong type", "deep", "a wrong result"])
 def test_a_damaged_record_of_a_run_is_an_interrupted_run(project, damage):
     project.configure(due_once("job", "echo started >> out; sleep 60"))
-    project.anchor(ago=150)
+    project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: project.lines("out"))
     record = running_record(project, "job")
