@@ -119,14 +119,20 @@ class ConductorError(Exception):
 
 
 class UsageError(ConductorError):
+    """A command line that asks for what is not there."""
+
     exit_code = EXIT_USAGE
 
 
 class UnavailableError(ConductorError):
+    """A program that is needed is missing."""
+
     exit_code = EXIT_UNAVAILABLE
 
 
 class StorageError(ConductorError):
+    """A file of the conductor could not be read or written: what, where and why."""
+
     exit_code = EXIT_IOERR
 
     @classmethod
@@ -135,6 +141,8 @@ class StorageError(ConductorError):
 
 
 class BusyError(ConductorError):
+    """Not now: a lock is held, a task runs already, or a dependency is not met."""
+
     exit_code = EXIT_TEMPFAIL
 
 
@@ -167,6 +175,7 @@ class Value:
         self.__dict__.update(fields)
 
     def replace(self, **changes: "Any") -> "Any":
+        """A copy with these fields changed."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other.__dict__.update(changes)
@@ -246,6 +255,8 @@ class Task(Value):
 
 
 class Config(Value):
+    """The configuration in force: tasks in their order, settings, and everything found wrong with the files."""
+
     tasks: "Dict[str, Task]" = {}
     invalid: "Dict[str, str]" = {}  # task name -> why it cannot run
     max_concurrent_tasks: int = 3
@@ -285,6 +296,8 @@ class Cycle(Value):
 
 
 class TaskState(Value):
+    """What is remembered of one task between ticks. Slots are UTC epoch seconds."""
+
     schedule_key: str = ""
     cursor: int = 0                    # the newest slot decided
     next_slot: "int | None" = None     # the first one after the cursor
@@ -306,6 +319,8 @@ STATE_VERSION = 1
 
 
 class State(Value):
+    """Everything that is remembered between ticks; `conductor_state.json` holds it."""
+
     version: int = STATE_VERSION
     tasks: "Dict[str, TaskState]" = {}
     seq: int = 0
@@ -324,6 +339,8 @@ class RunFact(Value):
 
 
 class Facts(Value):
+    """What a decision has to know of the machine, gathered before it."""
+
     boot_id: str = ""
     boot_at: int = 0
     zone_stamp: str = ""
@@ -497,6 +514,8 @@ LAST_ORDINAL = 3652059 - 800  # two years before datetime.date.max
 
 
 class CronField(Value):
+    """One of the five fields of an expression, and what it takes."""
+
     name: str = ""
     low: int = 0
     high: int = 0
@@ -923,24 +942,39 @@ def _describe_time(minute: _FieldParser, hour: _FieldParser) -> str:
     minutes, hours = sorted(minute.values), sorted(hour.values)
     if len(minutes) * len(hours) <= 6:
         return "at " + _join(["%02d:%02d" % (h, m) for h in hours for m in minutes])
-    steady = "every minute" if len(minutes) == 60 else ""
-    step = _even_step(minutes, 60)
-    if step and not steady:
-        steady = "every %d minutes" % step
-    if len(minutes) == 1:
-        hour_step = _even_step(hours, 24)
-        steady = "every hour" if len(hours) in (24, hours[-1] - hours[0] + 1) else (
-            "every %d hours" % hour_step if hour_step else "")
-        if steady and len(hours) == 24:
-            return "every hour on the hour" if minutes == [0] else "at minute %d of every hour" % minutes[0]
-    if steady and len(hours) == 24:
-        return steady
-    if steady and (len(minutes) == 1 or hours[-1] - hours[0] + 1 == len(hours)):
-        return "%s from %02d:%02d to %02d:%02d" % (steady, hours[0], minutes[0], hours[-1], minutes[-1])
-    text = steady or "at minute%s %s" % ("s" * (len(minutes) > 1), _join(_span_texts(minutes, str)))
     if len(hours) == 24:
-        return text + " of every hour"
+        if minutes == [0]:
+            return "every hour on the hour"
+        return _steady_minutes(minutes) or _minute_list(minutes) + " of every hour"
+    steady = _steady_hours(hours) if len(minutes) == 1 else _is_run(hours) and _steady_minutes(minutes)
+    if steady:
+        return "%s from %02d:%02d to %02d:%02d" % (steady, hours[0], minutes[0], hours[-1], minutes[-1])
+    text = _steady_minutes(minutes) or _minute_list(minutes)
     return "%s of hour%s %s" % (text, "s" * (len(hours) > 1), _join(_span_texts(hours, str)))
+
+
+def _steady_minutes(minutes: "List[int]") -> str:
+    """'every 5 minutes' and the like, or '' for minutes that are no even steps through the hour."""
+    if len(minutes) == 60:
+        return "every minute"
+    step = _even_step(minutes, 60)
+    return "every %d minutes" % step if step else ""
+
+
+def _steady_hours(hours: "List[int]") -> str:
+    """'every hour', 'every 2 hours', or '' for hours that are neither."""
+    if _is_run(hours):
+        return "every hour"
+    step = _even_step(hours, 24)
+    return "every %d hours" % step if step else ""
+
+
+def _is_run(numbers: "List[int]") -> bool:
+    return numbers[-1] - numbers[0] + 1 == len(numbers)
+
+
+def _minute_list(minutes: "List[int]") -> str:
+    return "at minute%s %s" % ("s" * (len(minutes) > 1), _join(_span_texts(minutes, str)))
 
 
 def _describe_days(dom: _FieldParser, dow: _FieldParser) -> str:
@@ -1472,6 +1506,10 @@ def _outcome(result: "Dict[str, Any]") -> str:
     return {"timeout": "timed out", "interrupted": "was interrupted"}.get(status, "was " + status.replace("_", " "))
 
 
+LAST_KEYS = ("status", "scheduled_for", "started_at", "ended_at", "duration_s", "exit_code", "attempt", "trigger",
+             "run_id")
+
+
 class _Draft:
     """One decision in the making. Each step reads and changes `tasks`; nothing else is touched."""
 
@@ -1516,45 +1554,44 @@ class _Draft:
                     "reason": "the command and its supervisor are gone (reboot, power cut or kill -9)"})
 
     def _finish(self, name: str, state: TaskState, result: "Dict[str, Any]") -> None:
-        run, cycle, task = state.run, state.cycle, self.config.tasks.get(name)
+        run = state.run
         assert run is not None
-        ended_at = float(result["ended_at"])
-        record = dict(result, task=name, run_id=run.run_id, trigger=run.trigger, attempt=run.attempt,
-                      scheduled_for=iso(run.slot), started_at=iso(run.started_at), ended_at=iso(ended_at),
-                      log="logs/automation/%s.log" % name)
-        record.setdefault("duration_s", round(max(0.0, ended_at - run.started_at), 3))
-        record.setdefault("output_tail", "")
-        changes: "Dict[str, Any]" = {"run": None, "last": {key: record[key] for key in (
-            "status", "scheduled_for", "started_at", "ended_at", "duration_s", "exit_code", "attempt", "trigger",
-            "run_id")}}
-        of_cycle = cycle is not None and run.trigger != "manual"
+        record = _result_record(name, run, result)
+        cycle = state.cycle if run.trigger != "manual" else None
         success = result["status"] == "success"
-        # A task that is invalid just now keeps its cycle: what its retry rule says shows when it is mended.
-        retry = not success and of_cycle and cycle is not None and (
-            task.enabled and run.attempt <= task.retry_count if task is not None else name in self.config.invalid)
-        changes["skipped"] = {}
-        changes["consecutive_failures"] = 0 if success else state.consecutive_failures + 1
+        retry = None if success or cycle is None else self._retry_of(name, cycle, float(result["ended_at"]), record)
+        changes: "Dict[str, Any]" = {
+            "run": None, "skipped": {}, "last": {key: record[key] for key in LAST_KEYS},
+            "consecutive_failures": 0 if success else state.consecutive_failures + 1}
         if success:
             self.seq += 1
             answered = [state.satisfied_until, run.slot, int(run.started_at), run.absorbed]
-            answered += [cycle.absorbed] if of_cycle and cycle is not None else []
-            changes.update(success_seq=self.seq,
-                           satisfied_until=max(slot for slot in answered if slot is not None))
-        if retry and cycle is not None:
-            wait_s = task.retry_wait(run.attempt) if task is not None else 0.0
-            changes["cycle"] = cycle.replace(phase="retrying", attempt=run.attempt + 1, since=self.now,
-                                             retry_at=ended_at + wait_s,
-                                             attempts=(cycle.attempts + [record])[-ATTEMPTS_KEPT:])
+            answered.append(cycle.absorbed if cycle is not None else None)
+            changes.update(success_seq=self.seq, satisfied_until=max(slot for slot in answered if slot is not None))
+        if cycle is not None:
+            changes["cycle"] = retry
+        if retry is not None:
             self.records.append(dict(record, interim=True))
         else:
-            if of_cycle and cycle is not None:
-                record.update(_cycle_facts(cycle))
-                changes["cycle"] = None
-            self.records.append(record)
+            self.records.append(dict(record, **_cycle_facts(cycle)) if cycle is not None else record)
         self.notes.append("%s: run %s %s after %s s%s" % (
             name, run.run_id, "succeeded" if success else _outcome(record), record["duration_s"],
-            "; next attempt at %s" % iso(changes["cycle"].retry_at) if retry else ""))
+            "; next attempt at %s" % iso(retry.retry_at) if retry is not None else ""))
         self.put(name, **changes)
+
+    def _retry_of(self, name: str, cycle: Cycle, ended_at: float, record: "Dict[str, Any]") -> "Cycle | None":
+        """The cycle as it waits for its next attempt, or None when there is none left."""
+        task = self.config.tasks.get(name)
+        if task is not None:
+            allowed, wait_s = task.enabled and cycle.attempt <= task.retry_count, task.retry_wait(cycle.attempt)
+        else:
+            # A task that is invalid just now keeps its cycle: what its retry rule says shows when it is mended.
+            allowed, wait_s = name in self.config.invalid, 0.0
+        if not allowed:
+            return None
+        retry: Cycle = cycle.replace(phase="retrying", attempt=cycle.attempt + 1, since=self.now,
+                                     retry_at=ended_at + wait_s, attempts=(cycle.attempts + [record])[-ATTEMPTS_KEPT:])
+        return retry
 
     def _skip(self, name: str, status: str, slot: int, reason: str, **more: "Any") -> None:
         record = {"task": name, "status": status, "scheduled_for": iso(slot), "started_at": None,
@@ -1839,7 +1876,19 @@ def begin_manual(state: State, task: Task, now: float) -> "Tuple[State, Run]":
 
 
 def run_id_of(now: float, number: int) -> str:
+    """The name of a run: its start in UTC and a number that grows with every run of the root."""
     return "%s-%d" % (time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)), number)
+
+
+def _result_record(name: str, run: Run, result: "Dict[str, Any]") -> "Dict[str, Any]":
+    """What is known of a run that ended, as history and status have it."""
+    ended_at = float(result["ended_at"])
+    record = dict(result, task=name, run_id=run.run_id, trigger=run.trigger, attempt=run.attempt,
+                  scheduled_for=iso(run.slot), started_at=iso(run.started_at), ended_at=iso(ended_at),
+                  log="logs/automation/%s.log" % name)
+    record.setdefault("duration_s", round(max(0.0, ended_at - run.started_at), 3))
+    record.setdefault("output_tail", "")
+    return record
 
 
 def _cycle_facts(cycle: Cycle) -> "Dict[str, Any]":
@@ -1856,7 +1905,6 @@ def _cycle_facts(cycle: Cycle) -> "Dict[str, Any]":
 
 # == Rendering ==
 
-FAILURES = ("failed", "timeout", "interrupted")
 HEALTH_EXIT_SKIPPED = EXIT_TEMPFAIL
 HEALTH_SKIPS = ("skipped_dependency", "skipped_late")
 RESULT_KEYS = ("task", "status", "scheduled_for", "started_at", "ended_at", "duration_s", "exit_code", "attempt",
@@ -1881,6 +1929,7 @@ def task_standing(state: TaskState) -> str:
 
 
 def task_document(config: Config, state: State, task: Task, now: float) -> "Dict[str, Any]":
+    """What `status` tells of one task; its next run comes from the very slots that ticks go by."""
     known = state.tasks.get(task.name, TaskState())
     cycle = known.cycle
     standing = task_standing(known)
@@ -1906,6 +1955,7 @@ def task_document(config: Config, state: State, task: Task, now: float) -> "Dict
 
 
 def invalid_document(name: str, reason: str, state: State) -> "Dict[str, Any]":
+    """What `status` tells of a task that the configuration gets wrong."""
     known = state.tasks.get(name, TaskState())
     return {"name": name, "enabled": True, "schedule": None, "description": "", "state": "invalid",
             "waiting_for": None, "reason": reason, "owner": "", "dependencies": [], "next_run": None,
@@ -2255,6 +2305,7 @@ def make_folder(path: str) -> None:
 
 
 def sync_folder(path: str) -> None:
+    """Make a rename in this folder survive a power cut, where the file system can."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
@@ -2268,6 +2319,7 @@ def sync_folder(path: str) -> None:
 
 
 def write_all(fd: int, data: bytes) -> None:
+    """Write every byte, however many calls it takes. Raises OSError."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view):]
@@ -2455,6 +2507,7 @@ def _check_record(record: "Any") -> None:
 
 
 def dump_value(value: Value) -> "Dict[str, Any]":
+    """A value as `load_value` reads it back."""
     return {key: dump_value(field) if isinstance(field, Value) else field for key, field in value.stored().items()}
 
 
@@ -2470,6 +2523,7 @@ def load_state(text: str) -> State:
 
 
 def dump_state(state: State) -> bytes:
+    """The bytes of the state's file."""
     document = state.replace(tasks={name: dump_value(known) for name, known in state.tasks.items()}).stored()
     return json.dumps(dict(document, version=STATE_VERSION), separators=(",", ":")).encode("ascii") + b"\n"
 
@@ -2592,6 +2646,7 @@ class Store:
         return match.group(1) if match else ""
 
     def read_last_good(self) -> "Config | None":
+        """The configuration that was last read without an error of the whole, or None."""
         try:
             kept = json.loads(read_bytes(self.last_good_path).decode("utf-8"))
             return build_config([(place, parse_document(text, place)) for place, text in kept["documents"]])
@@ -2707,6 +2762,7 @@ class Store:
                     continue  # whatever it is, it must not stop what is due
 
     def write_health(self, record: "Dict[str, Any]") -> None:
+        """Show the end of a run, or a skip, in the task's health file."""
         line = health_line(record)
         path = self.path("status/automation_health/%s.health" % record["task"])
         try:
@@ -2742,6 +2798,7 @@ class Store:
         return found
 
     def log(self, now: float, lines: "Sequence[str]") -> None:
+        """Append events to the conductor's log. Raises StorageError."""
         if lines:
             append_lines(self.path("logs/symphony_conductor.log"), ["%s %s" % (iso(now), line) for line in lines],
                          LOG_ROTATE_BYTES)
@@ -2749,6 +2806,7 @@ class Store:
     # -- the heartbeat: when the last tick was, and what the next one needs to see that nothing is due
 
     def last_tick(self) -> "float | None":
+        """When the last tick was, in epoch seconds; None before the first."""
         try:
             return os.stat(self.path(HEARTBEAT_NAME)).st_mtime
         except OSError:
@@ -2817,6 +2875,8 @@ STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
 
 
 class Process(Value):
+    """A line of the process table."""
+
     pid: int = 0
     group: int = 0
     state: str = ""
@@ -2928,6 +2988,7 @@ class Output:
         self.last_byte = b"\n"
 
     def take(self, data: bytes) -> None:
+        """Pass on what the command printed. Never raises, never holds the command up."""
         self.total += len(data)
         self.tail = (self.tail + data)[-OUTPUT_TAIL_BYTES:]
         part = data[:max(0, self.limit - self.kept)]
@@ -3715,6 +3776,7 @@ def interpreter() -> str:
 
 
 def installed_line(store: Store) -> str:
+    """The crontab line for this root, this file and this Python. Raises UsageError for what cannot stand in one."""
     if "\n" in store.root:
         raise UsageError("a folder with a line break in its name cannot stand in a crontab")
     if store.config_path != store.path(CONFIG_NAME):
@@ -3732,6 +3794,7 @@ def say(text: str, stream: "Any" = None) -> None:
 
 
 def complain(text: str) -> None:
+    """Print to stderr, each line with the program's name."""
     for line in text.splitlines():
         say("symphony_conductor: " + line, sys.stderr)
 
@@ -3914,6 +3977,7 @@ def _count(text: str) -> int:
 
 
 def build_parser() -> "argparse.ArgumentParser":
+    """The command line, each command bound to its function."""
     summary, _, rest = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(prog="symphony_conductor.py", description=summary, epilog=rest,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
