@@ -2042,8 +2042,7 @@ def status_table(document: "Dict[str, Any]", width: int) -> str:
         ago = last and "%s %s ago" % (last["status"], span_text(now - (from_iso(last["ended_at"]) or 0)))
         rows.append((task["name"], task["state"], ago or "never",
                      "in " + span_text((from_iso(task["next_run"]) or 0) - now) if task["next_run"] else "-",
-                     describe(task["schedule"], task["name"]) if task["schedule"] else
-                     "after %s" % _join(task["dependencies"]) if task["dependencies"] else "by hand"))
+                     _schedule_words(task)))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines.append("")
     for row in rows:
@@ -2052,6 +2051,14 @@ def status_table(document: "Dict[str, Any]", width: int) -> str:
     if len(rows) == 1:
         lines.append("(no tasks)")
     return "\n".join(lines)
+
+
+def _schedule_words(task: "Dict[str, Any]") -> str:
+    if task["state"] == "invalid":
+        return "-"
+    if task["schedule"]:
+        return describe(task["schedule"], task["name"])
+    return "after %s" % _join(task["dependencies"]) if task["dependencies"] else "by hand"
 
 
 def coming_slots(config: Config, now: float, count: int, only: str = "") -> "List[Tuple[int, str]]":

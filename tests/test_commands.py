@@ -117,6 +117,14 @@ def test_the_status_table_fits_its_terminal(project, width):
         assert rows[3].endswith("at 02:02 Monday to Friday")
 
 
+def test_the_status_table_says_when_each_task_starts(project):
+    project.configure(every_minute("a", schedule="0 2 * * *"), every_minute("odd", schedule="61 * * * *"),
+                      {"name": "joined", "command": "true", "dependencies": ["a"]}, {"name": "m", "command": "true"})
+    lines = project.call("status", "--table")[1].splitlines()
+    ends = {line.split()[0]: line.split("  ")[-1].strip() for line in lines[-4:]}
+    assert ends == {"a": "at 02:00 every day", "joined": "after a", "m": "by hand", "odd": "-"}
+
+
 def test_status_prints_what_the_terminals_encoding_lacks_as_escapes(project):
     project.configure(every_minute("a", description="caf\u00e9 \u65e5"))
     env = dict(os.environ, PYTHONIOENCODING="ascii", LC_ALL="C")
