@@ -391,10 +391,6 @@ class Zone:
                 return span
         raise AssertionError("the spans of a block cover it")
 
-    def local(self, at: float) -> "Tuple[int, ...]":
-        """(year, month, day, hour, minute, second) on this zone's clocks."""
-        return tuple(time.gmtime(at + self.span(int(at))[2])[:6])
-
     def _read_block(self, start: int) -> "List[Tuple[int, int, int, int]]":
         # The system's zone is the machine's: a TZ in somebody's shell must not move the slots of every task.
         saved = os.environ.get("TZ")
@@ -1537,9 +1533,11 @@ class _Draft:
 
     # -- what ended
 
-    def settle(self) -> None:
+    def settle(self, known_only: bool) -> None:
+        """Record what ended; with `known_only`, only of the tasks that this configuration is about."""
         for name, state in list(self.tasks.items()):
-            if state.run is None:
+            known = name in self.config.tasks or name in self.config.invalid
+            if state.run is None or (known_only and not known):
                 continue
             fact = self.facts.runs.get(name, RunFact(kind="vanished"))
             if fact.kind == "orphan":
@@ -1855,7 +1853,7 @@ def decide(config: Config, state: State, now: float, facts: Facts, last_seen: fl
     starts nothing.
     """
     draft = _Draft(config, state, now, facts, last_seen)
-    draft.settle()
+    draft.settle(known_only=settle_only)
     if settle_only:
         return draft.decision()
     draft.weigh_dependencies()  # what ended just now may let a task go before its next slot takes its place
@@ -3418,14 +3416,14 @@ class Conductor:
         now = self.clock.now()
         watched = self.store.watched()
         stamp = "%08x" % stable_hash(repr(watched))
-        config, problems = self._load_config(stamp)
+        config, problems = self._load_config("" if settle_only else stamp)
         state, notes, aside = self._load_state(config, now)
         lines = list(notes)
-        if problems and state.config_stamp != stamp:
+        config_stamp = state.config_stamp if settle_only else stamp if problems else ""
+        if config_stamp != state.config_stamp and problems:
             lines += problems  # once per version of the files, not every minute
-        elif not problems and state.config_stamp:
+        elif config_stamp != state.config_stamp:
             notes.append("the configuration is good again")
-        config_stamp = stamp if problems else ""
         exit_code = EXIT_CONFIG if problems else EXIT_OK
         if config is None:
             decision = Decision(state=state, wake_at=float("inf"))
@@ -3446,14 +3444,18 @@ class Conductor:
             self.store.record(decision.records, config.task_history_retention_days)
         self.store.log(now, notes + (problems if lines else []) + decision.notes)
         heartbeat = now if is_tick else self.store.last_tick()
-        if heartbeat is not None:
+        # Who only settles has not looked at what is due: the state is another one now, so the next tick will look.
+        if heartbeat is not None and not settle_only:
             # What is wrong with the configuration may be mended outside the files: look again every minute.
             self.store.write_heartbeat(heartbeat, 0.0 if problems else decision.wake_at,
                                        now - self.clock.monotonic(), watched)
         return Outcome(exit_code=exit_code, lines=lines)
 
     def _load_config(self, stamp: str) -> "Tuple[Config | None, List[str]]":
-        """The configuration in force, and what is wrong with the files as they are."""
+        """The configuration in force, and what is wrong with the files as they are.
+
+        A good one is kept for worse times under its stamp; without a stamp it is not.
+        """
         try:
             config = self.store.read_config()
         except ConfigError as error:
@@ -3462,7 +3464,7 @@ class Conductor:
             problems.append("the last good configuration stays in force" if kept else
                             "nothing is scheduled until that is mended")
             return kept, problems
-        if self.store.last_good_stamp() != stamp:
+        if stamp and self.store.last_good_stamp() != stamp:
             self.store.save_last_good(stamp)
         return config, [str(problem) for problem in config.problems]
 

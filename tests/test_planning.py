@@ -526,6 +526,17 @@ def test_a_clock_that_starts_in_1970_and_is_then_right_runs_nothing_again():
     assert world.tick("2025-06-15T03:00:00Z") == ["weekly@2025-06-15T03:00:00Z"]
 
 
+def test_who_only_settles_leaves_the_runs_of_other_configurations_alone():
+    world = World(task("a", "0 2 * * *", retry_count=1), task("b", "0 2 * * *"))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    failed = sc.RunFact(kind="ended", result={"status": "failed", "ended_at": world.last_seen, "exit_code": 1})
+    other = sc.build_config([("o.json", {"tasks": [task("b", "0 2 * * *")]})])
+    facts = sc.Facts(boot_id="boot-1", zone_stamp="z", runs={"a": failed, "b": failed})
+    settled = sc.decide(other, world.state, world.last_seen, facts, settle_only=True).state
+    assert settled.tasks["a"].run is not None and settled.tasks["b"].run is None
+
+
 def test_a_new_zone_of_the_system_is_not_lost_to_a_run_by_hand():
     world = World(task("a", "0 3 * * *"))
     world.tick("2025-06-02T10:00:00Z")

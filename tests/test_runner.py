@@ -325,8 +325,12 @@ def test_run_with_another_configuration_leaves_the_tasks_of_cron_alone(project, 
     other = tmp_path / "other.json"
     other.write_text('{"tasks": [{"name": "one", "command": "true"}]}')
     other.chmod(0o600)
+    kept = project.read("status/last_good_config.json")
     assert project.call("--config", str(other), "run", "--task", "one")[0] == 0
     assert project.state()["tasks"]["nightly"]["cycle"]["phase"] == "retrying"
+    assert project.read("status/last_good_config.json") == kept
+    heartbeat = str(project.root / "status" / "heartbeat").encode()
+    assert not sc.nothing_to_do(heartbeat, time.time(), time.monotonic()), "the next tick looks for itself"
 
 
 def test_text_beyond_ascii_reaches_commands_whatever_the_locale(project):
