@@ -1062,24 +1062,24 @@ class Rule(Value):
     secret: bool = False   # never shown in a message
 
 
-def _text(value: "Any") -> bool:
+def is_text(value: "Any") -> bool:
     """Text that a file, a command line and an environment can hold."""
     return isinstance(value, str) and "\0" not in value and not re.search("[\ud800-\udfff]", value)
 
 
-def _filled(value: "Any") -> bool:
-    return _text(value) and bool(value.strip())
+def is_filled(value: "Any") -> bool:
+    return is_text(value) and bool(value.strip())
 
 
-def _flag(value: "Any") -> bool:
+def is_flag(value: "Any") -> bool:
     return value is True or value is False
 
 
-def _whole(low: int, high: int) -> "Callable[[Any], bool]":
+def is_whole(low: int, high: int) -> "Callable[[Any], bool]":
     return lambda value: type(value) is int and low <= value <= high
 
 
-def _seconds(low: float, high: float = LONGEST_S) -> "Callable[[Any], bool]":
+def is_seconds(low: float, high: float = LONGEST_S) -> "Callable[[Any], bool]":
     return lambda value: type(value) in (int, float) and low <= value <= high
 
 
@@ -1088,7 +1088,8 @@ def _name(value: "Any") -> bool:
 
 
 def _command(value: "Any") -> bool:
-    return _filled(value) or (isinstance(value, list) and bool(value) and all(map(_text, value)) and _filled(value[0]))
+    return is_filled(value) or (
+        isinstance(value, list) and bool(value) and all(map(is_text, value)) and is_filled(value[0]))
 
 
 def _names(value: "Any") -> bool:
@@ -1097,46 +1098,54 @@ def _names(value: "Any") -> bool:
 
 def _environment(value: "Any") -> bool:
     return isinstance(value, dict) and all(
-        re.match(r"[A-Za-z_][A-Za-z0-9_]*\Z", key) and _text(text) for key, text in value.items())
+        re.match(r"[A-Za-z_][A-Za-z0-9_]*\Z", key) and is_text(text) for key, text in value.items())
+
+
+def is_date(value: "Any") -> bool:
+    """A day as ISO 8601 has it."""
+    try:
+        return bool(re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z", value)) and from_iso(value) is not None
+    except (TypeError, ValueError):
+        return False
 
 
 def _webhook(value: "Any") -> bool:
-    return _text(value) and bool(re.match(r"https?://[^\s/]+\S*\Z", value))
+    return is_text(value) and bool(re.match(r"https?://[^\s/]+\S*\Z", value))
 
 
-_SECONDS_TEXT = "a number of seconds from %s to 10 years"
+SECONDS_TEXT = "a number of seconds from %s to 10 years"
 
 TASK_RULES = {rule.key: rule for rule in (
     Rule(key="name", allowed="letters, digits, '_', '.', '-', at most 100, a letter or digit first", check=_name,
          required=True),
     Rule(key="command", allowed="a string for /bin/sh, or a list of strings", check=_command, required=True),
-    Rule(key="schedule", allowed="a cron expression such as \"0 2 * * *\"", check=_text, null=True),
+    Rule(key="schedule", allowed="a cron expression such as \"0 2 * * *\"", check=is_text, null=True),
     Rule(key="dependencies", allowed="a list of task names", check=_names),
-    Rule(key="timeout", allowed=_SECONDS_TEXT % "1", check=_seconds(1)),
-    Rule(key="retry_count", allowed="a whole number from 0 to 1000", check=_whole(0, 1000)),
-    Rule(key="retry_delay", allowed=_SECONDS_TEXT % "0", check=_seconds(0)),
-    Rule(key="retry_backoff", allowed="a number from 1 to 100", check=_seconds(1, 100)),
-    Rule(key="enabled", allowed="true or false", check=_flag),
-    Rule(key="description", allowed="a string", check=_text),
-    Rule(key="owner", allowed="a string", check=_text),
-    Rule(key="review_by", allowed="a string", check=_text),
+    Rule(key="timeout", allowed=SECONDS_TEXT % "1", check=is_seconds(1)),
+    Rule(key="retry_count", allowed="a whole number from 0 to 1000", check=is_whole(0, 1000)),
+    Rule(key="retry_delay", allowed=SECONDS_TEXT % "0", check=is_seconds(0)),
+    Rule(key="retry_backoff", allowed="a number from 1 to 100", check=is_seconds(1, 100)),
+    Rule(key="enabled", allowed="true or false", check=is_flag),
+    Rule(key="description", allowed="a string", check=is_text),
+    Rule(key="owner", allowed="a string", check=is_text),
+    Rule(key="review_by", allowed="a date such as \"2026-12-31\"", check=is_date, null=True),
     Rule(key="env", allowed="an object of strings, each key a variable's name", check=_environment, secret=True),
-    Rule(key="cwd", allowed="a folder, relative to the root or absolute", check=_filled, null=True),
-    Rule(key="timezone", allowed="an IANA name such as \"Europe/Paris\"", check=_filled, null=True),
-    Rule(key="start_deadline", allowed=_SECONDS_TEXT % "1" + ", or null", check=_seconds(1), null=True),
+    Rule(key="cwd", allowed="a folder, relative to the root or absolute", check=is_filled, null=True),
+    Rule(key="timezone", allowed="an IANA name such as \"Europe/Paris\"", check=is_filled, null=True),
+    Rule(key="start_deadline", allowed=SECONDS_TEXT % "1" + ", or null", check=is_seconds(1), null=True),
     Rule(key="overlap", allowed='"skip" or "queue"', check=lambda value: value in ("skip", "queue")),
-    Rule(key="kill_grace", allowed=_SECONDS_TEXT % "0", check=_seconds(0)),
-    Rule(key="nice", allowed="a whole number from -20 to 19", check=_whole(-20, 19)),
-    Rule(key="max_output_bytes", allowed="a whole number from 0 to 1099511627776", check=_whole(0, 1 << 40)),
+    Rule(key="kill_grace", allowed=SECONDS_TEXT % "0", check=is_seconds(0)),
+    Rule(key="nice", allowed="a whole number from -20 to 19", check=is_whole(-20, 19)),
+    Rule(key="max_output_bytes", allowed="a whole number from 0 to 1099511627776", check=is_whole(0, 1 << 40)),
 )}
 
 SETTING_RULES = {rule.key: rule for rule in (
-    Rule(key="max_concurrent_tasks", allowed="a whole number from 1 to 1000", check=_whole(1, 1000)),
-    Rule(key="task_timeout_default", allowed=_SECONDS_TEXT % "1", check=_seconds(1)),
-    Rule(key="task_history_retention_days", allowed="a number of days from 1 to 36500", check=_seconds(1, 36500)),
+    Rule(key="max_concurrent_tasks", allowed="a whole number from 1 to 1000", check=is_whole(1, 1000)),
+    Rule(key="task_timeout_default", allowed=SECONDS_TEXT % "1", check=is_seconds(1)),
+    Rule(key="task_history_retention_days", allowed="a number of days from 1 to 36500", check=is_seconds(1, 36500)),
     Rule(key="notification_webhook", allowed="an http or https address, or null", check=_webhook, null=True,
          secret=True),
-    Rule(key="enable_notifications", allowed="true or false", check=_flag),
+    Rule(key="enable_notifications", allowed="true or false", check=is_flag),
     TASK_RULES["timezone"],
     TASK_RULES["env"],
 )}
@@ -1144,7 +1153,7 @@ SETTING_RULES = {rule.key: rule for rule in (
 DOCUMENT_KEYS = ("tasks", "settings")
 
 
-def _did_you_mean(word: str, known: "Iterable[str]") -> str:
+def did_you_mean(word: str, known: "Iterable[str]") -> str:
     close = difflib.get_close_matches(word, list(known), 1, 0.6)
     return "did you mean '%s'?" % close[0] if close else ""
 
@@ -1159,7 +1168,7 @@ def _shown(value: "Any", rule: Rule) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _check_fields(raw: "Dict[str, Any]", rules: "Dict[str, Rule]", place: str, task: str) -> "List[Problem]":
+def check_fields(raw: "Dict[str, Any]", rules: "Dict[str, Rule]", place: str, task: str) -> "List[Problem]":
     """Everything wrong with the keys and values of one object."""
     problems = []
 
@@ -1170,7 +1179,7 @@ def _check_fields(raw: "Dict[str, Any]", rules: "Dict[str, Rule]", place: str, t
         rule = rules.get(key)
         if rule is None:
             problem(key, "unknown key '%s'" % key,
-                    _did_you_mean(key, rules) or "allowed are %s" % ", ".join(sorted(rules)))
+                    did_you_mean(key, rules) or "allowed are %s" % ", ".join(sorted(rules)))
         elif not (value is None and rule.null) and not rule.check(value):
             problem(key, "%s: %s is not allowed" % (key, _shown(value, rule)), "use %s" % rule.allowed)
     for key, rule in rules.items():
@@ -1197,7 +1206,7 @@ class _TaskBuilder:
             return
         name: str = raw["name"] if _name(raw.get("name")) else ""
         place = "%s '%s'" % (place, name) if name else place
-        problems = _check_fields(raw, TASK_RULES, place, name)
+        problems = check_fields(raw, TASK_RULES, place, name)
         if name in self.places:
             problems.append(Problem(place=place, task=name, field="name", hint="names are unique over all files",
                                     text="name '%s' is used already by %s" % (name, self.places[name])))
@@ -1251,7 +1260,7 @@ class _TaskBuilder:
                     self._reject(task, "the task depends on itself", "remove '%s' from its dependencies" % task.name)
                 elif dependency not in self.tasks and dependency not in self.invalid:
                     others = [name for name in self.places if name != task.name]
-                    self._reject(task, "unknown task '%s'" % dependency, _did_you_mean(dependency, others))
+                    self._reject(task, "unknown task '%s'" % dependency, did_you_mean(dependency, others))
         sound = dict(self.tasks)
         for path in dependency_cycles({name: task.dependencies for name, task in sound.items()}):
             for name in path[:-1]:
@@ -1304,7 +1313,7 @@ def build_config(documents: "Sequence[Tuple[str, Any]]") -> Config:
         raise ConfigError([Problem(place=place, text="the document is not an object",
                                    hint='use {"tasks": [...], "settings": {...}}')])
     problems = [Problem(place=place, text="unknown key '%s'" % key, field=key,
-                        hint=_did_you_mean(key, DOCUMENT_KEYS) or "allowed are tasks and settings")
+                        hint=did_you_mean(key, DOCUMENT_KEYS) or "allowed are tasks and settings")
                 for key in main if key not in DOCUMENT_KEYS]
     raw_tasks, settings = main.get("tasks", []), main.get("settings", {})
     if not isinstance(raw_tasks, list):
@@ -1313,10 +1322,10 @@ def build_config(documents: "Sequence[Tuple[str, Any]]") -> Config:
     if not isinstance(settings, dict):
         problems.append(Problem(place=place, text="settings is not an object", field="settings", hint="use {...}"))
         settings = {}
-    problems += _check_fields(settings, SETTING_RULES, "%s: settings" % place, "")
+    problems += check_fields(settings, SETTING_RULES, "%s: settings" % place, "")
     settings = {key: value for key, value in settings.items() if value is not None}
     try:
-        zone_named(settings["timezone"] if _filled(settings.get("timezone")) else None)
+        zone_named(settings["timezone"] if is_filled(settings.get("timezone")) else None)
     except ConductorError as error:
         problems.append(Problem(place="%s: settings" % place, text="timezone: %s" % error.message, hint=error.hint,
                                 field="timezone"))
@@ -3736,7 +3745,7 @@ def task_named(config: Config, name: str) -> Task:
         return task
     if name in config.invalid:
         raise ConfigError([problem for problem in config.problems if problem.task == name])
-    hint = _did_you_mean(name, config.tasks) or "there are %s" % (", ".join(list(config.tasks)[:10]) or "none")
+    hint = did_you_mean(name, config.tasks) or "there are %s" % (", ".join(list(config.tasks)[:10]) or "none")
     raise UsageError("unknown task '%s' (%s)" % (name, hint))
 
 
@@ -3802,10 +3811,10 @@ def say(text: str, stream: "Any" = None) -> None:
     stream.write((text + "\n").encode(encoding, "backslashreplace").decode(encoding))
 
 
-def complain(text: str) -> None:
+def complain(text: str, program: str = "symphony_conductor") -> None:
     """Print to stderr, each line with the program's name."""
     for line in text.splitlines():
-        say("symphony_conductor: " + line, sys.stderr)
+        say("%s: %s" % (program, line), sys.stderr)
 
 
 def say_json(document: "Any") -> None:
@@ -3979,7 +3988,7 @@ def cmd_uninstall(store: Store, args: "argparse.Namespace") -> int:
 
 # == Command line ==
 
-def _count(text: str) -> int:
+def count_option(text: str) -> int:
     if not re.match(r"[0-9]{1,6}\Z", text) or not int(text):
         raise argparse.ArgumentTypeError("%r is not a whole number from 1 to 999999" % text)
     return int(text)
@@ -4021,14 +4030,14 @@ def build_parser() -> "argparse.ArgumentParser":
 
     added = command("next", cmd_next, "the coming slots of all tasks, in time order")
     added.add_argument("--task", metavar="NAME")
-    added.add_argument("--count", type=_count, default=10, metavar="N")
+    added.add_argument("--count", type=count_option, default=10, metavar="N")
     added.add_argument("--json", action="store_true")
 
     added = command("explain", cmd_explain, "a schedule in plain English, and its next slots")
     added.add_argument("expression")
     added.add_argument("--zone", metavar="ZONE", help="an IANA name (default: the system's zone)")
     added.add_argument("--from", dest="start", metavar="TIME", help="such as 2025-06-02T10:00 or ...Z (default: now)")
-    added.add_argument("--count", type=_count, default=5, metavar="N")
+    added.add_argument("--count", type=count_option, default=5, metavar="N")
     added.add_argument("--name", default="", metavar="NAME", help="the task whose name seeds H")
     added.add_argument("--json", action="store_true")
 
@@ -4065,22 +4074,18 @@ def _root_of(args: "argparse.Namespace") -> str:
     return os.path.realpath(root)
 
 
-def main(argv: "Sequence[str] | None" = None) -> int:
-    """Run one command; the only place that turns an error into a line on stderr and an exit code."""
-    argv = sys.argv[1:] if argv is None else argv
-    store = None
+def exit_code_of(command: "Callable[[], int]", program: str = "symphony_conductor",
+                 keep: "Callable[[List[str]], Any] | None" = None) -> int:
+    """Carry out a command; the only place that turns an error into a line on stderr and an exit code.
+
+    `keep` takes the traceback of a defect, so that what is printed stays one line.
+    """
     try:
-        parser = build_parser()
-        args = parser.parse_args(argv)
-        if not args.command:
-            parser.print_usage(sys.stderr)
-            return EXIT_USAGE
-        store = Store(_root_of(args), os.path.abspath(args.config) if args.config else "")
-        code = int(args.func(store, args))
+        code = command()
         sys.stdout.flush()
         return code
     except ConductorError as error:
-        complain(str(error))
+        complain(str(error), program)
         return error.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -4088,26 +4093,49 @@ def main(argv: "Sequence[str] | None" = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of the output left; so do we, without a word
         return EXIT_OK
     except OSError as error:
-        complain("%s%s" % (error.strerror or error, ": %s" % error.filename if error.filename else ""))
+        complain("%s%s" % (error.strerror or error, ": %s" % error.filename if error.filename else ""), program)
         return EXIT_IOERR
     except Exception as error:
-        complain("internal error, please report it: %s: %s%s" % (type(error).__name__, error, _keep_traceback(store)))
+        complain("internal error, please report it: %s: %s%s" % (type(error).__name__, error, _traceback_note(keep)),
+                 program)
         return EXIT_SOFTWARE
 
 
-def _keep_traceback(store: "Store | None") -> str:
+def _traceback_note(keep: "Callable[[List[str]], Any] | None") -> str:
     import traceback
-    text = traceback.format_exc()
+    lines = traceback.format_exc().splitlines()
     try:
-        if store is not None:
-            store.log(time.time(), ["ERROR " + line for line in text.splitlines()])
+        if keep is not None:
+            keep(["ERROR " + line for line in lines])
             return " (details in logs/symphony_conductor.log)"
     except ConductorError:
         pass
-    return " (%s)" % text.splitlines()[-2].strip()
+    return " (%s)" % lines[-2].strip()
 
 
-def _open_standard_streams() -> None:
+def main(argv: "Sequence[str] | None" = None) -> int:
+    """Run one command line of the conductor: its exit code."""
+    stores: "List[Store]" = []
+
+    def command() -> int:
+        parser = build_parser()
+        args = parser.parse_args(argv)
+        if not args.command:
+            parser.print_usage(sys.stderr)
+            return EXIT_USAGE
+        store = Store(_root_of(args), os.path.abspath(args.config) if args.config else "")
+        stores.append(store)
+        return int(args.func(store, args))
+
+    def keep(lines: "List[str]") -> None:
+        if not stores:
+            raise StorageError("no root, so no log")
+        stores[0].log(time.time(), lines)
+
+    return exit_code_of(command, keep=keep)
+
+
+def open_standard_streams() -> None:
     """Where the caller closed 0, 1 or 2, files opened later would take their places and be written to."""
     for fd in (0, 1, 2):
         try:
@@ -4122,7 +4150,7 @@ def command_line() -> None:
     """Where the crontab line and the script come in."""
     if _idle_tick(sys.argv[1:]):
         posix._exit(EXIT_OK)  # nothing was opened or printed, so taking the interpreter down in order is wasted time
-    _open_standard_streams()
+    open_standard_streams()
     gc.disable()  # a process that lives for one decision leaves no garbage worth looking for
     sys.exit(main())
 

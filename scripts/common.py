@@ -1,0 +1,77 @@
+"""What the maintenance scripts share: the conductor's module, their command lines, and units as people write them."""
+
+import argparse
+import os
+import re
+import sys
+from typing import Any, Callable
+
+HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+if HOME not in sys.path:
+    sys.path.append(HOME)
+
+import symphony_conductor as sc  # noqa: E402
+
+EXIT_REFUSED = 3  # nothing was changed, and the reason was said
+
+UNITS_S = {"s": 1, "m": sc.MINUTE, "h": sc.HOUR, "d": sc.DAY, "w": 7 * sc.DAY}
+SIZES = (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
+
+
+class RefusedError(sc.ConductorError):
+    """What was asked for is not safe here. Nothing was changed."""
+
+    exit_code = EXIT_REFUSED
+
+
+def command_parser(documentation: "str | None") -> argparse.ArgumentParser:
+    """A parser with the help text of the module and the option that every script has."""
+    summary, _, rest = (documentation or "").partition("\n\n")
+    parser = argparse.ArgumentParser(description=summary, epilog=rest,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", metavar="DIR", default=os.environ.get("SYMPHONY_ROOT") or HOME,
+                        help="the folder to work on (default: $SYMPHONY_ROOT, else the one above scripts/)")
+    return parser
+
+
+def finish(command: "Callable[[], int]") -> None:
+    """Run a script's command and leave with its exit code; every error is one line."""
+    sc.open_standard_streams()
+    sys.exit(sc.exit_code_of(command, os.path.splitext(os.path.basename(sys.argv[0]))[0]))
+
+
+def seconds_of(text: str) -> float:
+    """Seconds in '90s', '30m', '26h', '14d' or '2w'. Raises ValueError."""
+    match = re.match(r"([0-9]{1,6}(?:\.[0-9]+)?)([smhdw])\Z", text)
+    if not match:
+        raise ValueError("%r is no age; write a number and a unit, such as 26h or 14d (s, m, h, d, w)" % text)
+    return float(match.group(1)) * UNITS_S[match.group(2)]
+
+
+def age_option(text: str) -> float:
+    """`seconds_of` for argparse."""
+    try:
+        return seconds_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error))
+
+
+def size_text(size: float) -> str:
+    """Bytes for people: '512 B', '3.4 MiB'."""
+    for unit, factor in SIZES:
+        if size >= factor:
+            return "%.1f %s" % (size / factor, unit)
+    return "%d B" % size
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """'1 file', '2 files'."""
+    return "%d %s" % (number, noun if number == 1 else plural or noun + "s")
+
+
+def is_age(value: "Any") -> bool:
+    """Whether a value of a configuration file is an age such as '14d'."""
+    try:
+        return isinstance(value, str) and seconds_of(value) > 0
+    except ValueError:
+        return False
