@@ -1083,7 +1083,7 @@ def is_seconds(low: float, high: float = LONGEST_S) -> "Callable[[Any], bool]":
     return lambda value: type(value) in (int, float) and low <= value <= high
 
 
-def _name(value: "Any") -> bool:
+def is_name(value: "Any") -> bool:
     return isinstance(value, str) and bool(re.match(NAME_PATTERN, value)) and len(value) <= NAME_LIMIT
 
 
@@ -1116,7 +1116,7 @@ def _webhook(value: "Any") -> bool:
 SECONDS_TEXT = "a number of seconds from %s to 10 years"
 
 TASK_RULES = {rule.key: rule for rule in (
-    Rule(key="name", allowed="letters, digits, '_', '.', '-', at most 100, a letter or digit first", check=_name,
+    Rule(key="name", allowed="letters, digits, '_', '.', '-', at most 100, a letter or digit first", check=is_name,
          required=True),
     Rule(key="command", allowed="a string for /bin/sh, or a list of strings", check=_command, required=True),
     Rule(key="schedule", allowed="a cron expression such as \"0 2 * * *\"", check=is_text, null=True),
@@ -1204,7 +1204,7 @@ class _TaskBuilder:
             self.problems.append(Problem(place=place, text="an entry of type %s is no task" % type(raw).__name__,
                                          hint="use an object with name, command and schedule"))
             return
-        name: str = raw["name"] if _name(raw.get("name")) else ""
+        name: str = raw["name"] if is_name(raw.get("name")) else ""
         place = "%s '%s'" % (place, name) if name else place
         problems = check_fields(raw, TASK_RULES, place, name)
         if name in self.places:
@@ -2339,7 +2339,7 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view):]
 
 
-def write_atomic(path: str, data: bytes, durable: bool = True, keep: str = "") -> None:
+def write_atomic(path: str, data: "bytes | Iterable[bytes]", durable: bool = True, keep: str = "") -> None:
     """Replace a file by write, fsync and rename, so that readers and crashes see the old or the new one.
 
     With `keep` the old one stays under that name; the path itself is never missing. Raises StorageError.
@@ -2349,9 +2349,13 @@ def write_atomic(path: str, data: bytes, durable: bool = True, keep: str = "") -
     try:
         fd = _open_making_folder(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW)
         try:
-            write_all(fd, data)
+            for piece in (data,) if isinstance(data, bytes) else data:
+                write_all(fd, piece)
             if durable:
                 os.fsync(fd)
+        except OSError:
+            os.ftruncate(fd, 0)  # on a full disk, what was written so far is in everybody's way
+            raise
         finally:
             os.close(fd)
         if keep and os.path.lexists(path):

@@ -12,7 +12,8 @@ import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 SCRIPT = REPOSITORY / "symphony_conductor.py"
-sys.path.insert(0, str(REPOSITORY))
+SCRIPTS = REPOSITORY / "scripts"
+sys.path[:0] = [str(REPOSITORY), str(SCRIPTS)]
 
 import symphony_conductor as sc  # noqa: E402
 
@@ -126,6 +127,24 @@ def project(tmp_path):
             os.killpg(record["pid"], 9)
         except (ValueError, KeyError, TypeError, OSError, RecursionError):
             pass
+
+
+def git(folder, *arguments):
+    """Run git in a folder, with an identity and without the caller's settings; what it printed."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    env.update(GIT_CONFIG_NOSYSTEM="1", GIT_CONFIG_GLOBAL=os.devnull, HOME=str(folder), LC_ALL="C")
+    for role in ("AUTHOR", "COMMITTER"):
+        env.update({"GIT_%s_NAME" % role: "Tester", "GIT_%s_EMAIL" % role: "tester@example.invalid"})
+    return subprocess.run(("git", "-c", "init.defaultBranch=main", "-c", "protocol.file.allow=always") + arguments,
+                          cwd=str(folder), env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, check=True).stdout.decode("utf-8", "replace")
+
+
+def run_script(name, root, *arguments, **more):
+    """Run one of the scripts as a process: (exit code, stdout, stderr)."""
+    done = subprocess.run([sys.executable, str(SCRIPTS / name), "--root", str(root)] + [str(one) for one in arguments],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120, **more)
+    return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
 
 
 def every_minute(name, command="true", **more):

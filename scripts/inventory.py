@@ -1,0 +1,700 @@
+#!/usr/bin/env python3
+"""Writes cleanup_inventory.json: every file of the tree, what git says of it, who names it, and what it is for.
+
+The file is one JSON object: a header, `fields` (the names of the columns) and `files`, one row a line:
+
+    jq -c '.fields as $names | .files[] | [$names, .] | transpose | map({(.[0]): .[1]}) | add' cleanup_inventory.json
+
+Symlinks are never followed, other devices never entered. A folder with a repository of its own is listed as one entry
+and not looked into. `references` is the number of other files that name a file by its whole name; null where that
+cannot be known. A number above zero speaks for a file; zero proves nothing.
+
+Exit codes: 0 written; 2 usage; 3 refused, or git failed: then the inventory before it stays as it is; 74 it could not
+be written, and again the one before stays; 75 another inventory is being taken.
+"""
+
+import argparse
+import gc
+import hashlib
+import json
+import os
+import re
+import socket
+import stat
+import sys
+import time
+from itertools import filterfalse
+from json.encoder import encode_basestring_ascii as quoted
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Set, Tuple
+
+from cleanup_rules import RULES_NAME
+from common import command_parser, counted, finish, sc, size_text
+from file_lifecycle import Registry
+from tree import (
+    CACHE_NAME,
+    INVENTORY_NAME,
+    OPEN_FOLDER,
+    OWN_NAME,
+    QUARANTINE_NAME,
+    UTF8_NAMES,
+    Git,
+    Listing,
+    Root,
+    native_path,
+    printable,
+    stored_path,
+)
+
+FORMAT = 1
+FIELDS = ("path", "ino", "size", "mtime_ns", "ctime_ns", "dev", "mode", "nlink", "class", "references", "purpose",
+          "expires", "duplicate")
+DEEPEST = 200                # folders; each level on the way holds a descriptor
+MIN_DUPLICATE = 1 << 20      # bytes from which equal files are worth knowing
+READ_BYTES = 4 << 20
+ERRORS_SHOWN = 10
+
+# -- purpose
+
+DECISIVE = frozenset(("log", "cache", "temp", "backup"))  # wherever such a file lies
+
+_SUFFIXES = {
+    "source": "py pyi pyx c h cc cpp cxx hpp hh rs go java kt kts scala js jsx mjs cjs ts tsx vue svelte rb php pl pm "
+              "lua sh bash zsh fish awk sed ps1 bat cs fs swift m mm r jl ex exs erl hs ml clj dart sql asm s tcl vim",
+    "config": "json yaml yml toml ini cfg conf properties env xml plist editorconfig service timer tf tfvars hcl lock",
+    "docs": "md rst txt adoc tex html htm org pdf man",
+    "data": "csv tsv jsonl ndjson parquet feather npy npz h5 db sqlite sqlite3 geojson po pot dat xlsx ods",
+    "log": "log",
+    "cache": "pyc pyo cache",
+    "temp": "tmp temp swp swo part crdownload",
+    "backup": "bak old orig rej backup save",
+    "generated": "o a so dylib dll exe class jar war map min d lo la",
+    "binary": "png jpg jpeg gif ico webp bmp tiff svgz woff woff2 ttf otf eot mp3 mp4 ogg wav avi mov zip gz bz2 xz "
+              "zst tar tgz 7z rar iso img bin whl egg deb rpm",
+}
+BY_SUFFIX = {"." + suffix: purpose for purpose, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
+BY_FOLDER = {"test": "test", "tests": "test", "testing": "test", "spec": "test", "__tests__": "test",
+             "fixtures": "test", "doc": "docs", "docs": "docs", "documentation": "docs", "__pycache__": "cache",
+             ".cache": "cache", ".pytest_cache": "cache", ".mypy_cache": "cache", ".ruff_cache": "cache",
+             "node_modules": "generated",
+             "build": "generated", "dist": "generated", "target": "generated", "logs": "log", "tmp": "temp",
+             "temp": "temp", "backup": "backup", "backups": "backup", "config": "config", "data": "data"}
+BY_NAME = {"Makefile": "config", "Dockerfile": "config", "README": "docs", "LICENSE": "docs", "CHANGELOG": "docs",
+           ".gitignore": "config", ".gitattributes": "config", ".DS_Store": "temp", "Thumbs.db": "temp"}
+TEST_NAME = re.compile(r"test_|.*(?:_test|_spec|\.test|\.spec)\.[a-z]+\Z")
+
+
+def purpose_of(name: str, of_folder: str) -> str:
+    """What a file is for, from its name and from what its folder is for ('' when that says nothing)."""
+    suffix = name[name.rfind("."):]
+    by_suffix = BY_SUFFIX.get(suffix) or BY_SUFFIX.get(suffix.lower()) or ("backup" if name.endswith("~") else "")
+    if by_suffix in DECISIVE:
+        return by_suffix
+    if of_folder:
+        return of_folder
+    if by_suffix == "source" and TEST_NAME.match(name):
+        return "test"
+    return by_suffix or BY_NAME.get(name, "other")
+
+
+# -- the walk
+
+class Seen(NamedTuple):
+    """A file as the walk saw it."""
+
+    path: str
+    name: str
+    version: str  # see version_of
+    size: int
+    mode: int
+    nlink: int
+    dev: int
+    purpose: str
+
+
+def version_of(seen: "os.stat_result") -> str:
+    """What tells one version of a file from another: inode, size, mtime and ctime, as the rows have them."""
+    return "%d,%d,%d,%d" % (seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+
+
+class Walk:
+    """Every file below the root, by way of folder descriptors: never through a symlink, never across a device."""
+
+    def __init__(self, root: Root) -> None:
+        self.root = root
+        self.files: "List[Seen]" = []
+        self.not_entered: "List[Dict[str, str]]" = []
+        self.errors: "List[Dict[str, str]]" = []
+        self.progress = Progress("files seen")
+
+    def run(self) -> "Walk":
+        self._folder(os.dup(self.root.fd), "", "", 0)
+        self.progress.end()
+        return self
+
+    def _folder(self, fd: int, prefix: str, purpose: str, depth: int) -> None:
+        """List one folder and those below it; closes the descriptor."""
+        try:
+            found, folders, names = self._list(fd, prefix, purpose)
+            if prefix and (".git" in names or {"HEAD", "objects", "refs"} <= names):
+                self._leave_out(prefix, "a repository of its own")
+                return
+            self.files += found
+            self.progress.show(len(self.files))
+            for name in folders:
+                if prefix or name not in (".git", QUARANTINE_NAME):
+                    self._descend(fd, prefix, name, purpose, depth)
+        except FileNotFoundError:
+            pass  # removed while we looked
+        except OSError as error:
+            self.fail(prefix, error)
+        finally:
+            os.close(fd)
+
+    def _list(self, fd: int, prefix: str, of_folder: str) -> "Tuple[List[Seen], List[str], Set[str]]":
+        found: "List[Seen]" = []
+        folders: "List[str]" = []
+        for entry in _scan(fd):
+            name = entry.name if UTF8_NAMES else stored_path(entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(name)
+                continue
+            try:
+                seen = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            found.append(Seen(prefix + name, name, version_of(seen), seen.st_size, seen.st_mode, seen.st_nlink,
+                              seen.st_dev, purpose_of(name, of_folder)))
+        names = {one.name for one in found}.union(folders)
+        folders.sort()
+        if not prefix:  # .git may be the file of a worktree or a submodule
+            names.discard(".git")
+            found = [one for one in found if one.name != ".git" and not OWN_NAME.match(one.name)]
+        return found, folders, names
+
+    def _descend(self, fd: int, prefix: str, name: str, purpose: str, depth: int) -> None:
+        path = prefix + name
+        if depth == DEEPEST:
+            self.fail(path, OSError(0, "more than %d folders deep" % DEEPEST))
+            return
+        try:
+            deeper = os.open(native_path(name), OPEN_FOLDER, dir_fd=fd)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self.fail(path, error)
+            return
+        if os.fstat(deeper).st_dev != self.root.dev:
+            os.close(deeper)
+            self._leave_out(path, "on another device")
+            return
+        self._folder(deeper, path + "/", BY_FOLDER.get(name.lower(), purpose), depth + 1)
+
+    def _leave_out(self, path: str, why: str) -> None:
+        self.not_entered.append({"path": path.rstrip("/"), "why": why})
+
+    def fail(self, path: str, error: OSError) -> None:
+        self.errors.append({"path": path.rstrip("/"), "error": error.strerror or str(error)})
+
+
+class _NamedEntry:
+    """What `os.scandir` yields, for Python 3.6, which does not take a descriptor."""
+
+    def __init__(self, name: str, fd: int) -> None:
+        self.name = name
+        self._seen = os.stat(name, dir_fd=fd, follow_symlinks=False)
+
+    def is_dir(self, follow_symlinks: bool) -> bool:
+        return stat.S_ISDIR(self._seen.st_mode)
+
+    def stat(self, follow_symlinks: bool) -> "os.stat_result":
+        return self._seen
+
+
+def _scan(fd: int) -> "Iterable[Any]":
+    if os.scandir in os.supports_fd:
+        return os.scandir(fd)
+    return _scan_by_name(fd)
+
+
+def _scan_by_name(fd: int) -> "Iterator[Any]":
+    for name in os.listdir(fd):
+        try:
+            yield _NamedEntry(name, fd)
+        except FileNotFoundError:
+            continue
+
+
+class Progress:
+    """A count on the terminal that is overwritten as it grows; silent where there is no terminal."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.active = sys.stderr.isatty()
+        self._shown = 0
+
+    def show(self, number: int) -> None:
+        if self.active and number - self._shown >= 5000:
+            self._shown = number
+            sys.stderr.write("\r%d %s " % (number, self.what))
+            sys.stderr.flush()
+
+    def end(self) -> None:
+        if self.active and self._shown:
+            sys.stderr.write("\r%s\r" % (" " * (len(self.what) + 12)))
+
+
+# -- references
+
+# A token is a run of these; everything else, in a text, stands between names. A name with any other character, with a
+# dash in front or a dot behind may be written in too many ways for its mentions to be counted.
+TOKEN_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.~-"
+COUNTABLE_NAME = re.compile(r"[A-Za-z0-9_.~][A-Za-z0-9_.~-]*(?<!\.)\Z")
+_SEPARATED = bytes(code if code in TOKEN_BYTES else 32 for code in range(256))
+
+# Lists of what to leave alone: to be named in one is no use of a file.
+NO_SOURCES = frozenset((".gitignore", ".dockerignore", ".npmignore", ".eslintignore", ".prettierignore", ".hgignore"))
+NO_SOURCE_PURPOSES = frozenset(("log", "cache", "temp", "backup", "binary"))
+
+
+def tokens_of(data: bytes) -> "List[bytes]":
+    """The tokens of a text, as often as they occur; the full stops of a sentence are not part of one."""
+    text = data.translate(_SEPARATED)
+    if b".. " in text:
+        text = text.replace(b"... ", b" ").replace(b".. ", b" ")
+    return text.rstrip(b".").replace(b". ", b" ").split()
+
+
+class References:
+    """One pass over the text files: the tokens of each against the set of all names.
+
+    The cache keeps, for each version of a file, which names it held, and its tokens with a dot in them: with those, a
+    name that is new in the tree is found in old files without reading them, as long as it has a dot.
+    """
+
+    def __init__(self, root: Root, walk: Walk, cache: "Cache") -> None:
+        self.root = root
+        self.walk = walk
+        self.cache = cache
+        self.counts: "Dict[str, int]" = {}
+        self.binary: "Set[str]" = set()
+        # Words without a dot that are nobody's name: most of any text, and told apart once.
+        self._plain: "Set[bytes]" = set()
+        self._names: "frozenset[bytes]" = frozenset()
+
+    def count(self, classes: "Dict[str, str]") -> None:
+        """Count the mentions of every countable name. Files that cannot be read become errors of the walk."""
+        names = set(filter(COUNTABLE_NAME.match, {seen.name for seen in self.walk.files}))
+        self.counts = counts = dict.fromkeys(names, 0)
+        self.cache.begin(names)
+        progress, number = Progress("files read"), 0
+        hits_of = self.cache.hits
+        for seen in self.walk.files:
+            if seen.purpose in NO_SOURCE_PURPOSES and (
+                    seen.purpose == "binary" or classes.get(seen.path) != "tracked"):
+                continue
+            hits = hits_of(seen.version)
+            if hits is None:
+                if not stat.S_ISREG(seen.mode) or seen.name in NO_SOURCES or seen.path == RULES_NAME:
+                    continue
+                self._names = self._names or frozenset(name.encode("ascii") for name in names)
+                hits = self._read(seen)
+                number += 1
+                progress.show(number)
+            if hits is BINARY:
+                self.binary.add(seen.path)
+                continue
+            for hit in hits:
+                if hit in counts and hit != seen.name:  # that a file names itself says nothing
+                    counts[hit] += 1
+        progress.end()
+        self._plain, self._names = set(), frozenset()
+
+    def _read(self, seen: Seen) -> "Iterable[str]":
+        """The names in a file that is not in the cache, which gets them."""
+        try:
+            fd = os.open(native_path(seen.path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
+                         dir_fd=self.root.fd)
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            self.walk.fail(seen.path, error)
+            return ()
+        try:
+            found = version_of(os.fstat(fd))
+            dotted, bare = self._tokens(fd, seen.size)
+        except OSError as error:
+            self.walk.fail(seen.path, error)
+            return ()
+        finally:
+            os.close(fd)
+        hits = BINARY if dotted is None else [name.decode("ascii") for name in self._names.intersection(dotted)] + bare
+        if found == seen.version:  # what changed meanwhile is read again next time
+            self.cache.put(seen.version, hits, b" ".join(dotted or ()).decode("ascii"))
+        return hits
+
+    def _tokens(self, fd: int, size: int) -> "Tuple[Iterable[bytes] | None, List[str]]":
+        """(tokens with a dot, names without one) of a file; the first is None when it is no text.
+
+        Large files come in pieces, cut between two words.
+        """
+        data = os.read(fd, min(size + 1, READ_BYTES))
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            rest = os.read(fd, size) if len(data) == READ_BYTES else b""
+            data = (data + rest).decode("utf-16", "replace").encode("utf-8", "replace")
+        elif b"\0" in data[:8192]:
+            return None, []
+        if len(data) < READ_BYTES:
+            return self._sorted_out(data)
+        dotted: "Set[bytes]" = set()
+        bare: "Set[str]" = set()
+        while data:
+            more = os.read(fd, READ_BYTES)
+            cut = max(data.rfind(b"\n"), data.rfind(b" ")) if more else len(data)
+            cut = len(data) if cut <= 0 else cut
+            found = self._sorted_out(data[:cut])
+            dotted.update(found[0])
+            bare.update(found[1])
+            data = data[cut:] + more
+        return dotted, sorted(bare)
+
+    def _sorted_out(self, data: bytes) -> "Tuple[List[bytes], List[str]]":
+        """(tokens with a dot, names without one) of a text."""
+        found = set(filterfalse(self._plain.__contains__, tokens_of(data)))
+        dotted = [token for token in found if b"." in token]
+        if len(dotted) == len(found):
+            return dotted, []
+        bare = found.difference(dotted)
+        names = bare & self._names
+        if len(self._plain) < PLAIN_WORDS:
+            self._plain |= bare - names
+        return dotted, [name.decode("ascii") for name in names]
+
+
+# -- the cache
+
+BINARY: "List[str]" = ["\0"]  # instead of hits: the file is no text
+CACHE_HEAD = "symphony tokens 1"
+PLAIN_WORDS = 200000  # remembered, at most
+
+
+class Cache:
+    """`.cleanup_cache`: of each version of a file its digest, if one was taken, the names it held, its dotted tokens.
+
+    The first line tells the format, the device, and the lengths of the next two parts: the names that were looked for,
+    and a line `version TAB digest TAB hits` a file. The rest are their tokens, a line each, which are not even read
+    unless a name is new. Hits of `-` mean that the file was not read, of NUL that it is no text.
+    """
+
+    def __init__(self, root: Root, enabled: bool = True) -> None:
+        self.path = os.path.join(root.path, CACHE_NAME)
+        self.enabled = enabled
+        self._head = "%s %d" % (CACHE_HEAD, root.dev)
+        self._file: "Any" = None
+        self._known: "Set[str]" = set()
+        self._old: "Dict[str, str]" = {}      # version -> digest TAB hits
+        self._new: "Dict[str, Tuple[str, str]]" = {}  # version -> (digest TAB hits, tokens)
+        self._tokens: "List[str]" = []
+        self._names: "Set[str]" = set()
+        self._held: "Dict[str, str]" = {}  # the same as _old while it can answer for all names, else empty
+        self._redone = False
+        if enabled and not sc.Store(root.path).insecure(self.path):
+            self._load()
+
+    def _load(self) -> None:
+        try:
+            self._file = open(self.path, encoding="ascii", newline="\n")
+            head, names, lines = self._file.readline().rsplit(" ", 2)
+            if head != self._head:
+                return
+            known = self._file.read(int(names)).split()
+            self._old = dict([line.split("\t", 1) for line in self._file.read(int(lines)).split("\n")])
+            self._known = set(known)
+        except (OSError, ValueError):
+            self._old = {}  # whatever it is, it was not written by us: every file is read
+
+    def _old_tokens(self) -> "List[str]":
+        """The tokens of all old files, in their order; [] when they do not fit together."""
+        try:
+            lines: "List[str]" = self._file.read().split("\n") if self._old else []
+        except (OSError, ValueError):
+            lines = []
+        return lines if len(lines) == len(self._old) else []
+
+    def begin(self, names: "Set[str]") -> None:
+        """Say which names count in this run."""
+        self._names = names
+        fresh = names - self._known
+        if fresh and self._old and all("." in name for name in fresh):
+            self._find(fresh)
+        elif not fresh:
+            self._held = self._old
+
+    def _find(self, fresh: "Set[str]") -> None:
+        """Look for new names among the tokens of old files."""
+        self._tokens = self._old_tokens()
+        for version, tokens in zip(list(self._old), self._tokens):
+            found = fresh.intersection(tokens.split(" "))
+            if found:
+                line = self._old[version]
+                self._old[version] = line + ("" if line.endswith("\t") else " ") + " ".join(found)
+        self._held = self._old if self._tokens else {}
+
+    def hits(self, version: str) -> "Iterable[str] | None":
+        """The names in this version of a file; None when it has to be read."""
+        line = self._held.get(version)
+        if line is None:
+            return None
+        held = line[line.find("\t") + 1:]
+        if held == "-":
+            return None
+        return BINARY if held == "\0" else held.split()
+
+    def put(self, version: str, hits: "Iterable[str]", tokens: str) -> None:
+        """Keep what was read."""
+        if self.enabled:
+            self._new[version] = ("%s\t%s" % (self.digest(version), " ".join(hits)), tokens)
+
+    def digest(self, version: str) -> str:
+        """The digest of a file's content, '' when none was taken."""
+        line = self._new[version][0] if version in self._new else self._old.get(version, "")
+        return line.partition("\t")[0]
+
+    def put_digest(self, version: str, digest: str) -> None:
+        """Keep the digest of a file's content."""
+        if version in self._new:
+            line, tokens = self._new[version]
+            self._new[version] = (digest + "\t" + line.partition("\t")[2], tokens)
+        elif version in self._old:
+            self._old[version] = digest + "\t" + self._old[version].partition("\t")[2]
+            self._redone = True
+        else:
+            self._new[version] = (digest + "\t-", "")
+
+    def save(self, walk: Walk) -> None:
+        """Write the cache when it is another one than before, without the files that are gone. Raises StorageError."""
+        if self.enabled and (self._new or self._redone or self._names != self._known):
+            there = {seen.version for seen in walk.files}
+            sc.write_atomic(self.path, self._text(there), durable=False)
+
+    def _text(self, there: "Set[str]") -> "Iterator[bytes]":
+        tokens = self._tokens or self._old_tokens()
+        old = [(version, line, held) for (version, line), held in zip(self._old.items(), tokens)
+               if version in there and version not in self._new]
+        old += [(version, line, held) for version, (line, held) in self._new.items()]
+        names = " ".join(self._names)
+        length = sum(len(version) + len(line) + 2 for version, line, _ in old) - 1
+        yield ("%s %d %d\n%s" % (self._head, len(names) + 1, length, names + " ")).encode("ascii")
+        yield from joined(["%s\t%s" % (version, line) for version, line, _ in block] for block in in_blocks(old))
+        yield from joined([held for _, _, held in block] for block in in_blocks(old))
+
+
+def joined(blocks: "Iterable[Iterable[str]]", between: str = "\n") -> "Iterator[bytes]":
+    """Lines in blocks as the bytes of a file, with something between each two."""
+    before = ""
+    for block in blocks:
+        yield (before + between.join(block)).encode("ascii")
+        before = between
+
+
+def in_blocks(items: "List[Any]", size: int = 5000) -> "Iterator[List[Any]]":
+    """The list in pieces, so that nothing large is put together as a whole."""
+    for start in range(0, len(items), size):
+        yield items[start:start + size]
+
+
+# -- duplicates
+
+def duplicates(root: Root, walk: Walk, cache: Cache, at_least: int) -> "Dict[str, str]":
+    """Path to group, for files of at least that size whose content is that of another one."""
+    by_size: "Dict[int, List[Seen]]" = {}
+    for seen in walk.files:
+        if seen.size >= at_least and seen.nlink == 1 and stat.S_ISREG(seen.mode):
+            by_size.setdefault(seen.size, []).append(seen)
+    groups: "Dict[str, List[str]]" = {}
+    progress, number = Progress("files compared"), 0
+    for same_size in by_size.values():
+        for seen in same_size if len(same_size) > 1 else ():
+            digest = cache.digest(seen.version)
+            if not digest:
+                digest = _digest(root, walk, seen)
+                if digest:
+                    cache.put_digest(seen.version, digest)
+            if digest:
+                groups.setdefault(digest, []).append(seen.path)
+            number += 1
+            progress.show(number)
+    progress.end()
+    return {path: digest[:16] for digest, paths in groups.items() if len(paths) > 1 for path in paths}
+
+
+def _digest(root: Root, walk: Walk, seen: Seen) -> str:
+    """The digest of a file's content; '' when it is gone, or another one by now."""
+    try:
+        fd = os.open(native_path(seen.path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
+                     dir_fd=root.fd)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        walk.fail(seen.path, error)
+        return ""
+    try:
+        digest = hashlib.blake2b(digest_size=16)
+        piece = os.read(fd, READ_BYTES)
+        while piece:
+            digest.update(piece)
+            piece = os.read(fd, READ_BYTES) if len(piece) == READ_BYTES else b""
+        return digest.hexdigest() if version_of(os.fstat(fd)) == seen.version else ""
+    except OSError as error:
+        walk.fail(seen.path, error)
+        return ""
+    finally:
+        os.close(fd)
+
+
+# -- the document
+
+class Inventory:
+    """Takes the inventory of a root and writes it down."""
+
+    def __init__(self, root: Root, references: bool = True, min_duplicate: int = MIN_DUPLICATE,
+                 use_cache: bool = True) -> None:
+        self.root = root
+        self.started = time.time()
+        self.git = Git(root)
+        self.with_git = self.git.is_here()
+        self.with_references = references
+        self.min_duplicate = min_duplicate
+        self.use_cache = use_cache
+        self.totals: "Dict[Tuple[str, str], List[int]]" = {}  # (class, purpose) -> files, bytes
+        self.notes: "List[str]" = []
+
+    def take(self) -> "Inventory":
+        """Walk, ask git, count. Raises GitError, RefusedError."""
+        if self.with_git:
+            self.git.begin()  # works on the other core while we walk
+        self.walk = Walk(self.root).run()
+        listing = self.git.finish() if self.with_git else Listing()
+        self.head = listing.head
+        self.classes = dict.fromkeys(listing.ignored, "ignored")
+        self.classes.update(dict.fromkeys(listing.tracked, "tracked"))  # what is in neither is untracked
+        del listing
+        cache = Cache(self.root, self.use_cache)
+        self.references = References(self.root, self.walk, cache)
+        if self.with_references:
+            self.references.count(self.classes)
+        self.duplicates = duplicates(self.root, self.walk, cache, self.min_duplicate)
+        if self.with_references:
+            try:
+                cache.save(self.walk)
+            except sc.StorageError as error:
+                self.notes.append("%s; the next inventory takes longer" % error)
+        self.expires = {path: entry.expires for path, entry in Registry(self.root).read().items()}
+        self.finished = time.time()
+        return self
+
+    def header(self) -> "Dict[str, Any]":
+        return {
+            "format": FORMAT, "root": stored_path(self.root.path), "root_dev": self.root.dev, "root_ino": self.root.ino,
+            "host": socket.gethostname(), "git": self.with_git, "head": self.head,
+            "started": sc.iso(self.started), "finished": sc.iso(self.finished),
+            "references": self.with_references, "min_duplicate": self.min_duplicate,
+            "not_entered": self.walk.not_entered, "errors": self.walk.errors, "fields": FIELDS,
+        }
+
+    def write(self, path: str) -> None:
+        """Replace the inventory file at once. Raises StorageError; then the one before is still there."""
+        # Not flushed to disk: after a power cut the next one is taken, and half of one is refused when it is read.
+        sc.write_atomic(path, self._text(), durable=False)
+
+    def _text(self) -> "Iterator[bytes]":
+        """The document in pieces; the totals are known at its end."""
+        yield (json.dumps(self.header())[:-1] + ', "files": [\n').encode("ascii")
+        yield from joined((self._rows(block) for block in in_blocks(self.walk.files)), ",\n")
+        document = {"counts": self.total(0), "bytes": self.total(1)}
+        yield ("\n], %s\n" % json.dumps(document)[1:]).encode("ascii")
+
+    def total(self, place: int) -> "Dict[str, Dict[str, int]]":
+        """The numbers of files (place 0) or of bytes (1) by class and by purpose, once they are written."""
+        sums: "Dict[str, Dict[str, int]]" = {"class": {}, "purpose": {}}
+        for (kind, purpose), total in sorted(self.totals.items()):
+            for by, key in (("class", kind), ("purpose", purpose)):
+                sums[by][key] = sums[by].get(key, 0) + total[place]
+        return sums
+
+    def _rows(self, files: "List[Seen]") -> "Iterator[str]":
+        """One JSON array a file; adds up the totals on the way."""
+        classes, default = self.classes.get, "untracked" if self.with_git else "no-git"
+        totals = self.totals
+        counts, binary, group = self.references.counts.get, self.references.binary, self.duplicates.get
+        expires = self._expiry() if self.expires else {}.get  # type: Any
+        for path, name, version, size, mode, nlink, dev, purpose in files:
+            if purpose == "other" and path in binary:
+                purpose = "binary"
+            kind = classes(path, default)
+            total = totals.get((kind, purpose))
+            if total is None:
+                total = totals[kind, purpose] = [0, 0]
+            total[0] += 1
+            total[1] += size
+            yield '[%s,%s,%d,%d,%d,"%s",%s,"%s",%s,%s]' % (
+                quoted(path), version, dev, mode, nlink, kind, counts(name, "null"), purpose,
+                expires(path) or "null", quoted(group(path, "")) if path in self.duplicates else "null")
+
+    def _expiry(self) -> "Any":
+        """A function from a path to when it, or a folder above it, expires, as JSON; None when it does not."""
+        exact = self.expires
+        folders = tuple(path + "/" for path in exact)
+
+        def of(path: str) -> "str | None":
+            found = exact.get(path)
+            if found is None and path.startswith(folders):
+                found = min(at for folder, at in exact.items() if path.startswith(folder + "/"))
+            return None if found is None else '"%s"' % sc.iso(found)
+        return of
+
+    def verdict(self) -> str:
+        files, size = len(self.walk.files), sum(self.total(1)["class"].values())
+        classes = ", ".join("%d %s" % (number, name) for name, number in self.total(0)["class"].items())
+        errors = self.walk.errors
+        return "%s - %s, %s (%s) in %.1f s%s" % (
+            "WARNING" if errors else "OK", counted(files, "file"), size_text(size), classes or "nothing",
+            self.finished - self.started, "; %s, so nothing may be removed" % counted(len(errors), "error") if errors
+            else "")
+
+
+def build_parser() -> "argparse.ArgumentParser":
+    parser = command_parser(__doc__)
+    parser.add_argument("--output", metavar="FILE", help="where to write (default: %s under the root)" % INVENTORY_NAME)
+    parser.add_argument("--no-references", dest="references", action="store_false",
+                        help="do not read the files; references are null, and nothing can become a candidate")
+    parser.add_argument("--min-duplicate", type=sc.count_option, default=MIN_DUPLICATE, metavar="BYTES",
+                        help="size from which equal files are looked for (default: %d)" % MIN_DUPLICATE)
+    parser.add_argument("--no-cache", dest="cache", action="store_false", help="read every file, and keep no cache")
+    return parser
+
+
+def main() -> int:
+    gc.disable()  # two hundred thousand rows, and none of them in a cycle
+    args = build_parser().parse_args()
+    root = Root(args.root)
+    output = os.path.abspath(args.output) if args.output else os.path.join(root.path, INVENTORY_NAME)
+    lock = sc.FileLock(os.path.join(root.path, CACHE_NAME + ".lock"))
+    if not lock.acquire():
+        raise sc.BusyError("another inventory of %s is being taken" % root.path, "try again when it is done")
+    inventory = Inventory(root, args.references, args.min_duplicate, args.cache).take()
+    inventory.write(output)
+    sc.say(inventory.verdict())
+    for error in inventory.walk.errors[:ERRORS_SHOWN]:
+        sc.say("  error: %s: %s" % (printable(error["path"]) if error["path"] else "the root", error["error"]))
+    if len(inventory.walk.errors) > ERRORS_SHOWN:
+        sc.say("  and %d more" % (len(inventory.walk.errors) - ERRORS_SHOWN))
+    for left_out in inventory.walk.not_entered:
+        sc.say("  not entered: %s: %s" % (printable(left_out["path"]), left_out["why"]))
+    for note in inventory.notes:
+        sc.say("  note: " + note)
+    sc.say("  written to %s" % printable(stored_path(output)))
+    return sc.EXIT_OK
+
+
+if __name__ == "__main__":
+    finish(main)

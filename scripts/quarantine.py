@@ -1,0 +1,688 @@
+"""The only code that removes or restores anything.
+
+A removal is a rename into a private folder on the same device, `.cleanup_quarantine/RUN_ID/PATH`, followed by a look at
+what arrived: a file that is not the planned one goes back with `link`, which never overwrites. Content, mode and times
+move with the file, so a restored file is the one that was taken. `purge` alone deletes, and only by age.
+
+Every removal is announced in `cleanup_actions.log` (`intent`, flushed to disk) and answered there (`done` or `failed`).
+What a crash left in between is finished or rolled back at the next start.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import re
+import signal
+import stat
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Set, Tuple
+
+from common import RefusedError, counted, sc, size_text
+from tree import (
+    ACTIONS_NAME,
+    OPEN_FOLDER,
+    QUARANTINE_NAME,
+    Root,
+    native_path,
+    printable,
+    relative_path,
+    stored_path,
+)
+
+RUN_ID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-\d+\Z")
+BATCH = 500  # removals that share one flush of their intents to disk
+PLACEHOLDER_NAME = "placeholder"
+INTENT_FIELDS = ("path", "size", "mtime_ns", "dev", "ino", "mode", "rule", "reason")
+PURGE_AGE_S = 14 * sc.DAY
+NEVER = re.compile(r"(?i).*\.(?:lock|pid)\Z")  # CLEANUP rule 7: their age says nothing about who counts on them
+
+
+class Candidate(sc.Value):
+    """A file that may go, as it was when that was decided, and why."""
+
+    path: str = ""
+    size: int = 0
+    mtime_ns: int = 0
+    ctime_ns: int = 0
+    dev: int = 0
+    ino: int = 0
+    mode: int = 0
+    rule: str = ""
+    reason: str = ""
+
+
+class Removal(sc.Value):
+    """What became of a candidate: 'removed', 'would be removed', 'skipped', 'failed', 'restored', 'purged'."""
+
+    path: str = ""
+    outcome: str = ""
+    reason: str = ""
+    size: int = 0
+    rule: str = ""
+
+
+class HeldRun(sc.Value):
+    """One run's files in quarantine."""
+
+    run_id: str = ""
+    at: int = 0       # when it was, in epoch seconds
+    files: int = 0
+    size: int = 0
+
+
+Guard = Callable[[str], str]  # says of a path why it must stay, or ''
+
+
+def difference(found: "os.stat_result", planned: Candidate, moved: bool = False) -> str:
+    """How a file differs from the one that was planned, '' when it is that one. A rename changes ctime only."""
+    if not stat.S_ISREG(found.st_mode):
+        return "it is no regular file any more"
+    if (found.st_dev, found.st_ino) != (planned.dev, planned.ino):
+        return "another file has taken its place"
+    if found.st_nlink != 1:
+        return "it has a second hard link"
+    for name, seen, known in (("size", found.st_size, planned.size), ("mtime", found.st_mtime_ns, planned.mtime_ns),
+                              ("mode", found.st_mode, planned.mode),
+                              ("ctime", found.st_ctime_ns, found.st_ctime_ns if moved else planned.ctime_ns)):
+        if seen != known:
+            return "its %s has changed" % name
+    return ""
+
+
+# -- who uses a file
+
+def open_files() -> "Set[Tuple[int, int]]":
+    """(device, inode) of the files that processes hold open, as far as /proc shows them to this user."""
+    found = set()
+    for pid in _names(sc.PROC):
+        if not pid.isdigit():
+            continue
+        folder = os.path.join(sc.PROC, pid, "fd")
+        for name in _names(folder):
+            try:
+                seen = os.stat(os.path.join(folder, name))
+            except OSError:
+                continue
+            found.add((seen.st_dev, seen.st_ino))
+    return found
+
+
+def _names(folder: str) -> "List[str]":
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def in_use(fd: int) -> str:
+    """Whether another process has locked the file or holds it open, as far as the kernel tells; '' when none does."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return "a process has locked it" if error.errno == errno.EWOULDBLOCK else ""
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return ""
+    try:
+        # The kernel grants a write lease only where nobody else has the file open: that sees every user's processes.
+        # Who opens it in between waits for us; the signal that tells us so is one that nobody dies of.
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return "a process holds it open" if error.errno == errno.EAGAIN else ""
+    return ""
+
+
+# -- the log
+
+class ActionLog:
+    """`cleanup_actions.log`: append-only JSON lines; an `end` line closes each run."""
+
+    def __init__(self, root: Root) -> None:
+        self.path = os.path.join(root.path, ACTIONS_NAME)
+        try:
+            self.fd = os.open(ACTIONS_NAME, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600,
+                              dir_fd=root.fd)
+        except OSError as error:
+            raise sc.StorageError.of("open", self.path, error)
+        size = os.fstat(self.fd).st_size
+        self._torn = size > 0 and os.pread(self.fd, 1, size - 1) != b"\n"  # a crash cut the last line short
+
+    def write(self, entries: "Sequence[Dict[str, Any]]", durable: bool = False) -> None:
+        """Append entries. Raises StorageError; then nothing that they announce may happen."""
+        data = "".join(json.dumps(entry) + "\n" for entry in entries).encode("ascii")
+        try:
+            sc.write_all(self.fd, (b"\n" if self._torn else b"") + data)
+            self._torn = False
+            if durable:
+                os.fsync(self.fd)
+        except OSError as error:
+            self._torn = True
+            raise sc.StorageError.of("append to", self.path, error)
+
+    def unsettled(self) -> "List[Dict[str, Any]]":
+        """The intents of runs that did not come to their end, and were not answered."""
+        entries = []
+        for line in reversed(sc.read_bytes(self.path).split(b"\n")):
+            entry = _entry(line)
+            if entry.get("event") == "end":
+                break
+            entries.append(entry)
+        answered = {_key(entry) for entry in entries if entry.get("event") in ("done", "failed")}
+        return [entry for entry in reversed(entries)
+                if entry.get("event") == "intent" and _key(entry) not in answered]
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+def _entry(line: bytes) -> "Dict[str, Any]":
+    try:
+        entry = json.loads(line.decode("utf-8")) if line.strip(b"\0 ") else {}
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) else {}
+
+
+def _key(entry: "Dict[str, Any]") -> "Tuple[str, str]":
+    return str(entry.get("run")), str(entry.get("path"))
+
+
+def event(name: str, **facts: "Any") -> "Dict[str, Any]":
+    """An entry of the log, without its time."""
+    return dict(facts, event=name)
+
+
+# -- the quarantine
+
+class Quarantine:
+    """The private folder, its lock and its log. One at a time; use it as a context manager.
+
+    Without `execute` nothing is made, moved or written: every check is carried out, and the rename is left out.
+    Raises BusyError when another one is at work, RefusedError when the folder cannot be trusted.
+    """
+
+    def __init__(self, root: Root, now: float, execute: bool = True) -> None:
+        self.root = root
+        self.now = now
+        self.execute = execute
+        self.notes: "List[str]" = []
+        self.run_id = ""
+        self.fd = -1
+        self._lock = sc.FileLock(os.path.join(root.path, QUARANTINE_NAME, "lock"))
+        self._log: "ActionLog | None" = None
+        self._made: "Set[str]" = set()
+        self._placeholder = (0, 0)
+
+    def __enter__(self) -> "Quarantine":
+        try:
+            self._open()
+        except Exception:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+        if self.fd >= 0:
+            os.close(self.fd)
+        self._lock.release()
+        self._log, self.fd = None, -1
+
+    def _open(self) -> None:
+        try:
+            if self.execute:
+                self._make()
+            self.fd = os.open(QUARANTINE_NAME, OPEN_FOLDER, dir_fd=self.root.fd)
+        except FileNotFoundError:
+            return  # a dry run before the first real one
+        except OSError as error:
+            raise RefusedError("%s: %s" % (QUARANTINE_NAME, error.strerror), "it has to be a folder of yours")
+        found = os.fstat(self.fd)
+        if found.st_dev != self.root.dev:
+            raise RefusedError("%s is on another device than %s, so nothing could be moved there at once" % (
+                QUARANTINE_NAME, self.root.path))
+        if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            raise RefusedError("%s is not private to you" % QUARANTINE_NAME, "chown and chmod 700 it")
+        if not self._lock.acquire():
+            raise sc.BusyError("another clean-up is at work in %s" % self.root.path, "try again when it is done")
+        if self.execute:
+            self._log = ActionLog(self.root)
+            fd = os.open(PLACEHOLDER_NAME, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o400, dir_fd=self.fd)
+            found = os.fstat(fd)
+            os.close(fd)
+            self._placeholder = (found.st_dev, found.st_ino)
+            self._recover()
+        elif os.path.exists(os.path.join(self.root.path, ACTIONS_NAME)):
+            self.notes += self._interrupted()
+
+    def _make(self) -> None:
+        try:
+            os.mkdir(QUARANTINE_NAME, 0o700, dir_fd=self.root.fd)
+        except FileExistsError:
+            return
+        # So that git never lists what is kept here.
+        sc.write_atomic(os.path.join(self.root.path, QUARANTINE_NAME, ".gitignore"), b"*\n", durable=False)
+
+    def log(self, entries: "Sequence[Dict[str, Any]]", durable: bool = False) -> None:
+        assert self._log is not None, "only an executing quarantine writes"
+        self._log.write([dict(entry, at=sc.iso(self.now)) for entry in entries], durable)
+
+    # -- after a crash
+
+    def _interrupted(self) -> "List[str]":
+        log = ActionLog(self.root)
+        try:
+            left = log.unsettled()
+        finally:
+            log.close()
+        return ["a clean-up was interrupted at %s; the next --execute settles that" % counted(
+            len(left), "file")] if left else []
+
+    def _recover(self) -> None:
+        """Finish or roll back what a crash left between `intent` and `done`."""
+        assert self._log is not None
+        left = self._log.unsettled()
+        for entry in left:
+            outcome, reason = self._settle(entry)
+            self.notes.append("%s: %s after an interruption (%s)" % (
+                printable(str(entry.get("path"))), outcome, reason))
+            self.log([event(outcome, run=entry.get("run"), path=entry.get("path"), reason=reason)])
+        if left:
+            self.log([event("end", run=left[-1].get("run"), recovered=len(left))], durable=True)
+
+    def _settle(self, entry: "Dict[str, Any]") -> "Tuple[str, str]":
+        try:
+            path = relative_path(str(entry.get("path")), ACTIONS_NAME)
+            run_id = str(entry.get("run"))
+            if not RUN_ID.match(run_id):
+                raise RefusedError("%s: '%s' is no run" % (ACTIONS_NAME, printable(run_id)))
+            planned = Candidate(**{key: entry[key] for key in ("size", "mtime_ns", "dev", "ino", "mode")})
+        except (RefusedError, KeyError) as error:
+            return "failed", "its entry in the log cannot be used: %s" % error
+        held = os.path.join(run_id, native_path(path))
+        try:
+            found = os.stat(held, dir_fd=self.fd, follow_symlinks=False)
+        except OSError:
+            return "failed", "it had not been moved; left in place"
+        if (found.st_dev, found.st_ino) == self._placeholder:
+            os.unlink(held, dir_fd=self.fd)
+            return "failed", "it had not been moved; left in place"
+        wrong = difference(found, planned, moved=True)
+        if not wrong:
+            return "done", "it had been moved"
+        try:
+            parent = self._open_parent(path)
+        except OSError as error:
+            return "failed", "%s, and its folder is gone (%s): kept in quarantine" % (wrong, error.strerror)
+        try:
+            return "failed", "%s; %s" % (wrong, self._put_back(held, parent, os.path.basename(native_path(path))))
+        finally:
+            os.close(parent)
+
+    # -- removal
+
+    def remove(self, candidates: "Sequence[Candidate]", guards: "Sequence[Guard]", limit: int) -> "Iterator[Removal]":
+        """Move candidates into quarantine, in their order, until `limit` are; what became of each, as it happens.
+
+        A candidate that changed, is in use, or that a guard wants to keep is skipped. Nothing is tried a second way.
+        Raises StorageError when the log cannot be written, and whatever a guard raises.
+        """
+        left, moved = list(candidates), {"files": 0, "size": 0}
+        while left and limit > moved["files"]:
+            batch, left = left[:BATCH], left[BATCH:]
+            held_open = open_files()
+            ready: "List[Candidate]" = []
+            for number, item in enumerate(batch):
+                if len(ready) == limit - moved["files"]:
+                    left = batch[number:] + left
+                    break
+                why = self._objection(item, guards, held_open)
+                if why:
+                    yield Removal(path=item.path, outcome="skipped", reason=why, rule=item.rule)
+                else:
+                    ready.append(item)
+            for removal in self._move_all(ready, guards) if self.execute else map(_would, ready):
+                moved["files"] += removal.outcome in ("removed", "would be removed")
+                moved["size"] += removal.size
+                yield removal
+        if self.run_id:
+            self.log([event("end", run=self.run_id, **moved)], durable=True)
+            self._tidy(self.run_id)
+        for item in left:
+            yield Removal(path=item.path, outcome="skipped", reason="left for the next run", rule=item.rule)
+
+    def _objection(self, item: Candidate, guards: "Sequence[Guard]", held_open: "Set[Tuple[int, int]]") -> str:
+        """Why the file must stay, '' when nothing speaks against its removal."""
+        try:
+            relative_path(item.path, "the plan")
+            parent = self._open_parent(item.path)
+        except OSError as error:
+            return "its folder cannot be reached: %s" % error.strerror
+        except RefusedError as error:
+            return str(error)
+        try:
+            return self._look(item, parent, held_open) or next(filter(None, (ask(item.path) for ask in guards)), "")
+        finally:
+            os.close(parent)
+
+    def _open_parent(self, path: str) -> int:
+        return self.root.open_folder(os.path.dirname(path), self._refuse_repository)
+
+    @staticmethod
+    def _refuse_repository(fd: int) -> None:
+        """Raises OSError for a folder with a repository of its own, which may be one since the plan was made."""
+        try:
+            os.stat(".git", dir_fd=fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        raise OSError(errno.EPERM, "it is a repository of its own")
+
+    def _look(self, item: Candidate, parent: int, held_open: "Set[Tuple[int, int]]") -> str:
+        name = os.path.basename(native_path(item.path))
+        if NEVER.match(item.path):
+            return "lock and pid files stay, whatever their age"
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+        except OSError as error:
+            return "gone" if error.errno == errno.ENOENT else "cannot be opened: %s" % error.strerror
+        try:
+            found = os.fstat(fd)
+            if found.st_dev != self.root.dev:
+                return "it is on another device"
+            if os.geteuid() not in (0, found.st_uid):
+                return "it belongs to another user, so it could not be put back"  # fs.protected_hardlinks, proc(5)
+            return (difference(found, item)
+                    or ("a process holds it open" if (found.st_dev, found.st_ino) in held_open else "")
+                    or in_use(fd))
+        finally:
+            os.close(fd)
+
+    def _move_all(self, items: "List[Candidate]", guards: "Sequence[Guard]") -> "Iterator[Removal]":
+        if not items:
+            return
+        self._begin_run()
+        self.log([event("intent", run=self.run_id, **{name: getattr(item, name) for name in INTENT_FIELDS})
+                  for item in items], durable=True)
+        for item in items:
+            why = self._move(item, guards)
+            self.log([event("failed", run=self.run_id, path=item.path, reason=why) if why else
+                      event("done", run=self.run_id, path=item.path, size=item.size)])
+            yield Removal(path=item.path, outcome="failed" if why else "removed", reason=why or item.reason,
+                          size=0 if why else item.size, rule=item.rule)
+
+    def _begin_run(self) -> None:
+        number = os.getpid()
+        while not self.run_id:
+            run_id = "%s-%d" % ((sc.iso(self.now) or "").replace("-", "").replace(":", ""), number)
+            try:
+                os.mkdir(run_id, 0o700, dir_fd=self.fd)
+                self.run_id = run_id
+            except FileExistsError:
+                number += 1
+
+    def _move(self, item: Candidate, guards: "Sequence[Guard]") -> str:
+        """Rename the file into quarantine and look at what arrived. '' when it is the planned one, else why not."""
+        name = os.path.basename(native_path(item.path))
+        held = os.path.join(self.run_id, native_path(item.path))
+        try:
+            parent = self._open_parent(item.path)
+        except OSError as error:
+            return "its folder cannot be reached: %s" % error.strerror
+        try:
+            why = self._look(item, parent, set()) or next(filter(None, (ask(item.path) for ask in guards)), "")
+            if why:
+                return why
+            self._take(name, parent, held)
+            wrong = self._wrong(item, held, parent)
+            return "%s; %s" % (wrong, self._put_back(held, parent, name)) if wrong else ""
+        except OSError as error:
+            return "it could not be moved: %s" % (error.strerror or error)
+        finally:
+            os.close(parent)
+
+    def _take(self, name: str, parent: int, held: str) -> None:
+        """The rename. Raises OSError; then nothing was moved.
+
+        It goes over a placeholder: a rename over a file fails for a folder, so that no folder is ever taken, not even
+        for a moment. The placeholder is a link to one file, which is how it is known after a crash.
+        """
+        folder = os.path.dirname(held)
+        if folder not in self._made:
+            self._make_folders(folder)
+        os.link(PLACEHOLDER_NAME, held, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        try:
+            os.rename(name, held, src_dir_fd=parent, dst_dir_fd=self.fd)
+        except OSError:
+            os.unlink(held, dir_fd=self.fd)
+            raise
+
+    def _wrong(self, item: Candidate, held: str, parent: int) -> str:
+        """What is wrong with the file that arrived, or with the place that it came from."""
+        try:
+            found = os.stat(held, dir_fd=self.fd, follow_symlinks=False)
+            wrong = difference(found, item, moved=True) or self._folder_moved(item.path, parent)
+            if wrong:
+                return wrong
+            fd = os.open(held, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
+        except OSError as error:
+            return "it cannot be looked at (%s)" % error.strerror
+        try:
+            return in_use(fd)  # somebody may have opened it between the look and the rename
+        finally:
+            os.close(fd)
+
+    def _make_folders(self, folder: str) -> None:
+        parts = folder.split("/")
+        for number in range(1, len(parts) + 1):
+            path = "/".join(parts[:number])
+            if path not in self._made:
+                try:
+                    os.mkdir(path, 0o700, dir_fd=self.fd)
+                except FileExistsError:
+                    pass
+                self._made.add(path)
+
+    def _folder_moved(self, path: str, parent: int) -> str:
+        """Whether the folder that the file was taken from is still the one of its path."""
+        try:
+            again = self._open_parent(path)
+        except OSError as error:
+            return "its folder was moved meanwhile (%s)" % error.strerror
+        try:
+            one, other = os.fstat(parent), os.fstat(again)
+            return "" if (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino) else "its folder was moved meanwhile"
+        finally:
+            os.close(again)
+
+    def _put_back(self, held: str, parent: int, name: str) -> str:
+        """Undo a rename that took something else. Never overwrites; says what it did."""
+        try:
+            os.link(held, name, src_dir_fd=self.fd, dst_dir_fd=parent, follow_symlinks=False)
+        except FileExistsError:
+            if not _same(held, self.fd, name, parent):
+                return "something new stands in its place, so it is kept in quarantine (%s)" % printable(held)
+        except (OSError, NotImplementedError) as error:
+            return "it could not be put back (%s), so it is kept in quarantine (%s)" % (error, printable(held))
+        os.unlink(held, dir_fd=self.fd)
+        return "it was put back"
+
+    def remove_empty_folders(self, paths: "Sequence[str]") -> "List[str]":
+        """Remove those of the folders that are empty, deepest first; `rmdir` takes nothing else."""
+        gone = []
+        for path in sorted(paths, key=lambda path: path.count("/"), reverse=True):
+            try:
+                parent = self._open_parent(path)
+            except OSError:
+                continue
+            try:
+                os.rmdir(os.path.basename(native_path(path)), dir_fd=parent)
+                gone.append(path)
+            except OSError:
+                continue  # not empty, or not ours: it stays
+            finally:
+                os.close(parent)
+        if gone:
+            self.log([event("rmdir", path=path) for path in gone])
+        return gone
+
+    # -- afterwards
+
+    def runs(self) -> "List[HeldRun]":
+        """What is kept, oldest run first."""
+        found = []
+        for name in sorted(os.listdir(self.fd)) if self.fd >= 0 else ():
+            if RUN_ID.match(name):
+                sizes = [seen.st_size for _, seen in self._items(name)]
+                found.append(HeldRun(run_id=name, at=run_time(name), files=len(sizes), size=sum(sizes)))
+        return found
+
+    def _items(self, run_id: str, below: str = "") -> "Iterator[Tuple[str, os.stat_result]]":
+        """(stored path, what stat says) of each file of a run; folders are passed through, links never followed."""
+        folder = os.path.join(run_id, native_path(below))
+        fd = os.open(folder, OPEN_FOLDER, dir_fd=self.fd)
+        try:
+            for name in sorted(os.listdir(fd)):
+                path = below + "/" + stored_path(name) if below else stored_path(name)
+                seen = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if stat.S_ISDIR(seen.st_mode):
+                    for item in self._items(run_id, path):
+                        yield item
+                else:
+                    yield path, seen
+        finally:
+            os.close(fd)
+
+    def restore(self, target: str) -> "List[Removal]":
+        """Put back the files of a run, or the newest copy of one path. Never overwrites; goes on after a failure.
+
+        Raises UsageError when there is nothing of that name, RefusedError for a path that leads out of the root.
+        """
+        if RUN_ID.match(target):
+            if target not in os.listdir(self.fd):
+                raise sc.UsageError("there is no run %s in quarantine" % target, self._what_is_kept())
+            wanted = [(target, path) for path, _ in self._items(target)]
+        else:
+            path = relative_path(stored_path(target), "restore")
+            wanted = [(run.run_id, path) for run in reversed(self.runs()) if self._holds(run.run_id, path)][:1]
+            if not wanted:
+                raise sc.UsageError("'%s' is not in quarantine" % printable(path), self._what_is_kept())
+        results = []
+        for run_id, path in wanted:
+            why = self._restore_one(run_id, path)
+            results.append(Removal(path=path, outcome="failed" if why else "restored", reason=why))
+            self.log([event("not restored" if why else "restored", run=run_id, path=path, reason=why)])
+        for run_id in {run_id for run_id, _ in wanted}:
+            self._tidy(run_id)
+        return results
+
+    def _what_is_kept(self) -> str:
+        return "kept are: %s" % (", ".join(run.run_id for run in self.runs()) or "no runs")
+
+    def _holds(self, run_id: str, path: str) -> bool:
+        try:
+            return not stat.S_ISDIR(os.stat(os.path.join(run_id, native_path(path)), dir_fd=self.fd,
+                                            follow_symlinks=False).st_mode)
+        except OSError:
+            return False
+
+    def _restore_one(self, run_id: str, path: str) -> str:
+        """'' when the file is back, else why it is not."""
+        held, name = os.path.join(run_id, native_path(path)), os.path.basename(native_path(path))
+        try:
+            parent = self._parent_again(path)
+        except OSError as error:
+            return "its folder cannot be reached: %s" % error.strerror
+        try:
+            os.link(held, name, src_dir_fd=self.fd, dst_dir_fd=parent, follow_symlinks=False)
+        except FileExistsError:
+            if not _same(held, self.fd, name, parent):
+                return "something stands in its place already"
+        except OSError as error:
+            return "%s" % error.strerror
+        finally:
+            os.close(parent)
+        os.unlink(held, dir_fd=self.fd)
+        return ""
+
+    def _parent_again(self, path: str) -> int:
+        """The folder that the file was taken from; made again where it is gone. Raises OSError."""
+        fd = os.dup(self.root.fd)
+        try:
+            for part in native_path(path).split("/")[:-1]:
+                try:
+                    os.mkdir(part, dir_fd=fd)
+                except FileExistsError:
+                    pass
+                deeper = os.open(part, OPEN_FOLDER, dir_fd=fd)
+                os.close(fd)
+                fd = deeper
+            return fd
+        except OSError:
+            os.close(fd)
+            raise
+
+    def purge(self, older_than_s: float) -> "List[HeldRun]":
+        """Delete for good what was taken more than `older_than_s` seconds ago: the runs that went, or would go."""
+        old = [run for run in self.runs() if run.at <= self.now - older_than_s]
+        for run in old if self.execute else ():
+            facts = {"run": run.run_id, "files": run.files, "size": run.size}
+            self.log([event("purge", **facts)], durable=True)
+            for path, _ in list(self._items(run.run_id)):
+                os.unlink(os.path.join(run.run_id, native_path(path)), dir_fd=self.fd)
+            self._tidy(run.run_id)
+            self.log([event("purged", **facts)])
+        return old
+
+    def _tidy(self, folder: str) -> None:
+        """Remove the empty folders of a run, deepest first."""
+        fd = os.open(folder, OPEN_FOLDER, dir_fd=self.fd)
+        try:
+            below = [name for name in os.listdir(fd)
+                     if stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)]
+        finally:
+            os.close(fd)
+        for name in below:
+            self._tidy(os.path.join(folder, name))
+        try:
+            os.rmdir(folder, dir_fd=self.fd)
+        except OSError:
+            pass  # something is left in it
+
+
+def _would(item: Candidate) -> Removal:
+    return Removal(path=item.path, outcome="would be removed", reason=item.reason, size=item.size, rule=item.rule)
+
+
+def _same(one: str, one_dir: int, other: str, other_dir: int) -> bool:
+    seen = [os.stat(name, dir_fd=fd, follow_symlinks=False) for name, fd in ((one, one_dir), (other, other_dir))]
+    return (seen[0].st_dev, seen[0].st_ino) == (seen[1].st_dev, seen[1].st_ino)
+
+
+def run_time(run_id: str) -> int:
+    """When a run was, in epoch seconds, from its name."""
+    match = RUN_ID.match(run_id)
+    assert match, run_id
+    return sc.from_iso("%s-%s-%sT%s:%s:%sZ" % match.groups()) or 0
+
+
+def outcome_line(removals: "Sequence[Removal]", execute: bool) -> str:
+    """The verdict on a clean-up: what went, or why nothing did."""
+    gone = [removal for removal in removals if removal.outcome in ("removed", "would be removed")]
+    rest = [removal for removal in removals if removal.outcome in ("skipped", "failed")]
+    text = "%s %s (%s)" % (counted(len(gone), "file"), "moved to quarantine" if execute else "would be removed",
+                           size_text(sum(removal.size for removal in gone)))
+    if rest:
+        text += ", %d kept" % len(rest)
+    if not gone:
+        text += ": " + (_commonest([removal.reason for removal in rest]) if rest else "nothing was due")
+    return text
+
+
+def _commonest(reasons: "List[str]") -> str:
+    counts = sorted(((reasons.count(reason), reason) for reason in set(reasons)), reverse=True)
+    return "; ".join("%s (%d)" % (reason, number) for number, reason in counts[:3])

@@ -1,0 +1,673 @@
+#!/bin/sh
+# Says in one line how a project of the conductor is, and in one line a check why. It needs no Python, so that it
+# still speaks when Python is what broke; it writes nothing, reads no input and asks nothing of the network.
+#
+# No -e: a check that fails must not silence those after it.
+set -u
+
+usage() {
+    cat <<'USAGE'
+usage: quick_health_check.sh [--root DIR] [--strict] [--disk-warning PERCENT] [--disk-critical PERCENT]
+       [--inode-warning PERCENT] [--inode-critical PERCENT] [--heartbeat-warning SECONDS]
+       [--heartbeat-critical SECONDS] [--temp-age DAYS] [--temp-warning COUNT] [--help]
+USAGE
+}
+
+help_text() {
+    usage
+    cat <<'HELP'
+
+The first line is a verdict under 80 characters: OK, WARNING, CRITICAL or UNKNOWN, and the worst findings.
+Then one line a check, each with its own state.
+
+  --root DIR             the project's folder (default: $SYMPHONY_ROOT, else the one above scripts/)
+  --strict               a WARNING exits 1
+  --disk-warning 10      percent of the disk that has to be free; below it: WARNING
+  --disk-critical 5      the same: CRITICAL
+  --inode-warning 10     percent of the inodes that have to be free; below it: WARNING
+  --inode-critical 5     the same: CRITICAL
+  --heartbeat-warning 300    seconds since the conductor's last tick; above it: WARNING
+  --heartbeat-critical 3600  the same: CRITICAL
+  --temp-age 7           days after which a temporary or backup file counts
+  --temp-warning 100     more of them than this: WARNING
+
+What is checked:
+  temp files     *.tmp *.temp *.swp *.swo *~ *.bak under the root; not in .git, nested repositories,
+                 .cleanup_quarantine, node_modules or on other devices, nor the conductor's own state
+  automation     status/automation_health/*.health, but for that of $SYMPHONY_TASK (default: health_check).
+                 failed, timeout, interrupted: WARNING; CRITICAL when at least two failed and they are more
+                 than half of those whose end is known. Malformed, empty, unreadable or dated more than five
+                 minutes ahead, or a status that contradicts its exit code: unknown, WARNING
+  heartbeat      the time of status/heartbeat; none yet, or more than five minutes ahead: WARNING
+  cron           a cron daemon, or the systemd timer symphony-conductor.timer. None: WARNING, and CRITICAL when
+                 the heartbeat is stale too. Not to be seen from here: OK while the heartbeat is fresh
+  disk, inodes   of the file system of the root
+  configuration  config/conductor_config.json is there, and the Python of the crontab line (without one: the
+                 python3 on PATH) runs
+
+Exit codes, as monitoring plugins have them:
+  0  OK or WARNING
+  1  WARNING, with --strict
+  2  CRITICAL
+  3  UNKNOWN: something could not be told and nothing is CRITICAL; also for a wrong option
+HELP
+}
+
+refuse() {
+    usage >&2
+    printf 'quick_health_check.sh: %s\n' "$*" >&2
+    exit 3
+}
+
+# For what stops every check: a verdict without the lines below it.
+unknown() {
+    printf 'UNKNOWN - %s\n' "$*"
+    exit 3
+}
+
+# -- options
+
+root=${SYMPHONY_ROOT:-}
+strict=no
+disk_warning=10
+disk_critical=5
+inode_warning=10
+inode_critical=5
+heartbeat_warning=300
+heartbeat_critical=3600
+temp_age=7
+temp_warning=100
+
+# Sets $number. Leading zeros go, because $(( )) would read 010 as eight.
+take_number() {
+    number=$2
+    case $number in
+        '' | *[!0-9]*) refuse "$1: '$2' is not a whole number" ;;
+    esac
+    while [ "${number#0}" != "$number" ] && [ -n "${number#0}" ]; do
+        number=${number#0}
+    done
+    [ "${#number}" -le 6 ] || refuse "$1: '$2' is more than 999999"
+}
+
+take_percent() {
+    take_number "$1" "$2"
+    [ "$number" -le 100 ] || refuse "$1: '$2' is more than 100 percent"
+}
+
+take_option() {
+    case $1 in
+        --root)
+            [ -n "$2" ] || refuse "--root: the name of the folder is empty"
+            root=$2 ;;
+        --disk-warning) take_percent "$1" "$2"; disk_warning=$number ;;
+        --disk-critical) take_percent "$1" "$2"; disk_critical=$number ;;
+        --inode-warning) take_percent "$1" "$2"; inode_warning=$number ;;
+        --inode-critical) take_percent "$1" "$2"; inode_critical=$number ;;
+        --heartbeat-warning) take_number "$1" "$2"; heartbeat_warning=$number ;;
+        --heartbeat-critical) take_number "$1" "$2"; heartbeat_critical=$number ;;
+        --temp-age) take_number "$1" "$2"; temp_age=$number ;;
+        --temp-warning) take_number "$1" "$2"; temp_warning=$number ;;
+    esac
+}
+
+while [ $# -gt 0 ]; do
+    case $1 in
+        -h | --help) help_text; exit 0 ;;
+        --strict) strict=yes ;;
+        --root=* | --disk-warning=* | --disk-critical=* | --inode-warning=* | --inode-critical=* | \
+            --heartbeat-warning=* | --heartbeat-critical=* | --temp-age=* | --temp-warning=*)
+            take_option "${1%%=*}" "${1#*=}" ;;
+        --root | --disk-warning | --disk-critical | --inode-warning | --inode-critical | \
+            --heartbeat-warning | --heartbeat-critical | --temp-age | --temp-warning)
+            [ $# -gt 1 ] || refuse "$1 needs a value"
+            take_option "$1" "$2"
+            shift ;;
+        *) refuse "unknown option '$1'" ;;
+    esac
+    shift
+done
+[ "$disk_warning" -ge "$disk_critical" ] ||
+    refuse "--disk-warning $disk_warning is below --disk-critical $disk_critical"
+[ "$inode_warning" -ge "$inode_critical" ] ||
+    refuse "--inode-warning $inode_warning is below --inode-critical $inode_critical"
+[ "$heartbeat_warning" -le "$heartbeat_critical" ] ||
+    refuse "--heartbeat-warning $heartbeat_warning is above --heartbeat-critical $heartbeat_critical"
+
+# -- the surroundings
+
+exec </dev/null
+LC_ALL=C
+export LC_ALL
+# Each of these changes what ls, df or ps print.
+unset CDPATH QUOTING_STYLE BLOCK_SIZE LS_BLOCK_SIZE DF_BLOCK_SIZE BLOCKSIZE TIME_STYLE PS_FORMAT PS_PERSONALITY \
+    COLUMNS POSIXLY_CORRECT
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Runs a command for so many seconds at most, where there is timeout(1). SIGKILL, since that alone ends a process
+# that waits for a dead network file system.
+bounded() {
+    seconds=$1
+    shift
+    if have timeout; then
+        timeout -s KILL "$seconds" "$@"
+    else
+        "$@"
+    fi
+}
+
+enter_root() {
+    if [ -z "$root" ]; then
+        case $0 in
+            */*) root=${0%/*}/.. ;;
+            *) root=.. ;;
+        esac
+    fi
+    case $root in
+        /*) ;;
+        *) root=./$root ;;  # `cd -` means something else, with or without --
+    esac
+    [ -d "$root" ] || unknown "the root is missing or no folder"
+    if ! { [ -r "$root" ] && [ -x "$root" ] && cd -P "$root" 2>/dev/null; }; then
+        unknown "the root is not readable"
+    fi
+}
+
+# The verdict itself is made by awk.
+need_awk() {
+    have awk || unknown "awk is not on PATH"
+    [ "$(awk 'BEGIN { print "works" }' 2>/dev/null)" = works ] || unknown "awk does not work"
+}
+
+# Functions that several awk programs share. Everything that comes from a file or its name goes through clean():
+# a tab or newline in it would forge a field or a line of the report.
+# shellcheck disable=SC2016  # the $ are awk's
+library='
+function clean(text) {
+    gsub(/[^ -~]/, "?", text)
+    return text
+}
+function finding(state, name, short, long) {
+    printf "%s\t%s\t%s\t%s\n", state, name, clean(short), clean(long)
+}
+function span_text(seconds) {
+    if (seconds < 0) seconds = -seconds
+    if (seconds < 120) return sprintf("%.0fs", seconds)
+    if (seconds < 7200) return sprintf("%dm", seconds / 60)
+    if (seconds < 172800) return sprintf("%dh", seconds / 3600)
+    return sprintf("%dd", seconds / 86400)
+}
+function size_text(bytes) {
+    if (bytes >= 1099511627776) return sprintf("%.1f TiB", bytes / 1099511627776)
+    if (bytes >= 1073741824) return sprintf("%.1f GiB", bytes / 1073741824)
+    if (bytes >= 1048576) return sprintf("%.1f MiB", bytes / 1048576)
+    if (bytes >= 1024) return sprintf("%.1f KiB", bytes / 1024)
+    return sprintf("%.0f B", bytes)
+}
+function counted(number, noun) {
+    return number " " noun (number == 1 ? "" : "s")
+}
+# Epoch seconds of YYYY-MM-DDTHH:MM:SSZ, or "" for what is no such time. March is the first month of a year here,
+# so that a leap day is the last day of one.
+function epoch_of(stamp,    year, month, day, hour, minute, second, days_in_month, era_day) {
+    if (stamp !~ /^[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9]Z$/) return ""
+    year = substr(stamp, 1, 4) + 0; month = substr(stamp, 6, 2) + 0; day = substr(stamp, 9, 2) + 0
+    hour = substr(stamp, 12, 2) + 0; minute = substr(stamp, 15, 2) + 0; second = substr(stamp, 18, 2) + 0
+    if (month < 1 || month > 12 || hour > 23 || minute > 59 || second > 60) return ""
+    days_in_month = 30 + (month + int(month / 8)) % 2
+    if (month == 2) days_in_month = 28 + (year % 4 == 0 && (year % 100 != 0 || year % 400 == 0))
+    if (day < 1 || day > days_in_month) return ""
+    if (month <= 2) { year--; month += 12 }
+    era_day = 365 * year + int(year / 4) - int(year / 100) + int(year / 400) + int((153 * (month - 3) + 2) / 5) + day
+    return (era_day - 719469) * 86400 + hour * 3600 + minute * 60 + second
+}
+'
+
+# A line of the report whose words need no awk: state, name, what the verdict says, what the line says.
+finding() { printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4"; }
+
+read_clock() {
+    stamp=$(date -u +%Y-%m-%dT%H:%M:%SZ 2>/dev/null) || stamp=
+    now=$(awk "$library"' BEGIN { print epoch_of(ARGV[1]) }' "$stamp")
+}
+
+# -- the checks, each of which prints findings
+
+# No file name holds a slash, and no path that find makes holds two in a row, but for the `//` it was given. So a
+# line with `//` begins an entry, and a line without one is the rest of a name with a newline in it. -L, because the
+# target of a link may hold anything.
+list_temp_files() {
+    bounded 60 find .//. -xdev \( -name .cleanup_quarantine -o -name node_modules \) -prune -o \
+        \( -name . -o -name .git -prune -o -type f -mmin "+$((temp_age * 1440))" \
+        \( -name '*.tmp' -o -name '*.temp' -o -name '*.swp' -o -name '*.swo' -o -name '*~' -o -name '*.bak' \) \) \
+        -exec ls -dlnL {} + 2>/dev/null
+    printf '//end %s\n' "$?"
+}
+
+check_temp_files() {
+    if ! have find || ! have ls; then
+        finding UNKNOWN "temp files" "temp files unknown" "find or ls is not on PATH"
+        return
+    fi
+    list_temp_files | awk -v days="$temp_age" -v limit="$temp_warning" "$library"'
+        # A folder with a .git in it is a repository of its own, and its files are not for this one to judge. It is
+        # told apart here, because asking find would cost a process for every folder.
+        function note_entry() {
+            if (path == "") return
+            if (path ~ /\/\.git$/) nested[substr(path, 1, length(path) - 5)] = 1
+            else if (path != ".git" && path != "conductor_state.json.bak") {
+                files[++known] = path
+                sizes[known] = size
+            }
+            path = ""
+        }
+        function is_nested(name,    at) {
+            for (at = 1; at <= length(name); at++)
+                if (substr(name, at, 1) == "/" && (substr(name, 1, at - 1) in nested)) return 1
+            return 0
+        }
+        /^\/\/end / { note_entry(); status = $2; next }
+        !/\/\// { path = path "\n" $0; next }
+        {
+            note_entry()
+            if ($0 ~ /\.\/\/\.$/) { seen_root = 1; next }
+            path = substr($0, index($0, ".//") + 5); size = $5
+        }
+        END {
+            if (status == 137 || !seen_root) {
+                finding("UNKNOWN", "temp files", "temp files unknown",
+                        status == 137 ? "find did not get through in 60 s" : "find does not work")
+                exit
+            }
+            for (i = 1; i <= known; i++) if (!is_nested(files[i])) { count++; bytes += sizes[i] }
+            note = status + 0 ? " (not every folder could be read)" : ""
+            finding(count > limit ? "WARNING" : "OK", "temp files", counted(count + 0, "old temp file"),
+                    counted(count + 0, "file") ", " size_text(bytes) ", older than " counted(days, "day") note)
+        }'
+}
+
+# Type, size and name in one process for all: a FIFO must not be opened, and a huge file not be read. Of a link the
+# name alone: what it points to may hold anything. The folder itself is listed as well, as a sign that find works.
+# One -exec a find, and not in parentheses: busybox forgets others.
+list_health_files() {
+    find status/automation_health//. ! -name . -prune -type l -name '*.health' ! -name '.*' -print 2>/dev/null
+    find status/automation_health//. \( -name . -o -prune ! -type l -name '*.health' ! -name '.*' \) \
+        -exec ls -dln {} + 2>/dev/null
+}
+
+closed_folder() {
+    for folder in status "$@"; do
+        if [ -d "$folder" ] && ! { [ -r "$folder" ] && [ -x "$folder" ]; }; then
+            return 0
+        fi
+    done
+    return 1
+}
+
+check_automation() {
+    if ! have find || ! have ls || [ -z "$now" ]; then
+        finding UNKNOWN automation "automation unknown" "find, ls or date is missing"
+        return
+    fi
+    if closed_folder status/automation_health; then
+        finding UNKNOWN automation "automation unknown" "status/automation_health is closed to this user"
+        return
+    fi
+    if ! [ -d status/automation_health ]; then
+        finding OK automation "" "no automation has run yet"
+        return
+    fi
+    list_health_files | own="${SYMPHONY_TASK:-health_check}" awk -v now="$now" "$library"'
+        BEGIN { own = ENVIRON["own"] ".health" }
+        function strange(reason) {
+            unsure++
+            if (unsure == 1) first_strange = task
+            if (unsure <= 10) strange_list = strange_list (unsure > 1 ? ", " : "") task " (" reason ")"
+        }
+        function judge(name, mode, size,    file, line, more, result, rest, status, code, at) {
+            if (name == own) return
+            total++
+            task = substr(name, 1, length(name) - 7)
+            if (name !~ /^[A-Za-z0-9][A-Za-z0-9_.-]*$/) { strange("no name of a task"); return }
+            if (mode !~ /^-/) { strange("not a plain file"); return }
+            if (size == 0) { strange("empty"); return }
+            if (size > 200) { strange("malformed: too long"); return }
+            file = "status/automation_health/" name
+            result = (getline line < file)
+            if (result > 0) more = (getline rest < file)
+            close(file)
+            if (result < 0) { strange("unreadable"); return }
+            if (result == 0) { strange("empty"); return }
+            status = substr(line, 1, index(line, ":") - 1)
+            rest = substr(line, length(status) + 2)
+            at = epoch_of(substr(rest, 1, 20))
+            code = substr(rest, 22)
+            if (more != 0 || at == "" || substr(rest, 21, 1) != ":" || code !~ /^[0-9]+$/ || code + 0 > 255 ||
+                status !~ /^(success|failed|timeout|interrupted|skipped)$/) {
+                strange("malformed: " substr(line, 1, 40))
+                return
+            }
+            if (at - now > 300) { strange("dated " span_text(at - now) " in the future"); return }
+            if (status == "success" && code + 0 != 0 || status ~ /^(failed|timeout|interrupted)$/ && code + 0 == 0) {
+                strange("says " status ", but exit code " code + 0)
+                return
+            }
+            ended++
+            if (status == "skipped") {
+                skipped++
+                if (skipped <= 10) skipped_list = skipped_list (skipped > 1 ? ", " : "") task
+            } else if (status != "success") {
+                bad++
+                if (bad == 1) first_bad = task " " status
+                if (bad <= 10) bad_list = bad_list (bad > 1 ? ", " : "") \
+                    task " (" status ", exit code " code + 0 ", " span_text(now - at) " ago)"
+            }
+        }
+        function note_entry() {
+            if (name != "") judge(name, mode, size)
+            name = ""
+        }
+        function others(number) {
+            return number > 1 ? " and " number - 1 " more" : ""
+        }
+        function more_than_ten(number) {
+            return number > 10 ? " and " number - 10 " more" : ""
+        }
+        !/\/\// { name = name "\n" $0; next }
+        /\/\/\.$/ { note_entry(); seen_folder = 1; next }
+        { note_entry(); name = substr($0, index($0, "//./") + 4); mode = $1; size = $5 }
+        END {
+            note_entry()
+            if (!seen_folder) { finding("UNKNOWN", "automation", "automation unknown", "find does not work"); exit }
+            if (!total) { finding("OK", "automation", "", "no automation has run yet"); exit }
+            state = bad || unsure ? "WARNING" : "OK"
+            if (bad >= 2 && bad * 2 > ended) state = "CRITICAL"
+            short = first_bad others(bad) (bad && unsure ? ", " : "")
+            if (unsure) short = short first_strange others(unsure) " unknown"
+            long = counted(total, "task") ", " ended - bad - skipped " succeeded"
+            if (bad) long = long "; " bad " failed: " bad_list more_than_ten(bad)
+            if (unsure) long = long "; " unsure " unknown: " strange_list more_than_ten(unsure)
+            if (skipped) long = long "; " skipped " skipped: " skipped_list more_than_ten(skipped)
+            finding(state, "automation", short, long)
+        }'
+}
+
+# The time of a file in epoch seconds: GNU and busybox, then BSD and macOS, then whoever has no stat.
+time_of() {
+    for try in 'stat -L -c %Y' 'stat -L -f %m' 'date -r'; do
+        case $try in
+            date*) at=$(date -u -r "$1" +%s 2>/dev/null) ;;
+            *) at=$($try "$1" 2>/dev/null) ;;
+        esac
+        case ${at#-} in
+            '' | *[!0-9]*) ;;
+            *) printf '%s\n' "$at"; return 0 ;;
+        esac
+    done
+    return 1
+}
+
+# Sets $heartbeat to fresh, stale, missing or unknown, for check_cron.
+check_heartbeat() {
+    heartbeat=unknown
+    if closed_folder; then
+        finding UNKNOWN heartbeat "heartbeat unknown" "status is closed to this user"
+    elif ! [ -e status/heartbeat ]; then
+        heartbeat=missing
+        finding WARNING heartbeat "no tick yet" "no tick yet: there is no status/heartbeat"
+    elif [ -z "$now" ] || ! at=$(time_of status/heartbeat); then
+        finding UNKNOWN heartbeat "heartbeat unknown" "neither stat nor date could tell the time of status/heartbeat"
+    else
+        judge_heartbeat $((now - at))
+    fi
+}
+
+judge_heartbeat() {
+    if [ "$1" -gt "$heartbeat_warning" ]; then
+        heartbeat=stale
+    elif [ "$1" -ge -300 ]; then
+        heartbeat=fresh
+    fi
+    awk -v age="$1" -v warning="$heartbeat_warning" -v critical="$heartbeat_critical" "$library"'
+        BEGIN {
+            if (age < -300) {
+                finding("WARNING", "heartbeat", "heartbeat in the future",
+                        "the last tick is dated " span_text(age) " in the future: was the clock set?")
+                exit
+            }
+            state = age > critical ? "CRITICAL" : age > warning ? "WARNING" : "OK"
+            text = "last tick " span_text(age < 0 ? 0 : age) " ago"
+            finding(state, "heartbeat", text, text)
+        }'
+}
+
+# One line a process: its pid and its command line, as much as this machine tells.
+list_processes() {
+    ps -A -o pid,args 2>/dev/null || ps -o pid,args 2>/dev/null || {
+        [ ! -r /proc/1/comm ] || printf '1 -\n'
+        # Some of them end while this looks at them, which cat gets over.
+        cat /proc/[0-9]*/comm 2>/dev/null | awk '{ print "0 " $1 }'
+    }
+}
+
+# cron's name; "none"; or "hidden" where the processes of others, such as the first of all, are not to be seen.
+find_cron() {
+    list_processes | awk '
+        function last_part(word) {
+            sub(/.*\//, "", word)
+            return word
+        }
+        $1 !~ /^[0-9]+$/ { next }
+        $1 == 1 { seen_first = 1 }
+        {
+            program = last_part($2)
+            if (program == "busybox") { if (NF == 2) unsure = 1; program = last_part($3) }
+            if (program ~ /^(cron|crond|cronie|dcron|fcron|bcron-sched)$/) found = program
+        }
+        END { print found != "" ? found : seen_first && !unsure ? "none" : "hidden" }'
+}
+
+# Not asked unless cron is missing: a sick systemd takes its time to answer.
+timer_is_active() {
+    have systemctl || return 1
+    bounded 5 systemctl is-active --quiet symphony-conductor.timer >/dev/null 2>&1 ||
+        bounded 5 systemctl --user is-active --quiet symphony-conductor.timer >/dev/null 2>&1
+}
+
+check_cron() {
+    cron=$(find_cron)
+    case $cron in
+        none | hidden) ;;
+        *) finding OK cron "" "$cron is running"; return ;;
+    esac
+    if timer_is_active; then
+        finding OK cron "" "symphony-conductor.timer is active"
+        return
+    fi
+    case $cron.$heartbeat in
+        hidden.fresh) finding OK cron "" "not to be seen from here, but the heartbeat is fresh" ;;
+        hidden.*) finding WARNING cron "cron unknown" "whether cron runs is not to be seen from here" ;;
+        none.stale)
+            finding CRITICAL cron "cron is not running" "no cron daemon is running, and the heartbeat is stale" ;;
+        *) finding WARNING cron "cron is not running" "no cron daemon is running" ;;
+    esac
+}
+
+# The two tables of df, with a line before each and the exit status after it.
+list_disk() {
+    printf '//disk\n'
+    bounded 10 df -P -k . 2>/dev/null
+    printf '\n//end %s\n//inodes\n' "$?"
+    bounded 10 df -P -i . 2>/dev/null
+    printf '\n//end %s\n' "$?"
+}
+
+check_disk_and_inodes() {
+    if ! have df; then
+        finding UNKNOWN disk "disk unknown" "df is not on PATH"
+        finding UNKNOWN inodes "inodes unknown" "df is not on PATH"
+        return
+    fi
+    list_disk | awk -v disk_warning="$disk_warning" -v disk_critical="$disk_critical" \
+        -v inodes_warning="$inode_warning" -v inodes_critical="$inode_critical" "$library"'
+        function is_number(text) { return text ~ /^-?[0-9]+$/ || text == "-" }
+        # Sets used and free. The names of devices and mount points hold spaces, even figures, and break over lines;
+        # so it is the place where three figures and a percentage follow each other that counts, and of several
+        # the one where they agree.
+        function read_figures(text, header,    words, n, i, at, share) {
+            n = split(text, words, /[ \t]+/)
+            at = 0
+            for (i = 4; i <= n; i++) {
+                if (words[i] !~ /^[0-9]+%$/ && words[i] != "-") continue
+                if (!is_number(words[i - 1]) || !is_number(words[i - 2]) || !is_number(words[i - 3])) continue
+                if (!at) at = i
+                if (words[i] == "-" || words[i - 3] + 0 < words[i - 2] + 0) continue
+                share = words[i - 2] + words[i - 1] > 0 ? 100 * words[i - 2] / (words[i - 2] + words[i - 1]) : 0
+                if (share - words[i] <= 2 && words[i] - share <= 2) { at = i; break }
+            }
+            if (!at) return 0
+            used = words[at - 2]; free = words[at - 1]
+            if (header ~ /%iused/) {  # BSD and macOS append the inodes to the blocks
+                if (!is_number(words[at + 1]) || !is_number(words[at + 2])) return 0
+                used = words[at + 1]; free = words[at + 2]
+            }
+            used += 0; free += 0
+            if (free < 0) free = 0  # what only root may still use
+            return 1
+        }
+        function judge(name, status,    percent, state, text, figures) {
+            if (body == "") {
+                if (name == "inodes" && status + 0 && status + 0 < 124)
+                    finding("OK", name, "", "not counted by the df of this machine")
+                else
+                    finding("UNKNOWN", name, name " unknown", "df does not answer")
+                return
+            }
+            if (!read_figures(body, header)) {
+                finding("UNKNOWN", name, name " unknown", "df prints what this does not understand")
+                return
+            }
+            if (used + free == 0) { finding("OK", name, "", "not applicable to this file system"); return }
+            percent = 100 * free / (used + free)
+            state = percent < critical[name] ? "CRITICAL" : percent < warning[name] ? "WARNING" : "OK"
+            text = sprintf("%.1f%% free", int(percent * 10) / 10)
+            figures = name == "disk" ? size_text(free * 1024) : sprintf("%.0f", free)
+            finding(state, name, name " " text, text " (" figures ")")
+        }
+        BEGIN {
+            warning["disk"] = disk_warning; critical["disk"] = disk_critical
+            warning["inodes"] = inodes_warning; critical["inodes"] = inodes_critical
+        }
+        /^\/\/(disk|inodes)$/ { table = substr($0, 3); header = body = ""; next }
+        /^\/\/end [0-9]+$/ { judge(table, $2); next }
+        header == "" { header = $0; next }
+        $0 != "" { body = body " " $0 }'
+}
+
+# The Python of this root's crontab line: what cron runs is what counts. A quoted word that needs a shell to be
+# read is left alone.
+crontab_python() {
+    have crontab || return 0
+    bounded 10 crontab -l 2>/dev/null | begin="# BEGIN symphony-conductor $(pwd -P)" awk '
+        inside && match($0, /.*&& exec /) {
+            word = substr($0, RSTART + RLENGTH)
+            quote = sprintf("%c", 39)
+            if (substr(word, 1, 1) == quote) { word = substr(word, 2); end = index(word, quote " ") }
+            else end = index(word, " ")
+            word = substr(word, 1, end - 1)
+            gsub(/\\%/, "%", word)
+            if (word !~ quote) print word
+            exit
+        }
+        { inside = ($0 == ENVIRON["begin"]) }'
+}
+
+python_runs() {
+    bounded 10 "$1" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 6))' >/dev/null 2>&1
+}
+
+# Sets $python_note, and $python_trouble when there is any.
+look_for_python() {
+    python_trouble=
+    python=$(crontab_python)
+    if [ -n "$python" ]; then
+        python_note="the Python of the crontab line runs"
+        python_runs "$python" || python_trouble="the Python of the crontab line does not run: $python"
+    elif ! have python3; then
+        python_trouble="python3 not found"
+    else
+        python_note="python3 runs"
+        python_runs python3 || python_trouble="python3 does not run, or is older than 3.6"
+    fi
+}
+
+check_configuration() {
+    look_for_python
+    config=config/conductor_config.json
+    config_trouble=
+    if ! [ -f "$config" ]; then
+        config_trouble="$config not found"
+    elif ! [ -r "$config" ]; then
+        config_trouble="$config is closed to this user"
+    fi
+    if [ -z "$config_trouble$python_trouble" ]; then
+        finding OK configuration "" "$config is there; $python_note"
+        return
+    fi
+    both=${config_trouble:+$config_trouble${python_trouble:+; }}$python_trouble
+    # The crontab names the Python, so that it may hold anything.
+    text=$both awk "$library"' BEGIN { finding("WARNING", "configuration", ENVIRON["text"], ENVIRON["text"]) }'
+}
+
+# -- the report
+
+# Findings to text: the verdict, then the checks in their order.
+render() {
+    awk -F '\t' '
+        BEGIN { rank["OK"] = 0; rank["WARNING"] = 1; rank["UNKNOWN"] = 2; rank["CRITICAL"] = 3; worst = "OK" }
+        {
+            lines[NR] = $1 " " $2 ": " $4
+            if (rank[$1] > rank[worst]) { worst = $1; count = 0 }
+            if ($1 == worst) short[++count] = $3
+        }
+        function tail(shown) { return count > shown ? " (+" count - shown " more)" : "" }
+        function verdict(    head, text, longer, shown) {
+            head = worst " - "
+            if (worst == "OK") return head NR " checks passed"
+            for (shown = 0; shown < count; shown++) {
+                longer = text (shown ? "; " : "") short[shown + 1]
+                if (length(head longer tail(shown + 1)) > 79) break
+                text = longer
+            }
+            if (!shown) {
+                shown = 1
+                text = substr(short[1], 1, 79 - length(head tail(1)) - 3) "..."
+            }
+            return head text tail(shown)
+        }
+        END {
+            print verdict()
+            for (i = 1; i <= NR; i++) print lines[i]
+        }'
+}
+
+enter_root
+need_awk
+read_clock
+# awk's own exit status and a full disk under the output must not pass for a verdict, so the text is held first.
+report=$({
+    check_temp_files
+    check_automation
+    check_heartbeat
+    check_cron
+    check_disk_and_inodes
+    check_configuration
+} | render)
+printf '%s\n' "${report:-UNKNOWN - awk does not work}" || exit 3
+case $report in
+    OK\ *) exit 0 ;;
+    WARNING\ *) [ "$strict" = no ] || exit 1; exit 0 ;;
+    CRITICAL\ *) exit 2 ;;
+    *) exit 3 ;;
+esac

@@ -1,0 +1,301 @@
+"""The tree that the scripts work on: its root as a descriptor, and what git says of the files in it.
+
+Everything below the root is reached from its descriptor, one component at a time and never through a symlink, so
+that a folder that is swapped meanwhile leads nowhere else.
+"""
+
+import os
+import pwd
+import re
+import stat
+import subprocess
+import sys
+import tempfile
+from typing import Any, Callable, Dict, List, Set, Tuple
+
+from common import RefusedError, sc
+
+SENTINELS = ("symphony_conductor.py", ".git", "config/conductor_config.json")
+OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+INVENTORY_NAME = "cleanup_inventory.json"
+REPORT_NAME = "cleanup_report.json"
+ACTIONS_NAME = "cleanup_actions.log"
+REGISTRY_NAME = ".cleanup_registry.json"
+CACHE_NAME = ".cleanup_cache"
+QUARANTINE_NAME = ".cleanup_quarantine"
+
+# What the scripts themselves write at the root: no candidates, and no sources of references.
+OWN_NAME = re.compile(r"(?:%s)(?:\.lock|\.tmp)?\Z" % "|".join(map(re.escape, (
+    INVENTORY_NAME, REPORT_NAME, ACTIONS_NAME, REGISTRY_NAME, CACHE_NAME))))
+
+GIT_TIMEOUT_S = 600
+UTF8_NAMES = sys.getfilesystemencoding().lower().replace("-", "") == "utf8"
+
+
+def stored_path(name: str) -> str:
+    """A name from the system as it is stored: UTF-8 whatever the locale says, other bytes as surrogates."""
+    return name if UTF8_NAMES else os.fsencode(name).decode("utf-8", "surrogateescape")
+
+
+def native_path(path: str) -> str:
+    """The reverse of `stored_path`, for system calls."""
+    return path if UTF8_NAMES else os.fsdecode(path.encode("utf-8", "surrogateescape"))
+
+
+def printable(path: str) -> str:
+    """A path as a terminal, a log and a report can show it on one line, without a doubt which one is meant."""
+    text = "".join(char if char.isprintable() and char != "\\" else _escaped(char) for char in path)
+    return text if text and text == text.strip() else "'%s'" % text
+
+
+def _escaped(char: str) -> str:
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:
+        return "\\x%02x" % (code - 0xDC00)  # a byte that is no UTF-8
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def relative_path(text: str, what: str) -> str:
+    """A path below the root, as stored in metadata. Raises RefusedError when it could lead anywhere else."""
+    parts = text.split("/")
+    if not text or text.startswith("/") or "\0" in text or any(part in ("", ".", "..") for part in parts):
+        raise RefusedError("%s: '%s' is no path below the root" % (what, printable(text)))
+    return text
+
+
+class Root:
+    """The folder to work on. Raises RefusedError for one that nobody can have meant (CLEANUP rule 1)."""
+
+    def __init__(self, path: str) -> None:
+        if not os.path.isabs(path):
+            raise RefusedError("--root: '%s' is not absolute" % path, "write it from /")
+        self.path = os.path.realpath(path)
+        try:
+            self.fd = os.open(self.path, OPEN_FOLDER)
+        except OSError as error:
+            raise RefusedError("--root: cannot open %s: %s" % (path, error.strerror))
+        found = os.fstat(self.fd)
+        self.dev, self.ino = found.st_dev, found.st_ino
+        self._refuse_what_is_too_large()
+        problems = sc.Store(self.path).insecure(self.path)
+        if problems:
+            raise RefusedError("--root: %s" % problems[0])
+        if not any(os.path.lexists(os.path.join(self.path, name)) for name in SENTINELS):
+            raise RefusedError("--root: %s holds none of %s, so it is hardly the folder that was meant" % (
+                self.path, ", ".join(SENTINELS)))
+
+    def _refuse_what_is_too_large(self) -> None:
+        for home in _homes():
+            above = os.path.realpath(home)
+            while True:
+                try:
+                    found = os.stat(above)
+                except OSError:
+                    found = None
+                if found is not None and (found.st_dev, found.st_ino) == (self.dev, self.ino):
+                    what = "the home folder" if above == os.path.realpath(home) != "/" else "above the home folder"
+                    raise RefusedError("--root: %s is %s" % (self.path, what), "choose a folder below it")
+                if above == "/":
+                    break
+                above = os.path.dirname(above)
+
+    def open_folder(self, path: str, check: "Callable[[int], None] | None" = None) -> int:
+        """A descriptor of the folder `path` below the root ('' for the root itself). Raises OSError.
+
+        `check` is shown each folder on the way, and raises OSError for one that must not be entered.
+        """
+        fd = os.dup(self.fd)
+        try:
+            for part in native_path(path).split("/") if path else ():
+                deeper = os.open(part, OPEN_FOLDER, dir_fd=fd)
+                os.close(fd)
+                fd = deeper
+                if check is not None:
+                    check(fd)
+            return fd
+        except OSError:
+            os.close(fd)
+            raise
+
+    def join(self, path: str) -> str:
+        return os.path.join(self.path, native_path(path))
+
+    def relative(self, path: str) -> str:
+        """The stored form of a path given by a person or a program. Raises UsageError when it is not below the root.
+
+        Folders are resolved, the last component is not: a symlink is named, never what it points to.
+        """
+        folder, name = os.path.split(os.path.abspath(path))
+        folder = os.path.realpath(folder)
+        if name in ("", ".", "..") or not (folder + "/").startswith(self.path.rstrip("/") + "/"):
+            raise sc.UsageError("'%s' is not below the root %s" % (path, self.path))
+        return stored_path(os.path.join(folder, name)[len(self.path.rstrip("/")) + 1:])
+
+
+def _homes() -> "List[str]":
+    homes = [os.environ.get("HOME") or "/", "/"]
+    for uid in {os.getuid(), os.geteuid(), int(os.environ.get("SUDO_UID") or 0)}:
+        try:
+            homes.append(pwd.getpwuid(uid).pw_dir or "/")
+        except KeyError:
+            continue
+    return [home for home in homes if os.path.isabs(home)]
+
+
+# -- git
+
+class Listing(sc.Value):
+    """What git says of the tree: HEAD, the tracked paths (index and HEAD), and the others by class."""
+
+    head: "str | None" = None
+    tracked: "Set[str]" = set()
+    untracked: "Set[str]" = set()
+    ignored: "Set[str]" = set()
+
+
+def _git_environment() -> "Dict[str, str]":
+    """The caller's environment without what would point git at another repository, index or configuration."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    env.update(LC_ALL="C", GIT_OPTIONAL_LOCKS="0", GIT_TERMINAL_PROMPT="0")
+    return env
+
+
+class GitError(RefusedError):
+    """Git did not answer, so nobody knows what is tracked, and nothing may be a candidate (CLEANUP rule 2)."""
+
+
+class Git:
+    """Git, asked about a root: three listings in all, never one call a file."""
+
+    COMMAND = ("git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false")
+
+    def __init__(self, root: Root) -> None:
+        self.root = root
+        self._running: "List[Tuple[Any, Any, Tuple[str, ...]]]" = []
+        self._head: "str | None" = None
+
+    def is_here(self) -> bool:
+        """Whether the root belongs to a work tree: .git stands in it or in a folder above it."""
+        folder = self.root.path
+        while not os.path.lexists(os.path.join(folder, ".git")):
+            if folder == "/":
+                return False
+            folder = os.path.dirname(folder)
+        return True
+
+    def head(self) -> "str | None":
+        """The commit that HEAD names, None before the first one. Raises GitError."""
+        text = self._output("rev-parse", "--is-inside-work-tree", "--verify", "-q", "HEAD", allowed=(0, 1)).split()
+        if text[:1] != [b"true"]:
+            raise GitError("git does not take %s for a work tree" % self.root.path)
+        return text[1].decode("ascii", "replace") if len(text) > 1 else None
+
+    def begin(self) -> None:
+        """Start the three listings beside whatever the caller does meanwhile."""
+        self._head = self.head()
+        with_head = () if self._head is None else ("--with-tree=HEAD",)
+        for arguments in (("-z",) + with_head, ("-z", "-o", "--exclude-standard"),
+                          ("-z", "-o", "-i", "--exclude-standard")):
+            self._running.append(self._start("ls-files", *arguments))
+
+    def finish(self) -> Listing:
+        """The listings that `begin` started. Raises GitError when one of them failed."""
+        names = []
+        for running in self._running:
+            text = self._result(*running).decode("utf-8", "surrogateescape")
+            names.append(set(text.split("\0")) - {""})
+        self._running = []
+        tracked, others, ignored = names
+        return Listing(head=self._head, tracked=tracked, untracked=others, ignored=ignored)
+
+    def listing(self) -> Listing:
+        self.begin()
+        return self.finish()
+
+    def stamp(self) -> str:
+        """Changes when the index or HEAD does."""
+        return " ".join(sc.signature(path) for path in self._stamped())
+
+    def _stamped(self) -> "List[str]":
+        if not hasattr(self, "_stamped_paths"):
+            text = self._output("rev-parse", "--git-path", "index", "--git-path", "HEAD")
+            self._stamped_paths = [os.path.join(self.root.path, os.fsdecode(line)) for line in text.splitlines()]
+        return self._stamped_paths
+
+    def _output(self, *arguments: str, allowed: "Tuple[int, ...]" = (0,)) -> bytes:
+        return self._result(*self._start(*arguments), allowed=allowed)
+
+    def _start(self, *arguments: str) -> "Tuple[Any, Any, Tuple[str, ...]]":
+        # Files, not pipes: git never waits for a reader, and both cores have work.
+        out = tempfile.TemporaryFile()
+        try:
+            process = subprocess.Popen(self.COMMAND + arguments, cwd=self.root.path, env=_git_environment(),
+                                       stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE)
+        except OSError as error:
+            out.close()
+            raise GitError("cannot run git: %s" % error.strerror,
+                           "nothing may be removed while git cannot say what is tracked")
+        return process, out, arguments
+
+    def _result(self, process: "Any", out: "Any", arguments: "Tuple[str, ...]",
+                allowed: "Tuple[int, ...]" = (0,)) -> bytes:
+        with out:
+            try:
+                complaint = process.communicate(timeout=GIT_TIMEOUT_S)[1].decode("utf-8", "replace").strip()
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+                raise GitError("git %s did not end within %d s" % (arguments[0], GIT_TIMEOUT_S))
+            if process.returncode not in allowed or complaint:
+                raise GitError("git %s failed (exit %d): %s" % (
+                    " ".join(arguments), process.returncode, complaint.splitlines()[0] if complaint else "no message"),
+                    "nothing may be removed while git cannot say what is tracked")
+            out.seek(0)
+            return bytes(out.read())
+
+
+def vouched(git: Git, listing: Listing) -> Listing:
+    """The listing, when it can be relied on for removals. Raises GitError when it looks like a broken git's."""
+    if listing.head is None:
+        raise GitError("%s has no commit, or its HEAD cannot be read" % git.root.path,
+                       "commit what belongs to the project first")
+    if not listing.tracked:
+        raise GitError("git lists no tracked file in %s, which is no reason to think that nothing is" % git.root.path)
+    return listing
+
+
+class GitGuard:
+    """Says of a path, right before it is removed, whether git objects. Asks again whenever the index changed."""
+
+    def __init__(self, git: Git) -> None:
+        self.git = git
+        self._stamp = ""
+        self._tracked: "Set[str]" = set()
+        self._spelled: "Set[str]" = set()
+
+    def __call__(self, path: str) -> str:
+        """Why git wants the file kept, '' when it does not. Raises GitError."""
+        stamp = self.git.stamp()
+        if stamp != self._stamp:
+            listing = vouched(self.git, self.git.listing())
+            self._tracked = listing.tracked
+            self._spelled = {folded(name) for name in listing.tracked}
+            self._stamp = stamp
+        if path in self._tracked:
+            return "git tracks it"
+        if folded(path) in self._spelled:
+            return "git tracks it in another spelling"
+        return ""
+
+
+def folded(path: str) -> str:
+    """A path as a file system compares it that ignores case and the composition of accents (macOS)."""
+    if path.isascii() if hasattr(path, "isascii") else not re.search("[^\0-\x7f]", path):
+        return path.lower()
+    import unicodedata
+    return unicodedata.normalize("NFC", path).casefold()
+
+
+def is_regular(mode: int) -> bool:
+    return stat.S_ISREG(mode)

@@ -1,0 +1,742 @@
+"""The automation manager: what it writes, what it refuses, and how it judges."""
+
+import json
+import os
+import pathlib
+import re
+import shlex
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import REPOSITORY, Project, due_once, every_minute
+
+import symphony_conductor as sc
+
+SCRIPTS = REPOSITORY / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+import automation_manager as am  # noqa: E402
+
+NIGHTLY = "30 2 * * *"
+WHO = ("what it is for", "ops")
+
+
+@pytest.fixture(autouse=True)
+def _no_task_around(monkeypatch):
+    monkeypatch.delenv("SYMPHONY_TASK", raising=False)
+
+
+def command(project, *args):
+    return [sys.executable, str(SCRIPTS / "automation_manager.py"), "--root", str(project.root)] + list(args)
+
+
+def call(project, *args, **env):
+    """Run the manager as a process: (exit code, stdout, stderr)."""
+    done = subprocess.run(command(project, *args), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=60, env=dict(os.environ, **env))
+    return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+
+
+def refused(project, *args):
+    """The one line of a refusal that changed nothing."""
+    before = tree(project)
+    code, out, err = call(project, *args)
+    assert (code, out) == (3, ""), (code, out, err)
+    assert tree(project) == before
+    assert err.startswith("automation_manager: ") and err.count("\n") == 1
+    return err[len("automation_manager: "):-1]
+
+
+def tree(project):
+    """Every file but the lock, with its content."""
+    found = {}
+    for folder, _, names in os.walk(str(project.root)):
+        for name in names:
+            path = pathlib.Path(folder, name)
+            if name != ".automations.lock":
+                found[str(path.relative_to(project.root))] = path.read_bytes()
+    return found
+
+
+def script(project, name="job.sh", text="#!/bin/sh\ntrue\n", mode=0o700):
+    path = project.root / name
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+    return name
+
+
+def drop_in(project, text, name="job.json"):
+    folder = project.root / "config" / "tasks.d"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    (folder / name).write_text(text if isinstance(text, str) else json.dumps(text))
+    (folder / name).chmod(0o600)
+
+
+def health(project, name, text):
+    folder = project.root / "status" / "automation_health"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / (name + ".health")).write_text(text)
+
+
+def mode_of(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def empty(project):
+    """A project without tasks, with one script."""
+    project.configure(timezone="UTC")
+    script(project)
+    return project
+
+
+# -- register
+
+def test_register_writes_one_task_that_the_conductor_reads(empty):
+    code, out, err = call(empty, "register", "backup", "job.sh", NIGHTLY, "nightly copy", "ops", "--timeout", "1800",
+                          "--retry-count", "1", "--review-by", "2031-01-02")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[:2] == ["registered backup: config/tasks.d/backup.json", "  runs: at 02:30 every day"]
+    assert lines[2].startswith("  next start: ") and " 02:30 +0000 (in " in lines[2] and len(lines) == 3
+    path = empty.root / "config" / "tasks.d" / "backup.json"
+    assert json.loads(path.read_text()) == {
+        "name": "backup", "description": "nightly copy", "owner": "ops", "review_by": "2031-01-02",
+        "command": ["./job.sh"], "schedule": NIGHTLY, "timeout": 1800, "retry_count": 1}
+    assert (mode_of(path), mode_of(path.parent)) == (0o600, 0o700)
+    assert sorted(os.listdir(str(path.parent))) == ["backup.json"]
+    assert empty.call("check")[0] == 0
+    assert " backup: registered for ops" in empty.read("logs/symphony_conductor.log")
+
+
+def test_register_asks_for_a_review_after_180_days_unless_told_otherwise(empty):
+    assert call(empty, "register", "backup", "job.sh", NIGHTLY, *WHO)[0] == 0
+    review = json.loads(empty.read("config/tasks.d/backup.json"))["review_by"]
+    days = (sc.from_iso(review) - time.time()) / sc.DAY
+    assert 179 - 0.01 < days < 180
+
+
+@pytest.mark.parametrize("name", ["plain.sh", "it's 100% \"mine\" $HOME;é.sh", "-x", "a\\b\n.sh"])
+def test_a_tick_runs_a_registered_script_whatever_its_name(empty, name):
+    script(empty, "jobs of mine/" + name, '#!/bin/sh\necho "$SYMPHONY_TASK $#" > ran.out\n')
+    code, _, err = call(empty, "register", "odd", "jobs of mine/" + name, "* * * * *", *WHO, "--retry-count", "0")
+    assert (code, err) == (0, "")
+    empty.anchor()
+    empty.tick()
+    assert empty.wait_until(lambda: empty.lines("ran.out")) == ["odd 0"]
+    empty.wait_for_idle()
+    assert empty.health("odd").startswith("success:")
+
+
+def test_a_script_beside_the_root_configuration_is_not_looked_up_on_path(empty):
+    script(empty, "true", "#!/bin/sh\necho mine > ran.out\n")
+    assert call(empty, "register", "own", "true", "* * * * *", *WHO)[0] == 0
+    assert json.loads(empty.read("config/tasks.d/own.json"))["command"] == ["./true"]
+
+
+def test_an_absolute_path_under_the_root_becomes_a_relative_one(empty):
+    assert call(empty, "register", "a", str(empty.root / "job.sh"), NIGHTLY, *WHO)[0] == 0
+    assert json.loads(empty.read("config/tasks.d/a.json"))["command"] == ["./job.sh"]
+
+
+def test_a_dry_run_checks_everything_and_writes_nothing(empty):
+    before = sorted(str(path) for path in empty.root.rglob("*"))
+    code, out, _ = call(empty, "register", "a", "job.sh", NIGHTLY, *WHO, "--dry-run")
+    assert code == 0 and out.startswith("would register a: config/tasks.d/a.json\n")
+    assert call(empty, "create", "b", NIGHTLY, *WHO, "--dry-run")[0] == 0
+    assert sorted(str(path) for path in empty.root.rglob("*")) == before
+    assert "minute '61'" in refused(empty, "register", "a", "job.sh", "61 * * * *", *WHO, "--dry-run")
+
+
+REFUSALS = [
+    (("a b", "job.sh", NIGHTLY, *WHO),
+     "register: name: \"a b\" is not allowed (use letters, digits, '_', '.', '-', at most 100, a letter or digit "
+     "first)"),
+    (("a", "job.sh", "61 * * * *", *WHO), "register 'a': schedule: minute '61' is outside 0-59"),
+    (("a", "job.sh", NIGHTLY, "two\nlines", "ops"),
+     "register: description: \"two\\nlines\" is not allowed (use one line of text)"),
+    (("a", "job.sh", NIGHTLY, "what", " "), "register: owner: \" \" is not allowed (use one line of text)"),
+    (("a", "job.sh", NIGHTLY, *WHO, "--depends-on", "bakcup"),
+     "register 'a': dependencies: unknown task 'bakcup' (did you mean 'backup'?)"),
+    (("a", "job.sh", NIGHTLY, *WHO, "--depends-on", "a"),
+     "register 'a': dependencies: the task depends on itself (remove 'a' from its dependencies)"),
+    (("a", "job.sh", NIGHTLY, *WHO, "--timeout", "0"),
+     "register 'a': timeout: 0 is not allowed (use a number of seconds from 1 to 10 years)"),
+    (("a", "job.sh", NIGHTLY, *WHO, "--retry-count", "-1"),
+     "register 'a': retry_count: -1 is not allowed (use a whole number from 0 to 1000)"),
+    (("a", "job.sh", NIGHTLY, *WHO, "--review-by", "soon"),
+     "register 'a': review_by: \"soon\" is not allowed (use a date such as \"2026-12-31\")"),
+    (("backup", "job.sh", NIGHTLY, *WHO),
+     "register 'backup': name 'backup' is used already by config/conductor_config.json: tasks[0] 'backup' (names are "
+     "unique over all files)"),
+    (("a", "none.sh", NIGHTLY, *WHO), "none.sh: no such file or directory (paths are relative to the root)"),
+    (("a", "config", NIGHTLY, *WHO), "config: is no regular file (name the script itself)"),
+]
+
+
+@pytest.mark.parametrize("arguments, line", REFUSALS, ids=[line[:40] for _, line in REFUSALS])
+def test_what_would_not_work_is_refused_in_one_line(empty, arguments, line):
+    empty.configure(every_minute("backup"), timezone="UTC")
+    assert refused(empty, "register", *arguments) == line
+
+
+def test_a_cycle_with_tasks_of_other_files_is_refused(empty):
+    empty.configure(every_minute("b", dependencies=["c"]), every_minute("c"))
+    drop_in(empty, every_minute("waits", dependencies=["a"]), "waits.json")
+    assert refused(empty, "register", "a", "job.sh", NIGHTLY, *WHO, "--depends-on", "waits") == (
+        "register 'a': dependencies: the tasks wait for each other: waits -> a -> waits (remove one of these "
+        "dependencies)")
+
+
+def test_a_bad_task_elsewhere_does_not_keep_a_good_one_out(empty):
+    empty.configure(every_minute("bad", schedule="61 * * * *"))
+    code, out, _ = call(empty, "register", "a", "job.sh", NIGHTLY, *WHO, "--depends-on", "bad")
+    assert code == 0
+    assert "  warning: dependencies: 'bad' cannot run: schedule: minute '61' is outside 0-59" in out.splitlines()
+
+
+def test_several_dependencies_are_taken_in_one_option_or_several(empty):
+    empty.configure(*[every_minute(name) for name in "bcd"])
+    assert call(empty, "register", "a", "job.sh", NIGHTLY, *WHO, "--depends-on", "b", "c", "--depends-on", "d")[0] == 0
+    assert json.loads(empty.read("config/tasks.d/a.json"))["dependencies"] == ["b", "c", "d"]
+
+
+def test_a_script_that_cannot_run_is_refused_with_the_chmod_that_mends_it(empty):
+    path = shlex.quote(str(empty.root / "two words.sh"))
+    script(empty, "two words.sh", mode=0o600)
+    line = refused(empty, "register", "a", "two words.sh", NIGHTLY, *WHO)
+    assert line == "two words.sh: is not executable by its owner (chmod u+x %s)" % path
+    subprocess.check_call(line[line.index("(") + 1:-1], shell=True)
+    assert call(empty, "register", "a", "two words.sh", NIGHTLY, *WHO)[0] == 0
+
+
+@pytest.mark.parametrize("what", ["jobs/job.sh", "jobs"])
+def test_a_script_that_others_can_change_is_refused(empty, what):
+    script(empty, "jobs/job.sh")
+    (empty.root / what).chmod(0o707)
+    line = refused(empty, "register", "a", "jobs/job.sh", NIGHTLY, *WHO)
+    assert line == "%s: others can write to it (chmod o-w %s)" % (what, empty.root / what)
+
+
+@pytest.mark.parametrize("outside", ["../outside.sh", "link.sh", "away/outside.sh"])
+def test_a_script_outside_the_root_is_refused_by_any_way(empty, outside):
+    other = empty.root.parent / "outside.sh"
+    other.write_text("#!/bin/sh\n")
+    other.chmod(0o700)
+    (empty.root / "link.sh").symlink_to(str(other))
+    (empty.root / "away").symlink_to(str(empty.root.parent))
+    assert refused(empty, "register", "a", outside, NIGHTLY, *WHO) == "%s: is not under the root %s (move it there)" % (
+        outside, empty.root)
+
+
+def test_a_drop_in_that_is_there_is_never_overwritten(empty):
+    drop_in(empty, [every_minute("other")], "a.json")
+    for words in (("register", "a", "job.sh"), ("create", "a")):
+        for dry in ((), ("--dry-run",)):
+            assert refused(empty, *words + (NIGHTLY,) + WHO + dry) == (
+                "config/tasks.d/a.json: is there already (it is never overwritten; choose another name)")
+
+
+def test_publishing_never_replaces_a_file_that_came_meanwhile(empty):
+    store = sc.Store(str(empty.root))
+    drop_in(empty, "theirs", "a.json")
+    with pytest.raises(am.RefusedError):
+        am.publish(store, store.path("config/tasks.d/a.json"), b"ours", 0o600)
+    assert empty.read("config/tasks.d/a.json") == "theirs"
+    assert os.listdir(str(empty.root / "config/tasks.d")) == ["a.json"]
+
+
+def test_without_hard_links_nothing_is_overwritten_either(empty, monkeypatch):
+    def no_links(*_):
+        raise PermissionError(1, "Operation not permitted")
+    monkeypatch.setattr(os, "link", no_links)
+    store = sc.Store(str(empty.root))
+    am.publish(store, store.path("config/tasks.d/a.json"), b"first", 0o600)
+    with pytest.raises(am.RefusedError):
+        am.publish(store, store.path("config/tasks.d/a.json"), b"second", 0o600)
+    assert empty.read("config/tasks.d/a.json") == "first"
+    assert os.listdir(str(empty.root / "config/tasks.d")) == ["a.json"]
+
+
+def test_of_registers_of_one_name_at_once_exactly_one_wins(empty):
+    running = [subprocess.Popen(command(empty, "register", "a", "job.sh", NIGHTLY, "number %d" % number, "ops"),
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE) for number in range(6)]
+    said = [process.communicate() for process in running]
+    codes = [process.returncode for process in running]
+    assert sorted(codes) == [0, 3, 3, 3, 3, 3]
+    assert json.loads(empty.read("config/tasks.d/a.json"))["description"] == "number %d" % codes.index(0)
+    assert all(err.count(b"\n") == 1 for (_, err), code in zip(said, codes) if code)
+
+
+def test_while_another_holds_the_lock_nothing_is_changed(empty, monkeypatch):
+    monkeypatch.setattr(am, "LOCK_WAIT_S", 0.0)
+    store = sc.Store(str(empty.root))
+    with am.changing(store):
+        with pytest.raises(sc.BusyError):
+            with am.changing(store):
+                pass
+
+
+def test_a_configuration_that_does_not_parse_stops_all_changes(empty):
+    empty.write_config("{")
+    code, out, err = call(empty, "register", "a", "job.sh", NIGHTLY, *WHO)
+    assert (code, out) == (78, "") and "config/conductor_config.json: line 1 column 2: not valid JSON" in err
+
+
+def test_a_schedule_that_is_legal_but_suspicious_is_registered_with_a_warning(empty):
+    _, out, _ = call(empty, "register", "a", "job.sh", "*/5 * * * *", *WHO)
+    assert out.splitlines()[3] == ("  warning: timeout: 3600 s is longer than the schedule's interval of 300 s (a run "
+                                   "that takes so long makes the next one be skipped)")
+
+
+# -- create
+
+def test_create_makes_a_script_that_runs_and_registers_it(empty):
+    code, out, err = call(empty, "create", "tidy", "@hourly", "keeps {order}", "ops team")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[:2] == ["created tidy: config/tasks.d/tidy.json", "  runs: every hour on the hour"]
+    path = empty.root / "scripts" / "automations" / "tidy.sh"
+    lines = path.read_text().splitlines()
+    assert lines[:3] == ["#!/bin/sh", "# tidy: keeps {order}", "# Owner: ops team"]
+    assert lines[3].startswith("# Created: 20") and lines[4] == "set -eu"
+    assert (mode_of(path), mode_of(path.parent)) == (0o700, 0o700)
+    assert os.listdir(str(path.parent)) == ["tidy.sh"]
+    assert json.loads(empty.read("config/tasks.d/tidy.json"))["command"] == ["./scripts/automations/tidy.sh"]
+    assert empty.call("run", "--task", "tidy")[0] == 0
+    assert refused(empty, "create", "tidy", "@hourly", *WHO).startswith("create 'tidy': name 'tidy' is used already")
+
+
+def test_create_leaves_no_script_behind_when_it_is_refused(empty):
+    assert "minute '61'" in refused(empty, "create", "a", "61 * * * *", *WHO)
+    assert "name" in refused(empty, "create", "../../evil", NIGHTLY, *WHO)
+    assert not (empty.root / "scripts").exists()
+
+
+def test_create_never_overwrites_a_script(empty):
+    script(empty, "scripts/automations/a.sh", "mine")
+    assert refused(empty, "create", "a", NIGHTLY, *WHO) == (
+        "scripts/automations/a.sh: is there already (register it, or choose another name)")
+
+
+def test_create_takes_its_script_back_when_the_drop_in_cannot_be_written(empty, monkeypatch):
+    write = sc.write_atomic
+
+    def full(path, *args, **more):
+        if "tasks.d" in path:
+            raise sc.StorageError("disk full")
+        write(path, *args, **more)
+    monkeypatch.setattr(sc, "write_atomic", full)
+    args = am.build_parser().parse_args(["create", "a", NIGHTLY, *WHO])
+    with pytest.raises(sc.StorageError):
+        am.cmd_create(sc.Store(str(empty.root)), args, 1e9)
+    assert os.listdir(str(empty.root / "scripts" / "automations")) == []
+
+
+# -- list
+
+def test_list_shows_owners_schedules_states_and_overdue_reviews(empty):
+    empty.configure(every_minute("main"))
+    drop_in(empty, every_minute("a", owner="ops", review_by="2020-01-31", schedule=NIGHTLY), "a.json")
+    drop_in(empty, [every_minute("b", enabled=False, owner="two\nlines"), every_minute("c", schedule="61 * * * *")],
+            "more.json")
+    code, out, err = call(empty, "list")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "3 automations, 1 disabled, 1 invalid, 1 to be reviewed",
+        "NAME  STATE     OWNER      REVIEW              SCHEDULE",
+        "a     idle      ops        2020-01-31 overdue  at 02:30 every day",
+        "b     disabled  two lines  -                   every minute",
+        "c     invalid   -          -                   schedule: minute '61' is outside 0-59"]
+    document = json.loads(call(empty, "list", "--json")[1])
+    assert [(each["name"], each["review_overdue"], each["file"]) for each in document] == [
+        ("a", True, "config/tasks.d/a.json"), ("b", False, "config/tasks.d/more.json"),
+        ("c", False, "config/tasks.d/more.json")]
+
+
+def test_list_of_nothing_says_so(empty):
+    assert call(empty, "list") == (0, "0 automations\n", "")
+
+
+def test_a_review_is_overdue_from_the_day_after(empty):
+    at = sc.from_iso("2026-03-02T12:00:00Z")
+    assert [am.is_overdue(day, at) for day in ("", "2026-03-01", "2026-03-02", "2026-03-03")] == [
+        False, True, False, False]
+
+
+# -- disable, enable
+
+def test_disable_and_enable_change_one_key_and_keep_the_others_in_order(empty):
+    drop_in(empty, '{"owner": "é", "name": "job", "schedule": "@daily", "command": "true", "nice": 5}')
+    assert call(empty, "disable", "job") == (0, "disabled job: config/tasks.d/job.json\n", "")
+    text = empty.read("config/tasks.d/job.json")
+    assert list(json.loads(text).items()) == [("owner", "é"), ("name", "job"), ("schedule", "@daily"),
+                                              ("command", "true"), ("nice", 5), ("enabled", False)]
+    assert "é" in text
+    assert call(empty, "disable", "job") == (0, "job is already disabled\n", "")
+    code, out, _ = call(empty, "enable", "job")
+    assert code == 0 and out.startswith("enabled job: config/tasks.d/job.json\n  next start: ")
+    assert json.loads(empty.read("config/tasks.d/job.json"))["enabled"] is True
+    before = tree(empty)
+    assert call(empty, "enable", "job") == (0, "job is already enabled\n", "")
+    assert tree(empty) == before
+
+
+def test_disabling_says_who_will_wait(empty):
+    empty.configure(every_minute("after", dependencies=["job"]))
+    drop_in(empty, every_minute("job"))
+    assert call(empty, "disable", "job")[1].splitlines()[1:] == ["  warning: after will wait for it"]
+
+
+COMMENTED = '{"name": "job", // why\n "command": "true", "schedule": "@daily"}'
+NOT_OURS = [
+    ("main", "config/conductor_config.json: 'main' is not a drop-in (edit that file)"),
+    ("one", "config/tasks.d/list.json: holds other tasks beside 'one' (edit that file, or give 'one' a file of its "
+            "own)"),
+    ("linked", "config/tasks.d/linked.json: is a symbolic link (change the file that it leads to)"),
+    ("twice", "'twice' is in config/tasks.d/twice1.json and in config/tasks.d/twice2.json (keep one of them, by "
+              "hand)"),
+]
+
+
+@pytest.mark.parametrize("verb", ["disable", "retire"])
+@pytest.mark.parametrize("name, line", NOT_OURS)
+def test_what_is_not_a_drop_in_of_its_own_is_left_to_its_owner(empty, verb, name, line):
+    empty.configure(every_minute("main"))
+    drop_in(empty, [every_minute("one"), every_minute("two")], "list.json")
+    drop_in(empty, every_minute("twice"), "twice1.json")
+    drop_in(empty, every_minute("twice"), "twice2.json")
+    (empty.root / "target").write_text(json.dumps(every_minute("linked")))
+    (empty.root / "target").chmod(0o600)
+    (empty.root / "config" / "tasks.d" / "linked.json").symlink_to(str(empty.root / "target"))
+    assert refused(empty, verb, name) == line
+
+
+def test_comments_are_never_lost(empty):
+    drop_in(empty, COMMENTED)
+    assert refused(empty, "disable", "job") == (
+        'config/tasks.d/job.json: holds // comments, which would be lost (set "enabled": false by hand)')
+    drop_in(empty, {"name": "job", "command": "curl https://example.org//x", "schedule": "@daily"})
+    assert call(empty, "disable", "job")[0] == 0
+
+
+@pytest.mark.parametrize("verb", ["disable", "enable", "retire"])
+def test_an_unknown_name_is_a_usage_error_with_a_suggestion(empty, verb):
+    drop_in(empty, every_minute("backup"), "backup.json")
+    assert call(empty, verb, "bakcup") == (
+        2, "", "automation_manager: unknown automation 'bakcup' (did you mean 'backup'?)\n")
+
+
+# -- retire
+
+def test_retire_moves_the_drop_in_keeps_the_script_and_logs_the_reason(empty):
+    call(empty, "register", "old", "job.sh", NIGHTLY, *WHO)
+    text = empty.read("config/tasks.d/old.json")
+    code, out, err = call(empty, "retire", "old", "--reason", "nobody needs it")
+    assert (code, err) == (0, "")
+    retired = list((empty.root / "config" / "tasks.d" / "retired").iterdir())
+    assert len(retired) == 1 and retired[0].read_text() == text
+    assert re.match(r"old-\d{8}T\d{6}Z\.json\Z", retired[0].name)
+    assert out.splitlines()[0] == "retired old: config/tasks.d/retired/" + retired[0].name
+    assert not (empty.root / "config" / "tasks.d" / "old.json").exists() and (empty.root / "job.sh").exists()
+    assert sc.Store(str(empty.root)).read_config().tasks == {}
+    assert " old: retired by hand: nobody needs it\n" in empty.read("logs/symphony_conductor.log")
+    back = out.splitlines()[1].partition("to take it back: ")[2]
+    subprocess.check_call(back, shell=True, cwd=str(empty.root))
+    assert list(sc.Store(str(empty.root)).read_config().tasks) == ["old"]
+
+
+def test_retire_refuses_while_others_depend_on_it_sound_or_not(empty):
+    empty.configure(every_minute("b", dependencies=["old"]),
+                    every_minute("c", dependencies=["old"], schedule="61 * * * *"))
+    drop_in(empty, every_minute("old"), "old.json")
+    assert refused(empty, "retire", "old") == "'old' is a dependency of b, c (change these first)"
+
+
+def test_an_automation_that_the_configuration_gets_wrong_can_be_retired(empty):
+    drop_in(empty, every_minute("old", dependencies=["old"], colour="red"), "old.json")
+    assert call(empty, "disable", "old")[0] == 78
+    assert call(empty, "retire", "old")[0] == 0
+
+
+def test_retire_never_overwrites_what_was_retired_before(empty):
+    args = am.build_parser().parse_args(["retire", "old"])
+    store = sc.Store(str(empty.root))
+    drop_in(empty, every_minute("old", nice=1), "old.json")
+    am.cmd_retire(store, args, 1e9)
+    drop_in(empty, every_minute("old", nice=2), "old.json")
+    with pytest.raises(am.RefusedError):
+        am.cmd_retire(store, args, 1e9)
+    assert json.loads(empty.read("config/tasks.d/old.json"))["nice"] == 2
+    assert json.loads(empty.read("config/tasks.d/retired/old-20010909T014640Z.json"))["nice"] == 1
+
+
+# -- health: the rules. The hour is the measure: a task at the full hour, a grace of ten minutes.
+
+def at(text):
+    return sc.from_iso("2026-03-02T%sZ" % text)
+
+
+def task(**more):
+    fields = {"name": "t", "schedule": sc.CronSchedule("0 * * * *"), "timezone": "UTC", "timeout": 590,
+              "kill_grace": 10, "retry_count": 0}
+    return sc.Task(**dict(fields, **more))
+
+
+def memory(**more):
+    """What the conductor remembers; a slot that is open is decided."""
+    decided = at("11:00:00" if "cycle" in more else "10:00:00")
+    return sc.TaskState(**dict({"schedule_key": "0 * * * * UTC", "cursor": decided}, **more))
+
+
+def cycle(phase, slot="11:00:00", **more):
+    return sc.Cycle(slot=at(slot), phase=phase, since=at(slot), **more)
+
+
+OK_10 = "success:2026-03-02T10:00:05Z:0\n"
+FAILED_11 = "failed:2026-03-02T11:00:05Z:3\n"
+FIRST = sc.Run(run_id="r", slot=at("11:00:00"))
+ONE_ATTEMPT = [{"status": "failed"}]
+JOIN = {"schedule": None, "dependencies": ("d",)}
+REBOOT = {"schedule": sc.CronSchedule("@reboot")}
+SKIPPED = "skipped:2026-03-02T11:00:00Z:75\n"
+
+JUDGEMENTS = [
+    # what is special, task, health file, memory, now, state, part of the reason
+    ("before the next slot", {}, OK_10, None, "10:59:59", "up", "success 59m ago"),
+    ("at the next slot", {}, OK_10, None, "11:00:00", "late", "no success yet for its slot 2026-03-02T11:00:00Z"),
+    ("at the end of the grace", {}, OK_10, None, "11:10:00", "late", ""),
+    ("after the grace", {}, OK_10, None, "11:10:01", "down", "(grace 10m)"),
+    ("days later", {}, "success:2026-02-20T10:00:05Z:0", None, "11:00:00", "down", "slot 2026-02-20T11:00:00Z"),
+    ("its run is going", {}, OK_10, memory(cycle=cycle("running"), run=FIRST), "11:00:30", "up", "; running"),
+    ("its run is queued", {}, OK_10, memory(cycle=cycle("queued")), "11:00:30", "up", "; queued"),
+    ("its run goes on too long", {}, OK_10, memory(cycle=cycle("running"), run=FIRST), "11:10:01", "down", "grace"),
+    ("a catch-up that started just now", {}, OK_10,
+     memory(cycle=sc.Cycle(slot=at("11:00:00"), phase="running", since=at("15:00:00")), run=FIRST), "15:05:00", "up",
+     "; running"),
+    ("it waits", {}, OK_10, memory(cycle=cycle("waiting", waiting_for="d")), "11:05:00", "late", "waits for 'd'"),
+    ("a success by hand after the slot", {}, "success:2026-03-02T11:05:00Z:0",
+     memory(cycle=cycle("retrying", attempts=ONE_ATTEMPT)), "11:06:00", "up", "success"),
+    ("enabled a moment ago", {}, "success:2026-02-02T10:00:05Z:0", memory(cursor=at("10:30:00")), "10:31:00", "up", ""),
+    ("enabled, no tick yet", {}, "success:2026-02-02T10:00:05Z:0", sc.TaskState(), "10:59:00", "up", ""),
+    ("failed for good", {}, FAILED_11, memory(), "11:01:00", "down", "failed (exit 3) 55s ago"),
+    ("failed without a state", {}, FAILED_11, None, "11:01:00", "down", "failed (exit 3) 55s ago"),
+    ("failed, to be retried", {}, FAILED_11, memory(cycle=cycle("retrying", attempts=ONE_ATTEMPT)), "11:01:00",
+     "late", "failed (exit 3) 55s ago; no success yet"),
+    ("failed, the second attempt is going", {}, FAILED_11,
+     memory(cycle=cycle("running", attempts=ONE_ATTEMPT), run=FIRST), "11:01:00", "late", "failed"),
+    ("failed last time, the next slot is going", {}, "failed:2026-03-02T10:00:05Z:3",
+     memory(cycle=cycle("running"), run=FIRST), "11:01:00", "down", "failed"),
+    ("timed out", {}, "timeout:2026-03-02T11:00:05Z:124", None, "11:01:00", "down", "timeout (exit 124)"),
+    ("interrupted", {}, "interrupted:2026-03-02T11:00:05Z:255", None, "11:01:00", "down", "interrupted (exit 255)"),
+    ("skipped in the grace", {}, SKIPPED, None, "11:09:00", "late", "skipped 9m ago"),
+    ("skipped longer ago", {}, SKIPPED, None, "11:11:00", "down", "skipped 11m ago"),
+    ("skipped for the second time", {}, SKIPPED, memory(satisfied_until=at("09:00:00")), "11:01:00", "down",
+     "slot 2026-03-02T10:00:00Z"),
+    ("success with an exit code", {}, "success:2026-03-02T10:00:05Z:4", None, "10:10:00", "down",
+     "contradicts exit code 4"),
+    ("failed with 0", {}, "failed:2026-03-02T10:00:05Z:0", memory(cycle=cycle("retrying", attempts=ONE_ATTEMPT)),
+     "10:10:00", "down", "contradicts exit code 0"),
+    ("from the future", {}, OK_10, None, "09:59:59", "unknown", "dated in the future: 2026-03-02T10:00:05Z"),
+    ("a clock a little ahead", {}, OK_10, None, "10:00:01", "up", ""),
+    ("empty", {}, "", None, "10:10:00", "unknown", "malformed health file: status ''"),
+    ("an odd word", {}, "great:2026-03-02T10:00:05Z:0", None, "10:10:00", "unknown", "'great'"),
+    ("no time", {}, "success:yesterday:0", None, "10:10:00", "unknown", "'yesterday'"),
+    ("no such day", {}, "success:2026-02-30T10:00:00Z:0", None, "10:10:00", "unknown", "malformed"),
+    ("no exit code", {}, "success:2026-03-02T10:00:05Z:", None, "10:10:00", "unknown", "exit code ''"),
+    ("cut short", {}, "success:2026-03-02T10:00:05Z", None, "10:10:00", "unknown", "malformed"),
+    ("never ran, nothing due", {}, None, memory(), "10:59:00", "new", "first slot 2026-03-02T11:00:00Z"),
+    ("never ran, no state", {}, None, None, "10:59:00", "new", "first slot 2026-03-02T11:00:00Z"),
+    ("never ran, late", {}, None, memory(), "11:05:00", "late", "slot 2026-03-02T11:00:00Z"),
+    ("never ran, should have", {}, None, memory(), "11:11:00", "unknown", "missing, although its slot"),
+    ("never ran, should have, no state", {}, None, None, "11:11:00", "unknown", "missing, although its slot"),
+    ("its first run is going", {}, None, memory(cycle=cycle("running"), run=FIRST), "11:00:30", "new", "running"),
+    ("ran, and the file is gone", {}, None, memory(last={"status": "success"}), "10:10:00", "unknown", "missing"),
+    ("was skipped, and the file is gone", {}, None, memory(skipped={"status": "skipped_late"}), "10:10:00",
+     "unknown", "missing"),
+    ("disabled", {"enabled": False}, FAILED_11, None, "11:01:00", "disabled", ""),
+    ("no schedule, long ago", JOIN, "success:2020-03-02T10:00:05Z:0", None, "10:10:00", "up", ""),
+    ("no schedule, never ran", JOIN, None, memory(), "10:10:00", "new", "never ran"),
+    ("no schedule, failed", JOIN, FAILED_11, None, "11:10:00", "down", "failed"),
+    ("no schedule, to be retried", JOIN, FAILED_11, memory(cycle=cycle("retrying", attempts=ONE_ATTEMPT)), "11:10:00",
+     "unknown", "is tried again"),
+    ("at boot, long ago", REBOOT, "success:2020-03-02T10:00:05Z:0", None, "10:10:00", "up", ""),
+    ("at boot, not booted since", REBOOT, None, memory(), "10:10:00", "new", ""),
+]
+
+
+@pytest.mark.parametrize("special, fields, text, known, now, state, reason", JUDGEMENTS,
+                         ids=[row[0] for row in JUDGEMENTS])
+def test_an_automation_is_judged_by_its_schedule_and_its_last_verdict(special, fields, text, known, now, state,
+                                                                      reason):
+    found = am.judge(task(**fields), text, known, at("10:30:00"), at(now))
+    assert (found.name, found.state) == ("t", state), found.reason
+    assert reason in found.reason
+
+
+@pytest.mark.parametrize("fields, seconds", [
+    ({"timeout": 1, "kill_grace": 0}, 300),
+    ({"timeout": 1800}, 1810),
+    ({"timeout": 1800, "retry_count": 2, "retry_delay": 60, "retry_backoff": 3}, 1810 + 60 + 180),
+])
+def test_the_grace_is_one_run_and_all_delays_between_retries(fields, seconds):
+    assert am.grace_of(task(**fields)) == seconds
+
+
+def judged(**states):
+    return [am.Health(name=name, state=state) for name, state in states.items()]
+
+
+LONG = {"automation_number_%d" % number: "down" for number in range(9)}
+
+
+@pytest.mark.parametrize("found, line", [
+    ([], "OK - 0 automations"),
+    (judged(a="up"), "OK - 1 automation: 1 up"),
+    (judged(a="up", b="new", c="up", d="disabled"), "OK - 4 automations: 2 up, 1 new, 1 disabled"),
+    (judged(a="up", b="late", c="unknown", d="late"), "WARNING - 2 of 4 late: b, d; 1 of 4 unknown: c"),
+    (judged(a="up", b="down", c="late"), "CRITICAL - 1 of 3 down: b; 1 of 3 late: c"),
+    (judged(**LONG), "CRITICAL - 9 of 9 down: automation_number_0, automation_number_1, automation..."),
+])
+def test_the_verdict_is_one_short_line(found, line):
+    assert am.verdict(found) == line and len(line) < 80
+
+
+# -- health: the command
+
+def iso_ago(seconds):
+    return sc.iso(time.time() - seconds)
+
+
+def test_health_is_ok_after_real_ticks(empty):
+    drop_in(empty, due_once("a"))
+    empty.anchor()
+    empty.tick()
+    empty.wait_for_idle()
+    code, out, err = call(empty, "health")
+    assert (code, out.splitlines()[0], err) == (0, "OK - 1 automation: 1 up", "")
+
+
+def test_health_covers_the_main_file_and_the_drop_ins_and_names_what_is_down(empty):
+    empty.configure(every_minute("main", schedule="0 0 1 1 *"), every_minute("odd", schedule="61 * * * *"))
+    drop_in(empty, every_minute("job", review_by="2020-01-31", owner="ops", schedule="0 0 1 1 *"))
+    health(empty, "main", "success:%s:0\n" % iso_ago(60))
+    health(empty, "job", "failed:%s:3\n" % iso_ago(65))
+    code, out, err = call(empty, "health", "--strict")
+    assert (code, err) == (2, "")
+    assert out.splitlines() == [
+        "CRITICAL - 2 of 3 down: job, odd",
+        "  main  up    success 1m ago",
+        "  job   down  failed (exit 3) 1m ago",
+        "  odd   down  invalid: schedule: minute '61' is outside 0-59",
+        "  review overdue: job, 2020-01-31 (ops)"]
+    document = json.loads(call(empty, "health", "--json")[1])
+    assert (document["verdict"], document["level"]) == ("CRITICAL - 2 of 3 down: job, odd", "CRITICAL")
+    assert [(each["name"], each["state"], each["review_overdue"]) for each in document["automations"]] == [
+        ("main", "up", False), ("job", "down", True), ("odd", "down", False)]
+
+
+def test_an_entry_that_is_no_task_is_down_under_its_place(empty):
+    drop_in(empty, ["no task"])
+    assert call(empty, "health")[1].startswith("CRITICAL - 1 of 1 down: config/tasks.d/job.json: [0]\n")
+
+
+def test_a_warning_exits_1_only_when_asked_to_be_strict(empty):
+    empty.configure(every_minute("a", schedule="0 0 1 1 *"))
+    health(empty, "a", "nonsense")
+    assert call(empty, "health")[:2] == (0, "WARNING - 1 of 1 unknown: a\n  a  unknown  malformed health file: status "
+                                            "'nonsense' is none of success, failed, timeout, interrupted, skipped\n")
+    assert call(empty, "health", "--strict")[0] == 1
+
+
+def test_an_overdue_review_alone_judges_nothing(empty):
+    drop_in(empty, every_minute("job", review_by="2020-01-31", schedule="0 0 1 1 *"))
+    code, out, _ = call(empty, "health", "--strict")
+    assert code == 0 and out.startswith("OK - 1 automation: 1 new\n")
+
+
+def test_a_health_file_that_cannot_be_read_is_unknown(empty):
+    empty.configure(every_minute("a", schedule="0 0 1 1 *"))
+    (empty.root / "status" / "automation_health" / "a.health").mkdir(parents=True)
+    assert call(empty, "health")[1].splitlines()[0] == "WARNING - 1 of 1 unknown: a"
+
+
+@pytest.mark.parametrize("text", ["{", '{"tasks": 5}', None])
+def test_health_exits_3_where_it_cannot_tell(empty, text):
+    if text is None:
+        (empty.root / "config" / "conductor_config.json").unlink()
+    else:
+        empty.write_config(text)
+    code, out, err = call(empty, "health")
+    assert (code, err) == (3, "")
+    assert out.startswith("UNKNOWN - config/conductor_config.json") and len(out.splitlines()[0]) < 80
+    assert json.loads(call(empty, "health", "--json")[1])["level"] == "UNKNOWN"
+
+
+def test_a_check_does_not_find_itself_unhealthy(empty):
+    empty.configure(every_minute("check", schedule="0 0 1 1 *"), every_minute("other", schedule="0 0 1 1 *"))
+    health(empty, "check", "failed:%s:2\n" % iso_ago(60))
+    health(empty, "other", "success:%s:0\n" % iso_ago(60))
+    assert call(empty, "health")[0] == 2
+    assert call(empty, "health", SYMPHONY_TASK="check")[:2] == (
+        0, "OK - 2 automations: 2 up\n  check  up  runs this very check\n  other  up  success 1m ago\n")
+    assert call(empty, "health", SYMPHONY_TASK="other")[0] == 2
+    assert call(empty, "health", SYMPHONY_TASK="check", SYMPHONY_ROOT="/elsewhere")[0] == 2
+
+
+def test_health_writes_nothing(empty):
+    drop_in(empty, every_minute("job"))
+    before = sorted(str(path) for path in empty.root.rglob("*"))
+    call(empty, "health")
+    assert sorted(str(path) for path in empty.root.rglob("*")) == before
+
+
+def test_a_task_enabled_again_after_a_long_rest_is_not_down(empty):
+    drop_in(empty, every_minute("job", schedule="0 * * * *", timeout=1, retry_count=0))
+    health(empty, "job", "success:%s:0\n" % iso_ago(30 * sc.DAY))
+    assert call(empty, "health")[1].startswith("CRITICAL - 1 of 1 down: job")
+    call(empty, "disable", "job")
+    empty.tick()
+    assert call(empty, "health")[1].startswith("OK - 1 automation: 1 disabled")
+    call(empty, "enable", "job")
+    empty.tick()
+    assert call(empty, "health")[1].startswith("OK - 1 automation: 1 up")
+
+
+def test_a_task_that_comes_back_after_years_is_not_down_before_its_first_tick(empty):
+    drop_in(empty, every_minute("other", schedule="0 0 1 1 *"), "other.json")
+    empty.tick()
+    drop_in(empty, every_minute("job", schedule="0 0 1 1 *"))
+    health(empty, "job", "success:2020-03-02T10:00:05Z:0")
+    assert call(empty, "health")[1].startswith("OK - 2 automations: 1 up, 1 new")
+
+
+# -- the command line
+
+@pytest.mark.parametrize("verb", ["register", "create", "list", "health", "disable", "enable", "retire"])
+def test_every_command_has_help(verb, capsys):
+    with pytest.raises(SystemExit) as left:
+        am.build_parser().parse_args([verb, "--help"])
+    assert left.value.code == 0 and " %s [-h] [--root DIR]" % verb in capsys.readouterr().out
+
+
+def test_the_root_may_stand_before_or_behind_the_command(empty):
+    other = Project(empty.root.parent / "other")
+    assert call(other, "list")[0] == 78
+    assert call(other, "list", "--root", str(empty.root)) == (0, "0 automations\n", "")
+    assert call(empty)[0] == 2
+
+
+def test_a_root_that_is_no_folder_is_a_usage_error(empty):
+    assert call(empty, "list", "--root", "/nonexistent") == (
+        2, "", "automation_manager: --root: /nonexistent is not a folder\n")
+
+
+def test_a_folder_that_others_can_write_to_is_refused(empty):
+    drop_in(empty, every_minute("job"))
+    (empty.root / "config" / "tasks.d").chmod(0o777)
+    code, _, err = call(empty, "disable", "job")
+    assert code == 78 and "config/tasks.d: others can write to it (chmod " in err
