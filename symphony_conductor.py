@@ -92,6 +92,7 @@ LATE_AFTER_S = MINUTE  # a slot decided after its own minute is a catch-up
 TICK_LOCK_WAIT_S = 2.0
 SETTLE_LOCK_WAIT_S = 60.0
 STORAGE_RETRY_S = 5.0
+CLOCK_STEP_S = 0.02
 OUTPUT_TAIL_BYTES = 2048
 LOG_ROTATE_BYTES = 5 * 1024 * 1024
 TASK_LOG_ROTATE_BYTES = 20 * 1024 * 1024
@@ -2595,6 +2596,15 @@ class Store:
         paths = self.config_files() + [self.path(DROP_IN_DIR), "/etc/localtime"]
         return [(path, signature(path)) for path in paths]
 
+    @staticmethod
+    def may_hide_a_change(watched: "List[Tuple[str, str]]") -> bool:
+        """Whether a file changed so recently that a second change could leave the same signature.
+
+        A file system's clock moves in steps of up to 10 ms: of two changes in one step, the second shows nowhere.
+        """
+        newest = max([int(seen.split()[0]) for _, seen in watched if seen != "-"] or [0])
+        return abs(time.time() - newest / 1e9) < CLOCK_STEP_S
+
     def read_config(self) -> Config:
         """The configuration as the files have it. Raises ConfigError when it cannot be used as a whole."""
         documents, problems = [], []
@@ -3428,6 +3438,7 @@ class Conductor:
         """One decision, carried out. The caller holds the conductor's lock."""
         now = self.clock.now()
         watched = self.store.watched()
+        look_again = self.store.may_hide_a_change(watched)
         stamp = "%08x" % stable_hash(repr(watched))
         config, problems = self._load_config("" if settle_only else stamp)
         state, notes, aside = self._load_state(config, now)
@@ -3460,7 +3471,7 @@ class Conductor:
         # Who only settles has not looked at what is due: the state is another one now, so the next tick will look.
         if heartbeat is not None and not settle_only:
             # What is wrong with the configuration may be mended outside the files: look again every minute.
-            self.store.write_heartbeat(heartbeat, 0.0 if problems else decision.wake_at,
+            self.store.write_heartbeat(heartbeat, 0.0 if problems or look_again else decision.wake_at,
                                        now - self.clock.monotonic(), watched)
         return Outcome(exit_code=exit_code, lines=lines)
 

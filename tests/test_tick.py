@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import SCRIPT, HandClock, due_once, every_minute
+from conftest import SCRIPT, HandClock, due_once, every_minute, settle
 
 import symphony_conductor as sc
 
@@ -354,6 +354,19 @@ def test_any_change_of_the_files_ends_idleness(project, change):
     assert not idle(project)
 
 
+def test_a_file_that_changed_this_very_moment_is_looked_at_once_more(project):
+    """A drop-in that arrives in the same step of the file system's clock leaves the folder's mtime as it was."""
+    folder = project.root / "config" / "tasks.d"
+    folder.mkdir(mode=0o700)
+    project.configure(every_minute("task", schedule="0 0 1 1 *"))
+    os.utime(str(folder), (time.time() + 0.01, time.time() + 0.01))
+    project.tick()
+    assert not idle(project)
+    settle(folder)
+    project.tick()
+    assert idle(project)
+
+
 def test_time_ends_idleness(project):
     project.configure(every_minute("a", schedule="0 0 1 1 *"))
     project.tick()
@@ -383,6 +396,8 @@ def test_drop_ins_are_read_and_their_edits_noticed(project):
     (folder / "one.json").write_text(json.dumps(every_minute("b", schedule="0 0 1 1 *")))
     (folder / "one.json").chmod(0o600)
     project.configure(every_minute("a", schedule="0 0 1 1 *"))
+    settle(folder)
+    settle(folder / "one.json")
     project.tick()
     assert set(project.state()["tasks"]) == {"a", "b"}
     assert idle(project)
