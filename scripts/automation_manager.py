@@ -35,7 +35,7 @@ import stat
 import time
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
-from common import RefusedError, command_parser, counted, finish, sc
+from common import RefusedError, command_parser, counted, finish, sc, subcommands
 
 REVIEW_AFTER_DAYS = 180
 SCRIPT_DIR = "scripts/automations"
@@ -662,16 +662,7 @@ def number(text: str) -> float:
 def build_parser() -> argparse.ArgumentParser:
     """The command line, each command bound to its function."""
     parser = command_parser(__doc__)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-
-    def command(name: str, func: "Any", text: str, *positionals: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=text, description=text)
-        added.add_argument("--root", metavar="DIR", default=argparse.SUPPRESS, help="the folder to work on")
-        for positional in positionals:
-            added.add_argument(positional, metavar=positional.upper())
-        added.set_defaults(func=func)
-        return added
-
+    command = subcommands(parser)
     for added in (command("register", cmd_register, "make a script of yours an automation", "name", "script",
                           "schedule", "description", "owner"),
                   command("create", cmd_create, "make a script from a template, and register it", "name",

@@ -34,12 +34,31 @@ def command_parser(documentation: "str | None") -> argparse.ArgumentParser:
     return parser
 
 
+def subcommands(parser: argparse.ArgumentParser) -> "Callable[..., argparse.ArgumentParser]":
+    """A function that adds a command bound to its function; --root is taken before and behind its name."""
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    def command(name: str, func: "Callable[..., int]", text: str, *positionals: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.add_argument("--root", metavar="DIR", default=argparse.SUPPRESS, help="the folder to work on")
+        for positional in positionals:
+            added.add_argument(positional, metavar=positional.upper())
+        added.set_defaults(func=func)
+        return added
+
+    return command
+
+
 def finish(command: "Callable[[], int]") -> None:
     """Run a script's command and leave with its exit code; every error is one line."""
     sc.open_standard_streams()
     code = sc.exit_code_of(command, os.path.splitext(os.path.basename(sys.argv[0]))[0])
-    sys.stderr.flush()
-    os._exit(code)  # output is flushed; taking hundreds of thousands of objects apart would be for nothing
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            continue  # nobody reads it any more
+    os._exit(code)  # taking hundreds of thousands of objects apart one by one would be for nothing
 
 
 def seconds_of(text: str) -> float:

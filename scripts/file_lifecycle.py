@@ -36,7 +36,7 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from cleanup_rules import RULES_NAME, Rules, read_rules
-from common import HOME, RefusedError, age_option, command_parser, counted, finish, sc
+from common import HOME, RefusedError, age_option, command_parser, counted, finish, sc, subcommands
 from quarantine import Candidate, Guard, Quarantine, Removal, outcome_line
 from tree import OWN_NAME, QUARANTINE_NAME, REGISTRY_NAME, Git, GitGuard, Root, native_path, printable, stored_path
 
@@ -207,8 +207,8 @@ def _expire_now(path: str) -> None:
 def managed_file(path: "str | os.PathLike[str]", mode: str = "w", lifetime_hours: float = DEFAULT_HOURS,
                  **options: "Any") -> "Iterator[Any]":
     """Open a file that expires, making its folder. It is registered before it is made, so a crash leaves no orphan."""
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     register(path, lifetime_hours * sc.HOUR, reason="a managed file")
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     with open(path, mode, **options) as handle:
         yield handle
 
@@ -362,15 +362,8 @@ def cmd_cleanup(root: Root, args: "argparse.Namespace") -> int:
 def build_parser() -> "argparse.ArgumentParser":
     """The command line, each command bound to its function."""
     parser = command_parser(__doc__)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-
-    def command(name: str, func: "Callable[..., int]", text: str) -> "argparse.ArgumentParser":
-        added = commands.add_parser(name, help=text, description=text)
-        added.set_defaults(func=func)
-        return added
-
-    added = command("register", cmd_register, "say when a file or folder may go")
-    added.add_argument("path")
+    command = subcommands(parser)
+    added = command("register", cmd_register, "say when a file or folder may go", "path")
     added.add_argument("--expires", type=age_option, default=DEFAULT_HOURS * sc.HOUR, metavar="AGE",
                        help="from now, such as 12h or 7d (default: 3d)")
     added.add_argument("--reason", default="", metavar="TEXT")
@@ -380,8 +373,7 @@ def build_parser() -> "argparse.ArgumentParser":
     added.add_argument("--json", action="store_true")
     added.add_argument("--expired", action="store_true", help="only what is due")
 
-    added = command("unregister", cmd_unregister, "keep a file after all")
-    added.add_argument("path")
+    command("unregister", cmd_unregister, "keep a file after all", "path")
 
     added = command("cleanup", cmd_cleanup, "show what is due; with --execute, move it to quarantine")
     added.add_argument("--execute", action="store_true")
