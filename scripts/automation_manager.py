@@ -62,7 +62,8 @@ set -eu
 # The conductor starts this in its root folder and sets SYMPHONY_TASK, SYMPHONY_RUN_ID, SYMPHONY_SCHEDULED_FOR,
 # SYMPHONY_ATTEMPT and SYMPHONY_ROOT. Exit 0 is a success; anything else is a failure, and is tried again.
 
-echo "{name}: there is nothing to do yet"
+echo "{name}: what is to be done is not written down here yet" >&2
+exit 1
 """
 
 
@@ -282,7 +283,7 @@ def cmd_create(store: "sc.Store", args: argparse.Namespace, now: float) -> int:
                 raise
             note(store, now, "%s: created for %s" % (args.name, args.owner))
     tell_new(store, config, args, now, "create")
-    sc.say("  script: %s%s" % (command, "" if args.dry_run else " (write down there what is to be done)"))
+    sc.say("  script: %s%s" % (command, "" if args.dry_run else " (write down there what is to be done; until then it fails)"))
     return sc.EXIT_OK
 
 
@@ -646,6 +647,10 @@ def cmd_retire(store: "sc.Store", args: argparse.Namespace, now: float) -> int:
         target = "%s/%s-%s.json" % (RETIRED_DIR, args.name, stamp)
         sc.make_folder(store.path(RETIRED_DIR))
         move(store, store.path(entry.place), store.path(target))
+        try:
+            os.unlink(store.path("status/automation_health/%s.health" % args.name))
+        except FileNotFoundError:
+            pass  # it never ran; otherwise its last failure would be a warning for good
         note(store, now, "%s: retired by hand%s" % (args.name, ": %s" % args.reason if args.reason else ""))
     sc.say("retired %s: %s" % (args.name, target))
     sc.say("  its script stays; to take it back: mv %s %s" % (shlex.quote(target), shlex.quote(entry.place)))

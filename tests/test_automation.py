@@ -295,7 +295,7 @@ def test_a_schedule_that_is_legal_but_suspicious_is_registered_with_a_warning(em
 
 # -- create
 
-def test_create_makes_a_script_that_runs_and_registers_it(empty):
+def test_create_makes_a_script_that_fails_until_it_is_written_and_registers_it(empty):
     code, out, err = call(empty, "create", "tidy", "@hourly", "keeps {order}", "ops team")
     assert (code, err) == (0, "")
     assert out.splitlines()[:2] == ["created tidy: config/tasks.d/tidy.json", "  runs: every hour on the hour"]
@@ -306,6 +306,9 @@ def test_create_makes_a_script_that_runs_and_registers_it(empty):
     assert (mode_of(path), mode_of(path.parent)) == (0o700, 0o700)
     assert os.listdir(str(path.parent)) == ["tidy.sh"]
     assert json.loads(empty.read("config/tasks.d/tidy.json"))["command"] == ["./scripts/automations/tidy.sh"]
+    code, out, _ = empty.call("run", "--task", "tidy")
+    assert (code, out) == (1, "tidy: what is to be done is not written down here yet\n")
+    path.write_text(path.read_text().replace("exit 1\n", ""))
     assert empty.call("run", "--task", "tidy")[0] == 0
     assert refused(empty, "create", "tidy", "@hourly", *WHO).startswith("create 'tidy': name 'tidy' is used already")
 
@@ -435,6 +438,8 @@ def test_an_unknown_name_is_a_usage_error_with_a_suggestion(empty, verb):
 def test_retire_moves_the_drop_in_keeps_the_script_and_logs_the_reason(empty):
     call(empty, "register", "old", "job.sh", NIGHTLY, *WHO)
     text = empty.read("config/tasks.d/old.json")
+    empty.call("run", "--task", "old")
+    assert empty.health("old").startswith("success:")
     code, out, err = call(empty, "retire", "old", "--reason", "nobody needs it")
     assert (code, err) == (0, "")
     retired = list((empty.root / "config" / "tasks.d" / "retired").iterdir())
@@ -442,6 +447,7 @@ def test_retire_moves_the_drop_in_keeps_the_script_and_logs_the_reason(empty):
     assert re.match(r"old-\d{8}T\d{6}Z\.json\Z", retired[0].name)
     assert out.splitlines()[0] == "retired old: config/tasks.d/retired/" + retired[0].name
     assert not (empty.root / "config" / "tasks.d" / "old.json").exists() and (empty.root / "job.sh").exists()
+    assert not (empty.root / "status" / "automation_health" / "old.health").exists()
     assert sc.Store(str(empty.root)).read_config().tasks == {}
     assert " old: retired by hand: nobody needs it\n" in empty.read("logs/symphony_conductor.log")
     back = out.splitlines()[1].partition("to take it back: ")[2]
