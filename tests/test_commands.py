@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from conftest import REPOSITORY, SCRIPT, due_once, every_minute
+from conftest import REPOSITORY, SCRIPT, SCRIPTS, due_once, every_minute
 
 import symphony_conductor as sc
 
@@ -357,10 +357,11 @@ def test_the_pure_sections_touch_no_clock_disk_or_environment():
     assert found == []
 
 
-def test_only_the_standard_library_is_imported():
+@pytest.mark.parametrize("path", [SCRIPT] + sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.name)
+def test_only_the_standard_library_is_imported(path):
     allowed = set(getattr(sys, "stdlib_module_names", ())) or None
     names = set()
-    for node in ast.walk(ast.parse(SCRIPT.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -368,4 +369,16 @@ def test_only_the_standard_library_is_imported():
     assert names
     if allowed is None:
         pytest.skip("this Python has no list of its standard library")
-    assert names <= allowed
+    own = {"symphony_conductor"} | {script.stem for script in SCRIPTS.glob("*.py")} if path != SCRIPT else set()
+    assert names - own <= allowed
+
+
+def test_each_script_uses_only_those_before_it():
+    order = ["common", "tree", "cleanup_rules", "quarantine", "file_lifecycle", "inventory", "automation_manager",
+             "cleanup_report", "cleanup_engine"]
+    assert sorted(order) == sorted(path.stem for path in SCRIPTS.glob("*.py"))
+    for place, name in enumerate(order):
+        tree = ast.parse((SCRIPTS / (name + ".py")).read_text(encoding="utf-8"))
+        used = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        used |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        assert used & set(order) <= set(order[:place]), name
