@@ -167,6 +167,18 @@ class Project:
         with open(self.path(sc.CONFIG_NAME), "w", encoding="utf-8") as handle:
             handle.write(text.replace("kept for", "wanted for", 1))
 
+    def add_drop_ins(self, count):
+        """Tasks in files of their own, written a moment ago: the newest changes are looked at twice."""
+        folder = self.path(sc.DROP_IN_DIR)
+        os.mkdir(folder, 0o700)
+        for task in realistic_tasks(count, True):
+            task = dict(task, name="own-" + task["name"], dependencies=[])
+            with open(os.path.join(folder, task["name"] + ".json"), "w") as handle:
+                json.dump(task, handle)
+            os.chmod(handle.name, 0o600)
+        for path in [folder] + [os.path.join(folder, name) for name in os.listdir(folder)]:
+            os.utime(path, (time.time() - 5, time.time() - 5))
+
     def anchor(self, ago=0.0):
         """A first tick, some time ago: what has come due since then is due now."""
         in_child(lambda: sc.Conductor(sc.Store(self.root), PastClock(ago)).tick())
@@ -335,6 +347,21 @@ def row_growth(folder, rounds):
     few.remove()
     many.remove()
     return [ratio_row("idle tick, 10,000 tasks", large, small, "10 tasks", field, 1.2) for field in ("cpu", "wall")], []
+
+
+DROP_INS = 100
+
+
+def row_drop_ins(folder, rounds):
+    """3b: an idle tick with a hundred automations, each in a file of its own, against one without any."""
+    config = configuration(folder, realistic_tasks, 10, True)
+    without, with_files = Project(folder, config), Project(folder, config)
+    in_child(with_files.add_drop_ins, DROP_INS)
+    many, none = idle_samples(rounds, [with_files, without], with_files.tick, without.tick)
+    without.remove()
+    with_files.remove()
+    return [ratio_row("idle tick, %d drop-ins" % DROP_INS, many, none, "none", field, 1.2)
+            for field in ("cpu", "wall")], []
 
 
 JSON_ALONE = "import json, sys; kept = [json.load(open(path)) for path in sys.argv[1:]]"
@@ -569,7 +596,8 @@ def faster_row(what, names, seconds, limit=5):
 # == The table ==
 
 ROWS = collections.OrderedDict((("idle", row_idle), ("script", row_script), ("growth", row_growth),
-                                ("decide", row_decide), ("dependent", row_dependent), ("next", row_next)))
+                                ("drop-ins", row_drop_ins), ("decide", row_decide), ("dependent", row_dependent),
+                                ("next", row_next)))
 
 
 def machine():
