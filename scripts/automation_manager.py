@@ -283,7 +283,7 @@ def cmd_create(store: "sc.Store", args: argparse.Namespace, now: float) -> int:
                 raise
             note(store, now, "%s: created for %s" % (args.name, args.owner))
     tell_new(store, config, args, now, "create")
-    sc.say("  script: %s%s" % (command, "" if args.dry_run else " (write down there what is to be done; until then it fails)"))
+    sc.say("  script: %s%s" % (command, "" if args.dry_run else " (write it; until then it fails)"))
     return sc.EXIT_OK
 
 

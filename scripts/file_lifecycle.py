@@ -44,6 +44,7 @@ REGISTRY_WAIT_S = 60.0
 DEFAULT_LIMIT = 50
 DEFAULT_HOURS = 72
 FOLDER_HOURS = 24
+LATEST = 253370764800  # 9999-01-01: what comes after it cannot be written down
 
 
 class Entry(sc.Value):
@@ -82,16 +83,19 @@ class Registry:
                 raise ValueError("it holds no object")
             entries = (self._entry(path, facts) for path, facts in raw.items())
             return {entry.path: entry for entry in entries}
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, sc.UsageError) as error:
             raise RefusedError("%s cannot be used: %s" % (REGISTRY_NAME, error),
                                "mend it, or delete it and register anew; nothing was changed")
 
     def _entry(self, path: str, facts: "Dict[str, Any]") -> Entry:
         if path.startswith("/"):  # as the registry was written once: kept as long as it lies below the root
             path = self.root.relative(native_path(path))
-        if any(part in ("", ".", "..") for part in path.split("/")):
+        path.encode("utf-8", "surrogateescape")  # ValueError for what can be no name
+        if "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
             raise ValueError("'%s' is no path below the root" % printable(path))
-        expires, registered_at = (sc.from_iso(str(facts[key])) for key in ("expires", "registered_at"))
+        expires, registered_at = (sc.from_iso(str(facts[key])) or 0 for key in ("expires", "registered_at"))
+        if not (0 < expires < LATEST and 0 < registered_at < LATEST):
+            raise ValueError("'%s' has a time out of all bounds" % printable(path))
         return Entry(path=path, expires=expires, registered_at=registered_at, owner=str(facts.get("owner", "")),
                      reason=str(facts.get("reason", "")), metadata=dict(facts.get("metadata") or {}))
 
@@ -102,30 +106,53 @@ class Registry:
             self._entries, self._seen = self.read(), seen
         return self._entries
 
-    def change(self, put: "List[Entry]", drop: "List[str]" = []) -> int:  # noqa: B006  (never changed)
-        """Put and drop entries; how many were dropped. Raises BusyError, StorageError, RefusedError."""
+    @contextlib.contextmanager
+    def editing(self) -> "Iterator[Dict[str, Entry]]":
+        """The entries, under the lock; what the caller makes of them is written at the end.
+
+        Raises BusyError, StorageError, RefusedError; then nothing is changed.
+        """
         lock = sc.FileLock(self.path + ".lock")
         if not lock.acquire(REGISTRY_WAIT_S):
             raise sc.BusyError("%s is locked by another process for %d s" % (REGISTRY_NAME, REGISTRY_WAIT_S))
         try:
+            self.check_private()
             entries = self.read()
-            dropped = sum(entries.pop(path, None) is not None for path in drop)
-            entries.update((entry.path, entry) for entry in put)
-            document = {path: stored_entry(entry) for path, entry in sorted(entries.items())}
-            sc.write_atomic(self.path, (json.dumps(document, indent=1) + "\n").encode("ascii"))
-            return dropped
+            before = dict(entries)
+            yield entries
+            if entries != before:
+                document = {path: stored_entry(entry) for path, entry in sorted(entries.items())}
+                sc.write_atomic(self.path, (json.dumps(document, indent=1) + "\n").encode("ascii"))
         finally:
             lock.release()
 
+    def check_private(self) -> None:
+        """Raises RefusedError when others can write to the registry, and so have files taken away."""
+        for problem in sc.Store(self.root.path).insecure(self.path):
+            raise RefusedError(str(problem))
+
+    def nearest(self, path: str) -> "Entry | None":
+        """The entry of a path, or else of the folder next above it that has one."""
+        entries = self.current()
+        while path:
+            if path in entries:
+                return entries[path]
+            path = path.rpartition("/")[0]
+        return None
+
     def guard(self, path: str) -> str:
         """Why a registered file must stay for now; '' for one that is not registered. A folder counts for its files."""
-        entries = self.current()
-        parts = path.split("/")
-        for number in range(len(parts), 0, -1):
-            entry = entries.get("/".join(parts[:number]))
-            if entry is not None:
-                return "registered to expire at %s" % sc.iso(entry.expires)
-        return ""
+        entry = self.nearest(path)
+        return "registered to expire at %s" % sc.iso(entry.expires) if entry else ""
+
+    def guard_of(self, planned: "Dict[str, Entry]") -> Guard:
+        """The same for files that were found to be due: they stay when their registration is another one by now."""
+        def guard(path: str) -> str:
+            entry = self.nearest(path)
+            if entry is None:
+                return "it is not registered any more"
+            return "" if planned.get(entry.path) == entry else "registered to expire at %s" % sc.iso(entry.expires)
+        return guard
 
 
 def stored_entry(entry: Entry) -> "Dict[str, Any]":
@@ -148,18 +175,22 @@ def register(path: "str | os.PathLike[str]", lifetime_s: float, reason: str = ""
     root = root or _default_root()
     now = int(time.time())
     stored = root.relative(os.fspath(path))
+    if not 0 < now + lifetime_s < LATEST:
+        raise sc.UsageError("'%s' cannot expire %g s from now" % (printable(stored), lifetime_s))
     if OWN_NAME.match(stored) or stored.split("/")[0] in (".git", QUARANTINE_NAME):
         raise sc.UsageError("'%s' is kept by the clean-up itself and cannot expire" % printable(stored))
     entry = Entry(path=stored, expires=now + int(lifetime_s), registered_at=now, owner=owner, reason=reason,
                   metadata=metadata or {})
-    Registry(root).change([entry])
+    with Registry(root).editing() as entries:
+        entries[stored] = entry
     return entry
 
 
 def unregister(path: "str | os.PathLike[str]", root: "Root | None" = None) -> bool:
     """Keep a file after all; whether it was registered."""
     root = root or _default_root()
-    return Registry(root).change([], [root.relative(os.fspath(path))]) > 0
+    with Registry(root).editing() as entries:
+        return entries.pop(root.relative(os.fspath(path)), None) is not None
 
 
 # -- for programs
@@ -184,21 +215,21 @@ def transient_file(lifetime_hours: "float | Callable[..., Any]" = DEFAULT_HOURS,
                 facts = dict(metadata or {}, creator_function=function.__name__, creator_module=function.__module__)
                 register(made, lifetime_s, reason="made by %s" % function.__name__, metadata=facts)
                 if cleanup_on_exit:
-                    atexit.register(_expire_now, os.path.abspath(made))
+                    atexit.register(_expire_now, os.path.abspath(made), os.getpid())
             return made
         return make
     return decorate
 
 
-def _expire_now(path: str) -> None:
+def _expire_now(path: str, made_by: int) -> None:
     """Take a file of this program into quarantine; a failure is left to the nightly clean-up."""
+    if os.getpid() != made_by:
+        return  # a child that was forked ends; its parent still uses the file
     try:
         root = _default_root()
         entry = Registry(root).read().get(root.relative(path))
         if entry is not None:
-            now = time.time()
-            entry = entry.replace(expires=int(now) + 1)  # what the program wrote a moment ago is no later change
-            take_expired(root, [entry], now, execute=True, limit=1)
+            take_expired(root, [entry], time.time(), execute=True, limit=1, at_once=True)
     except (sc.ConductorError, OSError) as error:
         sc.complain("%s stays until it expires: %s" % (printable(path), error), "file_lifecycle")
 
@@ -207,9 +238,19 @@ def _expire_now(path: str) -> None:
 def managed_file(path: "str | os.PathLike[str]", mode: str = "w", lifetime_hours: float = DEFAULT_HOURS,
                  **options: "Any") -> "Iterator[Any]":
     """Open a file that expires, making its folder. It is registered before it is made, so a crash leaves no orphan."""
-    register(path, lifetime_hours * sc.HOUR, reason="a managed file")
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    with open(path, mode, **options) as handle:
+    root = _default_root()
+    stored = root.relative(os.fspath(path))
+    before = Registry(root).read().get(stored)
+    register(path, lifetime_hours * sc.HOUR, reason="a managed file", root=root)
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        handle = open(path, mode, **options)
+    except BaseException:
+        with Registry(root).editing() as entries:  # what stands there is somebody else's
+            entries.pop(stored, None)
+            entries.update({stored: before} if before else {})
+        raise
+    with handle:
         yield handle
 
 
@@ -232,8 +273,12 @@ def expired(entries: "Dict[str, Entry]", now: float) -> "List[Entry]":
                   key=lambda entry: (entry.expires, entry.path))
 
 
-def candidates_of(root: Root, entry: Entry) -> "Tuple[List[Candidate], List[Removal], List[str], bool]":
-    """(files that may go, what stays and why, the folders they are in, whether anything is there at all)."""
+def candidates_of(root: Root, entry: Entry,
+                  last_change: float) -> "Tuple[List[Candidate], List[Removal], List[str], bool]":
+    """(files that may go, what stays and why, the folders they are in, whether anything is there at all).
+
+    What changed after `last_change`, in epoch seconds, stays.
+    """
     files: "List[Candidate]" = []
     kept: "List[Removal]" = []
     folders: "List[str]" = []
@@ -242,69 +287,80 @@ def candidates_of(root: Root, entry: Entry) -> "Tuple[List[Candidate], List[Remo
         path = todo.pop()
         try:
             found = os.stat(root.join(path), follow_symlinks=False)
-        except FileNotFoundError:
+            names = os.listdir(root.join(path)) if stat.S_ISDIR(found.st_mode) else []
+        except (FileNotFoundError, NotADirectoryError):
             if path == entry.path:
                 return [], [], [], False
             continue
-        why = _unfit(root, path, found, entry)
+        except OSError as error:
+            kept.append(Removal(path=path, outcome="skipped", reason="it cannot be reached: %s" % error.strerror))
+            continue
+        why = _unfit(root, path, found, last_change)
         if why:
             kept.append(Removal(path=path, outcome="skipped", reason=why, rule="expired"))
         elif stat.S_ISDIR(found.st_mode):
             folders.append(path)
-            todo += [path + "/" + stored_path(name) for name in sorted(os.listdir(root.join(path)), reverse=True)]
+            todo += [path + "/" + stored_path(name) for name in sorted(names, reverse=True)]
         else:
             files.append(Candidate(path=path, size=found.st_size, mtime_ns=found.st_mtime_ns,
                                    ctime_ns=found.st_ctime_ns, dev=found.st_dev, ino=found.st_ino, mode=found.st_mode,
                                    rule="expired", reason="registered to expire at %s%s" % (
-                                       sc.iso(entry.expires), ": " + entry.reason if entry.reason else "")))
+                                       sc.iso(entry.expires), ": " + printable(entry.reason) if entry.reason else "")))
     return files, kept, folders, True
 
 
-def _unfit(root: Root, path: str, found: "os.stat_result", entry: Entry) -> str:
+def _unfit(root: Root, path: str, found: "os.stat_result", last_change: float) -> str:
     if found.st_dev != root.dev:
         return "it is on another device"
     if stat.S_ISDIR(found.st_mode):
-        if os.path.lexists(os.path.join(root.join(path), ".git")):
-            return "it is a repository of its own"
-        return "" if os.access(root.join(path), os.R_OK | os.X_OK) else "it cannot be listed"
+        return "it is a repository of its own" if os.path.lexists(os.path.join(root.join(path), ".git")) else ""
     if not stat.S_ISREG(found.st_mode):
         return "it is no regular file"
-    if max(found.st_mtime, found.st_ctime) > entry.expires:
+    if max(found.st_mtime, found.st_ctime) > last_change:
         return "it was changed after it expired; register it anew, or unregister it"
     return ""
 
 
-def take_expired(root: Root, entries: "List[Entry]", now: float, execute: bool, limit: int) -> "List[Removal]":
-    """Move what expired into quarantine, and forget it; what became of each file. Folders go when they are empty."""
+def take_expired(root: Root, entries: "List[Entry]", now: float, execute: bool, limit: int,
+                 at_once: bool = False) -> "List[Removal]":
+    """Move what expired into quarantine, and forget it; what became of each file. Folders go when they are empty.
+
+    With `at_once` the entries are taken before they expire, because the program that made them says so.
+    """
     registry = Registry(root)
-    problems = sc.Store(root.path).insecure(registry.path)
-    if problems:
-        raise RefusedError(str(problems[0]))
-    rules = _rules(root)
-    guards: "List[Guard]" = [rules.protection] if rules else []
-    git = Git(root)
-    if git.is_here():
-        guards.append(GitGuard(git))
+    registry.check_private()
+    planned = {entry.path: entry for entry in entries}
+    guards = _guards(root, registry.guard_of(planned))
     results: "List[Removal]" = []
-    done: "List[str]" = []
+    done: "List[Entry]" = []
     with Quarantine(root, now, execute) as quarantine:
         results += [Removal(path="", outcome="note", reason=note) for note in quarantine.notes]
-        plan = [(entry,) + candidates_of(root, entry) for entry in entries]
-        files = [item for _, found, _, _, _ in plan for item in found]
-        removals = list(quarantine.remove(files, guards, limit))
+        plan = [(entry,) + candidates_of(root, entry, now if at_once else entry.expires) for entry in entries]
+        # A file can be due by itself and with its folder.
+        files = {item.path: item for _, found, _, _, _ in plan for item in found}
+        removals = list(quarantine.remove(list(files.values()), guards, limit))
         gone = {removal.path for removal in removals if removal.outcome == "removed" or removal.reason == "gone"}
         for entry, found, kept, folders, there in plan:
             results += kept
             if not kept and all(item.path in gone for item in found):
                 if execute and folders:
                     quarantine.remove_empty_folders(folders)
-                done.append(entry.path)
+                done.append(entry)
                 if not there:
                     results.append(Removal(path=entry.path, outcome="gone", reason="it was removed by somebody else"))
         results += removals
     if execute and done:
-        registry.change([], done)
+        with registry.editing() as current:
+            for entry in done:
+                if current.get(entry.path) == entry:  # not registered anew meanwhile
+                    del current[entry.path]
     return results
+
+
+def _guards(root: Root, registered: Guard) -> "List[Guard]":
+    """Who is asked again right before a file goes: the registry, the protected patterns, git."""
+    rules, git = _rules(root), Git(root)
+    return [registered] + ([rules.protection] if rules else []) + ([GitGuard(git)] if git.is_here() else [])
 
 
 def _rules(root: Root) -> "Rules | None":
@@ -341,7 +397,7 @@ def cmd_list(root: Root, args: "argparse.Namespace") -> int:
     for entry in shown:
         left = entry.expires - now
         sc.say("  %-14s %s%s" % ("due" if left <= 0 else "in " + sc.span_text(left), printable(entry.path),
-                                 "  (%s)" % entry.reason if entry.reason else ""))
+                                 "  (%s)" % printable(entry.reason) if entry.reason else ""))
     return sc.EXIT_OK
 
 

@@ -129,7 +129,7 @@ class Root:
         folder, name = os.path.split(os.path.abspath(path))
         folder = os.path.realpath(folder)
         if name in ("", ".", "..") or not (folder + "/").startswith(self.path.rstrip("/") + "/"):
-            raise sc.UsageError("'%s' is not below the root %s" % (path, self.path))
+            raise sc.UsageError("'%s' is not below the root %s" % (printable(stored_path(path)), self.path))
         return stored_path(os.path.join(folder, name)[len(self.path.rstrip("/")) + 1:])
 
 
