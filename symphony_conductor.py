@@ -3819,11 +3819,11 @@ def installed_line(store: Store) -> str:
 
 # == Commands ==
 
-def say(text: str, stream: "Any" = None) -> None:
+def say(text: str, stream: "Any" = None, end: str = "\n") -> None:
     """Print a line; what the terminal's encoding lacks is written as an escape, never an error."""
     stream = stream or sys.stdout
     encoding = stream.encoding or "ascii"
-    stream.write((text + "\n").encode(encoding, "backslashreplace").decode(encoding))
+    stream.write((text + end).encode(encoding, "backslashreplace").decode(encoding))
 
 
 def complain(text: str, program: str = "symphony_conductor") -> None:

@@ -15,7 +15,7 @@ cleanup_actions.log before and after.
 
 Exit codes: 0 ok; 1 a removal or a restore failed; 2 usage; 3 refused: the inventory cannot be relied on, git failed, or
 the plan is too large a part of the tree; 74 a file could not be read or written; 75 another clean-up is at work; 78 the
-rules cannot be used. Nothing is removed unless the exit code is 0 or 1.
+rules cannot be used.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def read_inventory(path: str, root: Root) -> "Dict[str, Any]":
         raise RefusedError("the inventory %s cannot be used: %s" % (printable(stored_path(path)), error),
                            "take a new one with scripts/comprehensive_inventory.sh")
     for key, kinds in HEADER_TYPES:
-        if not isinstance(document, dict) or key not in document or not isinstance(document[key], kinds):
+        if not isinstance(document, dict) or key not in document or not _is(document[key], kinds):
             raise RefusedError("the inventory's field '%s' is missing or wrong" % key, "take a new one")
     if document["format"] != FORMAT:
         raise RefusedError("the inventory has format %d, this is format %d" % (document["format"], FORMAT),
@@ -75,6 +75,11 @@ def read_inventory(path: str, root: Root) -> "Dict[str, Any]":
     if missing:
         raise RefusedError("the inventory's files have no '%s'" % missing[0], "take a new one")
     return dict(document)
+
+
+def _is(value: "Any", kinds: "Any") -> bool:
+    """isinstance, for which true is no number."""
+    return isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))
 
 
 def inventory_age(document: "Dict[str, Any]", now: float) -> float:
@@ -101,7 +106,7 @@ def distrust(document: "Dict[str, Any]", root: Root, head: "str | None", has_git
         (document["git"] != has_git, "the tree had %s git repository then" % ("a" if document["git"] else "no")),
         (document["head"] != head, "HEAD has moved since"),
         (errors, "it met %s, the first at %s: %s" % (
-            counted(len(errors), "error"), printable(str(first.get("path"))), first.get("error"))),
+            counted(len(errors), "error"), printable(str(first.get("path"))), printable(str(first.get("error"))))),
     )
     return next((why for wrong, why in checks if wrong), "")
 
@@ -176,15 +181,13 @@ def make_plan(document: "Dict[str, Any]", rules: Rules, now: float, max_fraction
     skipped: "List[Removal]" = []
     total = 0
     for number, row in enumerate(document["files"]):
-        try:
-            path = row[path_at]
-            total += row[size_at]
-            named = rules.names_some(path)
-        except (TypeError, IndexError, KeyError):
-            raise RefusedError("row %d of the inventory is damaged" % (number + 1), "take a new one")
-        if not named:
+        if type(row) is not list or len(row) != width or type(row[path_at]) is not str or type(row[size_at]) is not int:
+            raise _bad_row(row, fields, number)
+        path = row[path_at]
+        total += row[size_at]
+        if not rules.names_some(path):
             continue
-        file = _file(row, fields, width, number)
+        file = _file(row, fields, number)
         rule = rules.rule_for(path)
         assert rule is not None, path
         why = next(filter(None, reasons_to_keep(file, rule, rules, document["root_dev"], now)), "")
@@ -200,14 +203,19 @@ def make_plan(document: "Dict[str, Any]", rules: Rules, now: float, max_fraction
                 refused=too_much(candidates, len(document["files"]), total, max_fraction))
 
 
-def _file(row: "Sequence[Any]", fields: "List[str]", width: int, number: int) -> File:
+def _file(row: "Sequence[Any]", fields: "List[str]", number: int) -> File:
     facts = dict(zip(fields, row))
-    for name, kinds in ROW_TYPES.items():
-        if len(row) != width or not isinstance(facts[name], kinds) or isinstance(facts[name], bool):
-            raise RefusedError("row %d of the inventory: '%s' is missing or wrong" % (number + 1, name),
-                               "take a new one")
+    if not all(_is(facts[name], kinds) for name, kinds in ROW_TYPES.items()):
+        raise _bad_row(row, fields, number)
     facts["kind"] = facts.pop("class")
     return File(**{name: facts[name] for name in facts if hasattr(File, name)})
+
+
+def _bad_row(row: "Any", fields: "List[str]", number: int) -> RefusedError:
+    """The error that names the first thing wrong with a row."""
+    facts = dict(zip(fields, row)) if isinstance(row, list) and len(row) == len(fields) else {}
+    name = next(name for name, kinds in ROW_TYPES.items() if name not in facts or not _is(facts[name], kinds))
+    return RefusedError("row %d of the inventory: '%s' is missing or wrong" % (number + 1, name), "take a new one")
 
 
 def too_much(candidates: "Sequence[Candidate]", files: int, size: int, max_fraction: float) -> str:
@@ -263,7 +271,7 @@ class Engine:
     def report(self, plan: Plan, results: "Sequence[Removal]", quarantine: Quarantine) -> "Dict[str, Any]":
         """The report as a document. What is asked for only at removal is counted as kept, with its reason."""
         kinds = {}
-        if self.document:
+        if plan.candidates:
             fields = self.document["fields"]
             path_at, class_at = fields.index("path"), fields.index("class")
             wanted = {item.path for item in plan.candidates}
@@ -276,7 +284,10 @@ class Engine:
             "next_run": item.path in going} for item in plan.candidates if item.path in going | late or plan.refused]
         kept = list(plan.skipped) + [removal for removal in results if removal.outcome in ("skipped", "failed")
                                      and removal.path not in late]
-        age_s = inventory_age(self.document, self.now) if self.document else None
+        try:
+            age_s = inventory_age(self.document, self.now) if self.document else None
+        except RefusedError:
+            age_s = None  # that is why the plan was refused
         return {
             "format": cleanup_report.FORMAT, "at": sc.iso(self.now), "verdict": verdict(plan, results, False),
             "refused": plan.refused, "root": stored_path(self.root.path), "host": self.host, "head": self.head,
@@ -284,7 +295,7 @@ class Engine:
             "thresholds": {"max_deletions": self.args.max_deletions, "max_fraction": self.args.max_fraction,
                            "max_age_s": self.args.max_age},
             "change": cleanup_report.change_since(self._previous(), candidates),
-            "removed": cleanup_report.kept_runs(quarantine.runs()),
+            "removed": cleanup_report.kept_runs(self.root, quarantine.runs()),
             "candidates": candidates,
             "skipped": [{"path": removal.path, "rule": removal.rule, "reason": removal.reason} for removal in kept],
             "expiring": cleanup_report.expiring(self.root, self.now),
@@ -327,7 +338,10 @@ def cmd_clean(root: Root, args: "argparse.Namespace") -> int:
             items = list(plan.candidates)
             if args.execute and not args.non_interactive:
                 items = review(root, items, now)
-            results = list(quarantine.remove(items, engine.guards(), args.max_deletions))
+            chosen = {item.path for item in items}
+            results = [Removal(path=item.path, outcome="skipped", reason="kept by hand", rule=item.rule)
+                       for item in plan.candidates if item.path not in chosen]
+            results += quarantine.remove(items, engine.guards(), args.max_deletions)
         if args.report_only:
             _write_report(root, args, engine.report(plan, results, quarantine))
         else:
@@ -353,7 +367,8 @@ def _tell(args: "argparse.Namespace", engine: Engine, plan: Plan, results: "List
           quarantine: Quarantine) -> None:
     if not args.execute:
         _print_report(args.format or "table", engine.report(plan, results, quarantine))
-        sc.say("nothing was changed; --execute removes")
+        if args.format in (None, "table"):
+            sc.say("nothing was changed; --execute removes")
         return
     sc.say(verdict(plan, results, True))
     for note in quarantine.notes:
@@ -363,7 +378,7 @@ def _tell(args: "argparse.Namespace", engine: Engine, plan: Plan, results: "List
             sc.say("  %s: %s, %s (%s: %s)" % (removal.outcome, printable(removal.path), size_text(removal.size),
                                               removal.rule, removal.reason))
     if any(removal.outcome == "removed" for removal in results):
-        sc.say("  " + cleanup_report.restore_hint(quarantine.run_id, engine.now))
+        sc.say("  " + cleanup_report.restore_hint(engine.root, quarantine.run_id, engine.now))
 
 
 # -- the review
@@ -390,14 +405,19 @@ def review(root: Root, items: "List[Candidate]", now: float) -> "List[Candidate]
     return chosen
 
 
+ANSWERS = {word[:size]: word[0] for word in ("delete", "keep", "view", "quit") for size in (1, len(word))}
+
+
 def _ask(question: str) -> str:
+    """One of d, k, v, q; the end of the input is q. Anything else is asked again: no slip deletes."""
     while True:
-        try:
-            answer = input(question).strip().lower()[:1]
-        except EOFError:
+        sc.say(question, end="")
+        sys.stdout.flush()
+        line = sys.stdin.readline()
+        if not line:
             return "q"
-        if answer in tuple("dkvq"):
-            return answer
+        if line.strip().lower() in ANSWERS:
+            return ANSWERS[line.strip().lower()]
 
 
 def _view(root: Root, item: Candidate, now: float) -> str:
@@ -489,17 +509,34 @@ def build_parser() -> "argparse.ArgumentParser":
 def main() -> int:
     gc.disable()  # the rows of an inventory hold no cycles
     args = build_parser().parse_args()
-    if (args.what == "restore") != (args.name is not None):
-        raise sc.UsageError("restore needs a RUN_ID or a PATH" if args.what == "restore" else
-                            "'%s' is one argument too many" % printable(args.name))
-    if args.older_than is not None and args.what != "purge":
-        raise sc.UsageError("--older-than goes with purge")
-    if args.non_interactive and not args.execute:
-        raise sc.UsageError("--non-interactive goes with --execute")
+    check_options(args)
     if args.report_only and not args.format:
         args.format = "markdown"
     command = {"restore": cmd_restore, "purge": cmd_purge}.get(args.what, cmd_clean)
     return command(Root(args.root), args)
+
+
+# What each option goes with; "inventory" stands for all that is neither restore nor purge.
+GOES_WITH = {"name": ("restore",), "older_than": ("purge",), "dry_run": ("inventory", "purge")}
+
+
+def check_options(args: "argparse.Namespace") -> None:
+    """Raises UsageError for an option that would be without effect: whoever writes it expects one."""
+    defaults = vars(build_parser().parse_args([args.what]))
+    what = args.what if args.what in ("restore", "purge") else "inventory"
+    for key, value in vars(args).items():
+        with_which = GOES_WITH.get(key, ("inventory",))
+        if key in ("root", "what") or value == defaults[key] or what in with_which:
+            continue
+        if key == "name":
+            raise sc.UsageError("'%s' is one argument too many" % printable(value))
+        raise sc.UsageError("--%s goes with %s" % (key.replace("_", "-"), " or ".join(with_which)))
+    if what == "restore" and args.name is None:
+        raise sc.UsageError("restore needs a RUN_ID or a PATH")
+    if args.non_interactive and not args.execute:
+        raise sc.UsageError("--non-interactive goes with --execute")
+    if args.format and args.execute:
+        raise sc.UsageError("--format does not go with --execute")
 
 
 if __name__ == "__main__":

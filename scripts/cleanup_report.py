@@ -6,23 +6,35 @@ import time
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import automation_manager
-from common import counted, sc, size_text
+from common import HOME, counted, sc, size_text
 from file_lifecycle import Registry
 from quarantine import PURGE_AGE_S, HeldRun
-from tree import Root, printable
+from tree import Root, printable, stored_path
 
 FORMAT = 1
 MARKER = "<!-- symphony-conductor: clean-up report -->"  # by which the one comment of a pull request is found again
 EXPIRING_WITHIN_S = 14 * sc.DAY
 ROWS_SHOWN = 50
-RESTORE_COMMAND = "python3 scripts/cleanup_engine.py restore %s"
 
 
 # -- the document
 
+def restore_command(root: Root, run_id: str) -> str:
+    """The command that puts a run back, as it can be typed in the root or, for another root, anywhere."""
+    if root.path == os.path.realpath(HOME):
+        return "python3 scripts/cleanup_engine.py restore %s" % run_id
+    engine = os.path.join(HOME, "scripts", "cleanup_engine.py")
+    return "python3 %s --root %s restore %s" % (shlex.quote(engine), shlex.quote(root.path), run_id)
+
+
 def change_since(previous: "Dict[str, Any] | None", candidates: "List[Dict[str, Any]]") -> "Dict[str, Any] | None":
-    """What is new and what is gone since the last report; None without one."""
-    if not isinstance(previous, dict) or not isinstance(previous.get("candidates"), list):
+    """What is new and what is gone since the last report; None without one, or where that had no plan to show."""
+    try:
+        if previous is None or previous.get("refused") or sc.from_iso(previous["at"]) is None:
+            return None
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    if not isinstance(previous.get("candidates"), list):
         return None
     before = {str(item.get("path")): item for item in previous["candidates"] if isinstance(item, dict)}
     now = {item["path"] for item in candidates}
@@ -31,10 +43,10 @@ def change_since(previous: "Dict[str, Any] | None", candidates: "List[Dict[str, 
                 item.get("size") or 0 for item in before.values() if isinstance(item.get("size"), int))}
 
 
-def kept_runs(runs: "Sequence[HeldRun]") -> "List[Dict[str, Any]]":
+def kept_runs(root: Root, runs: "Sequence[HeldRun]") -> "List[Dict[str, Any]]":
     """What was removed and can still be restored, the newest run first."""
     return [{"run": run.run_id, "at": sc.iso(run.at), "files": run.files, "bytes": run.size,
-             "restore": RESTORE_COMMAND % run.run_id, "purge_after": sc.iso(run.at + PURGE_AGE_S)}
+             "restore": stored_path(restore_command(root, run.run_id)), "purge_after": sc.iso(run.at + PURGE_AGE_S)}
             for run in reversed(runs)]
 
 
@@ -81,10 +93,16 @@ def code(text: str) -> str:
 
 
 def prose(text: str) -> str:
-    """Text in which nothing is Markdown or HTML."""
+    """Text in which nothing is Markdown or HTML, and nothing moves a cursor."""
+    text = plain(text)
     for char in "\\`*_[]<>|#":
         text = text.replace(char, "\\" + char if char not in "<>" else {"<": "&lt;", ">": "&gt;"}[char])
     return " ".join(text.split())
+
+
+def plain(text: str) -> str:
+    """Text on one line, what cannot be printed as escapes; backslashes stay."""
+    return "".join(char if char.isprintable() else printable(char) for char in " ".join(text.split()))
 
 
 Row = Tuple[str, ...]
@@ -140,7 +158,7 @@ def disk_line(report: "Dict[str, Any]") -> str:
 def details(report: "Dict[str, Any]") -> "List[Row]":
     limits, inventory = report["thresholds"], report["inventory"]
     age = "unknown" if inventory["age_s"] is None else sc.span_text(inventory["age_s"])
-    return [("root", report["root"]), ("host", report["host"]), ("HEAD", report["head"] or "none"),
+    return [("root", plain(report["root"])), ("host", plain(report["host"])), ("HEAD", report["head"] or "none"),
             ("inventory", "%s old, %s, %s" % (age, counted(inventory["files"], "file"), size_text(inventory["bytes"]))),
             ("deletions a run, at most", str(limits["max_deletions"])),
             ("part of the tree, at most", "%g %% of files or bytes" % (100 * limits["max_fraction"])),
@@ -169,8 +187,8 @@ def markdown(report: "Dict[str, Any]") -> str:
 
 def table(report: "Dict[str, Any]") -> str:
     """The report for a terminal."""
-    lines = [report["verdict"], change_line(report)]
-    for title, columns, rows, none in sections(report, printable, lambda text: " ".join(printable(text).split())):
+    lines = [plain(report["verdict"]), plain(change_line(report))]
+    for title, columns, rows, none in sections(report, printable, plain):
         lines += ["", title + ("" if rows else ": " + none)]
         shown = [columns] + rows[:ROWS_SHOWN] if rows else []
         widths = [max(len(row[place]) for row in shown) for place in range(len(columns))] if rows else []
@@ -181,7 +199,7 @@ def table(report: "Dict[str, Any]") -> str:
     return "\n".join(lines + ["  %s: %s" % row for row in details(report)])
 
 
-def restore_hint(run_id: str, at: float) -> str:
+def restore_hint(root: Root, run_id: str, at: float) -> str:
     """How to get a run back, and until when."""
     return "to undo: %s (until it is purged, after %s)" % (
-        RESTORE_COMMAND % shlex.quote(run_id), time.strftime("%Y-%m-%d", time.gmtime(at + PURGE_AGE_S)))
+        restore_command(root, run_id), time.strftime("%Y-%m-%d", time.gmtime(at + PURGE_AGE_S)))

@@ -21,9 +21,11 @@ from common import RefusedError, counted, sc, size_text
 from tree import (
     ACTIONS_NAME,
     OPEN_FOLDER,
+    OWN_NAME,
     QUARANTINE_NAME,
     Root,
     native_path,
+    open_below,
     printable,
     relative_path,
     stored_path,
@@ -32,9 +34,10 @@ from tree import (
 RUN_ID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-\d+\Z")
 BATCH = 500  # removals that share one flush of their intents to disk
 PLACEHOLDER_NAME = "placeholder"
+OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 INTENT_FIELDS = ("path", "size", "mtime_ns", "dev", "ino", "mode", "rule", "reason")
 PURGE_AGE_S = 14 * sc.DAY
-NEVER = re.compile(r"(?i).*\.(?:lock|pid)\Z")  # CLEANUP rule 7: their age says nothing about who counts on them
+NEVER = re.compile(r"(?is).*\.(?:lock|pid)\Z")  # CLEANUP rule 7: their age says nothing about who counts on them
 
 
 class Candidate(sc.Value):
@@ -179,7 +182,7 @@ class ActionLog:
 def _entry(line: bytes) -> "Dict[str, Any]":
     try:
         entry = json.loads(line.decode("utf-8")) if line.strip(b"\0 ") else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return entry if isinstance(entry, dict) else {}
 
@@ -248,9 +251,12 @@ class Quarantine:
                 QUARANTINE_NAME, self.root.path))
         if found.st_uid != os.geteuid() or found.st_mode & 0o077:
             raise RefusedError("%s is not private to you" % QUARANTINE_NAME, "chown and chmod 700 it")
-        if not self._lock.acquire():
+        if (self.execute or os.path.lexists(self._lock.path)) and not self._lock.acquire():
             raise sc.BusyError("another clean-up is at work in %s" % self.root.path, "try again when it is done")
         if self.execute:
+            ignore = os.path.join(self.root.path, QUARANTINE_NAME, ".gitignore")
+            if not os.path.lexists(ignore):
+                sc.write_atomic(ignore, b"*\n", durable=False)  # so that git never lists what is kept here
             self._log = ActionLog(self.root)
             fd = os.open(PLACEHOLDER_NAME, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o400, dir_fd=self.fd)
             found = os.fstat(fd)
@@ -264,9 +270,7 @@ class Quarantine:
         try:
             os.mkdir(QUARANTINE_NAME, 0o700, dir_fd=self.root.fd)
         except FileExistsError:
-            return
-        # So that git never lists what is kept here.
-        sc.write_atomic(os.path.join(self.root.path, QUARANTINE_NAME, ".gitignore"), b"*\n", durable=False)
+            pass
 
     def log(self, entries: "Sequence[Dict[str, Any]]", durable: bool = False) -> None:
         assert self._log is not None, "only an executing quarantine writes"
@@ -299,7 +303,7 @@ class Quarantine:
         try:
             path = relative_path(str(entry.get("path")), ACTIONS_NAME)
             run_id = str(entry.get("run"))
-            if not RUN_ID.match(run_id):
+            if run_time(run_id) is None:
                 raise RefusedError("%s: '%s' is no run" % (ACTIONS_NAME, printable(run_id)))
             planned = Candidate(**{key: entry[key] for key in ("size", "mtime_ns", "dev", "ino", "mode")})
         except (RefusedError, KeyError) as error:
@@ -332,6 +336,7 @@ class Quarantine:
         A candidate that changed, is in use, or that a guard wants to keep is skipped. Nothing is tried a second way.
         Raises StorageError when the log cannot be written, and whatever a guard raises.
         """
+        self.run_id, self._made = "", set()
         left, moved = list(candidates), {"files": 0, "size": 0}
         while left and limit > moved["files"]:
             batch, left = left[:BATCH], left[BATCH:]
@@ -352,7 +357,7 @@ class Quarantine:
                 yield removal
         if self.run_id:
             self.log([event("end", run=self.run_id, **moved)], durable=True)
-            self._tidy(self.run_id)
+            self._tidy(self.fd, self.run_id)
         for item in left:
             yield Removal(path=item.path, outcome="skipped", reason="left for the next run", rule=item.rule)
 
@@ -366,7 +371,13 @@ class Quarantine:
         except RefusedError as error:
             return str(error)
         try:
-            return self._look(item, parent, held_open) or next(filter(None, (ask(item.path) for ask in guards)), "")
+            fd = self._open_file(item.path, parent)
+            try:
+                return self._look(item, fd, held_open) or _asked(guards, item.path)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            return _cannot_open(error)
         finally:
             os.close(parent)
 
@@ -382,25 +393,24 @@ class Quarantine:
             return
         raise OSError(errno.EPERM, "it is a repository of its own")
 
-    def _look(self, item: Candidate, parent: int, held_open: "Set[Tuple[int, int]]") -> str:
-        name = os.path.basename(native_path(item.path))
+    @staticmethod
+    def _open_file(path: str, parent: int) -> int:
+        return os.open(os.path.basename(native_path(path)), OPEN_FILE, dir_fd=parent)
+
+    def _look(self, item: Candidate, fd: int, held_open: "Set[Tuple[int, int]]") -> str:
+        """Why the open file must stay, as far as it tells itself."""
         if NEVER.match(item.path):
             return "lock and pid files stay, whatever their age"
-        try:
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
-        except OSError as error:
-            return "gone" if error.errno == errno.ENOENT else "cannot be opened: %s" % error.strerror
-        try:
-            found = os.fstat(fd)
-            if found.st_dev != self.root.dev:
-                return "it is on another device"
-            if os.geteuid() not in (0, found.st_uid):
-                return "it belongs to another user, so it could not be put back"  # fs.protected_hardlinks, proc(5)
-            return (difference(found, item)
-                    or ("a process holds it open" if (found.st_dev, found.st_ino) in held_open else "")
-                    or in_use(fd))
-        finally:
-            os.close(fd)
+        if item.path.split("/")[0] in (".git", QUARANTINE_NAME) or OWN_NAME.match(item.path):
+            return "it belongs to git, or to the clean-up itself"
+        found = os.fstat(fd)
+        if found.st_dev != self.root.dev:
+            return "it is on another device"
+        if os.geteuid() not in (0, found.st_uid):
+            return "it belongs to another user, so it could not be put back"  # fs.protected_hardlinks, proc(5)
+        return (difference(found, item)
+                or ("a process holds it open" if (found.st_dev, found.st_ino) in held_open else "")
+                or in_use(fd))
 
     def _move_all(self, items: "List[Candidate]", guards: "Sequence[Guard]") -> "Iterator[Removal]":
         if not items:
@@ -427,23 +437,33 @@ class Quarantine:
 
     def _move(self, item: Candidate, guards: "Sequence[Guard]") -> str:
         """Rename the file into quarantine and look at what arrived. '' when it is the planned one, else why not."""
-        name = os.path.basename(native_path(item.path))
-        held = os.path.join(self.run_id, native_path(item.path))
         try:
             parent = self._open_parent(item.path)
         except OSError as error:
             return "its folder cannot be reached: %s" % error.strerror
         try:
-            why = self._look(item, parent, set()) or next(filter(None, (ask(item.path) for ask in guards)), "")
+            fd = self._open_file(item.path, parent)
+        except OSError as error:
+            os.close(parent)
+            return _cannot_open(error)
+        try:
+            why = self._look(item, fd, set()) or _asked(guards, item.path)
             if why:
                 return why
+            held, name = os.path.join(self.run_id, native_path(item.path)), os.path.basename(native_path(item.path))
             self._take(name, parent, held)
+            # The file stays open until it was compared: its inode number cannot become another file's meanwhile.
             wrong = self._wrong(item, held, parent)
+            os.close(fd)
+            fd = -1
+            wrong = wrong or self._opened_meanwhile(held)
             return "%s; %s" % (wrong, self._put_back(held, parent, name)) if wrong else ""
         except OSError as error:
             return "it could not be moved: %s" % (error.strerror or error)
         finally:
-            os.close(parent)
+            for number in (fd, parent):
+                if number >= 0:
+                    os.close(number)
 
     def _take(self, name: str, parent: int, held: str) -> None:
         """The rename. Raises OSError; then nothing was moved.
@@ -458,6 +478,9 @@ class Quarantine:
         try:
             os.rename(name, held, src_dir_fd=parent, dst_dir_fd=self.fd)
         except OSError:
+            found = os.stat(held, dir_fd=self.fd, follow_symlinks=False)
+            if (found.st_dev, found.st_ino) != self._placeholder:
+                return  # done, although a server said that it failed
             os.unlink(held, dir_fd=self.fd)
             raise
 
@@ -465,14 +488,18 @@ class Quarantine:
         """What is wrong with the file that arrived, or with the place that it came from."""
         try:
             found = os.stat(held, dir_fd=self.fd, follow_symlinks=False)
-            wrong = difference(found, item, moved=True) or self._folder_moved(item.path, parent)
-            if wrong:
-                return wrong
-            fd = os.open(held, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
+        except OSError as error:
+            return "it cannot be looked at (%s)" % error.strerror
+        return difference(found, item, moved=True) or self._folder_moved(item.path, parent)
+
+    def _opened_meanwhile(self, held: str) -> str:
+        """Whether somebody opened the file between the look and the rename."""
+        try:
+            fd = os.open(held, OPEN_FILE, dir_fd=self.fd)
         except OSError as error:
             return "it cannot be looked at (%s)" % error.strerror
         try:
-            return in_use(fd)  # somebody may have opened it between the look and the rename
+            return in_use(fd)
         finally:
             os.close(fd)
 
@@ -533,18 +560,21 @@ class Quarantine:
     # -- afterwards
 
     def runs(self) -> "List[HeldRun]":
-        """What is kept, oldest run first."""
+        """What is kept, oldest run first. Whatever else stands in the folder is passed over."""
         found = []
         for name in sorted(os.listdir(self.fd)) if self.fd >= 0 else ():
-            if RUN_ID.match(name):
+            if self._is_run(name):
                 sizes = [seen.st_size for _, seen in self._items(name)]
                 found.append(HeldRun(run_id=name, at=run_time(name), files=len(sizes), size=sum(sizes)))
         return found
 
+    def _is_run(self, name: str) -> bool:
+        return run_time(name) is not None and stat.S_ISDIR(
+            os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_mode)
+
     def _items(self, run_id: str, below: str = "") -> "Iterator[Tuple[str, os.stat_result]]":
         """(stored path, what stat says) of each file of a run; folders are passed through, links never followed."""
-        folder = os.path.join(run_id, native_path(below))
-        fd = os.open(folder, OPEN_FOLDER, dir_fd=self.fd)
+        fd = open_below(self.fd, "/".join(filter(None, (run_id, below))))
         try:
             for name in sorted(os.listdir(fd)):
                 path = below + "/" + stored_path(name) if below else stored_path(name)
@@ -557,13 +587,18 @@ class Quarantine:
         finally:
             os.close(fd)
 
+    def _held_folder(self, run_id: str, path: str) -> "Tuple[int, str]":
+        """(descriptor of the folder in quarantine that holds the file, its name there). Raises OSError."""
+        folder, _, name = path.rpartition("/")
+        return open_below(self.fd, "/".join(filter(None, (run_id, folder)))), native_path(name)
+
     def restore(self, target: str) -> "List[Removal]":
         """Put back the files of a run, or the newest copy of one path. Never overwrites; goes on after a failure.
 
         Raises UsageError when there is nothing of that name, RefusedError for a path that leads out of the root.
         """
-        if RUN_ID.match(target):
-            if target not in os.listdir(self.fd):
+        if run_time(target) is not None:
+            if target not in os.listdir(self.fd) or not self._is_run(target):
                 raise sc.UsageError("there is no run %s in quarantine" % target, self._what_is_kept())
             wanted = [(target, path) for path, _ in self._items(target)]
         else:
@@ -577,7 +612,7 @@ class Quarantine:
             results.append(Removal(path=path, outcome="failed" if why else "restored", reason=why))
             self.log([event("not restored" if why else "restored", run=run_id, path=path, reason=why)])
         for run_id in {run_id for run_id, _ in wanted}:
-            self._tidy(run_id)
+            self._tidy(self.fd, run_id)
         return results
 
     def _what_is_kept(self) -> str:
@@ -585,28 +620,44 @@ class Quarantine:
 
     def _holds(self, run_id: str, path: str) -> bool:
         try:
-            return not stat.S_ISDIR(os.stat(os.path.join(run_id, native_path(path)), dir_fd=self.fd,
-                                            follow_symlinks=False).st_mode)
+            held, name = self._held_folder(run_id, path)
         except OSError:
             return False
+        try:
+            return not stat.S_ISDIR(os.stat(name, dir_fd=held, follow_symlinks=False).st_mode)
+        except OSError:
+            return False
+        finally:
+            os.close(held)
 
     def _restore_one(self, run_id: str, path: str) -> str:
         """'' when the file is back, else why it is not."""
-        held, name = os.path.join(run_id, native_path(path)), os.path.basename(native_path(path))
+        parent = -1
+        held, name = self._held_folder(run_id, path)
         try:
             parent = self._parent_again(path)
-        except OSError as error:
-            return "its folder cannot be reached: %s" % error.strerror
-        try:
-            os.link(held, name, src_dir_fd=self.fd, dst_dir_fd=parent, follow_symlinks=False)
+            os.link(name, name, src_dir_fd=held, dst_dir_fd=parent, follow_symlinks=False)
         except FileExistsError:
-            if not _same(held, self.fd, name, parent):
+            if not _same(name, held, name, parent):
                 return "something stands in its place already"
         except OSError as error:
-            return "%s" % error.strerror
+            return "it cannot be put there: %s" % error.strerror
+        else:
+            os.unlink(name, dir_fd=held)
+            return ""
         finally:
-            os.close(parent)
-        os.unlink(held, dir_fd=self.fd)
+            for fd in (held, parent):
+                if fd >= 0:
+                    os.close(fd)
+        return self._drop(run_id, path)  # a crash came between the link and this
+
+    def _drop(self, run_id: str, path: str) -> str:
+        """Take one name out of the quarantine."""
+        held, name = self._held_folder(run_id, path)
+        try:
+            os.unlink(name, dir_fd=held)
+        finally:
+            os.close(held)
         return ""
 
     def _parent_again(self, path: str) -> int:
@@ -633,25 +684,35 @@ class Quarantine:
             facts = {"run": run.run_id, "files": run.files, "size": run.size}
             self.log([event("purge", **facts)], durable=True)
             for path, _ in list(self._items(run.run_id)):
-                os.unlink(os.path.join(run.run_id, native_path(path)), dir_fd=self.fd)
-            self._tidy(run.run_id)
+                self._drop(run.run_id, path)
+            self._tidy(self.fd, run.run_id)
             self.log([event("purged", **facts)])
         return old
 
-    def _tidy(self, folder: str) -> None:
+    def _tidy(self, parent: int, name: str) -> None:
         """Remove the empty folders of a run, deepest first."""
-        fd = os.open(folder, OPEN_FOLDER, dir_fd=self.fd)
         try:
-            below = [name for name in os.listdir(fd)
-                     if stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)]
+            fd = os.open(name, OPEN_FOLDER, dir_fd=parent)
+        except OSError:
+            return
+        try:
+            for below in os.listdir(fd):
+                if stat.S_ISDIR(os.stat(below, dir_fd=fd, follow_symlinks=False).st_mode):
+                    self._tidy(fd, below)
         finally:
             os.close(fd)
-        for name in below:
-            self._tidy(os.path.join(folder, name))
         try:
-            os.rmdir(folder, dir_fd=self.fd)
+            os.rmdir(name, dir_fd=parent)
         except OSError:
             pass  # something is left in it
+
+
+def _asked(guards: "Sequence[Guard]", path: str) -> str:
+    return next(filter(None, (guard(path) for guard in guards)), "")
+
+
+def _cannot_open(error: OSError) -> str:
+    return "gone" if error.errno == errno.ENOENT else "cannot be opened: %s" % error.strerror
 
 
 def _would(item: Candidate) -> Removal:
@@ -663,11 +724,13 @@ def _same(one: str, one_dir: int, other: str, other_dir: int) -> bool:
     return (seen[0].st_dev, seen[0].st_ino) == (seen[1].st_dev, seen[1].st_ino)
 
 
-def run_time(run_id: str) -> int:
-    """When a run was, in epoch seconds, from its name."""
+def run_time(run_id: str) -> "int | None":
+    """When a run was, in epoch seconds, from its name; None for what is no run's name."""
     match = RUN_ID.match(run_id)
-    assert match, run_id
-    return sc.from_iso("%s-%s-%sT%s:%s:%sZ" % match.groups()) or 0
+    try:
+        return sc.from_iso("%s-%s-%sT%s:%s:%sZ" % match.groups()) if match else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def outcome_line(removals: "Sequence[Removal]", execute: bool) -> str:

@@ -4,6 +4,7 @@ Everything below the root is reached from its descriptor, one component at a tim
 that a folder that is swapped meanwhile leads nowhere else.
 """
 
+import hashlib
 import os
 import pwd
 import re
@@ -59,9 +60,33 @@ def _escaped(char: str) -> str:
 def relative_path(text: str, what: str) -> str:
     """A path below the root, as stored in metadata. Raises RefusedError when it could lead anywhere else."""
     parts = text.split("/")
-    if not text or text.startswith("/") or "\0" in text or any(part in ("", ".", "..") for part in parts):
+    try:
+        text.encode("utf-8", "surrogateescape")
+        sound = "\0" not in text and not any(part in ("", ".", "..") for part in parts)
+    except UnicodeEncodeError:
+        sound = False
+    if not sound:
         raise RefusedError("%s: '%s' is no path below the root" % (what, printable(text)))
     return text
+
+
+def open_below(fd: int, path: str, check: "Callable[[int], None] | None" = None) -> int:
+    """A descriptor of the folder `path` ('' for `fd` itself), component by component and through no link.
+
+    `check` is shown each folder on the way, and raises OSError for one that must not be entered. Raises OSError.
+    """
+    fd = os.dup(fd)
+    try:
+        for part in native_path(path).split("/") if path else ():
+            deeper = os.open(part, OPEN_FOLDER, dir_fd=fd)
+            os.close(fd)
+            fd = deeper
+            if check is not None:
+                check(fd)
+        return fd
+    except OSError:
+        os.close(fd)
+        raise
 
 
 class Root:
@@ -101,22 +126,8 @@ class Root:
                 above = os.path.dirname(above)
 
     def open_folder(self, path: str, check: "Callable[[int], None] | None" = None) -> int:
-        """A descriptor of the folder `path` below the root ('' for the root itself). Raises OSError.
-
-        `check` is shown each folder on the way, and raises OSError for one that must not be entered.
-        """
-        fd = os.dup(self.fd)
-        try:
-            for part in native_path(path).split("/") if path else ():
-                deeper = os.open(part, OPEN_FOLDER, dir_fd=fd)
-                os.close(fd)
-                fd = deeper
-                if check is not None:
-                    check(fd)
-            return fd
-        except OSError:
-            os.close(fd)
-            raise
+        """A descriptor of a folder below the root, see `open_below`."""
+        return open_below(self.fd, path, check)
 
     def join(self, path: str) -> str:
         return os.path.join(self.path, native_path(path))
@@ -135,10 +146,10 @@ class Root:
 
 def _homes() -> "List[str]":
     homes = [os.environ.get("HOME") or "/", "/"]
-    for uid in {os.getuid(), os.geteuid(), int(os.environ.get("SUDO_UID") or 0)}:
+    for uid in (os.getuid(), os.geteuid(), os.environ.get("SUDO_UID") or 0):
         try:
-            homes.append(pwd.getpwuid(uid).pw_dir or "/")
-        except KeyError:
+            homes.append(pwd.getpwuid(int(uid)).pw_dir or "/")
+        except (KeyError, ValueError, OverflowError):
             continue
     return [home for home in homes if os.path.isabs(home)]
 
@@ -175,21 +186,34 @@ class Git:
         self._running: "List[Tuple[Any, Any, Tuple[str, ...]]]" = []
         self._head: "str | None" = None
 
-    def is_here(self) -> bool:
-        """Whether the root belongs to a work tree: .git stands in it or in a folder above it."""
+    def _top(self) -> str:
+        """The folder, at or above the root, in which .git stands; '' when there is none."""
         folder = self.root.path
         while not os.path.lexists(os.path.join(folder, ".git")):
             if folder == "/":
-                return False
+                return ""
             folder = os.path.dirname(folder)
-        return True
+        return folder
+
+    def is_here(self) -> bool:
+        """Whether the root belongs to a work tree: .git stands in it or in a folder above it."""
+        return self._top() != ""
 
     def head(self) -> "str | None":
-        """The commit that HEAD names, None before the first one. Raises GitError."""
-        text = self._output("rev-parse", "--is-inside-work-tree", "--verify", "-q", "HEAD", allowed=(0, 1)).split()
-        if text[:1] != [b"true"]:
-            raise GitError("git does not take %s for a work tree" % self.root.path)
-        return text[1].decode("ascii", "replace") if len(text) > 1 else None
+        """The commit that HEAD names, None before the first one. Raises GitError.
+
+        Also when git answers for another repository than the one whose .git is next, or when its index is damaged: a
+        truncated one is read without an error, and lists what is left of it.
+        """
+        lines = self._output("rev-parse", "--is-inside-work-tree", "--git-path", "index", "--show-toplevel",
+                             "--verify", "-q", "HEAD", allowed=(0, 1)).split(b"\n")[:-1]
+        top = self._top()
+        if not 3 <= len(lines) <= 4 or lines[0] != b"true" or not top or not _same_folder(os.fsdecode(lines[2]), top):
+            raise GitError("git does not take %s for a work tree of its own" % (top or self.root.path))
+        head = lines[3].decode("ascii", "replace") if len(lines) > 3 else None
+        if head is not None:
+            check_index(os.path.join(self.root.path, os.fsdecode(lines[1])), head)
+        return head
 
     def begin(self) -> None:
         """Start the three listings beside whatever the caller does meanwhile."""
@@ -214,13 +238,19 @@ class Git:
         return self.finish()
 
     def stamp(self) -> str:
-        """Changes when the index or HEAD does."""
+        """Changes when the index, HEAD or what HEAD names does."""
         return " ".join(sc.signature(path) for path in self._stamped())
 
     def _stamped(self) -> "List[str]":
         if not hasattr(self, "_stamped_paths"):
-            text = self._output("rev-parse", "--git-path", "index", "--git-path", "HEAD")
-            self._stamped_paths = [os.path.join(self.root.path, os.fsdecode(line)) for line in text.splitlines()]
+            self.head()  # raises what is wrong with the repository as a whole
+            branch = os.fsdecode(self._output("symbolic-ref", "-q", "HEAD", allowed=(0, 1)).strip())
+            names = ("index", "HEAD", "logs/HEAD", "packed-refs", "reftable/tables.list", branch or "HEAD")
+            lines = self._output("rev-parse", *[word for name in names for word in ("--git-path", name)]).split(b"\n")
+            if len(lines) != len(names) + 1:
+                raise GitError("git does not take %s for a work tree: it does not say where its index is" % (
+                    self.root.path))
+            self._stamped_paths = [os.path.join(self.root.path, os.fsdecode(line)) for line in lines[:-1]]
         return self._stamped_paths
 
     def _output(self, *arguments: str, allowed: "Tuple[int, ...]" = (0,)) -> bytes:
@@ -265,12 +295,37 @@ def vouched(git: Git, listing: Listing) -> Listing:
     return listing
 
 
+def _same_folder(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):
+        return False
+
+
+def check_index(path: str, head: str) -> None:
+    """Raises GitError when the index does not end in its own checksum (gitformat-index(5)).
+
+    Zeros in its place mean that none was made (index.skipHash); no index at all means that HEAD tells.
+    """
+    try:
+        data = sc.read_bytes(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise GitError("git's index cannot be read: %s" % error.strerror)
+    digest = hashlib.sha256() if len(head) == 64 else hashlib.sha1()
+    size = digest.digest_size
+    digest.update(memoryview(data)[:-size])
+    if data[-size:] not in (digest.digest(), bytes(size)):
+        raise GitError("git's index is damaged", "mend it: rm %s && git reset" % path)
+
+
 class GitGuard:
     """Says of a path, right before it is removed, whether git objects. Asks again whenever the index changed."""
 
     def __init__(self, git: Git) -> None:
         self.git = git
-        self._stamp = ""
+        self._stamp: "str | None" = None
         self._tracked: "Set[str]" = set()
         self._spelled: "Set[str]" = set()
 
