@@ -7,7 +7,7 @@ folders, and a slash at the end means everything below a folder of that name, wh
 
 import os
 import re
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 from common import is_age, sc, seconds_of
 
@@ -16,8 +16,15 @@ CLASSES = ("ignored", "untracked", "no-git")
 
 
 def _patterns(value: "Any") -> bool:
-    return isinstance(value, list) and bool(value) and all(
-        sc.is_filled(text) and not text.startswith("/") and text.strip("*/") for text in value)
+    return isinstance(value, list) and bool(value) and all(map(_is_pattern, value))
+
+
+def _is_pattern(text: "Any") -> bool:
+    try:
+        return sc.is_filled(text) and not text.startswith("/") and bool(text.strip("*?/")) and bool(
+            re.compile(pattern_expression(text)))
+    except re.error:
+        return False  # a set such as [z-a]
 
 
 def _classes(value: "Any") -> bool:
@@ -86,13 +93,29 @@ class Rules:
 
     def protection(self, path: str) -> str:
         """Why the path is protected, '' when it is not. Case is ignored."""
-        for names, pattern, reason in self._guards if self._protects_some(path) else ():
-            if names(path):
-                return "protected by '%s': %s" % (pattern, reason)
+        for original in originals(path):
+            for names, pattern, reason in self._guards if self._protects_some(original) else ():
+                if names(original):
+                    return "protected by '%s': %s" % (pattern, reason)
         return ""
 
 
 NOTHING = r"(?!)"
+# What editors, people and merges put behind a file's name, or around it, for a copy.
+COPY_NAME = re.compile(r"(?is)(.+?)(?:~|\.(?:bak|old|orig|rej|save|backup|tmp|temp|copy|sw[a-p]|un~|[0-9]+))\Z")
+
+
+def originals(path: str) -> "Iterator[str]":
+    """The path, and those of the files that it may be a copy of: `.server.key.swp` may be one of `server.key`."""
+    yield path
+    folder, slash, name = path.rpartition("/")
+    match = COPY_NAME.match(name)
+    while match:
+        name = match.group(1)
+        yield folder + slash + name
+        if name.startswith("."):
+            yield folder + slash + name[1:]
+        match = COPY_NAME.match(name)
 _WILDCARDS = {"*": "[^/]*", "?": "[^/]", "**": ".*"}
 
 

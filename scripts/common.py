@@ -77,6 +77,13 @@ def age_option(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error))
 
 
+def bytes_option(text: str) -> int:
+    """A number of bytes, at least one, for argparse."""
+    if not re.match(r"[0-9]{1,15}\Z", text) or not int(text):
+        raise argparse.ArgumentTypeError("%r is no number of bytes" % text)
+    return int(text)
+
+
 def size_text(size: float) -> str:
     """Bytes for people: '512 B', '3.4 MiB'."""
     for unit, factor in SIZES:

@@ -23,12 +23,13 @@ import socket
 import stat
 import sys
 import time
+import zlib
 from itertools import filterfalse
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Set, Tuple
 
 from cleanup_rules import RULES_NAME
-from common import command_parser, counted, finish, sc, size_text
+from common import bytes_option, command_parser, counted, finish, sc, size_text
 from file_lifecycle import Registry
 from tree import (
     CACHE_NAME,
@@ -249,10 +250,13 @@ class Progress:
 # dash in front or a dot behind may be written in too many ways for its mentions to be counted.
 TOKEN_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.~-"
 COUNTABLE_NAME = re.compile(r"[A-Za-z0-9_.~][A-Za-z0-9_.~-]*(?<!\.)\Z")
+EDGES = b"_.~-"
+LONGEST_NAME = 4096
 _SEPARATED = bytes(code if code in TOKEN_BYTES else 32 for code in range(256))
 
 # Lists of what to leave alone: to be named in one is no use of a file.
-NO_SOURCES = frozenset((".gitignore", ".dockerignore", ".npmignore", ".eslintignore", ".prettierignore", ".hgignore"))
+NO_SOURCES = frozenset((os.path.basename(RULES_NAME), ".gitignore", ".dockerignore", ".npmignore", ".eslintignore",
+                        ".prettierignore", ".hgignore"))
 NO_SOURCE_PURPOSES = frozenset(("log", "cache", "temp", "backup", "binary"))
 
 
@@ -292,9 +296,11 @@ class References:
             if seen.purpose in NO_SOURCE_PURPOSES and (
                     seen.purpose == "binary" or classes.get(seen.path) != "tracked"):
                 continue
+            if seen.name in NO_SOURCES:
+                continue
             hits = hits_of(seen.version)
             if hits is None:
-                if not stat.S_ISREG(seen.mode) or seen.name in NO_SOURCES or seen.path == RULES_NAME:
+                if not stat.S_ISREG(seen.mode):
                     continue
                 self._names = self._names or frozenset(name.encode("ascii") for name in names)
                 hits = self._read(seen)
@@ -349,47 +355,53 @@ class References:
         bare: "Set[str]" = set()
         while data:
             more = os.read(fd, READ_BYTES)
-            cut = max(data.rfind(b"\n"), data.rfind(b" ")) if more else len(data)
-            cut = len(data) if cut <= 0 else cut
-            found = self._sorted_out(data[:cut])
+            text = data.translate(_SEPARATED)
+            cut = text.rfind(b" ") if more else len(text)
+            cut = max(cut, len(text) - LONGEST_NAME)  # a token that is longer than any name is none
+            found = self._sorted_out(text[:cut])
             dotted.update(found[0])
             bare.update(found[1])
-            data = data[cut:] + more
+            data = text[cut:] + more
         return dotted, sorted(bare)
 
     def _sorted_out(self, data: bytes) -> "Tuple[List[bytes], List[str]]":
         """(tokens with a dot, names without one) of a text."""
         found = set(filterfalse(self._plain.__contains__, tokens_of(data)))
         dotted = [token for token in found if b"." in token]
-        if len(dotted) == len(found):
+        bare = found.difference(dotted) if len(dotted) < len(found) else set()
+        # Emphasis, leaders and the like: _foo.tmp_ names foo.tmp as well.
+        dotted += [token.strip(EDGES) for token in dotted if token[0] in EDGES or token[-1] in EDGES]
+        if not bare:
             return dotted, []
-        bare = found.difference(dotted)
-        names = bare & self._names
+        naming = [token for token in bare if token in self._names or token.strip(EDGES) in self._names]
         if len(self._plain) < PLAIN_WORDS:
-            self._plain |= bare - names
+            self._plain |= bare.difference(naming)
+        names = self._names.intersection(naming + [token.strip(EDGES) for token in naming])
         return dotted, [name.decode("ascii") for name in names]
 
 
 # -- the cache
 
 BINARY: "List[str]" = ["\0"]  # instead of hits: the file is no text
-CACHE_HEAD = "symphony tokens 1"
+CACHE_HEAD = b"symphony tokens 1"
+TRAILER_BYTES = 100
 PLAIN_WORDS = 200000  # remembered, at most
 
 
 class Cache:
     """`.cleanup_cache`: of each version of a file its digest, if one was taken, the names it held, its dotted tokens.
 
-    The first line tells the format, the device, and the lengths of the next two parts: the names that were looked for,
-    and a line `version TAB digest TAB hits` a file. The rest are their tokens, a line each, which are not even read
-    unless a name is new. Hits of `-` mean that the file was not read, of NUL that it is no text.
+    Behind a line for the format and the device come the names that were looked for, a line `version TAB digest TAB
+    hits` a file, and their tokens, a line each, which are not even read unless a name is new. Hits of `-` mean that the
+    file was not read, of NUL that it is no text. The last line has the lengths of the three parts, and checksums of
+    the first two together and of the third.
     """
 
     def __init__(self, root: Root, enabled: bool = True) -> None:
         self.path = os.path.join(root.path, CACHE_NAME)
         self.enabled = enabled
-        self._head = "%s %d" % (CACHE_HEAD, root.dev)
-        self._file: "Any" = None
+        self._head = b"%s %d\n" % (CACHE_HEAD, root.dev)
+        self._where = (0, 0, 0)  # of the tokens: offset, length, checksum
         self._known: "Set[str]" = set()
         self._old: "Dict[str, str]" = {}      # version -> digest TAB hits
         self._new: "Dict[str, Tuple[str, str]]" = {}  # version -> (digest TAB hits, tokens)
@@ -398,27 +410,42 @@ class Cache:
         self._held: "Dict[str, str]" = {}  # the same as _old while it can answer for all names, else empty
         self._redone = False
         if enabled and not sc.Store(root.path).insecure(self.path):
-            self._load()
+            try:
+                self._load()
+            except (OSError, ValueError):
+                self._old = {}  # there is none, or one that was not written by us to its end: every file is read
 
     def _load(self) -> None:
-        try:
-            self._file = open(self.path, encoding="ascii", newline="\n")
-            head, names, lines = self._file.readline().rsplit(" ", 2)
-            if head != self._head:
-                return
-            known = self._file.read(int(names)).split()
-            self._old = dict([line.split("\t", 1) for line in self._file.read(int(lines)).split("\n")])
-            self._known = set(known)
-        except (OSError, ValueError):
-            self._old = {}  # whatever it is, it was not written by us: every file is read
+        with open(self.path, "rb") as handle:
+            end = handle.seek(0, os.SEEK_END)
+            handle.seek(max(0, end - TRAILER_BYTES))
+            trailer = handle.read().rpartition(b"\n")
+            names, lines, tokens, front_sum, tokens_sum = map(int, trailer[2].split())
+            if end != len(self._head) + names + lines + tokens + 1 + len(trailer[2]):
+                raise ValueError("it was cut short")
+            handle.seek(0)
+            head, front = handle.read(len(self._head)), handle.read(names + lines)
+        if head != self._head or zlib.crc32(front) != front_sum:
+            raise ValueError("it is damaged, or of another device")
+        text = front.decode("ascii")
+        if lines:
+            self._old = dict([line.split("\t", 1) for line in text[names:].split("\n")])
+        self._known = set(text[:names].split())
+        self._where = (len(head) + len(front), tokens, tokens_sum)
 
     def _old_tokens(self) -> "List[str]":
-        """The tokens of all old files, in their order; [] when they do not fit together."""
+        """The tokens of all old files, in their order; [] when they are damaged."""
+        if not self._old:
+            return []
+        offset, length, checksum = self._where
         try:
-            lines: "List[str]" = self._file.read().split("\n") if self._old else []
-        except (OSError, ValueError):
-            lines = []
-        return lines if len(lines) == len(self._old) else []
+            with open(self.path, "rb") as handle:
+                handle.seek(offset)
+                data = handle.read(length)
+        except OSError:
+            return []
+        lines = data.decode("ascii", "replace").split("\n")
+        return lines if zlib.crc32(data) == checksum and len(lines) == len(self._old) else []
 
     def begin(self, names: "Set[str]") -> None:
         """Say which names count in this run."""
@@ -434,8 +461,9 @@ class Cache:
         self._tokens = self._old_tokens()
         for version, tokens in zip(list(self._old), self._tokens):
             found = fresh.intersection(tokens.split(" "))
+            line = self._old[version] if found else ""
+            found.difference_update(line.partition("\t")[2].split(" "))  # a name that was there before
             if found:
-                line = self._old[version]
                 self._old[version] = line + ("" if line.endswith("\t") else " ") + " ".join(found)
         self._held = self._old if self._tokens else {}
 
@@ -478,14 +506,23 @@ class Cache:
 
     def _text(self, there: "Set[str]") -> "Iterator[bytes]":
         tokens = self._tokens or self._old_tokens()
+        if not self._held:  # it could not answer for all names in this run; the digests are good
+            self._old = {version: line.partition("\t")[0] + "\t-" for version, line in self._old.items()}
+            tokens = [""] * len(self._old)
         old = [(version, line, held) for (version, line), held in zip(self._old.items(), tokens)
-               if version in there and version not in self._new]
+               if version in there and version not in self._new and line != "\t-"]
         old += [(version, line, held) for version, (line, held) in self._new.items()]
-        names = " ".join(self._names)
-        length = sum(len(version) + len(line) + 2 for version, line, _ in old) - 1
-        yield ("%s %d %d\n%s" % (self._head, len(names) + 1, length, names + " ")).encode("ascii")
-        yield from joined(["%s\t%s" % (version, line) for version, line, _ in block] for block in in_blocks(old))
-        yield from joined([held for _, _, held in block] for block in in_blocks(old))
+        parts = (iter([(" ".join(self._names) + " ").encode("ascii")]),
+                 joined(["%s\t%s" % (version, line) for version, line, _ in block] for block in in_blocks(old)),
+                 joined([held for _, _, held in block] for block in in_blocks(old)))
+        yield self._head
+        sizes, sums = [0, 0, 0], [0, 0]
+        for number, part in enumerate(parts):
+            for piece in part:
+                sizes[number] += len(piece)
+                sums[number // 2] = zlib.crc32(piece, sums[number // 2])
+                yield piece
+        yield b"\n%d %d %d %d %d" % tuple(sizes + sums)
 
 
 def joined(blocks: "Iterable[Iterable[str]]", between: str = "\n") -> "Iterator[bytes]":
@@ -667,7 +704,7 @@ def build_parser() -> "argparse.ArgumentParser":
     parser.add_argument("--output", metavar="FILE", help="where to write (default: %s under the root)" % INVENTORY_NAME)
     parser.add_argument("--no-references", dest="references", action="store_false",
                         help="do not read the files; references are null, and nothing can become a candidate")
-    parser.add_argument("--min-duplicate", type=sc.count_option, default=MIN_DUPLICATE, metavar="BYTES",
+    parser.add_argument("--min-duplicate", type=bytes_option, default=MIN_DUPLICATE, metavar="BYTES",
                         help="size from which equal files are looked for (default: %d)" % MIN_DUPLICATE)
     parser.add_argument("--no-cache", dest="cache", action="store_false", help="read every file, and keep no cache")
     return parser

@@ -31,6 +31,8 @@ OWN_NAME = re.compile(r"(?:%s)(?:\.lock|\.tmp)?\Z" % "|".join(map(re.escape, (
     INVENTORY_NAME, REPORT_NAME, ACTIONS_NAME, REGISTRY_NAME, CACHE_NAME))))
 
 GIT_TIMEOUT_S = 600
+# What git says of a folder that it may not read. The walk meets the same, and makes an error of it.
+CLOSED_FOLDER = r"(?m)^warning: (?:could not open directory '.*'|unable to access '.*\.gitignore'): Permission denied\n"
 UTF8_NAMES = sys.getfilesystemencoding().lower().replace("-", "") == "utf8"
 
 
@@ -272,11 +274,12 @@ class Git:
                 allowed: "Tuple[int, ...]" = (0,)) -> bytes:
         with out:
             try:
-                complaint = process.communicate(timeout=GIT_TIMEOUT_S)[1].decode("utf-8", "replace").strip()
+                complaint = process.communicate(timeout=GIT_TIMEOUT_S)[1].decode("utf-8", "replace")
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
                 raise GitError("git %s did not end within %d s" % (arguments[0], GIT_TIMEOUT_S))
+            complaint = re.sub(CLOSED_FOLDER, "", complaint).strip()
             if process.returncode not in allowed or complaint:
                 raise GitError("git %s failed (exit %d): %s" % (
                     " ".join(arguments), process.returncode, complaint.splitlines()[0] if complaint else "no message"),
