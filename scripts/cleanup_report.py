@@ -106,14 +106,15 @@ def plain(text: str) -> str:
 
 
 Row = Tuple[str, ...]
-Section = Tuple[str, Row, "List[Row]", str]  # title, column names, rows, a line for when there are none
+Section = Tuple[str, Row, "List[Row]", int, str]  # title, column names, the first rows, all, words for none
 
 
 def sections(report: "Dict[str, Any]", path: "Callable[[str], str]", words: "Callable[[str], str]") -> "List[Section]":
     """The tables of the report; `path` and `words` make texts fit for where they will stand."""
-    def rows(key: str, *columns: "Callable[[Dict[str, Any]], str]") -> "List[Row]":
-        found = report["automations"]["unwell"] if key == "unwell" else report[key]
-        return [tuple(column(item) for column in columns) for item in found]
+    def section(title: str, names: Row, found: "List[Dict[str, Any]]", none: str,
+                *columns: "Callable[[Dict[str, Any]], str]") -> Section:
+        shown = [tuple(column(item) for column in columns) for item in found[:ROWS_SHOWN]]
+        return title, names, shown, len(found), none
 
     def at(key: str) -> "Callable[[Dict[str, Any]], str]":
         return lambda item: words(str(item[key]))
@@ -121,20 +122,19 @@ def sections(report: "Dict[str, Any]", path: "Callable[[str], str]", words: "Cal
     def path_of(item: "Dict[str, Any]") -> str:
         return path(item["path"])
 
-    candidates = rows("candidates", path_of, lambda item: size_text(item["size"]),
-                      lambda item: sc.span_text(item["age_s"]), at("rule"), at("reason"), at("saved_by"))
-    kept = rows("skipped", path_of, at("rule"), at("reason"))
-    removed = rows("removed", at("at"), at("files"), lambda item: size_text(item["bytes"]),
-                   lambda item: path(item["restore"]), at("purge_after"))
-    due = rows("expiring", path_of, at("expires"), at("reason"))
-    unwell = rows("unwell", at("name"), at("state"), at("reason"))
     return [
-        ("Removed, and still to be had back", ("when", "files", "size", "restore with", "purged after"), removed,
-         "nothing is in quarantine"),
-        ("Candidates", ("path", "size", "age", "rule", "reason", "saved by"), candidates, "none"),
-        ("Named by a rule, and kept", ("path", "rule", "why"), kept, "none"),
-        ("Registered files that expire within 14 days", ("path", "expires", "reason"), due, "none"),
-        ("Automations: " + words(report["automations"]["verdict"]), ("name", "state", "why"), unwell, "all well"),
+        section("Removed, and still to be had back", ("when", "files", "size", "restore with", "purged after"),
+                report["removed"], "nothing is in quarantine", at("at"), at("files"),
+                lambda item: size_text(item["bytes"]), lambda item: path(item["restore"]), at("purge_after")),
+        section("Candidates", ("path", "size", "age", "rule", "reason", "saved by"), report["candidates"], "none",
+                path_of, lambda item: size_text(item["size"]), lambda item: sc.span_text(item["age_s"]), at("rule"),
+                at("reason"), at("saved_by")),
+        section("Named by a rule, and kept", ("path", "rule", "why"), report["skipped"], "none", path_of, at("rule"),
+                at("reason")),
+        section("Registered files that expire within 14 days", ("path", "expires", "reason"), report["expiring"],
+                "none", path_of, at("expires"), at("reason")),
+        section("Automations: " + words(report["automations"]["verdict"]), ("name", "state", "why"),
+                report["automations"]["unwell"], "all well", at("name"), at("state"), at("reason")),
     ]
 
 
@@ -170,15 +170,15 @@ def details(report: "Dict[str, Any]") -> "List[Row]":
 def markdown(report: "Dict[str, Any]") -> str:
     """The report as one comment or job summary; the hidden marker is its last line."""
     lines = ["**%s**" % prose(report["verdict"]), "", prose(change_line(report)), ""]
-    for title, columns, rows, none in sections(report, code, prose):
+    for title, columns, rows, total, none in sections(report, code, prose):
         lines += ["### " + title, ""]
         if not rows:
             lines += [none, ""]
             continue
         lines += ["| %s |" % " | ".join(columns), "|%s" % ("---|" * len(columns))]
-        lines += ["| %s |" % " | ".join(row) for row in rows[:ROWS_SHOWN]]
-        if len(rows) > ROWS_SHOWN:
-            lines += ["", "and %d more" % (len(rows) - ROWS_SHOWN)]
+        lines += ["| %s |" % " | ".join(row) for row in rows]
+        if total > len(rows):
+            lines += ["", "and %d more" % (total - len(rows))]
         lines.append("")
     lines += [disk_line(report), "", "<details><summary>Thresholds and origin</summary>", ""]
     lines += ["- %s: %s" % (name, prose(value)) for name, value in details(report)]
@@ -188,13 +188,13 @@ def markdown(report: "Dict[str, Any]") -> str:
 def table(report: "Dict[str, Any]") -> str:
     """The report for a terminal."""
     lines = [plain(report["verdict"]), plain(change_line(report))]
-    for title, columns, rows, none in sections(report, printable, plain):
+    for title, columns, rows, total, none in sections(report, printable, plain):
         lines += ["", title + ("" if rows else ": " + none)]
-        shown = [columns] + rows[:ROWS_SHOWN] if rows else []
+        shown = [columns] + rows if rows else []
         widths = [max(len(row[place]) for row in shown) for place in range(len(columns))] if rows else []
         lines += ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in shown]
-        if len(rows) > ROWS_SHOWN:
-            lines.append("  and %d more" % (len(rows) - ROWS_SHOWN))
+        if total > len(rows):
+            lines.append("  and %d more" % (total - len(rows)))
     lines += ["", disk_line(report)]
     return "\n".join(lines + ["  %s: %s" % row for row in details(report)])
 

@@ -48,7 +48,8 @@ def native_path(path: str) -> str:
 
 def printable(path: str) -> str:
     """A path as a terminal, a log and a report can show it on one line, without a doubt which one is meant."""
-    text = "".join(char if char.isprintable() and char != "\\" else _escaped(char) for char in path)
+    text = path if path.isprintable() and "\\" not in path else "".join(
+        char if char.isprintable() and char != "\\" else _escaped(char) for char in path)
     return text if text and text == text.strip() else "'%s'" % text
 
 

@@ -1,0 +1,505 @@
+"""The rules of the clean-up: how patterns read, what a wrong document is told, and what the shipped rules mean."""
+
+import json
+import os
+import re
+
+import pytest
+from conftest import REPOSITORY
+
+import cleanup_rules
+import symphony_conductor as sc
+from cleanup_rules import CleanupRule, Matcher, build_rules, pattern_expression, read_rules
+
+SHIPPED = REPOSITORY / "config" / "cleanup_rules.json"
+
+
+# -- patterns
+
+PATTERNS = [
+    # Without a slash: the name alone, in whatever folder.
+    ("*.tmp", "a.tmp", True),
+    ("*.tmp", "deep/er/a.tmp", True),
+    ("*.tmp", "a.tmp/b", False),
+    ("*.tmp", "a.tmpx", False),
+    ("*.tmp", "a.TMP", False),
+    ("*.tmp", ".tmp", True),
+    ("*.tmp", "atmp", False),
+    ("*.tmp", "two\nlines.tmp", True),
+    ("*.tmp", "a.tmp\n", False),
+    ("*.tmp", "a.tmp\nb", False),
+    ("*.tmp", "fold\ner/a.tmp", True),
+    ("*.tmp", "\udce9.tmp", True),
+    ("core", "core", True),
+    ("core", "a/core", True),
+    ("core", "core/a", False),
+    ("core", "score", False),
+    ("core", "cores", False),
+    ("a+b(c)|d^$.x", "a+b(c)|d^$.x", True),
+    ("a+b(c)|d^$.x", "aab(c)|d^$.x", False),
+    ("a|b", "a", False),
+    ("a.b", "axb", False),
+    ("a\\b", "a\\b", True),
+    ("é*", "été/ecole", False),
+    ("é*", "x/été", True),
+    ("?", "a", True),
+    ("?", "ab", False),
+    ("?", "x/a", True),
+    ("?", "\n", True),
+    ("a?c", "a/c", False),
+    ("*", "a/b/c", True),
+    ("**", "a/b/c", True),
+    ("a**z", "a-z", True),
+    ("a**z", "x/abcz", True),
+    ("a**z", "a/z", False),
+    # Sets.
+    ("*.log.[0-9]", "app.log.1", True),
+    ("*.log.[0-9]", "app.log.10", False),
+    ("*.log.[0-9]", "app.log.x", False),
+    ("[abc].x", "b.x", True),
+    ("[abc].x", "d.x", False),
+    ("[abc].x", "bb.x", False),
+    ("[!abc].x", "d.x", True),
+    ("[!abc].x", "a.x", False),
+    ("a[!b]c", "a/c", False),
+    ("[!a-c]", "b", False),
+    ("[!a-c]", "d", True),
+    ("[a-]x", "-x", True),
+    ("[.]x", ".x", True),
+    ("[.]x", "ax", False),
+    ("[\\d]", "7", False),
+    ("[\\d]", "d", True),
+    ("[^a]", "b", False),
+    ("a[", "a[", True),
+    ("a[b", "a[b", True),
+    ("a[]", "a[]", True),
+    ("a]", "a]", True),
+    # With a slash: the path from the root.
+    ("logs/a.log", "logs/a.log", True),
+    ("logs/a.log", "x/logs/a.log", False),
+    ("logs/a.log", "logs/a.log/b", False),
+    ("logs/*.log", "logs/a.log", True),
+    ("logs/*.log", "logs/x/a.log", False),
+    ("logs/**/*.log", "logs/a.log", True),
+    ("logs/**/*.log", "logs/x/a.log", True),
+    ("logs/**/*.log", "logs/x/y/z/a.log", True),
+    ("logs/**/*.log", "xlogs/a.log", False),
+    ("logs/**/*.log", "y/logs/a.log", False),
+    ("logs/**/*.log", "logs/a.log/b", False),
+    ("logs/**", "logs/x/y", True),
+    ("logs/**", "logs", False),
+    ("logs/**", "logsx/y", False),
+    ("a/?/c", "a/b/c", True),
+    ("a/?/c", "a/bb/c", False),
+    ("x/a?c", "x/abc", True),
+    ("x/a?c", "x/a/c", False),
+    ("a/[bc]/d", "a/c/d", True),
+    ("a/[bc]/d", "a/d/d", False),
+    ("a/*", "a/two\nlines", True),
+    ("A/b", "a/b", False),
+    # Leading **: from the root, and in every folder.
+    ("**/x.tmp", "x.tmp", True),
+    ("**/x.tmp", "a/b/x.tmp", True),
+    ("**/x.tmp", "a/bx.tmp", False),
+    ("**/__pycache__/*.pyc", "__pycache__/a.pyc", True),
+    ("**/__pycache__/*.pyc", "a/b/__pycache__/a.pyc", True),
+    ("**/__pycache__/*.pyc", "a/__pycache__/b/a.pyc", False),
+    ("**/__pycache__/*.pyc", "a/x__pycache__/a.pyc", False),
+    ("**/__pycache__/*.pyc", "fold\ner/__pycache__/a.pyc", True),
+    # A slash at the end: everything below a folder of that name, wherever it stands.
+    ("logs/", "logs/a", True),
+    ("logs/", "logs/x/y/a", True),
+    ("logs/", "x/logs/a", True),
+    ("logs/", "logs", False),
+    ("logs/", "x/logs", False),
+    ("logs/", "mylogs/a", False),
+    ("logs/", "logs.old/a", False),
+    ("logs/", "Logs/a", False),
+    ("logs/", "a\nb/logs/c\nd", True),
+    ("*.egg-info/", "x/foo.egg-info/PKG-INFO", True),
+    ("*.egg-info/", "foo.egg-info", False),
+    ("a/b/", "a/b/c", True),
+    ("a/b/", "x/a/b/c", True),
+    ("a/b/", "a/x/b/c", False),
+    (".git/", ".git/config", True),
+    (".git/", "sub/.git/config", True),
+    (".git/", "xgit/config", False),
+]
+
+
+@pytest.mark.parametrize("pattern, path, yes", PATTERNS)
+def test_a_pattern_names_what_the_table_says(pattern, path, yes):
+    assert Matcher([pattern])(path) is yes
+    assert Matcher(["nobody/has this", pattern, "nobody has this"])(path) is yes  # also among others
+    part = path if "/" in pattern else path.rpartition("/")[2]
+    assert bool(re.match(pattern_expression(pattern), part)) is yes
+
+
+@pytest.mark.parametrize("pattern, path", [("*.tmp", "A.TMP"), ("readme*", "docs/README.md"), ("Logs/", "x/lOGS/a"),
+                                           ("É", "é"), ("[A-C].x", "b.X")])
+def test_case_counts_unless_the_matcher_is_told_otherwise(pattern, path):
+    assert Matcher([pattern])(path) is False
+    assert Matcher([pattern], re.IGNORECASE)(path) is True
+
+
+def test_a_matcher_without_patterns_matches_nothing():
+    assert Matcher([])("a") is False and Matcher([])("") is False and Matcher(["a/b"])("b") is False
+
+
+def test_the_first_rule_that_names_a_path_is_the_one_that_counts_and_protection_is_told_apart():
+    rules = build_rules({"rules": [rule("first", ["*.tmp"]), rule("second", ["*.tmp", "*.bak"])],
+                         "protected": [{"patterns": ["keep*", "Vault/"], "reason": "it is dear to us"}]}, "here")
+    assert rules.rule_for("a/x.tmp").name == "first" and rules.rule_for("a/x.bak").name == "second"
+    assert rules.rule_for("a/x.txt") is None
+    assert [one.rank for one in rules.rules] == [0, 1]
+    assert rules.names_some("a/x.bak") is True and rules.names_some("a/x.txt") is False
+    assert rules.protection("a/KEEP.tmp") == "protected by 'keep*': it is dear to us"
+    assert rules.protection("x/vault/y/a.tmp") == "protected by 'Vault/': it is dear to us"
+    assert rules.protection("a/x.tmp") == ""
+
+
+# -- documents
+
+def rule(name="temporary", patterns=("*.tmp",), older_than="14d", reason="nobody needs these any more", **more):
+    return dict({"name": name, "patterns": list(patterns), "older_than": older_than, "reason": reason}, **more)
+
+
+def document(*rules, **more):
+    return dict({"rules": list(rules) or [rule()], "protected": []}, **more)
+
+
+def without(key, **more):
+    raw = rule(**more)
+    del raw[key]
+    return raw
+
+
+def test_a_rule_is_read_with_its_age_in_seconds_and_all_classes_unless_it_says_which():
+    rules = build_rules(document(rule(older_than="36h"), rule("two", classes=["ignored"])), "here").rules
+    assert rules == (
+        CleanupRule(name="temporary", patterns=("*.tmp",), age_s=129600.0, classes=("ignored", "untracked", "no-git"),
+                    reason="nobody needs these any more", rank=0),
+        CleanupRule(name="two", patterns=("*.tmp",), age_s=1209600.0, classes=("ignored",),
+                    reason="nobody needs these any more", rank=1))
+
+
+PATTERNS_ALLOWED = "use a list of patterns such as \"*.tmp\" or \"logs/**/*.log\", none of them matching everything " \
+                   "or starting with /"
+AGE_ALLOWED = "use an age such as \"14d\" or \"36h\""
+NAME_ALLOWED = "use letters, digits, '_', '.', '-'"
+REASON_ALLOWED = "use a sentence that a person would accept"
+CLASSES_ALLOWED = "use a list of ignored, untracked, no-git"
+RULES_ALLOWED = "use a list of rules, safest first, at least one"
+PROTECTED_ALLOWED = "use a list of objects with patterns and a reason"
+
+WRONG = [
+    ([], "here: holds no object (use {\"rules\": [...], ...})"),
+    ("x", "here: holds no object (use {\"rules\": [...], ...})"),
+    (None, "here: holds no object (use {\"rules\": [...], ...})"),
+    ({"protected": []}, "here: rules is missing (%s)" % RULES_ALLOWED),
+    ({"rules": [rule()]}, "here: protected is missing (%s)" % PROTECTED_ALLOWED),
+    ({"rules": [], "protected": []}, "here: rules: [] is not allowed (%s)" % RULES_ALLOWED),
+    ({"rules": {}, "protected": []}, "here: rules: {} is not allowed (%s)" % RULES_ALLOWED),
+    ({"rules": None, "protected": []}, "here: rules: null is not allowed (%s)" % RULES_ALLOWED),
+    (document(protected={}), "here: protected: {} is not allowed (%s)" % PROTECTED_ALLOWED),
+    (document(protects=[]), "here: unknown key 'protects' (did you mean 'protected'?)"),
+    (document(zebra=1), "here: unknown key 'zebra' (allowed are protected, rules)"),
+    (document("*.tmp"), "here: rules[0]: an entry of type str "
+                        "(use an object with classes, name, older_than, patterns, reason)"),
+    (document(rule(), None), "here: rules[1]: an entry of type NoneType "
+                             "(use an object with classes, name, older_than, patterns, reason)"),
+    (document(without("name")), "here: rules[0]: name is missing (%s)" % NAME_ALLOWED),
+    (document(without("patterns")), "here: rules[0]: patterns is missing (%s)" % PATTERNS_ALLOWED),
+    (document(without("older_than")), "here: rules[0]: older_than is missing (%s)" % AGE_ALLOWED),
+    (document(without("reason")), "here: rules[0]: reason is missing (%s)" % REASON_ALLOWED),
+    (document(rule(older_then="3d")), "here: rules[0]: unknown key 'older_then' (did you mean 'older_than'?)"),
+    (document(rule(class_="ignored")), "here: rules[0]: unknown key 'class_' (did you mean 'classes'?)"),
+    (document(rule(name="a b")), "here: rules[0]: name: \"a b\" is not allowed (%s)" % NAME_ALLOWED),
+    (document(rule(name="")), "here: rules[0]: name: \"\" is not allowed (%s)" % NAME_ALLOWED),
+    (document(rule(name=7)), "here: rules[0]: name: 7 is not allowed (%s)" % NAME_ALLOWED),
+    (document(rule(patterns=[])), "here: rules[0]: patterns: [] is not allowed (%s)" % PATTERNS_ALLOWED),
+    (document(dict(rule(), patterns="*.tmp")),
+     "here: rules[0]: patterns: \"*.tmp\" is not allowed (%s)" % PATTERNS_ALLOWED),
+    (document(rule(patterns=[""])), "here: rules[0]: patterns: [\"\"] is not allowed (%s)" % PATTERNS_ALLOWED),
+    (document(rule(patterns=[" "])), "here: rules[0]: patterns: [\" \"] is not allowed (%s)" % PATTERNS_ALLOWED),
+    (document(rule(patterns=["*"])), "here: rules[0]: patterns: [\"*\"] is not allowed (%s)" % PATTERNS_ALLOWED),
+    (document(rule(patterns=["**"])), "here: rules[0]: patterns: [\"**\"] is not allowed (%s)" % PATTERNS_ALLOWED),
+    (document(rule(patterns=["**/*"])), "here: rules[0]: patterns: [\"**/*\"] is not allowed (%s)" % PATTERNS_ALLOWED),
+    (document(rule(patterns=["*/"])), "here: rules[0]: patterns: [\"*/\"] is not allowed (%s)" % PATTERNS_ALLOWED),
+    (document(rule(patterns=["*.a", "**/"])),
+     "here: rules[0]: patterns: [\"*.a\", \"**/\"] is not allowed (%s)" % PATTERNS_ALLOWED),
+    (document(rule(patterns=["/a"])), "here: rules[0]: patterns: [\"/a\"] is not allowed (%s)" % PATTERNS_ALLOWED),
+    (document(rule(patterns=["/"])), "here: rules[0]: patterns: [\"/\"] is not allowed (%s)" % PATTERNS_ALLOWED),
+    (document(rule(patterns=["*.a", 5])), "here: rules[0]: patterns: [\"*.a\", 5] is not allowed (%s)" %
+     PATTERNS_ALLOWED),
+    (document(rule(patterns=["a\0b"])), "here: rules[0]: patterns: [\"a\\u0000b\"] is not allowed (%s)" %
+     PATTERNS_ALLOWED),
+    (document(rule(older_than="14")), "here: rules[0]: older_than: \"14\" is not allowed (%s)" % AGE_ALLOWED),
+    (document(rule(older_than=14)), "here: rules[0]: older_than: 14 is not allowed (%s)" % AGE_ALLOWED),
+    (document(rule(older_than="0d")), "here: rules[0]: older_than: \"0d\" is not allowed (%s)" % AGE_ALLOWED),
+    (document(rule(older_than="-3d")), "here: rules[0]: older_than: \"-3d\" is not allowed (%s)" % AGE_ALLOWED),
+    (document(rule(older_than="3y")), "here: rules[0]: older_than: \"3y\" is not allowed (%s)" % AGE_ALLOWED),
+    (document(rule(older_than="14d\n")), "here: rules[0]: older_than: \"14d\\n\" is not allowed (%s)" % AGE_ALLOWED),
+    (document(rule(older_than="٣d")), "here: rules[0]: older_than: \"٣d\" is not allowed (%s)" % AGE_ALLOWED),
+    (document(rule(older_than=None)), "here: rules[0]: older_than: null is not allowed (%s)" % AGE_ALLOWED),
+    (document(rule(classes=[])), "here: rules[0]: classes: [] is not allowed (%s)" % CLASSES_ALLOWED),
+    (document(rule(classes="ignored")), "here: rules[0]: classes: \"ignored\" is not allowed (%s)" % CLASSES_ALLOWED),
+    (document(rule(classes=["tracked"])), "here: rules[0]: classes: [\"tracked\"] is not allowed (%s)" %
+     CLASSES_ALLOWED),
+    (document(rule(classes=[["ignored"]])), "here: rules[0]: classes: [[\"ignored\"]] is not allowed (%s)" %
+     CLASSES_ALLOWED),
+    (document(rule(reason=" ")), "here: rules[0]: reason: \" \" is not allowed (%s)" % REASON_ALLOWED),
+    (document(rule(reason=["x"])), "here: rules[0]: reason: [\"x\"] is not allowed (%s)" % REASON_ALLOWED),
+    (document(rule("a"), rule("b"), rule("a")), "here: rules: name 'a' is used twice (names are unique)"),
+    (document(protected=["*.key"]), "here: protected[0]: an entry of type str (use an object with patterns, reason)"),
+    (document(protected=[{"patterns": ["*.key"]}]), "here: protected[0]: reason is missing (%s)" % REASON_ALLOWED),
+    (document(protected=[{"reason": "so it is"}]), "here: protected[0]: patterns is missing (%s)" % PATTERNS_ALLOWED),
+    (document(protected=[{"patterns": [], "reason": "so it is"}]),
+     "here: protected[0]: patterns: [] is not allowed (%s)" % PATTERNS_ALLOWED),
+    (document(protected=[{"patterns": ["*.key"], "reason": "so it is", "name": "keys"}]),
+     "here: protected[0]: unknown key 'name' (allowed are patterns, reason)"),
+]
+
+
+@pytest.mark.parametrize("raw, said", WRONG, ids=[said[:60] for _, said in WRONG])
+def test_a_wrong_document_is_refused_with_place_value_and_what_is_allowed(raw, said):
+    with pytest.raises(sc.ConfigError) as caught:
+        build_rules(raw, "here")
+    assert [str(problem) for problem in caught.value.problems] == [said]
+
+
+def test_several_problems_are_reported_together():
+    with pytest.raises(sc.ConfigError) as caught:
+        build_rules(document(rule("a b", [], "soon", ""), rule("twice"), rule("twice", colour="red"), 5,
+                             protected=[{"patterns": ["/x"]}, rule("twice")]), "here")
+    assert [str(problem).partition(" (")[0] for problem in caught.value.problems] == [
+        "here: rules[0]: name: \"a b\" is not allowed",
+        "here: rules[0]: patterns: [] is not allowed",
+        "here: rules[0]: older_than: \"soon\" is not allowed",
+        "here: rules[0]: reason: \"\" is not allowed",
+        "here: rules[2]: unknown key 'colour'",
+        "here: rules[3]: an entry of type int",
+        "here: protected[0]: patterns: [\"/x\"] is not allowed",
+        "here: protected[0]: reason is missing",
+        "here: protected[1]: unknown key 'name'",
+        "here: protected[1]: unknown key 'older_than'",
+        "here: rules: name 'twice' is used twice",
+    ]
+
+
+@pytest.mark.parametrize("pattern", ["?*", "*?", "**/?*", "?*/", "**/**/?*"])
+def test_a_pattern_that_names_every_file_is_refused_however_it_is_written(pattern):
+    with pytest.raises(sc.ConfigError) as caught:
+        build_rules(document(rule(patterns=["*.tmp", pattern])), "here")
+    assert [problem.place for problem in caught.value.problems] == ["here: rules[0]"]
+
+
+@pytest.mark.parametrize("pattern", ["[z-a].tmp", "x[9-0]", "a/[b-a]/c"])
+def test_a_set_that_runs_backwards_is_refused_with_its_place(pattern):
+    with pytest.raises(sc.ConfigError) as caught:
+        build_rules(document(rule(patterns=[pattern])), "here")
+    assert [problem.place for problem in caught.value.problems] == ["here: rules[0]"]
+
+
+# -- files
+
+def written(tmp_path, data, mode=0o600):
+    path = tmp_path / "cleanup_rules.json"
+    path.write_bytes(data)
+    path.chmod(mode)
+    return str(path)
+
+
+def problems_of(path):
+    with pytest.raises(sc.ConfigError) as caught:
+        read_rules(path, "config/cleanup_rules.json")
+    return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize("data, said", [
+    (b"", "config/cleanup_rules.json: line 1 column 1: not valid JSON: Expecting value (the file is empty)"),
+    (b"{\"rules\": [}", "config/cleanup_rules.json: line 1 column 12: not valid JSON: Expecting value"),
+    (b"{\"rules\": [],\n \"rules\": []}",
+     "config/cleanup_rules.json: key 'rules' is used twice in one object (keep one of them)"),
+    (b"{\"rules\": NaN}", "config/cleanup_rules.json: NaN is no JSON number"),
+    (b"[" * 100000, "config/cleanup_rules.json: not valid JSON: nested too deeply"),
+    (b"{\"r\xe9gles\": []}", "config/cleanup_rules.json: byte 3 is not UTF-8 (save it as UTF-8)"),
+    (b"[]", "config/cleanup_rules.json: holds no object (use {\"rules\": [...], ...})"),
+    (b"{}\0", "config/cleanup_rules.json: line 1 column 3: not valid JSON: Extra data"),
+], ids=lambda value: str(value)[:40])
+def test_a_file_that_is_no_document_is_refused_with_the_place(tmp_path, data, said):
+    assert problems_of(written(tmp_path, data)) == [said]
+
+
+def test_a_file_that_is_missing_or_a_folder_is_refused(tmp_path):
+    assert problems_of(str(tmp_path / "nothing.json")) == [
+        "config/cleanup_rules.json: cannot be read: No such file or directory"]
+    assert problems_of(str(tmp_path)) == ["config/cleanup_rules.json: cannot be read: Is a directory"]
+
+
+@pytest.mark.parametrize("mode, hint", [(0o666, "chmod go-w "), (0o602, "chmod o-w ")])
+def test_a_file_that_others_can_write_to_is_refused(tmp_path, mode, hint):
+    path = written(tmp_path, json.dumps(document()).encode(), mode)
+    said = problems_of(path)
+    assert len(said) == 1 and said[0].endswith("others can write to it (%s%s)" % (hint, path))
+    os.chmod(path, 0o600)
+    assert len(read_rules(path, "x").rules) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_file_of_another_user_is_refused(tmp_path):
+    path = written(tmp_path, json.dumps(document()).encode())
+    os.chown(path, 65534, 65534)
+    assert "belongs to another user (uid 65534)" in problems_of(path)[0]
+
+
+def test_a_file_with_comments_and_a_byte_order_mark_is_read(tmp_path):
+    text = "// why\n%s" % json.dumps(document(rule(patterns=["*.tmp", "a//b"])), indent=1)
+    assert read_rules(written(tmp_path, b"\xef\xbb\xbf" + text.encode()), "x").rules[0].patterns == ("*.tmp", "a//b")
+
+
+# -- the shipped rules
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    return read_rules(written(tmp_path_factory.mktemp("rules"), SHIPPED.read_bytes()), cleanup_rules.RULES_NAME)
+
+
+def test_every_shipped_rule_and_protected_entry_has_a_reason_of_at_least_five_words(shipped):
+    raw = sc.parse_document(SHIPPED.read_text(encoding="utf-8"), "shipped")
+    reasons = [entry["reason"] for entry in raw["rules"] + raw["protected"]]
+    assert len(reasons) == len(shipped.rules) + len(raw["protected"]) >= 15
+    assert [reason for reason in reasons if len(reason.split()) < 5] == []
+    assert len(set(reasons)) == len(reasons)
+
+
+def test_no_shipped_rule_takes_anything_younger_than_two_weeks(shipped):
+    assert [one.name for one in shipped.rules if one.age_s < 14 * sc.DAY] == []
+
+
+def test_no_shipped_pattern_is_written_twice_or_protected_altogether(shipped):
+    patterns = [text for one in shipped.rules for text in one.patterns]
+    assert len(set(patterns)) == len(patterns)
+    protected = {text for text, _ in shipped.protected}
+    assert protected.isdisjoint(patterns) and len(protected) == len(shipped.protected)
+
+
+# Whatever rule may name them: these stay.
+PROTECTED = """
+    .env  .env.production  .ENV  prod.env  sub/.env.local  .envrc  .env.bak  .env.old  app/.env.production.bak
+    server.pem  tls/server.key  ca.crt  ca.cer  cert.p12  cert.pfx  app.jks  release.keystore  mine.kdbx  data.gpg
+    sig.asc  id_rsa  id_rsa.bak  id_rsa.pub  id_ed25519.old  authorized_keys  authorized_keys.bak  known_hosts.old
+    .netrc  .pgpass  .htpasswd  credentials  credentials.json.bak  secrets.yml  secrets.yml.old  home/.ssh/config.bak
+    .aws/config~  .kube/config.old  .gnupg/x.tmp  deploy/secrets/api.tmp
+    deploy.sh  deploy.sh.bak  deploy.sh~  deploy-prod.sh.old  Deploy.PS1.bak  deployment/run.sh.bak  deployments/a.old
+    release.sh  rollback.sh.bak  rollback.py~  provision.sh.old  bootstrap.sh.bak  install.sh  setup.sh
+    entrypoint.sh.bak  ansible/site.yml.bak  playbooks/db.yml~  app.service  app.timer  crontab.bak  crontab.old
+    migrations/0001_initial.py  migrations/0001_initial.py.bak  app/migrations/0002.py~  db/migrate/20200101_x.rb.old
+    alembic/env.py.bak  alembic/versions/abc.py.bak  schema.sql  schema.sql.bak  dump.sql.gz  prod.dump  app.db
+    app.sqlite  app.sqlite3  app.sqlite-wal  old.mdb
+    main.tf  prod.tfvars  terraform.tfstate  terraform.tfstate.backup  terraform.tfstate.1712345678.backup
+    .terraform/providers/x.tmp  .terraform.lock.hcl  terraform/main.old  Dockerfile  Dockerfile.bak  Dockerfile.prod~
+    docker-compose.yml  docker-compose.yml.bak  docker-compose.override.yml.old  compose.yaml
+    .dockerignore  Vagrantfile.bak  k8s/app.yaml.bak  helm/values.yaml.old  charts/x/values.yaml~  job.hcl  main.bicep
+    cloudformation/stack.json.bak  nginx.conf.bak  nginx/nginx.conf.old  .github/workflows/ci.yml.bak
+    .gitlab-ci.yml.bak  .circleci/config.yml.old  Jenkinsfile.bak  .ci/run.sh~
+    README  README.md  README.md.bak  readme.txt.old  docs/Readme.rst~  LICENSE  LICENSE.bak  COPYING.old  NOTICE~
+    AUTHORS.bak  CHANGELOG.md.orig  CHANGES.rst.rej  CONTRIBUTING.md.bak  SECURITY.md.bak  CODEOWNERS.bak
+    Makefile  Makefile.bak  Makefile.old  makefile~  sub/Makefile.orig  CMakeLists.txt.bak  x.cmake  rules.mk
+    configure  configure.ac.bak  configure~  build.gradle.bak  build.gradle.kts.old  settings.gradle.bak
+    gradlew.bat.bak  pom.xml.bak  build.xml.old  App.sln  App.csproj  meson.build.orig  BUILD.bazel.bak  WORKSPACE.bak
+    setup.py.bak  setup.cfg.old  pyproject.toml.bak  tox.ini.bak  package.json.bak  tsconfig.json.bak  Cargo.toml.orig
+    go.mod.bak  Gemfile.bak  Rakefile.old  composer.json.bak  requirements.txt.bak  Pipfile.bak  environment.yml.bak
+    package-lock.json.bak  npm-shrinkwrap.json.bak  yarn.lock  yarn.lock.bak  pnpm-lock.yaml.old  bun.lockb.bak
+    Cargo.lock  Cargo.lock.orig  poetry.lock.bak  uv.lock.bak  pdm.lock.bak  Pipfile.lock.bak  Gemfile.lock.orig
+    composer.lock.old  go.sum.bak  flake.lock.bak  mix.lock.bak  packages.lock.json.bak  Podfile.lock.bak
+    app.lock  app.pid  var/run/app.sock  .#file.lock
+    config/app.json  config/app.json.bak  config/x.tmp  app/config/prod.yml.old  .git/index.tmp  .gitignore
+    .gitattributes  .gitmodules  .svn/x.tmp  .hg/y.orig
+""".split()
+
+# The same files with what a person puts behind a name before a change.
+COPIED = """
+    .env  .env.production  prod.env  .envrc  server.pem  tls/server.key  ca.crt  cert.p12  app.jks  mine.kdbx  id_rsa
+    id_ed25519  authorized_keys  .netrc  .pgpass  .htpasswd  credentials.json  secrets.yml
+    deploy.sh  rollback.sh  release.sh  install.sh  setup.sh  entrypoint.sh  app.service  app.timer
+    migrations/0001_initial.py  schema.sql  prod.dump  app.db  app.sqlite3
+    main.tf  prod.tfvars  terraform.tfstate  .terraform.lock.hcl  job.hcl  main.bicep  Dockerfile  docker-compose.yml
+    compose.yaml  .dockerignore  nginx.conf  Jenkinsfile  .gitlab-ci.yml
+    README.md  LICENSE  CHANGELOG.md  Makefile  CMakeLists.txt  toolchain.cmake  rules.mk  App.sln  App.csproj  pom.xml
+    setup.py  pyproject.toml  package.json  Cargo.toml  go.mod  requirements.txt
+    package-lock.json  yarn.lock  pnpm-lock.yaml  Cargo.lock  poetry.lock  uv.lock  Gemfile.lock  composer.lock  go.sum
+    .gitignore  .gitattributes
+""".split()
+
+# What goes, and by which rule.
+NAMED = [
+    ("__pycache__/a.cpython-311.pyc", "python-bytecode"), ("src/app/__pycache__/x.pyo", "python-bytecode"),
+    (".pytest_cache/v/cache/lastfailed", "tool-caches"), ("sub/.mypy_cache/3.11/a.data.json", "tool-caches"),
+    (".ruff_cache/0.6/123", "tool-caches"), (".eslintcache", "tool-caches"), ("a/.eslintcache", "tool-caches"),
+    (".sass-cache/x/y.scssc", "tool-caches"),
+    ("notes.txt~", "editor-droppings"), ("src/.main.py.swp", "swap-files"), ("main.py.swo", "swap-files"),
+    (".main.py.swn", "swap-files"), (".DS_Store", "editor-droppings"), ("pics/Thumbs.db", None),
+    ("desktop.ini", "editor-droppings"), (".main.py.un~", "editor-droppings"),
+    ("a.tmp", "temporary"), ("out/report.html.tmp", "temporary"), ("x.temp", "temporary"), ("movie.part", "temporary"),
+    ("setup.exe.crdownload", "temporary"), ("#a.tmp", "temporary"), ("two\nlines.tmp", "temporary"),
+    ("main.py.orig", "merge-leftovers"), ("src/main.c.rej", "merge-leftovers"),
+    ("main.py.bak", "backups"), ("notes.old", "backups"),
+    ("app.log.1", "old-logs"), ("app.log.12", "old-logs"), ("app.log.gz", "old-logs"), ("app.log.3.gz", "old-logs"),
+    ("logs/app.log-20240101", "old-logs"), ("logs/app.log-20240101.gz", "old-logs"), ("npm-debug.log", "old-logs"),
+    ("npm-debug.log.123", "old-logs"), ("yarn-error.log", "old-logs"), ("hs_err_pid4711.log", "old-logs"),
+    ("core.4711", "dumps"), ("bash.exe.stackdump", "dumps"), ("java_pid1.hprof", "dumps"),
+]
+
+# Live work and everything else that no rule names.
+UNNAMED = """
+    notes.txt  main.py  data.csv  draft.md  TODO  todo.org  thesis.tex  photo.jpg  movie.mp4  archive.zip  report.pdf
+    src/app.py  src/app.js  index.html  style.css  analysis.ipynb  results.json  results.jsonl  model.bin  a.out
+    app.log  logs/app.log  build/main.o  dist/app.js  node_modules/x/index.js  target/app.jar  x.pyc  lib/x.pyo
+    tmp/notes.txt  temp/draft.md  backup/data.csv  old/main.py  cache/state.json  .cache/x  bak  old  tmp  temp
+    a.tmp.txt  a.bak.py  a.old.md  orig.txt  core  core.c  core.py  score.7  backup.py  save.txt  catalog.1  log.1
+    dump.txt  .vimrc  .bashrc  .idea/workspace.xml  .vscode/settings.json  .coverage  .python-version  .tool-versions
+    a.TMP  A.BAK  main.py.1  main(1).py  Copy of main.py  main.py.mine  main.py.patch  fix.diff  work.stash
+    patch-01  app.log.x  app.logs  app.log.txt  notes~.txt  .swp.txt  .a.txt  x.swap  .sw  a.swf  thumbs.jpg
+""".split()
+UNNAMED += ["Copy of main.py", "notes of mine.txt", "été.md", "data\n.csv"]
+
+
+def test_the_table_of_paths_is_a_large_one():
+    assert len(set(PROTECTED)) > 150 and len(NAMED) > 35 and len(set(UNNAMED)) > 80
+
+
+@pytest.mark.parametrize("path", PROTECTED)
+def test_it_is_protected(shipped, path):
+    assert shipped.protection(path).startswith("protected by '")
+
+
+@pytest.mark.parametrize("path", COPIED)
+def test_a_copy_of_what_is_protected_is_protected(shipped, path):
+    named = [path + behind for behind in (".bak", ".old", ".orig", ".backup", ".save", "~")
+             if shipped.rule_for(path + behind)]
+    assert len(named) >= 3  # else there would be nothing to protect it from
+    assert [copy for copy in named if not shipped.protection(copy)] == []
+
+
+@pytest.mark.parametrize("path, name", [pair for pair in NAMED if pair[1]])
+def test_a_rule_names_it_and_nothing_protects_it(shipped, path, name):
+    assert shipped.rule_for(path).name == name
+    assert shipped.protection(path) == "" and shipped.names_some(path)
+
+
+@pytest.mark.parametrize("path", UNNAMED)
+def test_no_rule_names_it(shipped, path):
+    assert shipped.rule_for(path) is None and not shipped.names_some(path)
+
+
+@pytest.mark.parametrize("path", [
+    "core.2.js", "core.3d.py", "core.1.0.jar",       # a library named core, in its second version
+    "oracle/full_export.dmp",                        # what Oracle's Data Pump writes
+    "backups/customers.backup",                      # what pgAdmin writes
+    "backups/Customers.bak",                         # what SQL Server writes
+    "saves/slot1.save",                              # what a game writes
+    "app.log-2024.md",                               # a text about a log
+])
+def test_no_rule_takes_a_wanted_file_that_only_looks_like_litter(shipped, path):
+    assert shipped.rule_for(path) is None or shipped.protection(path) != ""

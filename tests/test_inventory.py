@@ -1,0 +1,1648 @@
+"""The inventory: what it lists of a tree and what it leaves out, what it says of each file, and what it survives."""
+
+import json
+import os
+import pty
+import random
+import re
+import resource
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+from conftest import SCRIPTS, git, run_script
+
+import inventory
+import symphony_conductor as sc
+import tree as tree_module
+from inventory import Cache, Inventory, purpose_of, tokens_of
+from tree import GitError, Root
+
+INVENTORY = "cleanup_inventory.json"
+CACHE = ".cleanup_cache"
+FIELDS = ["path", "ino", "size", "mtime_ns", "ctime_ns", "dev", "mode", "nlink", "class", "references", "purpose",
+          "expires", "duplicate"]
+NOBODY = 65534
+AS_ROOT = os.geteuid() == 0
+SHIM = """#!/bin/sh
+printf '%s | %s\\n' "$*" "$(env | grep '^GIT_' | sort | tr '\\n' ' ')" >> "$SHIM_LOG"
+exec "$REAL_GIT" "$@"
+"""
+
+
+@pytest.fixture(autouse=True)
+def _settings_of_nobody(tmp_path_factory, monkeypatch):
+    """The settings of whoever runs the tests change what git ignores."""
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    for name in [name for name in os.environ if name.startswith("GIT_") or name == "XDG_CONFIG_HOME"]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """A root that belongs to no repository."""
+    root = tmp_path / "plain"
+    put(root, "config/conductor_config.json", b"{}")
+    return root
+
+
+@pytest.fixture
+def repository(tmp_path):
+    root = tmp_path / "repository"
+    root.mkdir(mode=0o700)
+    git(root, "init", "-q")
+    return root
+
+
+def put(root, path, data=b""):
+    """A file below the root, its name as bytes or as text; its path."""
+    full = os.path.join(os.fsencode(str(root)), path if isinstance(path, bytes) else path.encode("utf-8"))
+    os.makedirs(os.path.dirname(full), mode=0o700, exist_ok=True)
+    with open(full, "wb") as handle:
+        handle.write(data if isinstance(data, bytes) else data.encode("utf-8"))
+    return full
+
+
+def commit(root, *paths):
+    git(root, "add", "-f", *(paths or (".",)))
+    git(root, "commit", "-q", "--allow-empty", "-m", "more")
+
+
+def read(root, name=INVENTORY):
+    """The document with its rows as {path: {field: value}}, in their order."""
+    document = json.loads((root / name).read_text(encoding="ascii"))
+    assert document["fields"] == FIELDS
+    rows = [dict(zip(FIELDS, row)) for row in document["files"]]
+    document["files"] = {row["path"]: row for row in rows}
+    assert len(rows) == len(document["files"]) and all(len(row) == len(FIELDS) for row in rows)
+    return document
+
+
+def take(root, **options):
+    """An inventory by this process, written and read back."""
+    owner = Root(str(root))
+    try:
+        Inventory(owner, **options).take().write(str(root / INVENTORY))
+    finally:
+        os.close(owner.fd)
+    return read(root)
+
+
+def taken(root, *arguments, **more):
+    """An inventory by a process, which must succeed: (document, what it printed)."""
+    code, out, err = run_script("inventory.py", root, *arguments, **more)
+    assert (code, err) == (0, ""), (code, out, err)
+    return read(root), out
+
+
+def column(document, field):
+    return {path: row[field] for path, row in document["files"].items()}
+
+
+def references(root, **options):
+    return column(take(root, **options), "references")
+
+
+# -- rows
+
+def test_every_field_of_every_row_is_what_the_system_and_git_say(repository):
+    put(repository, ".gitignore", "*.log\n/out/\n")
+    put(repository, "src/app.py", "import os  # see notes.txt\n")
+    put(repository, "src/tests/test_app.py", "app.py\n")
+    put(repository, "gone-from-index.py", "")
+    commit(repository)
+    git(repository, "rm", "-q", "--cached", "gone-from-index.py")
+    put(repository, "added.py", "")
+    git(repository, "add", "added.py")
+    put(repository, "notes.txt", "all of this lives\n")
+    put(repository, "run.log", "0123456789")
+    put(repository, "out/deep/page.html", "app.py and run.log\n")
+    os.chmod(str(repository / "src/app.py"), 0o750)
+    os.utime(str(repository / "notes.txt"), ns=(1, 1234567890123456789))
+    document, _ = taken(repository)
+    expected = {}
+    for path, kind, count, purpose in (
+            (".gitignore", "tracked", 0, "config"), ("added.py", "tracked", 0, "source"),
+            ("gone-from-index.py", "tracked", 0, "source"), ("src/app.py", "tracked", 2, "source"),
+            ("src/tests/test_app.py", "tracked", 0, "test"), ("notes.txt", "untracked", 1, "docs"),
+            ("run.log", "ignored", 1, "log"), ("out/deep/page.html", "ignored", 0, "docs")):
+        seen = os.lstat(str(repository / path))
+        expected[path] = {
+            "path": path, "ino": seen.st_ino, "size": seen.st_size, "mtime_ns": seen.st_mtime_ns,
+            "ctime_ns": seen.st_ctime_ns, "dev": seen.st_dev, "mode": seen.st_mode, "nlink": 1, "class": kind,
+            "references": count, "purpose": purpose, "expires": None, "duplicate": None}
+    assert document["files"] == expected
+    assert document["files"]["notes.txt"]["mtime_ns"] == 1234567890123456789
+    assert stat.S_IMODE(document["files"]["src/app.py"]["mode"]) == 0o750
+
+
+def test_what_the_last_commit_has_is_tracked_also_when_the_index_forgot_it_and_git_ignores_it(repository):
+    put(repository, ".gitignore", "*.log\n")
+    put(repository, "kept.log")
+    commit(repository)
+    git(repository, "rm", "-q", "--cached", "kept.log")
+    put(repository, "other.log")
+    listing = tree_module.Git(Root(str(repository))).listing()
+    assert "kept.log" in listing.tracked and "kept.log" in listing.ignored
+    assert column(take(repository), "class") == {".gitignore": "tracked", "kept.log": "tracked", "other.log": "ignored"}
+
+
+def test_a_root_without_git_has_one_class(plain):
+    put(plain, "a.tmp", "x")
+    document, out = taken(plain)
+    assert column(document, "class") == {"config/conductor_config.json": "no-git", "a.tmp": "no-git"}
+    assert (document["git"], document["head"]) == (False, None)
+    assert out.splitlines()[0].startswith("OK - 2 files, 3 B (2 no-git) in ")
+
+
+def test_a_root_below_the_top_of_a_repository_has_the_classes_of_its_own_files(repository):
+    put(repository, "part/config/conductor_config.json", b"{}")
+    put(repository, "part/old.py")
+    put(repository, "elsewhere.py")
+    put(repository, ".gitignore", "*.log\n")
+    commit(repository)
+    git(repository, "rm", "-q", "--cached", "part/old.py")
+    put(repository, "part/x.log")
+    put(repository, "part/new.txt")
+    assert column(take(repository / "part"), "class") == {
+        "config/conductor_config.json": "tracked", "old.py": "tracked", "x.log": "ignored", "new.txt": "untracked"}
+
+
+def test_before_the_first_commit_the_index_alone_says_what_is_tracked(repository):
+    put(repository, "a.py")
+    put(repository, "b.py")
+    git(repository, "add", "a.py")
+    document = take(repository)
+    assert column(document, "class") == {"a.py": "tracked", "b.py": "untracked"}
+    assert (document["git"], document["head"]) == (True, None)
+
+
+def test_folders_with_a_repository_of_their_own_are_one_entry_each_and_never_looked_into(repository, tmp_path):
+    put(repository, "own.py", "inner.txt\n")
+    commit(repository)
+    put(repository, "nested/.git/HEAD", "ref: refs/heads/main\n")
+    put(repository, "nested/inner.txt", "own.py\n")
+    put(repository, "a/damaged/.git", "gitdir: nowhere\n")
+    put(repository, "a/damaged/inner.txt")
+    git(repository, "worktree", "add", "-q", "--detach", "trees/one")
+    git(repository, "init", "-q", "--bare", "bare.git")
+    put(repository, "bare.git/inner.txt")
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "-q")
+    put(other, "inner.txt")
+    commit(other)
+    git(repository, "submodule", "--quiet", "add", str(other), "lib/sub")
+    os.symlink("../nested", str(repository / "a/link.txt"))
+    document, out = taken(repository)
+    assert sorted(document["files"]) == [".gitmodules", "a/link.txt", "own.py"]
+    assert document["files"]["own.py"]["references"] == 0  # what names it was not looked into
+    left_out = sorted((entry["path"], entry["why"]) for entry in document["not_entered"])
+    assert left_out == [(path, "a repository of its own")
+                        for path in ("a/damaged", "bare.git", "lib/sub", "nested", "trees/one")]
+    assert "  not entered: trees/one: a repository of its own\n" in out
+    assert out.startswith("OK - 3 files")
+
+
+def test_a_folder_with_some_files_of_a_repository_is_none(plain):
+    put(plain, "x/HEAD")
+    put(plain, "x/objects/a.txt")
+    document = take(plain)
+    assert "x/objects/a.txt" in document["files"] and document["not_entered"] == []
+
+
+def test_a_worktree_can_be_the_root_itself(repository, tmp_path):
+    put(repository, "a.py")
+    commit(repository)
+    git(repository, "worktree", "add", "-q", "--detach", str(tmp_path / "beside"))
+    put(tmp_path / "beside", "new.txt")
+    document = take(tmp_path / "beside")
+    assert column(document, "class") == {"a.py": "tracked", "new.txt": "untracked"}
+    assert document["head"] == git(repository, "rev-parse", "HEAD").strip()
+
+
+def test_symlinks_are_listed_and_not_followed(repository, tmp_path):
+    put(tmp_path, "outside/secret.txt", "named.txt")
+    put(repository, "real/named.txt", "x" * 100)
+    for name, target in (("to_file", "real/named.txt"), ("to_folder", "real"), ("out", str(tmp_path / "outside")),
+                         ("out_file.md", str(tmp_path / "outside/secret.txt")), ("loop", "."), ("dangling", "nothing")):
+        os.symlink(target, str(repository / name))
+    git(repository, "add", "to_folder")
+    document = take(repository, min_duplicate=1)
+    assert sorted(document["files"]) == ["dangling", "loop", "out", "out_file.md", "real/named.txt", "to_file",
+                                         "to_folder"]
+    links = {path for path, row in document["files"].items() if stat.S_ISLNK(row["mode"])}
+    assert links == set(document["files"]) - {"real/named.txt"}
+    assert document["files"]["real/named.txt"]["references"] == 0
+    assert document["files"]["to_file"]["size"] == len("real/named.txt")
+    assert document["files"]["to_folder"]["class"] == "tracked"
+    assert document["not_entered"] == document["errors"] == []
+
+
+ODD_NAMES = [b"with space.txt", b" lead", b"trail ", b"it's.txt", b'"quoted".txt', b"two\nlines", b"cr\rname", b"tab\t",
+             b"back\\slash", b"\\n", b"\xe9t\xe9.latin1", b"\xff\xfe", b"\xc3", "été.txt".encode("utf-8"),
+             "日本語".encode("utf-8"), "e\u0301".encode("utf-8"), "\U0001f600.md".encode("utf-8"), b"\x01\x1b[31m",
+             b"-rf", b"--help", b"*", b"?.[a]", b"a,b;c|d", b"\xed\xb3\xa9", b"\xe2\x80\xa8", b"{}", b"%s", b"~"]
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX", "C.UTF-8", "en_US.ISO-8859-1"])
+def test_any_name_survives_the_round_trip_through_the_file(repository, locale):
+    for name in ODD_NAMES:
+        put(repository, b"odd \xe9\n/" + name, name)
+        put(repository, b"ignored\xfe/" + name)
+    put(repository, ".gitignore", b"ignored\xfe/\n")
+    git(repository, "add", ".gitignore")
+    git(repository, "add", os.fsdecode(b"odd \xe9\n/" + ODD_NAMES[10]), os.fsdecode(b"odd \xe9\n/" + ODD_NAMES[13]))
+    git(repository, "commit", "-q", "-m", "odd")
+    env = dict(os.environ, LC_ALL=locale)
+    code, out, err = run_script("inventory.py", repository, "--min-duplicate", "1", env=env)
+    assert (code, err) == (0, "")
+    found = {path.encode("utf-8", "surrogateescape"): row for path, row in read(repository)["files"].items()}
+    expected = {b"odd \xe9\n/" + name for name in ODD_NAMES} | {b"ignored\xfe/" + name for name in ODD_NAMES}
+    assert set(found) == expected | {b".gitignore"}
+    assert {path for path, row in found.items() if row["class"] == "tracked"} == {
+        b".gitignore", b"odd \xe9\n/" + ODD_NAMES[10], b"odd \xe9\n/" + ODD_NAMES[13]}
+    assert all(row["class"] == "ignored" for path, row in found.items() if path.startswith(b"ignored"))
+    for path, row in found.items():
+        assert row["ino"] == os.lstat(os.path.join(os.fsencode(str(repository)), path)).st_ino
+    assert out.splitlines()[0].startswith("OK - 57 files")
+
+
+def test_what_is_printed_of_an_odd_name_is_one_line(repository):
+    put(repository, b"two\nlines\xe9\x1b[31m/.git", "gitdir: nowhere\n")
+    code, out, err = run_script("inventory.py", repository)
+    assert (code, err) == (0, "")
+    assert "  not entered: two\\nlines\\xe9\\x1b[31m: a repository of its own" in out.splitlines()
+
+
+def test_a_file_from_the_future_is_listed_with_its_time(plain):
+    path = put(plain, "later.tmp")
+    ahead = (int(time.time()) + 400 * sc.DAY) * 10 ** 9 + 7
+    os.utime(path, ns=(ahead, ahead))
+    assert take(plain)["files"]["later.tmp"]["mtime_ns"] == ahead
+
+
+def test_a_file_from_before_the_epoch_is_listed_with_its_time(plain):
+    path = put(plain, "early.tmp")
+    os.utime(path, (-1000, -1000))
+    assert take(plain)["files"]["early.tmp"]["mtime_ns"] == -1000 * 10 ** 9
+
+
+def test_hard_links_are_listed_with_their_number_and_are_no_duplicates(plain):
+    first = put(plain, "one.bin", b"x" * 5000)
+    os.link(first, first + b".link")
+    files = take(plain, min_duplicate=1000)["files"]
+    assert [files[name]["nlink"] for name in ("one.bin", "one.bin.link")] == [2, 2]
+    assert [files[name]["duplicate"] for name in ("one.bin", "one.bin.link")] == [None, None]
+
+
+def test_fifos_and_sockets_are_listed_with_their_mode_and_never_opened(plain, monkeypatch):
+    os.mkfifo(str(plain / "pipe.py"), 0o640)
+    monkeypatch.chdir(plain)
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        listener.bind("service.md")
+        document, _ = taken(plain, "--min-duplicate", "1")
+    finally:
+        listener.close()
+    modes = column(document, "mode")
+    assert stat.S_ISFIFO(modes["pipe.py"]) and stat.S_IMODE(modes["pipe.py"]) == 0o640
+    assert stat.S_ISSOCK(modes["service.md"])
+    assert document["errors"] == []
+
+
+def namespaces():
+    return AS_ROOT and shutil.which("unshare") and subprocess.call(
+        ["unshare", "--mount", "true"], stderr=subprocess.DEVNULL) == 0
+
+
+def in_namespace(script, *arguments):
+    """A shell script with mounts of its own: what it printed."""
+    done = subprocess.run(("unshare", "--mount", "sh", "-euc", script, "sh") + tuple(map(str, arguments)),
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    assert done.returncode == 0, done.stdout
+    return done.stdout.decode("utf-8", "replace")
+
+
+@pytest.mark.skipif(not namespaces(), reason="mounts of the tests' own take root and namespaces")
+def test_another_device_is_not_entered(repository):
+    put(repository, "a/mounted/under.txt")
+    put(repository, "b.txt", "inside.txt")
+    out = in_namespace('mount -t tmpfs tmpfs "$1/a/mounted"; echo b.txt > "$1/a/mounted/inside.txt"; '
+                       '"$2" "$3" --root "$1"', repository, sys.executable, SCRIPTS / "inventory.py")
+    document = read(repository)
+    assert sorted(document["files"]) == ["b.txt"]
+    assert document["not_entered"] == [{"path": "a/mounted", "why": "on another device"}]
+    assert "  not entered: a/mounted: on another device\n" in out and out.startswith("OK - 1 file,")
+    assert document["files"]["b.txt"]["references"] == 0
+
+
+OWN = [name + behind for name in (INVENTORY, "cleanup_report.json", "cleanup_actions.log", ".cleanup_registry.json",
+                                  CACHE) for behind in ("", ".lock", ".tmp")]
+
+
+def test_the_files_of_the_clean_up_itself_are_neither_listed_nor_read(repository):
+    for name in OWN:
+        put(repository, name, b"{}" if name == ".cleanup_registry.json" else b"named.txt\n")
+    put(repository, ".cleanup_quarantine/20250101T000000Z-1/named.txt", "named.txt")
+    put(repository, "named.txt")
+    put(repository, "sub/cleanup_actions.log", "only those at the root are")
+    put(repository, "sub/.cleanup_quarantine/x.txt")
+    put(repository, "cleanup_inventory.json.bak")
+    document = take(repository)
+    assert sorted(document["files"]) == ["cleanup_inventory.json.bak", "named.txt", "sub/.cleanup_quarantine/x.txt",
+                                         "sub/cleanup_actions.log"]
+    assert document["files"]["named.txt"]["references"] == 0
+    assert document["counts"]["class"] == {"untracked": 4}
+
+
+def test_a_tree_of_300_folders_is_an_error_and_no_crash(repository):
+    path = str(repository)
+    folders = []
+    for _ in range(300):
+        path = os.path.join(path, "d")
+        os.mkdir(path, 0o700)
+        folders.append(path)
+    put(repository, "d/" * 200 + "deepest.txt")
+    put(repository, "d/" * 201 + "too-deep.txt")
+    document, out = taken(repository)
+    assert list(document["files"]) == ["d/" * 200 + "deepest.txt"]
+    assert document["errors"] == [{"path": "/".join("d" * 201), "error": "more than 200 folders deep"}]
+    assert out.startswith("WARNING - 1 file,") and "; 1 error, so nothing may be removed\n" in out
+    for folder in reversed(folders):  # shutil.rmtree of old Pythons does not come so deep
+        for name in os.listdir(folder):
+            if name.endswith(".txt"):
+                os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)
+
+
+# -- git
+
+@pytest.fixture
+def shim(tmp_path, monkeypatch):
+    """A git that writes down how it was called; a function that returns the lines so far."""
+    folder = tmp_path / "bin"
+    log = tmp_path / "calls"
+    put(folder, "git", SHIM)
+    (folder / "git").chmod(0o755)
+    monkeypatch.setenv("SHIM_LOG", str(log))
+    monkeypatch.setenv("REAL_GIT", shutil.which("git"))
+    monkeypatch.setenv("PATH", "%s:%s" % (folder, os.environ["PATH"]))
+    return lambda: sorted(log.read_text().splitlines())
+
+
+BEFORE = "--no-optional-locks -c core.fsmonitor=false -c core.quotePath=false "
+BEHIND = " | GIT_OPTIONAL_LOCKS=0 GIT_TERMINAL_PROMPT=0 "
+
+
+@pytest.mark.parametrize("files", [1, 700])
+def test_git_is_asked_for_three_listings_and_one_revision_however_many_files_there_are(repository, shim, monkeypatch,
+                                                                                       files):
+    for number in range(files):
+        put(repository, "f%d/a%d.py" % (number % 9, number))
+    commit(repository, "f0")
+    log = repository.parent / "calls"
+    if log.exists():
+        log.unlink()
+    for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_CONFIG_COUNT", "GIT_TRACE", "GIT_NAMESPACE"):
+        monkeypatch.setenv(name, "/nonexistent/%s" % name)
+    document, _ = taken(repository)
+    assert len(document["files"]) == files
+    calls = shim()
+    assert calls[:3] == [BEFORE + call + BEHIND for call in (
+        "ls-files -z --with-tree=HEAD", "ls-files -z -o --exclude-standard", "ls-files -z -o -i --exclude-standard")]
+    assert len(calls) == 4 and calls[3].startswith(BEFORE + "rev-parse ") and calls[3].endswith(" HEAD" + BEHIND)
+
+
+def test_without_a_repository_git_is_not_asked_at_all(plain, shim):
+    taken(plain)
+    assert not (plain.parent / "calls").exists()
+
+
+def test_variables_of_git_that_point_at_another_repository_change_nothing(repository, tmp_path, monkeypatch):
+    put(repository, "a.py")
+    commit(repository)
+    put(repository, "b.py")
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "-q")
+    put(other, "b.py")
+    commit(other)
+    before = column(take(repository), "class")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git/index"))
+    assert column(take(repository), "class") == before == {"a.py": "tracked", "b.py": "untracked"}
+
+
+GIT_BREAKS = [
+    ("exits in every call", "exit 1", "git does not take .* for a work tree"),
+    ("fails in every call", "exit 128", "git rev-parse .* failed \\(exit 128\\): no message"),
+    ("dies of a signal", "kill -9 $$", "git rev-parse .* failed \\(exit -9\\)"),
+    ("takes the root for no work tree", "echo false", "git does not take .* for a work tree"),
+    ("fails in the first listing", 'case "$*" in *--with-tree*) exit 128;; esac', "git ls-files -z .* \\(exit 128\\)"),
+    ("fails in the second", 'case "$*" in *"-z -o --exclude"*) echo broken >&2; exit 2;; esac', "exit 2\\): broken"),
+    ("fails in the third", 'case "$*" in *"-o -i"*) printf "a\\0"; exit 1;; esac', "git ls-files -z -o -i .* failed"),
+    ("complains and exits with 0", 'case "$*" in *"-o -i"*) echo "error: bad index" >&2; exit 0;; esac',
+     "error: bad index"),
+]
+
+
+@pytest.mark.parametrize("script, said", [case[1:] for case in GIT_BREAKS], ids=[case[0] for case in GIT_BREAKS])
+def test_a_git_that_breaks_ends_it_with_one_line_and_the_inventory_before_stays(repository, shim, tmp_path, script,
+                                                                                said):
+    put(repository, "a.tmp")
+    commit(repository)
+    taken(repository)
+    before = (repository / INVENTORY).read_bytes()
+    put(repository, "b.tmp")
+    put(tmp_path, "bin/git", '#!/bin/sh\n%s\nexec "$REAL_GIT" "$@"\n' % script)
+    code, out, err = run_script("inventory.py", repository)
+    assert (code, out) == (3, "")
+    assert err.startswith("inventory: ") and err.count("\n") == 1 and re.search(said, err), err
+    assert (repository / INVENTORY).read_bytes() == before
+
+
+def test_without_git_on_the_path_a_repository_is_refused(repository, tmp_path):
+    put(repository, INVENTORY, "before")
+    code, out, err = run_script("inventory.py", repository, env=dict(os.environ, PATH=str(tmp_path)))
+    assert (code, out) == (3, "")
+    assert re.match("inventory: cannot run git: No such file or directory(: 'git')? "
+                    r"\(nothing may be removed while git cannot say what is tracked\)\n\Z", err)
+    assert (repository / INVENTORY).read_text() == "before"
+
+
+def test_a_repository_that_is_damaged_is_refused(repository):
+    put(repository, "a.py")
+    commit(repository)
+    put(repository, ".git/index", b"garbage")
+    with pytest.raises(GitError):
+        take(repository)
+    put(repository, ".git/HEAD", b"garbage")
+    with pytest.raises(GitError):
+        take(repository)
+
+
+# -- errors
+
+def as_nobody(root, *arguments):
+    """The inventory by an ordinary user: (exit code, stdout, stderr). The tree becomes that user's."""
+    if AS_ROOT:
+        for folder, _, names in os.walk(str(root)):
+            for path in [folder] + [os.path.join(folder, name) for name in names]:
+                os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+    streams = [tempfile.TemporaryFile() for _ in range(2)]
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for fd, stream in enumerate(streams, 1):
+                os.dup2(stream.fileno(), fd)
+            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+            if AS_ROOT:
+                os.setgroups([])
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
+            os.chdir("/")
+            os.environ["HOME"] = "/nonexistent"
+            sys.argv = ["inventory.py", "--root", str(root)] + list(arguments)
+            inventory.finish(inventory.main)
+        finally:
+            os._exit(99)
+    status = os.waitpid(pid, 0)[1]
+    found = [os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)]
+    for stream in streams:
+        stream.seek(0)
+        found.append(stream.read().decode("utf-8", "replace"))
+        stream.close()
+    return tuple(found)
+
+
+@pytest.fixture
+def shared():
+    """A folder that an ordinary user reaches."""
+    folder = tempfile.mkdtemp(prefix="inventory-test-")
+    os.chmod(folder, 0o755)
+    yield type(SCRIPTS)(folder)
+    for path, folders, _ in os.walk(folder):
+        for name in folders:
+            os.chmod(os.path.join(path, name), 0o700)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("with_git", [False, True], ids=["no-git", "git"])
+def test_a_file_that_cannot_be_read_is_an_error_and_the_verdict_a_warning(shared, with_git):
+    root = shared / "root"
+    put(root, "config/conductor_config.json", b"{}")
+    put(root, "a.py", "b.py")
+    put(root, "b.py")
+    if with_git:
+        git(root, "init", "-q")
+        commit(root)
+    (root / "a.py").chmod(0)
+    code, out, err = as_nobody(root)
+    assert (code, err) == (0, "")
+    document = read(root)
+    assert document["errors"] == [{"path": "a.py", "error": "Permission denied"}]
+    assert document["files"]["b.py"]["references"] == 0 and "a.py" in document["files"]
+    assert out.startswith("WARNING - 3 files, ") and "; 1 error, so nothing may be removed\n" in out
+    assert "  error: a.py: Permission denied\n" in out
+    (root / "a.py").chmod(0o600)
+    assert as_nobody(root)[1].startswith("OK - ")
+    document = read(root)
+    assert (document["errors"], document["files"]["b.py"]["references"]) == ([], 1)
+
+
+@pytest.mark.parametrize("with_git", [False, True], ids=["no-git", "git"])
+@pytest.mark.parametrize("mode", [0, 0o300, 0o600], ids=["none", "no-read", "no-search"])
+def test_a_folder_that_cannot_be_read_is_an_error_and_the_verdict_a_warning(shared, with_git, mode):
+    root = shared / "root"
+    put(root, "config/conductor_config.json", b"{}")
+    if with_git:
+        git(root, "init", "-q")
+        commit(root)
+    put(root, "locked/x.py")
+    put(root, "open.py")
+    (root / "locked").chmod(mode)
+    code, out, err = as_nobody(root)
+    assert (code, err) == (0, "")
+    document = read(root)
+    assert document["errors"] == [{"path": "locked", "error": "Permission denied"}]
+    assert sorted(document["files"]) == ["config/conductor_config.json", "open.py"]
+    assert out.startswith("WARNING - 2 files, ") and "  error: locked: Permission denied\n" in out
+
+
+def test_of_many_errors_ten_are_printed_and_the_rest_counted(shared):
+    root = shared / "root"
+    put(root, "config/conductor_config.json", b"{}")
+    for number in range(13):
+        put(root, "a%02d.py" % number)
+        (root / ("a%02d.py" % number)).chmod(0)
+    code, out, _ = as_nobody(root)
+    assert code == 0 and "; 13 errors, so nothing may be removed\n" in out
+    assert sum(line.startswith("  error: ") for line in out.splitlines()) == 10 and "\n  and 3 more\n" in out
+    assert len(read(root)["errors"]) == 13
+
+
+def test_a_file_that_is_gone_between_the_walk_and_the_reading_is_no_error(plain, monkeypatch):
+    put(plain, "a.py", "b.py")
+    put(plain, "b.py", "x" * 100)
+    put(plain, "c.py", "x" * 100)
+    real = Cache.begin
+
+    def begin(self, names):
+        os.unlink(str(plain / "a.py"))
+        os.unlink(str(plain / "b.py"))
+        real(self, names)
+    monkeypatch.setattr(Cache, "begin", begin)
+    document = take(plain, min_duplicate=1)
+    assert document["errors"] == [] and document["files"]["b.py"]["references"] == 0
+    assert document["files"]["c.py"]["duplicate"] is None
+
+
+def test_a_file_that_changes_between_the_walk_and_the_comparison_is_no_duplicate(plain, monkeypatch):
+    put(plain, "a.py", "x" * 100)
+    put(plain, "b.py", "y" * 100)
+    put(plain, "c.py", "y" * 100)
+    monkeypatch.setattr(Cache, "begin", lambda self, names: put(plain, "a.py", "y" * 100))
+    files = take(plain, min_duplicate=1)["files"]
+    assert files["a.py"]["duplicate"] is None
+    assert files["b.py"]["duplicate"] == files["c.py"]["duplicate"]
+    assert files["b.py"]["duplicate"]
+
+
+# -- the header
+
+def test_the_header_says_where_when_and_of_what_it_was_taken(repository):
+    put(repository, "a.py")
+    commit(repository)
+    before = int(time.time())
+    document, out = taken(repository, "--min-duplicate", "4096")
+    seen = os.stat(str(repository))
+    expected = {"format": 1, "root": os.path.realpath(str(repository)), "root_dev": seen.st_dev,
+                "root_ino": seen.st_ino, "host": socket.gethostname(), "git": True,
+                "head": git(repository, "rev-parse", "HEAD").strip(), "references": True, "min_duplicate": 4096,
+                "not_entered": [], "errors": [], "fields": FIELDS, "counts": {"class": {"tracked": 1},
+                                                                             "purpose": {"source": 1}},
+                "bytes": {"class": {"tracked": 0}, "purpose": {"source": 0}}}
+    assert {key: document[key] for key in expected} == expected
+    assert set(document) == set(expected) | {"files", "started", "finished"}
+    started, finished = sc.from_iso(document["started"]), sc.from_iso(document["finished"])
+    assert before <= started <= finished <= time.time()
+    assert out.splitlines()[-1] == "  written to %s" % os.path.realpath(str(repository / INVENTORY))
+    assert stat.S_IMODE(os.stat(str(repository / INVENTORY)).st_mode) == 0o600
+
+
+def test_counts_and_bytes_add_up(repository):
+    put(repository, ".gitignore", "*.log\n*.bak\n")
+    for number in range(7):
+        put(repository, "src/m%d.py" % number, "x" * number)
+        put(repository, "logs/l%d.log" % number, "y" * (100 + number))
+        put(repository, "tmp/t%d.dat" % number, "z" * 3)
+    put(repository, "odd", b"\0\1")
+    commit(repository, "src", ".gitignore")
+    document = take(repository)
+    for field, kind in (("counts", None), ("bytes", "size")):
+        for by in ("class", "purpose"):
+            sums = {}
+            for row in document["files"].values():
+                sums[row[by]] = sums.get(row[by], 0) + (row[kind] if kind else 1)
+            assert document[field][by] == sums
+    assert document["counts"] == {"class": {"ignored": 7, "tracked": 8, "untracked": 8},
+                                  "purpose": {"binary": 1, "config": 1, "log": 7, "source": 7, "temp": 7}}
+    assert document["bytes"]["class"] == {"ignored": 721, "tracked": 33, "untracked": 23}
+
+
+def test_every_row_is_a_line_of_its_own_and_an_empty_tree_has_none(repository):
+    document = take(repository)
+    assert document["files"] == {} and document["counts"] == {"class": {}, "purpose": {}}
+    put(repository, "a\nb.py")
+    put(repository, "c.py")
+    take(repository)
+    lines = (repository / INVENTORY).read_text().splitlines()
+    assert len(lines) == 4 and sum(line.startswith('["') for line in lines) == 2
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="there is no jq")
+def test_the_jq_line_of_the_help_works(repository):
+    put(repository, "a.py")
+    take(repository)
+    line = next(line for line in inventory.__doc__.splitlines() if line.strip().startswith("jq "))
+    out = subprocess.check_output(line, shell=True, cwd=str(repository))
+    assert json.loads(out.decode())["path"] == "a.py"
+
+
+PURPOSES = [
+    ("app.py", "", "source"), ("test_app.py", "", "test"), ("app_test.go", "", "test"), ("x.test.js", "", "test"),
+    ("test_notes.md", "", "docs"), ("a.JSON", "", "config"), ("Makefile", "", "config"), ("README", "", "docs"),
+    ("data.csv", "", "data"), ("run.log", "", "log"), ("a.pyc", "", "cache"), ("a.tmp", "", "temp"),
+    ("a.py.bak", "", "backup"), ("a.py~", "", "backup"), ("~", "", "backup"), ("a.o", "", "generated"),
+    ("a.png", "", "binary"), ("nothing", "", "other"), (".hidden", "", "other"), (".env", "", "config"),
+    ("a.", "", "other"), ("tmp", "", "other"), ("a.py", "test", "test"), ("a.log", "test", "log"),
+    ("a.TMP", "docs", "temp"), ("nothing", "log", "log"), ("a.png", "docs", "docs"), (".DS_Store", "", "temp"),
+    ("a.tmp.py", "", "source"), ("log", "", "other"),
+]
+
+
+@pytest.mark.parametrize("name, of_folder, purpose", PURPOSES)
+def test_the_purpose_follows_from_the_name_and_the_folder(name, of_folder, purpose):
+    assert purpose_of(name, of_folder) == purpose
+
+
+def test_the_nearest_folder_that_says_something_decides_the_purpose(plain):
+    for path in ("Docs/x/a.py", "tests/data/a.py", "build/tests/deep/er/a.py", "x/y/a.py", "node_modules/a/README"):
+        put(plain, path)
+    assert {path: purpose for path, purpose in column(take(plain), "purpose").items() if "conductor" not in path} == {
+        "Docs/x/a.py": "docs", "tests/data/a.py": "data", "build/tests/deep/er/a.py": "test", "x/y/a.py": "source",
+        "node_modules/a/README": "generated"}
+
+
+# -- expiry
+
+def test_expires_comes_from_the_registry_also_for_what_lies_below_a_registered_folder(plain):
+    for path in ("a.txt", "out/b.txt", "out/deep/c.txt", "outside.txt", "out.txt", "d.txt", "outer/e.txt"):
+        put(plain, path)
+    entries = {path: {"expires": at, "registered_at": "2030-01-01T00:00:00Z"} for path, at in (
+        ("a.txt", "2030-01-02T03:04:05Z"), ("out", "2031-01-01T00:00:00Z"), ("out/deep/c.txt", "2032-01-01T00:00:00Z"),
+        ("outer", "2034-01-01T00:00:00Z"), ("gone.txt", "2030-01-01T00:00:00Z"),
+        (str(plain / "d.txt"), "2033-01-01T00:00:00Z"))}
+    put(plain, ".cleanup_registry.json", json.dumps(entries))
+    found = {path: at for path, at in column(take(plain), "expires").items() if at}
+    assert found == {"a.txt": "2030-01-02T03:04:05Z", "out/b.txt": "2031-01-01T00:00:00Z",
+                     "out/deep/c.txt": "2032-01-01T00:00:00Z", "d.txt": "2033-01-01T00:00:00Z",
+                     "outer/e.txt": "2034-01-01T00:00:00Z"}
+
+
+def test_a_damaged_registry_ends_it_and_the_inventory_before_stays(plain):
+    put(plain, INVENTORY, "before")
+    put(plain, ".cleanup_registry.json", "{")
+    code, out, err = run_script("inventory.py", plain)
+    assert (code, out, err.count("\n")) == (3, "", 1) and ".cleanup_registry.json cannot be used" in err
+    assert (plain / INVENTORY).read_text() == "before"
+
+
+# -- duplicates
+
+def test_equal_content_above_the_threshold_is_grouped_and_equal_size_alone_is_not(plain):
+    big = inventory.READ_BYTES
+    for path, data in (("a.bin", b"x" * 2000), ("deep/b.txt", b"x" * 2000), ("c.bin", b"x" * 1999 + b"y"),
+                       ("d.bin", b"z" * 2000), ("e.bin", b"z" * 2000), ("f.bin", b"z" * 2000), ("small1", b"q" * 999),
+                       ("small2", b"q" * 999), ("edge1", b"q" * 1000), ("edge2", b"q" * 1000), ("lone", b"x" * 3000),
+                       ("big1", b"x" * big + b"1"), ("big2", b"x" * big + b"2"), ("big3", b"x" * big + b"1")):
+        put(plain, path, data)
+    os.symlink("a.bin", str(plain / "link"))
+    for options in ({}, {}, {"use_cache": False}, {"references": False}):
+        groups = {}
+        for path, group in column(take(plain, min_duplicate=1000, **options), "duplicate").items():
+            groups.setdefault(group, []).append(path)
+        alone = groups.pop(None)
+        assert sorted(map(sorted, groups.values())) == [["a.bin", "deep/b.txt"], ["big1", "big3"],
+                                                        ["d.bin", "e.bin", "f.bin"], ["edge1", "edge2"]]
+        assert {"c.bin", "small1", "small2", "lone", "big2", "link"} <= set(alone)
+        assert all(re.match("[0-9a-f]{16}$", group) for group in groups)
+
+
+def test_the_default_threshold_is_a_mebibyte_and_can_be_written_down(plain):
+    put(plain, "a.bin", b"x" * 1048576)
+    put(plain, "b.bin", b"x" * 1048576)
+    put(plain, "c.bin", b"y" * 1048575)
+    put(plain, "d.bin", b"y" * 1048575)
+    document = take(plain)
+    assert document["min_duplicate"] == 1048576
+    assert sorted(path for path, group in column(document, "duplicate").items() if group) == ["a.bin", "b.bin"]
+    assert run_script("inventory.py", plain, "--min-duplicate", "1048576")[0] == 0
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "x", ""])
+def test_a_threshold_that_is_none_is_a_usage_error(plain, value):
+    assert run_script("inventory.py", plain, "--min-duplicate=" + value)[0] == 2
+
+
+# -- references
+
+TOKENS = [
+    (b"", []),
+    (b"foo.tmp", [b"foo.tmp"]),
+    (b"see foo.tmp.", [b"see", b"foo.tmp"]),
+    (b"see foo.tmp. And more", [b"see", b"foo.tmp", b"And", b"more"]),
+    (b"foo.tmp.\nbar.tmp.\n", [b"foo.tmp", b"bar.tmp"]),
+    (b"foo.tmp...", [b"foo.tmp"]),
+    (b"foo.tmp... bar.tmp.. baz.tmp.... end", [b"foo.tmp", b"bar.tmp", b"baz.tmp", b"end"]),
+    (b"(foo.tmp)", [b"foo.tmp"]),
+    (b"(foo.tmp.) next", [b"foo.tmp", b"next"]),
+    (b"'foo.tmp', \"bar.tmp\";", [b"foo.tmp", b"bar.tmp"]),
+    (b"`foo.tmp`", [b"foo.tmp"]),
+    ("“foo.tmp” ‘bar.tmp’ «baz.tmp»".encode("utf-8"), [b"foo.tmp", b"bar.tmp", b"baz.tmp"]),
+    ("foo.tmp… and foo.tmp。".encode("utf-8"), [b"foo.tmp", b"and", b"foo.tmp"]),
+    (b"a/b/foo.tmp", [b"a", b"b", b"foo.tmp"]),
+    (b"./foo.tmp ../bar.tmp", [b"foo.tmp", b"bar.tmp"]),
+    (b"C:\\dir\\foo.tmp", [b"C", b"dir", b"foo.tmp"]),
+    (b"https://x.org/a/foo.tmp?b=c#bar.tmp", [b"https", b"x.org", b"a", b"foo.tmp", b"b", b"c", b"bar.tmp"]),
+    (b"[text](docs/foo.tmp) **bar.tmp** <baz.tmp>", [b"text", b"docs", b"foo.tmp", b"bar.tmp", b"baz.tmp"]),
+    (b"1,foo.tmp,2;bar.tmp|x\tbaz.tmp", [b"1", b"foo.tmp", b"2", b"bar.tmp", b"x", b"baz.tmp"]),
+    (b"--file=foo.tmp >bar.tmp", [b"--file", b"foo.tmp", b"bar.tmp"]),
+    (b"foo.tmp:12:3: error", [b"foo.tmp", b"12", b"3", b"error"]),
+    (b"foo.tmp~ foo.tmp-1 x_foo.tmp", [b"foo.tmp~", b"foo.tmp-1", b"x_foo.tmp"]),
+    (b"foo.tmp\0bar.tmp\r\nbaz.tmp\x0c", [b"foo.tmp", b"bar.tmp", b"baz.tmp"]),
+    (b".hidden ...x", [b".hidden", b"...x"]),
+    (b"\xe9foo.tmp\xe9", [b"foo.tmp"]),
+]
+
+
+@pytest.mark.parametrize("text, tokens", TOKENS)
+def test_the_tokens_of_a_text(text, tokens):
+    assert [token for token in tokens_of(text) if token.strip(b".")] == tokens
+
+
+MENTIONS = [
+    (b"foo.tmp", 1),
+    (b"foo.tmp foo.tmp foo.tmp", 1),
+    (b"x 'foo.tmp' y", 1),
+    (b'open("foo.tmp")', 1),
+    (b"a/b/foo.tmp", 1),
+    (b"../foo.tmp", 1),
+    (b"/foo.tmp/", 1),
+    (b"C:\\x\\foo.tmp", 1),
+    (b"It is in foo.tmp.", 1),
+    (b"It is in foo.tmp. Or not", 1),
+    (b"It is in foo.tmp...", 1),
+    (b"In foo.tmp... or not", 1),
+    (b"(foo.tmp)", 1),
+    (b"(see foo.tmp.)", 1),
+    ("“foo.tmp”".encode("utf-8"), 1),
+    ("foo.tmp…".encode("utf-8"), 1),
+    ("été foo.tmp".encode("utf-16"), 1),
+    (b"\xff\xfe" + "x\nfoo.tmp\n".encode("utf-16-le"), 1),
+    (b"\xfe\xff" + "x\nfoo.tmp\n".encode("utf-16-be"), 1),
+    (b"\xef\xbb\xbffoo.tmp", 1),
+    (b"\xe9t\xe9 foo.tmp in Latin-1", 1),
+    (b"[it](foo.tmp)", 1),
+    (b"* `foo.tmp`", 1),
+    (b"| foo.tmp |", 1),
+    (b"https://example.invalid/foo.tmp?x=1", 1),
+    (b"1,foo.tmp,3\r\n", 1),
+    (b"foo.tmp\r\n", 1),
+    (b"include=foo.tmp;", 1),
+    (b"foo.tmp:7: note", 1),
+    (b"<a href=foo.tmp>", 1),
+    (b"$DIR/foo.tmp", 1),
+    (b"${DIR}foo.tmp", 1),
+    (b"@foo.tmp", 1),
+    (b"!foo.tmp", 1),
+    (b"#foo.tmp", 1),
+    (b"", 0),
+    (b"foo", 0),
+    (b"tmp", 0),
+    (b"foo.tm", 0),
+    (b"xfoo.tmp", 0),
+    (b"foo.tmpx", 0),
+    (b"foo.tmp.bak", 0),
+    (b"FOO.TMP", 0),
+    (b"x.foo.tmp", 0),
+    (b"foo tmp", 0),
+    (b"foo.\ntmp", 0),
+    (b"\0 foo.tmp", 0),
+    (b"x" * 8000 + b"\0 foo.tmp", 0),
+]
+
+
+@pytest.mark.parametrize("text, number", MENTIONS, ids=[repr(text)[:40] for text, _ in MENTIONS])
+def test_a_mention_counts_once_for_the_file_that_it_is_in(plain, text, number):
+    put(plain, "foo.tmp")
+    put(plain, "text.md", text)
+    for options in ({"use_cache": False}, {}, {}):
+        assert references(plain, **options)["foo.tmp"] == number
+
+
+@pytest.mark.parametrize("text", [b"_foo.tmp_", b"__foo.tmp__", b"foo.tmp........ 12"],
+                         ids=["emphasis", "strong", "leader"])
+def test_a_mention_counts_in_the_notations_that_put_name_characters_beside_it(plain, text):
+    put(plain, "foo.tmp")
+    put(plain, "text.md", text)
+    assert references(plain)["foo.tmp"] == 1
+
+
+@pytest.mark.parametrize("name", ["foo", "foo.tmp"])
+def test_each_spelling_with_something_beside_the_name_counts_in_every_file(plain, name):
+    put(plain, "d/" + name)
+    spellings = ["_%s_", "__%s__", "%s_", "_%s", "~~%s~~", "--%s--", "%s"]
+    put(plain, "0.md", " ".join(spelling % name for spelling in spellings))
+    for number, spelling in enumerate(spellings):
+        put(plain, "%d-alone.md" % number, spelling % name)
+    assert references(plain)["d/" + name] == 1 + len(spellings)
+
+
+def test_every_file_that_names_it_counts_and_itself_does_not(plain):
+    put(plain, "foo.tmp", "foo.tmp")
+    put(plain, "bar.py", "foo.tmp baz")
+    put(plain, "docs/baz", "foo.tmp bar.py baz")
+    found = references(plain)
+    assert (found["foo.tmp"], found["bar.py"], found["docs/baz"]) == (2, 1, 1)
+    put(plain, "foo.md", "foo.md")
+    put(plain, "one.md", "foo.md")
+    put(plain, "two.md", "foo.md foo.md")
+    assert references(plain)["foo.md"] == 2
+
+
+def test_the_same_name_in_two_folders_has_the_mentions_of_both(plain):
+    put(plain, "a/settings.tmp")
+    put(plain, "b/settings.tmp")
+    put(plain, "main.py", "open('a/settings.tmp')")
+    found = references(plain)
+    assert (found["a/settings.tmp"], found["b/settings.tmp"]) == (1, 1)
+
+
+def test_a_list_of_what_to_ignore_is_no_use_of_a_file(plain):
+    put(plain, "foo.tmp")
+    for name in (".gitignore", "x/.gitignore", ".dockerignore", ".npmignore", ".eslintignore", ".prettierignore",
+                 ".hgignore", "config/cleanup_rules.json"):
+        put(plain, name, "foo.tmp\n")
+    assert references(plain)["foo.tmp"] == 0
+    put(plain, "x/config/some_rules.json", "foo.tmp\n")
+    assert references(plain)["foo.tmp"] == 1
+
+
+@pytest.mark.parametrize("name", ["a.log", "a.tmp", "a.bak", "a.pyc", "tmp/a.py", "logs/a.md", "backup/a.py"])
+def test_litter_names_files_only_where_it_is_tracked(repository, name):
+    put(repository, "foo.py")
+    put(repository, ".gitignore", "*.log\n")
+    put(repository, name, "foo.py")
+    assert references(repository)["foo.py"] == 0
+    commit(repository, name)
+    assert references(repository)["foo.py"] == 1
+    git(repository, "rm", "-q", "--cached", name)
+    git(repository, "commit", "-q", "-m", "less")
+    assert references(repository)["foo.py"] == 0
+
+
+def test_binary_files_name_nothing_even_when_they_are_tracked(repository):
+    put(repository, "foo.py")
+    put(repository, "a.png", "foo.py")
+    put(repository, "b.dat", b"\0foo.py")
+    put(repository, "odd", b"foo.py\0")
+    commit(repository)
+    for options in ({"use_cache": False}, {}, {}):
+        files = take(repository, **options)["files"]
+        assert files["foo.py"]["references"] == 0
+        assert [files[name]["purpose"] for name in ("a.png", "b.dat", "odd")] == ["binary", "data", "binary"]
+
+
+@pytest.mark.parametrize("name", ["with space.tmp", "été.tmp", "a+b.tmp", "a(1).tmp", "-x.tmp", "dot.", "a\nb.tmp",
+                                  "#x#", "a,b", "{x}", "a@b", "x:y", "[a]", "..."])
+def test_names_that_cannot_be_counted_are_null(plain, name):
+    put(plain, "d/" + name)
+    put(plain, "text.md", name)
+    assert references(plain)["d/" + name] is None
+
+
+@pytest.mark.parametrize("name", ["a.tmp", ".hidden", "no_dot", "x~", "~x", "a-b", "7", "..x", "a..b", "_"])
+def test_names_that_can_be_counted_are(plain, name):
+    put(plain, "d/" + name)
+    put(plain, "text.md", "see '%s'" % name)
+    assert references(plain)["d/" + name] == 1
+
+
+def test_without_references_all_are_null_and_no_file_is_opened(repository, monkeypatch):
+    put(repository, "foo.tmp")
+    put(repository, "a.md", "foo.tmp")
+    monkeypatch.setattr(inventory.References, "_read", None)
+    document = take(repository, references=False)
+    assert set(column(document, "references").values()) == {None} and document["references"] is False
+    assert not (repository / CACHE).exists()
+
+
+@pytest.mark.parametrize("between", [b"\n", b" ", b",", b"\"", b"/"], ids=["line", "space", "comma", "quote", "slash"])
+@pytest.mark.parametrize("shift", [1, 4, 7])
+def test_a_name_across_the_boundary_of_two_pieces_of_a_large_text_counts(plain, monkeypatch, between, shift):
+    monkeypatch.setattr(inventory, "READ_BYTES", 4096)
+    put(plain, "foo.tmp")
+    filler = (b"word" + between) * 2000
+    put(plain, "large.txt", filler[:4096 - shift - 1] + between + b"foo.tmp" + between + filler)
+    assert references(plain)["foo.tmp"] == 1
+
+
+def test_a_text_over_four_mebibytes_is_read_to_its_end(plain):
+    filler = b"some words of no meaning\n" * (inventory.READ_BYTES // 25 + 1)
+    assert len(filler) > 4 << 20
+    for name in ("first.tmp", "across.tmp", "last.tmp", "no_dot"):
+        put(plain, name)
+    put(plain, "large.txt", b"first.tmp " + filler[:inventory.READ_BYTES - 15] + b" across.tmp " + filler +
+        b"no_dot last.tmp")
+    found = references(plain)
+    assert [found[name] for name in ("first.tmp", "across.tmp", "last.tmp", "no_dot")] == [1, 1, 1, 1]
+    put(plain, "large.txt", (filler.decode() + "last.tmp").encode("utf-16"))
+    assert references(plain)["last.tmp"] == 1
+
+
+# -- the cache
+
+def same_rows(root, **options):
+    """The rows with the cache, which are those of a run without one."""
+    without = take(root, use_cache=False, **options)
+    within = take(root, **options)
+    assert list(within["files"].values()) == list(without["files"].values())
+    assert (within["counts"], within["bytes"]) == (without["counts"], without["bytes"])
+    return column(within, "references")
+
+
+def test_a_second_run_reads_no_file_and_gives_the_same_bytes(repository, monkeypatch):
+    put(repository, "foo.tmp", "x")
+    put(repository, "a.md", "foo.tmp other.py no_dot")
+    put(repository, "b.dat", b"\0" * 3000)
+    put(repository, "c.dat", b"\0" * 3000)
+    put(repository, "no_dot")
+    options = {"min_duplicate": 1000}
+    first = take(repository, **options)
+    lines = (repository / INVENTORY).read_bytes().split(b"\n")[1:]
+    cache = (repository / CACHE).read_bytes()
+    stamp = os.stat(str(repository / CACHE)).st_mtime_ns
+    monkeypatch.setattr(inventory.References, "_read", None)
+    monkeypatch.setattr(inventory, "_digest", None)
+    assert take(repository, **options)["files"] == first["files"]
+    assert (repository / INVENTORY).read_bytes().split(b"\n")[1:] == lines
+    assert (repository / CACHE).read_bytes() == cache
+    assert os.stat(str(repository / CACHE)).st_mtime_ns == stamp
+    assert stat.S_IMODE(os.stat(str(repository / CACHE)).st_mode) == 0o600
+
+
+def changes(root):
+    """Each change of the tree by itself, and what the references are behind it."""
+    put(root, "old.md", "foo.tmp coming.py no_dot gone.py renamed.py two.py")
+    for name in ("foo.tmp", "gone.py", "before.py"):
+        put(root, name)
+    yield {"foo.tmp": 1, "gone.py": 1, "before.py": 0}
+    put(root, "coming.py")
+    yield {"coming.py": 1, "foo.tmp": 1}
+    put(root, "no_dot", "foo.tmp")
+    yield {"no_dot": 1, "foo.tmp": 2}
+    put(root, "also_no_dot", "nothing")
+    put(root, "two.py", "gone.py")
+    yield {"also_no_dot": 0, "two.py": 1, "gone.py": 2}
+    os.unlink(str(root / "gone.py"))
+    yield {"foo.tmp": 2}
+    os.rename(str(root / "before.py"), str(root / "renamed.py"))
+    yield {"renamed.py": 1, "foo.tmp": 2}
+    put(root, "old.md", "no_dot")
+    yield {"foo.tmp": 1, "no_dot": 1, "renamed.py": 0}
+    os.unlink(str(root / "no_dot"))
+    yield {"foo.tmp": 0}
+    put(root, "old.md", "no_dox foo.tmp")
+    os.utime(str(root / "old.md"), (1, 1))
+    yield {"foo.tmp": 1}
+    put(root, "old.md", "no_dox bar.tmp")  # of the same length, and with the same time
+    os.utime(str(root / "old.md"), (1, 1))
+    yield {"foo.tmp": 0}
+
+
+def test_after_every_change_the_cache_gives_the_rows_of_a_run_without_one(plain):
+    for expected in changes(plain):
+        found = same_rows(plain)
+        assert {name: found[name] for name in expected} == expected
+
+
+def test_the_cache_forgets_what_is_gone(plain):
+    put(plain, "a.md", "only.here")
+    put(plain, "b.md", "also.here")
+    take(plain)
+    assert b"only.here" in (plain / CACHE).read_bytes()
+    put(plain, "b.md", "now.there")
+    os.unlink(str(plain / "a.md"))
+    take(plain)
+    found = (plain / CACHE).read_bytes()
+    assert b"only.here" not in found and b"also.here" not in found and b"now.there" in found
+
+
+def test_a_name_that_comes_back_is_counted_once(plain):
+    put(plain, "old.md", "foo.tmp")
+    put(plain, "foo.tmp")
+    assert same_rows(plain)["foo.tmp"] == 1
+    os.unlink(str(plain / "foo.tmp"))
+    same_rows(plain)
+    put(plain, "foo.tmp")
+    assert same_rows(plain)["foo.tmp"] == 1
+
+
+def test_a_log_that_is_tracked_again_has_the_names_that_came_meanwhile(repository):
+    put(repository, "old.log", "no_dot coming.py")
+    commit(repository)
+    same_rows(repository)
+    git(repository, "rm", "-q", "--cached", "old.log")
+    git(repository, "commit", "-q", "-m", "less")
+    put(repository, "no_dot")
+    put(repository, "coming.py")
+    assert same_rows(repository)["no_dot"] == 0
+    commit(repository, "old.log")
+    found = same_rows(repository)
+    assert (found["no_dot"], found["coming.py"]) == (1, 1)
+
+
+def test_a_second_link_to_a_list_of_what_to_ignore_changes_nothing_from_run_to_run(plain):
+    put(plain, "foo.tmp")
+    os.link(put(plain, ".gitignore", "foo.tmp"), os.fsencode(str(plain / "copy.txt")))
+    assert [same_rows(plain)["foo.tmp"] for _ in range(3)] == [1, 1, 1]
+
+
+WORDS = ["alpha.txt", "beta.py", "gamma.md", "delta", "epsilon", "zeta.log", "eta.tmp", "theta.log", "iota.png",
+         "kappa", "Makefile", "a.b.c", "lambda.py~", ".hidden", "mu.json"]
+PLACES = ["", "a/b/", "logs/"]
+KEPT = (".gitignore", "index.rst")
+
+
+class Edits:
+    """Random changes of a tree, each of which is named for the message of a failure."""
+
+    def __init__(self, root, seed):
+        self.root = root
+        self.rng = random.Random(seed)
+        self.done = []
+
+    def files(self):
+        return sorted(os.path.relpath(os.path.join(folder, name), str(self.root))
+                      for folder, _, names in os.walk(str(self.root)) for name in names
+                      if ".git/" not in folder + "/" and "cleanup" not in name and name not in KEPT)
+
+    def one(self):
+        what = self.rng.choice(("write", "write", "write", "write", "remove", "remove", "rename", "rename", "touch",
+                                "binary", "add", "forget", "link", "grow"))
+        there = self.files()
+        path = self.rng.choice(there) if there and what != "write" else self.place()
+        self.done.append((what, path))
+        full = os.path.join(str(self.root), path)
+        if what == "write" or not there:
+            put(self.root, path, " ".join(self.rng.sample(WORDS, 4)))
+        elif what == "remove":
+            os.unlink(full)
+        elif what == "rename":
+            other = self.place()
+            put(self.root, other)
+            os.rename(full, os.path.join(str(self.root), other))
+        elif what == "touch":
+            os.utime(full, (1, self.rng.randint(1, 9)))
+        elif what == "binary":
+            put(self.root, path, b"\0" + self.rng.choice(WORDS).encode())
+        elif what == "link":
+            if not os.path.lexists(full + "~"):
+                os.link(full, full + "~")
+        elif what == "grow":
+            put(self.root, path, b"same content " * 100)
+        elif what == "add":
+            git(self.root, "add", "-f", path)
+        else:
+            git(self.root, "rm", "-q", "-f", "--cached", "--ignore-unmatch", path)
+
+    def place(self):
+        return self.rng.choice(PLACES) + self.rng.choice(WORDS)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_whatever_happens_to_a_tree_the_cache_gives_the_rows_of_a_run_without_one(repository, seed):
+    put(repository, ".gitignore", "*.log\n")
+    put(repository, "index.rst", " ".join(WORDS[::2]))  # of those that are never edited
+    edits = Edits(repository, seed)
+    for _ in range(8):
+        edits.one()
+    for _ in range(40):
+        edits.one()
+        try:
+            same_rows(repository, min_duplicate=1000)
+        except AssertionError:
+            pytest.fail("after %s" % edits.done)
+
+
+def prepared(root):
+    """A tree with a cache; a function that compares the rows with those of a run without one, a new name included."""
+    put(root, "a.md", "foo.tmp bar.tmp no_dot")
+    put(root, "b.md", "foo.tmp coming.py bar.tmp")
+    put(root, "c.dat", b"\0" * 2000)
+    put(root, "d.dat", b"\0" * 2000)
+    for name in ("foo.tmp", "bar.tmp", "no_dot"):
+        put(root, name)
+    take(root, min_duplicate=1000)
+
+
+def damaged(root, data):
+    put(root, CACHE, data)
+    (root / CACHE).chmod(0o600)
+    return same_rows(root, min_duplicate=1000)
+
+
+def is_right(found):
+    return (found["foo.tmp"], found["bar.tmp"], found["no_dot"]) == (2, 2, 1)
+
+
+@pytest.mark.parametrize("fresh", [False, True], ids=["same-names", "new-name"])
+def test_a_cache_that_was_cut_short_anywhere_gives_the_same_rows_as_none(plain, fresh):
+    prepared(plain)
+    good = (plain / CACHE).read_bytes()
+    if fresh:
+        put(plain, "coming.py")
+    wrong = []
+    right = references(plain, use_cache=False)
+    for length in range(len(good)):
+        put(plain, CACHE, good[:length])
+        if references(plain) != right:
+            wrong.append(length)
+    assert wrong == []
+
+
+@pytest.mark.parametrize("fresh", [False, True], ids=["same-names", "new-name"])
+def test_a_cache_whose_end_is_nuls_gives_the_same_rows_as_none(plain, fresh):
+    prepared(plain)
+    good = (plain / CACHE).read_bytes()
+    if fresh:
+        put(plain, "coming.py")
+    wrong = []
+    right = references(plain, use_cache=False)
+    for length in range(0, len(good), 3):
+        put(plain, CACHE, good[:length] + b"\0" * (len(good) - length))
+        if references(plain) != right:
+            wrong.append(length)
+    assert wrong == []
+
+
+HEAD = b"symphony tokens 1 %d %d %d\n"
+
+
+@pytest.mark.parametrize("make", [
+    lambda good, dev: b"", lambda good, dev: b"\n", lambda good, dev: b"\0" * 5000, lambda good, dev: os.urandom(5000),
+    lambda good, dev: b"{}", lambda good, dev: b"\n" * 100, lambda good, dev: "é\n".encode() * 100,
+    lambda good, dev: HEAD % (dev, 0, 0), lambda good, dev: HEAD % (dev, 7, 7), lambda good, dev: HEAD % (dev, -5, -5),
+    lambda good, dev: HEAD % (dev, 10 ** 30, 5), lambda good, dev: HEAD % (dev, 5, 10 ** 30),
+    lambda good, dev: b"symphony tokens 1 %d x y\n" % dev, lambda good, dev: b"symphony tokens 1 \n",
+    lambda good, dev: good.replace(b" %d " % dev, b" %d " % (dev + 1), 1),
+    lambda good, dev: good.replace(b"tokens 1", b"tokens 2", 1),
+    lambda good, dev: good.replace(b"\t", b" "), lambda good, dev: good.replace(b"\n", b"\r\n"),
+    lambda good, dev: good + good, lambda good, dev: re.sub(b"(\\d\t\\w*\t)[a-z]{3}", b"\\1xxx", good, count=1),
+], ids=["empty", "line", "nuls", "random", "object", "lines", "accents", "no-length", "seven", "negative", "huge-names",
+        "huge-lines", "words", "no-numbers", "device", "version", "no-tabs", "crlf", "twice", "overwritten"])
+def test_a_damaged_cache_gives_the_same_rows_as_none(plain, make):
+    prepared(plain)
+    good = (plain / CACHE).read_bytes()
+    assert is_right(damaged(plain, make(good, os.stat(str(plain)).st_dev)))
+    put(plain, CACHE, make(good, os.stat(str(plain)).st_dev))
+    code, _, err = run_script("inventory.py", plain)
+    assert (code, err) == (0, "")
+
+
+def test_a_folder_in_the_place_of_the_cache_is_a_note_and_changes_nothing_else(plain):
+    prepared(plain)
+    os.unlink(str(plain / CACHE))
+    put(plain, CACHE + "/x")
+    document, out = taken(plain)
+    assert is_right(column(document, "references")) and out.startswith("OK - ")
+    assert re.search("\n  note: cannot write .*; the next inventory takes longer\n", out)
+
+
+def test_a_cache_that_cannot_be_read_is_written_anew(shared):
+    root = shared / "root"
+    put(root, "config/conductor_config.json", b"{}")
+    prepared(root)
+    for name in (CACHE, CACHE + ".lock", INVENTORY):
+        if (root / name).exists():
+            os.chmod(str(root / name), 0 if name == CACHE else 0o600)
+    code, out, err = as_nobody(root)
+    assert (code, err) == (0, "") and out.startswith("OK - ") and "note" not in out
+    assert is_right(column(read(root), "references"))
+    assert stat.S_IMODE(os.stat(str(root / CACHE)).st_mode) == 0o600
+
+
+def reads(root, monkeypatch):
+    """The paths that a run reads."""
+    real, paths = inventory.References._read, []
+    with monkeypatch.context() as patch:
+        patch.setattr(inventory.References, "_read", lambda self, seen: paths.append(seen.path) or real(self, seen))
+        assert is_right(references(root))
+    return sorted(paths)
+
+
+READ = ["a.md", "b.md", "c.dat", "config/conductor_config.json", "d.dat", "no_dot"]
+
+
+def test_a_cache_that_others_can_write_to_is_not_believed(plain, monkeypatch):
+    prepared(plain)
+    assert reads(plain, monkeypatch) == []
+    (plain / CACHE).chmod(0o666)
+    assert reads(plain, monkeypatch) == READ
+    assert stat.S_IMODE(os.stat(str(plain / CACHE)).st_mode) == 0o600
+
+
+def test_a_cache_of_another_format_or_device_is_not_believed(plain, monkeypatch):
+    prepared(plain)
+    with monkeypatch.context() as patch:
+        patch.setattr(inventory, "CACHE_HEAD", b"symphony tokens 0")
+        assert reads(plain, monkeypatch) == READ
+    assert reads(plain, monkeypatch) == READ
+    assert reads(plain, monkeypatch) == []
+    owner = Root(str(plain))
+    owner.dev += 1  # the folder config is on another device now, and not entered
+    Inventory(owner).take()
+    os.close(owner.fd)
+    assert reads(plain, monkeypatch) == READ
+
+
+# -- a disk that takes nothing more
+
+def limited(size):
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_when_the_inventory_cannot_be_written_the_one_before_stays(plain):
+    for number in range(300):
+        put(plain, "file%d.txt" % number)
+    taken(plain)
+    before = (plain / INVENTORY).read_bytes()
+    put(plain, "one-more.txt")
+    code, out, err = run_script("inventory.py", plain, "--no-cache", preexec_fn=limited(8000))
+    assert (code, out) == (74, "")
+    assert err == "inventory: cannot write %s: File too large\n" % os.path.realpath(str(plain / INVENTORY))
+    assert (plain / INVENTORY).read_bytes() == before
+    assert not (plain / (INVENTORY + ".tmp")).exists() or os.path.getsize(str(plain / INVENTORY) + ".tmp") == 0
+    assert "one-more.txt" in taken(plain)[0]["files"]
+
+
+def test_when_the_cache_cannot_be_written_a_note_says_so_and_the_inventory_is_there(plain):
+    put(plain, "a.md", "foo.tmp")
+    put(plain, "foo.tmp")
+    taken(plain)
+    before = (plain / CACHE).read_bytes()
+    put(plain, "many.md", " ".join("word.%d" % number for number in range(3000)) + " foo.tmp")
+    code, out, err = run_script("inventory.py", plain, preexec_fn=limited(9000))
+    assert (code, err) == (0, "")
+    assert out.startswith("OK - 4 files")
+    assert "  note: cannot write %s: File too large; the next inventory takes longer\n" % os.path.realpath(
+        str(plain / CACHE)) in out
+    assert (plain / CACHE).read_bytes() == before
+    assert read(plain)["files"]["foo.tmp"]["references"] == 2
+    assert same_rows(plain)["foo.tmp"] == 2
+
+
+FULL = """
+mount -t tmpfs -o size=512k,mode=700 tmpfs "$1"
+mkdir -p "$1/config"; echo '{}' > "$1/config/conductor_config.json"
+i=0; while [ $i -lt 400 ]; do : > "$1/file$i.txt"; i=$((i+1)); done
+"$2" "$3" --root "$1"
+cp "$1/cleanup_inventory.json" "$4/before"
+dd if=/dev/zero of="$1/filler" bs=1k 2>/dev/null || true
+code=0; "$2" "$3" --root "$1" $5 || code=$?
+echo "exit $code"
+cmp "$1/cleanup_inventory.json" "$4/before" && echo intact
+rm "$1/filler"; "$2" "$3" --root "$1"
+"""
+
+
+@pytest.mark.skipif(not namespaces(), reason="mounts of the tests' own take root and namespaces")
+def test_on_a_disk_that_is_full_the_inventory_before_stays_and_the_next_one_works(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir(mode=0o700)
+    out = in_namespace(FULL, root, sys.executable, SCRIPTS / "inventory.py", tmp_path, "--no-cache").splitlines()
+    assert out[0].startswith("OK - 401 files") and out[-2].startswith("OK - 401 files")
+    assert out[2:-2] == ["inventory: cannot write %s/cleanup_inventory.json: No space left on device" % root,
+                         "exit 74", "intact"]
+
+
+# -- two at a time, and an end in the middle
+
+@pytest.fixture
+def hanging(repository, shim, tmp_path):
+    """An inventory whose git waits in its last listing until there is a file `go`; the process."""
+    put(repository, "a.py", "b.py")
+    put(repository, "b.py")
+    commit(repository)
+    taken(repository)
+    put(tmp_path, "bin/git", '#!/bin/sh\ncase "$*" in *"-o -i"*) : > "%s/here"\n'
+                             'while ! [ -e "%s/go" ]; do sleep 0.02; done;; esac\n'
+                             'exec "$REAL_GIT" "$@"\n' % (tmp_path, tmp_path))
+    process = subprocess.Popen([sys.executable, str(SCRIPTS / "inventory.py"), "--root", str(repository)],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "here").exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    yield process
+    put(tmp_path, "go")
+    process.kill()
+    process.communicate()
+
+
+def test_a_second_inventory_at_the_same_time_says_so_and_leaves(repository, hanging, tmp_path):
+    before = (repository / INVENTORY).read_bytes()
+    code, out, err = run_script("inventory.py", repository, env=dict(os.environ, PATH=os.defpath))
+    assert (code, out) == (75, "")
+    assert err == "inventory: another inventory of %s is being taken (try again when it is done)\n" % os.path.realpath(
+        str(repository))
+    assert (repository / INVENTORY).read_bytes() == before
+    put(tmp_path, "go")
+    assert hanging.wait(20) == 0  # the first one is not disturbed
+
+
+def test_one_that_is_killed_leaves_the_inventory_before_and_no_lock(repository, hanging, tmp_path):
+    before = (repository / INVENTORY).read_bytes()
+    put(repository, "new.py")
+    hanging.send_signal(signal.SIGKILL)
+    assert hanging.wait(20) == -signal.SIGKILL
+    assert (repository / INVENTORY).read_bytes() == before
+    put(tmp_path, "bin/git", '#!/bin/sh\nexec "$REAL_GIT" "$@"\n')
+    assert "new.py" in taken(repository)[0]["files"]
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv.pop(1))
+import inventory
+calls, write, rename = int(sys.argv.pop(1)), inventory.sc.write_all, os.rename
+def die(*arguments):
+    global calls
+    calls -= 1
+    if calls < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return (write if len(arguments) == 2 and isinstance(arguments[0], int) else rename)(*arguments)
+inventory.sc.write_all = inventory.sc.os.rename = die
+inventory.finish(inventory.main)
+"""
+
+
+def test_one_that_is_killed_at_any_moment_of_the_writing_leaves_the_one_before_or_the_new_one(plain):
+    put(plain, "a.md", "foo.tmp")
+    put(plain, "foo.tmp")
+    taken(plain)
+    old, statuses = read(plain)["files"], []
+    put(plain, "b.md", "foo.tmp")
+    for calls in range(20):
+        done = subprocess.run([sys.executable, "-c", KILLED, str(SCRIPTS), str(calls), "--root", str(plain)],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        statuses.append(done.returncode)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert read(plain)["files"] == old
+        assert references(plain, use_cache=False)["foo.tmp"] == 2
+        assert references(plain)["foo.tmp"] == 2  # with what is left of the cache
+        os.unlink(str(plain / "b.md"))
+        take(plain)
+        old = read(plain)["files"]
+        put(plain, "b.md", "foo.tmp")
+    assert statuses[-1] == 0 and len(statuses) >= 7  # three writes and a rename each
+
+
+# -- what it prints
+
+def test_on_a_pipe_it_prints_the_verdict_and_where_it_wrote_and_nothing_else(repository):
+    put(repository, "a.py", "x" * 2048)
+    commit(repository)
+    code, out, err = run_script("inventory.py", repository)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert len(lines) == 2
+    assert re.match(r"OK - 1 file, 2\.0 KiB \(1 tracked\) in \d+\.\d s$", lines[0])
+    assert lines[1] == "  written to %s" % os.path.realpath(str(repository / INVENTORY))
+
+
+def test_progress_is_shown_on_a_terminal_only(plain):
+    folder = os.fsencode(str(plain))
+    os.mkdir(folder + b"/many", 0o700)
+    for number in range(5200):
+        os.close(os.open(folder + b"/many/%d.py" % number, os.O_CREAT | os.O_WRONLY, 0o600))
+    master, slave = pty.openpty()
+    try:
+        command = [sys.executable, str(SCRIPTS / "inventory.py"), "--root", str(plain)]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=slave)
+        os.close(slave)
+        slave = -1
+        shown = b""
+        try:
+            piece = os.read(master, 4096)
+            while piece:
+                shown += piece
+                piece = os.read(master, 4096)
+        except OSError:
+            pass  # the other side is closed
+        out = process.communicate()[0].decode()
+        assert process.returncode == 0 and len(out.splitlines()) == 2
+    finally:
+        os.close(master)
+        if slave >= 0:
+            os.close(slave)
+    assert re.search(rb"\r\d{4} files seen ", shown) and re.search(rb"\r5\d{3} files read ", shown)
+    assert shown.endswith(b" \r") and b"\n" not in shown and b"Traceback" not in shown
+    code, out, err = run_script("inventory.py", plain, "--no-cache")
+    assert (code, err) == (0, "")
+
+
+def test_output_goes_where_it_is_told_to_go(plain, tmp_path):
+    put(plain, "a.py")
+    code, out, _ = run_script("inventory.py", plain, "--output", str(tmp_path / "elsewhere" / "x.json"))
+    assert code == 0 and out.endswith("  written to %s\n" % (tmp_path / "elsewhere" / "x.json"))
+    assert not (plain / INVENTORY).exists()
+    assert "a.py" in read(tmp_path, "elsewhere/x.json")["files"]
+
+
+def test_the_inventory_replaces_a_link_and_never_writes_through_it(plain, tmp_path):
+    put(tmp_path, "precious", "mine")
+    os.symlink(str(tmp_path / "precious"), str(plain / INVENTORY))
+    taken(plain)
+    assert (tmp_path / "precious").read_text() == "mine" and not os.path.islink(str(plain / INVENTORY))
+
+
+def test_help_tells_the_options_and_the_exit_codes():
+    done = subprocess.run([sys.executable, str(SCRIPTS / "inventory.py"), "--help"], stdout=subprocess.PIPE)
+    text = done.stdout.decode()
+    assert done.returncode == 0
+    for word in ("--root", "--output", "--no-references", "--min-duplicate", "--no-cache", "Exit codes: 0 written",
+                 "75 another inventory", "jq -c"):
+        assert word in text, word
+
+
+@pytest.mark.parametrize("arguments", [("--colour",), ("extra",), ("--min-duplicate",)])
+def test_wrong_usage_is_exit_2(plain, arguments):
+    code, out, err = run_script("inventory.py", plain, *arguments)
+    assert (code, out) == (2, "") and "usage:" in err and not (plain / INVENTORY).exists()
+
+
+# -- the root
+
+def refused(root, **env):
+    done = subprocess.run([sys.executable, str(SCRIPTS / "inventory.py"), "--root", str(root)],
+                          env=dict(os.environ, **env), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (3, b"")
+    said = done.stderr.decode()
+    assert said.startswith("inventory: --root: ") and said.count("\n") == 1
+    return said[len("inventory: --root: "):-1]
+
+
+def test_a_root_that_nobody_can_have_meant_is_refused_and_nothing_is_written(plain, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir(mode=0o700)
+    assert refused("/").startswith("/ is ")
+    assert refused(plain, HOME=str(plain)) == "%s is the home folder (choose a folder below it)" % plain
+    assert refused(plain, HOME=str(plain / "config")) == (
+        "%s is above the home folder (choose a folder below it)" % plain)
+    assert refused(bare).startswith("%s holds none of symphony_conductor.py, .git, config/conductor" % bare)
+    assert refused("relative") == "'relative' is not absolute (write it from /)"
+    assert refused(tmp_path / "nothing").endswith("No such file or directory")
+    plain.chmod(0o777)
+    assert "others can write to it" in refused(plain)
+    assert os.listdir(str(bare)) == [] and sorted(os.listdir(str(plain))) == ["config"]
+
+
+def test_a_root_that_is_a_link_is_the_folder_that_it_leads_to(plain, tmp_path):
+    put(plain, "a.py")
+    os.symlink(str(plain), str(tmp_path / "link"))
+    code, _, err = run_script("inventory.py", tmp_path / "link")
+    assert (code, err) == (0, "") and read(plain)["root"] == os.path.realpath(str(plain))
+
+
+# -- comprehensive_inventory.sh
+
+WRAPPER = str(SCRIPTS / "comprehensive_inventory.sh")
+
+
+@pytest.fixture
+def tools(tmp_path, monkeypatch):
+    """A PATH with what the wrapper needs besides Python, and nothing else; its folder."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    for name in ("dirname", "git", "sh"):
+        os.symlink(shutil.which(name), str(folder / name))
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.delenv("PYTHON", raising=False)
+    return folder
+
+
+def wrapped(*arguments, **more):
+    done = subprocess.run(["/bin/sh", WRAPPER] + [str(one) for one in arguments], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, **more)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def imposter(folder, name, text):
+    put(folder, name, "#!/bin/sh\n%s\n" % text)
+    (folder / name).chmod(0o755)
+
+
+PLATFORM_PYTHON = pytest.mark.skipif(os.path.exists("/usr/libexec/platform-python"), reason="there is always a Python")
+
+
+@PLATFORM_PYTHON
+def test_the_wrapper_says_in_one_line_that_there_is_no_python(tools, plain):
+    imposter(tools, "python", "exit 1")  # as one that is too old
+    code, out, err = wrapped("--root", plain)
+    assert (code, out) == (69, "")
+    assert err == ("comprehensive_inventory.sh: Python 3.6 or newer is needed and none was found on PATH; "
+                   "install python3\n")
+    assert sorted(os.listdir(str(plain))) == ["config"]
+
+
+@PLATFORM_PYTHON
+@pytest.mark.parametrize("name", ["python3", "python3.14", "python3.11", "python3.6", "python"])
+def test_the_wrapper_finds_a_python_of_any_usual_name(tools, plain, name):
+    imposter(tools, name, 'exec "%s" "$@"' % sys.executable)
+    put(plain, "a b.py")
+    code, out, err = wrapped("--root", plain)
+    assert (code, err) == (0, "") and out.startswith("OK - 2 files")
+
+
+OLD = """[ "$2" = -c ] && exec "%s" -c 'import sys; sys.version_info = (3, 5, 9); exec(sys.argv[1])' "$3"; echo taken"""
+
+
+def test_the_wrapper_passes_over_one_that_is_too_old_or_broken(tools, plain):
+    imposter(tools, "python3", OLD % sys.executable)
+    imposter(tools, "python3.13", "echo noise; echo noise >&2; exit 127")
+    imposter(tools, "python3.9", 'exec "%s" "$@"' % sys.executable)
+    code, out, err = wrapped("--root", plain)
+    assert (code, err) == (0, "") and out.startswith("OK - 1 file,")
+
+
+def test_the_wrapper_takes_the_python_that_it_is_told_to_take(tools, plain, tmp_path):
+    imposter(tools, "python3", "echo wrong; exit 0")
+    imposter(tmp_path / "my own", "py thon", 'exec "%s" "$@"' % sys.executable)
+    code, out, _ = wrapped("--root", plain, env=dict(os.environ, PYTHON=str(tmp_path / "my own" / "py thon")))
+    assert code == 0 and out.startswith("OK - ")
+
+
+def test_the_wrapper_passes_options_and_exit_codes_on(tools, plain, tmp_path):
+    imposter(tools, "python3", 'exec "%s" "$@"' % sys.executable)
+    target = tmp_path / "with space" / "it's.json"
+    code, out, err = wrapped("--root", plain, "--no-references", "--output", target)
+    assert (code, err) == (0, "") and out.endswith("  written to %s\n" % target)
+    assert read(tmp_path, "with space/it's.json")["references"] is False
+    assert wrapped("--colour")[0] == 2
+    assert wrapped("--root", "/")[0] == 3
+    code, out, _ = wrapped("--help")
+    assert code == 0 and "--no-references" in out
+
+
+def test_the_wrapper_works_from_any_folder_and_through_a_folder_link(tools, plain, tmp_path):
+    imposter(tools, "python3", 'exec "%s" "$@"' % sys.executable)
+    os.symlink(str(SCRIPTS), str(tmp_path / "li nk"))
+    done = subprocess.run(["/bin/sh", "li nk/comprehensive_inventory.sh", "--root", str(plain)], cwd=str(tmp_path),
+                          env=dict(os.environ, CDPATH="/"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, b"") and done.stdout.startswith(b"OK - ")
+
+
+# -- the same on every Python
+
+def test_the_entries_of_a_folder_are_the_same_where_scandir_takes_no_descriptor(repository, monkeypatch):
+    for name in ODD_NAMES:
+        put(repository, b"x/" + name)
+    os.symlink("x", str(repository / "link"))
+    first = take(repository, use_cache=False)["files"]
+    monkeypatch.setattr(inventory, "_scan", inventory._scan_by_name)
+    second = take(repository, use_cache=False)["files"]
+    assert sorted(second.values(), key=str) == sorted(first.values(), key=str)
+
+
+@pytest.mark.parametrize("name, native", [("a", "a"), ("é", "\udcc3\udca9"), ("\udce9", "\udce9"),
+                                          ("日\udcff", "\udce6\udc97\udca5\udcff")])
+def test_where_the_system_speaks_ascii_only_names_are_stored_as_utf_8_all_the_same(monkeypatch, name, native):
+    monkeypatch.setattr(tree_module, "UTF8_NAMES", False)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsencode", lambda text: text.encode("ascii", "surrogateescape"))
+        patch.setattr(os, "fsdecode", lambda data: data.decode("ascii", "surrogateescape"))
+        assert tree_module.stored_path(native) == name
+        assert tree_module.native_path(name) == native
