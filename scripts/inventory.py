@@ -26,7 +26,7 @@ import time
 import zlib
 from itertools import filterfalse
 from json.encoder import encode_basestring_ascii as quoted
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Set, Tuple
 
 from cleanup_rules import RULES_NAME
 from common import bytes_option, command_parser, counted, finish, sc, size_text
@@ -261,11 +261,8 @@ NO_SOURCE_PURPOSES = frozenset(("log", "cache", "temp", "backup", "binary"))
 
 
 def tokens_of(data: bytes) -> "List[bytes]":
-    """The tokens of a text, as often as they occur; the full stops of a sentence are not part of one."""
-    text = data.translate(_SEPARATED)
-    if b".. " in text:
-        text = text.replace(b"... ", b" ").replace(b".. ", b" ")
-    return text.rstrip(b".").replace(b". ", b" ").split()
+    """The tokens of a text, as often as they occur, with whatever emphasis and full stops stick to them."""
+    return data.translate(_SEPARATED).split()
 
 
 class References:
@@ -281,7 +278,7 @@ class References:
         self.cache = cache
         self.counts: "Dict[str, int]" = {}
         self.binary: "Set[str]" = set()
-        # Words without a dot that are nobody's name: most of any text, and told apart once.
+        # Words without a dot inside that are nobody's name: most of any text, and told apart once.
         self._plain: "Set[bytes]" = set()
         self._names: "frozenset[bytes]" = frozenset()
 
@@ -293,24 +290,23 @@ class References:
         progress, number = Progress("files read"), 0
         hits_of = self.cache.hits
         for seen in self.walk.files:
-            if seen.purpose in NO_SOURCE_PURPOSES and (
-                    seen.purpose == "binary" or classes.get(seen.path) != "tracked"):
+            path, name, version, _, mode, _, _, purpose = seen  # two hundred thousand times, so attributes cost
+            if name in NO_SOURCES or purpose in NO_SOURCE_PURPOSES and (
+                    purpose == "binary" or classes.get(path) != "tracked"):
                 continue
-            if seen.name in NO_SOURCES:
-                continue
-            hits = hits_of(seen.version)
+            hits = hits_of(version)
             if hits is None:
-                if not stat.S_ISREG(seen.mode):
+                if not stat.S_ISREG(mode):
                     continue
                 self._names = self._names or frozenset(name.encode("ascii") for name in names)
                 hits = self._read(seen)
                 number += 1
                 progress.show(number)
             if hits is BINARY:
-                self.binary.add(seen.path)
+                self.binary.add(path)
                 continue
             for hit in hits:
-                if hit in counts and hit != seen.name:  # that a file names itself says nothing
+                if hit in counts and hit != name:  # that a file names itself says nothing
                     counts[hit] += 1
         progress.end()
         self._plain, self._names = set(), frozenset()
@@ -364,20 +360,21 @@ class References:
             data = text[cut:] + more
         return dotted, sorted(bare)
 
-    def _sorted_out(self, data: bytes) -> "Tuple[List[bytes], List[str]]":
-        """(tokens with a dot, names without one) of a text."""
+    def _sorted_out(self, data: bytes) -> "Tuple[Set[bytes], List[str]]":
+        """(tokens with a dot inside, names without one) of a text.
+
+        The sentence "See _foo.tmp_." names foo.tmp: each token counts as it is, and without what sticks to its edges.
+        """
         found = set(filterfalse(self._plain.__contains__, tokens_of(data)))
-        dotted = [token for token in found if b"." in token]
-        bare = found.difference(dotted) if len(dotted) < len(found) else set()
-        # Emphasis, leaders and the like: _foo.tmp_ names foo.tmp as well.
-        dotted += [token.strip(EDGES) for token in dotted if token[0] in EDGES or token[-1] in EDGES]
-        if not bare:
-            return dotted, []
-        naming = [token for token in bare if token in self._names or token.strip(EDGES) in self._names]
+        dotted = [core for core in [token.strip(EDGES) for token in found] if b"." in core]
+        if len(dotted) == len(found):
+            return found.union(dotted), []
+        bare = {token: token.strip(EDGES) for token in found if b"." not in token.strip(EDGES)}
+        naming = [token for token, core in bare.items() if token in self._names or core in self._names]
         if len(self._plain) < PLAIN_WORDS:
-            self._plain |= bare.difference(naming)
-        names = self._names.intersection(naming + [token.strip(EDGES) for token in naming])
-        return dotted, [name.decode("ascii") for name in names]
+            self._plain.update(set(bare).difference(naming))
+        names = self._names.intersection(naming + [bare[token] for token in naming])
+        return found.difference(bare).union(dotted), [name.decode("ascii") for name in names]
 
 
 # -- the cache
@@ -451,7 +448,7 @@ class Cache:
         """Say which names count in this run."""
         self._names = names
         fresh = names - self._known
-        if fresh and self._old and all("." in name for name in fresh):
+        if fresh and self._old and all("." in name.strip(EDGES.decode("ascii")) for name in fresh):
             self._find(fresh)
         elif not fresh:
             self._held = self._old
@@ -662,8 +659,8 @@ class Inventory:
         """One JSON array a file; adds up the totals on the way."""
         classes, default = self.classes.get, "untracked" if self.with_git else "no-git"
         totals = self.totals
-        counts, binary, group = self.references.counts.get, self.references.binary, self.duplicates.get
-        expires = self._expiry() if self.expires else {}.get  # type: Any
+        counts, binary = self.references.counts.get, self.references.binary
+        rest = self._rest() if self.expires or self.duplicates else None
         for path, name, version, size, mode, nlink, dev, purpose in files:
             if purpose == "other" and path in binary:
                 purpose = "binary"
@@ -673,20 +670,21 @@ class Inventory:
                 total = totals[kind, purpose] = [0, 0]
             total[0] += 1
             total[1] += size
-            yield '[%s,%s,%d,%d,%d,"%s",%s,"%s",%s,%s]' % (
+            yield '[%s,%s,%d,%d,%d,"%s",%s,"%s",%s]' % (
                 quoted(path), version, dev, mode, nlink, kind, counts(name, "null"), purpose,
-                expires(path) or "null", quoted(group(path, "")) if path in self.duplicates else "null")
+                "null,null" if rest is None else rest(path))
 
-    def _expiry(self) -> "Any":
-        """A function from a path to when it, or a folder above it, expires, as JSON; None when it does not."""
-        exact = self.expires
+    def _rest(self) -> "Callable[[str], str]":
+        """A function from a path to the last two columns, which few files have: expires and duplicate."""
+        exact, groups = self.expires, self.duplicates
         folders = tuple(path + "/" for path in exact)
 
-        def of(path: str) -> "str | None":
-            found = exact.get(path)
-            if found is None and path.startswith(folders):
-                found = min(at for folder, at in exact.items() if path.startswith(folder + "/"))
-            return None if found is None else '"%s"' % sc.iso(found)
+        def of(path: str) -> str:
+            at = exact.get(path)
+            if at is None and path.startswith(folders):  # the nearest folder counts, as in Registry.nearest
+                at = exact[max((folder for folder in exact if path.startswith(folder + "/")), key=len)]
+            return "%s,%s" % ("null" if at is None else '"%s"' % sc.iso(at),
+                              quoted(groups[path]) if path in groups else "null")
         return of
 
     def verdict(self) -> str:
