@@ -9,9 +9,9 @@
     cleanup_engine.py purge --older-than 14d                     delete for good what was taken that long ago
 
 A file is a candidate when a rule of config/cleanup_rules.json names it, git does not track it, no protected pattern,
-reference or registration keeps it, and neither its content nor its inode changed within the rule's age. Every one of
-these is asked again right before a removal. A removal is a move into .cleanup_quarantine, written to
-cleanup_actions.log before and after.
+reference or registration keeps it, and neither its content nor its inode changed within the rule's age. Git, the
+registry and the protected patterns are asked again right before a removal, and the file has to be the one that was
+planned. A removal is a move into .cleanup_quarantine, written to cleanup_actions.log before and after.
 
 Exit codes: 0 ok; 1 a removal or a restore failed; 2 usage; 3 refused: the inventory cannot be relied on, git failed, or
 the plan is too large a part of the tree; 74 a file could not be read or written; 75 another clean-up is at work; 78 the
@@ -30,11 +30,32 @@ from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import cleanup_report
 from cleanup_rules import RULES_NAME, CleanupRule, Rules, read_rules
-from common import EXIT_REFUSED, RefusedError, age_option, command_parser, counted, finish, sc, size_text
+from common import (
+    EXIT_REFUSED,
+    RefusedError,
+    age_option,
+    command_parser,
+    counted,
+    finish,
+    read_regular,
+    sc,
+    size_text,
+)
 from file_lifecycle import Registry
 from inventory import FIELDS, FORMAT
 from quarantine import NEVER, Candidate, Guard, Quarantine, Removal, outcome_line
-from tree import OWN_NAME, REPORT_NAME, Git, GitGuard, Root, native_path, printable, stored_path, vouched
+from tree import (
+    OWN_NAME,
+    REPORT_NAME,
+    Git,
+    GitGuard,
+    Root,
+    native_path,
+    other_control,
+    printable,
+    stored_path,
+    vouched,
+)
 
 MAX_AGE_S = 26 * sc.HOUR
 MAX_DELETIONS = 50
@@ -58,7 +79,7 @@ def read_inventory(path: str, root: Root) -> "Dict[str, Any]":
     if problems:
         raise RefusedError("the inventory: %s" % problems[0])
     try:
-        document = json.loads(sc.read_bytes(path).decode("ascii"))
+        document = json.loads(read_regular(path).decode("ascii"))
     except FileNotFoundError:
         raise RefusedError("there is no inventory %s" % printable(stored_path(path)),
                            "take one with scripts/comprehensive_inventory.sh")
@@ -253,7 +274,11 @@ class Engine:
         self.rules = read_rules(rules_path, shown)
         try:
             self.document = read_inventory(os.path.abspath(self.args.what), self.root)
-            self.head = vouched(self.git, self.git.listing()).head if self.git.is_here() else None
+            control = other_control(self.root)
+            if control:
+                raise RefusedError("%s: what that version control tracks cannot be known here" % printable(
+                    stored_path(control)), "use --root with a folder outside of it")
+            self.head = vouched(self.git, self.git.listing(only_tracked=True)).head if self.git.is_here() else None
             why = distrust(self.document, self.root, self.head, self.git.is_here(), self.host, self.now,
                            self.args.max_age)
             if why:
@@ -294,18 +319,19 @@ class Engine:
             "inventory": {"age_s": age_s, "files": plan.files, "bytes": plan.size},
             "thresholds": {"max_deletions": self.args.max_deletions, "max_fraction": self.args.max_fraction,
                            "max_age_s": self.args.max_age},
-            "change": cleanup_report.change_since(self._previous(), candidates),
+            "change": None if plan.refused else cleanup_report.change_since(self._previous(), candidates),
             "removed": cleanup_report.kept_runs(self.root, quarantine.runs()),
             "candidates": candidates,
             "skipped": [{"path": removal.path, "rule": removal.rule, "reason": removal.reason} for removal in kept],
             "expiring": cleanup_report.expiring(self.root, self.now),
             "automations": cleanup_report.automations(self.root, self.now),
             "disk": cleanup_report.disk(self.root),
+            "notes": quarantine.notes,
         }
 
     def _previous(self) -> "Dict[str, Any] | None":
         try:
-            found = json.loads(sc.read_bytes(os.path.join(self.root.path, REPORT_NAME)).decode("utf-8"))
+            found = json.loads(read_regular(os.path.join(self.root.path, REPORT_NAME)).decode("utf-8"))
         except (OSError, ValueError, RecursionError):
             return None
         return found if isinstance(found, dict) else None
@@ -330,18 +356,26 @@ def cmd_clean(root: Root, args: "argparse.Namespace") -> int:
     now = time.time()
     if args.execute and not args.non_interactive and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise sc.UsageError("--execute without a terminal needs --non-interactive")
+    chosen = None
+    if args.execute and not args.non_interactive:
+        plan = Engine(root, args, now).plan()
+        if not plan.refused:
+            chosen = {item.path for item in review(root, list(plan.candidates), now)}
+        now = time.time()  # people take their time: the plan is made again, and everything asked anew
     engine = Engine(root, args, now)
     with Quarantine(root, now, args.execute) as quarantine:
         plan = engine.plan()
         results: "List[Removal]" = []
         if not plan.refused:
-            items = list(plan.candidates)
-            if args.execute and not args.non_interactive:
-                items = review(root, items, now)
-            chosen = {item.path for item in items}
+            items = [item for item in plan.candidates if chosen is None or item.path in chosen]
             results = [Removal(path=item.path, outcome="skipped", reason="kept by hand", rule=item.rule)
-                       for item in plan.candidates if item.path not in chosen]
-            results += quarantine.remove(items, engine.guards(), args.max_deletions)
+                       for item in plan.candidates if chosen is not None and item.path not in chosen]
+            try:
+                for removal in quarantine.remove(items, engine.guards(), args.max_deletions):
+                    results.append(removal)
+            except sc.StorageError:
+                _tell(args, engine, plan, results, quarantine)  # what has gone has to be said, whatever comes now
+                raise
         if args.report_only:
             _write_report(root, args, engine.report(plan, results, quarantine))
         else:
@@ -365,6 +399,9 @@ def _print_report(form: str, report: "Dict[str, Any]") -> None:
 
 def _tell(args: "argparse.Namespace", engine: Engine, plan: Plan, results: "List[Removal]",
           quarantine: Quarantine) -> None:
+    if plan.refused and args.format in (None, "table"):
+        sc.say(verdict(plan, results, args.execute))
+        return
     if not args.execute:
         _print_report(args.format or "table", engine.report(plan, results, quarantine))
         if args.format in (None, "table"):
@@ -375,8 +412,9 @@ def _tell(args: "argparse.Namespace", engine: Engine, plan: Plan, results: "List
         sc.say("  note: " + note)
     for removal in results:
         if removal.reason != "left for the next run":
-            sc.say("  %s: %s, %s (%s: %s)" % (removal.outcome, printable(removal.path), size_text(removal.size),
-                                              removal.rule, removal.reason))
+            size = ", " + size_text(removal.size) if removal.size else ""
+            sc.say("  %s: %s%s (%s: %s)" % (removal.outcome, printable(removal.path), size, removal.rule,
+                                            removal.reason))
     if any(removal.outcome == "removed" for removal in results):
         sc.say("  " + cleanup_report.restore_hint(engine.root, quarantine.run_id, engine.now))
 
@@ -457,19 +495,23 @@ def cmd_restore(root: Root, args: "argparse.Namespace") -> int:
 def cmd_purge(root: Root, args: "argparse.Namespace") -> int:
     """Delete for good what was taken long ago."""
     now = time.time()
-    if args.older_than is None:
+    if not args.older_than:
         raise sc.UsageError("purge needs an age: --older-than 14d")
     with Quarantine(root, now, not args.dry_run) as quarantine:
         kept = quarantine.runs()
         gone = quarantine.purge(args.older_than)
-    files, size = sum(run.files for run in gone), sum(run.size for run in gone)
+    left = sum(run.left for run in gone)
+    files, size = sum(run.files for run in gone) - left, sum(run.size for run in gone)
     why = "" if gone else ": nothing is in quarantine" if not kept else (
-        ": the oldest of %s was taken %s ago" % (counted(len(kept), "run"), sc.span_text(now - kept[0].at)))
-    sc.say("OK - %s %s (%s)%s" % (counted(files, "file"), "would be deleted" if args.dry_run else "deleted",
-                                  size_text(size), why))
+        ": the oldest of %s was taken %s ago" % (counted(len(kept), "run"), sc.span_text(now - kept[0].newest)))
+    sc.say("%s - %s %s (%s)%s%s" % ("WARNING" if left else "OK", counted(files, "file"), "would be deleted"
+                                    if args.dry_run else "deleted", size_text(size), why,
+                                    ", %d could not be" % left if left else ""))
     for run in gone:
         sc.say("  %s: %s, %s" % (run.run_id, counted(run.files, "file"), size_text(run.size)))
-    return sc.EXIT_OK
+    for note in quarantine.notes:
+        sc.say("  note: " + note)
+    return sc.EXIT_FAILED if left else sc.EXIT_OK
 
 
 # -- the command line

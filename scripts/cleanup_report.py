@@ -141,7 +141,7 @@ def sections(report: "Dict[str, Any]", path: "Callable[[str], str]", words: "Cal
 def change_line(report: "Dict[str, Any]") -> str:
     change = report["change"]
     if change is None:
-        return "This is the first report."
+        return "There is nothing to compare with." if report["refused"] else "This is the first report."
     if not change["new"] and not change["gone"]:
         return "No change since %s." % change["since"]
     return "Since %s: %d new, %d gone, %s%s." % (change["since"], len(change["new"]), len(change["gone"]),
@@ -170,6 +170,7 @@ def details(report: "Dict[str, Any]") -> "List[Row]":
 def markdown(report: "Dict[str, Any]") -> str:
     """The report as one comment or job summary; the hidden marker is its last line."""
     lines = ["**%s**" % prose(report["verdict"]), "", prose(change_line(report)), ""]
+    lines += ["- " + prose(note) for note in report["notes"]] + [""] * bool(report["notes"])
     for title, columns, rows, total, none in sections(report, code, prose):
         lines += ["### " + title, ""]
         if not rows:
@@ -188,6 +189,7 @@ def markdown(report: "Dict[str, Any]") -> str:
 def table(report: "Dict[str, Any]") -> str:
     """The report for a terminal."""
     lines = [plain(report["verdict"]), plain(change_line(report))]
+    lines += ["note: " + plain(note) for note in report["notes"]]
     for title, columns, rows, total, none in sections(report, printable, plain):
         lines += ["", title + ("" if rows else ": " + none)]
         shown = [columns] + rows if rows else []

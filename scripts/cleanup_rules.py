@@ -9,7 +9,7 @@ import os
 import re
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
-from common import is_age, sc, seconds_of
+from common import is_age, read_regular, sc, seconds_of
 
 RULES_NAME = "config/cleanup_rules.json"
 CLASSES = ("ignored", "untracked", "no-git")
@@ -106,16 +106,21 @@ COPY_NAME = re.compile(r"(?is)(.+?)(?:~|\.(?:bak|old|orig|rej|save|backup|tmp|te
 
 
 def originals(path: str) -> "Iterator[str]":
-    """The path, and those of the files that it may be a copy of: `.server.key.swp` may be one of `server.key`."""
+    """The path, and those of the files that it may be a copy of.
+
+    `.server.key.swp` may be one of `server.key`, and so may `server.key.2024-06-01.bak`: behind a name, people write
+    dates, numbers and words, so every shorter beginning counts.
+    """
     yield path
     folder, slash, name = path.rpartition("/")
     match = COPY_NAME.match(name)
-    while match:
-        name = match.group(1)
-        yield folder + slash + name
-        if name.startswith("."):
-            yield folder + slash + name[1:]
-        match = COPY_NAME.match(name)
+    if not match:
+        return
+    names = [match.group(1), match.group(1).lstrip(".#")]
+    for beginning in names:
+        for place in [len(beginning)] + [found.start() for found in re.finditer(r"[.\-_~#( ]", beginning)]:
+            if place:
+                yield folder + slash + beginning[:place]
 _WILDCARDS = {"*": "[^/]*", "?": "[^/]", "**": ".*"}
 
 
@@ -143,7 +148,7 @@ def pattern_expression(pattern: str) -> str:
 def read_rules(path: str, shown: str) -> Rules:
     """The rules of a file. Raises ConfigError with every problem found: no doubtful rule is left out in silence."""
     try:
-        text = sc.read_bytes(path).decode("utf-8-sig")
+        text = read_regular(path).decode("utf-8-sig")
     except OSError as error:
         raise sc.ConfigError([sc.Problem(place=shown, text="cannot be read: %s" % error.strerror)])
     except UnicodeDecodeError as error:

@@ -1,8 +1,10 @@
 """What the maintenance scripts share: the conductor's module, their command lines, and units as people write them."""
 
 import argparse
+import errno
 import os
 import re
+import stat
 import sys
 from typing import Any, Callable
 
@@ -75,6 +77,18 @@ def age_option(text: str) -> float:
         return seconds_of(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error))
+
+
+def read_regular(path: str) -> bytes:
+    """The content of a file. Raises OSError also for what is no regular file: a pipe would keep us waiting for ever."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(fd).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(fd)
+        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        raise OSError(number, os.strerror(number) if stat.S_ISDIR(mode) else "Not a regular file", path)
+    with open(fd, "rb") as handle:
+        return handle.read()
 
 
 def bytes_option(text: str) -> int:

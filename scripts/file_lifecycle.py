@@ -36,9 +36,21 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from cleanup_rules import RULES_NAME, Rules, read_rules
-from common import HOME, RefusedError, age_option, command_parser, counted, finish, sc, subcommands
+from common import HOME, RefusedError, age_option, command_parser, counted, finish, read_regular, sc, subcommands
 from quarantine import Candidate, Guard, Quarantine, Removal, outcome_line
-from tree import OWN_NAME, QUARANTINE_NAME, REGISTRY_NAME, Git, GitGuard, Root, native_path, printable, stored_path
+from tree import (
+    OWN_NAME,
+    QUARANTINE_NAME,
+    REGISTRY_NAME,
+    Git,
+    GitGuard,
+    Root,
+    is_repository,
+    native_path,
+    other_control,
+    printable,
+    stored_path,
+)
 
 REGISTRY_WAIT_S = 60.0
 DEFAULT_LIMIT = 50
@@ -56,6 +68,8 @@ class Entry(sc.Value):
     owner: str = ""
     reason: str = ""
     metadata: "Dict[str, Any]" = {}
+    inode: str = ""      # of the file that was there when it was registered; '' when none was
+    git: bool = False    # whether the root was a git repository then
 
 
 # -- the registry
@@ -72,7 +86,7 @@ class Registry:
     def read(self) -> "Dict[str, Entry]":
         """The entries by path. Raises RefusedError for a file that is damaged: what it held cannot be guessed."""
         try:
-            text = sc.read_bytes(self.path).decode("utf-8")
+            text = read_regular(self.path).decode("utf-8")
         except FileNotFoundError:
             return {}
         except (OSError, UnicodeDecodeError) as error:
@@ -97,7 +111,8 @@ class Registry:
         if not (0 < expires < LATEST and 0 < registered_at < LATEST):
             raise ValueError("'%s' has a time out of all bounds" % printable(path))
         return Entry(path=path, expires=expires, registered_at=registered_at, owner=str(facts.get("owner", "")),
-                     reason=str(facts.get("reason", "")), metadata=dict(facts.get("metadata") or {}))
+                     reason=str(facts.get("reason", "")), metadata=dict(facts.get("metadata") or {}),
+                     inode=str(facts.get("inode", "")), git=facts.get("git") is True)
 
     def current(self) -> "Dict[str, Entry]":
         """The same as `read`, which is not done again while the file has not changed."""
@@ -180,10 +195,19 @@ def register(path: "str | os.PathLike[str]", lifetime_s: float, reason: str = ""
     if OWN_NAME.match(stored) or stored.split("/")[0] in (".git", QUARANTINE_NAME):
         raise sc.UsageError("'%s' is kept by the clean-up itself and cannot expire" % printable(stored))
     entry = Entry(path=stored, expires=now + int(lifetime_s), registered_at=now, owner=owner, reason=reason,
-                  metadata=metadata or {})
+                  metadata=metadata or {}, inode=_inode(root, stored), git=Git(root).is_here())
     with Registry(root).editing() as entries:
         entries[stored] = entry
     return entry
+
+
+def _inode(root: Root, path: str) -> str:
+    """Which file stands at the path: a later one of the same name is another file, and nobody said that it may go."""
+    try:
+        found = os.stat(root.join(path), follow_symlinks=False)
+    except OSError:
+        return ""
+    return "%d:%d" % (found.st_dev, found.st_ino)
 
 
 def unregister(path: "str | os.PathLike[str]", root: "Root | None" = None) -> bool:
@@ -213,7 +237,11 @@ def transient_file(lifetime_hours: "float | Callable[..., Any]" = DEFAULT_HOURS,
             made = function(*args, **kwargs)
             if made is not None and os.path.lexists(made):
                 facts = dict(metadata or {}, creator_function=function.__name__, creator_module=function.__module__)
-                register(made, lifetime_s, reason="made by %s" % function.__name__, metadata=facts)
+                try:
+                    register(made, lifetime_s, reason="made by %s" % function.__name__, metadata=facts)
+                except sc.ConductorError as error:  # the file is made, and the caller wants it
+                    sc.complain("%s is not registered: %s" % (printable(os.fsdecode(made)), error), "file_lifecycle")
+                    return made
                 if cleanup_on_exit:
                     atexit.register(_expire_now, os.path.abspath(made), os.getpid())
             return made
@@ -237,20 +265,29 @@ def _expire_now(path: str, made_by: int) -> None:
 @contextlib.contextmanager
 def managed_file(path: "str | os.PathLike[str]", mode: str = "w", lifetime_hours: float = DEFAULT_HOURS,
                  **options: "Any") -> "Iterator[Any]":
-    """Open a file that expires, making its folder. It is registered before it is made, so a crash leaves no orphan."""
+    """Open a file that expires, making its folder. It is registered before it is made, so a crash leaves no orphan.
+
+    Raises UsageError for a file that is there, that nobody registered, and that `mode` would add to: it is
+    somebody's own.
+    """
     root = _default_root()
-    stored = root.relative(os.fspath(path))
-    before = Registry(root).read().get(stored)
-    register(path, lifetime_hours * sc.HOUR, reason="a managed file", root=root)
+    registry, stored = Registry(root), root.relative(os.fspath(path))
+    before = registry.read().get(stored)
+    if before is None and mode[:1] not in ("w", "x") and os.path.lexists(path):
+        raise sc.UsageError("'%s' is there and not registered" % printable(stored), "register it first if it may go")
+    entry = register(path, lifetime_hours * sc.HOUR, reason="a managed file", root=root)
     try:
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         handle = open(path, mode, **options)
     except BaseException:
-        with Registry(root).editing() as entries:  # what stands there is somebody else's
+        with registry.editing() as entries:  # what stands there is somebody else's
             entries.pop(stored, None)
             entries.update({stored: before} if before else {})
         raise
     with handle:
+        with registry.editing() as entries:
+            if entries.get(stored) == entry:
+                entries[stored] = entry.replace(inode=_inode(root, stored))
         yield handle
 
 
@@ -295,7 +332,9 @@ def candidates_of(root: Root, entry: Entry,
         except OSError as error:
             kept.append(Removal(path=path, outcome="skipped", reason="it cannot be reached: %s" % error.strerror))
             continue
-        why = _unfit(root, path, found, last_change)
+        why = _unfit(root, found, names, last_change)
+        if not why and path == entry.path and entry.inode not in ("", "%d:%d" % (found.st_dev, found.st_ino)):
+            why = "another file has taken its place since it was registered"
         if why:
             kept.append(Removal(path=path, outcome="skipped", reason=why, rule="expired"))
         elif stat.S_ISDIR(found.st_mode):
@@ -309,11 +348,11 @@ def candidates_of(root: Root, entry: Entry,
     return files, kept, folders, True
 
 
-def _unfit(root: Root, path: str, found: "os.stat_result", last_change: float) -> str:
+def _unfit(root: Root, found: "os.stat_result", names: "List[str]", last_change: float) -> str:
     if found.st_dev != root.dev:
         return "it is on another device"
     if stat.S_ISDIR(found.st_mode):
-        return "it is a repository of its own" if os.path.lexists(os.path.join(root.join(path), ".git")) else ""
+        return "it is a repository of its own" if is_repository(names.__contains__) else ""
     if not stat.S_ISREG(found.st_mode):
         return "it is no regular file"
     if max(found.st_mtime, found.st_ctime) > last_change:
@@ -329,6 +368,7 @@ def take_expired(root: Root, entries: "List[Entry]", now: float, execute: bool, 
     """
     registry = Registry(root)
     registry.check_private()
+    _check_control(root, entries)
     planned = {entry.path: entry for entry in entries}
     guards = _guards(root, registry.guard_of(planned))
     results: "List[Removal]" = []
@@ -355,6 +395,17 @@ def take_expired(root: Root, entries: "List[Entry]", now: float, execute: bool, 
                 if current.get(entry.path) == entry:  # not registered anew meanwhile
                     del current[entry.path]
     return results
+
+
+def _check_control(root: Root, entries: "List[Entry]") -> None:
+    """Raises RefusedError when nobody can be asked what is tracked."""
+    control = other_control(root)
+    if control:
+        raise RefusedError("%s: what that version control tracks cannot be known here" % printable(
+            stored_path(control)))
+    if any(entry.git for entry in entries) and not Git(root).is_here():
+        raise RefusedError("%s was a git repository when files were registered, and is none now" % root.path,
+                           "nothing may be removed while git cannot say what is tracked")
 
 
 def _guards(root: Root, registered: Guard) -> "List[Guard]":
@@ -412,6 +463,8 @@ def cmd_cleanup(root: Root, args: "argparse.Namespace") -> int:
                "  %s: %s (%s)" % (removal.outcome, printable(removal.path), removal.reason))
     if not args.execute and due:
         sc.say("nothing was changed; --execute does it")
+    elif any(removal.outcome == "removed" for removal in removals):
+        sc.say("to undo: cleanup_engine.py restore PATH")
     return sc.EXIT_FAILED if any(removal.outcome == "failed" for removal in results) else sc.EXIT_OK
 
 

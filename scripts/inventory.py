@@ -41,6 +41,7 @@ from tree import (
     Git,
     Listing,
     Root,
+    is_repository,
     native_path,
     printable,
     stored_path,
@@ -86,15 +87,20 @@ TEST_NAME = re.compile(r"test_|.*(?:_test|_spec|\.test|\.spec)\.[a-z]+\Z")
 
 def purpose_of(name: str, of_folder: str) -> str:
     """What a file is for, from its name and from what its folder is for ('' when that says nothing)."""
-    suffix = name[name.rfind("."):]
-    by_suffix = BY_SUFFIX.get(suffix) or BY_SUFFIX.get(suffix.lower()) or ("backup" if name.endswith("~") else "")
-    if by_suffix in DECISIVE:
-        return by_suffix
+    found = by_suffix(name)
+    if found in DECISIVE:
+        return found
     if of_folder:
         return of_folder
-    if by_suffix == "source" and TEST_NAME.match(name):
+    if found == "source" and TEST_NAME.match(name):
         return "test"
-    return by_suffix or BY_NAME.get(name, "other")
+    return found or BY_NAME.get(name, "other")
+
+
+def by_suffix(name: str) -> str:
+    """What the end of a name says of a file's purpose; '' when it says nothing."""
+    suffix = name[name.rfind("."):]
+    return BY_SUFFIX.get(suffix) or BY_SUFFIX.get(suffix.lower()) or ("backup" if name.endswith("~") else "")
 
 
 # -- the walk
@@ -136,7 +142,7 @@ class Walk:
         """List one folder and those below it; closes the descriptor."""
         try:
             found, folders, names = self._list(fd, prefix, purpose)
-            if prefix and (".git" in names or {"HEAD", "objects", "refs"} <= names):
+            if prefix and is_repository(names.__contains__):
                 self._leave_out(prefix, "a repository of its own")
                 return
             self.files += found
@@ -291,9 +297,11 @@ class References:
         hits_of = self.cache.hits
         for seen in self.walk.files:
             path, name, version, _, mode, _, _, purpose = seen  # two hundred thousand times, so attributes cost
-            if name in NO_SOURCES or purpose in NO_SOURCE_PURPOSES and (
-                    purpose == "binary" or classes.get(path) != "tracked"):
+            if name in NO_SOURCES:
                 continue
+            if purpose in NO_SOURCE_PURPOSES and by_suffix(name) in NO_SOURCE_PURPOSES and (
+                    purpose == "binary" or classes.get(path) != "tracked"):
+                continue  # by its own name: a script in tmp/ is a script
             hits = hits_of(version)
             if hits is None:
                 if not stat.S_ISREG(mode):
@@ -413,6 +421,8 @@ class Cache:
                 self._old = {}  # there is none, or one that was not written by us to its end: every file is read
 
     def _load(self) -> None:
+        if not os.path.isfile(self.path):
+            raise ValueError("there is none")
         with open(self.path, "rb") as handle:
             end = handle.seek(0, os.SEEK_END)
             handle.seek(max(0, end - TRAILER_BYTES))

@@ -24,6 +24,7 @@ from tree import (
     OWN_NAME,
     QUARANTINE_NAME,
     Root,
+    is_repository,
     native_path,
     open_below,
     printable,
@@ -34,6 +35,7 @@ from tree import (
 RUN_ID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-\d+\Z")
 BATCH = 500  # removals that share one flush of their intents to disk
 PLACEHOLDER_NAME = "placeholder"
+KEPT_NAME = "kept"  # what was taken by mistake and could not go back at once; never purged
 OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 INTENT_FIELDS = ("path", "size", "mtime_ns", "dev", "ino", "mode", "rule", "reason")
 PURGE_AGE_S = 14 * sc.DAY
@@ -68,9 +70,11 @@ class HeldRun(sc.Value):
     """One run's files in quarantine."""
 
     run_id: str = ""
-    at: int = 0       # when it was, in epoch seconds
+    at: int = 0       # when it was, in epoch seconds, by its name
+    newest: float = 0.0  # the newest change of one of its files, or `at`
     files: int = 0
     size: int = 0
+    left: int = 0     # files that a purge could not delete
 
 
 Guard = Callable[[str], str]  # says of a path why it must stay, or ''
@@ -148,6 +152,9 @@ class ActionLog:
                               dir_fd=root.fd)
         except OSError as error:
             raise sc.StorageError.of("open", self.path, error)
+        if not stat.S_ISREG(os.fstat(self.fd).st_mode):
+            os.close(self.fd)
+            raise RefusedError("%s is no regular file" % ACTIONS_NAME)
         size = os.fstat(self.fd).st_size
         self._torn = size > 0 and os.pread(self.fd, 1, size - 1) != b"\n"  # a crash cut the last line short
 
@@ -216,6 +223,9 @@ class Quarantine:
         self._log: "ActionLog | None" = None
         self._made: "Set[str]" = set()
         self._placeholder = (0, 0)
+        self._moved_some = False
+        self._guard_failed = ""
+        self._no_repositories: "Set[Tuple[int, int, int, int]]" = set()  # folders as they were when they were none
 
     def __enter__(self) -> "Quarantine":
         try:
@@ -265,6 +275,7 @@ class Quarantine:
             self._recover()
         elif os.path.exists(os.path.join(self.root.path, ACTIONS_NAME)):
             self.notes += self._interrupted()
+        self._note_kept()
 
     def _make(self) -> None:
         try:
@@ -275,6 +286,14 @@ class Quarantine:
     def log(self, entries: "Sequence[Dict[str, Any]]", durable: bool = False) -> None:
         assert self._log is not None, "only an executing quarantine writes"
         self._log.write([dict(entry, at=sc.iso(self.now)) for entry in entries], durable)
+
+    def _log_if_possible(self, entries: "Sequence[Dict[str, Any]]") -> None:
+        """For what must also be possible on a full disk: to delete what is old, and to put something back."""
+        try:
+            self.log(entries, durable=True)
+        except sc.StorageError as error:
+            if str(error) not in self.notes:
+                self.notes.append(str(error))
 
     # -- after a crash
 
@@ -322,7 +341,8 @@ class Quarantine:
         try:
             parent = self._open_parent(path)
         except OSError as error:
-            return "failed", "%s, and its folder is gone (%s): kept in quarantine" % (wrong, error.strerror)
+            return "failed", "%s, and its folder is gone (%s), so it is kept: %s" % (
+                wrong, error.strerror, self._keep(held))
         try:
             return "failed", "%s; %s" % (wrong, self._put_back(held, parent, os.path.basename(native_path(path))))
         finally:
@@ -348,11 +368,13 @@ class Quarantine:
                     break
                 why = self._objection(item, guards, held_open)
                 if why:
-                    yield Removal(path=item.path, outcome="skipped", reason=why, rule=item.rule)
+                    outcome = "failed" if self._guard_failed else "skipped"
+                    yield Removal(path=item.path, outcome=outcome, reason=why, rule=item.rule)
                 else:
                     ready.append(item)
             for removal in self._move_all(ready, guards) if self.execute else map(_would, ready):
                 moved["files"] += removal.outcome in ("removed", "would be removed")
+                self._moved_some = self.execute and moved["files"] > 0
                 moved["size"] += removal.size
                 yield removal
         if self.run_id:
@@ -373,7 +395,9 @@ class Quarantine:
         try:
             fd = self._open_file(item.path, parent)
             try:
-                return self._look(item, fd, held_open) or _asked(guards, item.path)
+                if not os.access(".", os.W_OK | os.X_OK, dir_fd=parent):
+                    return "its folder is read-only for you"
+                return self._look(item, fd, held_open) or self._asked(guards, item.path)
             finally:
                 os.close(fd)
         except OSError as error:
@@ -384,14 +408,15 @@ class Quarantine:
     def _open_parent(self, path: str) -> int:
         return self.root.open_folder(os.path.dirname(path), self._refuse_repository)
 
-    @staticmethod
-    def _refuse_repository(fd: int) -> None:
-        """Raises OSError for a folder with a repository of its own, which may be one since the plan was made."""
-        try:
-            os.stat(".git", dir_fd=fd, follow_symlinks=False)
-        except FileNotFoundError:
+    def _refuse_repository(self, fd: int) -> None:
+        """Raises OSError for a folder that is a repository of its own; it may have become one since the plan."""
+        seen = os.fstat(fd)
+        version = (seen.st_dev, seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns)
+        if version in self._no_repositories:
             return
-        raise OSError(errno.EPERM, "it is a repository of its own")
+        if is_repository(lambda name: _exists(name, fd)):
+            raise OSError(errno.EPERM, "it is a repository of its own")
+        self._no_repositories.add(version)
 
     @staticmethod
     def _open_file(path: str, parent: int) -> int:
@@ -419,11 +444,11 @@ class Quarantine:
         self.log([event("intent", run=self.run_id, **{name: getattr(item, name) for name in INTENT_FIELDS})
                   for item in items], durable=True)
         for item in items:
-            why = self._move(item, guards)
+            outcome, why = self._move(item, guards)
             self.log([event("failed", run=self.run_id, path=item.path, reason=why) if why else
                       event("done", run=self.run_id, path=item.path, size=item.size)])
-            yield Removal(path=item.path, outcome="failed" if why else "removed", reason=why or item.reason,
-                          size=0 if why else item.size, rule=item.rule)
+            yield Removal(path=item.path, outcome=outcome, reason=why or item.reason, size=0 if why else item.size,
+                          rule=item.rule)
 
     def _begin_run(self) -> None:
         number = os.getpid()
@@ -435,21 +460,24 @@ class Quarantine:
             except FileExistsError:
                 number += 1
 
-    def _move(self, item: Candidate, guards: "Sequence[Guard]") -> str:
-        """Rename the file into quarantine and look at what arrived. '' when it is the planned one, else why not."""
+    def _move(self, item: Candidate, guards: "Sequence[Guard]") -> "Tuple[str, str]":
+        """Rename the file into quarantine and look at what arrived: (outcome, why not).
+
+        'skipped' when nothing was touched, 'failed' when something went wrong with the rename or after it.
+        """
         try:
             parent = self._open_parent(item.path)
         except OSError as error:
-            return "its folder cannot be reached: %s" % error.strerror
+            return "skipped", "its folder cannot be reached: %s" % error.strerror
         try:
             fd = self._open_file(item.path, parent)
         except OSError as error:
             os.close(parent)
-            return _cannot_open(error)
+            return "skipped", _cannot_open(error)
         try:
-            why = self._look(item, fd, set()) or _asked(guards, item.path)
+            why = self._look(item, fd, set()) or self._asked(guards, item.path)
             if why:
-                return why
+                return "failed" if self._guard_failed else "skipped", why
             held, name = os.path.join(self.run_id, native_path(item.path)), os.path.basename(native_path(item.path))
             self._take(name, parent, held)
             # The file stays open until it was compared: its inode number cannot become another file's meanwhile.
@@ -457,13 +485,27 @@ class Quarantine:
             os.close(fd)
             fd = -1
             wrong = wrong or self._opened_meanwhile(held)
-            return "%s; %s" % (wrong, self._put_back(held, parent, name)) if wrong else ""
+            return ("failed", "%s; %s" % (wrong, self._put_back(held, parent, name))) if wrong else ("removed", "")
         except OSError as error:
-            return "it could not be moved: %s" % (error.strerror or error)
+            return "failed", "it could not be moved: %s" % (error.strerror or error)
         finally:
             for number in (fd, parent):
                 if number >= 0:
                     os.close(number)
+
+    def _asked(self, guards: "Sequence[Guard]", path: str) -> str:
+        """Why a guard wants the file kept. One that fails keeps this file and all that follow.
+
+        As long as nothing was moved, its error is raised: then the run as a whole is refused.
+        """
+        if not self._guard_failed:
+            try:
+                return next(filter(None, (guard(path) for guard in guards)), "")
+            except sc.ConductorError as error:
+                if not self._moved_some:
+                    raise
+                self._guard_failed = str(error)
+        return self._guard_failed
 
     def _take(self, name: str, parent: int, held: str) -> None:
         """The rename. Raises OSError; then nothing was moved.
@@ -510,8 +552,12 @@ class Quarantine:
             if path not in self._made:
                 try:
                     os.mkdir(path, 0o700, dir_fd=self.fd)
-                except FileExistsError:
-                    pass
+                    # The mode of the folder that it mirrors, for the day on which that has to be made again.
+                    seen = os.stat("/".join(parts[1:number]) or ".", dir_fd=self.root.fd, follow_symlinks=False)
+                    os.chmod(path, stat.S_IMODE(seen.st_mode) | 0o700, dir_fd=self.fd)
+                except OSError as error:
+                    if error.errno not in (errno.EEXIST, errno.ENOENT, errno.ENOTDIR):
+                        raise
                 self._made.add(path)
 
     def _folder_moved(self, path: str, parent: int) -> str:
@@ -532,11 +578,30 @@ class Quarantine:
             os.link(held, name, src_dir_fd=self.fd, dst_dir_fd=parent, follow_symlinks=False)
         except FileExistsError:
             if not _same(held, self.fd, name, parent):
-                return "something new stands in its place, so it is kept in quarantine (%s)" % printable(held)
+                return "something new stands in its place, so it is kept: " + self._keep(held)
         except (OSError, NotImplementedError) as error:
-            return "it could not be put back (%s), so it is kept in quarantine (%s)" % (error, printable(held))
+            return "it could not be put back (%s), so it is kept: %s" % (error, self._keep(held))
         os.unlink(held, dir_fd=self.fd)
         return "it was put back"
+
+    def _keep(self, held: str) -> str:
+        """Move what is nobody's candidate out of reach of a purge; where it is now."""
+        kept = os.path.join(KEPT_NAME, held)
+        self._make_folders(os.path.dirname(kept))
+        os.rename(held, kept, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        return printable(stored_path(os.path.join(QUARANTINE_NAME, kept)))
+
+    def _note_kept(self) -> None:
+        """Say what lies there, until somebody has put it back."""
+        try:
+            paths = ["%s/%s" % (run, path) for run in sorted(os.listdir(os.path.join(
+                self.root.path, QUARANTINE_NAME, KEPT_NAME))) for path, _ in self._items(KEPT_NAME + "/" + run)]
+        except OSError:
+            return
+        if paths:
+            self.notes.append("%s in %s/%s: taken by mistake while somebody changed them, and never purged; move them "
+                              "where they belong (%s)" % (counted(len(paths), "file"), QUARANTINE_NAME, KEPT_NAME,
+                                                          ", ".join(map(printable, paths[:3]))))
 
     def remove_empty_folders(self, paths: "Sequence[str]") -> "List[str]":
         """Remove those of the folders that are empty, deepest first; `rmdir` takes nothing else."""
@@ -564,8 +629,11 @@ class Quarantine:
         found = []
         for name in sorted(os.listdir(self.fd)) if self.fd >= 0 else ():
             if self._is_run(name):
-                sizes = [seen.st_size for _, seen in self._items(name)]
-                found.append(HeldRun(run_id=name, at=run_time(name), files=len(sizes), size=sum(sizes)))
+                items = [seen for _, seen in self._items(name)]
+                # A rename sets ctime: whatever clock named the run, no file is younger than that.
+                at = run_time(name) or 0
+                found.append(HeldRun(run_id=name, at=at, newest=max([at] + [seen.st_ctime for seen in items]),
+                                     files=len(items), size=sum(seen.st_size for seen in items)))
         return found
 
     def _is_run(self, name: str) -> bool:
@@ -574,11 +642,18 @@ class Quarantine:
 
     def _items(self, run_id: str, below: str = "") -> "Iterator[Tuple[str, os.stat_result]]":
         """(stored path, what stat says) of each file of a run; folders are passed through, links never followed."""
-        fd = open_below(self.fd, "/".join(filter(None, (run_id, below))))
+        try:
+            fd = open_below(self.fd, "/".join(filter(None, (run_id, below))))
+        except OSError as error:
+            self.notes.append("%s/%s/%s cannot be entered: %s" % (QUARANTINE_NAME, run_id, printable(below or "."),
+                                                                  error.strerror))
+            return
         try:
             for name in sorted(os.listdir(fd)):
                 path = below + "/" + stored_path(name) if below else stored_path(name)
                 seen = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if (seen.st_dev, seen.st_ino) == self._placeholder:
+                    continue  # of a removal that a crash cut short
                 if stat.S_ISDIR(seen.st_mode):
                     for item in self._items(run_id, path):
                         yield item
@@ -610,7 +685,7 @@ class Quarantine:
         for run_id, path in wanted:
             why = self._restore_one(run_id, path)
             results.append(Removal(path=path, outcome="failed" if why else "restored", reason=why))
-            self.log([event("not restored" if why else "restored", run=run_id, path=path, reason=why)])
+            self._log_if_possible([event("not restored" if why else "restored", run=run_id, path=path, reason=why)])
         for run_id in {run_id for run_id, _ in wanted}:
             self._tidy(self.fd, run_id)
         return results
@@ -624,7 +699,8 @@ class Quarantine:
         except OSError:
             return False
         try:
-            return not stat.S_ISDIR(os.stat(name, dir_fd=held, follow_symlinks=False).st_mode)
+            found = os.stat(name, dir_fd=held, follow_symlinks=False)
+            return not stat.S_ISDIR(found.st_mode) and (found.st_dev, found.st_ino) != self._placeholder
         except OSError:
             return False
         finally:
@@ -635,7 +711,7 @@ class Quarantine:
         parent = -1
         held, name = self._held_folder(run_id, path)
         try:
-            parent = self._parent_again(path)
+            parent = self._parent_again(run_id, path)
             os.link(name, name, src_dir_fd=held, dst_dir_fd=parent, follow_symlinks=False)
         except FileExistsError:
             if not _same(name, held, name, parent):
@@ -649,24 +725,27 @@ class Quarantine:
             for fd in (held, parent):
                 if fd >= 0:
                     os.close(fd)
-        return self._drop(run_id, path)  # a crash came between the link and this
+        self._drop(run_id, path)  # a crash came between the link and this
+        return ""
 
-    def _drop(self, run_id: str, path: str) -> str:
-        """Take one name out of the quarantine."""
+    def _drop(self, run_id: str, path: str) -> None:
+        """Take one name out of the quarantine. Raises OSError."""
         held, name = self._held_folder(run_id, path)
         try:
             os.unlink(name, dir_fd=held)
         finally:
             os.close(held)
-        return ""
 
-    def _parent_again(self, path: str) -> int:
-        """The folder that the file was taken from; made again where it is gone. Raises OSError."""
-        fd = os.dup(self.root.fd)
+    def _parent_again(self, run_id: str, path: str) -> int:
+        """The folder that the file was taken from; where it is gone, made again with its mode. Raises OSError."""
+        fd, mirror = os.dup(self.root.fd), run_id
         try:
             for part in native_path(path).split("/")[:-1]:
+                mirror = os.path.join(mirror, part)
                 try:
-                    os.mkdir(part, dir_fd=fd)
+                    os.mkdir(part, 0o700, dir_fd=fd)
+                    seen = os.stat(mirror, dir_fd=self.fd, follow_symlinks=False)
+                    os.chmod(part, stat.S_IMODE(seen.st_mode), dir_fd=fd)
                 except FileExistsError:
                     pass
                 deeper = os.open(part, OPEN_FOLDER, dir_fd=fd)
@@ -679,26 +758,37 @@ class Quarantine:
 
     def purge(self, older_than_s: float) -> "List[HeldRun]":
         """Delete for good what was taken more than `older_than_s` seconds ago: the runs that went, or would go."""
-        old = [run for run in self.runs() if run.at <= self.now - older_than_s]
-        for run in old if self.execute else ():
-            facts = {"run": run.run_id, "files": run.files, "size": run.size}
-            self.log([event("purge", **facts)], durable=True)
-            for path, _ in list(self._items(run.run_id)):
+        old = [run for run in self.runs() if run.newest <= self.now - older_than_s]
+        return [self._purge_run(run) for run in old] if self.execute else old
+
+    def _purge_run(self, run: HeldRun) -> HeldRun:
+        facts = {"run": run.run_id, "files": run.files, "size": run.size}
+        self._log_if_possible([event("purge", **facts)])
+        left = 0
+        for path, _ in list(self._items(run.run_id)):
+            try:
                 self._drop(run.run_id, path)
-            self._tidy(self.fd, run.run_id)
-            self.log([event("purged", **facts)])
-        return old
+            except OSError as error:
+                left += 1
+                self.notes.append("%s/%s: %s" % (run.run_id, printable(path), error.strerror))
+        self._tidy(self.fd, run.run_id)
+        self._log_if_possible([event("purged", left=left, **facts)])
+        changed: HeldRun = run.replace(left=left)
+        return changed
 
     def _tidy(self, parent: int, name: str) -> None:
-        """Remove the empty folders of a run, deepest first."""
+        """Remove the empty folders of a run, deepest first, and placeholders that a crash left."""
         try:
             fd = os.open(name, OPEN_FOLDER, dir_fd=parent)
         except OSError:
             return
         try:
-            for below in os.listdir(fd):
-                if stat.S_ISDIR(os.stat(below, dir_fd=fd, follow_symlinks=False).st_mode):
+            for below in _names_in(fd):
+                found = os.stat(below, dir_fd=fd, follow_symlinks=False)
+                if stat.S_ISDIR(found.st_mode):
                     self._tidy(fd, below)
+                elif (found.st_dev, found.st_ino) == self._placeholder:
+                    os.unlink(below, dir_fd=fd)
         finally:
             os.close(fd)
         try:
@@ -707,16 +797,27 @@ class Quarantine:
             pass  # something is left in it
 
 
-def _asked(guards: "Sequence[Guard]", path: str) -> str:
-    return next(filter(None, (guard(path) for guard in guards)), "")
-
-
 def _cannot_open(error: OSError) -> str:
     return "gone" if error.errno == errno.ENOENT else "cannot be opened: %s" % error.strerror
 
 
 def _would(item: Candidate) -> Removal:
     return Removal(path=item.path, outcome="would be removed", reason=item.reason, size=item.size, rule=item.rule)
+
+
+def _names_in(fd: int) -> "List[str]":
+    try:
+        return os.listdir(fd)
+    except OSError:
+        return []
+
+
+def _exists(name: str, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _same(one: str, one_dir: int, other: str, other_dir: int) -> bool:

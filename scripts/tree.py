@@ -1,14 +1,13 @@
 """The tree that the scripts work on: its root as a descriptor, and what git says of the files in it.
 
-Everything below the root is reached from its descriptor, one component at a time and never through a symlink, so
-that a folder that is swapped meanwhile leads nowhere else.
+Whatever is removed or restored is reached from the root's descriptor, one component at a time and never through a
+symlink, so that a folder that is swapped meanwhile leads nowhere else.
 """
 
 import hashlib
 import os
 import pwd
 import re
-import stat
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,11 @@ QUARANTINE_NAME = ".cleanup_quarantine"
 # What the scripts themselves write at the root: no candidates, and no sources of references.
 OWN_NAME = re.compile(r"(?:%s)(?:\.lock|\.tmp)?\Z" % "|".join(map(re.escape, (
     INVENTORY_NAME, REPORT_NAME, ACTIONS_NAME, REGISTRY_NAME, CACHE_NAME))))
+
+# A folder that holds one of these is somebody's repository: it is listed as one entry and left alone.
+OTHER_CONTROL = (".hg", ".svn", ".bzr", "_darcs", ".fslckout", "_FOSSIL_", "CVS")
+CONTROL = (".git", ".jj") + OTHER_CONTROL
+BARE_REPOSITORY = ("HEAD", "objects", "refs")
 
 GIT_TIMEOUT_S = 600
 # What git says of a folder that it may not read. The walk meets the same, and makes an error of it.
@@ -92,6 +96,11 @@ def open_below(fd: int, path: str, check: "Callable[[int], None] | None" = None)
         raise
 
 
+def is_repository(has: "Callable[[str], bool]") -> bool:
+    """Whether a folder is a repository of its own, bare ones included; `has` tells which names it holds."""
+    return any(map(has, CONTROL)) or all(map(has, BARE_REPOSITORY))
+
+
 class Root:
     """The folder to work on. Raises RefusedError for one that nobody can have meant (CLEANUP rule 1)."""
 
@@ -109,6 +118,8 @@ class Root:
         problems = sc.Store(self.path).insecure(self.path)
         if problems:
             raise RefusedError("--root: %s" % problems[0])
+        if all(os.path.lexists(os.path.join(self.path, name)) for name in BARE_REPOSITORY):
+            raise RefusedError("--root: %s is a bare repository" % self.path, "nothing in it is litter")
         if not any(os.path.lexists(os.path.join(self.path, name)) for name in SENTINELS):
             raise RefusedError("--root: %s holds none of %s, so it is hardly the folder that was meant" % (
                 self.path, ", ".join(SENTINELS)))
@@ -140,11 +151,23 @@ class Root:
 
         Folders are resolved, the last component is not: a symlink is named, never what it points to.
         """
-        folder, name = os.path.split(os.path.abspath(path))
-        folder = os.path.realpath(folder)
+        folder, name = os.path.split(os.path.join(os.getcwd(), path).rstrip("/"))
+        folder = os.path.realpath(folder)  # not before: a link may stand in front of a ".."
         if name in ("", ".", "..") or not (folder + "/").startswith(self.path.rstrip("/") + "/"):
             raise sc.UsageError("'%s' is not below the root %s" % (printable(stored_path(path)), self.path))
         return stored_path(os.path.join(folder, name)[len(self.path.rstrip("/")) + 1:])
+
+
+def other_control(root: Root) -> str:
+    """The mark of a version control other than git at or above the root: nobody here can ask it what is tracked."""
+    folder = root.path
+    while True:
+        for name in OTHER_CONTROL:
+            if os.path.lexists(os.path.join(folder, name)):
+                return os.path.join(folder, name)
+        if folder == "/":
+            return ""
+        folder = os.path.dirname(folder)
 
 
 def _homes() -> "List[str]":
@@ -215,15 +238,19 @@ class Git:
             raise GitError("git does not take %s for a work tree of its own" % (top or self.root.path))
         head = lines[3].decode("ascii", "replace") if len(lines) > 3 else None
         if head is not None:
-            check_index(os.path.join(self.root.path, os.fsdecode(lines[1])), head)
+            index = os.path.join(self.root.path, os.fsdecode(lines[1]))
+            folder = os.path.dirname(index)
+            shared = [name for name in os.listdir(folder) if name.startswith("sharedindex.")]  # of a split index
+            for path in [index] + [os.path.join(folder, name) for name in shared]:
+                check_index(path, head)
         return head
 
-    def begin(self) -> None:
-        """Start the three listings beside whatever the caller does meanwhile."""
+    def begin(self, only_tracked: bool = False) -> None:
+        """Start the three listings, or the first, beside whatever the caller does meanwhile."""
         self._head = self.head()
         with_head = () if self._head is None else ("--with-tree=HEAD",)
         for arguments in (("-z",) + with_head, ("-z", "-o", "--exclude-standard"),
-                          ("-z", "-o", "-i", "--exclude-standard")):
+                          ("-z", "-o", "-i", "--exclude-standard"))[:1 if only_tracked else 3]:
             self._running.append(self._start("ls-files", *arguments))
 
     def finish(self) -> Listing:
@@ -233,11 +260,11 @@ class Git:
             text = self._result(*running).decode("utf-8", "surrogateescape")
             names.append(set(text.split("\0")) - {""})
         self._running = []
-        tracked, others, ignored = names
-        return Listing(head=self._head, tracked=tracked, untracked=others, ignored=ignored)
+        return Listing(head=self._head, **dict(zip(("tracked", "untracked", "ignored"), names)))
 
-    def listing(self) -> Listing:
-        self.begin()
+    def listing(self, only_tracked: bool = False) -> Listing:
+        """All three, or the tracked paths alone. Raises GitError."""
+        self.begin(only_tracked)
         return self.finish()
 
     def stamp(self) -> str:
@@ -337,7 +364,7 @@ class GitGuard:
         """Why git wants the file kept, '' when it does not. Raises GitError."""
         stamp = self.git.stamp()
         if stamp != self._stamp:
-            listing = vouched(self.git, self.git.listing())
+            listing = vouched(self.git, self.git.listing(only_tracked=True))
             self._tracked = listing.tracked
             self._spelled = {folded(name) for name in listing.tracked}
             self._stamp = stamp
@@ -354,7 +381,3 @@ def folded(path: str) -> str:
         return path.lower()
     import unicodedata
     return unicodedata.normalize("NFC", path).casefold()
-
-
-def is_regular(mode: int) -> bool:
-    return stat.S_ISREG(mode)

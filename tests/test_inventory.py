@@ -908,7 +908,14 @@ def test_a_list_of_what_to_ignore_is_no_use_of_a_file(plain):
     assert references(plain)["foo.tmp"] == 1
 
 
-@pytest.mark.parametrize("name", ["a.log", "a.tmp", "a.bak", "a.pyc", "tmp/a.py", "logs/a.md", "backup/a.py"])
+@pytest.mark.parametrize("name", ["tmp/a.py", "logs/a.md", "backup/a.py", "tmp/run"])
+def test_a_script_names_files_wherever_it_lies(repository, name):
+    put(repository, "foo.py")
+    put(repository, name, "foo.py")
+    assert references(repository)["foo.py"] == 1
+
+
+@pytest.mark.parametrize("name", ["a.log", "a.tmp", "a.bak", "a.pyc"])
 def test_litter_names_files_only_where_it_is_tracked(repository, name):
     put(repository, "foo.py")
     put(repository, ".gitignore", "*.log\n")
