@@ -15,6 +15,7 @@ import os
 import re
 import signal
 import stat
+import time
 from typing import Any, Callable, Dict, Iterator, List, Sequence, Set, Tuple
 
 from common import RefusedError, counted, sc, size_text
@@ -33,6 +34,7 @@ from tree import (
 )
 
 RUN_ID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-\d+\Z")
+OPENING_S = 0.05  # by then, whoever was opening a file when it was moved has it open, or is done with it
 BATCH = 500  # removals that share one flush of their intents to disk
 PLACEHOLDER_NAME = "placeholder"
 KEPT_NAME = "kept"  # what was taken by mistake and could not go back at once; never purged
@@ -290,7 +292,7 @@ class Quarantine:
     def _log_if_possible(self, entries: "Sequence[Dict[str, Any]]") -> None:
         """For what must also be possible on a full disk: to delete what is old, and to put something back."""
         try:
-            self.log(entries, durable=True)
+            self.log(entries)
         except sc.StorageError as error:
             if str(error) not in self.notes:
                 self.notes.append(str(error))
@@ -338,13 +340,16 @@ class Quarantine:
         wrong = difference(found, planned, moved=True)
         if not wrong:
             return "done", "it had been moved"
+        return "failed", self._undo(held, path, wrong)
+
+    def _undo(self, held: str, path: str, wrong: str) -> str:
+        """Put back what should not have been taken; why, and what was done."""
         try:
             parent = self._open_parent(path)
         except OSError as error:
-            return "failed", "%s, and its folder is gone (%s), so it is kept: %s" % (
-                wrong, error.strerror, self._keep(held))
+            return "%s, and its folder is gone (%s), so it is kept: %s" % (wrong, error.strerror, self._keep(held))
         try:
-            return "failed", "%s; %s" % (wrong, self._put_back(held, parent, os.path.basename(native_path(path))))
+            return "%s; %s" % (wrong, self._put_back(held, parent, os.path.basename(native_path(path))))
         finally:
             os.close(parent)
 
@@ -358,6 +363,7 @@ class Quarantine:
         """
         self.run_id, self._made = "", set()
         left, moved = list(candidates), {"files": 0, "size": 0}
+        taken: "List[Candidate]" = []
         while left and limit > moved["files"]:
             batch, left = left[:BATCH], left[BATCH:]
             held_open = open_files()
@@ -372,11 +378,18 @@ class Quarantine:
                     yield Removal(path=item.path, outcome=outcome, reason=why, rule=item.rule)
                 else:
                     ready.append(item)
-            for removal in self._move_all(ready, guards) if self.execute else map(_would, ready):
+            for item, removal in self._move_all(ready, guards) if self.execute else map(_would, ready):
                 moved["files"] += removal.outcome in ("removed", "would be removed")
-                self._moved_some = self.execute and moved["files"] > 0
                 moved["size"] += removal.size
-                yield removal
+                self._moved_some = self.execute and moved["files"] > 0
+                if removal.outcome == "removed":
+                    taken.append(item)
+                else:
+                    yield removal
+        for removal in self._confirm(taken):
+            moved["files"] -= removal.outcome == "failed"
+            moved["size"] -= removal.size if removal.outcome == "failed" else 0
+            yield removal.replace(size=0) if removal.outcome == "failed" else removal
         if self.run_id:
             self.log([event("end", run=self.run_id, **moved)], durable=True)
             self._tidy(self.fd, self.run_id)
@@ -437,7 +450,9 @@ class Quarantine:
                 or ("a process holds it open" if (found.st_dev, found.st_ino) in held_open else "")
                 or in_use(fd))
 
-    def _move_all(self, items: "List[Candidate]", guards: "Sequence[Guard]") -> "Iterator[Removal]":
+    def _move_all(self, items: "List[Candidate]",
+                  guards: "Sequence[Guard]") -> "Iterator[Tuple[Candidate, Removal]]":
+        """Announce all, then move one after the other. Those that were moved are answered for by `_confirm`."""
         if not items:
             return
         self._begin_run()
@@ -445,10 +460,35 @@ class Quarantine:
                   for item in items], durable=True)
         for item in items:
             outcome, why = self._move(item, guards)
+            if why:
+                self.log([event("failed", run=self.run_id, path=item.path, reason=why)])
+            yield item, Removal(path=item.path, outcome=outcome, reason=why or item.reason,
+                                size=0 if why else item.size, rule=item.rule)
+
+    def _confirm(self, items: "List[Candidate]") -> "Iterator[Removal]":
+        """Look once more at what was moved, and answer for it in the log.
+
+        Whoever was just opening the file when it was moved writes to it afterwards, and no check before could see that.
+        """
+        if items:
+            time.sleep(OPENING_S)
+        for start in range(0, len(items), BATCH):
+            results = [(item, self._changed_after(item)) for item in items[start:start + BATCH]]
             self.log([event("failed", run=self.run_id, path=item.path, reason=why) if why else
-                      event("done", run=self.run_id, path=item.path, size=item.size)])
-            yield Removal(path=item.path, outcome=outcome, reason=why or item.reason, size=0 if why else item.size,
-                          rule=item.rule)
+                      event("done", run=self.run_id, path=item.path, size=item.size) for item, why in results])
+            for item, why in results:
+                yield Removal(path=item.path, outcome="failed" if why else "removed", reason=why or item.reason,
+                              size=item.size, rule=item.rule)
+
+    def _changed_after(self, item: Candidate) -> str:
+        """'' when what is in quarantine is the planned file and nobody uses it; else why not, and what was done."""
+        held = os.path.join(self.run_id, native_path(item.path))
+        try:
+            found = os.stat(held, dir_fd=self.fd, follow_symlinks=False)
+        except OSError as error:
+            return "it cannot be looked at in quarantine (%s)" % error.strerror
+        wrong = difference(found, item, moved=True) or self._opened_meanwhile(held)
+        return self._undo(held, item.path, wrong) if wrong else ""
 
     def _begin_run(self) -> None:
         number = os.getpid()
@@ -801,8 +841,8 @@ def _cannot_open(error: OSError) -> str:
     return "gone" if error.errno == errno.ENOENT else "cannot be opened: %s" % error.strerror
 
 
-def _would(item: Candidate) -> Removal:
-    return Removal(path=item.path, outcome="would be removed", reason=item.reason, size=item.size, rule=item.rule)
+def _would(item: Candidate) -> "Tuple[Candidate, Removal]":
+    return item, Removal(path=item.path, outcome="would be removed", reason=item.reason, size=item.size, rule=item.rule)
 
 
 def _names_in(fd: int) -> "List[str]":

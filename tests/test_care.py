@@ -139,6 +139,27 @@ def test_a_restored_folder_has_its_mode_again(folder):
     assert stat.S_IMODE((folder / "public").stat().st_mode) == 0o755
 
 
+@pytest.mark.parametrize("still_open", [False, True])
+def test_who_was_opening_a_file_when_it_was_moved_loses_nothing(folder, monkeypatch, still_open):
+    """The lookup was done before the rename, so the write comes after it, and every check so far saw nothing."""
+    put(folder / "a.txt", "old")
+    handles = []
+
+    def meanwhile(seconds):
+        for found in (folder / ".cleanup_quarantine").glob("20*/a.txt"):
+            handles.append(open(str(found), "a"))
+            if not still_open:
+                handles[0].write(", and new work")
+                handles[0].close()
+
+    monkeypatch.setattr("quarantine.time.sleep", meanwhile)
+    outcome, reason = take(folder, folder / "a.txt")["a.txt"]
+    assert outcome == "failed" and reason == (
+        "a process holds it open; it was put back" if still_open else "its size has changed; it was put back")
+    assert (folder / "a.txt").read_text() == ("old" if still_open else "old, and new work")
+    handles[0].close()
+
+
 def test_a_damaged_part_of_a_split_index_is_noticed(folder):
     put(folder / "new.tmp")
     git(folder, "add", "new.tmp")
