@@ -358,7 +358,7 @@ def shared(kept):
     return kept(make, *OWN)
 
 
-def refuse(tree, expected, *arguments):
+def check_refused(tree, expected, *arguments):
     """Run all three ways of cleaning; each has to exit with 3 and that one line, and to leave the tree alone."""
     before = snapshot(tree.root, *OWN)
     expected = "REFUSED - " + expected.replace("ROOT", str(tree.root))
@@ -400,13 +400,13 @@ NO_DOCUMENTS = (
 @pytest.mark.parametrize("data, expected", [case[1:] for case in NO_DOCUMENTS], ids=[case[0] for case in NO_DOCUMENTS])
 def test_rule_8_what_is_no_inventory_is_refused(shared, data, expected):
     shared.set_document(data)
-    refuse(shared, expected)
+    check_refused(shared, expected)
 
 
 def test_rule_8_no_inventory_at_all_is_refused(shared):
     os.unlink(shared.inventory)
     try:
-        refuse(shared, "there is no inventory ROOT/cleanup_inventory.json "
+        check_refused(shared, "there is no inventory ROOT/cleanup_inventory.json "
                        "(take one with scripts/comprehensive_inventory.sh)")
     finally:
         shared.set_document(shared.original)
@@ -427,7 +427,7 @@ def test_rule_8_a_truncated_inventory_is_refused(shared, keep):
 
 def test_rule_8_bytes_that_are_no_text_are_refused(shared):
     shared.set_document(b"\xff\xfe" + json.dumps(shared.original).encode())
-    refuse(shared, CANNOT + "'ascii' codec can't decode byte 0xff in position 0: ordinal not in range(128) "
+    check_refused(shared, CANNOT + "'ascii' codec can't decode byte 0xff in position 0: ordinal not in range(128) "
            + TAKE_WITH)
 
 
@@ -439,7 +439,7 @@ HEADER = (("format", "1"), ("format", True), ("root", None), ("root_dev", "65024
 @pytest.mark.parametrize("key, value", HEADER, ids=["%s %r" % case for case in HEADER])
 def test_rule_8_a_header_field_of_another_type_is_refused(shared, key, value):
     shared.set_document(dict(shared.original, **{key: value}))
-    refuse(shared, "the inventory's field '%s' is missing or wrong %s" % (key, TAKE))
+    check_refused(shared, "the inventory's field '%s' is missing or wrong %s" % (key, TAKE))
 
 
 @pytest.mark.parametrize("key", ["format", "root", "root_dev", "root_ino", "host", "git", "head", "finished", "errors",
@@ -448,7 +448,7 @@ def test_rule_8_a_header_without_one_of_its_fields_is_refused(shared, key):
     document = dict(shared.original)
     del document[key]
     shared.set_document(document)
-    refuse(shared, "the inventory's field '%s' is missing or wrong %s" % (key, TAKE))
+    check_refused(shared, "the inventory's field '%s' is missing or wrong %s" % (key, TAKE))
 
 
 @pytest.mark.parametrize("column", ["path", "ino", "size", "mtime_ns", "ctime_ns", "dev", "mode", "nlink", "class",
@@ -457,7 +457,7 @@ def test_rule_8_an_inventory_without_one_of_its_columns_is_refused(shared, colum
     place = shared.original["fields"].index(column)
     shared.set_document(dict(shared.original, fields=[name for name in shared.original["fields"] if name != column],
                              files=[one[:place] + one[place + 1:] for one in shared.original["files"]]))
-    refuse(shared, "the inventory's files have no '%s' %s" % (column, TAKE))
+    check_refused(shared, "the inventory's files have no '%s' %s" % (column, TAKE))
 
 
 WRONG_CELLS = tuple((column, wrong) for column, wrongs in (
@@ -475,7 +475,7 @@ def test_rule_8_a_row_with_a_value_of_another_type_is_refused(shared, column, wr
     document["files"][number][document["fields"].index(column)] = wrong
     shared.set_document(document)
     place = "row %d of the inventory" % (number + 1)
-    refuse(shared, "%s: '%s' is missing or wrong %s" % (place, column, TAKE))
+    check_refused(shared, "%s: '%s' is missing or wrong %s" % (place, column, TAKE))
 
 
 @pytest.mark.parametrize("damage, column", [
@@ -488,7 +488,7 @@ def test_rule_8_a_row_of_another_shape_is_refused(shared, damage, column):
     number = position_of(document, "old.tmp")
     document["files"][number] = damage(document["files"][number])
     shared.set_document(document)
-    refuse(shared, "row %d of the inventory: '%s' is missing or wrong %s" % (number + 1, column, TAKE))
+    check_refused(shared, "row %d of the inventory: '%s' is missing or wrong %s" % (number + 1, column, TAKE))
 
 
 def ago(seconds):
@@ -523,18 +523,18 @@ DISTRUSTED = (
 @pytest.mark.parametrize("changes, expected", [case[1:] for case in DISTRUSTED], ids=[case[0] for case in DISTRUSTED])
 def test_rule_8_an_inventory_of_another_state_of_things_is_refused(shared, changes, expected):
     shared.set_document(dict(shared.original, **changes()))
-    refuse(shared, expected)
+    check_refused(shared, expected)
 
 
 def test_rule_8_an_inventory_from_the_future_is_refused(shared):
     later = ago(-3600)
     shared.set_document(dict(shared.original, finished=later))
-    refuse(shared, NOT_USED + "it was taken in the future (%s) %s" % (later, TAKE_WITH))
+    check_refused(shared, NOT_USED + "it was taken in the future (%s) %s" % (later, TAKE_WITH))
 
 
 def test_rule_8_max_age_moves_the_limit(shared):
     shared.set_document(dict(shared.original, finished=ago(3605)))
-    refuse(shared, NOT_USED + "it is 1h old, and --max-age is 30m " + TAKE_WITH, "--max-age", "30m")
+    check_refused(shared, NOT_USED + "it is 1h old, and --max-age is 30m " + TAKE_WITH, "--max-age", "30m")
     assert shared.clean("--max-age", "2h")[0] == 0
 
 
@@ -542,7 +542,7 @@ def test_rule_8_an_inventory_that_others_can_write_is_refused(shared):
     shared.set_document(shared.original)
     os.chmod(shared.inventory, 0o602)
     try:
-        refuse(shared, "the inventory: cleanup_inventory.json: others can write to it "
+        check_refused(shared, "the inventory: cleanup_inventory.json: others can write to it "
                        "(chmod o-w ROOT/cleanup_inventory.json)")
     finally:
         os.chmod(shared.inventory, 0o600)
@@ -580,19 +580,19 @@ def test_rule_8_a_copied_tree_is_not_cleaned_by_the_inventory_of_the_first(tree,
     shutil.copytree(str(tree.root), str(tmp_path / "copy"), symlinks=True)
     first, tree.root = tree.root, tmp_path / "copy"
     tree.inventory = str(tree.root / "cleanup_inventory.json")
-    refuse(tree, NOT_USED + "it was taken of another folder (%s) %s" % (first, TAKE_WITH))
+    check_refused(tree, NOT_USED + "it was taken of another folder (%s) %s" % (first, TAKE_WITH))
 
 
 def test_rule_8_a_tree_that_took_the_place_of_another_is_not_cleaned(tree, tmp_path):
     shutil.copytree(str(tree.root), str(tmp_path / "copy"), symlinks=True)
     tree.root.rename(tmp_path / "aside")
     (tmp_path / "copy").rename(tree.root)
-    refuse(tree, NOT_USED + "it was taken of another folder (ROOT) " + TAKE_WITH)
+    check_refused(tree, NOT_USED + "it was taken of another folder (ROOT) " + TAKE_WITH)
 
 
 def test_rule_8_after_a_commit_a_new_inventory_is_asked_for(tree):
     git(tree.root, "commit", "-q", "--allow-empty", "-m", "second")
-    refuse(tree, NOT_USED + "HEAD has moved since " + TAKE_WITH)
+    check_refused(tree, NOT_USED + "HEAD has moved since " + TAKE_WITH)
     tree.take()
     assert tree.clean()[1].startswith("OK - 1 file would be removed (8 B)\n")
 
@@ -600,7 +600,7 @@ def test_rule_8_after_a_commit_a_new_inventory_is_asked_for(tree):
 def test_rule_8_when_git_is_gone_nothing_may_go(tree):
     tree.configure()
     shutil.rmtree(str(tree.root / ".git"))
-    refuse(tree, NOT_USED + "the tree had a git repository then " + TAKE_WITH)
+    check_refused(tree, NOT_USED + "the tree had a git repository then " + TAKE_WITH)
 
 
 def test_rule_8_when_git_has_come_since_nothing_may_go(tmp_path):
@@ -608,7 +608,7 @@ def test_rule_8_when_git_has_come_since_nothing_may_go(tmp_path):
     git(tree.root, "init", "-q")
     git(tree.root, "add", "a.py")
     git(tree.root, "commit", "-q", "-m", "first")
-    refuse(tree, NOT_USED + "the tree had no git repository then " + TAKE_WITH)
+    check_refused(tree, NOT_USED + "the tree had no git repository then " + TAKE_WITH)
 
 
 def test_rules_2_and_8_when_git_fails_nothing_may_go(tree):
@@ -756,11 +756,11 @@ def test_rule_14_too_many_files_and_nothing_goes(tmp_path):
     tree.write("3.tmp", "content\n")
     tree.take()
     text = "the plan takes 3 of 11 files (27 %), and --max-fraction is 0.2: nothing is removed"
-    refuse(tree, text)
+    check_refused(tree, text)
     assert [item["path"] for item in json.loads(tree.read("cleanup_report.json"))["candidates"]] == [
         "1.tmp", "2.tmp", "3.tmp"]
     assert not any(item["next_run"] for item in json.loads(tree.read("cleanup_report.json"))["candidates"])
-    refuse(tree, text, "--max-deletions", "1")
+    check_refused(tree, text, "--max-deletions", "1")
     assert tree.execute("--max-fraction", "0.3")[0].startswith("OK - 3 files moved to quarantine (24 B)\n")
 
 
@@ -774,7 +774,7 @@ def test_rule_14_too_many_bytes_and_nothing_goes(tmp_path):
     assert tree.clean()[1].startswith("OK - 1 file would be removed (%s)\n" % engine.size_text(size))
     tree.write("big.tmp", "x" * (size + 1))
     tree.take()
-    refuse(tree, "the plan takes %d of %d bytes (20 %%), and --max-fraction is 0.2: nothing is removed" % (
+    check_refused(tree, "the plan takes %d of %d bytes (20 %%), and --max-fraction is 0.2: nothing is removed" % (
         size + 1, 5 * size + 1))
 
 

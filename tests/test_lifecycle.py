@@ -1037,7 +1037,7 @@ def test_what_is_not_due_yet_stays(place):
     assert (place.path / "a").exists() and list(place.registry()) == ["a"]
 
 
-def kept(place, name, reason, **how):
+def check_kept(place, name, reason, **how):
     """That a due file stays where it is, remains registered, and is said to."""
     found = os.lstat(str(place.path / name))
     for execute in (False, True):
@@ -1048,20 +1048,20 @@ def kept(place, name, reason, **how):
 
 def test_a_file_that_git_tracks_stays(in_git):
     in_git.register("kept.txt")
-    kept(in_git, "kept.txt", "git tracks it")
+    check_kept(in_git, "kept.txt", "git tracks it")
 
 
 def test_a_file_that_was_added_and_not_committed_stays(in_git):
     in_git.expiring("new")
     git(in_git.path, "add", "new")
-    kept(in_git, "new", "git tracks it")
+    check_kept(in_git, "new", "git tracks it")
 
 
 def test_a_file_that_only_head_tracks_stays(in_git):
     git(in_git.path, "rm", "-q", "--cached", "kept.txt")
     git(in_git.path, "add", "-N", "config")
     in_git.register("kept.txt")
-    kept(in_git, "kept.txt", "git tracks it")
+    check_kept(in_git, "kept.txt", "git tracks it")
 
 
 def test_an_ignored_file_may_go(in_git):
@@ -1121,9 +1121,9 @@ def test_a_missing_git_keeps_everything(in_git, tmp_path):
 def test_a_protected_pattern_beats_an_expiry(place):
     write_rules(place, "*.pem", "vault/")
     place.expiring("Server.PEM", "vault/deep/a", "b")
-    kept(place, "Server.PEM", "protected by '*.pem': it cannot be made again", limit=1)
+    check_kept(place, "Server.PEM", "protected by '*.pem': it cannot be made again", limit=1)
     assert place.registry().keys() == {"Server.PEM", "vault/deep/a"}
-    kept(place, "vault/deep/a", "protected by 'vault/': it cannot be made again")
+    check_kept(place, "vault/deep/a", "protected by 'vault/': it cannot be made again")
 
 
 @pytest.mark.parametrize("name", [".env", "id_rsa", "db.sqlite3", "config/a.json", "README.old", "run.lock"])
@@ -1150,26 +1150,26 @@ def test_a_file_written_after_it_expired_stays(place):
     place.expiring("a")
     after = place.registry()["a"].expires + 60
     os.utime(str(place.path / "a"), (after, after))
-    kept(place, "a", CHANGED)
+    check_kept(place, "a", CHANGED)
 
 
 def test_a_file_whose_name_or_mode_was_changed_after_it_expired_stays(place):
     path = place.write("a")
     os.utime(str(path), (1000000000, 1000000000))
     place.write_registry({"a": entry_facts(expires="2002-01-01T00:00:00Z")})
-    kept(place, "a", CHANGED)  # its ctime is of today
+    check_kept(place, "a", CHANGED)  # its ctime is of today
 
 
 def test_a_hard_linked_file_stays(place):
     place.expiring("a")
     os.link(str(place.path / "a"), str(place.path / "other"))
-    kept(place, "a", "it has a second hard link")
+    check_kept(place, "a", "it has a second hard link")
 
 
 def test_a_fifo_stays(place):
     os.mkfifo(str(place.path / "pipe"))
     place.register("pipe")
-    kept(place, "pipe", "it is no regular file")
+    check_kept(place, "pipe", "it is no regular file")
 
 
 def test_a_symlink_that_took_the_place_of_the_file_stays(place, tmp_path):
