@@ -59,7 +59,7 @@ class Candidate(sc.Value):
 
 
 class Removal(sc.Value):
-    """What became of a candidate: 'removed', 'would be removed', 'skipped', 'failed', 'restored', 'purged'."""
+    """What became of a file: 'removed', 'would be removed', 'skipped', 'failed', 'restored', 'gone' or 'note'."""
 
     path: str = ""
     outcome: str = ""
