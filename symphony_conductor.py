@@ -2098,6 +2098,15 @@ def local_text(at: float, zone: "str | None") -> str:
                               minutes % 60)
 
 
+# == Tables and units ==
+
+# What cron and systemd read. The comments on each part are in cron/symphony.crontab, which ends with this very line;
+# it stands here as well because this file works without any other.
+CRONTAB_LINE = ("* * * * * cd @ROOT@ && { [ -d logs ] || mkdir -m 700 logs; } && "
+                "exec @PYTHON@ -I -S @PROGRAM@ tick @OUTPUT@")
+OUTPUT_LOGGED = ">>logs/conductor_cron.log 2>&1"
+OUTPUT_MAILED = "2>&1 | tee -a logs/conductor_cron.log"
+
 BLOCK_BEGIN = "# BEGIN symphony-conductor "
 BLOCK_END = "# END symphony-conductor "
 BOOT_CODE = "import sys; sys.path.append(%s); import %s as c; c.command_line()"
@@ -2115,17 +2124,45 @@ def program_arguments(script: str, root: str = "") -> "List[str]":
     return ["-c", BOOT_CODE % ('"."' if folder == root else ascii(folder), module)]
 
 
-def crontab_line(root: str, python: str, script: str) -> str:
-    """The line that calls `tick` for `root`.
+def cron_word(text: str) -> str:
+    """A word for the shell in a command that every cron leaves as it is.
 
-    Debian crontab(5): a % in the command is a newline unless a backslash precedes it.
+    Vixie's cron and its descendants end a command at a %, and take a backslash before one or before another
+    backslash away; busybox's does neither. So the two are spelt for printf where that could matter.
     """
-    words = [python, "-I", "-S"] + program_arguments(script, root)
+    if not re.search(r"%|\\\\", text):
+        return shlex.quote(text)
+    return '"$(printf %s)"' % shlex.quote(text.replace("\\", "\\134").replace("%", "\\045"))
+
+
+def crontab_line(root: str, python: str, script: str, mailed: bool = False) -> str:
+    """The line that calls `tick` for `root`; `mailed`: cron also mails what a tick has to say."""
+    parts = {"ROOT": cron_word(root), "PYTHON": cron_word(python),
+             "PROGRAM": " ".join(map(cron_word, program_arguments(script, root))),
+             "OUTPUT": OUTPUT_MAILED if mailed else OUTPUT_LOGGED}
     if script.rpartition("/")[0] != root:
-        words.append("--root=.")
-    command = "cd %s && { [ -d logs ] || mkdir -m 700 logs; } && exec %s tick" % (
-        shlex.quote(root), " ".join(shlex.quote(word) for word in words))
-    return "* * * * * %s >>logs/conductor_cron.log 2>&1" % command.replace("%", "\\%")
+        parts["PROGRAM"] += " --root=."
+    return re.sub("@([A-Z]+)@", lambda match: parts[match.group(1)], CRONTAB_LINE)
+
+
+def block_lines(line: str, mailto: str = "", before: str = "") -> "List[str]":
+    """What goes between BEGIN and END: the line, within a MAILTO of its own if it has one.
+
+    A MAILTO holds for every line below it, so the one in force before the block is put back: none at all means
+    the owner of the table, and an empty one, which crontab takes in quotes only, nobody (crontab(5)).
+    """
+    return ["MAILTO=" + mailto, line, "MAILTO=" + (before or '""')] if mailto else [line]
+
+
+def mail_addresses(crontab: str) -> "List[str]":
+    """The values of the MAILTO lines of a table, in their order."""
+    found = re.findall(r"(?m)^[ \t]*[\"']?MAILTO[\"']?[ \t]*=[ \t]*(.*?)[ \t\r]*$", crontab)
+    return [text[1:-1] if len(text) > 1 and text[0] in "\"'" and text[-1] == text[0] else text for text in found]
+
+
+def crontab_lines(crontab: str) -> "List[str]":
+    """The lines of a table, each with its line break: for cron nothing but a newline ends one."""
+    return re.findall(r"[^\n]*\n|[^\n]+\Z", crontab)
 
 
 def split_at_block(crontab: str, root: str) -> "Tuple[str, str, str]":
@@ -2133,7 +2170,7 @@ def split_at_block(crontab: str, root: str) -> "Tuple[str, str, str]":
 
     A block without its END raises ConfigError: where it stops is for a person to say.
     """
-    lines = crontab.splitlines(True)
+    lines = crontab_lines(crontab)
     texts = [line.rstrip("\r\n") for line in lines]
     if BLOCK_BEGIN + root not in texts:
         return crontab, "", ""
@@ -2153,12 +2190,243 @@ def without_block(crontab: str, root: str) -> str:
     return before + without_block(after, root) if block else crontab
 
 
-def with_block(crontab: str, root: str, line: str) -> str:
+def with_block(crontab: str, root: str, lines: "Sequence[str]") -> str:
     """The crontab with exactly one block for this root, at its old place if it had one."""
     before, _, after = split_at_block(crontab, root)
     if before and not before.endswith("\n"):
         before += "\n"
-    return "%s%s%s\n%s\n%s%s\n%s" % (before, BLOCK_BEGIN, root, line, BLOCK_END, root, without_block(after, root))
+    block = [BLOCK_BEGIN + root] + list(lines) + [BLOCK_END + root]
+    return "%s%s\n%s" % (before, "\n".join(block), without_block(after, root))
+
+
+def python_of_block(block: str) -> str:
+    """The interpreter that the line of a block names; '' when it takes a shell, or a person, to tell."""
+    for line in block.splitlines():
+        try:
+            words = shlex.split(line)
+        except ValueError:
+            continue
+        if "exec" in words[:-1] and "$(" not in words[words.index("exec") + 1]:
+            return words[words.index("exec") + 1]
+    return ""
+
+
+UNIT = "symphony-conductor"
+UNIT_OWNER = "# symphony-conductor: "  # and the root: the first line of both files says whose they are
+
+SERVICE_UNIT = """\
+[Unit]
+Description=Symphony Conductor: start the tasks of @ROOT@ that are due
+
+[Service]
+Type=oneshot
+@USER@ExecStart=@COMMAND@
+# A tick is gone within milliseconds; the tasks it started go on, each with a supervisor of its own.
+KillMode=process
+# One task out of memory is one failed task, not the end of all of them.
+OOMPolicy=continue
+# A tick that hangs, on a dead file server perhaps, gives way to the next one.
+TimeoutStartSec=600
+# What the conductor did goes to the journal; that a tick began and ended, 1,440 times a day, does not.
+SyslogIdentifier=symphony-conductor
+SyslogLevel=notice
+LogLevelMax=notice
+# The tasks inherit whatever stands here. NoNewPrivileges would break sudo and crontab, ProtectSystem an upgrade of
+# packages, PrivateTmp a clean-up of /tmp; so only what no task can miss is taken away.
+StandardInput=null
+KeyringMode=private
+"""
+
+TIMER_UNIT = """\
+[Unit]
+Description=Symphony Conductor: a tick every minute
+
+[Timer]
+OnCalendar=*-*-* *:*:00
+AccuracySec=1s
+# What was missed while the machine was off is for the conductor to say: it catches up by the rules of each task.
+Persistent=false
+
+[Install]
+WantedBy=timers.target
+"""
+
+
+def unit_word(text: str) -> str:
+    """One word of an ExecStart line: systemd.service(5) has quotes and escapes as C does, and doubles % and $."""
+    special = {"\\": "\\\\", '"': '\\"', "%": "%%", "$": "$$", "\t": "\\t", "\r": "\\r"}
+    return '"%s"' % "".join(special.get(letter, letter) for letter in text)
+
+
+def unit_texts(root: str, python: str, script: str, user: str = "") -> "Dict[str, str]":
+    """The files of the systemd service and its timer, by their names. `user`: whom a system unit runs as."""
+    words = [python, "-I", "-S"] + program_arguments(script) + ["--root=" + root, "tick"]
+    parts = {"ROOT": root.replace("%", "%%"), "COMMAND": " ".join(map(unit_word, words)),
+             "USER": "User=%s\n" % user if user else ""}
+    service = re.sub("@([A-Z]+)@", lambda match: parts[match.group(1)], SERVICE_UNIT)
+    return {UNIT + suffix: "%s%s\n%s" % (UNIT_OWNER, root, text)
+            for suffix, text in ((".service", service), (".timer", TIMER_UNIT))}
+
+
+class Entry(Value):
+    """A line of a crontab that starts something, with what the lines above it say of it. `number` counts from 1."""
+
+    number: int = 0
+    line: str = ""
+    schedule: str = ""
+    command: str = ""
+    user: str = ""
+    comment: str = ""
+    variables: "Dict[str, str]" = {}
+
+
+class Imported(Value):
+    """What became of a crontab: tasks with the numbers of their lines; (number, line, reason) for what is left out."""
+
+    tasks: "List[Tuple[int, Dict[str, Any]]]" = []
+    left_out: "List[Tuple[int, str, str]]" = []
+
+
+TABLE_TIMES = r"(?:@\S+|\S+(?:[ \t]+\S+){4})"
+TABLE_VARIABLE = r"""[ \t]*("[^"]*"|'[^']*'|[^\s=#"']+)[ \t]*=[ \t]*(.*?)[ \t\r]*\Z"""
+OWN_BLOCK = r"(?ms)^%s([^\n]*)$.*?^%s\1$"
+MISSING_TIMEOUT_S = DAY
+
+# Variables that mean something to cron, or that it does not take from a table: why they are no part of a task.
+CRON_VARIABLES = {
+    "MAILTO": "the conductor sends no mail by itself; notification_webhook tells of failures",
+    "RANDOM_DELAY": "there is no random delay; H in place of a minute spreads tasks evenly",
+    "START_HOURS_RANGE": "that is for anacron; start_deadline bounds how late a task may start",
+    "LOGNAME": "cron sets it, whatever a table says", "USER": "cron sets it, whatever a table says",
+}
+SILENT_VARIABLES = ("SHELL", "HOME", "CRON_TZ", "MAILFROM", "CONTENT_TYPE", "CONTENT_TRANSFER_ENCODING")
+
+
+def crontab_entries(text: str, has_users: bool) -> "Tuple[List[Entry], List[Tuple[int, str, str]]]":
+    """The entries of a crontab, by the rules of Debian's crontab(5), and what its other lines cannot mean here.
+
+    `has_users`: a system table, whose lines name a user before the command. Blocks of the conductor are passed over.
+    """
+    own = [match.span() for match in re.finditer(OWN_BLOCK % (BLOCK_BEGIN, BLOCK_END), text)]
+    pattern = r"[ \t]*-?(%s)[ \t]+%s(\S.*)" % (TABLE_TIMES, r"(\S+)[ \t]+" if has_users else "()")
+    entries, left_out = [], []
+    comment: "List[str]" = []
+    variables: "Dict[str, str]" = {}
+    at = 0
+    for number, line in enumerate(crontab_lines(text), 1):
+        start, at, line = at, at + len(line), line.rstrip("\r\n")
+        variable, entry = re.match(TABLE_VARIABLE, line), re.match(pattern, line)
+        if any(low <= start < high for low, high in own) or not line.strip():
+            comment = []
+        elif line.lstrip().startswith("#"):
+            words = line.lstrip("# \t").rstrip()
+            comment = comment + [words] if words and not re.match(pattern, words) else []
+        elif variable:
+            name, value = variable.group(1).strip("\"'"), variable.group(2)
+            variables = dict(variables)
+            variables[name] = value[1:-1] if re.match(r"""(["']).*\1\Z""", value) else value
+            if variables[name] and name in CRON_VARIABLES:
+                left_out.append((number, line, CRON_VARIABLES[name]))
+        elif entry:
+            entries.append(Entry(number=number, line=line, schedule=entry.group(1), user=entry.group(2),
+                                 command=entry.group(3), comment=" ".join(comment), variables=variables))
+            comment = []
+        else:
+            left_out.append((number, line, "this is neither a variable nor a schedule with a command"))
+    return entries, left_out
+
+
+def shell_command(command: str, shell: str) -> "str | List[str]":
+    """The command of a crontab line as a task has it.
+
+    An unescaped % ends the command, and what follows is its standard input, where further ones are line breaks;
+    in the command, a backslash before a % or a backslash goes (Debian crontab(5), and what its cron does).
+    """
+    match = re.match(r"((?:\\.|[^%\\])*\\?)(%?)(.*)", command)
+    assert match  # it fits any text of one line
+    words = re.sub(r"\\([%\\])", r"\1", match.group(1)).rstrip()
+    fed = re.sub(r"\\%|%", lambda mark: "%" if mark.group() != "%" else "\n", match.group(3)).rstrip("\n")
+    if not fed:
+        return words if shell == "/bin/sh" else [shell, "-c", words]
+    end = "END_OF_INPUT"
+    while end in fed.split("\n"):
+        end += "_"
+    group = "{\n%s\n}" % words if shell == "/bin/sh" else "exec %s -c %s" % (shlex.quote(shell), shlex.quote(words))
+    return "%s <<'%s'\n%s\n%s" % (group, end, fed, end)
+
+
+PREPARING = ("cd", "test", "[", "[[", "export", ".", "source", "set", "umask", "ulimit", ":", "sleep", "mkdir", "")
+WRAPPING = ("sudo nice ionice chrt env nohup exec command time timeout flock setsid chronic cronic systemd-cat run-one "
+            "run-parts sh bash dash ksh zsh perl ruby php node").split()
+NO_NAME = r"-|[A-Za-z_]\w*=|[0-9.]+[smhd]?\Z|[<>!|&*]|\Z"
+
+
+def task_name_for(command: str, taken: "Iterable[str]") -> str:
+    """A name for a task made from its command: that of the program, or of the script that an interpreter runs."""
+    parts = [[word.strip("\"'`(){}$") for word in part.split()] for part in re.split(r"&&|\|\|?|;", command)]
+    words = next((part for part in parts if (part + [""])[0] not in PREPARING), parts[0])
+    found, before = "", ""
+    for word in words:
+        last = word.rstrip("/").rpartition("/")[2]
+        is_operand = before in ("-u", "-g", "flock")  # whom sudo asks to be, what flock locks
+        if not (is_operand or re.match(NO_NAME, word) or last in WRAPPING or re.match(r"python[0-9.]*\Z", last)):
+            found = last
+            break
+        before = word if word.startswith("-") or not before.endswith("flock") else before
+        before = "" if is_operand and not word.startswith("-") else before.rpartition("/")[2]
+    base = re.sub(r"\.(sh|py|pl|rb|php|js|bash)\Z", "", found)
+    base = re.sub(r"[^A-Za-z0-9_.-]+", "_", base).strip("_.-")[:60] or "task"
+    name, number = base, 1
+    while name in taken:
+        number += 1
+        name = "%s-%d" % (base, number)
+    return name
+
+
+def import_tasks(text: str, user: str, home: str, has_users: bool, known: "Dict[str, Task]") -> Imported:
+    """The tasks that do what the lines of a crontab do for `user`, whose home is `home`.
+
+    Cron starts a command once, in the home, for as long as it takes: so no retries, that folder, and a day. A line
+    that is one of the `known` tasks already is left out, as is what cannot be said as a task.
+    """
+    entries, left_out = crontab_entries(text, has_users)
+    tasks: "List[Tuple[int, Dict[str, Any]]]" = []
+    taken = set(known)
+    for entry in entries:
+        task = _imported_task(entry, home, taken)
+        config = build_config([("crontab", {"tasks": [task]})])
+        same = [name for name, other in known.items()
+                if config.tasks and _does_the_same(config.tasks[task["name"]], other)]
+        reason = ("it runs as %s, and a task as whoever calls the tick" % entry.user
+                  if has_users and entry.user != user else
+                  str(config.problems[0]).partition("': ")[2] if config.problems else
+                  "the task '%s' is just that" % same[0] if same else "")
+        if reason:
+            left_out.append((entry.number, entry.line, reason))
+        else:
+            taken.add(task["name"])
+            tasks.append((entry.number, task))
+    return Imported(tasks=tasks, left_out=sorted(left_out))
+
+
+def _imported_task(entry: Entry, home: str, taken: "Set[str]") -> "Dict[str, Any]":
+    variables = entry.variables
+    task: "Dict[str, Any]" = {"name": task_name_for(entry.command, taken)}
+    if entry.comment:
+        task["description"] = entry.comment
+    task.update(command=shell_command(entry.command, variables.get("SHELL") or "/bin/sh"), schedule=entry.schedule,
+                cwd=variables.get("HOME") or home, timeout=MISSING_TIMEOUT_S, retry_count=0)
+    if variables.get("CRON_TZ"):
+        task["timezone"] = variables["CRON_TZ"]
+    env = {name: value for name, value in variables.items()
+           if name == "HOME" or name not in CRON_VARIABLES and name not in SILENT_VARIABLES}
+    if env:
+        task["env"] = env
+    return task
+
+
+def _does_the_same(one: Task, other: Task) -> bool:
+    return all(getattr(one, field) == getattr(other, field) for field in ("command", "schedule_key", "cwd", "env"))
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -2404,6 +2672,18 @@ def _open_append(path: str) -> int:
     return _open_making_folder(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW)
 
 
+def is_journal(fd: int) -> bool:
+    """Whether systemd has connected this descriptor to its journal (systemd.exec(5): $JOURNAL_STREAM)."""
+    wanted = os.environ.get("JOURNAL_STREAM")
+    if not wanted:
+        return False
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return False
+    return wanted == "%d:%d" % (found.st_dev, found.st_ino)
+
+
 def rotate(path: str, max_bytes: int) -> None:
     """path -> path.1 -> … -> path.5, when it has grown over `max_bytes`."""
     try:
@@ -2553,6 +2833,20 @@ _RUN_TYPES: "Tuple[Tuple[str, Any], ...]" = (
     ("pid", int), ("pid_start", str), ("boot_id", str), ("supervisor", int), ("started_mono", (int, float)))
 _RESULT_TYPES: "Tuple[Tuple[str, Any], ...]" = (
     ("status", str), ("ended_at", (int, float)), ("exit_code", (int, type(None))))
+
+
+# What the conductor writes for itself: folder under the root, pattern of the names.
+OWN_FILES = (
+    ("", r"conductor_state\.json(\.bak|\.tmp|\.bad-[0-9TZ]+)*|conductor\.pid"),
+    ("__pycache__", r"symphony_conductor\..*\.pyc"),
+    ("logs", r"(symphony_conductor|conductor_cron)\.log(\.[0-9])?"),
+    ("logs/automation", r"[^.].*\.log(\.[0-9])?"),
+    ("status", r"(heartbeat|last_good_config\.json)(\.tmp)?"),
+    ("status/automation_health", r"[^.].*\.health(\.tmp)?"),
+    ("status/history", r"[0-9]{4}-[0-9]{2}-[0-9]{2}\.jsonl"),
+    ("status/locks", r"[^.].*\.lock"),
+    ("status/runs", r"[^.].*\.(json|out)(\.tmp)?"),
+)
 
 
 class Store:
@@ -2830,6 +3124,56 @@ class Store:
         if lines:
             append_lines(self.path("logs/symphony_conductor.log"), ["%s %s" % (iso(now), line) for line in lines],
                          LOG_ROTATE_BYTES)
+        if lines and is_journal(1):
+            write_all(1, "".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace"))
+
+    # -- everything that the conductor wrote for itself
+
+    def own_files(self) -> "List[Tuple[str, int]]":
+        """(path, size) of state, logs and records, by the names the conductor gives them; no link is followed."""
+        found = []
+        for folder, pattern in OWN_FILES:
+            parts = folder.split("/")
+            if any(os.path.islink(self.path("/".join(parts[:depth + 1]))) for depth in range(len(parts))):
+                continue
+            try:
+                names = sorted(os.listdir(self.path(folder)))
+            except OSError:
+                continue
+            for name in names:
+                path = os.path.join(self.path(folder), name) if folder else self.path(name)
+                status = os.lstat(path)
+                if re.match("(?:%s)\\Z" % pattern, name) and stat.S_ISREG(status.st_mode):
+                    found.append((path, status.st_size))
+        return found
+
+    def remove_own_files(self) -> int:
+        """Remove what `own_files` lists, and the folders that are empty then: how many files.
+
+        Raises BusyError while a task runs: its supervisor would write them anew.
+        """
+        if not self.lock.acquire(TICK_LOCK_WAIT_S):
+            raise BusyError("a tick is at work", "try again")
+        try:
+            names = [name for name, _ in self.runs_on_disk()]
+            locks = [(name, self.task_lock(name)) for name in names]
+            busy = [name for name, lock in locks if not lock.acquire()]
+            for _, lock in locks:
+                lock.release()
+            if busy:
+                raise BusyError("%s %s running" % (", ".join(busy), "is" if len(busy) == 1 else "are"),
+                                "nothing was removed; try again when that is over")
+            files = self.own_files()
+            for path, _ in files:
+                os.unlink(path)
+            for folder, _ in sorted(OWN_FILES, reverse=True) + [("logs", ""), ("status", "")]:
+                try:
+                    os.rmdir(self.path(folder))
+                except OSError:
+                    continue  # not empty, or not there
+            return len(files)
+        finally:
+            self.lock.release()
 
     # -- the heartbeat: when the last tick was, and what the next one needs to see that nothing is due
 
@@ -3386,7 +3730,8 @@ def launch_supervisor(store: Store, verb: str, spec: "Dict[str, Any]", lock: Fil
             os.setsid()
             null = os.open(os.devnull, os.O_RDWR)
             os.dup2(reader, 0)
-            os.dup2(null, 1)
+            if not is_journal(1):
+                os.dup2(null, 1)
             os.dup2(null, 2)
             os.set_inheritable(lock.fd, True)
             os.execv(argv[0], argv)
@@ -3764,19 +4109,26 @@ def task_named(config: Config, name: str) -> Task:
     raise UsageError("unknown task '%s' (%s)" % (name, hint))
 
 
-# == Crontab ==
+# == Crontab and timer ==
 
 NO_CRONTAB = r"no crontab for|can't open .*: No such file"  # Vixie cron and its descendants; busybox
+SYSTEM_UNITS = "/etc/systemd/system"
 
 
-def _crontab(*arguments: str, feed: "bytes | None" = None) -> "Tuple[int, bytes, str]":
+def _output_of(argv: "Sequence[str]", hint: str, feed: bytes = b"") -> "Tuple[int, bytes, str]":
+    """Exit status, output and complaint of a program of the system. Raises UnavailableError when it is missing."""
     try:
-        done = subprocess.run(("crontab",) + arguments, input=feed or b"", stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, env=dict(os.environ, LC_ALL="C"))
+        done = subprocess.run(argv, input=feed, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              env=dict(os.environ, LC_ALL="C"))
     except OSError as error:
-        raise UnavailableError("cannot run crontab: %s; install cron (Debian: cron, Red Hat: cronie)" % os.strerror(
-            error.errno or 0))
-    return done.returncode, done.stdout, done.stderr.decode("utf-8", "replace").strip()
+        raise UnavailableError("cannot run %s: %s; %s" % (argv[0], os.strerror(error.errno or 0), hint))
+    complaint = done.stderr.decode("utf-8", "replace").strip()
+    return done.returncode, done.stdout, " / ".join(complaint.splitlines()) or "no message"
+
+
+def _crontab(*arguments: str, feed: bytes = b"") -> "Tuple[int, bytes, str]":
+    return _output_of(("crontab",) + arguments, "install cron (Debian: cron, Red Hat: cronie), or use install --timer",
+                      feed)
 
 
 def read_crontab() -> str:
@@ -3789,32 +4141,178 @@ def read_crontab() -> str:
         return listed.decode("utf-8", "surrogateescape")
     if re.search(NO_CRONTAB, complaint):
         return ""
-    raise ConductorError("crontab -l failed (exit %d): %s; nothing was changed" % (code, complaint or "no message"))
+    raise ConductorError("crontab -l failed (exit %d): %s; nothing was changed" % (code, complaint))
 
 
 def write_crontab(text: str) -> None:
     """Replace the user's crontab, and look whether it is the one that was meant."""
     code, _, complaint = _crontab("-", feed=text.encode("utf-8", "surrogateescape"))
     if code:
-        raise ConductorError("crontab refused the new table (exit %d): %s" % (code, complaint or "no message"))
+        raise ConductorError("crontab refused the new table (exit %d): %s" % (code, complaint))
     if read_crontab() != text:
         raise ConductorError("crontab took the new table, but lists another one; look with crontab -l")
 
 
 def interpreter() -> str:
-    """The Python that the crontab line names: the real one, which outlives a virtual environment."""
-    if sys.prefix == sys.base_prefix:
+    """The Python that the crontab line names: the real one, which outlives a virtual environment.
+
+    A version manager's shim has made way for the real one before this file is read.
+    """
+    home = getattr(sys, "real_prefix", sys.base_prefix)  # real_prefix: virtualenv before its version 20
+    if sys.prefix == home:
         return sys.executable  # as it was called: what a link points to goes away with the next upgrade
-    return getattr(sys, "_base_executable", None) or os.path.realpath(sys.executable)
+    known = getattr(sys, "_base_executable", sys.executable)
+    names = [os.path.join(home, "bin", name) for name in ("python%d.%d" % sys.version_info[:2], "python3")]
+    found = [name for name in ([known] if known != sys.executable else []) + names if os.access(name, os.X_OK)]
+    return found[0] if found else os.path.realpath(sys.executable)
 
 
-def installed_line(store: Store) -> str:
-    """The crontab line for this root, this file and this Python. Raises UsageError for what cannot stand in one."""
-    if "\n" in store.root:
-        raise UsageError("a folder with a line break in its name cannot stand in a crontab")
+def become(name: str) -> None:
+    """Go on with the rights, the home and the crontab of this user. Raises UsageError where that cannot be."""
+    import pwd
+    try:
+        user = pwd.getpwnam(name)
+    except (KeyError, ValueError):
+        raise UsageError("--user: there is no user '%s' here" % name)
+    if user.pw_uid == os.geteuid():
+        return
+    if os.geteuid() != 0:
+        raise UsageError("--user: only root can do this for '%s'" % name, "use sudo")
+    os.initgroups(name, user.pw_gid)
+    os.setgid(user.pw_gid)
+    os.setuid(user.pw_uid)
+    os.environ.update(HOME=user.pw_dir, LOGNAME=name, USER=name)
+    for variable in ("XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "DBUS_SESSION_BUS_ADDRESS", "MAIL"):
+        os.environ.pop(variable, None)
+
+
+def account() -> "Tuple[str, str]":
+    """The name of whom this runs as, and the home that cron would use."""
+    import pwd
+    try:
+        user = pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return str(os.geteuid()), os.path.expanduser("~")
+    return user.pw_name, user.pw_dir
+
+
+def check_installable(store: Store) -> None:
+    """Raises where no tick could do its work for this root, this file and this Python, whoever calls it."""
+    if re.search(r"[\n\r]", store.root):
+        raise UsageError("a folder with a line break in its name cannot stand in a crontab or a unit")
     if store.config_path != store.path(CONFIG_NAME):
-        raise UsageError("the crontab line reads %s" % CONFIG_NAME, "move the file there, or use another --root")
-    return crontab_line(store.root, interpreter(), os.path.abspath(__file__))
+        raise UsageError("a tick reads %s" % CONFIG_NAME, "move the file there, or use another --root")
+    user = account()[0]
+    if not os.access(interpreter(), os.X_OK):
+        raise UnavailableError("%s may not run %s" % (user, interpreter()), "use a Python that it may run")
+    if not os.access(store.root, os.W_OK | os.X_OK):
+        raise UsageError("%s may not write to %s" % (user, store.root), "chown -R %s %s" % (
+            user, shlex.quote(store.root)))
+    store.check_root()
+
+
+def installed_block(store: Store) -> str:
+    """The block of this root in the user's crontab; '' without one, or where there is no crontab to be read."""
+    try:
+        return split_at_block(read_crontab(), store.root)[1]
+    except ConductorError:
+        return ""
+
+
+def crontab_suspicions(store: Store) -> "List[Problem]":
+    """A warning when the crontab line of this root names a Python that is gone."""
+    python = python_of_block(installed_block(store))
+    if not python or os.access(python, os.X_OK):
+        return []
+    return [Problem(place="crontab", text="the Python of the line, %s, is gone, so nothing runs" % python,
+                    hint="run install again", warning=True)]
+
+
+class Timer:
+    """The systemd service and timer of a root: system units for root, the user's own for anybody else.
+
+    System units may run as another user; they start at boot, as the user's own do once lingering is on.
+    """
+
+    def __init__(self, root: str, user: str) -> None:
+        self.root = root
+        self.is_system = os.geteuid() == 0
+        self.user = user if self.is_system and user != account()[0] else ""
+        if user and not self.is_system:
+            become(user)  # says who may
+        home = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+        self.folder = SYSTEM_UNITS if self.is_system else os.path.join(home, "systemd/user")
+
+    def _systemctl(self, *arguments: str, check: bool = True) -> int:
+        scope = () if self.is_system else ("--user",)
+        runtime = "/run/user/%d" % os.geteuid()
+        if not self.is_system and os.path.isdir(runtime):
+            os.environ.setdefault("XDG_RUNTIME_DIR", runtime)
+        argv = ("systemctl",) + scope + arguments
+        code, _, complaint = _output_of(argv, "this box has no systemd; use the crontab")
+        if code and check:
+            raise ConductorError("%s failed (exit %d): %s" % (" ".join(argv), code, complaint))
+        return code
+
+    def is_running(self) -> bool:
+        return self._systemctl("is-enabled", UNIT + ".timer", check=False) == 0 == self._systemctl(
+            "is-active", UNIT + ".timer", check=False)
+
+    def keep_running(self) -> "List[str]":
+        """Let a user's own timer run from boot on, also while nobody is logged in; what is left for others to do."""
+        if self.is_system:
+            return []
+        try:
+            code, _, complaint = _output_of(("loginctl", "enable-linger"), "")
+        except UnavailableError as error:
+            code, complaint = 1, str(error)
+        return [] if code == 0 else ["note: it runs only while you are logged in (%s); to mend that: "
+                                     "sudo loginctl enable-linger %s" % (complaint, account()[0])]
+
+    def files(self) -> "Dict[str, str]":
+        """The unit files that are there for this root, with their contents. Raises when they are another's."""
+        found = {}
+        for name in (UNIT + ".service", UNIT + ".timer"):
+            path = os.path.join(self.folder, name)
+            try:
+                text = read_bytes(path).decode("utf-8", "surrogateescape")
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise StorageError.of("read", path, error)
+            if text.partition("\n")[0] != UNIT_OWNER + self.root:
+                raise ConductorError("%s is not for %s" % (path, self.root),
+                                     "a box has one such timer; use the crontab for further projects")
+            found[path] = text
+        return found
+
+    def wanted(self, python: str, script: str) -> "Dict[str, str]":
+        """The unit files as they should be, by their paths."""
+        texts = unit_texts(self.root, python, script, self.user)
+        return {os.path.join(self.folder, name): text for name, text in texts.items()}
+
+    def install(self, files: "Dict[str, str]") -> None:
+        """Write the units and start the timer; where systemd refuses, nothing is left behind."""
+        before = self.files()
+        os.makedirs(self.folder, mode=0o755, exist_ok=True)
+        for path, text in files.items():
+            write_atomic(path, text.encode("utf-8", "surrogateescape"))
+            os.chmod(path, 0o644)
+        try:
+            self._systemctl("daemon-reload")
+            self._systemctl("enable", "--now", UNIT + ".timer")
+        except ConductorError:
+            for path in set(files) - set(before):
+                os.unlink(path)
+            raise
+
+    def uninstall(self) -> None:
+        """Stop the timer and remove the units; running tasks go on."""
+        files = self.files()
+        self._systemctl("disable", "--now", UNIT + ".timer")
+        for path in files:
+            os.unlink(path)
+        self._systemctl("daemon-reload")
 
 
 # == Commands ==
@@ -3836,9 +4334,48 @@ def say_json(document: "Any") -> None:
     say(json.dumps(document, indent=2))
 
 
+def exit_code_of(command: "Callable[[], int]", program: str = "symphony_conductor",
+                 keep: "Callable[[List[str]], Any] | None" = None) -> int:
+    """Carry out a command; the only place that turns an error into a line on stderr and an exit code.
+
+    `keep` takes the traceback of a defect, so that what is printed stays one line.
+    """
+    try:
+        code = command()
+        sys.stdout.flush()
+        return code
+    except ConductorError as error:
+        complain(str(error), program)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of the output left; so do we, without a word
+        return EXIT_OK
+    except OSError as error:
+        complain("%s%s" % (error.strerror or error, ": %s" % error.filename if error.filename else ""), program)
+        return EXIT_IOERR
+    except Exception as error:
+        complain("internal error, please report it: %s: %s%s" % (type(error).__name__, error, _traceback_note(keep)),
+                 program)
+        return EXIT_SOFTWARE
+
+
+def _traceback_note(keep: "Callable[[List[str]], Any] | None") -> str:
+    import traceback
+    lines = traceback.format_exc().splitlines()
+    try:
+        if keep is not None:
+            keep(["ERROR " + line for line in lines])
+            return " (details in logs/symphony_conductor.log)"
+    except ConductorError:
+        pass
+    return " (%s)" % lines[-2].strip()
+
+
 def cmd_tick(store: Store, args: "argparse.Namespace") -> int:
     outcome = Conductor(store).tick()
-    if outcome.lines:
+    if outcome.lines and not is_journal(1):  # there, the log has said it
         complain("\n".join(outcome.lines))
     return outcome.exit_code
 
@@ -3885,6 +4422,7 @@ def cmd_check(store: Store, args: "argparse.Namespace") -> int:
         config = store.read_config()
         tasks = len(config.tasks)
         problems += config.problems + suspicions(config, Clock().now()) + missing_programs(store, config)
+        problems += [] if args.file else crontab_suspicions(store)
     except ConfigError as error:
         problems += error.problems
     errors = sum(not problem.warning for problem in problems)
@@ -3975,30 +4513,247 @@ def cmd_explain(store: Store, args: "argparse.Namespace") -> int:
     return EXIT_OK
 
 
-def cmd_install(store: Store, args: "argparse.Namespace") -> int:
-    line = installed_line(store)
-    before = read_crontab()
-    after = with_block(before, store.root, line)
-    for folder in ("logs/automation", "status/automation_health", "status/history"):
-        make_folder(store.path(folder))
-    if after == before:
-        say("the crontab line is installed already:")
-    else:
-        write_crontab(after)
-        say("installed the crontab line:")
-    say(line)
+STARTER_CONFIG = """\
+{
+  // Every tick reads this file, so an edit counts from the next minute on. `symphony_conductor.py check` tells
+  // what is wrong with it, `symphony_conductor.py next` what starts when.
+  "tasks": [
+    {
+      // A sign of life every five minutes. What it prints goes to logs/automation/hello.log.
+      "name": "hello",
+      "command": "echo it works: $(date)",  // a string goes to /bin/sh -c, a list is run as it is
+      "schedule": "*/5 * * * *",            // minute hour day-of-month month day-of-week
+      "timeout": 60                         // seconds, then it is ended
+    },
+    {
+      // Every morning at 8, once the hello of that time has succeeded.
+      "name": "disk_space",
+      "command": "df -h .",
+      "schedule": "0 8 * * *",
+      "dependencies": ["hello"],
+      "retry_count": 2,                     // two more attempts when it fails,
+      "retry_delay": 300                    // five minutes apart
+    }
+  ],
+  "settings": {
+    "max_concurrent_tasks": 3
+  }
+}
+"""
+
+
+def called_as() -> str:
+    """How a person calls this file from anywhere."""
+    path = os.path.abspath(__file__)
+    return ("" if os.access(path, os.X_OK) else "python3 ") + shlex.quote(path)
+
+
+def cmd_init(store: Store, args: "argparse.Namespace") -> int:
+    script = called_as()
+    place = store.shown(store.config_path)
+    store.check_root()
+    try:
+        fd = _open_making_folder(store.config_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    except FileExistsError:
+        say("%s is there already; it stays as it is" % place)
+        return EXIT_OK
+    except OSError as error:
+        raise StorageError.of("write", store.config_path, error)
+    try:
+        write_all(fd, STARTER_CONFIG.encode())
+    finally:
+        os.close(fd)
+    say("wrote %s, with two tasks as examples. What comes next:" % place)
+    say("  make it yours:     edit %s" % store.config_path)
+    say("  look it over:      %s check" % script)
+    say("  let cron call it:  %s install" % script)
     return EXIT_OK
 
 
+def cmd_install(store: Store, args: "argparse.Namespace") -> int:
+    if args.timer:
+        return _install_timer(store, args)
+    if args.user:
+        become(args.user)
+    check_installable(store)
+    before = read_crontab()
+    above, block, _ = split_at_block(before, store.root)
+    mailto = (mail_addresses(block) or [""])[0] if args.mailto is None else args.mailto
+    line = crontab_line(store.root, interpreter(), os.path.abspath(__file__), bool(mailto))
+    lines = block_lines(line, mailto, (mail_addresses(above) or [account()[0]])[-1])
+    after = with_block(before, store.root, lines)
+    if after == before:
+        say("the crontab line is installed already:")
+    elif args.dry_run:
+        say("would install the crontab line:")
+    else:
+        for folder in ("logs/automation", "status/automation_health", "status/history"):
+            make_folder(store.path(folder))
+        write_crontab(after)
+        say("installed the crontab line:")
+    say("\n".join(lines))
+    return EXIT_OK
+
+
+def _install_timer(store: Store, args: "argparse.Namespace") -> int:
+    if args.mailto:
+        raise UsageError("--mailto is for cron", "what a timer's ticks say goes to the journal")
+    timer = Timer(store.root, args.user or "")
+    if timer.user:
+        code = _as_user(timer.user, lambda: check_installable(store))
+        if code:
+            return code
+    else:
+        check_installable(store)
+    files = timer.wanted(interpreter(), os.path.abspath(__file__))
+    if timer.files() == files and not args.dry_run and timer.is_running():
+        say("the timer is installed already: %s" % ", ".join(files))
+        return EXIT_OK
+    for path, text in files.items():
+        say("%s %s" % ("would write" if args.dry_run else "writing", path))
+        if args.dry_run:
+            say(text, end="")
+    if not args.dry_run:
+        timer.install(files)
+        say("the timer runs: systemctl %sstatus %s.timer" % ("" if timer.is_system else "--user ", UNIT))
+        for note in timer.keep_running():
+            say(note)
+    if installed_block(store):
+        say("note: the crontab calls the conductor as well; that does no harm, and `uninstall` takes it out there")
+    return EXIT_OK
+
+
+def _as_user(name: str, command: "Callable[[], Any]") -> int:
+    """Carry out a command as another user, in a process of its own: its exit code."""
+    def carry_out() -> int:
+        become(name)
+        command()
+        return EXIT_OK
+
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        code = EXIT_SOFTWARE
+        try:
+            code = exit_code_of(carry_out)
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+    status = os.waitpid(child, 0)[1]
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else EXIT_SOFTWARE
+
+
 def cmd_uninstall(store: Store, args: "argparse.Namespace") -> int:
+    if args.timer:
+        _uninstall_timer(Timer(store.root, args.user or ""), args.dry_run)
+    if args.user:
+        become(args.user)
+    if not args.timer:
+        _uninstall_line(store, args.dry_run)
+    if args.purge:
+        return _purge(store, args.dry_run)
+    say("configuration, state and logs stay")
+    return EXIT_OK
+
+
+def _uninstall_line(store: Store, dry_run: bool) -> None:
     before = read_crontab()
     after = without_block(before, store.root)
     if after == before:
         say("there is no crontab line for %s" % store.root)
+    elif dry_run:
+        say("would remove from the crontab:")
+        say(split_at_block(before, store.root)[1], end="")
     else:
         write_crontab(after)
-        say("removed the crontab line for %s; configuration, state and logs stay" % store.root)
+        say("removed the crontab line for %s" % store.root)
+
+
+def _uninstall_timer(timer: Timer, dry_run: bool) -> None:
+    files = timer.files()
+    if not files:
+        say("there is no timer for %s" % timer.root)
+    elif dry_run:
+        say("would stop the timer and remove %s" % ", ".join(files))
+    else:
+        timer.uninstall()
+        say("removed %s" % ", ".join(files))
+
+
+def _purge(store: Store, dry_run: bool) -> int:
+    """Ask, then remove what the conductor wrote for itself; the configuration and everything else stays."""
+    files = store.own_files()
+    folders: "Dict[str, List[int]]" = {}
+    for path, size in files:
+        folders.setdefault(os.path.dirname(store.shown(path)) or ".", []).append(size)
+    if not files:
+        say("there is no state and no log in %s" % store.root)
+        return EXIT_OK
+    say("state and logs in %s:" % store.root)
+    for folder, sizes in sorted(folders.items()):
+        say("  %-26s %5d file%s  %8d bytes" % (folder, len(sizes), " " if len(sizes) == 1 else "s", sum(sizes)))
+    if dry_run:
+        say("would ask, and then remove these")
+        return EXIT_OK
+    say("Remove them for good? Type yes: ", end="")
+    sys.stdout.flush()
+    if sys.stdin.readline().strip() != "yes":
+        say("nothing was removed")
+        return EXIT_OK
+    say("removed %d files; the configuration stays" % store.remove_own_files())
     return EXIT_OK
+
+
+def cmd_import_crontab(store: Store, args: "argparse.Namespace") -> int:
+    text, place, is_system = _table_to_import(args.file)
+    known = _known_tasks(store, strict=args.write)
+    user, home = account()
+    found = import_tasks(text, user, home, is_system, known)
+    for number, line, reason in found.left_out:
+        complain("%s: line %d: %s: %s" % (place, number, reason, line))
+    if not args.write:
+        say_json({"tasks": [task for _, task in found.tasks]})
+        return EXIT_OK
+    for _, task in found.tasks:
+        path = store.path("%s/%s.json" % (DROP_IN_DIR, task["name"]))
+        if os.path.lexists(path):
+            raise UsageError("%s is there already" % store.shown(path), "move it away; what was written so far stays")
+        write_atomic(path, (json.dumps(task, indent=2) + "\n").encode())
+        say("wrote %s" % store.shown(path))
+    if found.tasks:
+        say("These lines run twice until you remove them from %s:" % (
+            "your crontab (crontab -e)" if args.file is None else place))
+        lines = crontab_lines(text)
+        for number, _ in found.tasks:
+            say("%5d  %s" % (number, lines[number - 1].rstrip("\r\n")))
+    else:
+        say("nothing was written")
+    return EXIT_OK
+
+
+def _table_to_import(name: "str | None") -> "Tuple[str, str, bool]":
+    """The text of a crontab, how messages call it, and whether its lines name a user, as the system's do."""
+    if name is None:
+        return read_crontab(), "crontab", False
+    if name == "-":
+        return sys.stdin.buffer.read().decode("utf-8", "surrogateescape"), "stdin", False
+    try:
+        text = read_bytes(name).decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise StorageError.of("read", name, error)
+    path = os.path.realpath(name)
+    return text, name, path == "/etc/crontab" or os.path.dirname(path) == "/etc/cron.d"
+
+
+def _known_tasks(store: Store, strict: bool) -> "Dict[str, Task]":
+    """The tasks that are there, by name, those that are wrong among them; their names are taken."""
+    try:
+        config = store.read_config()
+    except ConfigError:
+        if strict:
+            raise
+        return {}
+    return dict({name: Task(name=name) for name in config.invalid}, **config.tasks)
 
 
 # == Command line ==
@@ -4007,6 +4762,19 @@ def count_option(text: str) -> int:
     if not re.match(r"[0-9]{1,6}\Z", text) or not int(text):
         raise argparse.ArgumentTypeError("%r is not a whole number from 1 to 999999" % text)
     return int(text)
+
+
+def mail_option(text: str) -> str:
+    """An address, or several with commas, that crontab(5) takes and no mail program takes for an option."""
+    if text and not re.match(r"[A-Za-z0-9_][A-Za-z0-9._%+@,=:/-]*\Z", text):
+        raise argparse.ArgumentTypeError("%r is no mail address" % text)
+    return text
+
+
+def _installing_options(command: "argparse.ArgumentParser") -> None:
+    command.add_argument("--user", metavar="NAME", help="for this user (default: yourself); others than you take root")
+    command.add_argument("--timer", action="store_true", help="a systemd timer in place of the crontab line")
+    command.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
 
 
 def build_parser() -> "argparse.ArgumentParser":
@@ -4056,8 +4824,20 @@ def build_parser() -> "argparse.ArgumentParser":
     added.add_argument("--name", default="", metavar="NAME", help="the task whose name seeds H")
     added.add_argument("--json", action="store_true")
 
-    command("install", cmd_install, "put the line that calls tick into your crontab")
-    command("uninstall", cmd_uninstall, "take it out again")
+    command("init", cmd_init, "write a configuration to start from, where there is none")
+
+    added = command("install", cmd_install, "put the line that calls tick into your crontab")
+    _installing_options(added)
+    added.add_argument("--mailto", type=mail_option, metavar="ADDRESS",
+                       help="let cron mail what a tick has to say; '' ends that (default: as it is)")
+    added = command("uninstall", cmd_uninstall, "take it out again; configuration, state and logs stay")
+    _installing_options(added)
+    added.add_argument("--purge", action="store_true", help="remove state and logs as well, after asking")
+
+    added = command("import-crontab", cmd_import_crontab, "turn the lines of a crontab into tasks")
+    added.add_argument("file", nargs="?", metavar="FILE", help="a crontab, - for stdin (default: your own)")
+    added.add_argument("--write", action="store_true", help="write a file each into %s, and say which lines to remove "
+                       "from the crontab" % DROP_IN_DIR)
 
     added = commands.add_parser("supervise")  # what a tick starts; no one else has a use for it
     added.add_argument("verb", choices=("start", "adopt"))
@@ -4087,45 +4867,6 @@ def _root_of(args: "argparse.Namespace") -> str:
     if not os.path.isdir(root):
         raise UsageError("--root: %s is not a folder" % root)
     return os.path.realpath(root)
-
-
-def exit_code_of(command: "Callable[[], int]", program: str = "symphony_conductor",
-                 keep: "Callable[[List[str]], Any] | None" = None) -> int:
-    """Carry out a command; the only place that turns an error into a line on stderr and an exit code.
-
-    `keep` takes the traceback of a defect, so that what is printed stays one line.
-    """
-    try:
-        code = command()
-        sys.stdout.flush()
-        return code
-    except ConductorError as error:
-        complain(str(error), program)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of the output left; so do we, without a word
-        return EXIT_OK
-    except OSError as error:
-        complain("%s%s" % (error.strerror or error, ": %s" % error.filename if error.filename else ""), program)
-        return EXIT_IOERR
-    except Exception as error:
-        complain("internal error, please report it: %s: %s%s" % (type(error).__name__, error, _traceback_note(keep)),
-                 program)
-        return EXIT_SOFTWARE
-
-
-def _traceback_note(keep: "Callable[[List[str]], Any] | None") -> str:
-    import traceback
-    lines = traceback.format_exc().splitlines()
-    try:
-        if keep is not None:
-            keep(["ERROR " + line for line in lines])
-            return " (details in logs/symphony_conductor.log)"
-    except ConductorError:
-        pass
-    return " (%s)" % lines[-2].strip()
 
 
 def main(argv: "Sequence[str] | None" = None) -> int:

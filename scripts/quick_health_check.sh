@@ -576,11 +576,10 @@ crontab_python() {
             if (substr(word, 1, 1) == quote) { word = substr(word, 2); end = index(word, quote " ") }
             else end = index(word, " ")
             word = substr(word, 1, end - 1)
-            gsub(/\\%/, "%", word)
-            if (word !~ quote) print word
+            if (word !~ quote && word !~ /^"/) print word
             exit
         }
-        { inside = ($0 == ENVIRON["begin"]) }'
+        /^# (BEGIN|END) symphony-conductor / { inside = ($0 == ENVIRON["begin"]) }'
 }
 
 python_runs() {

@@ -18,29 +18,29 @@ NEIGHBOURS = "# mine\nMAILTO=me\n\n\t5 4 * * *  other %job\n# BEGIN other-tool\n
 # -- as text
 
 def test_installing_twice_changes_nothing():
-    once = sc.with_block(NEIGHBOURS, "/srv/a", "LINE")
+    once = sc.with_block(NEIGHBOURS, "/srv/a", ["LINE"])
     assert once == NEIGHBOURS + "# BEGIN symphony-conductor /srv/a\nLINE\n# END symphony-conductor /srv/a\n"
-    assert sc.with_block(once, "/srv/a", "LINE") == once
+    assert sc.with_block(once, "/srv/a", ["LINE"]) == once
 
 
 def test_uninstalling_leaves_the_neighbours_byte_for_byte():
     for neighbours in ("", NEIGHBOURS, NEIGHBOURS + "\r\nodd\x0b\udcff\n"):
-        assert sc.without_block(sc.with_block(neighbours, "/srv/a", "LINE"), "/srv/a") == neighbours
+        assert sc.without_block(sc.with_block(neighbours, "/srv/a", ["LINE"]), "/srv/a") == neighbours
 
 
 def test_projects_share_a_crontab_even_when_one_name_begins_the_other():
-    table = sc.with_block(sc.with_block(NEIGHBOURS, "/srv/ab", "AB"), "/srv/a", "A")
-    assert sc.without_block(table, "/srv/a") == sc.with_block(NEIGHBOURS, "/srv/ab", "AB")
-    assert sc.without_block(table, "/srv/ab") == sc.with_block(NEIGHBOURS, "/srv/a", "A")
+    table = sc.with_block(sc.with_block(NEIGHBOURS, "/srv/ab", ["AB"]), "/srv/a", ["A"])
+    assert sc.without_block(table, "/srv/a") == sc.with_block(NEIGHBOURS, "/srv/ab", ["AB"])
+    assert sc.without_block(table, "/srv/ab") == sc.with_block(NEIGHBOURS, "/srv/a", ["A"])
 
 
 def test_a_new_line_takes_the_place_of_the_old_one():
-    table = sc.with_block(NEIGHBOURS, "/srv/a", "OLD") + "7 7 * * * later\n"
-    assert sc.with_block(table, "/srv/a", "NEW") == table.replace("OLD", "NEW")
+    table = sc.with_block(NEIGHBOURS, "/srv/a", ["OLD"]) + "7 7 * * * later\n"
+    assert sc.with_block(table, "/srv/a", ["NEW"]) == table.replace("OLD", "NEW")
 
 
 def test_a_table_without_a_final_newline_keeps_its_last_line():
-    table = sc.with_block("5 4 * * * other", "/srv/a", "LINE")
+    table = sc.with_block("5 4 * * * other", "/srv/a", ["LINE"])
     assert table.startswith("5 4 * * * other\n# BEGIN")
 
 
@@ -50,7 +50,7 @@ def test_a_table_without_a_final_newline_keeps_its_last_line():
     "# BEGIN symphony-conductor /srv/a\nLINE\n# END symphony-conductor /srv/b\n",
 ])
 def test_a_block_without_its_end_is_refused(table):
-    for change in (lambda: sc.without_block(table, "/srv/a"), lambda: sc.with_block(table, "/srv/a", "NEW")):
+    for change in (lambda: sc.without_block(table, "/srv/a"), lambda: sc.with_block(table, "/srv/a", ["NEW"])):
         with pytest.raises(sc.ConfigError) as caught:
             change()
         assert "has no END line" in str(caught.value)
@@ -59,21 +59,23 @@ def test_a_block_without_its_end_is_refused(table):
 def test_the_line_goes_by_way_of_the_bytecode_cache_and_escapes_what_cron_would_eat():
     line = sc.crontab_line("/srv/1 00%", "/usr/bin/python3", "/srv/1 00%/symphony_conductor.py")
     assert line == (
-        "* * * * * cd '/srv/1 00\\%' && { [ -d logs ] || mkdir -m 700 logs; } && exec /usr/bin/python3 -I -S -c "
+        "* * * * * cd \"$(printf '/srv/1 00\\045')\" && { [ -d logs ] || mkdir -m 700 logs; } && "
+        "exec /usr/bin/python3 -I -S -c "
         "'import sys; sys.path.append(\".\"); import symphony_conductor as c; c.command_line()' tick "
         ">>logs/conductor_cron.log 2>&1")
 
 
 def run_as_cron(line):
-    """What cron(8) does with the sixth field: an unescaped % ends the command, a backslash before it goes."""
+    """What cron(8) does with the sixth field."""
     command = line.split(None, 5)[5]
-    assert "%" not in command.replace("\\%", "")
-    return subprocess.run(["/bin/sh", "-c", command.replace("\\%", "%")], stdin=subprocess.DEVNULL,
+    assert "%" not in command and "\\\\" not in command  # what crons take for something else, each in its way
+    return subprocess.run(["/bin/sh", "-c", command], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
                           env={"PATH": "/usr/bin:/bin", "HOME": "/", "LOGNAME": "x", "SHELL": "/bin/sh"})
 
 
-@pytest.mark.parametrize("name", ["plain", "with space", ODD_NAME, "back\\slash $HOME `id`", "-dash", "#hash"])
+@pytest.mark.parametrize("name", [
+    "plain", "with space", ODD_NAME, "back\\slash $HOME `id`", "two\\\\ \\%d", "-dash", "#hash"])
 def test_the_line_works_in_folders_with_odd_names(tmp_path, name):
     project = Project(tmp_path / name)
     shutil.copy(str(SCRIPT), str(project.root))
@@ -148,7 +150,8 @@ def test_install_and_uninstall_say_what_they_did_and_are_idempotent(project, fak
     assert (fake / "table").read_text() == table
     assert project.call("uninstall", env=env)[1].startswith("removed the crontab line for ")
     assert (fake / "table").read_text() == NEIGHBOURS
-    assert project.call("uninstall", env=env)[1] == "there is no crontab line for %s\n" % project.root
+    assert project.call("uninstall", env=env)[1] == (
+        "there is no crontab line for %s\nconfiguration, state and logs stay\n" % project.root)
     assert (fake / "table").read_text() == NEIGHBOURS
 
 

@@ -813,8 +813,9 @@ def crontab_of(root, python):
 def test_the_python_of_the_crontab_line_is_the_one_that_counts(userland):
     box = userland
     (box.fakes / "python3").unlink()
-    box.fake("my py%", "exit 0")
-    box.fake_text("crontab", crontab_of(os.path.realpath(str(box.root)), "'%s/my py\\%%'" % box.fakes))
+    box.fake("my py", "exit 0")
+    table = crontab_of(os.path.realpath(str(box.root)), "'%s/my py'" % box.fakes)
+    box.fake_text("crontab", table.replace("\n* * * * * cd '", "\nMAILTO=ops\n* * * * * cd '"))
     ok = "OK configuration: config/conductor_config.json is there; the Python of the crontab line runs"
     assert box.says() == [0, "OK - 7 checks passed", ok]
     box.fake("python3", "exit 0")
@@ -822,6 +823,8 @@ def test_the_python_of_the_crontab_line_is_the_one_that_counts(userland):
     trouble = "the Python of the crontab line does not run: /gone/python3"
     assert box.says() == [0, "WARNING - " + trouble, "WARNING configuration: " + trouble]
     box.fake_text("crontab", crontab_of(os.path.realpath(str(box.root)), "'/it'\"'\"'s gone/python3'"))
+    assert box.says() == [0, "OK - 7 checks passed"]
+    box.fake_text("crontab", crontab_of(os.path.realpath(str(box.root)), "\"$(printf '/gone/100\\045/python3')\""))
     assert box.says() == [0, "OK - 7 checks passed"]
 
 
