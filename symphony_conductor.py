@@ -4113,6 +4113,7 @@ def task_named(config: Config, name: str) -> Task:
 
 NO_CRONTAB = r"no crontab for|can't open .*: No such file"  # Vixie cron and its descendants; busybox
 SYSTEM_UNITS = "/etc/systemd/system"
+DAEMON_HINT = "if it is the old daemon's: sudo systemctl disable --now %s, then remove the file" % UNIT
 
 
 def _output_of(argv: "Sequence[str]", hint: str, feed: bytes = b"") -> "Tuple[int, bytes, str]":
@@ -4228,6 +4229,17 @@ def crontab_suspicions(store: Store) -> "List[Problem]":
                     hint="run install again", warning=True)]
 
 
+def daemon_note() -> str:
+    """What to say while the service of the daemon that this replaces is there: it would start the same tasks."""
+    path = os.path.join(SYSTEM_UNITS, UNIT + ".service")
+    try:
+        text = read_bytes(path).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return "WARNING: %s starts the old daemon, so every task runs twice (%s)" % (path, DAEMON_HINT) if (
+        "symphony_conductor.py start" in text) else ""
+
+
 class Timer:
     """The systemd service and timer of a root: system units for root, the user's own for anybody else.
 
@@ -4280,9 +4292,11 @@ class Timer:
                 continue
             except OSError as error:
                 raise StorageError.of("read", path, error)
+            if not text.startswith(UNIT_OWNER):
+                raise ConductorError("%s is not of this program's making" % path, DAEMON_HINT)
             if text.partition("\n")[0] != UNIT_OWNER + self.root:
-                raise ConductorError("%s is not for %s" % (path, self.root),
-                                     "a box has one such timer; use the crontab for further projects")
+                raise ConductorError("%s is for another folder" % path,
+                                     "there is one such timer for a user; use the crontab for further projects")
             found[path] = text
         return found
 
@@ -4592,6 +4606,8 @@ def cmd_install(store: Store, args: "argparse.Namespace") -> int:
         write_crontab(after)
         say("installed the crontab line:")
     say("\n".join(lines))
+    if daemon_note():
+        say(daemon_note())
     return EXIT_OK
 
 
