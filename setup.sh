@@ -9,6 +9,9 @@ warn() { printf 'setup.sh: %s\n' "$*" >&2; }
 fail() { code=$1; shift; warn "$*"; exit "$code"; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
+# What is set up is the folder of this file, whichever project the caller's shell speaks of.
+unset SYMPHONY_ROOT
+
 usage() {
     cat <<'USAGE'
 usage: ./setup.sh [--user NAME] [--timer] [--dry-run]
@@ -61,12 +64,19 @@ run() {
 
 # -- Python
 
-# Prints a Python's version as a number that can be compared, such as 3011002, when it is one that can be used.
+# Prints a Python's version as a number that can be compared, such as 3011002, when it is one that can be used, and
+# what is missing where that is all that is wrong with it. Whatever else is called python3 may say or want anything.
 version_of() {
     "$1" -I -S -c '
 import sys
-import argparse, bisect, datetime, difflib, errno, fcntl, json, re, select, shlex, shutil, signal, subprocess
-print("%d%03d%03d" % sys.version_info[:3]) if sys.version_info >= (3, 6) else sys.exit(1)' 2>/dev/null
+if sys.version_info < (3, 6):
+    sys.exit(1)
+try:
+    import argparse, bisect, datetime, difflib, errno, fcntl, json, re, select, shlex, shutil, signal, subprocess
+except ImportError as error:
+    print("lacks the module %s" % error.name)
+    sys.exit(1)
+print("%d%03d%03d" % sys.version_info[:3])' 2>/dev/null </dev/null
 }
 
 # Every name a Python may have, in every folder of PATH; the system's own of Red Hat stands in a folder of its own.
@@ -86,8 +96,13 @@ candidates() {
 find_python() {
     best=
     newest=0
+    lacking=
     while IFS= read -r file; do
-        version=$(version_of "$file") || continue
+        version=$(version_of "$file") || {
+            case $version in "lacks the module "*) lacking=${lacking:-$file $version} ;; esac
+            continue
+        }
+        case $version in '' | *[!0-9]*) continue ;; esac
         if [ "$version" -gt "$newest" ]; then
             newest=$version
             best=$file
@@ -102,6 +117,7 @@ if [ -n "${PYTHON:-}" ]; then
     best=$(command -v "$PYTHON") || fail 69 "PYTHON names $PYTHON, which is not here"
     version_of "$best" >/dev/null || fail 69 "PYTHON names $best, which is no Python 3.6 or newer"
 elif ! find_python; then
+    [ -z "$lacking" ] || fail 69 "a whole Python 3.6 or newer is needed, and $lacking; install python3 and run this again"
     older=$({ python3 -V || python -V || python2 -V; } 2>&1 | grep '^Python' | head -n 1) || older=
     fail 69 "Python 3.6 or newer is needed, and here is ${older:-no Python at all}; install python3 and run this again"
 fi
@@ -147,7 +163,8 @@ sys.exit(c.exit_code_of(go, "setup.sh"))' "$@" || exit $?
 # -- cron
 
 # package manager, package, how to install it
-MANAGERS='apt-get cron apt-get install -y
+# Without what apt recommends along with cron, which is a mail server.
+MANAGERS='apt-get cron apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
 dnf cronie dnf install -y
 yum cronie yum install -y
 zypper cronie zypper --non-interactive install
@@ -174,8 +191,10 @@ cron_runs() {
         Darwin) return 0 ;;  # launchd starts it as soon as there is a crontab
         Linux)
             for process in /proc/[0-9]*; do
-                name=$(cat "$process/comm" 2>/dev/null) || continue
-                case $name in cron | crond | cronie | dcron | fcron | bcron-sched | busybox-crond) return 0 ;; esac
+                { read -r line <"$process/stat"; } 2>/dev/null || continue
+                case ${line##*) } in Z* | X*) continue ;; esac  # dead, and only not yet buried
+                name=${line#*(}
+                case ${name%)*} in cron | crond | cronie | dcron | fcron | bcron-sched | busybox-crond) return 0 ;; esac
             done
             return 1 ;;
         *) ps -axo comm= | grep -Eq '(^|/)(cron|crond|fcron)$' ;;
@@ -185,6 +204,7 @@ cron_runs() {
 # Prints the command that starts cron here.
 start_command() {
     daemon=crond
+    ! have apt-get || daemon=cron  # as Debian's is called, where none is there yet
     for name in cron crond; do
         if [ -x "/usr/sbin/$name" ] || [ -x "/usr/bin/$name" ] || [ -x "/sbin/$name" ]; then
             daemon=$name
@@ -207,13 +227,13 @@ start_command() {
 
 # $1: what is wrong, $2: the command that mends it. Root does, and others are told how.
 mend() {
-    if [ "$dry_run" = yes ]; then
+    if [ "$dry_run.$me" = yes.root ]; then
         say "would run: $2"
         return 0
     fi
     [ "$me" = root ] || return 1
     say "$1; running: $2"
-    output=$(sh -c "$2" 2>&1) || { printf '%s\n' "$output" | tail -n 5 >&2; return 1; }
+    output=$(sh -c "$2" 2>&1 </dev/null) || { printf '%s\n' "$output" | tail -n 5 >&2; return 1; }
 }
 
 ensure_cron() {
@@ -222,9 +242,14 @@ ensure_cron() {
     elif ! command=$(install_command); then
         fail 69 "crontab is not here; install cron with your package manager, or use --timer"
     else
-        [ "${command%%-*}" != apt ] || command="apt-get update && $command"
-        mend "crontab is not here" "$command" || fail 69 "crontab is not here; run: sudo sh -c '$command'"
-        [ "$dry_run" = yes ] || say "crontab: $(command -v crontab)"
+        if ! mend "crontab is not here" "$command"; then
+            [ "$dry_run" = yes ] || fail 69 "crontab is not here; run: sudo sh -c '$command'"
+            say "would stop here: crontab is not here; run: sudo sh -c '$command'"
+        fi
+        if [ "$dry_run" = no ]; then
+            have crontab || fail 69 "crontab is still not here, after: $command"
+            say "crontab: $(command -v crontab)"
+        fi
     fi
     if cron_runs; then
         say "cron: it runs"
@@ -268,6 +293,9 @@ make_executable() {
         fi
     done
 }
+
+# That the user is there, may read this file and has a Python was seen on the way.
+step_nothing() { :; }
 
 step_prepare() {
     say "Python: $python ($("$python" -I -S -c 'import sys; print(sys.version.split()[0])'))"
@@ -319,12 +347,14 @@ step_remove() {
 }
 
 steps=${SYMPHONY_SETUP_STEPS:-}
+unset SYMPHONY_SETUP_STEPS  # what this starts has no use for it
 if [ -n "$steps" ]; then  # the caller, who is root, does the rest
     for step in $steps; do "step_$step"; done
     exit 0
 fi
 
 if [ "$uninstall" = no ]; then
+    [ "$user" = "$me" ] || as_user nothing
     if [ "$timer" = yes ]; then ensure_systemd; else ensure_cron; fi
 fi
 case $uninstall.$timer.$([ "$user" = "$me" ] && echo self || echo other) in

@@ -2121,7 +2121,11 @@ def program_arguments(script: str, root: str = "") -> "List[str]":
     module = name[:-3] if name.endswith(".py") else ""
     if not module.isidentifier():
         return [script]
-    return ["-c", BOOT_CODE % ('"."' if folder == root else ascii(folder), module)]
+    place = ascii(folder)
+    if any(ord(letter) > 126 for letter in folder):  # which the reader's locale may spell another way
+        found = folder.encode("utf-8", "surrogateescape")
+        place = "%r.decode(sys.getfilesystemencoding(), 'surrogateescape')" % found
+    return ["-c", BOOT_CODE % ('"."' if folder == root else place, module)]
 
 
 def cron_word(text: str) -> str:
@@ -2260,8 +2264,9 @@ def unit_word(text: str) -> str:
 
 def unit_texts(root: str, python: str, script: str, user: str = "") -> "Dict[str, str]":
     """The files of the systemd service and its timer, by their names. `user`: whom a system unit runs as."""
-    words = [python, "-I", "-S"] + program_arguments(script) + ["--root=" + root, "tick"]
-    parts = {"ROOT": root.replace("%", "%%"), "COMMAND": " ".join(map(unit_word, words)),
+    words = ["-I", "-S"] + program_arguments(script) + ["--root=" + root, "tick"]
+    program = unit_word(python).replace("$$", "$")  # the first word is no place for variables
+    parts = {"ROOT": root.replace("%", "%%"), "COMMAND": " ".join([program] + list(map(unit_word, words))),
              "USER": "User=%s\n" % user if user else ""}
     service = re.sub("@([A-Z]+)@", lambda match: parts[match.group(1)], SERVICE_UNIT)
     return {UNIT + suffix: "%s%s\n%s" % (UNIT_OWNER, root, text)
@@ -2289,6 +2294,10 @@ class Imported(Value):
 
 TABLE_TIMES = r"(?:@\S+|\S+(?:[ \t]+\S+){4})"
 TABLE_VARIABLE = r"""[ \t]*("[^"]*"|'[^']*'|[^\s=#"']+)[ \t]*=[ \t]*(.*?)[ \t\r]*\Z"""
+# An entry that is switched off, or the heading of the columns: no description of what follows.
+COMMENTED_OUT = (r"@(?:reboot|hourly|daily|midnight|weekly|monthly|yearly|annually)\b|"
+                 r"(?:[\d*][\d*,/-]*[ \t]+){2}\S|m\w*[ \t]+h\w*[ \t]+d")
+CALLS_THE_TICK = r"symphony_conductor\b.*\btick\b"
 OWN_BLOCK = r"(?ms)^%s([^\n]*)$.*?^%s\1$"
 MISSING_TIMEOUT_S = DAY
 
@@ -2299,7 +2308,7 @@ CRON_VARIABLES = {
     "START_HOURS_RANGE": "that is for anacron; start_deadline bounds how late a task may start",
     "LOGNAME": "cron sets it, whatever a table says", "USER": "cron sets it, whatever a table says",
 }
-SILENT_VARIABLES = ("SHELL", "HOME", "CRON_TZ", "MAILFROM", "CONTENT_TYPE", "CONTENT_TRANSFER_ENCODING")
+SILENT_VARIABLES = ("CRON_TZ", "MAILFROM", "CONTENT_TYPE", "CONTENT_TRANSFER_ENCODING")
 
 
 def crontab_entries(text: str, has_users: bool) -> "Tuple[List[Entry], List[Tuple[int, str, str]]]":
@@ -2320,11 +2329,12 @@ def crontab_entries(text: str, has_users: bool) -> "Tuple[List[Entry], List[Tupl
             comment = []
         elif line.lstrip().startswith("#"):
             words = line.lstrip("# \t").rstrip()
-            comment = comment + [words] if words and not re.match(pattern, words) else []
+            comment = comment + [words] if words and not re.match(COMMENTED_OUT, words) else []
         elif variable:
             name, value = variable.group(1).strip("\"'"), variable.group(2)
             variables = dict(variables)
-            variables[name] = value[1:-1] if re.match(r"""(["']).*\1\Z""", value) else value
+            # Debian's cron drops blanks at the end even within quotes.
+            variables[name] = (value[1:-1] if re.match(r"""(["']).*\1\Z""", value) else value).rstrip(" \t")
             if variables[name] and name in CRON_VARIABLES:
                 left_out.append((number, line, CRON_VARIABLES[name]))
         elif entry:
@@ -2344,10 +2354,12 @@ def shell_command(command: str, shell: str) -> "str | List[str]":
     """
     match = re.match(r"((?:\\.|[^%\\])*\\?)(%?)(.*)", command)
     assert match  # it fits any text of one line
-    words = re.sub(r"\\([%\\])", r"\1", match.group(1)).rstrip()
-    fed = re.sub(r"\\%|%", lambda mark: "%" if mark.group() != "%" else "\n", match.group(3)).rstrip("\n")
+    words = re.sub(r"\\([%\\])", r"\1", match.group(1))
+    words = re.sub(r"(?<!\\)[ \t]+\Z", "", words)
+    fed = re.sub(r"\\%|%", lambda mark: "%" if mark.group() != "%" else "\n", match.group(3))
     if not fed:
         return words if shell == "/bin/sh" else [shell, "-c", words]
+    fed = fed[:-1] if fed.endswith("\n") else fed  # cron ends the last line, where that is not done yet
     end = "END_OF_INPUT"
     while end in fed.split("\n"):
         end += "_"
@@ -2363,17 +2375,22 @@ NO_NAME = r"-|[A-Za-z_]\w*=|[0-9.]+[smhd]?\Z|[<>!|&*]|\Z"
 
 def task_name_for(command: str, taken: "Iterable[str]") -> str:
     """A name for a task made from its command: that of the program, or of the script that an interpreter runs."""
+    command = re.sub(r"(?<!\\)%.*", "", command)  # the rest is its standard input
     parts = [[word.strip("\"'`(){}$") for word in part.split()] for part in re.split(r"&&|\|\|?|;", command)]
     words = next((part for part in parts if (part + [""])[0] not in PREPARING), parts[0])
-    found, before = "", ""
+    found, before, wrapper = "", "", ""
     for word in words:
         last = word.rstrip("/").rpartition("/")[2]
-        is_operand = before in ("-u", "-g", "flock")  # whom sudo asks to be, what flock locks
-        if not (is_operand or re.match(NO_NAME, word) or last in WRAPPING or re.match(r"python[0-9.]*\Z", last)):
+        if wrapper == "sudo" and before in ("-u", "-g") or re.match(NO_NAME, word):
+            pass  # whom sudo asks to be
+        elif wrapper == "flock":
+            wrapper = ""  # what it locks
+        elif last in WRAPPING or re.match(r"python[0-9.]*\Z", last):
+            wrapper = last
+        else:
             found = last
             break
-        before = word if word.startswith("-") or not before.endswith("flock") else before
-        before = "" if is_operand and not word.startswith("-") else before.rpartition("/")[2]
+        before = word
     base = re.sub(r"\.(sh|py|pl|rb|php|js|bash)\Z", "", found)
     base = re.sub(r"[^A-Za-z0-9_.-]+", "_", base).strip("_.-")[:60] or "task"
     name, number = base, 1
@@ -2397,7 +2414,8 @@ def import_tasks(text: str, user: str, home: str, has_users: bool, known: "Dict[
         config = build_config([("crontab", {"tasks": [task]})])
         same = [name for name, other in known.items()
                 if config.tasks and _does_the_same(config.tasks[task["name"]], other)]
-        reason = ("it runs as %s, and a task as whoever calls the tick" % entry.user
+        reason = ("it calls the conductor itself" if re.search(CALLS_THE_TICK, entry.command) else
+                  "it runs as %s, and a task as whoever calls the tick" % entry.user
                   if has_users and entry.user != user else
                   str(config.problems[0]).partition("': ")[2] if config.problems else
                   "the task '%s' is just that" % same[0] if same else "")
@@ -2419,7 +2437,9 @@ def _imported_task(entry: Entry, home: str, taken: "Set[str]") -> "Dict[str, Any
     if variables.get("CRON_TZ"):
         task["timezone"] = variables["CRON_TZ"]
     env = {name: value for name, value in variables.items()
-           if name == "HOME" or name not in CRON_VARIABLES and name not in SILENT_VARIABLES}
+           if name not in CRON_VARIABLES and name not in SILENT_VARIABLES}
+    if env.get("SHELL") == "/bin/sh":
+        del env["SHELL"]  # as cron sets it
     if env:
         task["env"] = env
     return task
@@ -2841,7 +2861,7 @@ OWN_FILES = (
     ("__pycache__", r"symphony_conductor\..*\.pyc"),
     ("logs", r"(symphony_conductor|conductor_cron)\.log(\.[0-9])?"),
     ("logs/automation", r"[^.].*\.log(\.[0-9])?"),
-    ("status", r"(heartbeat|last_good_config\.json)(\.tmp)?"),
+    ("status", r"(heartbeat|last_good_config\.json|crontab\.before)(\.tmp)?"),
     ("status/automation_health", r"[^.].*\.health(\.tmp)?"),
     ("status/history", r"[0-9]{4}-[0-9]{2}-[0-9]{2}\.jsonl"),
     ("status/locks", r"[^.].*\.lock"),
@@ -3125,7 +3145,10 @@ class Store:
             append_lines(self.path("logs/symphony_conductor.log"), ["%s %s" % (iso(now), line) for line in lines],
                          LOG_ROTATE_BYTES)
         if lines and is_journal(1):
-            write_all(1, "".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace"))
+            try:
+                write_all(1, "".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace"))
+            except OSError:
+                pass  # the journal was stopped or killed meanwhile; the file has the lines
 
     # -- everything that the conductor wrote for itself
 
@@ -4139,19 +4162,22 @@ def read_crontab() -> str:
     """
     code, listed, complaint = _crontab("-l")
     if code == 0:
-        return listed.decode("utf-8", "surrogateescape")
+        return os.fsdecode(listed)  # as the names of folders are read, so that they compare in any locale
     if re.search(NO_CRONTAB, complaint):
         return ""
     raise ConductorError("crontab -l failed (exit %d): %s; nothing was changed" % (code, complaint))
 
 
-def write_crontab(text: str) -> None:
-    """Replace the user's crontab, and look whether it is the one that was meant."""
-    code, _, complaint = _crontab("-", feed=text.encode("utf-8", "surrogateescape"))
+def write_crontab(text: str, before: str, store: Store) -> None:
+    """Replace the user's crontab, and look whether it is the one that was meant; the old one is kept if not."""
+    code, _, complaint = _crontab("-", feed=os.fsencode(text))
     if code:
         raise ConductorError("crontab refused the new table (exit %d): %s" % (code, complaint))
     if read_crontab() != text:
-        raise ConductorError("crontab took the new table, but lists another one; look with crontab -l")
+        path = store.path("status/crontab.before")
+        write_atomic(path, os.fsencode(before))
+        raise ConductorError("crontab took the new table, but lists another one; compare crontab -l with the one "
+                             "before, which is kept in %s" % path)
 
 
 def interpreter() -> str:
@@ -4209,6 +4235,9 @@ def check_installable(store: Store) -> None:
     if not os.access(store.root, os.W_OK | os.X_OK):
         raise UsageError("%s may not write to %s" % (user, store.root), "chown -R %s %s" % (
             user, shlex.quote(store.root)))
+    script = os.path.abspath(__file__)
+    if not os.access(script, os.R_OK):
+        raise UsageError("%s may not read %s" % (user, script), "copy it into %s" % store.root)
     store.check_root()
 
 
@@ -4249,7 +4278,8 @@ class Timer:
     def __init__(self, root: str, user: str) -> None:
         self.root = root
         self.is_system = os.geteuid() == 0
-        self.user = user if self.is_system and user != account()[0] else ""
+        # Also root's own: without User= systemd sets no HOME, LOGNAME and SHELL, which cron does.
+        self.user = (user or account()[0]) if self.is_system else ""
         if user and not self.is_system:
             become(user)  # says who may
         home = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
@@ -4287,7 +4317,7 @@ class Timer:
         for name in (UNIT + ".service", UNIT + ".timer"):
             path = os.path.join(self.folder, name)
             try:
-                text = read_bytes(path).decode("utf-8", "surrogateescape")
+                text = os.fsdecode(read_bytes(path))
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -4310,14 +4340,20 @@ class Timer:
         before = self.files()
         os.makedirs(self.folder, mode=0o755, exist_ok=True)
         for path, text in files.items():
-            write_atomic(path, text.encode("utf-8", "surrogateescape"))
+            write_atomic(path, os.fsencode(text))
             os.chmod(path, 0o644)
+        is_enabled = False
         try:
             self._systemctl("daemon-reload")
+            is_enabled = True  # or in part: the link is made before the start that fails
             self._systemctl("enable", "--now", UNIT + ".timer")
         except ConductorError:
+            if not before and is_enabled:
+                self._systemctl("disable", "--now", UNIT + ".timer", check=False)
             for path in set(files) - set(before):
                 os.unlink(path)
+            if not before and is_enabled:
+                self._systemctl("daemon-reload", check=False)
             raise
 
     def uninstall(self) -> None:
@@ -4603,7 +4639,7 @@ def cmd_install(store: Store, args: "argparse.Namespace") -> int:
     else:
         for folder in ("logs/automation", "status/automation_health", "status/history"):
             make_folder(store.path(folder))
-        write_crontab(after)
+        write_crontab(after, before, store)
         say("installed the crontab line:")
     say("\n".join(lines))
     if daemon_note():
@@ -4614,8 +4650,12 @@ def cmd_install(store: Store, args: "argparse.Namespace") -> int:
 def _install_timer(store: Store, args: "argparse.Namespace") -> int:
     if args.mailto:
         raise UsageError("--mailto is for cron", "what a timer's ticks say goes to the journal")
+    try:
+        os.fsencode(store.root + os.path.abspath(__file__) + interpreter()).decode("utf-8")
+    except UnicodeDecodeError:
+        raise UsageError("a folder whose name is not UTF-8 cannot stand in a unit", "use the crontab")
     timer = Timer(store.root, args.user or "")
-    if timer.user:
+    if timer.user not in ("", account()[0]):
         code = _as_user(timer.user, lambda: check_installable(store))
         if code:
             return code
@@ -4673,7 +4713,11 @@ def cmd_uninstall(store: Store, args: "argparse.Namespace") -> int:
 
 
 def _uninstall_line(store: Store, dry_run: bool) -> None:
-    before = read_crontab()
+    try:
+        before = read_crontab()
+    except UnavailableError:
+        say("there is no crontab(1) here, so there is no line to remove")
+        return
     after = without_block(before, store.root)
     if after == before:
         say("there is no crontab line for %s" % store.root)
@@ -4681,7 +4725,7 @@ def _uninstall_line(store: Store, dry_run: bool) -> None:
         say("would remove from the crontab:")
         say(split_at_block(before, store.root)[1], end="")
     else:
-        write_crontab(after)
+        write_crontab(after, before, store)
         say("removed the crontab line for %s" % store.root)
 
 
@@ -4724,9 +4768,12 @@ def cmd_import_crontab(store: Store, args: "argparse.Namespace") -> int:
     text, place, is_system = _table_to_import(args.file)
     known = _known_tasks(store, strict=args.write)
     user, home = account()
+    for path in store.config_files()[1:]:  # a file may hold a task of another name
+        known.setdefault(os.path.basename(path)[:-len(".json")], Task())
     found = import_tasks(text, user, home, is_system, known)
     for number, line, reason in found.left_out:
-        complain("%s: line %d: %s: %s" % (place, number, reason, line))
+        complain("%s: line %d: %s: %s" % (place, number, reason, re.sub(
+            "[\x00-\x08\x0a-\x1f\x7f-\x9f]", lambda found: ascii(found.group())[1:-1], line)))
     if not args.write:
         say_json({"tasks": [task for _, task in found.tasks]})
         return EXIT_OK
@@ -4750,7 +4797,7 @@ def cmd_import_crontab(store: Store, args: "argparse.Namespace") -> int:
 def _table_to_import(name: "str | None") -> "Tuple[str, str, bool]":
     """The text of a crontab, how messages call it, and whether its lines name a user, as the system's do."""
     if name is None:
-        return read_crontab(), "crontab", False
+        return os.fsencode(read_crontab()).decode("utf-8", "surrogateescape"), "crontab", False
     if name == "-":
         return sys.stdin.buffer.read().decode("utf-8", "surrogateescape"), "stdin", False
     try:
@@ -4907,6 +4954,17 @@ def main(argv: "Sequence[str] | None" = None) -> int:
     return exit_code_of(command, keep=keep)
 
 
+def forget_the_locale_of_python() -> None:
+    """Where no locale is set, Python 3.7 and later set LC_CTYPE for themselves; the tasks are to see what cron gave."""
+    if "LC_CTYPE" in os.environ and not os.environ.get("LC_ALL"):
+        try:
+            given = read_bytes("/proc/self/environ").split(b"\0")
+        except OSError:
+            return
+        if not any(one.startswith(b"LC_CTYPE=") for one in given):
+            del os.environ["LC_CTYPE"]
+
+
 def open_standard_streams() -> None:
     """Where the caller closed 0, 1 or 2, files opened later would take their places and be written to."""
     for fd in (0, 1, 2):
@@ -4923,6 +4981,7 @@ def command_line() -> None:
     if _idle_tick(sys.argv[1:]):
         posix._exit(EXIT_OK)  # nothing was opened or printed, so taking the interpreter down in order is wasted time
     open_standard_streams()
+    forget_the_locale_of_python()
     gc.disable()  # a process that lives for one decision leaves no garbage worth looking for
     sys.exit(main())
 

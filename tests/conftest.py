@@ -232,7 +232,7 @@ class CronDaemon:
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.name.startswith("test_a_real_cron_daemon"))
+    items.sort(key=lambda item: item.name.startswith(("test_a_real_cron_daemon", "test_a_bare_root")))
 
 
 @pytest.fixture(scope="session")
@@ -242,7 +242,16 @@ def cron_daemon(tmp_path_factory):
     daemon.stop()
 
 
+@pytest.fixture(scope="session")
+def bare_root(tmp_path_factory):
+    import test_setup
+    bare = test_setup.Bare(tmp_path_factory.mktemp("bare"))
+    yield bare
+    bare.stop()
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _daemon_ahead_of_all(request):
-    if any(item.name.startswith("test_a_real_cron_daemon") for item in request.session.items):
-        request.getfixturevalue("cron_daemon")
+def _daemons_ahead_of_all(request):
+    for start, fixture in (("test_a_real_cron_daemon", "cron_daemon"), ("test_a_bare_root", "bare_root")):
+        if any(item.name.startswith(start) for item in request.session.items):
+            request.getfixturevalue(fixture)

@@ -1,18 +1,48 @@
 """The crontab line: as text, against a crontab(1) that misbehaves, and with a real cron daemon."""
 
+import grp
 import json
 import os
+import pathlib
+import pwd
+import random
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 
 import pytest
-from conftest import ODD_NAME, SCRIPT, Project, every_minute
+from conftest import NAMESPACE, ODD_NAME, REPOSITORY, SCRIPT, CronDaemon, Project, every_minute
 
 import symphony_conductor as sc
 
 NEIGHBOURS = "# mine\nMAILTO=me\n\n\t5 4 * * *  other %job\n# BEGIN other-tool\n1 2 3 4 5 x\n# END other-tool\n"
+
+
+# -- the template
+
+def test_the_template_ends_with_the_very_line_of_the_program_and_explains_each_word_of_it():
+    lines = (REPOSITORY / "cron" / "symphony.crontab").read_text().splitlines()
+    assert [line for line in lines if not line.startswith("#")] == [sc.CRONTAB_LINE]
+    assert lines[-1] == sc.CRONTAB_LINE
+    explained = "\n".join(lines[:-1])
+    words = re.findall("@[A-Z]+@", sc.CRONTAB_LINE)
+    assert words == ["@ROOT@", "@PYTHON@", "@PROGRAM@", "@OUTPUT@"]
+    for word in words:
+        assert re.search(r"(?m)^#   .*%s .*[a-z]" % word, explained), word
+    for part in ("* * * * *", "-I -S", "{ [ -d logs ] || ", "exec ", "tick ", sc.OUTPUT_LOGGED, "--mailto"):
+        assert part in explained, part
+
+
+def test_the_template_filled_in_by_hand_is_the_line_that_install_writes():
+    by_hand = sc.CRONTAB_LINE
+    for word, text in (("@ROOT@", "/srv/a"), ("@PYTHON@", "/usr/bin/python3"), ("@OUTPUT@", sc.OUTPUT_LOGGED)):
+        by_hand = by_hand.replace(word, text)
+    before, after = by_hand.split("@PROGRAM@")
+    line = sc.crontab_line("/srv/a", "/usr/bin/python3", "/srv/a/symphony_conductor.py")
+    assert line.startswith(before) and line.endswith(after)
 
 
 # -- as text
@@ -24,7 +54,8 @@ def test_installing_twice_changes_nothing():
 
 
 def test_uninstalling_leaves_the_neighbours_byte_for_byte():
-    for neighbours in ("", NEIGHBOURS, NEIGHBOURS + "\r\nodd\x0b\udcff\n"):
+    odd = "\r\nodd\x0b\udcff\n1 2 3 4 5 a\x0cb\n6 7 8 9 1 c\x85d\u2028e\x1c\rf\n# crlf\r\n"
+    for neighbours in ("", NEIGHBOURS, NEIGHBOURS + odd, odd + NEIGHBOURS):
         assert sc.without_block(sc.with_block(neighbours, "/srv/a", ["LINE"]), "/srv/a") == neighbours
 
 
@@ -63,6 +94,22 @@ def test_the_line_goes_by_way_of_the_bytecode_cache_and_escapes_what_cron_would_
         "exec /usr/bin/python3 -I -S -c "
         "'import sys; sys.path.append(\".\"); import symphony_conductor as c; c.command_line()' tick "
         ">>logs/conductor_cron.log 2>&1")
+
+
+@pytest.mark.parametrize("lines, addresses", [
+    ("", []),
+    ("MAILTO=a@b\n", ["a@b"]),
+    ("MAILTO=a@b\r\n", ["a@b"]),
+    (" \tMAILTO\t = \t a@b  \n", ["a@b"]),
+    ("MAILTO=\"a@b\"\nMAILTO='c'\n", ["a@b", "c"]),
+    ("\"MAILTO\"=a\n'MAILTO' = b", ["a", "b"]),
+    ("MAILTO=\"\"\nMAILTO=''\n", ["", ""]),
+    ("MAILTO=a b\n", ["a b"]),
+    ("# MAILTO=a\nXMAILTO=b\nMAILTOX=c\n* * * * * MAILTO=d\nmailto=e\n", []),
+    ("\x0cMAILTO=a\n", []),
+])
+def test_the_addresses_of_a_table_are_read_as_cron_reads_them(lines, addresses):
+    assert sc.mail_addresses(lines) == addresses
 
 
 def run_as_cron(line):
@@ -112,15 +159,103 @@ def test_the_line_survives_an_edit_of_the_file_and_a_folder_without_a_cache(tmp_
     assert project.read("logs/conductor_cron.log") == "edited\nedited\n"
 
 
+def test_a_folder_that_is_gone_says_so_and_nothing_else_happens(tmp_path):
+    line = sc.crontab_line(str(tmp_path / "gone"), sys.executable, str(SCRIPT))
+    done = run_as_cron(line)
+    assert done.returncode != 0 and done.stdout == b""
+    assert len(done.stderr.splitlines()) == 1, "what cron mails, once a minute"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_line_brings_back_a_folder_for_its_log_that_is_for_the_owner_alone(project):
+    project.configure(every_minute("a", schedule="0 0 1 1 *"))
+    line = sc.crontab_line(str(project.root), sys.executable, str(SCRIPT))
+    assert run_as_cron(line).returncode == 0
+    shutil.rmtree(str(project.root / "logs"))
+    assert run_as_cron(line).returncode == 0
+    assert (project.root / "logs").stat().st_mode & 0o777 == 0o700
+    assert project.read("logs/conductor_cron.log") == ""
+
+
+def test_the_mailed_line_prints_what_a_tick_says_and_logs_it_as_well(project):
+    project.write_config("{")
+    line = sc.crontab_line(str(project.root), sys.executable, str(SCRIPT), mailed=True)
+    done = run_as_cron(line)
+    said = done.stdout.decode()
+    assert "config/conductor_config.json" in said and done.stderr == b""
+    assert project.read("logs/conductor_cron.log") == said
+    assert run_as_cron(line).stdout == b"", "the same once more is no news, and no mail"
+
+
+# -- what the crons make of a line, and the shell of the folder's name
+
+def as_vixie_reads(command):
+    """(command, input): an unescaped % ends the command; a backslash before one, or before another backslash, goes."""
+    words, rest = "", iter(command)
+    for letter in rest:
+        if letter == "%":
+            return words, "".join(rest)
+        if letter == "\\":
+            following = next(rest, "")
+            letter = following if following in ("%", "\\") else letter + following
+        words += letter
+    return words, ""
+
+
+def test_the_rule_that_the_names_are_held_against_is_vixies():
+    assert as_vixie_reads("date +\\%s \\\\ \\n%in%put") == ("date +%s \\ \\n", "in%put")
+
+
+def nasty_names(count):
+    pieces = ["'", '"', "%", "\\", "\\\\", "\\%", "$", "$HOME", "${x}", "$(id)", "`", "`id`", " ", "  ", "#", " # ",
+              "\u00e9", "-", "--", "a", "n", "0", "134", "\t", ";", "&", "|", "*", "?", "~", "!", "(", ")", "<", ">",
+              "{", "\x0c", "\x85", "\x7f", "\udcff", "@ROOT@", "exec"]
+    choose = random.Random(20)
+    return ["".join(choose.choice(pieces) for _ in range(choose.randint(1, 7))) for _ in range(count)]
+
+
+def test_every_cron_hands_the_shell_the_line_as_it_stands_and_it_enters_that_very_folder(tmp_path):
+    for number, name in enumerate(nasty_names(150)):
+        folder = tmp_path / str(number) / (name + ("" if name.strip(".") else "x"))
+        folder.mkdir(parents=True)
+        line = sc.crontab_line(str(folder), "/usr/bin/python3", str(folder / "symphony_conductor.py"))
+        assert line.startswith("* * * * * cd ")
+        command = line[len("* * * * * "):]
+        assert as_vixie_reads(command) == (command, ""), name
+        enters = command.partition(" && { ")[0] if name.count(" && { ") == 0 else ""
+        done = subprocess.run(["/bin/sh", "-c", os.fsencode(enters) + b" && pwd -P && : > here"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
+                              env={"PATH": "/usr/bin:/bin", "HOME": "/", "x": "y"})
+        assert done.stdout == os.fsencode(str(folder)) + b"\n", (name, line, done.stderr)
+        assert (folder / "here").exists(), name
+
+
+def test_the_interpreter_of_a_line_is_read_back_from_any_path_that_needs_no_shell():
+    for python in ("/usr/bin/python3", "/opt/my python/bin/python3", "/o'p\"t/$x/`y`/python3", "/exec/exec"):
+        for root in ("/srv/a", "/srv/it's exec", "/srv/100%"):
+            line = sc.crontab_line(root, python, root + "/symphony_conductor.py")
+            block = sc.with_block("", root, sc.block_lines(line, "a@b", "c"))
+            assert sc.python_of_block(block) == python
+    for name in nasty_names(300):  # where it takes a shell, nothing is said; never a wrong one
+        line = sc.crontab_line("/srv/" + name, "/usr/bin/python3", "/srv/%s/symphony_conductor.py" % name)
+        assert sc.python_of_block(line) in ("", "/usr/bin/python3"), name
+    line = sc.crontab_line("/srv/a", "/opt/100%/python3", "/srv/a/symphony_conductor.py")
+    assert sc.python_of_block(line) == "", "that takes a shell to tell"
+    assert sc.python_of_block("") == sc.python_of_block("it's exec\nexec\n") == ""
+
+
 # -- against a crontab(1) of the test's own
 
 FAKE = """#!/bin/sh
 table="$(dirname "$0")/table"
+[ ! -e "$(dirname "$0")/chatty" ] || echo "warning: the spool is nearly full" >&2
 case "$1" in
   -l) [ ! -e "$(dirname "$0")/broken" ] || { cat "$(dirname "$0")/broken" >&2; exit 1; }
       [ -e "$table" ] || { echo "no crontab for you" >&2; exit 1; }
       cat "$table" ;;
   -) [ ! -e "$(dirname "$0")/full" ] || { echo "no space" >&2; exit 1; }
+     [ ! -e "$(dirname "$0")/forgetful" ] || { sed '$d' > "$table"; exit 0; }
+     echo write >> "$(dirname "$0")/writes"
      cat > "$table" ;;
 esac
 """
@@ -185,6 +320,385 @@ def test_a_box_without_crontab_is_told_what_to_install(project, tmp_path):
     assert code == 69
     assert err.startswith("symphony_conductor: cannot run crontab: No such file or directory; install cron")
 
+def test_a_crontab_that_prints_although_it_succeeds_is_believed(project, fake):
+    (fake / "table").write_text(NEIGHBOURS)
+    (fake / "chatty").write_text("")
+    env = with_tools(fake)
+    assert project.call("install", env=env)[::2] == (0, "")
+    assert (fake / "table").read_text().startswith(NEIGHBOURS + "# BEGIN symphony-conductor ")
+    assert project.call("uninstall", env=env)[::2] == (0, "")
+    assert (fake / "table").read_text() == NEIGHBOURS
+
+
+def test_where_crontab_lists_another_table_than_it_was_given_the_one_before_is_kept(project, fake):
+    (fake / "table").write_text(NEIGHBOURS)
+    (fake / "forgetful").write_text("")
+    kept = project.root / "status" / "crontab.before"
+    assert project.call("install", env=with_tools(fake)) == (
+        1, "", "symphony_conductor: crontab took the new table, but lists another one; compare crontab -l with the one "
+        "before, which is kept in %s\n" % kept)
+    assert kept.read_text() == NEIGHBOURS and kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_every_byte_of_a_foreign_line_goes_through_install_and_uninstall(project, fake):
+    foreign = (b"# \xff\xfe\x85\n1 2 3 4 5 a\x0cb\x0b\xc2\x85\xe2\x80\xa8c\rd\r\n\n# END symphony-conductor\n\t\n"
+               b"6 7 8 9 1 last")
+    (fake / "table").write_bytes(foreign)
+    assert project.call("install", env=with_tools(fake))[0] == 0
+    assert (fake / "table").read_bytes().startswith(foreign + b"\n# BEGIN symphony-conductor ")
+    assert project.call("uninstall", env=with_tools(fake))[0] == 0
+    assert (fake / "table").read_bytes() == foreign + b"\n"
+
+
+def test_the_blocks_of_two_projects_come_and_go_apart(project, fake, tmp_path):
+    other = Project(tmp_path / "project2")
+    (fake / "table").write_text(NEIGHBOURS)
+    env = with_tools(fake)
+    assert project.call("install", env=env)[0] == 0
+    only_first = (fake / "table").read_text()
+    assert other.call("install", "--mailto", "ops@x", env=env)[0] == 0
+    assert (fake / "table").read_text().startswith(only_first)
+    assert project.call("uninstall", env=env)[0] == 0
+    assert (fake / "table").read_text().startswith(NEIGHBOURS + "# BEGIN symphony-conductor %s\n" % other.root)
+    assert other.call("uninstall", env=env)[0] == 0
+    assert (fake / "table").read_text() == NEIGHBOURS
+
+
+def test_a_block_whose_end_is_missing_is_a_person_s_to_mend(project, fake):
+    table = "# BEGIN symphony-conductor %s\nLINE\n5 4 * * * precious\n" % project.root
+    (fake / "table").write_text(table)
+    for command in ("install", "uninstall"):
+        code, out, err = project.call(command, env=with_tools(fake))
+        assert (code, out) == (78, "")
+        assert "has no END line" in err and "crontab -e" in err
+    assert (fake / "table").read_text() == table and not (fake / "writes").exists()
+
+
+def test_a_dry_run_says_what_it_would_do_and_touches_nothing(project, fake):
+    (fake / "table").write_text(NEIGHBOURS)
+    env = with_tools(fake)
+    before = sorted(str(path) for path in project.root.rglob("*"))
+    code, out, err = project.call("install", "--dry-run", "--mailto", "ops@x", env=env)
+    assert (code, err) == (0, "")
+    assert re.match(r"would install the crontab line:\nMAILTO=ops@x\n\* \* \* \* \* cd .*\nMAILTO=me\n\Z", out)
+    assert sorted(str(path) for path in project.root.rglob("*")) == before
+    assert project.call("install", env=env)[0] == 0
+    table = (fake / "table").read_text()
+    code, out, err = project.call("uninstall", "--dry-run", env=env)
+    assert (code, err) == (0, "")
+    block = table[len(NEIGHBOURS):]
+    assert out == "would remove from the crontab:\n%sconfiguration, state and logs stay\n" % block
+    assert (fake / "table").read_text() == table
+    assert (fake / "writes").read_text() == "write\n"
+
+
+# -- mail
+
+def block_of(fake, project):
+    text = (fake / "table").read_text()
+    return sc.split_at_block(text, str(project.root))[1].splitlines()[1:-1]
+
+
+@pytest.mark.parametrize("above, restored", [
+    ("", None),
+    ("MAILTO=boss@x\n", "MAILTO=boss@x"),
+    ("MAILTO=first@x\n1 2 3 4 5 x\nMAILTO = \"second@x\"\n", "MAILTO=second@x"),
+    ("MAILTO=\"\"\n", "MAILTO=\"\""),
+    ("MAILTO=''\n", "MAILTO=\"\""),
+    ("# MAILTO=nobody@x\n", None),
+])
+def test_mailto_holds_within_the_block_and_what_held_before_holds_again_after_it(project, fake, above, restored):
+    (fake / "table").write_text(above + "5 4 * * * x\n")
+    assert project.call("install", "--mailto", "ops@x,dev@x", env=with_tools(fake))[::2] == (0, "")
+    lines = block_of(fake, project)
+    assert lines[0] == "MAILTO=ops@x,dev@x" and len(lines) == 3
+    assert lines[1].endswith(" --root=. tick 2>&1 | tee -a logs/conductor_cron.log")
+    assert lines[2] == (restored or "MAILTO=" + sc.account()[0])
+    assert project.call("uninstall", env=with_tools(fake))[0] == 0
+    assert (fake / "table").read_text() == above + "5 4 * * * x\n"
+
+
+def test_mailto_stays_until_it_is_changed_or_ended(project, fake):
+    (fake / "table").write_text("MAILTO=boss@x\n")
+    env = with_tools(fake)
+    assert project.call("install", "--mailto", "ops@x", env=env)[0] == 0
+    first = block_of(fake, project)
+    assert project.call("install", env=env)[1].startswith("the crontab line is installed already:\nMAILTO=ops@x\n")
+    assert block_of(fake, project) == first
+    assert project.call("install", "--mailto", "dev@x", env=env)[1].startswith("installed the crontab line:\n")
+    assert block_of(fake, project) == ["MAILTO=dev@x"] + first[1:]
+    assert project.call("install", "--mailto", "", env=env)[0] == 0
+    (line,) = block_of(fake, project)
+    assert line.endswith(" >>logs/conductor_cron.log 2>&1")
+    assert project.call("install", env=env)[1].startswith("the crontab line is installed already:\n* * * * * ")
+
+
+def test_a_mailto_that_changed_above_the_block_is_the_one_that_comes_back_with_the_next_install(project, fake):
+    (fake / "table").write_text("MAILTO=old@x\n")
+    env = with_tools(fake)
+    assert project.call("install", "--mailto", "ops@x", env=env)[0] == 0
+    text = (fake / "table").read_text()
+    (fake / "table").write_text(text.replace("MAILTO=old@x\n#", "MAILTO=new@x\n#"))
+    assert project.call("install", env=env)[0] == 0
+    assert block_of(fake, project)[2] == "MAILTO=new@x"
+    with open(str(fake / "table"), "a") as handle:
+        handle.write("MAILTO=later@x\n7 7 * * * y\n")
+    assert project.call("install", env=env)[1].startswith("the crontab line is installed already:\n")
+
+
+@pytest.mark.parametrize("address", ["a b@x", " a@x", "a@x ", "-oops@x", "a@x\nb", "a@x\n", "a@x\r", "a@x;id", "\"a\"",
+                                     "a@x\t", "$HOME", "a#b", "<a@x>", "\u00e9@x"])
+def test_what_is_no_mail_address_is_refused_before_anything_is_done(project, fake, address):
+    (fake / "table").write_text(NEIGHBOURS)
+    env = dict(with_tools(fake), PYTHONIOENCODING="utf-8", LC_ALL="C.UTF-8")
+    code, out, err = project.call("install", "--mailto=" + address, env=env)
+    assert (code, out) == (2, "") and "is no mail address" in err
+    assert (fake / "table").read_text() == NEIGHBOURS and not (fake / "writes").exists()
+
+
+# -- the interpreter
+
+def line_from(python, project, fake):
+    """The crontab line that `install` writes when this interpreter runs it."""
+    done = subprocess.run([str(python), str(SCRIPT), "--root", str(project.root), "install"], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=with_tools(fake), timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    return (fake / "table").read_text()
+
+
+def test_within_a_virtual_environment_the_line_names_the_python_that_outlives_it(project, fake, tmp_path):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True, timeout=120)
+    python = sc.python_of_block(line_from(tmp_path / "venv" / "bin" / "python", project, fake))
+    shutil.rmtree(str(tmp_path / "venv"))
+    ask = "import sys; print(sys.prefix == sys.base_prefix, sys.version_info[:2])"
+    told = subprocess.run([python, "-I", "-c", ask],
+                          stdout=subprocess.PIPE, check=True, timeout=60).stdout.decode()
+    assert told == "True %s\n" % (sys.version_info[:2],)
+    assert not python.startswith(str(tmp_path))
+
+
+def test_a_python_that_is_called_by_a_link_is_named_by_that_link(project, fake, tmp_path):
+    link = tmp_path / "a link" / "python3"
+    link.parent.mkdir()
+    link.symlink_to(sc.interpreter())
+    assert sc.python_of_block(line_from(link, project, fake)) == str(link)
+
+
+def test_check_warns_when_the_python_of_the_line_is_gone(project, fake):
+    project.configure(every_minute("a", schedule="0 0 1 1 *", timeout=60))
+    env = with_tools(fake)
+    clean = "config/conductor_config.json: 1 task, 0 problems, 0 warnings\n"
+    assert project.call("check", env=env) == (0, clean, ""), "there is no crontab"
+    table = line_from(sys.executable, project, fake)
+    assert project.call("check", env=env) == (0, clean, "")
+    (fake / "table").write_text(table.replace(" exec %s " % shlex.quote(sc.interpreter()), " exec /opt/gone/python3 "))
+    code, out, err = project.call("check", env=env)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == (
+        "warning: crontab: the Python of the line, /opt/gone/python3, is gone, so nothing runs (run install again)")
+    (fake / "broken").write_text("permission denied\n")
+    assert project.call("check", env=env) == (0, clean, ""), "a crontab that cannot be read is nothing to warn of"
+    assert project.call("check", env=dict(env, PATH="/nonexistent"))[0] == 0, "no crontab(1) at all"
+
+
+# -- what is refused
+
+def test_a_folder_with_a_line_break_in_its_name_is_refused(tmp_path, fake):
+    for name in ("a\nb", "a\rb", "a\n"):
+        project = Project(tmp_path / name)
+        code, out, err = project.call("install", env=with_tools(fake))
+        assert (code, out) == (2, "") and "line break" in err
+    assert not (fake / "writes").exists()
+
+
+def test_another_configuration_than_the_one_a_tick_reads_is_refused(project, fake, tmp_path):
+    code, out, err = project.call("--config", str(tmp_path / "other.json"), "install", env=with_tools(fake))
+    assert (code, out) == (2, "") and "a tick reads config/conductor_config.json" in err
+    assert not (fake / "writes").exists()
+
+
+def test_an_account_that_is_not_there_is_refused(project, fake):
+    for command in ("install", "uninstall"):
+        for name in ("no-such-account", "0", "a b", "-x"):
+            assert project.call(command, "--user=" + name, env=with_tools(fake)) == (
+                2, "", "symphony_conductor: --user: there is no user '%s' here\n" % name)
+    assert not (fake / "writes").exists()
+
+
+def test_ones_own_account_may_be_named(project, fake):
+    assert project.call("install", "--user", sc.account()[0], env=with_tools(fake))[0] == 0
+    assert (fake / "table").read_text().startswith("# BEGIN symphony-conductor %s\n" % project.root)
+
+
+# -- with Debian's crontab(1), for other accounts too, in a namespace where they reach the interpreter
+
+STAGE = """
+set -e
+out=$1 home=$2 closed=$3
+mount -t tmpfs tmpfs /var/spool/cron
+mkdir -m 1730 /var/spool/cron/crontabs
+chgrp crontab /var/spool/cron/crontabs
+mount -t tmpfs tmpfs /run
+mkdir "$out/empty" && mount --bind "$out/empty" /etc/cron.d
+mount -t tmpfs -o mode=755 tmpfs /srv
+chmod 711 "$out"
+mkdir -m 1777 "$out/results"
+mkdir /srv/out /srv/python
+cp "$4" /srv/symphony_conductor.py
+mount --bind "$out" /srv/out
+mount --bind "$home" /srv/python
+if [ -n "$closed" ]; then
+    mount -t tmpfs -o mode=755 tmpfs "$closed"
+    mkdir -p "$home"
+    mount --bind /srv/python "$home"
+fi
+out=/srv/out python=$home/bin/$5
+cd /srv
+make_project() {  # the folder, its owner, the configuration
+    mkdir -p "$1/config"
+    cp /srv/symphony_conductor.py "$1"
+    printf '%s\\n' "$3" > "$1/config/conductor_config.json"
+    chmod -R go-rwx "$1"
+    chown -R "$2" "$1"
+}
+as() { who=$1; shift; setpriv --reuid="$who" --regid="$(id -g "$who")" --clear-groups "$@"; }
+"""
+
+
+def stage(folder, script):
+    """The command line that carries out a script in there; $out is the folder as seen from inside."""
+    home = getattr(sys, "real_prefix", sys.base_prefix)
+    parents = [str(path) for path in reversed(pathlib.Path(home).parents)] + [home]
+    closed = [path for path in parents if not os.stat(path).st_mode & 0o001]
+    return NAMESPACE + ["/bin/sh", "-c", STAGE + script, "sh", str(folder), home, (closed + [""])[0], str(SCRIPT),
+                        "python%d.%d" % sys.version_info[:2]]
+
+
+@pytest.fixture
+def box(tmp_path):
+    """Carry out a script in there: what it printed."""
+    reason = CronDaemon._why_not() or ("" if shutil.which("setpriv") else "there is no setpriv")
+    if reason:
+        pytest.skip(reason)
+
+    def carry_out(script):
+        done = subprocess.run(stage(tmp_path, script), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=60)
+        said = done.stdout.decode("utf-8", "replace")
+        assert done.returncode == 0, said
+        return said
+    return carry_out
+
+
+def test_the_real_crontab_takes_every_table_that_install_makes(box, tmp_path):
+    names = [name for name in nasty_names(60) if "/" not in name][:5] + [ODD_NAME, "x" * 200]
+    for number, name in enumerate(names):
+        (tmp_path / "names").mkdir(exist_ok=True)
+        (tmp_path / "names" / str(number)).write_bytes(os.fsencode(name))
+    (tmp_path / "before").write_bytes(b"# caf\xe9\nMAILTO=\"\"\n1 2 3 4 5 a\x0cb\x85 \\% c\n")
+    said = box("""
+crontab "$out/before"
+for file in "$out"/names/*; do
+    root=/srv/$(cat "$file")
+    make_project "$root" root '{"tasks": []}'
+    for mail in '' ops@x; do
+        "$python" "$root/symphony_conductor.py" install --mailto "$mail" > "$out/said" || cat "$out/said"
+        "$python" "$root/symphony_conductor.py" install | head -n 1
+        crontab -l | grep -c '^# BEGIN symphony-conductor /srv/' || true
+        "$python" "$root/symphony_conductor.py" uninstall > "$out/said" || cat "$out/said"
+        crontab -l > "$out/after"
+        cmp "$out/before" "$out/after"
+    done
+done
+""")
+    assert said == "the crontab line is installed already:\n1\n" * 2 * len(names)
+
+
+def test_root_installs_and_uninstalls_for_another_account(box, tmp_path):
+    said = box("""
+make_project /srv/p daemon '{"tasks": []}'
+echo '5 4 * * * theirs' | crontab -u daemon -
+echo '6 5 * * * mine' | crontab -
+"$python" /srv/p/symphony_conductor.py install --user daemon --dry-run | head -n 1
+"$python" /srv/p/symphony_conductor.py install --user daemon --mailto ops@x | head -n 2
+"$python" /srv/p/symphony_conductor.py install --user daemon | head -n 1
+crontab -u daemon -l > "$out/theirs"
+crontab -l
+stat -c '%U %a %n' /srv/p/logs /srv/p/logs/automation /srv/p/status /srv/p/status/history
+as daemon "$python" /srv/p/symphony_conductor.py check
+"$python" /srv/p/symphony_conductor.py uninstall | head -n 1
+"$python" /srv/p/symphony_conductor.py uninstall --user daemon | head -n 1
+crontab -u daemon -l
+crontab -l
+""")
+    assert said == (
+        "would install the crontab line:\ninstalled the crontab line:\nMAILTO=ops@x\n"
+        "the crontab line is installed already:\n6 5 * * * mine\n"
+        "daemon 700 /srv/p/logs\ndaemon 700 /srv/p/logs/automation\n"
+        "daemon 700 /srv/p/status\ndaemon 700 /srv/p/status/history\n"
+        "config/conductor_config.json: 0 tasks, 0 problems, 0 warnings\n"
+        "there is no crontab line for /srv/p\nremoved the crontab line for /srv/p\n5 4 * * * theirs\n6 5 * * * mine\n")
+    lines = (tmp_path / "theirs").read_text().splitlines()
+    assert lines[:3] == ["5 4 * * * theirs", "# BEGIN symphony-conductor /srv/p", "MAILTO=ops@x"]
+    assert lines[4:] == ["MAILTO=daemon", "# END symphony-conductor /srv/p"]
+
+
+def test_crontab_is_called_with_the_identity_of_the_other_account(box):
+    said = box("""
+make_project /srv/p games '{"tasks": []}'
+mkdir /srv/tools
+printf '#!/bin/sh\\nexec >&2; id -un; id -gn; id -Gn; echo "$HOME $LOGNAME $USER"; exit 7\\n' > /srv/tools/crontab
+chmod 755 /srv/tools/crontab
+export XDG_RUNTIME_DIR=/of/root HOME=/of/root
+PATH=/srv/tools:$PATH "$python" /srv/p/symphony_conductor.py install --user games || true
+""")
+    games = pwd.getpwnam("games")
+    group = grp.getgrgid(games.pw_gid).gr_name
+    assert said == ("symphony_conductor: crontab -l failed (exit 7): games / %s / %s / %s games games; nothing was "
+                    "changed\n" % (group, group, games.pw_dir))
+
+
+def test_what_another_account_could_not_use_is_refused_in_one_line(box):
+    said = box("""
+try() { code=0; "$@" || code=$?; echo "exit $code"; }
+make_project /srv/p root '{"tasks": []}'
+chmod 755 /srv/p
+try "$python" /srv/p/symphony_conductor.py install --user daemon
+chown -R daemon /srv/p
+try as daemon "$python" /srv/p/symphony_conductor.py install --user bin
+try as daemon "$python" /srv/p/symphony_conductor.py uninstall --user root
+mkdir -m 700 /srv/closed
+make_project /srv/closed/p daemon '{"tasks": []}'
+try "$python" /srv/closed/p/symphony_conductor.py install --user daemon
+chmod 777 /srv/p/config
+try "$python" /srv/p/symphony_conductor.py install --user daemon
+crontab -u daemon -l || true
+""")
+    complaints, code = said.split("exit 2\n"), "symphony_conductor: "
+    assert complaints[0] == code + "daemon may not write to /srv/p (chown -R daemon /srv/p)\n"
+    assert complaints[1] == code + "--user: only root can do this for 'bin' (use sudo)\n"
+    assert complaints[2] == code + "--user: only root can do this for 'root' (use sudo)\n"
+    assert complaints[3] == code + "daemon may not write to /srv/closed/p (chown -R daemon /srv/closed/p)\n"
+    assert complaints[4:] == [code + "config: others can write to it (chmod go-w /srv/p/config)\nexit 78\n"
+                              "no crontab for daemon\n"]
+
+
+def test_a_file_or_a_python_that_another_account_cannot_reach_is_refused(box):
+    said = box("""
+try() { code=0; "$@" || code=$?; echo "exit $code"; }
+make_project /srv/p daemon '{"tasks": []}'
+mkdir -m 700 /srv/of_root
+ln -s "$python" /srv/of_root/python
+try /srv/of_root/python /srv/p/symphony_conductor.py install --user daemon
+cp /srv/symphony_conductor.py /srv/of_root
+try "$python" /srv/of_root/symphony_conductor.py --root /srv/p install --user daemon
+crontab -u daemon -l || true
+""")
+    assert said == (
+        "symphony_conductor: daemon may not run /srv/of_root/python (use a Python that it may run)\nexit 69\n"
+        "symphony_conductor: daemon may not read /srv/of_root/symphony_conductor.py (copy it into /srv/p)\nexit 2\n"
+        "no crontab for daemon\n")
+
 
 # -- with a real daemon; conftest started it ahead of the other tests, and this one comes last
 
@@ -215,3 +729,132 @@ def test_a_real_cron_daemon_drives_tasks_dependents_and_retries(cron_daemon):
     assert project.read("logs/conductor_cron.log") == ""
     assert project.read("before") == project.read("after") == "5 4 * * * neighbour\n"
     assert "# BEGIN symphony-conductor %s\n" % project.root in project.read("during")
+
+
+# What stands above and below the block, and what the command of a line below finds in MAILTO.
+MAIL_CASES = {"daemon": ("", "unset", "daemon"),
+              "bin": ("MAILTO=else@x\n", "else@x", "else@x"),
+              "sys": ("MAILTO=\"\"\n", "", ""),
+              "games": ("MAILTO='quoted@x'\n", "quoted@x", "quoted@x")}
+TELL = "* * * * * echo \"${MAILTO-unset}\" > /srv/out/results/%s.%s\n"
+MAIL = """
+mkdir /srv/up /srv/work
+if mount -t overlay -o lowerdir=/usr/sbin,upperdir=/srv/up,workdir=/srv/work overlay /usr/sbin; then
+    rm -f /usr/sbin/sendmail
+    printf '#!/bin/sh\\ncat > /srv/out/results/mail.$$\\n' > /usr/sbin/sendmail
+    chmod 755 /usr/sbin/sendmail
+    touch "$out/mails"
+fi
+for who in daemon bin sys games; do
+    crontab -u $who "$out/$who.before"
+    make_project /srv/$who $who '{"tasks": [{"name": "seen", "schedule": "* * * * *",
+        "command": "echo $MAILTO > /srv/out/results/'$who'.task"}]}'
+    "$python" /srv/$who/symphony_conductor.py install --user $who --mailto ops@x > "$out/said"
+    { crontab -u $who -l; cat "$out/$who.below"; } | crontab -u $who -
+    as $who "$python" -I -S /srv/$who/symphony_conductor.py tick
+done
+printf '{' > /srv/games/config/conductor_config.json  # the tick will say so, and cron mail it
+cron
+while ! test -e "$out/stop"; do sleep 0.2; done
+for who in daemon bin sys games; do
+    "$python" /srv/$who/symphony_conductor.py uninstall --user $who > "$out/said"
+    crontab -u $who -l > "$out/$who.after"
+done
+cat /srv/games/logs/conductor_cron.log > "$out/games.log"
+touch "$out/stopped"
+"""
+
+
+class Background:
+    """A script in the namespace that goes on until it is told to stop."""
+
+    def __init__(self, folder, script):
+        self.folder = folder
+        self.process = subprocess.Popen(stage(folder, script), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT)
+
+    def wait_for(self, condition, timeout_s=130):
+        return Project(self.folder).wait_until(lambda: condition() or self.process.poll() is not None, timeout_s)
+
+    def stop(self):
+        (self.folder / "stop").write_text("")
+        self.wait_for((self.folder / "stopped").exists, 20)
+        self.process.kill()
+        return self.process.communicate()[0].decode("utf-8", "replace")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def mail_daemon(tmp_path_factory):
+    """cron(8) with blocks that have a MAILTO, in the tables of four accounts; its minute passes meanwhile."""
+    if CronDaemon._why_not() or not shutil.which("setpriv"):
+        yield None
+        return
+    folder = tmp_path_factory.mktemp("mail")
+    for who, (above, _, _) in MAIL_CASES.items():
+        (folder / (who + ".before")).write_text(above + TELL % (who, "above"))
+        (folder / (who + ".below")).write_text(TELL % (who, "below"))
+    made = Background(folder, MAIL)
+    yield made
+    if made.process.poll() is None:
+        made.stop()
+
+
+def busybox_with_crond():
+    for name in ("busybox", "busybox-static"):
+        found = shutil.which(name, path=os.environ["PATH"] + ":/usr/bin:/bin")
+        if found and "crond" in subprocess.check_output([found, "--list"]).decode().split():
+            return found
+    return ""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def busybox_crond(tmp_path_factory):
+    """busybox's crond with the line of a project in a folder with an odd name."""
+    busybox = busybox_with_crond()
+    if CronDaemon._why_not() or not busybox:
+        yield None
+        return
+    folder = tmp_path_factory.mktemp("busybox")
+    project = Project(folder / (ODD_NAME + " \\\\ \\% \\"))
+    shutil.copy(str(SCRIPT), str(project.root))
+    project.configure(every_minute("a", schedule="0 0 1 1 *"))
+    (folder / "tables").mkdir()
+    line = sc.crontab_line(str(project.root), sys.executable, str(project.root / "symphony_conductor.py"))
+    (folder / "tables" / "root").write_text(line + "\n")
+    process = subprocess.Popen(NAMESPACE + [busybox, "crond", "-f", "-c", str(folder / "tables")],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    yield project
+    process.kill()
+    process.communicate()
+
+
+def test_a_real_cron_daemon_of_busybox_runs_the_line_too(busybox_crond):
+    if busybox_crond is None:
+        pytest.skip(CronDaemon._why_not() or "there is no busybox with a crond")
+    assert busybox_crond.wait_until((busybox_crond.root / "status" / "heartbeat").exists, 130)
+    assert busybox_crond.read("logs/conductor_cron.log") == ""
+
+
+def test_a_real_cron_daemon_gives_every_line_the_mailto_that_was_in_force(mail_daemon):
+    if mail_daemon is None:
+        pytest.skip(CronDaemon._why_not() or "there is no setpriv")
+    results = mail_daemon.folder / "results"
+    wanted = {}
+    for who, (_, above, below) in MAIL_CASES.items():
+        wanted.update({who + ".above": above, who + ".below": below, who + ".task": "ops@x"})
+    with_mail = (mail_daemon.folder / "mails").exists()
+
+    def found():
+        return {path.name: path.read_text()[:-1] for path in results.glob("*.*") if path.stat().st_size}
+    mail_daemon.wait_for(lambda: set(found()) >= set(wanted) and (not with_mail or list(results.glob("mail.*"))))
+    mails = {name: text for name, text in found().items() if name.startswith("mail.")}
+    assert {name: text for name, text in found().items() if name not in mails} == wanted
+    assert mail_daemon.stop() == ""
+    if with_mail:
+        (mail,) = mails.values()
+        assert re.search("(?m)^To: ops@x$", mail) and "config/conductor_config.json" in mail
+        assert mail.rstrip("\n").endswith((mail_daemon.folder / "games.log").read_text().rstrip("\n"))
+    for who in MAIL_CASES:
+        before, below, after = [(mail_daemon.folder / (who + end)).read_text() for end in (
+            ".before", ".below", ".after")]
+        assert after == before + below
