@@ -53,6 +53,19 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 conductor=$root/symphony_conductor.py
 [ -f "$conductor" ] || fail 2 "symphony_conductor.py is not beside setup.sh in $root"
 
+# The conductor as the crontab line calls it: by an import, so that Python compiles it once for all steps. With -B it
+# leaves no compiled files: of root in somebody else's folder, of a dry run, and of what takes everything out.
+conduct() {
+    cache=
+    [ "$dry_run" = no ] || cache=-B
+    [ "$1" != -B ] || { cache=-B; shift; }
+    "$python" -I $cache -c '
+import sys
+sys.path.append(sys.argv.pop(1))
+import symphony_conductor as c
+c.command_line()' "$root" "$@"
+}
+
 # Carries out a step, or says it.
 run() {
     if [ "$dry_run" = yes ]; then
@@ -303,10 +316,14 @@ step_prepare() {
     make_folders
     make_executable
     if [ ! -e "$root/config/conductor_config.json" ]; then
-        run "$python" "$conductor" init
-        [ "$dry_run" = no ] || return 0
+        if [ "$dry_run" = yes ]; then
+            say "would write a configuration to start from"
+            return 0
+        fi
+        (umask go-w && conduct init)
     fi
-    "$python" "$conductor" check || fail $? "mend that, then run this again"
+    # The umask is for the compiled file that comes of it: one that others can write to would be refused.
+    (umask go-w && conduct check) || fail $? "mend that, then run this again"
 }
 
 step_line() {
@@ -319,14 +336,17 @@ step_line() {
             return 0
         fi
     fi
-    "$python" "$conductor" "$@"
+    conduct "$@"
 }
 
 step_show() {
-    run "$python" "$conductor" tick
-    [ "$dry_run" = no ] || return 0
+    if [ "$dry_run" = yes ]; then
+        say "would run a first tick"
+        return 0
+    fi
+    conduct tick
     say ""
-    "$python" "$conductor" status --table
+    conduct status --table
     name=$conductor
     case $name in *[!A-Za-z0-9_./-]*) name=$(quoted "$name") ;; esac
     by=cron
@@ -343,7 +363,7 @@ step_remove() {
     [ "$timer" = no ] || set -- "$@" --timer
     [ "$dry_run" = no ] || set -- "$@" --dry-run
     [ "$purge" = no ] || set -- "$@" --purge
-    "$python" "$conductor" "$@"
+    conduct -B "$@"
 }
 
 steps=${SYMPHONY_SETUP_STEPS:-}
@@ -367,11 +387,11 @@ case $uninstall.$timer.$([ "$user" = "$me" ] && echo self || echo other) in
         as_user prepare
         set -- install --timer "--user=$user"
         [ "$dry_run" = no ] || set -- "$@" --dry-run
-        "$python" -B "$conductor" "$@"
+        conduct -B "$@"
         as_user show ;;
     yes.yes.other)
         set -- uninstall --timer "--user=$user"
         [ "$dry_run" = no ] || set -- "$@" --dry-run
         [ "$purge" = no ] || set -- "$@" --purge
-        "$python" -B "$conductor" "$@" ;;
+        conduct -B "$@" ;;
 esac

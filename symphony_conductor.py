@@ -4671,7 +4671,9 @@ def _install_timer(store: Store, args: "argparse.Namespace") -> int:
             say(text, end="")
     if not args.dry_run:
         timer.install(files)
-        say("the timer runs: systemctl %sstatus %s.timer" % ("" if timer.is_system else "--user ", UNIT))
+        scope = "" if timer.is_system else "--user "
+        say("the timer runs:     systemctl %sstatus %s.timer" % (scope, UNIT))
+        say("what it did is in:  journalctl %s-t %s" % (scope, UNIT))
         for note in timer.keep_running():
             say(note)
     if installed_block(store):
@@ -4701,7 +4703,7 @@ def _as_user(name: str, command: "Callable[[], Any]") -> int:
 
 def cmd_uninstall(store: Store, args: "argparse.Namespace") -> int:
     if args.timer:
-        _uninstall_timer(Timer(store.root, args.user or ""), args.dry_run)
+        _uninstall_timer(store, Timer(store.root, args.user or ""), args.dry_run)
     if args.user:
         become(args.user)
     if not args.timer:
@@ -4710,6 +4712,14 @@ def cmd_uninstall(store: Store, args: "argparse.Namespace") -> int:
         return _purge(store, args.dry_run)
     say("configuration, state and logs stay")
     return EXIT_OK
+
+
+def _forget_ticks(store: Store) -> None:
+    """Let no run that goes on start what is due at its end, as it does while ticks come."""
+    try:
+        os.unlink(store.path(HEARTBEAT_NAME))
+    except OSError:
+        pass  # there was no tick yet
 
 
 def _uninstall_line(store: Store, dry_run: bool) -> None:
@@ -4726,10 +4736,11 @@ def _uninstall_line(store: Store, dry_run: bool) -> None:
         say(split_at_block(before, store.root)[1], end="")
     else:
         write_crontab(after, before, store)
+        _forget_ticks(store)
         say("removed the crontab line for %s" % store.root)
 
 
-def _uninstall_timer(timer: Timer, dry_run: bool) -> None:
+def _uninstall_timer(store: Store, timer: Timer, dry_run: bool) -> None:
     files = timer.files()
     if not files:
         say("there is no timer for %s" % timer.root)
@@ -4737,7 +4748,10 @@ def _uninstall_timer(timer: Timer, dry_run: bool) -> None:
         say("would stop the timer and remove %s" % ", ".join(files))
     else:
         timer.uninstall()
+        _forget_ticks(store)
         say("removed %s" % ", ".join(files))
+        if not timer.is_system:
+            say("note: lingering stays as it is; if nothing else of yours needs it: loginctl disable-linger")
 
 
 def _purge(store: Store, dry_run: bool) -> int:

@@ -835,8 +835,8 @@ would make the folder status/history
 config/conductor_config.json: 1 task, 0 problems, 0 warnings
 would install the crontab line:
 {line}
-would run: {tools}/python3 {root}/symphony_conductor.py tick
-""".format(tools=box.tools, root=box.root, version=VERSION, line=sc.crontab_line(
+would run a first tick
+""".format(tools=box.tools, version=VERSION, line=sc.crontab_line(
         str(box.root), str(box.tools / "python3"), str(box.root / "symphony_conductor.py")))
 
 

@@ -197,8 +197,9 @@ def either(request):
 def test_install_writes_the_units_and_starts_the_timer(project, either):
     code, out, err = either.main(project, "install", "--timer")
     assert (code, err) == (0, "")
-    assert out == "writing %s\nwriting %s\nthe timer runs: systemctl %sstatus symphony-conductor.timer\n" % (
-        either.units / SERVICE, either.units / TIMER, either.scope)
+    assert out == ("writing %s\nwriting %s\nthe timer runs:     systemctl %sstatus symphony-conductor.timer\n"
+                   "what it did is in:  journalctl %s-t symphony-conductor\n") % (
+        either.units / SERVICE, either.units / TIMER, either.scope, either.scope)
     calls = either.calls()
     assert [call for call in calls if "is-" not in call] == [
         "systemctl %sdaemon-reload" % either.scope, "systemctl %senable --now %s" % (either.scope, TIMER)] + (
@@ -613,7 +614,8 @@ def test_a_real_systemd_drives_tasks_that_outlive_the_tick_and_keeps_what_was_sa
     script = inside + "/symphony_conductor.py"
     said = machine.call(python, script, "install", "--timer")
     assert said == ("writing /etc/systemd/system/{0}.service\nwriting /etc/systemd/system/{0}.timer\n"
-                    "the timer runs: systemctl status {0}.timer\n".format("symphony-conductor"))
+                    "the timer runs:     systemctl status {0}.timer\n"
+                    "what it did is in:  journalctl -t {0}\n".format("symphony-conductor"))
     assert machine.call(python, script, "install", "--timer").startswith("the timer is installed already: ")
     assert machine.call("systemctl", "is-enabled", TIMER) == "enabled\n"
     trigger = machine.call("systemctl", "show", "--value", "-p", "NextElapseUSecRealtime", TIMER)
