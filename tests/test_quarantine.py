@@ -830,6 +830,7 @@ def test_rule_9_a_quarantine_that_was_refused_has_not_touched_the_log_of_the_fir
 # -- rules 10 and 11: a hostile writer
 
 ITEMS, ROUND = 27000, 3000
+HITS = 50  # of the writers, at the least
 SWAPPED = 2  # folders that are moved about; the files of the others are swapped one by one
 
 
@@ -1028,8 +1029,11 @@ def test_rules_10_and_11_a_hostile_writer_loses_nothing_and_no_wrong_file_is_tak
         writer.start()
     results, planned = [], {}
     try:
-        for first in range(1, ITEMS, ROUND):
-            numbers = range(first, min(first + ROUND, ITEMS))
+        # On a busy machine the writers get fewer turns: then there are more rounds, until they have hit often enough.
+        for first in range(1, 4 * ITEMS, ROUND):
+            if first >= ITEMS and sum(each.reason.endswith("it was put back") for each in results) >= HITS:
+                break
+            numbers = range(first, first + ROUND)
             plan = []
             for number in numbers:
                 plan += tree.plan(tree.put(item_path(number), b"junk %d\n" % number))
@@ -1074,7 +1078,7 @@ def test_rules_10_and_11_a_hostile_writer_loses_nothing_and_no_wrong_file_is_tak
             if "kept: .cleanup_quarantine/" + place not in told.get((run, path), ""):
                 lost.append((key, kept.get(key), told.get((run, path))))
     assert lost == [], "whatever the writers put there is still there, or the log says where it is"
-    assert len(removed) >= 20000 and len(back) >= 1, (len(removed), len(back))  # how many is for the scheduler to say
+    assert len(removed) >= 20000 and len(back) >= HITS, (len(removed), len(back))
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "fifo"])
