@@ -4186,12 +4186,15 @@ def interpreter() -> str:
     A version manager's shim has made way for the real one before this file is read.
     """
     home = getattr(sys, "real_prefix", sys.base_prefix)  # real_prefix: virtualenv before its version 20
-    if sys.prefix == home:
-        return sys.executable  # as it was called: what a link points to goes away with the next upgrade
-    known = getattr(sys, "_base_executable", sys.executable)
-    names = [os.path.join(home, "bin", name) for name in ("python%d.%d" % sys.version_info[:2], "python3")]
-    found = [name for name in ([known] if known != sys.executable else []) + names if os.access(name, os.X_OK)]
-    return found[0] if found else os.path.realpath(sys.executable)
+    known = sys.executable
+    if sys.prefix != home:
+        known = getattr(sys, "_base_executable", sys.executable)
+        names = [os.path.join(home, "bin", name) for name in ("python%d.%d" % sys.version_info[:2], "python3")]
+        found = [name for name in ([known] if known != sys.executable else []) + names if os.access(name, os.X_OK)]
+        known = found[0] if found else os.path.realpath(sys.executable)
+    # As it was called: what a link points to goes away with the next upgrade. And read once more: in the C locale
+    # Python 3.7 reads its own path as ASCII, before it takes up UTF-8 for all the others.
+    return os.fsdecode(os.fsencode(known))
 
 
 def become(name: str) -> None:
