@@ -8,6 +8,10 @@ the project root.
     symphony_conductor.py tick                 what cron calls
     symphony_conductor.py run --task NAME      run one task now, in the foreground
     symphony_conductor.py status               how things stand (JSON when piped)
+    symphony_conductor.py why NAME             why it ran, or did not
+    symphony_conductor.py history, logs NAME   the verdicts, and what a task printed
+    symphony_conductor.py audit                every due slot held against the history
+    symphony_conductor.py pause, resume        no slots for a while
     symphony_conductor.py check                every problem of the configuration
     symphony_conductor.py next                 the coming slots
     symphony_conductor.py explain "0 2 * * *"  a schedule in words
@@ -106,6 +110,7 @@ DROP_IN_DIR = "config/tasks.d"
 STATE_NAME = "conductor_state.json"
 LOCK_NAME = "conductor.pid"
 HEARTBEAT_NAME = "status/heartbeat"
+EVENTS_NAME = "status/events.jsonl"
 
 
 class ConductorError(Exception):
@@ -314,6 +319,8 @@ class TaskState(Value):
     consecutive_failures: int = 0
     last: "Dict[str, Any]" = {}        # the newest result
     skipped: "Dict[str, Any]" = {}     # the newest skip since then
+    marks: str = ""                    # one letter for each of the newest verdicts, oldest first
+    usual_s: float = 0.0               # what a success takes, the newer ones counting more
 
 
 STATE_VERSION = 1
@@ -329,7 +336,24 @@ class State(Value):
     last_now: float = 0.0
     zone_stamp: str = ""               # of the zone data that every next_slot was computed with
     config_stamp: str = ""             # the version of the configuration whose problems were last logged
-    pending: "List[Dict[str, Any]]" = []  # verdicts committed here, but perhaps not yet in the history
+    pending: "List[Dict[str, Any]]" = []  # verdicts and events committed here, but perhaps not yet on file
+    pauses: "Dict[str, Dict[str, Any]]" = {}  # task name, or * for all -> since, until (null: for good), reason
+
+
+class Evidence(Value):
+    """What clocks and kernel say at one moment, by which a time without a tick is explained. Seconds."""
+
+    clock_offset: float = 0.0            # the clock of the day less the one that stops in suspend
+    suspended: "float | None" = None     # since boot; None where the system does not tell
+    boot_id: str = ""
+
+
+class Gap(Value):
+    """A time without a tick, and what the evidence says of its cause; `cause` is '' when there is none."""
+
+    since: float = 0.0
+    until: float = 0.0
+    cause: str = ""
 
 
 class RunFact(Value):
@@ -347,6 +371,7 @@ class Facts(Value):
     zone_stamp: str = ""
     runs: "Dict[str, RunFact]" = {}
     busy: "frozenset[str]" = frozenset()  # tasks whose lock is held by a run that the state does not know
+    gap: "Gap | None" = None
 
 
 class Decision(Value):
@@ -356,7 +381,8 @@ class Decision(Value):
     changed: bool = False
     starts: "List[Tuple[Task, Run]]" = []
     adoptions: "List[str]" = []
-    records: "List[Dict[str, Any]]" = []
+    records: "List[Dict[str, Any]]" = []  # verdicts
+    events: "List[Dict[str, Any]]" = []   # what an audit has to know beside them
     notes: "List[str]" = []
     wake_at: float = 0.0
 
@@ -490,6 +516,22 @@ def from_iso(text: "str | None", zone: "Zone | None" = None) -> "int | None":
         return wall
     sign = -1 if suffix[0] == "-" else 1
     return wall - sign * (int(suffix[1:3]) * HOUR + int(suffix[-2:]) * MINUTE)
+
+
+UNITS_S = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}
+
+
+def seconds_of(text: str) -> float:
+    """Seconds in '90s', '30m', '26h', '14d' or '2w'. Raises ValueError."""
+    match = re.match(r"([0-9]{1,6}(?:\.[0-9]+)?)([smhdw])\Z", text)
+    if not match:
+        raise ValueError("%r is no age; write a number and a unit, such as 26h or 14d (s, m, h, d, w)" % text)
+    return float(match.group(1)) * UNITS_S[match.group(2)]
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """'1 file', '2 files'."""
+    return "%d %s" % (number, noun if number == 1 else plural or noun + "s")
 
 
 # == Cron ==
@@ -905,6 +947,14 @@ class CronSchedule:
                     return max(slot, start)
                 # Ahead of a repeated hour there may be later wall times than the one that was searched from.
                 at = start - 1 if before > offset else min(start - 1, slot + 2 * DAY)
+
+
+    def is_shifted(self, slot: int, zone: "str | None" = None) -> bool:
+        """Whether a slot stands for wall-clock times that the zone's clocks skipped just before it."""
+        if self.reboot or self.wildcard:
+            return False
+        start, _, offset, before = zone_named(zone).span(slot)
+        return slot == start and offset > before and self._wall_from((start + before) // 60) != (start + offset) // 60
 
 
 _TIMES: "Dict[Tuple[frozenset[int], frozenset[int]], Tuple[int, ...]]" = {}
@@ -1494,6 +1544,8 @@ def _standing(config: Config, name: str, state: TaskState, slot: int) -> str:
         return "%s and is tried again at %s" % (_outcome(state.last), iso(state.cycle.retry_at))
     if not dependency.enabled:
         return "is disabled"
+    if dependency.schedule is not None and not state.schedule_key and state.cursor:
+        return "is paused"
     needed = _needed_slot(dependency, state, slot)
     if state.skipped:
         return "was skipped (%s) for its slot %s" % (
@@ -1512,8 +1564,28 @@ def _outcome(result: "Dict[str, Any]") -> str:
     return {"timeout": "timed out", "interrupted": "was interrupted"}.get(status, "was " + status.replace("_", " "))
 
 
+ALL_TASKS = "*"  # the name under which all tasks are paused; no task can have it
+
+# What a time without a tick may have come from, each only when the evidence says so.
+GAP_CAUSES = {
+    "reboot": "the machine was off, or was rebooted (another boot id)",
+    "suspend": "the machine was suspended (its clocks that stop in suspend fell behind)",
+    "clock": "the clock was set forward (the other clocks did not move as far)",
+    "cron": "the machine was up, and nobody called the tick: cron was stopped, or its line was gone",
+    "": "nothing here can say why",
+}
+
+MARKS = {"success": "+", "failed": "F", "timeout": "T", "interrupted": "I"}
+SKIP_MARK = "-"
+MARKS_KEPT = 10
+USUAL_WEIGHT = 0.2  # of the newest success in what is usual
+
 LAST_KEYS = ("status", "scheduled_for", "started_at", "ended_at", "duration_s", "exit_code", "attempt", "trigger",
              "run_id")
+
+
+def _marked(state: TaskState, status: str) -> str:
+    return (state.marks + MARKS.get(status, SKIP_MARK))[-MARKS_KEPT:]
 
 
 class _Draft:
@@ -1533,7 +1605,9 @@ class _Draft:
         self.starts: "List[Tuple[Task, Run]]" = []
         self.adoptions: "List[str]" = []
         self.records: "List[Dict[str, Any]]" = []
+        self.events: "Dict[str, Dict[str, Dict[str, Any]]]" = {}  # kind -> task -> facts
         self.notes: "List[str]" = []
+        self.pauses = dict(state.pauses)
 
     def put(self, name: str, **changes: "Any") -> TaskState:
         state: TaskState = self.tasks.get(name, TaskState()).replace(**changes)
@@ -1575,12 +1649,16 @@ class _Draft:
             self.seq += 1
             answered = [state.satisfied_until, run.slot, int(run.started_at), run.absorbed]
             answered.append(cycle.absorbed if cycle is not None else None)
+            took_s = float(record["duration_s"])
+            changes["usual_s"] = round(took_s if not state.usual_s else
+                                       state.usual_s + USUAL_WEIGHT * (took_s - state.usual_s), 3)
             changes.update(success_seq=self.seq, satisfied_until=max(slot for slot in answered if slot is not None))
         if cycle is not None:
             changes["cycle"] = retry
         if retry is not None:
             self.records.append(dict(record, interim=True))
         else:
+            changes["marks"] = _marked(state, record["status"])
             self.records.append(dict(record, **_cycle_facts(cycle)) if cycle is not None else record)
         self.notes.append("%s: run %s %s after %s s%s" % (
             name, run.run_id, "succeeded" if success else _outcome(record), record["duration_s"],
@@ -1608,8 +1686,8 @@ class _Draft:
         record.update(more)
         self.records.append(record)
         if name in self.tasks:
-            self.put(name, skipped={"status": status, "scheduled_for": iso(slot),
-                                    "dependency": more.get("dependency", "")})
+            self.put(name, marks=_marked(self.tasks[name], status), skipped={
+                "status": status, "scheduled_for": iso(slot), "dependency": more.get("dependency", "")})
         self.notes.append("%s: slot %s %s: %s" % (name, iso(slot), status, reason))
 
     def _close(self, name: str, status: str, reason: str) -> None:
@@ -1620,6 +1698,7 @@ class _Draft:
         if cycle.attempts:
             last = facts.pop("attempts").pop()
             self.records.append(dict(last, reason=reason, **facts))
+            self.put(name, marks=_marked(self.tasks[name], last["status"]))
             self.notes.append("%s: slot %s stays %s: %s" % (name, iso(cycle.slot), last["status"], reason))
         else:
             self._skip(name, status, cycle.slot, reason, **facts)
@@ -1633,12 +1712,16 @@ class _Draft:
         rezoned = self.before.zone_stamp != self.facts.zone_stamp
         self.zone_stamp = self.facts.zone_stamp
         self.changed = self.changed or rezoned
+        over = self._end_pauses()
         for name, task in self.config.tasks.items():
             state = self.tasks.get(name)
+            pause = self.pauses.get(name) or self.pauses.get(ALL_TASKS)
             if not task.enabled:
-                self._rest(task, state)
+                self._rest(task, state, "disabled", self.now)
+            elif pause is not None:
+                self._rest(task, state, "paused", pause["since"])
             elif state is None or state.schedule_key != task.schedule_key:
-                self._anchor(task, state)
+                self._anchor(task, state, max(over.get(name, 0.0), over.get(ALL_TASKS, 0.0)))
             else:
                 if rezoned and task.schedule is not None:
                     state = self.put(name, next_slot=task.schedule.next(state.cursor, task.timezone))
@@ -1667,18 +1750,42 @@ class _Draft:
         if self.tasks[name].cycle is not None:
             self._close(name, "skipped_removed", "the task is no longer in the configuration")
         self._drop_queued(name, "skipped_removed", "the task is no longer in the configuration")
+        if self.tasks[name].schedule_key:
+            self._note_event("rested", name, self.tasks[name], {"reason": "removed", "since": iso(self.now)})
         del self.tasks[name]
         self.changed = True
 
-    def _rest(self, task: Task, state: "TaskState | None") -> None:
+    def _rest(self, task: Task, state: "TaskState | None", how: str, since: float) -> None:
+        """A task that is disabled or paused has no slots; `how` is the word for it."""
         if state is None:
             return
         if state.cycle is not None and state.cycle.phase != "running":
-            self._close(task.name, "skipped_disabled", "the task was disabled")
-        self._drop_queued(task.name, "skipped_disabled", "the task was disabled")
+            self._close(task.name, "skipped_" + how, "the task was " + how)
+        self._drop_queued(task.name, "skipped_" + how, "the task was " + how)
         if state.schedule_key:
-            # Without a key it is anchored anew when it is enabled: what it missed meanwhile was meant to be missed.
+            # Without a key it is anchored anew later on: what it missed meanwhile was meant to be missed.
+            self._note_event("rested", task.name, state, {"reason": how, "since": iso(since)})
             self.put(task.name, schedule_key="", next_slot=None)
+
+    def _note_event(self, kind: str, name: str, state: "TaskState | None", facts: "Dict[str, Any]") -> None:
+        """Tell of a change of the task's schedule what an audit has to know: what it was, and what was undecided."""
+        if state is not None and state.schedule_key:
+            facts["was"] = state.schedule_key
+            if state.next_slot is not None and state.next_slot <= self.now:
+                facts["undecided_since"] = iso(state.next_slot)
+        self.events.setdefault(kind, {})[name] = facts
+
+    def _end_pauses(self) -> "Dict[str, float]":
+        """Drop the pauses whose time is over: when each of them ended."""
+        over = {}
+        for name, pause in self.before.pauses.items():
+            until = pause.get("until")
+            if until is not None and until <= self.now:
+                over[name] = float(until)
+                del self.pauses[name]
+                self.changed = True
+                self.notes.append("%s: the pause is over" % ("all tasks" if name == ALL_TASKS else name))
+        return over
 
     def _drop_queued(self, name: str, status: str, reason: str) -> None:
         state = self.tasks[name]
@@ -1687,8 +1794,13 @@ class _Draft:
             self._skip(name, status, state.queued_slot, reason, **merged)
             self.put(name, queued_slot=None, queued_since=None)
 
-    def _anchor(self, task: Task, state: "TaskState | None") -> None:
+    def _anchor(self, task: Task, state: "TaskState | None", resumed_at: float) -> None:
+        """Let the slots of a task count from now on, or from when its pause was over."""
         now = int(self.now)
+        if state is not None and not state.schedule_key and state.cursor <= resumed_at <= now:
+            now = int(resumed_at)
+        if task.schedule is not None and not task.schedule.reboot:
+            self._note_event("anchored", task.name, state, {"key": task.schedule_key, "since": iso(now)})
         changes: "Dict[str, Any]" = {"schedule_key": task.schedule_key, "cursor": now, "boot_id": self.facts.boot_id,
                                      "next_slot": task.schedule and task.schedule.next(now, task.timezone)}
         if state is None or task.schedule is None:
@@ -1709,6 +1821,7 @@ class _Draft:
                                   "slot decided (%s); slots count from now" % (task.name, iso(now), iso(state.cursor)))
                 changes["decided_until"] = max(state.decided_until, state.cursor)
             if correction or (task.schedule is not None and task.schedule.wildcard):
+                self.events.setdefault("clock", {})[task.name] = {"since": iso(now), "was": iso(state.cursor)}
                 changes["cursor"] = now
                 changes["next_slot"] = task.schedule and task.schedule.next(now, task.timezone)
         return self.put(task.name, **changes) if changes else state
@@ -1826,17 +1939,27 @@ class _Draft:
         self.notes.append("%s: starting run %s, attempt %d of %d, slot %s, %s" % (
             task.name, run.run_id, run.attempt, task.retry_count + 1, iso(run.slot), run.trigger))
 
+    def note_gap(self) -> None:
+        gap = self.facts.gap
+        if gap is not None:
+            self.events["gap"] = {"": {"since": iso(gap.since), "cause": gap.cause or "unknown"}}
+            self.notes.append("WARNING no tick from %s to %s: %s" % (
+                iso(gap.since), iso(gap.until), GAP_CAUSES[gap.cause]))
+
     def decision(self) -> Decision:
         state = self.before
-        if self.changed or self.records:
+        events = [{"event": kind, "at": iso(self.now), "tasks": tasks} if kind != "gap" else
+                  dict(tasks[""], event=kind, at=iso(self.now)) for kind, tasks in self.events.items()]
+        if self.changed or self.records or events:
             state = state.replace(tasks=self.tasks, seq=self.seq, runs_started=self.runs_started, last_now=self.now,
-                                  zone_stamp=self.zone_stamp, pending=self.records)
-        return Decision(state=state, changed=self.changed, starts=self.starts, adoptions=self.adoptions,
-                        records=self.records, notes=self.notes, wake_at=self._wake_at())
+                                  zone_stamp=self.zone_stamp, pauses=self.pauses, pending=self.records + events)
+        return Decision(state=state, changed=self.changed or bool(events), starts=self.starts, adoptions=self.adoptions,
+                        records=self.records, events=events, notes=self.notes, wake_at=self._wake_at())
 
     def _wake_at(self) -> float:
         """When the next decision is due if nothing else happens; 0 while a run wants to be watched."""
-        wake = float("inf")
+        wake = min([float("inf")] + [float(pause["until"]) for pause in self.pauses.values()
+                                     if pause.get("until") is not None])
         for name, state in self.tasks.items():
             if state.run is not None:
                 return 0.0
@@ -1854,6 +1977,19 @@ class _Draft:
         return wake
 
 
+def gap_cause(before: Evidence, after: Evidence, length_s: float) -> str:
+    """Why there was no tick for so long, a key of GAP_CAUSES; '' when the evidence does not say."""
+    if before.boot_id != after.boot_id:
+        return "reboot"
+    moved_s = after.clock_offset - before.clock_offset
+    if before.suspended is None or after.suspended is None:
+        return "cron" if abs(moved_s) < length_s / 2 else ""
+    suspended_s = after.suspended - before.suspended
+    if suspended_s >= length_s / 2:
+        return "suspend"
+    return "clock" if moved_s - suspended_s >= length_s / 2 else "cron"
+
+
 def decide(config: Config, state: State, now: float, facts: Facts, last_seen: float = 0.0,
            settle_only: bool = False) -> Decision:
     """What to record and what to start: the whole of a tick's thinking, without clock, disk or processes.
@@ -1866,6 +2002,7 @@ def decide(config: Config, state: State, now: float, facts: Facts, last_seen: fl
     draft.settle(known_only=settle_only)
     if settle_only:
         return draft.decision()
+    draft.note_gap()
     draft.weigh_dependencies()  # what ended just now may let a task go before its next slot takes its place
     draft.open_due_slots()
     draft.weigh_dependencies()
@@ -1911,6 +2048,147 @@ def _cycle_facts(cycle: Cycle) -> "Dict[str, Any]":
     return facts
 
 
+# == Audit ==
+
+class Span(Value):
+    """A stretch in which a task had one schedule. Its slots lie in (start, end]."""
+
+    start: float = 0.0
+    end: float = 0.0
+    key: str = ""
+    undecided_since: "int | None" = None  # from here to the end, the schedule changed before a tick could decide
+
+
+class Slot(Value):
+    """A due slot and what became of it: a status of the history, or merged, open, edited, due, double, unexplained."""
+
+    task: str = ""
+    at: int = 0
+    fate: str = "unexplained"
+    reason: str = ""
+    was_off: bool = False   # no tick ran at the time
+    shifted: bool = False   # it stands for times that the clocks skipped
+
+
+UNEXPLAINED = ("unexplained", "double")
+
+
+class Ledger:
+    """The history of one task, ordered for questions about its slots."""
+
+    def __init__(self, verdicts: "Iterable[Dict[str, Any]]", known: TaskState) -> None:
+        self.by_slot: "Dict[int, List[Dict[str, Any]]]" = {}
+        self.merged: "List[Tuple[int, int]]" = []  # (first slot merged, the slot it was merged into)
+        self.known = known
+        for verdict in verdicts:
+            slot = from_iso(verdict.get("scheduled_for"))
+            if slot is not None:
+                self.by_slot.setdefault(slot, []).append(verdict)
+                self._merge(from_iso(verdict.get("merged_since")), slot)
+        self.open: "Dict[int, str]" = {}
+        if known.cycle is not None:
+            self.open[known.cycle.slot] = known.cycle.phase
+            self._merge(known.cycle.merged_since, known.cycle.slot)
+        if known.queued_slot is not None:
+            self.open[known.queued_slot] = "queued behind the slot before"
+            self._merge(known.queued_since, known.queued_slot)
+        self.merged.sort()
+        self._starts = [first for first, _ in self.merged]
+
+    def _merge(self, first: "int | None", slot: int) -> None:
+        if first is not None:
+            self.merged.append((first, slot))
+
+    def merged_into(self, slot: int) -> "int | None":
+        """The slot whose run answered for this one as well."""
+        place = bisect.bisect_right(self._starts, slot)
+        found = [into for first, into in self.merged[max(0, place - 3):place] if first <= slot < into]
+        return found[-1] if found else None
+
+
+def spans_of(events: "Iterable[Tuple[str, float, Dict[str, Any]]]", known: TaskState, now: float) -> "List[Span]":
+    """The stretches of one task's schedules, by its events (kind, time, facts), oldest first."""
+    spans: "List[Span]" = []
+    current: "Span | None" = None
+    is_first = True
+    for kind, at, facts in events:
+        if kind not in ("anchored", "rested"):
+            continue
+        since = float(from_iso(facts.get("since")) or at)
+        if is_first and facts.get("was"):
+            current = Span(key=facts["was"])
+        if current is not None:
+            undecided = from_iso(facts.get("undecided_since"))
+            end = at if kind == "anchored" else since
+            spans.append(current.replace(end=end, undecided_since=undecided))
+        current = Span(start=since, key=facts.get("key", "")) if kind == "anchored" else None
+        is_first = False
+    if is_first and known.schedule_key:
+        current = Span(key=known.schedule_key)
+    return spans + ([current.replace(end=now)] if current is not None else [])
+
+
+def audit(name: str, spans: "Sequence[Span]", ledger: Ledger, gaps: "Sequence[Tuple[float, float]]",
+          jumps: "Sequence[Tuple[int, int]]", since: float, last_tick: float) -> "Iterator[Slot]":
+    """Every due slot of a task from `since` on, recomputed from its schedules and held against the history.
+
+    `gaps` are the times without a tick; `jumps` say where the clock was set back: (to, from).
+    """
+    for span in spans:
+        text, _, zone = span.key.rpartition(" ")
+        schedule = CronSchedule(text, name) if text else None  # the key of a task without a schedule has no blank
+        at: "int | None" = int(max(span.start, since - 1))
+        while schedule is not None and at is not None:
+            at = schedule.next(at, zone or None)
+            if at is None or at > span.end:
+                break
+            fate, reason = _fate(at, span, ledger, jumps, last_tick)
+            yield Slot(task=name, at=at, fate=fate, reason=reason, shifted=schedule.is_shifted(at, zone or None),
+                       was_off=any(low < at <= high for low, high in gaps))
+
+
+def audit_all(config: Config, state: State, verdicts: "Iterable[Dict[str, Any]]", events: "Iterable[Dict[str, Any]]",
+              since: float, now: float, last_tick: "float | None", only: str = "") -> "Iterator[Slot]":
+    """The audit of every task that the configuration, the state or the history knows, or of one."""
+    by_task: "Dict[str, List[Dict[str, Any]]]" = {}
+    for verdict in verdicts:
+        by_task.setdefault(verdict["task"], []).append(verdict)
+    happened: "Dict[str, List[Tuple[str, float, Dict[str, Any]]]]" = {}
+    gaps = []
+    for event in events:
+        at = float(from_iso(event["at"]) or 0)
+        if event["event"] == "gap":
+            gaps.append((float(from_iso(event["since"]) or 0), at))
+        for name, facts in event.get("tasks", {}).items():
+            happened.setdefault(name, []).append((event["event"], at, facts))
+    for name in [only] if only else list(dict.fromkeys(list(config.tasks) + list(state.tasks) + list(happened))):
+        known = state.tasks.get(name, TaskState())
+        of_task = happened.get(name, [])
+        jumps = [(from_iso(facts["since"]) or 0, from_iso(facts["was"]) or 0)
+                 for kind, _, facts in of_task if kind == "clock"]
+        yield from audit(name, spans_of(of_task, known, now), Ledger(by_task.get(name, ()), known), gaps, jumps, since,
+                         last_tick or 0.0)
+
+
+def _fate(slot: int, span: Span, ledger: Ledger, jumps: "Sequence[Tuple[int, int]]",
+          last_tick: float) -> "Tuple[str, str]":
+    verdicts = ledger.by_slot.get(slot, [])
+    if len(verdicts) > 1 and not any(to <= slot <= before for to, before in jumps):
+        return "double", "it has %d verdicts" % len(verdicts)
+    if verdicts:
+        return verdicts[-1]["status"], verdicts[-1].get("reason") or ""
+    if slot in ledger.open:
+        return "open", ledger.open[slot]
+    into = ledger.merged_into(slot)
+    if into is not None:
+        return "merged", "into %s" % iso(into)
+    if span.undecided_since is not None and slot >= span.undecided_since:
+        return "edited", "the schedule was changed, paused or removed before a tick could decide"
+    if slot > max(ledger.known.cursor, last_tick - MINUTE) or ledger.known.next_slot == slot:
+        return "due", "no tick since %s" % iso(last_tick)
+    return "unexplained", "there is no verdict for it"
+
+
 # == Rendering ==
 
 HEALTH_EXIT_SKIPPED = EXIT_TEMPFAIL
@@ -1936,6 +2214,19 @@ def task_standing(state: TaskState) -> str:
     return state.cycle.phase if state.cycle is not None else "idle"
 
 
+def pause_document(state: State, task: Task) -> "Dict[str, Any] | None":
+    """The pause that a task is under, its own or that of all; None without one."""
+    pause = state.pauses.get(task.name) or state.pauses.get(ALL_TASKS)
+    return None if pause is None else {
+        "since": iso(pause["since"]), "until": iso(pause["until"]), "reason": pause["reason"]}
+
+
+def _shown_state(state: State, task: Task, standing: str) -> str:
+    if standing == "running":
+        return standing
+    return "disabled" if not task.enabled else "paused" if pause_document(state, task) else standing
+
+
 def task_document(config: Config, state: State, task: Task, now: float) -> "Dict[str, Any]":
     """What `status` tells of one task; its next run comes from the very slots that ticks go by."""
     known = state.tasks.get(task.name, TaskState())
@@ -1944,7 +2235,11 @@ def task_document(config: Config, state: State, task: Task, now: float) -> "Dict
     next_run: "float | None" = known.next_slot
     if task.schedule is not None and known.schedule_key != task.schedule_key:
         next_run = task.schedule.next(now, task.timezone)  # the next tick will see it so
-    reason = ""
+    pause = pause_document(state, task)
+    if pause is not None and pause["until"] and task.schedule is not None:
+        next_run = task.schedule.next(from_iso(pause["until"]) or now, task.timezone)
+    reason = "" if pause is None else "until %s%s" % (
+        pause["until"] or "somebody resumes it", pause["reason"] and " (%s)" % pause["reason"])
     waiting_for = cycle.waiting_for if cycle is not None and standing == "waiting" else ""
     if cycle is not None and standing == "waiting":
         reason = explain_unmet(config, state.tasks, waiting_for, cycle.slot)
@@ -1953,12 +2248,16 @@ def task_document(config: Config, state: State, task: Task, now: float) -> "Dict
         reason = "%s, attempt %d of %d" % (_outcome(known.last), cycle.attempt, task.retry_count + 1)
     elif cycle is not None and standing == "queued":
         reason = "waits for a free place since %s" % iso(cycle.since)
+    elif known.next_slot is not None and now - known.next_slot > TICK_STALE_S and task.enabled and pause is None:
+        reason = "its slot %s is due, and no tick came" % iso(known.next_slot)
     return {
         "name": task.name, "enabled": task.enabled, "schedule": task.schedule.text if task.schedule else None,
-        "description": task.description, "state": standing if task.enabled or standing == "running" else "disabled",
+        "description": task.description, "state": _shown_state(state, task, standing),
         "waiting_for": waiting_for or None, "reason": reason, "owner": task.owner,
-        "dependencies": list(task.dependencies), "next_run": iso(next_run) if task.enabled else None,
-        "last_run": known.last or None, "consecutive_failures": known.consecutive_failures,
+        "dependencies": list(task.dependencies), "paused": pause,
+        "next_run": iso(next_run) if task.enabled and not (pause and not pause["until"]) else None,
+        "last_run": known.last or None, "consecutive_failures": known.consecutive_failures, "recent": known.marks,
+        "usual_duration_s": known.usual_s or None,
     }
 
 
@@ -1966,8 +2265,9 @@ def invalid_document(name: str, reason: str, state: State) -> "Dict[str, Any]":
     """What `status` tells of a task that the configuration gets wrong."""
     known = state.tasks.get(name, TaskState())
     return {"name": name, "enabled": True, "schedule": None, "description": "", "state": "invalid",
-            "waiting_for": None, "reason": reason, "owner": "", "dependencies": [], "next_run": None,
-            "last_run": known.last or None, "consecutive_failures": known.consecutive_failures}
+            "waiting_for": None, "reason": reason, "owner": "", "dependencies": [], "paused": None, "next_run": None,
+            "last_run": known.last or None, "consecutive_failures": known.consecutive_failures, "recent": known.marks,
+            "usual_duration_s": known.usual_s or None}
 
 
 def status_document(config: Config, state: State, now: float, last_tick: "float | None",
@@ -2013,7 +2313,8 @@ def recent_results(state: State, history: "List[Dict[str, Any]]") -> "List[Dict[
     for known in state.tasks.values():
         if known.cycle is not None:
             found += known.cycle.attempts
-    found += [record for record in state.pending if not record.get("interim") and record not in history]
+    found += [record for record in state.pending
+              if "event" not in record and not record.get("interim") and record not in history]
     found.sort(key=lambda record: record["ended_at"] or "", reverse=True)
     return [{key: record.get(key) for key in RESULT_KEYS} for record in found[:RECENT_RESULTS]]
 
@@ -2032,33 +2333,73 @@ def span_text(seconds: float) -> str:
     return "%dd %dh" % (days, rest // HOUR) if rest >= HOUR else "%dd" % days
 
 
-def status_table(document: "Dict[str, Any]", width: int) -> str:
-    """The status for people; no line is longer than `width`, but for a reason that would lose its end."""
+COLOURS = {"bad": "31", "good": "32", "wait": "33", "dim": "2", "head": "1"}  # ECMA-48, select graphic rendition
+STATE_COLOURS = {"running": "good", "invalid": "bad", "waiting": "wait", "retrying": "bad", "queued": "wait",
+                 "paused": "wait", "disabled": "dim"}
+WIDE = 110           # columns from which on durations are shown
+UNUSUAL_FACTOR = 2   # so many times what is usual is worth a word in a narrow table
+
+
+def status_table(document: "Dict[str, Any]", width: int, coloured: bool = False) -> str:
+    """The status for people: a headline, problems, and a row a task with the reason below it where there is one.
+
+    No row is longer than `width`; in a reason, nothing is cut.
+    """
     now = from_iso(document["now"]) or 0
     last_tick = document["last_tick"]
     starts = sorted((task["next_run"], task["name"]) for task in document["tasks"] if task["next_run"])
-    head = ["healthy" if document["healthy"] else "NOT healthy",
-            "last tick %s ago" % span_text(now - (from_iso(last_tick) or 0)) if last_tick else "no tick yet",
+    head = ["last tick %s ago" % span_text(now - (from_iso(last_tick) or 0)) if last_tick else "no tick yet",
             "running %d of %d" % (len(document["running"]), document["max_concurrent_tasks"])]
     if starts:
         head.append("next: %s in %s" % (starts[0][1], span_text((from_iso(starts[0][0]) or 0) - now)))
-    lines = [" | ".join(head)]
-    lines += ["  ! " + problem for problem in document["problems"]]
-    rows = [("TASK", "STATE", "LAST", "NEXT", "SCHEDULE")]
-    for task in document["tasks"]:
-        last = task["last_run"]
-        ago = last and "%s %s ago" % (last["status"], span_text(now - (from_iso(last["ended_at"]) or 0)))
-        rows.append((task["name"], task["state"], ago or "never",
-                     "in " + span_text((from_iso(task["next_run"]) or 0) - now) if task["next_run"] else "-",
-                     _schedule_words(task)))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines.append("")
-    for row in rows:
-        line = "  ".join([cell.ljust(widths[column]) for column, cell in enumerate(row[:4])] + [row[4]])
-        lines.append(line if len(line) <= width else line[:max(width - 3, 0)] + "...")
+    healthy = _painted("healthy", "good", coloured) if document["healthy"] else _painted("NOT healthy", "bad", coloured)
+    lines = [" | ".join([healthy] + head)]
+    lines += ["  ! " + problem for problem in document["problems"]] + [""]
+    rows: "List[Tuple[str, ...]]" = [("TASK", "STATE", "LAST", "RECENT", "NEXT", "SCHEDULE")]
+    rows += [_status_row(task, now, width >= WIDE) for task in document["tasks"]]
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    for task, row in zip([None] + document["tasks"], rows):
+        line = "  ".join([cell.ljust(widths[column]) for column, cell in enumerate(row[:5])] + [row[5]]).rstrip()
+        line = line if len(line) <= width else line[:max(width - 3, 0)] + "..."
+        lines.append(_painted_row(task, row, widths, line) if coloured else line)
+        if task is not None and task["reason"]:
+            lines.append("  %s: %s" % ("late" if task["state"] == "idle" else task["state"], task["reason"]))
     if len(rows) == 1:
         lines.append("(no tasks)")
     return "\n".join(lines)
+
+
+def _status_row(task: "Dict[str, Any]", now: float, wide: bool) -> "Tuple[str, ...]":
+    last, usual_s = task["last_run"], task["usual_duration_s"]
+    text = "never"
+    if last:
+        text = "%s %s ago" % (last["status"], span_text(now - (from_iso(last["ended_at"]) or 0)))
+        took_s = last.get("duration_s") or 0
+        is_unusual = usual_s and took_s >= 1 and took_s > UNUSUAL_FACTOR * usual_s
+        if wide or is_unusual:
+            text += ", took %s%s" % (span_text(took_s), " (usually %s)" % span_text(usual_s) if usual_s else "")
+    coming = "in " + span_text((from_iso(task["next_run"]) or 0) - now) if task["next_run"] else "-"
+    return task["name"], task["state"], text, task["recent"] or "-", coming, _schedule_words(task)
+
+
+def _painted(text: str, colour: str, coloured: bool = True) -> str:
+    return "\x1b[%sm%s\x1b[0m" % (COLOURS[colour], text) if coloured and text.strip() else text
+
+
+def _painted_row(task: "Dict[str, Any] | None", row: "Sequence[str]", widths: "Sequence[int]", line: str) -> str:
+    """A row that is cut to its length already, with the cells that matter in colour."""
+    if task is None:
+        return _painted(line, "head")
+    colours = ["", STATE_COLOURS.get(task["state"], ""),
+               "" if not task["last_run"] else "good" if task["last_run"]["status"] == "success" else "bad",
+               "bad" if set(row[3]) & set("FTI") else "", "", "dim"]
+    painted, place = "", 0
+    for column, cell in enumerate(row):
+        end = place + widths[column] + 2 if column < len(widths) else len(line)
+        piece = line[place:end]
+        painted += piece.replace(cell, _painted(cell, colours[column]), 1) if colours[column] else piece
+        place = end
+    return painted
 
 
 def _schedule_words(task: "Dict[str, Any]") -> str:
@@ -2067,6 +2408,145 @@ def _schedule_words(task: "Dict[str, Any]") -> str:
     if task["schedule"]:
         return describe(task["schedule"], task["name"])
     return "after %s" % _join(task["dependencies"]) if task["dependencies"] else "by hand"
+
+
+# What to say of a slot, by its fate; those that ran are told by their verdict.
+FATES = {
+    "success": "ran and succeeded", "failed": "ran and failed", "timeout": "ran into its timeout",
+    "interrupted": "ran and was interrupted", "merged": "merged into a later slot",
+    "skipped_overlap": "skipped, the run before was still going",
+    "skipped_dependency": "skipped, a dependency was not met in time",
+    "skipped_late": "skipped, too late to start", "skipped_paused": "skipped, the task was paused",
+    "skipped_disabled": "skipped, the task was disabled", "skipped_removed": "skipped, the task was removed",
+    "edited": "dropped by a change of the schedule", "open": "not over yet", "due": "due, and no tick since",
+    "double": "with two verdicts", "unexplained": "unexplained",
+}
+
+
+def audit_document(slots: "Iterable[Slot]", gaps: "Sequence[Dict[str, Any]]", since: float,
+                   until: float) -> "Dict[str, Any]":
+    """The audit as JSON has it: numbers, the times without a tick, and every slot that nothing explains."""
+    fates: "Dict[str, int]" = {}
+    total = shifted = was_off = 0
+    unexplained = []
+    for slot in slots:
+        total += 1
+        fates[slot.fate] = fates.get(slot.fate, 0) + 1
+        shifted += slot.shifted
+        was_off += slot.was_off
+        if slot.fate in UNEXPLAINED:
+            unexplained.append({"task": slot.task, "scheduled_for": iso(slot.at), "fate": slot.fate,
+                                "reason": slot.reason})
+    return {"since": iso(since), "until": iso(until), "slots": total, "unexplained": len(unexplained),
+            "fates": {fate: fates[fate] for fate in FATES if fate in fates}, "while_no_tick_ran": was_off,
+            "shifted_by_daylight_saving": shifted, "gaps": list(gaps), "findings": unexplained}
+
+
+def audit_text(document: "Dict[str, Any]") -> str:
+    """The audit for people, verdict first."""
+    lines = ["%s, %d unexplained, %s to %s" % (
+        counted(document["slots"], "slot"), document["unexplained"], document["since"], document["until"])]
+    lines += ["  ! %s: slot %s: %s" % (found["task"], found["scheduled_for"], found["reason"])
+              for found in document["findings"]]
+    lines += ["  %6d  %s" % (count, FATES[fate]) for fate, count in document["fates"].items()]
+    for key, text in (("while_no_tick_ran", "of them came while no tick ran"),
+                      ("shifted_by_daylight_saving", "of them were moved by daylight saving time")):
+        if document[key]:
+            lines.append("  %6d  %s" % (document[key], text))
+    lines += ["  no tick from %s to %s: %s" % (gap["since"], gap["at"], GAP_CAUSES.get(gap["cause"], GAP_CAUSES[""]))
+              for gap in document["gaps"]]
+    return "\n".join(lines)
+
+
+def history_rows(verdicts: "Sequence[Dict[str, Any]]") -> str:
+    """One line a verdict: when it ended, of what, and what it was."""
+    rows = [("ENDED", "TASK", "VERDICT", "SLOT", "TOOK", "TRY", "EXIT", "WHY")]
+    for verdict in verdicts:
+        code = verdict.get("exit_code")
+        rows.append((verdict["ended_at"], verdict["task"], verdict["status"], verdict.get("scheduled_for") or "by hand",
+                     span_text(verdict.get("duration_s") or 0) if verdict.get("run_id") else "-",
+                     str(verdict.get("attempt") or "-"), "-" if code is None else str(code),
+                     verdict.get("reason") or ""))
+    return columns(rows)
+
+
+def columns(rows: "Sequence[Sequence[str]]") -> str:
+    """Rows of cells as text, each column as wide as its widest cell; the last one is not padded."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    return "\n".join("  ".join([cell.ljust(width) for cell, width in zip(row, widths)] + [row[-1]]).rstrip()
+                     for row in rows)
+
+
+def why_text(config: Config, state: State, task: Task, slot: "Slot | None", verdict: "Dict[str, Any] | None",
+             now: float) -> str:
+    """One paragraph on a slot of a task: what it was, what decided it, what comes next, what can be done."""
+    said = ["%s: " % task.name]
+    if slot is None:
+        said[0] += "it has no slot in the time that is looked at%s." % (
+            "" if task.schedule else ", for it has no schedule: it runs %s" % (
+                "after %s" % _join(task.dependencies) if task.dependencies else "by hand"))
+    else:
+        said[0] += "the slot %s%s %s." % (
+            local_text(slot.at, task.timezone), _shift_text(slot), _fate_text(slot, verdict))
+    if verdict is not None:
+        said += _verdict_sentences(task, verdict)
+    elif slot is not None and slot.reason:
+        said.append("%s." % (slot.reason[0].upper() + slot.reason[1:]))
+    document = task_document(config, state, task, now)
+    if document["reason"]:
+        said.append("Now it is %s: %s." % (document["state"], document["reason"].rstrip(".")))
+    elif document["state"] != "idle":
+        said.append("Now it is %s." % document["state"])
+    following = from_iso(document["next_run"])
+    said.append("It starts next at %s (in %s)." % (local_text(following, task.timezone), span_text(following - now))
+                if following is not None else "No start is planned.")
+    said += _advice(document, verdict)
+    return " ".join(said)
+
+
+def _shift_text(slot: Slot) -> str:
+    return " (moved by daylight saving time)" if slot.shifted else " (no tick ran at the time)" if slot.was_off else ""
+
+
+def _fate_text(slot: Slot, verdict: "Dict[str, Any] | None") -> str:
+    if verdict is None or not verdict.get("started_at"):
+        return "%s %s" % ("is" if slot.fate in ("open", "due", "unexplained") else "was", FATES[slot.fate])
+    late_s = (from_iso(verdict["started_at"]) or slot.at) - slot.at
+    return "%s%s" % (FATES.get(slot.fate, slot.fate), ", %s after its time" % span_text(late_s)
+                     if late_s >= LATE_AFTER_S else "")
+
+
+def _verdict_sentences(task: Task, verdict: "Dict[str, Any]") -> "List[str]":
+    said = []
+    attempts = verdict.get("attempt") or 0
+    if verdict.get("trigger") == "dependency":
+        said.append("It waited for its dependencies, and started when the last of them had succeeded.")
+    elif verdict.get("trigger") == "catch_up":
+        said.append("It was caught up after its time.")
+    if verdict.get("merged_since"):
+        said.append("It answers for every slot since %s." % verdict["merged_since"])
+    if verdict.get("run_id"):
+        code = verdict.get("exit_code")
+        said.append("Attempt %d%s took %s%s." % (
+            attempts, " of %d" % (task.retry_count + 1) if attempts > 1 else "",
+            span_text(verdict.get("duration_s") or 0), "" if code is None else " and ended with exit code %d" % code))
+    if verdict.get("reason"):
+        said.append("%s." % (verdict["reason"][0].upper() + verdict["reason"][1:].rstrip(".")))
+    return said
+
+
+def _advice(document: "Dict[str, Any]", verdict: "Dict[str, Any] | None") -> "List[str]":
+    name = document["name"]
+    if document["state"] == "paused":
+        return ["To end the pause: resume %s." % (name if document["paused"] else "--all")]
+    if document["state"] == "disabled":
+        return ["To give it slots again, set enabled to true."]
+    if document["state"] == "waiting":
+        return ["To let it go: run --task %s; or without waiting: run --task %s --ignore-dependencies." % (
+            document["waiting_for"], name)]
+    if verdict is not None and verdict["status"] not in ("success", "skipped_overlap"):
+        return ["Its output: logs %s. To run it now: run --task %s." % (name, name)]
+    return []
 
 
 def coming_slots(config: Config, now: float, count: int, only: str = "") -> "List[Tuple[int, str]]":
@@ -2456,6 +2936,7 @@ def _does_the_same(one: Task, other: Task) -> bool:
 # == Clock ==
 
 PROC = "/proc"  # where there is none, ps and sysctl answer
+CLOCK_BOOTTIME = 7 if sys.platform.startswith("linux") else -1  # clock_gettime(2); Python names it from 3.7 on
 
 
 class Clock:
@@ -2466,6 +2947,13 @@ class Clock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+    def suspended(self) -> "float | None":
+        """Seconds that this machine was suspended since it was booted; None where the system does not tell."""
+        try:
+            return time.clock_gettime(CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+        except (AttributeError, OSError):
+            return None
 
 
 def _command_output(*argv: str) -> str:
@@ -2773,11 +3261,11 @@ def parse_document(text: str, place: str) -> "Any":
 # How a value of the state is read back: the class it becomes, or the types that it may have.
 _STORED_TYPES: "Dict[type, Dict[str, Any]]" = {
     State: {"version": int, "tasks": dict, "seq": int, "runs_started": int, "last_now": (int, float), "zone_stamp": str,
-            "config_stamp": str, "pending": list},
+            "config_stamp": str, "pending": list, "pauses": dict},
     TaskState: {"schedule_key": str, "cursor": int, "next_slot": (int, type(None)), "boot_id": str, "run": Run,
                 "cycle": Cycle, "queued_slot": (int, type(None)), "queued_since": (int, type(None)),
                 "decided_until": int, "satisfied_until": (int, type(None)), "success_seq": int, "consumed": dict,
-                "consecutive_failures": int, "last": dict, "skipped": dict},
+                "consecutive_failures": int, "last": dict, "skipped": dict, "marks": str, "usual_s": (int, float)},
     Run: {"run_id": str, "trigger": str, "slot": (int, type(None)), "attempt": int, "started_at": (int, float),
           "absorbed": (int, type(None))},
     Cycle: {"slot": int, "phase": str, "trigger": str, "attempt": int, "waiting_for": str, "since": (int, float),
@@ -2809,14 +3297,23 @@ def load_value(cls: "Any", raw: "Any") -> "Any":
                 _check_record(record)
         elif key == "last" and value:
             _check_record(value)
+        elif key == "pauses" and not all(map(_is_pause, value.values())):
+            raise ValueError("%s.pauses holds something else" % cls.__name__)
         elif key == "consumed" and not all(type(number) is int for number in value.values()):
             raise ValueError("%s.consumed holds no numbers" % cls.__name__)
         fields[key] = value
     return cls(**fields)
 
 
+def _is_pause(value: "Any") -> bool:
+    return type(value) is dict and type(value.get("since")) in (int, float) and isinstance(
+        value.get("reason"), str) and type(value.get("until")) in (int, float, type(None))
+
+
 def _check_record(record: "Any") -> None:
     """Raises ValueError for what is no result as this program writes them."""
+    if type(record) is dict and isinstance(record.get("event"), str) and isinstance(record.get("at"), str):
+        return
     if type(record) is not dict or not isinstance(record.get("status"), str):
         raise ValueError("a result is stored as something else")
     if record.get("exit_code") is not None and type(record["exit_code"]) is not int:
@@ -2861,7 +3358,7 @@ OWN_FILES = (
     ("__pycache__", r"symphony_conductor\..*\.pyc"),
     ("logs", r"(symphony_conductor|conductor_cron)\.log(\.[0-9])?"),
     ("logs/automation", r"[^.].*\.log(\.[0-9])?"),
-    ("status", r"(heartbeat|last_good_config\.json|crontab\.before)(\.tmp)?"),
+    ("status", r"(crontab\.before|events\.jsonl|heartbeat|last_good_config\.json)(\.tmp)?"),
     ("status/automation_health", r"[^.].*\.health(\.tmp)?"),
     ("status/history", r"[0-9]{4}-[0-9]{2}-[0-9]{2}\.jsonl"),
     ("status/locks", r"[^.].*\.lock"),
@@ -2893,6 +3390,22 @@ class Store:
 
     def log_path(self, name: str) -> str:
         return self.path("logs/automation/%s.log" % name)
+
+    def run_output(self, name: str, run_id: str) -> "bytes | None":
+        """What a run printed, from its header to its footer; None when no log holds it any more."""
+        begin = b" start run=%s " % run_id.encode()
+        for suffix in [""] + [".%d" % number for number in range(1, LOG_GENERATIONS + 1)]:
+            try:
+                text = read_bytes(self.log_path(name) + suffix)
+            except OSError:
+                continue
+            found = text.find(begin)
+            if found >= 0:
+                start = text.rfind(b"\n", 0, found) + 1
+                end = text.find(b" end run=%s " % run_id.encode(), found)
+                stop = text.find(b"\n", end) if end >= 0 else -1
+                return text[start:stop + 1] if stop >= 0 else text[start:]
+        return None
 
     # -- the configuration
 
@@ -3064,13 +3577,18 @@ class Store:
     def record(self, records: "Sequence[Dict[str, Any]]", retention_days: float) -> None:
         """Put committed verdicts into the history and the health files; those that are there already stay once."""
         by_day: "Dict[str, List[Dict[str, Any]]]" = {}
+        events = [record for record in records if "event" in record]
+        records = [record for record in records if "event" not in record]
         for record in records:
             if not record.get("interim"):  # an attempt that will be retried shows in the verdict
                 by_day.setdefault(record["ended_at"][:10], []).append(record)
+        if events:
+            self._append_missing(self.path(EVENTS_NAME), [json.dumps(event, sort_keys=True) for event in events])
         for day, of_day in by_day.items():
             path = self.history_path(day)
             if not os.path.exists(path):
                 self._prune_history(day, retention_days)
+                self._prune_events(day, retention_days)
             self._append_missing(path, [json.dumps(record, sort_keys=True) for record in of_day])
         for record in records:
             self.write_health(record)
@@ -3103,6 +3621,25 @@ class Store:
                 except OSError:
                     continue  # whatever it is, it must not stop what is due
 
+    def _prune_events(self, today: str, retention_days: float) -> None:
+        oldest = iso((from_iso(today) or 0) - retention_days * DAY) or ""
+        path = self.path(EVENTS_NAME)
+        try:
+            lines = read_bytes(path).splitlines(True)
+        except OSError:
+            return
+        kept = [line for line in lines if _event_of(line).get("at", oldest) >= oldest]
+        if len(kept) < len(lines):
+            write_atomic(path, b"".join(kept))
+
+    def events(self) -> "List[Dict[str, Any]]":
+        """What happened to schedules, pauses and clocks, oldest first. Lines that a crash cut short are passed over."""
+        try:
+            lines = read_bytes(self.path(EVENTS_NAME)).splitlines()
+        except OSError:
+            return []
+        return [event for event in map(_event_of, lines) if event]
+
     def write_health(self, record: "Dict[str, Any]") -> None:
         """Show the end of a run, or a skip, in the task's health file."""
         line = health_line(record)
@@ -3131,13 +3668,26 @@ class Store:
             except OSError:
                 continue
             for line in reversed(lines):
-                try:
-                    record = json.loads(line.decode("utf-8")) if line else None
-                except ValueError:
-                    continue
-                if isinstance(record, dict) and len(found) < limit and only in ("", record.get("task")):
+                record = _verdict_of(line) if line and len(found) < limit else None
+                if record and only in ("", record["task"]):
                     found.append(record)
         return found
+
+    def verdicts(self, since: float, only: str = "") -> "Iterator[Dict[str, Any]]":
+        """Every verdict that was recorded from `since` on, of one task or of all, oldest first."""
+        try:
+            names = sorted(os.listdir(self.path("status/history")))
+        except OSError:
+            return
+        first = iso(since) or ""
+        wanted = json.dumps(only).encode() if only else b""
+        for name in names:
+            if not name.endswith(".jsonl") or name[:10] < first[:10]:
+                continue
+            for line in read_bytes(self.path("status/history/" + name)).split(b"\n"):
+                record = _verdict_of(line) if line and wanted in line else None
+                if record and record["ended_at"] >= first and only in ("", record["task"]):
+                    yield record
 
     def log(self, now: float, lines: "Sequence[str]") -> None:
         """Append events to the conductor's log. Raises StorageError."""
@@ -3207,14 +3757,42 @@ class Store:
         except OSError:
             return None
 
-    def write_heartbeat(self, at: float, wake_at: float, clock_offset: float,
+    def last_evidence(self) -> "Evidence | None":
+        """What the clocks said at the last decision; None before the first."""
+        try:
+            words = read_bytes(self.path(HEARTBEAT_NAME)).split(b"\n")[0].decode("ascii").split(" ")
+            return Evidence(clock_offset=float(words[2]), suspended=float(words[3]) if words[3] else None,
+                            boot_id=words[4])
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def write_heartbeat(self, at: float, wake_at: float, evidence: Evidence,
                         watched: "List[Tuple[str, str]]") -> None:
         """Say when the next decision is due, and which files, as they are now, that holds for."""
         path = self.path(HEARTBEAT_NAME)
-        lines = ["1 %s %s" % (wake_at, clock_offset)]
+        lines = ["2 %s %s %s %s" % (wake_at, evidence.clock_offset,
+                                    "" if evidence.suspended is None else evidence.suspended, evidence.boot_id)]
         lines += ["%s %s" % (seen, name) for name, seen in watched + [(self.state_path, signature(self.state_path))]]
         write_atomic(path, "\n".join(lines).encode("utf-8", "surrogateescape"), durable=False)
         os.utime(path, (at, at))
+
+
+def _verdict_of(line: bytes) -> "Dict[str, Any] | None":
+    """A line of the history; None for what a crash, or somebody, left there instead."""
+    try:
+        record: "Dict[str, Any]" = json.loads(line.decode("utf-8"))
+        _check_record(record)
+        return record if isinstance(record.get("task"), str) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _event_of(line: bytes) -> "Dict[str, Any]":
+    try:
+        event = json.loads(line.decode("utf-8"))
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) and isinstance(event.get("at"), str) else {}
 
 
 def _why(error: Exception) -> str:
@@ -3246,8 +3824,8 @@ def nothing_to_do(heartbeat: bytes, now: float, monotonic: float) -> bool:
             lines = posix.read(fd, found.st_size).split(b"\n")
         finally:
             posix.close(fd)
-        version, wake_at, clock_offset = lines[0].split()
-        if (version != b"1" or not -1 < now - found.st_mtime <= TICK_STALE_S or now >= float(wake_at)
+        version, wake_at, clock_offset = lines[0].split(b" ")[:3]
+        if (version != b"2" or not -1 < now - found.st_mtime <= TICK_STALE_S or now >= float(wake_at)
                 # A reboot, a suspend or a clock that was set moves one clock against the other.
                 or abs(now - monotonic - float(clock_offset)) > CLOCK_OFFSET_TOLERANCE_S):
             return False
@@ -3805,6 +4383,9 @@ class Conductor:
     def _decide(self, is_tick: bool, settle_only: bool = False) -> Outcome:
         """One decision, carried out. The caller holds the conductor's lock."""
         now = self.clock.now()
+        evidence = Evidence(clock_offset=now - self.clock.monotonic(), suspended=self.clock.suspended(),
+                            boot_id=boot_id())
+        gap = self._gap(now, evidence) if is_tick else None
         watched = self.store.watched()
         look_again = self.store.may_hide_a_change(watched)
         stamp = "%08x" % stable_hash(repr(watched))
@@ -3822,7 +4403,7 @@ class Conductor:
             locks: "Dict[str, FileLock]" = {}
         else:
             self.store.record(state.pending, config.task_history_retention_days)
-            decision, locks = self._choose(config, state, now, settle_only)
+            decision, locks = self._choose(config, state, now, settle_only, gap)
         try:
             after = decision.state.replace(config_stamp=config_stamp)
             if decision.changed or notes or lines or state.config_stamp != config_stamp:
@@ -3833,15 +4414,22 @@ class Conductor:
             for lock in locks.values():
                 lock.release()
         if config is not None:
-            self.store.record(decision.records, config.task_history_retention_days)
+            self.store.record(decision.records + decision.events, config.task_history_retention_days)
         self.store.log(now, notes + (problems if lines else []) + decision.notes)
         heartbeat = now if is_tick else self.store.last_tick()
         # Who only settles has not looked at what is due: the state is another one now, so the next tick will look.
         if heartbeat is not None and not settle_only:
             # What is wrong with the configuration may be mended outside the files: look again every minute.
             self.store.write_heartbeat(heartbeat, 0.0 if problems or look_again else decision.wake_at,
-                                       now - self.clock.monotonic(), watched)
+                                       evidence, watched)
         return Outcome(exit_code=exit_code, lines=lines)
+
+    def _gap(self, now: float, evidence: Evidence) -> "Gap | None":
+        """The time without a tick that ends now, when it is worth a word."""
+        last, before = self.store.last_tick(), self.store.last_evidence()
+        if last is None or before is None or now - last <= TICK_STALE_S:
+            return None
+        return Gap(since=last, until=now, cause=gap_cause(before, evidence, now - last))
 
     def _load_config(self, stamp: str) -> "Tuple[Config | None, List[str]]":
         """The configuration in force, and what is wrong with the files as they are.
@@ -3894,10 +4482,10 @@ class Conductor:
                 tasks[name] = known.replace(cycle=cycle)
         return State(**dict(state.stored(), tasks=tasks))
 
-    def _choose(self, config: Config, state: State, now: float,
-                settle_only: bool) -> "Tuple[Decision, Dict[str, FileLock]]":
+    def _choose(self, config: Config, state: State, now: float, settle_only: bool,
+                gap: "Gap | None" = None) -> "Tuple[Decision, Dict[str, FileLock]]":
         """A decision whose starts and adoptions all have their task's lock."""
-        facts = Facts(boot_id=boot_id(), boot_at=boot_time(now), zone_stamp=zone_stamp(), runs={
+        facts = Facts(boot_id=boot_id(), boot_at=boot_time(now), zone_stamp=zone_stamp(), gap=gap, runs={
             name: self._fact(name, known.run) for name, known in state.tasks.items() if known.run is not None})
         while True:
             decision = decide(config, state, now, facts, self.store.last_tick() or 0.0, settle_only)
@@ -3955,6 +4543,45 @@ class Conductor:
                 os.unlink(self.store.pipe_path(name, known.run.run_id))
             except OSError:
                 pass  # its supervisor removed it, as it does when nobody kills it
+
+    # -- pauses
+
+    def pause(self, name: str, until: "float | None", reason: str) -> Outcome:
+        """Give a task, or all of them, no slots until then, or until `resume`; what runs goes on."""
+        def change(pauses: "Dict[str, Dict[str, Any]]", now: float) -> str:
+            pauses[name] = {"since": now, "until": until, "reason": reason}
+            return "%s: paused until %s%s" % (name, iso(until) or "somebody resumes it", reason and " (%s)" % reason)
+
+        return self._change_pauses(name, change)
+
+    def resume(self, name: str) -> Outcome:
+        """Let the slots of a task, or of all, count from now on."""
+        def change(pauses: "Dict[str, Dict[str, Any]]", now: float) -> str:
+            if name not in pauses:
+                raise UsageError("%s is not paused" % ("everything" if name == ALL_TASKS else "'%s'" % name),
+                                 "paused are %s" % (", ".join(sorted(pauses)) or "none"))
+            del pauses[name]
+            return "%s: resumed" % name
+
+        return self._change_pauses(name, change)
+
+    def _change_pauses(self, name: str, change: "Callable[[Dict[str, Dict[str, Any]], float], str]") -> Outcome:
+        self.store.check_root()
+        if not self.store.lock.acquire(SETTLE_LOCK_WAIT_S):
+            raise BusyError("the conductor is busy", "try again")
+        try:
+            if name != ALL_TASKS:
+                task_named(self.store.read_config(), name)
+            state, notes, _ = self.store.read_state()
+            if notes:
+                raise StorageError("%s; the next tick sees to it" % notes[0])
+            pauses = dict(state.pauses)
+            note = change(pauses, self.clock.now())
+            self.store.save_state(state.replace(pauses=pauses))
+            self.store.log(self.clock.now(), [note])
+            return self._decide(is_tick=False)  # here and now: a slot that comes before the next tick counts already
+        finally:
+            self.store.lock.release()
 
     # -- the end of a run
 
@@ -4454,12 +5081,196 @@ def cmd_run(store: Store, args: "argparse.Namespace") -> int:
 
 
 def cmd_status(store: Store, args: "argparse.Namespace") -> int:
-    document = Conductor(store).status(args.task or "")
+    if args.watch:
+        return _watch_status(store, args)
     if args.json or not (args.table or sys.stdout.isatty()):
+        say_json(Conductor(store).status(args.task or ""))
+    else:
+        say(_status_screen(store, args))
+    return EXIT_OK
+
+
+def _status_screen(store: Store, args: "argparse.Namespace") -> str:
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+    return status_table(Conductor(store).status(args.task or ""), shutil.get_terminal_size((80, 24)).columns, coloured)
+
+
+def _watch_status(store: Store, args: "argparse.Namespace") -> int:
+    """Draw the table again and again, until somebody interrupts; what does not fit the screen is left out."""
+    if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+        raise UsageError("--watch draws on a terminal, and this is none")
+    while True:
+        lines = _status_screen(store, args).split("\n")
+        height = shutil.get_terminal_size((80, 24)).lines - 1
+        more = ["(%d more lines)" % (len(lines) - height + 1)] if len(lines) > height else []
+        shown = lines[:height - len(more)] + more
+        # Home, each line with the rest of it cleared, then the rest of the screen: nothing flickers.
+        say("\x1b[H" + "".join(line + "\x1b[K\n" for line in shown) + "\x1b[J", end="")
+        sys.stdout.flush()
+        time.sleep(WATCH_EVERY_S)
+
+
+def cmd_pause(store: Store, args: "argparse.Namespace") -> int:
+    now = Clock().now()
+    until = now + args.length if args.length else None
+    if args.until:
+        until = _time_option("--until", args.until)
+        if until <= now:
+            raise UsageError("--until: %s is over" % args.until)
+    outcome = Conductor(store).pause(_paused_name(args), until, args.reason)
+    say("paused %s until %s" % (args.task or "all tasks", local_text(until, None) if until else "you resume"))
+    return outcome.exit_code
+
+
+def cmd_resume(store: Store, args: "argparse.Namespace") -> int:
+    outcome = Conductor(store).resume(_paused_name(args))
+    say("resumed %s; slots count from now on" % (args.task or "all tasks"))
+    return outcome.exit_code
+
+
+def _paused_name(args: "argparse.Namespace") -> str:
+    if bool(args.task) == args.all:
+        raise UsageError("name a task, or give --all")
+    return args.task or ALL_TASKS
+
+
+def _time_option(option: str, text: str) -> float:
+    try:
+        return float(from_iso(text, zone_named(None)) or 0)
+    except (ValueError, OverflowError) as error:
+        raise UsageError("%s: %s" % (option, error))
+
+
+def _since_option(text: str, now: float) -> float:
+    """The time that --since names: a length such as 7d before now, or a time."""
+    try:
+        return now - seconds_of(text)
+    except ValueError:
+        return _time_option("--since", text)
+
+
+def cmd_history(store: Store, args: "argparse.Namespace") -> int:
+    if args.task:
+        _check_known(store, args.task)
+    verdicts = store.verdicts(_since_option(args.since, Clock().now()), args.task or "")
+    found = [verdict for verdict in verdicts if verdict["status"].startswith(args.status or "")]
+    found = found[::-1][:args.limit]
+    if args.json:
+        say_json(found)
+    else:
+        say(history_rows(found) if found else "there is no such verdict since %s" % args.since)
+    return EXIT_OK
+
+
+def _check_known(store: Store, name: str) -> None:
+    """Raises UsageError for a task that neither the configuration nor the state nor a log knows."""
+    known = set(store.read_state()[0].tasks)
+    try:
+        config = store.read_config()
+        known |= set(config.tasks) | set(config.invalid)
+    except ConfigError:
+        pass
+    if name not in known and not (is_name(name) and os.path.exists(store.log_path(name))):
+        raise UsageError("unknown task '%s'" % name, did_you_mean(name, known) or "there are %s" % (
+            ", ".join(sorted(known)[:10]) or "none"))
+
+
+def cmd_logs(store: Store, args: "argparse.Namespace") -> int:
+    _check_known(store, args.task)
+    if args.run_id:
+        text = store.run_output(args.task, args.run_id)
+        if text is None:
+            raise UsageError("no log of '%s' holds a run %s" % (args.task, args.run_id), "history names the runs")
+        _print_bytes(text)
+        return EXIT_OK
+    path = store.log_path(args.task)
+    try:
+        text = read_bytes(path)
+    except FileNotFoundError:
+        text = b""
+        complain("%s has not run yet" % args.task)
+    lines = text.splitlines(True)[-args.lines:]
+    _print_bytes(b"".join(lines))
+    if args.follow:
+        _follow(path, len(text))
+    return EXIT_OK
+
+
+def _print_bytes(text: bytes) -> None:
+    sys.stdout.flush()
+    write_all(1, text)
+
+
+def _follow(path: str, place: int) -> None:
+    """Print what is appended to a log, also when it is rotated, until somebody interrupts."""
+    inode = None
+    while True:
+        try:
+            with open(path, "rb") as handle:
+                found = os.fstat(handle.fileno())
+                if inode not in (None, found.st_ino) or found.st_size < place:
+                    place = 0
+                inode = found.st_ino
+                handle.seek(place)
+                text = handle.read()
+        except FileNotFoundError:
+            text = b""
+        place += len(text)
+        _print_bytes(text)
+        time.sleep(FOLLOW_POLL_S)
+
+
+def cmd_audit(store: Store, args: "argparse.Namespace") -> int:
+    now = Clock().now()
+    since = _since_option(args.since, now)
+    if args.task:
+        _check_known(store, args.task)
+    document = audit_document(_audited(store, since, now, args.task or ""), [
+        event for event in store.events() if event.get("event") == "gap" and (from_iso(event["at"]) or 0) >= since],
+        since, now)
+    if args.json:
         say_json(document)
     else:
-        say(status_table(document, shutil.get_terminal_size((80, 24)).columns))
+        say(audit_text(document))
+    return EXIT_FAILED if document["unexplained"] else EXIT_OK
+
+
+def _audited(store: Store, since: float, now: float, only: str) -> "List[Slot]":
+    config = _config_in_force(store)
+    state = store.read_state()[0]
+    # What is committed may not be in the history yet.
+    verdicts = {json.dumps(verdict, sort_keys=True): verdict for verdict in list(store.verdicts(since, only)) + [
+        record for record in state.pending if "event" not in record and not record.get("interim")]}
+    return list(audit_all(config, state, verdicts.values(), store.events(), since, now, store.last_tick(), only))
+
+
+def _config_in_force(store: Store) -> Config:
+    try:
+        return store.read_config()
+    except ConfigError:
+        return store.read_last_good() or Config()
+
+
+def cmd_why(store: Store, args: "argparse.Namespace") -> int:
+    now = Clock().now()
+    config = _config_in_force(store)
+    task = task_named(config, args.task)
+    at = now if args.at is None else _time_option("--at", args.at)
+    slots = [slot for slot in _audited(store, at - 366 * DAY if task.schedule is None else _before(task, at), now,
+                                       task.name) if slot.at <= at]
+    slot = slots[-1] if slots else None
+    of_slot = iso(slot.at) if slot is not None else None
+    verdicts = [verdict for verdict in store.verdicts(slot.at if slot is not None else at - 30 * DAY, task.name)
+                if slot is None or verdict["scheduled_for"] == of_slot]
+    say(why_text(config, store.read_state()[0], task, slot, verdicts[-1] if verdicts else None, now))
     return EXIT_OK
+
+
+def _before(task: Task, at: float) -> float:
+    """A moment from which the newest slot up to `at` is sure to be found."""
+    assert task.schedule is not None
+    newest = task.schedule.previous(at, task.timezone)
+    return at if newest is None else newest
 
 
 def cmd_check(store: Store, args: "argparse.Namespace") -> int:
@@ -4488,6 +5299,8 @@ def cmd_check(store: Store, args: "argparse.Namespace") -> int:
 
 
 CRON_PATH = "/usr/bin:/bin"  # crontab(5)
+FOLLOW_POLL_S = 0.3
+WATCH_EVERY_S = 2.0
 SHELL_WORDS = ("if for while until case { ( ! : . [ alias bg break cd command continue echo eval exec exit export "
                "false fg getopts hash jobs kill printf pwd read readonly return set shift test times trap true type "
                "ulimit umask unset wait").split()
@@ -4844,6 +5657,13 @@ def count_option(text: str) -> int:
     return int(text)
 
 
+def length_option(text: str) -> float:
+    try:
+        return seconds_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error))
+
+
 def mail_option(text: str) -> str:
     """An address, or several with commas, that crontab(5) takes and no mail program takes for an option."""
     if text and not re.match(r"[A-Za-z0-9_][A-Za-z0-9._%+@,=:/-]*\Z", text):
@@ -4886,7 +5706,41 @@ def build_parser() -> "argparse.ArgumentParser":
     either = added.add_mutually_exclusive_group()
     either.add_argument("--json", action="store_true")
     either.add_argument("--table", action="store_true")
+    either.add_argument("--watch", action="store_true", help="the table, drawn again every two seconds")
     added.add_argument("--task", metavar="NAME")
+
+    added = command("history", cmd_history, "the verdicts, newest first")
+    added.add_argument("--task", metavar="NAME")
+    added.add_argument("--since", default="7d", metavar="WHEN", help="a time, or a length such as 12h (default: 7d)")
+    added.add_argument("--status", metavar="STATUS", help="only this one; skipped stands for all that were skipped")
+    added.add_argument("--limit", type=count_option, default=50, metavar="N")
+    added.add_argument("--json", action="store_true")
+
+    added = command("logs", cmd_logs, "what a task printed")
+    added.add_argument("task", metavar="TASK")
+    added.add_argument("--lines", type=count_option, default=50, metavar="N")
+    added.add_argument("--follow", action="store_true", help="and what it prints from now on")
+    added.add_argument("--run", dest="run_id", metavar="RUN_ID", help="the whole output of this run")
+
+    added = command("audit", cmd_audit, "hold every due slot against the history; exit 1 when one is unexplained")
+    added.add_argument("--since", default="7d", metavar="WHEN", help="a time, or a length such as 12h (default: 7d)")
+    added.add_argument("--task", metavar="NAME")
+    added.add_argument("--json", action="store_true")
+
+    added = command("why", cmd_why, "why a task ran, or did not, and what comes next")
+    added.add_argument("task", metavar="TASK")
+    added.add_argument("--at", metavar="TIME", help="the slot at that time, or the newest before it (default: now)")
+
+    added = command("pause", cmd_pause, "give a task no slots for a while; what runs goes on")
+    added.add_argument("task", nargs="?", metavar="TASK")
+    added.add_argument("--all", action="store_true", help="every task")
+    either = added.add_mutually_exclusive_group()
+    either.add_argument("--until", metavar="TIME", help="such as 2025-06-02T10:00 (default: until resumed)")
+    either.add_argument("--for", dest="length", type=length_option, metavar="LENGTH", help="such as 30m, 2h or 1d")
+    added.add_argument("--reason", default="", metavar="TEXT")
+    added = command("resume", cmd_resume, "end a pause")
+    added.add_argument("task", nargs="?", metavar="TASK")
+    added.add_argument("--all", action="store_true", help="the pause of every task")
 
     added = command("check", cmd_check, "every problem of the configuration; exit 0 or 78")
     added.add_argument("--config", dest="file", metavar="FILE", help="check this file instead")

@@ -14,9 +14,10 @@ if HOME not in sys.path:
 
 import symphony_conductor as sc  # noqa: E402
 
+seconds_of, age_option, counted = sc.seconds_of, sc.length_option, sc.counted
+
 EXIT_REFUSED = 3  # nothing was changed, and the reason was said
 
-UNITS_S = {"s": 1, "m": sc.MINUTE, "h": sc.HOUR, "d": sc.DAY, "w": 7 * sc.DAY}
 SIZES = (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 
@@ -63,22 +64,6 @@ def finish(command: "Callable[[], int]") -> None:
     os._exit(code)  # taking hundreds of thousands of objects apart one by one would be for nothing
 
 
-def seconds_of(text: str) -> float:
-    """Seconds in '90s', '30m', '26h', '14d' or '2w'. Raises ValueError."""
-    match = re.match(r"([0-9]{1,6}(?:\.[0-9]+)?)([smhdw])\Z", text)
-    if not match:
-        raise ValueError("%r is no age; write a number and a unit, such as 26h or 14d (s, m, h, d, w)" % text)
-    return float(match.group(1)) * UNITS_S[match.group(2)]
-
-
-def age_option(text: str) -> float:
-    """`seconds_of` for argparse."""
-    try:
-        return seconds_of(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error))
-
-
 def read_regular(path: str) -> bytes:
     """The content of a file. Raises OSError also for what is no regular file: a pipe would keep us waiting for ever."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -104,11 +89,6 @@ def size_text(size: float) -> str:
         if size >= factor:
             return "%.1f %s" % (size / factor, unit)
     return "%d B" % size
-
-
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """'1 file', '2 files'."""
-    return "%d %s" % (number, noun if number == 1 else plural or noun + "s")
 
 
 def is_age(value: "Any") -> bool:

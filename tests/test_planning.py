@@ -38,13 +38,16 @@ class World:
                 result = self.ended.pop(name, None)
                 kind = "ended" if result else self.kinds.get(name, "held")
                 runs[name] = sc.RunFact(kind=kind, result=result or {})
-        facts = sc.Facts(boot_id=self.boot, boot_at=self.booted_at, zone_stamp="z", runs=runs)
+        facts = self.facts(boot_id=self.boot, boot_at=self.booted_at, zone_stamp="z", runs=runs)
         decision = sc.decide(self.config, self.state, now, facts, self.last_seen)
         self.state = decision.state
         self.last_seen = now
         self.decision = decision
         self.verdicts += [record for record in decision.records if not record.get("interim")]
         return ["%s@%s" % (task.name, sc.iso(run.slot)) for task, run in decision.starts]
+
+    def facts(self, **fields):
+        return sc.Facts(**fields)
 
     def end(self, name, status="success", when=None, code=None):
         ended_at = at(when) if when else self.last_seen + 1

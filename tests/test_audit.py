@@ -1,0 +1,192 @@
+"""The audit: every due slot has exactly one verdict, over simulated months in which everything happens."""
+
+import random
+
+import pytest
+from test_planning import World, at, task
+
+import symphony_conductor as sc
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+
+def original_tasks():
+    return {each["name"]: each for each in (
+        task("every5", "*/5 * * * *"),
+        task("hourly", "7 * * * *", retry_count=2, retry_delay=240),
+        task("gap", "30 2 * * *", timezone="Europe/Paris"),
+        task("elapsed", "*/20 1-3 * * *", timezone="Europe/Paris"),
+        task("slow", "*/10 * * * *"),
+        task("queued", "*/15 * * * *", overlap="queue"),
+        task("prompt", "*/30 * * * *", start_deadline=120),
+        task("scan", "0 2 * * *"),
+        task("analyse", "30 2 * * *", dependencies=["scan"], retry_count=1, retry_delay=600),
+        task("clean", "0 3 * * 0,3", dependencies=["analyse"], start_deadline=7200),
+        task("joined", dependencies=["scan", "hourly"]),
+        task("spread", "H H(0-5) * * *"),
+        task("boot", "@reboot"),
+    )}
+
+
+DURATIONS = {"slow": (30, 1600), "queued": (30, 2400), "scan": (600, 4000), "analyse": (60, 1500)}
+
+
+class Month(World):
+    """A machine and its conductor, minute by minute, with whatever can happen to them."""
+
+    def __init__(self, seed, start):
+        self.random = random.Random(seed)
+        self.tasks = original_tasks()
+        super().__init__(*self.tasks.values(), max_concurrent_tasks=3)
+        self.now = at(start)
+        self.events = []
+        self.gaps = 0
+        self.running = {}  # name -> when it ends
+        self.last_tick = None
+        self.pending_gap = None
+
+    def decide(self):
+        """One decision, with the ends that are due; what it starts gets an end of its own."""
+        for name, (end, status) in list(self.running.items()):
+            if end <= self.now:
+                del self.running[name]
+                self.end(name, status, sc.iso(self.now))
+        started = self.tick(self.now)
+        self.events += self.decision.events
+        for begun, _ in self.decision.starts:
+            low, high = DURATIONS.get(begun.name, (1, 90))
+            status = self.random.choice(["success"] * 8 + ["failed", "timeout"])
+            self.running[begun.name] = (self.now + self.random.randint(low, high), status)
+        return started
+
+    def facts(self, **fields):
+        return sc.Facts(gap=self.pending_gap, **fields)
+
+    def minute(self, cron=True):
+        """What ends within the minute, in its order, and the tick at its end."""
+        target = self.now + MINUTE - self.now % MINUTE
+        while True:
+            ends = [end for end, _ in self.running.values() if end <= target]
+            if not ends:
+                break
+            self.now = max(self.now, min(ends))
+            self.decide()
+        self.now = target
+        if cron:
+            if self.last_tick is not None and self.now - self.last_tick > 180:
+                self.pending_gap = sc.Gap(since=self.last_tick, until=self.now, cause="cron")
+                self.gaps += 1
+            self.decide()
+            self.pending_gap = None
+            self.last_tick = self.now
+
+    def reboot(self):
+        self.now += self.random.randint(3 * MINUTE, 20 * HOUR)
+        self.boot += "x"
+        self.booted_at = self.now
+        for name in self.running:
+            self.kinds[name] = "vanished"
+        self.running = {}
+        self.minute()
+        self.kinds = {}
+
+    def suspend(self):
+        slept = self.random.randint(2 * MINUTE, 9 * HOUR)
+        self.running = {name: (end + slept, status) for name, (end, status) in self.running.items()}
+        self.now += slept
+        if self.random.random() < 0.5:
+            self.edit()  # by whoever woke it up, ahead of the first tick
+
+    def stop_cron(self):
+        for _ in range(self.random.randint(2, 200)):
+            self.minute(cron=False)
+
+    def edit(self):
+        name = self.random.choice(["every5", "hourly", "gap", "slow", "queued", "queued", "prompt", "scan", "spread"])
+        kind = self.random.choice(["schedule", "disable", "disable", "remove", "restore", "restore"])
+        if kind == "schedule":
+            self.tasks[name] = dict(original_tasks()[name], schedule=self.random.choice(
+                ["*/7 * * * *", "5,50 * * * *", "0 4 * * *", "*/3 8-18 * * *"]))
+        elif kind == "disable":
+            self.tasks[name] = dict(original_tasks()[name], enabled=False)
+        elif kind == "remove" and name not in ("scan", "hourly"):
+            self.tasks.pop(name, None)
+        else:
+            self.tasks = original_tasks()
+        self.configure(*self.tasks.values(), max_concurrent_tasks=self.random.choice([1, 3, 5]))
+
+    def pause(self):
+        name = self.random.choice([sc.ALL_TASKS, "every5", "hourly", "scan", "slow"])
+        until = self.random.choice([None, self.now + self.random.randint(1, 300 * MINUTE)])
+        self.state = self.state.replace(pauses=dict(self.state.pauses, **{
+            name: {"since": self.now, "until": until, "reason": ""}}))
+        self.decide()
+
+    def resume(self):
+        self.state = self.state.replace(pauses={})
+        self.decide()
+
+    def live(self, days):
+        end = self.now + days * DAY
+        while self.now < end:
+            happens = self.random.random()
+            for share, what in ((0.0006, self.reboot), (0.0006, self.suspend), (0.0005, self.stop_cron),
+                                (0.003, self.edit), (0.0005, self.pause), (0.003, self.resume)):
+                if happens < share:
+                    what()
+                    break
+                happens -= share
+            self.minute()
+        return self
+
+    def audit(self, verdicts=None, since=0.0):
+        return sc.audit_all(self.config, self.state, self.verdicts if verdicts is None else verdicts, self.events,
+                            since, self.now, self.last_tick)
+
+
+@pytest.fixture(scope="module", params=[(1, "2025-03-10T00:00:00Z"), (2, "2025-10-05T00:00:00Z")],
+                ids=["spring", "autumn"])
+def month(request):
+    seed, start = request.param
+    return Month(seed, start).live(31)
+
+
+def test_a_month_of_everything_leaves_no_slot_unexplained(month):
+    slots = list(month.audit())
+    assert [slot for slot in slots if slot.fate in sc.UNEXPLAINED] == []
+    fates = {slot.fate for slot in slots}
+    assert fates >= {"success", "failed", "timeout", "interrupted", "merged", "edited", "skipped_overlap",
+                     "skipped_dependency", "skipped_late", "skipped_paused", "skipped_disabled"}
+    assert len(slots) > 10000 and month.gaps > 10 and any(slot.was_off for slot in slots)
+
+
+def test_a_line_that_is_missing_is_found_and_nothing_else(month):
+    scheduled = [verdict for verdict in month.verdicts if verdict["scheduled_for"]]
+    choose = random.Random(7)
+    for missing in choose.sample(scheduled, 60) + [verdict for verdict in scheduled if verdict["task"] == "clean"]:
+        if missing["task"] in ("joined", "boot"):
+            continue  # they have no slots that could be recomputed
+        rest = [verdict for verdict in month.verdicts if verdict is not missing]
+        slot = at(missing["scheduled_for"])
+        first = at(missing.get("merged_since")) or slot
+        found = [each for each in month.audit(rest) if each.fate in sc.UNEXPLAINED]
+        assert {each.task for each in found} == {missing["task"]}
+        assert found[0].at == first and found[-1].at == slot
+        assert missing.get("merged_since") or len(found) == 1
+
+
+def test_a_verdict_that_is_there_twice_is_found(month):
+    verdict = next(each for each in month.verdicts if each["task"] == "every5" and each["scheduled_for"])
+    found = [slot for slot in month.audit(month.verdicts + [dict(verdict)]) if slot.fate in sc.UNEXPLAINED]
+    assert [(slot.task, sc.iso(slot.at), slot.fate) for slot in found] == [
+        ("every5", verdict["scheduled_for"], "double")]
+
+
+def test_the_hour_that_spring_skips_is_told():
+    world = Month(3, "2025-03-29T00:00:00Z")
+    world.tasks = {"gap": original_tasks()["gap"]}
+    world.configure(*world.tasks.values())
+    while world.now < at("2025-04-01T00:00:00Z"):
+        world.minute()
+    shifted = [sc.iso(slot.at) for slot in world.audit() if slot.shifted]
+    assert shifted == ["2025-03-30T01:00:00Z"]
