@@ -111,6 +111,7 @@ STATE_NAME = "conductor_state.json"
 LOCK_NAME = "conductor.pid"
 HEARTBEAT_NAME = "status/heartbeat"
 EVENTS_NAME = "status/events.jsonl"
+ENVIRONMENT_NAME = "status/tick_environment.json"
 
 
 class ConductorError(Exception):
@@ -2189,6 +2190,76 @@ def _fate(slot: int, span: Span, ledger: Ledger, jumps: "Sequence[Tuple[int, int
     return "unexplained", "there is no verdict for it"
 
 
+# == Simulation ==
+
+class Forecast(Value):
+    """What a simulation saw of one task. Delays are seconds from a slot to its start."""
+
+    task: str = ""
+    runs: int = 0
+    delays: "List[float]" = []
+    overlaps: int = 0
+    late: int = 0
+    stranded: int = 0     # slots that waited for a dependency until the next one came
+    duration_s: float = 0.0
+    is_guess: bool = False  # no run of it is known: its timeout stands for the duration
+
+
+def simulate(config: Config, durations: "Dict[str, float]", now: float, days: float) -> "List[Forecast]":
+    """Replay the schedules from now on, with these durations and every run a success: a forecast a task.
+
+    The decisions are those of `decide`, with a tick a minute and one at each end; a task without a duration takes
+    as long as its timeout lets it.
+    """
+    seen = {name: Forecast(task=name, delays=[], duration_s=durations.get(name, task.timeout),
+                           is_guess=name not in durations) for name, task in config.tasks.items()}
+    state, ends = State(), {}  # type: State, Dict[str, float]
+    facts = Facts(boot_id="simulated")
+    at, end = float(int(now)), now + days * DAY
+    while at <= end:
+        over = {name for name, when in ends.items() if when <= at}
+        runs = {name: RunFact(kind="ended" if name in over else "held",
+                              result={"status": "success", "ended_at": ends[name], "exit_code": 0}) for name in ends}
+        for name in over:
+            del ends[name]
+        decision = decide(config, state, at, facts.replace(runs=runs), at)
+        state = decision.state.replace(pending=[])
+        for task, run in decision.starts:
+            ends[task.name] = at + max(seen[task.name].duration_s, 0.001)
+            seen[task.name] = _seen_start(seen[task.name], at - (run.slot or at))
+        for record in decision.records:
+            _count_skip(seen, record)
+        at = _next_moment(config, state, ends, at)
+    return list(seen.values())
+
+
+def _seen_start(forecast: Forecast, delay_s: float) -> Forecast:
+    forecast.delays.append(delay_s)
+    changed: Forecast = forecast.replace(runs=forecast.runs + 1)
+    return changed
+
+
+SKIPS_COUNTED = {"skipped_overlap": "overlaps", "skipped_late": "late", "skipped_dependency": "stranded"}
+
+
+def _count_skip(seen: "Dict[str, Forecast]", record: "Dict[str, Any]") -> None:
+    field = SKIPS_COUNTED.get(record["status"])
+    if field:
+        forecast = seen[record["task"]]
+        seen[record["task"]] = forecast.replace(**{field: getattr(forecast, field) + 1})
+
+
+def _next_moment(config: Config, state: State, ends: "Dict[str, float]", at: float) -> float:
+    """When something happens next: a run ends, or the tick comes that sees the next slot or deadline."""
+    moments = [known.next_slot for known in state.tasks.values() if known.next_slot is not None]
+    for name, known in state.tasks.items():
+        deadline = config.tasks[name].start_deadline
+        if known.cycle is not None and known.run is None and deadline is not None:
+            moments.append(int(known.cycle.slot + deadline + 1))
+    ticks = [moment + -moment % MINUTE for moment in moments]
+    return max(min(list(ends.values()) + [float(tick) for tick in ticks] + [float("inf")]), at + 0.001)
+
+
 # == Rendering ==
 
 HEALTH_EXIT_SKIPPED = EXIT_TEMPFAIL
@@ -2475,6 +2546,80 @@ def columns(rows: "Sequence[Sequence[str]]") -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     return "\n".join("  ".join([cell.ljust(width) for cell, width in zip(row, widths)] + [row[-1]]).rstrip()
                      for row in rows)
+
+
+def simulation_text(forecasts: "Sequence[Forecast]", days: float) -> str:
+    """What a simulation found, the tasks that would have trouble first."""
+    rows = [("TASK", "RUNS", "TAKES", "DELAY", "LONGEST", "OVERLAPS", "LATE", "STRANDED")]
+    troubled = [each for each in forecasts if each.overlaps or each.late or each.stranded]
+    for each in troubled + [each for each in forecasts if each not in troubled]:
+        delays = sorted(each.delays) or [0.0]
+        rows.append((each.task, str(each.runs), span_text(each.duration_s) + ("?" if each.is_guess else ""),
+                     span_text(delays[len(delays) // 2]), span_text(delays[-1]), str(each.overlaps), str(each.late),
+                     str(each.stranded)))
+    lines = ["%s in %g days; %s" % (counted(sum(each.runs for each in forecasts), "run"), days,
+                                    "no slot would be lost" if not troubled else
+                                    "%s would lose slots" % counted(len(troubled), "task")), "", columns(rows)]
+    if any(each.is_guess for each in forecasts):
+        lines += ["", "?: no run is known; its timeout stands for what it takes"]
+    for each in troubled:
+        for count, text in ((each.overlaps, "%s: %s skipped, because the run before would still be going"),
+                            (each.late, "%s: %s skipped, because the start_deadline would pass in the queue"),
+                            (each.stranded, "%s: %s skipped, because a dependency would not be done by its next slot")):
+            if count:
+                lines.append("  ! " + text % (each.task, counted(count, "slot")))
+    return "\n".join(lines)
+
+
+# What differs from run to run without meaning anything.
+NORMAL_FORMS = (
+    (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?( ?(Z|UTC|[+-]\d\d:?\d\d))?", "<time>"),
+    (r"\b\d{8}T\d{6}Z(-\d+)?", "<time>"),
+    (r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun),? [A-Za-z0-9 ]{5,12} \d\d:\d\d:\d\d( [A-Z]{2,5})?( \d{4})?", "<time>"),
+    (r"\b\d{1,2}:\d\d:\d\d([.,]\d+)?\b", "<time>"),
+    (r"(?i)\b(pid|process)([ =:#]*)\d+", r"\1\2<pid>"),
+    (r"\[\d{2,7}\]", "[<pid>]"),
+    (r"\b\d+([.,]\d+)? ?(ns|us|ms|s|sec|secs|seconds?|min|minutes?|h|hours?)\b", "<duration>"),
+    (r"\b0x[0-9a-f]{4,16}\b", "<address>"),
+    (r"/tmp/[^\s'\":]+", "<temporary>"),
+)
+
+
+def normalised(output: str) -> "List[str]":
+    """The lines of a run's output as far as they can be compared with those of another run."""
+    own = re.search(r"(?m)^--- \S+ start run=.* pid=(\d+)$", output)
+    lines = [line for line in output.splitlines() if not re.match(r"--- \S+ (start|end|adopted) run=", line)]
+    for pattern, form in (((r"\b%s\b" % own.group(1), "<pid>"),) if own else ()) + NORMAL_FORMS:
+        lines = [re.sub(pattern, form, line) for line in lines]
+    return lines
+
+
+def definition_changes(before: "Dict[str, Any]", after: "Dict[str, Any]") -> "List[str]":
+    """What changed in a task from one run to another, a line a field; values of env are never shown."""
+    changes = []
+    for field in sorted(set(before) | set(after)):
+        old, new = before.get(field), after.get(field)
+        if old == new:
+            continue
+        if field == "env":
+            old, new = old or {}, new or {}
+            names = sorted(name for name in set(old) | set(new) if old.get(name) != new.get(name))
+            changes.append("env: %s changed" % ", ".join(names))
+        else:
+            changes.append("%s: %s -> %s" % (field, json.dumps(old, ensure_ascii=False),
+                                             json.dumps(new, ensure_ascii=False)))
+    return changes
+
+
+def diff_text(good: "Tuple[Dict[str, Any], str]", bad: "Tuple[Dict[str, Any], str]",
+              changes: "Sequence[str]") -> str:
+    """The last good output of a task against a failing one, and what changed in its definition; (verdict, output)."""
+    labels = ["%s run %s, ended %s" % (verdict["status"], verdict["run_id"], verdict["ended_at"])
+              for verdict, _ in (good, bad)]
+    lines = ["definition: %s" % change for change in changes] or ["definition: unchanged"]
+    lines += list(difflib.unified_diff(normalised(good[1]), normalised(bad[1]), labels[0], labels[1], lineterm="")) or [
+        "output: the same, but for times, process numbers and durations"]
+    return "\n".join(lines)
 
 
 def why_text(config: Config, state: State, task: Task, slot: "Slot | None", verdict: "Dict[str, Any] | None",
@@ -3358,8 +3503,9 @@ OWN_FILES = (
     ("__pycache__", r"symphony_conductor\..*\.pyc"),
     ("logs", r"(symphony_conductor|conductor_cron)\.log(\.[0-9])?"),
     ("logs/automation", r"[^.].*\.log(\.[0-9])?"),
-    ("status", r"(crontab\.before|events\.jsonl|heartbeat|last_good_config\.json)(\.tmp)?"),
+    ("status", r"(crontab\.before|events\.jsonl|heartbeat|last_good_config\.json|tick_environment\.json)(\.tmp)?"),
     ("status/automation_health", r"[^.].*\.health(\.tmp)?"),
+    ("status/definitions", r"[0-9a-f]{16}\.json(\.tmp)?"),
     ("status/history", r"[0-9]{4}-[0-9]{2}-[0-9]{2}\.jsonl"),
     ("status/locks", r"[^.].*\.lock"),
     ("status/runs", r"[^.].*\.(json|out)(\.tmp)?"),
@@ -3390,6 +3536,58 @@ class Store:
 
     def log_path(self, name: str) -> str:
         return self.path("logs/automation/%s.log" % name)
+
+    def keep_definition(self, definition: "Dict[str, Any]") -> str:
+        """Keep a task's definition on disk, once for all runs that have it: its name there."""
+        text = json.dumps(definition, sort_keys=True)
+        name = "%08x%08x" % (stable_hash(text), stable_hash(text[::-1]))
+        path = self.path("status/definitions/%s.json" % name)
+        try:
+            os.utime(path)  # what is in use is not pruned
+        except OSError:
+            try:
+                write_atomic(path, text.encode(), durable=False)
+            except StorageError:
+                return ""  # a run is worth more than the tale of it
+        return name
+
+    def definition(self, name: "str | None") -> "Dict[str, Any]":
+        """A definition by its name; {} when it is not kept any more."""
+        try:
+            found = json.loads(read_bytes(self.path("status/definitions/%s.json" % name)).decode("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _prune_definitions(self, now: float, retention_days: float) -> None:
+        folder = self.path("status/definitions")
+        try:
+            paths = [os.path.join(folder, name) for name in os.listdir(folder)]
+            for path in paths:
+                if now - os.stat(path).st_mtime > (retention_days + 1) * DAY:
+                    os.unlink(path)
+        except OSError:
+            pass  # whatever it is, it must not stop what is due
+
+    def note_environment(self) -> None:
+        """Keep the names of the environment that cron gave this tick, and its PATH; no other value."""
+        names = sorted(name for name in os.environ if re.match(r"[A-Za-z_][A-Za-z0-9_]*\Z", name))
+        text = json.dumps({"names": names, "PATH": os.environ.get("PATH", "")}, sort_keys=True).encode()
+        path = self.path(ENVIRONMENT_NAME)
+        try:
+            known = read_bytes(path)
+        except OSError:
+            known = b""
+        if text != known:
+            write_atomic(path, text, durable=False)
+
+    def tick_environment(self) -> "Tuple[List[str], str] | None":
+        """The names and the PATH that `note_environment` kept; None before the first tick that did work."""
+        try:
+            found = json.loads(read_bytes(self.path(ENVIRONMENT_NAME)).decode("utf-8"))
+            return [str(name) for name in found["names"]], str(found["PATH"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
 
     def run_output(self, name: str, run_id: str) -> "bytes | None":
         """What a run printed, from its header to its footer; None when no log holds it any more."""
@@ -3589,6 +3787,7 @@ class Store:
             if not os.path.exists(path):
                 self._prune_history(day, retention_days)
                 self._prune_events(day, retention_days)
+                self._prune_definitions(from_iso(day) or 0, retention_days)
             self._append_missing(path, [json.dumps(record, sort_keys=True) for record in of_day])
         for record in records:
             self.write_health(record)
@@ -4219,8 +4418,10 @@ class Supervisor:
         pid, gate, failure = start_gated(self._argv(), self._environment(), self._cwd(), self.spec["nice"], writer)
         try:
             found = process_of(pid)
-            self.record = dict(self.spec, env={}, pid=pid, pid_start=found.start if found else "",
-                               boot_id=boot_id(), started_mono=started_mono, supervisor=os.getpid(),
+            definition = self.store.keep_definition(self.spec["definition"])
+            self.record = dict(self.spec, env={}, definition=definition, pid=pid,
+                               pid_start=found.start if found else "", boot_id=boot_id(),
+                               started_mono=started_mono, supervisor=os.getpid(),
                                command_started_at=self.clock.now())
             self.store.write_run(self.name, self.record)
             self.output.line(self._header())
@@ -4279,6 +4480,7 @@ class Supervisor:
                            own_child)
         self.watch.wait()
         result = result_of(self.watch, output, self.clock, started_mono)
+        result["definition"] = self.record.get("definition")
         if result.get("dropped_bytes"):
             output.line("%d bytes of output dropped: max_output_bytes is %d" % (
                 result["dropped_bytes"], self.spec["max_output_bytes"]))
@@ -4308,13 +4510,23 @@ class Supervisor:
             SYMPHONY_ROOT=self.store.root))
 
 
+def definition_of(config: Config, task: Task) -> "Dict[str, Any]":
+    """A task's definition as it is kept beside its runs; of the values of env it tells only whether they changed."""
+    fields = {field: getattr(task, field) for field in (
+        "command", "cwd", "timeout", "kill_grace", "nice", "max_output_bytes", "retry_count", "retry_delay",
+        "retry_backoff", "overlap", "start_deadline", "dependencies", "timezone")}
+    env = {name: "%08x" % stable_hash(value) for name, value in dict(config.env, **task.env).items()}
+    return dict(fields, schedule=task.schedule and task.schedule.text, env=env)
+
+
 def spec_of(config: Config, task: Task, run: Run) -> "Dict[str, Any]":
     """What a supervisor has to know of a task and its run, as JSON can hold it."""
     return {"task": task.name, "command": task.command, "env": dict(config.env, **task.env), "cwd": task.cwd,
             "nice": task.nice, "timeout": task.timeout, "kill_grace": task.kill_grace,
             "max_output_bytes": task.max_output_bytes, "run_id": run.run_id, "attempt": run.attempt,
             "trigger": run.trigger, "slot": run.slot, "started_at": run.started_at,
-            "scheduled_for": iso(run.slot if run.slot is not None else run.started_at)}
+            "scheduled_for": iso(run.slot if run.slot is not None else run.started_at),
+            "definition": definition_of(config, task)}
 
 
 def launch_supervisor(store: Store, verb: str, spec: "Dict[str, Any]", lock: FileLock) -> None:
@@ -4376,6 +4588,8 @@ class Conductor:
         try:
             self.store.lock.note("%d\n" % os.getpid())
             rotate(self.store.path("logs/conductor_cron.log"), LOG_ROTATE_BYTES)
+            if not os.isatty(0):
+                self.store.note_environment()  # by hand, on a terminal, it would be another one
             return self._decide(is_tick=True)
         finally:
             self.store.lock.release()
@@ -4997,6 +5211,14 @@ class Timer:
 
 # == Commands ==
 
+CRON_PATH = "/usr/bin:/bin"  # crontab(5)
+FOLLOW_POLL_S = 0.3
+WATCH_EVERY_S = 2.0
+SHELL_WORDS = ("if for while until case { ( ! : . [ alias bg break cd command continue echo eval exec exit export "
+               "false fg getopts hash jobs kill printf pwd read readonly return set shift test times trap true type "
+               "ulimit umask unset wait").split()
+
+
 def say(text: str, stream: "Any" = None, end: str = "\n") -> None:
     """Print a line; what the terminal's encoding lacks is written as an escape, never an error."""
     stream = stream or sys.stdout
@@ -5073,11 +5295,26 @@ def cmd_supervise(store: Store, args: "argparse.Namespace") -> int:
 
 
 def cmd_run(store: Store, args: "argparse.Namespace") -> int:
+    if args.as_cron:
+        _take_cron_environment(store)
     sys.stdout.flush()
     outcome = Conductor(store).run(args.task, args.dependencies, echo_fd=1)
     if outcome.lines:
         complain("\n".join(outcome.lines))
     return outcome.exit_code
+
+
+def _take_cron_environment(store: Store) -> None:
+    """Go on with the environment that cron gave the last tick that did work, as far as it can be told."""
+    known = store.tick_environment()
+    if known is None:
+        complain("no tick has kept its environment yet; this is what cron gives at the least")
+    names, path = known or ([], CRON_PATH)
+    user, home = account()
+    env = {name: os.environ[name] for name in names if name in os.environ}
+    env.update(HOME=home, LOGNAME=user, SHELL="/bin/sh", PATH=path)
+    os.environ.clear()
+    os.environ.update(env)
 
 
 def cmd_status(store: Store, args: "argparse.Namespace") -> int:
@@ -5273,6 +5510,201 @@ def _before(task: Task, at: float) -> float:
     return at if newest is None else newest
 
 
+def cmd_diff(store: Store, args: "argparse.Namespace") -> int:
+    _check_known(store, args.task)
+    verdicts = [verdict for verdict in store.verdicts(0, args.task) if verdict.get("run_id")]
+    bad = next((verdict for verdict in reversed(verdicts) if verdict["status"] != "success"), None)
+    if bad is None:
+        say("no run of '%s' that is remembered has failed" % args.task)
+        return EXIT_OK
+    before = verdicts[:verdicts.index(bad)]
+    good = next((verdict for verdict in reversed(before) if verdict["status"] == "success"), None)
+    if good is None:
+        raise UsageError("no run of '%s' before %s that is remembered has succeeded" % (args.task, bad["run_id"]))
+    outputs = [_output_text(store, args.task, verdict["run_id"]) for verdict in (good, bad)]
+    definitions = [store.definition(verdict.get("definition")) for verdict in (good, bad)]
+    changes = definition_changes(*definitions) if all(definitions) else ["not known any more"]
+    say(diff_text((good, outputs[0]), (bad, outputs[1]), changes))
+    return EXIT_OK
+
+
+def _output_text(store: Store, name: str, run_id: str) -> str:
+    text = store.run_output(name, run_id)
+    if text is None:
+        raise UsageError("the log of run %s is gone" % run_id, "logs are kept up to %d files of %d MiB a task" % (
+            LOG_GENERATIONS + 1, TASK_LOG_ROTATE_BYTES >> 20))
+    return text.decode("utf-8", "replace")
+
+
+def cmd_simulate(store: Store, args: "argparse.Namespace") -> int:
+    if args.file:
+        store = Store(store.root, os.path.abspath(args.file))
+    config = store.read_config()
+    known = {name: state.usual_s for name, state in store.read_state()[0].tasks.items() if state.usual_s}
+    forecasts = simulate(config, known, Clock().now(), args.days)
+    if args.json:
+        say_json([dict(forecast.stored(), task=forecast.task) for forecast in forecasts])
+    else:
+        say(simulation_text(forecasts, args.days))
+    for problem in config.problems:
+        complain(str(problem))
+    return EXIT_CONFIG if config.problems else EXIT_OK
+
+
+class Finding(Value):
+    """One thing that the doctor looked at: ok, warning or problem; what it is about, what was found, what to do."""
+
+    level: str = "ok"
+    topic: str = ""
+    text: str = ""
+    hint: str = ""
+
+
+def cmd_doctor(store: Store, args: "argparse.Namespace") -> int:
+    findings = [finding for examine in EXAMINATIONS for finding in examine(store)]
+    bad = [finding for finding in findings if finding.level != "ok"]
+    problems = sum(finding.level == "problem" for finding in findings)
+    if args.json:
+        say_json([{"level": finding.level, "topic": finding.topic, "text": finding.text, "hint": finding.hint}
+                  for finding in findings])
+    else:
+        say("%s, %s; %s looked at" % (counted(problems, "problem"), counted(len(bad) - problems, "warning"),
+                                      counted(len({finding.topic for finding in findings}), "thing")))
+        for finding in bad + [finding for finding in findings if finding.level == "ok"]:
+            say("  %-8s %s: %s%s" % (finding.level, finding.topic, finding.text,
+                                     " (%s)" % finding.hint if finding.hint else ""))
+    return EXIT_FAILED if problems else EXIT_OK
+
+
+def _examine_ticks(store: Store) -> "Iterator[Finding]":
+    last, now = store.last_tick(), Clock().now()
+    topic = "ticks"
+    if last is None:
+        yield Finding(level="problem", topic=topic, text="none has run yet", hint="install, or ./setup.sh")
+    elif now - last > TICK_STALE_S:
+        yield Finding(level="problem", topic=topic, text="the last was %s ago" % span_text(now - last),
+                      hint="is the cron daemon running? ./setup.sh looks and says how to start it")
+    else:
+        yield Finding(topic=topic, text="the last was %s ago" % span_text(now - last))
+
+
+def _examine_line(store: Store) -> "Iterator[Finding]":
+    topic = "crontab"
+    try:
+        table = read_crontab()
+        block = split_at_block(table, store.root)[1]
+    except ConductorError as error:
+        yield Finding(level="warning", topic=topic, text=str(error))
+        return
+    timer = Timer(store.root, "")
+    try:
+        has_timer = bool(timer.files())
+    except ConductorError:
+        has_timer = False
+    if not block:
+        yield Finding(level="ok" if has_timer else "problem", topic=topic, text="no line for this folder" + (
+            "; the systemd timer is there" if has_timer else ""), hint="" if has_timer else "install")
+        return
+    python = python_of_block(block)
+    line = crontab_line(store.root, interpreter(), os.path.abspath(__file__), bool(mail_addresses(block)))
+    if python and not os.access(python, os.X_OK):
+        yield Finding(level="problem", topic=topic, text="the Python of its line, %s, is gone" % python, hint="install")
+    elif line not in block.splitlines():
+        yield Finding(level="warning", topic=topic, hint="install puts in the line that fits",
+                      text="its line is another than for this file and %s" % interpreter())
+    else:
+        yield Finding(topic=topic, text="its line calls this file with %s" % interpreter())
+    for root in re.findall(r"(?m)^%s(.*)$" % BLOCK_BEGIN, table):
+        if not os.path.isdir(root):
+            yield Finding(level="warning", topic=topic, text="there is a block for %s, which is gone" % root,
+                          hint="take it out with crontab -e")
+
+
+def _examine_environment(store: Store) -> "Iterator[Finding]":
+    topic, known = "environment", store.tick_environment()
+    if known is None:
+        yield Finding(level="warning", topic=topic, text="no tick has kept its environment yet")
+        return
+    names, path = known
+    missing = sorted(set(os.environ) - set(names) - {"_", "SHLVL", "OLDPWD", "PWD", "TERM"})
+    folders = [folder for folder in os.environ.get("PATH", "").split(":") if folder not in path.split(":")]
+    yield Finding(topic=topic, text="cron's PATH is %s" % path)
+    if folders:
+        yield Finding(topic=topic, text="your shell's PATH has besides: %s" % ":".join(folders))
+    if missing:
+        yield Finding(topic=topic, text="your shell has besides: %s" % ", ".join(missing))
+
+
+def _examine_configuration(store: Store) -> "Iterator[Finding]":
+    topic = "configuration"
+    try:
+        store.check_root()
+        config = store.read_config()
+    except ConfigError as error:
+        for problem in error.problems:
+            yield Finding(level="problem", topic=topic, hint=problem.hint,
+                          text="%s: %s" % (problem.place, problem.text))
+        return
+    known = store.tick_environment()
+    found = config.problems + missing_programs(store, config, known[1] if known else CRON_PATH)
+    for problem in found:
+        yield Finding(level="warning" if problem.warning else "problem", topic=topic, hint=problem.hint,
+                      text="%s: %s" % (problem.place, problem.text))
+    if not found:
+        yield Finding(topic=topic, text="%s, and cron finds their programs" % counted(len(config.tasks), "task"))
+
+
+def _examine_clocks(store: Store) -> "Iterator[Finding]":
+    topic, now = "clock", Clock().now()
+    state = store.read_state()[0]
+    if state.last_now > now + CLOCK_OFFSET_TOLERANCE_S:
+        yield Finding(level="warning", topic=topic, hint="it was set back; up to three hours are bridged",
+                      text="it is behind the newest decision, of %s" % iso(state.last_now))
+    else:
+        yield Finding(topic=topic, text="%s, here %s" % (iso(now), local_text(now, None)))
+    zone = os.environ.get("TZ")
+    if zone and time.localtime(now).tm_gmtoff != zone_named(None).span(int(now))[2]:
+        yield Finding(level="warning", topic=topic, text="your shell has TZ=%s; schedules go by /etc/localtime" % zone,
+                      hint="set timezone in the configuration")
+
+
+def _examine_files(store: Store) -> "Iterator[Finding]":
+    topic = "files"
+    foreign = [path for path, _ in store.own_files() if os.stat(path).st_uid != os.geteuid()]
+    if foreign:
+        yield Finding(level="problem", topic=topic, hint="chown %s those files" % account()[0],
+                      text="%s belong to somebody else, such as %s" % (counted(len(foreign), "file"),
+                                                                       store.shown(foreign[0])))
+    for folder in ("", "logs", "status"):
+        path = store.path(folder)
+        if os.path.isdir(path) and not os.access(path, os.W_OK | os.X_OK):
+            yield Finding(level="problem", topic=topic, text="%s cannot be written to" % path)
+    if not foreign:
+        yield Finding(topic=topic, text="%s, all of them yours" % counted(len(store.own_files()), "file"))
+    notes = store.read_state()[1]
+    for note in notes:
+        yield Finding(level="problem", topic=topic, text=note)
+
+
+LEAST_FREE_BYTES = 100 << 20
+LEAST_FREE_SHARE = 0.02
+
+
+def _examine_disk(store: Store) -> "Iterator[Finding]":
+    found = os.statvfs(store.root)
+    free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+    text = "%d MiB free of %d MiB" % (free >> 20, total >> 20)
+    is_low = free < LEAST_FREE_BYTES or free < total * LEAST_FREE_SHARE
+    yield Finding(level="problem" if is_low else "ok", topic="disk", text=text,
+                  hint="nothing starts whose start cannot be written down" if is_low else "")
+    if found.f_files and found.f_favail < found.f_files * LEAST_FREE_SHARE:
+        yield Finding(level="problem", topic="disk", text="%d of %d inodes are free" % (found.f_favail, found.f_files))
+
+
+EXAMINATIONS = (_examine_ticks, _examine_line, _examine_configuration, _examine_environment, _examine_clocks,
+                _examine_files, _examine_disk)
+
+
 def cmd_check(store: Store, args: "argparse.Namespace") -> int:
     if args.file:
         store = Store(store.root, os.path.abspath(args.file))
@@ -5298,20 +5730,12 @@ def cmd_check(store: Store, args: "argparse.Namespace") -> int:
     return EXIT_CONFIG if errors else EXIT_OK
 
 
-CRON_PATH = "/usr/bin:/bin"  # crontab(5)
-FOLLOW_POLL_S = 0.3
-WATCH_EVERY_S = 2.0
-SHELL_WORDS = ("if for while until case { ( ! : . [ alias bg break cd command continue echo eval exec exit export "
-               "false fg getopts hash jobs kill printf pwd read readonly return set shift test times trap true type "
-               "ulimit umask unset wait").split()
-
-
-def missing_programs(store: Store, config: Config) -> "List[Problem]":
+def missing_programs(store: Store, config: Config, cron_path: str = CRON_PATH) -> "List[Problem]":
     """Warnings for commands whose program cron would not find."""
     found = []
     for task in config.tasks.values():
         program = _program_of(task.command)
-        path = task.env.get("PATH", config.env.get("PATH", CRON_PATH))
+        path = task.env.get("PATH", config.env.get("PATH", cron_path))
         folder = os.path.join(store.root, task.cwd)
         if not program or program in SHELL_WORDS and isinstance(task.command, str):
             continue
@@ -5702,6 +6126,8 @@ def build_parser() -> "argparse.ArgumentParser":
     either.add_argument("--ignore-dependencies", dest="dependencies", action="store_const", const="ignore",
                         help="run it whatever its dependencies came to")
 
+    added.add_argument("--as-cron", action="store_true", help="with the environment that cron gave the last tick")
+
     added = command("status", cmd_status, "how things stand: a table on a terminal, JSON when piped")
     either = added.add_mutually_exclusive_group()
     either.add_argument("--json", action="store_true")
@@ -5741,6 +6167,17 @@ def build_parser() -> "argparse.ArgumentParser":
     added = command("resume", cmd_resume, "end a pause")
     added.add_argument("task", nargs="?", metavar="TASK")
     added.add_argument("--all", action="store_true", help="the pause of every task")
+
+    added = command("diff", cmd_diff, "the last good output of a task against the newest failing one")
+    added.add_argument("task", metavar="TASK")
+
+    added = command("simulate", cmd_simulate, "what the schedules would come to, before they are put to use")
+    added.add_argument("--days", type=count_option, default=7, metavar="N")
+    added.add_argument("--config", dest="file", metavar="FILE", help="of this file instead")
+    added.add_argument("--json", action="store_true")
+
+    added = command("doctor", cmd_doctor, "what is wrong between cron, this machine and you; exit 1 on a problem")
+    added.add_argument("--json", action="store_true")
 
     added = command("check", cmd_check, "every problem of the configuration; exit 0 or 78")
     added.add_argument("--config", dest="file", metavar="FILE", help="check this file instead")

@@ -121,7 +121,8 @@ def test_the_status_table_says_when_each_task_starts(project):
     project.configure(every_minute("a", schedule="0 2 * * *"), every_minute("odd", schedule="61 * * * *"),
                       {"name": "joined", "command": "true", "dependencies": ["a"]}, {"name": "m", "command": "true"})
     lines = project.call("status", "--table")[1].splitlines()
-    ends = {line.split()[0]: line.split("  ")[-1].strip() for line in lines[-4:]}
+    assert lines[-1] == "  invalid: schedule: minute '61' is outside 0-59"
+    ends = {line.split()[0]: line.split("  ")[-1].strip() for line in lines[-5:-1]}
     assert ends == {"a": "at 02:00 every day", "joined": "after a", "m": "by hand", "odd": "-"}
 
 
@@ -310,9 +311,9 @@ def test_git_maintenance_works_on_a_checkout(project):
 
 def test_the_file_follows_its_floor_plan():
     titles = re.findall(r"(?m)^# == (.+) ==$", SCRIPT.read_text(encoding="utf-8"))
-    assert titles == ["Constants and errors", "Values", "Zones", "Cron", "Configuration rules", "Planning", "Rendering",
-                      "Tables and units", "Clock", "Files", "Runner", "Conductor", "Crontab and timer", "Commands",
-                      "Command line"]
+    assert titles == ["Constants and errors", "Values", "Zones", "Cron", "Configuration rules", "Planning", "Audit",
+                      "Simulation", "Rendering", "Tables and units", "Clock", "Files", "Runner", "Conductor",
+                      "Crontab and timer", "Commands", "Command line"]
 
 
 def test_each_section_uses_only_those_above_it():
