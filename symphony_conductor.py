@@ -111,6 +111,8 @@ STATE_NAME = "conductor_state.json"
 LOCK_NAME = "conductor.pid"
 HEARTBEAT_NAME = "status/heartbeat"
 EVENTS_NAME = "status/events.jsonl"
+SPOOL_DIR = "status/spool"
+SPOOL_KEPT_S = DAY
 ENVIRONMENT_NAME = "status/tick_environment.json"
 
 
@@ -244,6 +246,7 @@ class Task(Value):
     kill_grace: float = 10
     nice: int = 0
     max_output_bytes: int = 10 * 1024 * 1024
+    ping_url: "str | None" = None
     order: int = 0
     place: str = ""
 
@@ -270,7 +273,9 @@ class Config(Value):
     task_timeout_default: float = 3600
     task_history_retention_days: float = 30
     notification_webhook: "str | None" = None
+    notification_command: "str | Tuple[str, ...] | None" = None
     enable_notifications: bool = False
+    renotify_hours: float = 24
     timezone: "str | None" = None
     env: "Dict[str, str]" = {}
     problems: "List[Problem]" = []
@@ -322,6 +327,8 @@ class TaskState(Value):
     skipped: "Dict[str, Any]" = {}     # the newest skip since then
     marks: str = ""                    # one letter for each of the newest verdicts, oldest first
     usual_s: float = 0.0               # what a success takes, the newer ones counting more
+    notified_at: float = 0.0           # when somebody was told that it fails; 0 once it is well again
+    blocking_at: float = 0.0           # when somebody was told that others wait for it in vain
 
 
 STATE_VERSION = 1
@@ -338,6 +345,7 @@ class State(Value):
     zone_stamp: str = ""               # of the zone data that every next_slot was computed with
     config_stamp: str = ""             # the version of the configuration whose problems were last logged
     pending: "List[Dict[str, Any]]" = []  # verdicts and events committed here, but perhaps not yet on file
+    told: int = 0                      # how many messages were made
     pauses: "Dict[str, Dict[str, Any]]" = {}  # task name, or * for all -> since, until (null: for good), reason
 
 
@@ -373,6 +381,7 @@ class Facts(Value):
     runs: "Dict[str, RunFact]" = {}
     busy: "frozenset[str]" = frozenset()  # tasks whose lock is held by a run that the state does not know
     gap: "Gap | None" = None
+    trouble: "str | None" = None  # of the configuration, when it is another version than before; '' when it is mended
 
 
 class Decision(Value):
@@ -384,6 +393,13 @@ class Decision(Value):
     adoptions: "List[str]" = []
     records: "List[Dict[str, Any]]" = []  # verdicts
     events: "List[Dict[str, Any]]" = []   # what an audit has to know beside them
+    messages: "List[Dict[str, Any]]" = []  # what somebody wants to be told
+
+    @property
+    def lines(self) -> "List[Dict[str, Any]]":
+        """All that is to be written down."""
+        return self.records + self.events + self.messages
+
     notes: "List[str]" = []
     wake_at: float = 0.0
 
@@ -1161,7 +1177,7 @@ def is_date(value: "Any") -> bool:
         return False
 
 
-def _webhook(value: "Any") -> bool:
+def _web_address(value: "Any") -> bool:
     return is_text(value) and bool(re.match(r"https?://[^\s/]+\S*\Z", value))
 
 
@@ -1189,15 +1205,19 @@ TASK_RULES = {rule.key: rule for rule in (
     Rule(key="kill_grace", allowed=SECONDS_TEXT % "0", check=is_seconds(0)),
     Rule(key="nice", allowed="a whole number from -20 to 19", check=is_whole(-20, 19)),
     Rule(key="max_output_bytes", allowed="a whole number from 0 to 1099511627776", check=is_whole(0, 1 << 40)),
+    Rule(key="ping_url", allowed="an http or https address, or null", check=_web_address, null=True, secret=True),
 )}
 
 SETTING_RULES = {rule.key: rule for rule in (
     Rule(key="max_concurrent_tasks", allowed="a whole number from 1 to 1000", check=is_whole(1, 1000)),
     Rule(key="task_timeout_default", allowed=SECONDS_TEXT % "1", check=is_seconds(1)),
     Rule(key="task_history_retention_days", allowed="a number of days from 1 to 36500", check=is_seconds(1, 36500)),
-    Rule(key="notification_webhook", allowed="an http or https address, or null", check=_webhook, null=True,
+    Rule(key="notification_webhook", allowed="an http or https address, or null", check=_web_address, null=True,
          secret=True),
+    Rule(key="notification_command", allowed="a string for /bin/sh, a list of strings, or null", check=_command,
+         null=True, secret=True),
     Rule(key="enable_notifications", allowed="true or false", check=is_flag),
+    Rule(key="renotify_hours", allowed="a number of hours from 0.1 to 8760", check=is_seconds(0.1, 8760)),
     TASK_RULES["timezone"],
     TASK_RULES["env"],
 )}
@@ -1375,7 +1395,8 @@ def build_config(documents: "Sequence[Tuple[str, Any]]") -> Config:
         problems.append(Problem(place=place, text="settings is not an object", field="settings", hint="use {...}"))
         settings = {}
     problems += check_fields(settings, SETTING_RULES, "%s: settings" % place, "")
-    settings = {key: value for key, value in settings.items() if value is not None}
+    settings = {key: tuple(value) if isinstance(value, list) else value
+                for key, value in settings.items() if value is not None}
     try:
         zone_named(settings["timezone"] if is_filled(settings.get("timezone")) else None)
     except ConductorError as error:
@@ -1433,6 +1454,66 @@ def shortest_interval(task: Task, now: float, slots: int = 8) -> "int | None":
         gaps.append(following - at)
         at = following
     return min(gaps) if gaps else None
+
+
+# == Messages ==
+
+# Shapes of secrets in what a command printed: the word stays, what follows it goes.
+SECRET_SHAPES = (
+    (r"(?i)\b(pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key|access[_-]?key|authorization|credentials?)"
+     r"([\"']?\s*[=:]\s*)(?:(?:bearer|basic)\s+)?[^\s,;]+", r"\1\2***"),
+    (r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", r"\1 ***"),
+    (r"://[^/\s:@]*:[^/\s@]+@", "://***@"),
+    (r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|sk-|AKIA|ASIA|eyJ)[A-Za-z0-9_./=-]{10,}", "***"),
+)
+LEAST_SECRET = 6  # shorter values of env would blank out half of what was said
+
+
+def masked(text: str, secrets: "Iterable[str]") -> str:
+    """What a command printed, without these values and without what looks like a secret."""
+    for secret in sorted((each for each in secrets if len(each) >= LEAST_SECRET), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    for shape, instead in SECRET_SHAPES:
+        text = re.sub(shape, instead, text)
+    return text
+
+
+def secrets_of(config: Config, task: "Task | None") -> "List[str]":
+    """The values of the configuration that must not leave it."""
+    values = list(config.env.values()) + (list(task.env.values()) if task is not None else [])
+    return values + [url for url in (config.notification_webhook, task and task.ping_url) if url]
+
+
+# event -> how its text begins; the rest are the facts below it.
+MESSAGE_TEXTS = {
+    "failed": "%(task)s %(outcome)s, and is not tried again",
+    "recovered": "%(task)s is well again",
+    "blocked": "%(task)s holds up %(dependents)s: it %(outcome)s",
+    "configuration": "the configuration has problems: %(outcome)s",
+    "configuration_good": "the configuration is good again",
+    "gap": "no tick from %(since)s to %(at)s: %(outcome)s",
+    "test": "this is a test of the notifications",
+}
+MESSAGE_KEYS = ("event", "task", "status", "exit_code", "attempts", "scheduled_for", "started_at", "ended_at",
+                "duration_s", "run_id", "reason", "dependents", "output_tail", "at")
+
+
+def message_body(message: "Dict[str, Any]", host: str, root: str) -> "Dict[str, Any]":
+    """What is sent: a text for people under the names that Slack, Mattermost and Discord look for, and facts."""
+    facts = dict(dict.fromkeys(("task", "outcome", "dependents", "since", "at"), ""), **message)
+    facts["dependents"] = ", ".join(message.get("dependents", ()))
+    text = "[%s] %s" % (host, MESSAGE_TEXTS.get(message["event"], "%(event)s") % facts)
+    tail = (message.get("output_tail") or "").strip()
+    if tail:
+        text += "\n```\n%s\n```" % "\n".join(tail.splitlines()[-10:]).replace("`", "\'")[-1500:]
+    body = {key: message.get(key) for key in MESSAGE_KEYS}
+    return dict(body, text=text, content=text[:2000], host=host, root=root)  # Discord takes 2,000 characters
+
+
+def ping_address(url: str, kind: str) -> str:
+    """The address of a dead-man switch for start, success or fail; a query stays at the end."""
+    base, mark, query = url.partition("?")
+    return base.rstrip("/") + {"start": "/start", "success": "", "fail": "/fail"}[kind] + mark + query
 
 
 # == Planning ==
@@ -1608,6 +1689,7 @@ class _Draft:
         self.records: "List[Dict[str, Any]]" = []
         self.events: "Dict[str, Dict[str, Dict[str, Any]]]" = {}  # kind -> task -> facts
         self.notes: "List[str]" = []
+        self.messages: "List[Dict[str, Any]]" = []
         self.pauses = dict(state.pauses)
 
     def put(self, name: str, **changes: "Any") -> TaskState:
@@ -1660,11 +1742,61 @@ class _Draft:
             self.records.append(dict(record, interim=True))
         else:
             changes["marks"] = _marked(state, record["status"])
+            changes.update(self._tell_of_end(name, state, record, cycle))
             self.records.append(dict(record, **_cycle_facts(cycle)) if cycle is not None else record)
         self.notes.append("%s: run %s %s after %s s%s" % (
             name, run.run_id, "succeeded" if success else _outcome(record), record["duration_s"],
             "; next attempt at %s" % iso(retry.retry_at) if retry is not None else ""))
         self.put(name, **changes)
+
+    # -- who is told
+
+    def _tell(self, event: str, name: str, **facts: "Any") -> None:
+        if self.config.enable_notifications and (
+                self.config.notification_webhook or self.config.notification_command):
+            self.messages.append(dict(facts, event=event, task=name or None, at=iso(self.now), channel="notify"))
+
+    def _ping(self, task: "Task | None", kind: str) -> None:
+        if task is not None and task.ping_url:
+            self.messages.append({"event": "ping", "task": task.name, "at": iso(self.now), "channel": "ping",
+                                  "kind": kind})
+
+    def _tell_of_end(self, name: str, state: TaskState, record: "Dict[str, Any]",
+                     cycle: "Cycle | None") -> "Dict[str, Any]":
+        """Tell of a verdict: the first failure, every so often while it lasts, and when it is over."""
+        task = self.config.tasks.get(name)
+        facts = {key: record.get(key) for key in LAST_KEYS + ("reason",)}
+        facts.update(attempts=record.get("attempt"), outcome=_outcome(record),
+                     output_tail=masked(record.get("output_tail") or "", secrets_of(self.config, task)))
+        if record["status"] == "success":
+            self._ping(task, "success")
+            if state.notified_at:
+                self._tell("recovered", name, **facts)
+            return {"notified_at": 0.0, "blocking_at": 0.0}
+        self._ping(task, "fail")
+        if state.notified_at and self.now - state.notified_at < self.config.renotify_hours * HOUR:
+            return {}
+        self._tell("failed", name, **facts)
+        return {"notified_at": self.now}
+
+    def tell_of_blocks(self) -> None:
+        """Name a root cause once, whatever number of tasks wait for it."""
+        waiting: "Dict[str, List[str]]" = {}
+        for name, state in self.tasks.items():
+            if state.cycle is not None and state.cycle.phase == "waiting" and state.cycle.waiting_for:
+                root, _ = root_cause(self.config, self.tasks, state.cycle.waiting_for, state.cycle.slot)
+                stuck = self.tasks.get(root, TaskState())
+                if stuck.run is None and stuck.cycle is None:
+                    waiting.setdefault(root, []).append(name)
+        for root, names in waiting.items():
+            known = self.tasks.get(root)
+            if known is None:
+                continue  # the configuration gets it wrong, and that is told by itself
+            if known.blocking_at and self.now - known.blocking_at < self.config.renotify_hours * HOUR:
+                continue
+            slot = min(self.tasks[name].cycle.slot for name in names)  # type: ignore[union-attr]
+            self._tell("blocked", root, dependents=sorted(names), outcome=_standing(self.config, root, known, slot))
+            self.put(root, blocking_at=self.now)
 
     def _retry_of(self, name: str, cycle: Cycle, ended_at: float, record: "Dict[str, Any]") -> "Cycle | None":
         """The cycle as it waits for its next attempt, or None when there is none left."""
@@ -1699,7 +1831,8 @@ class _Draft:
         if cycle.attempts:
             last = facts.pop("attempts").pop()
             self.records.append(dict(last, reason=reason, **facts))
-            self.put(name, marks=_marked(self.tasks[name], last["status"]))
+            told = self._tell_of_end(name, self.tasks[name], last, cycle)
+            self.put(name, marks=_marked(self.tasks[name], last["status"]), **told)
             self.notes.append("%s: slot %s stays %s: %s" % (name, iso(cycle.slot), last["status"], reason))
         else:
             self._skip(name, status, cycle.slot, reason, **facts)
@@ -1937,6 +2070,8 @@ class _Draft:
         self.put(task.name, run=run, cycle=cycle.replace(phase="running", since=self.now),
                  consumed=successes(self.tasks, task))
         self.starts.append((task, run))
+        if run.attempt == 1:
+            self._ping(task, "start")
         self.notes.append("%s: starting run %s, attempt %d of %d, slot %s, %s" % (
             task.name, run.run_id, run.attempt, task.retry_count + 1, iso(run.slot), run.trigger))
 
@@ -1946,16 +2081,29 @@ class _Draft:
             self.events["gap"] = {"": {"since": iso(gap.since), "cause": gap.cause or "unknown"}}
             self.notes.append("WARNING no tick from %s to %s: %s" % (
                 iso(gap.since), iso(gap.until), GAP_CAUSES[gap.cause]))
+            self._tell("gap", "", since=iso(gap.since), outcome=GAP_CAUSES[gap.cause], reason=gap.cause or None)
+
+    def tell_of_configuration(self) -> None:
+        if self.facts.trouble is not None:
+            self._tell("configuration" if self.facts.trouble else "configuration_good", "",
+                       outcome=self.facts.trouble.splitlines()[0] if self.facts.trouble else "")
 
     def decision(self) -> Decision:
         state = self.before
         events = [{"event": kind, "at": iso(self.now), "tasks": tasks} if kind != "gap" else
                   dict(tasks[""], event=kind, at=iso(self.now)) for kind, tasks in self.events.items()]
+        if self.messages:
+            self.changed = True
+            for number, message in enumerate(self.messages, 1):
+                message["id"] = run_id_of(self.now, state.told + number)
         if self.changed or self.records or events:
             state = state.replace(tasks=self.tasks, seq=self.seq, runs_started=self.runs_started, last_now=self.now,
-                                  zone_stamp=self.zone_stamp, pauses=self.pauses, pending=self.records + events)
+                                  zone_stamp=self.zone_stamp, pauses=self.pauses,
+                                  told=state.told + len(self.messages),
+                                  pending=self.records + events + self.messages)
         return Decision(state=state, changed=self.changed or bool(events), starts=self.starts, adoptions=self.adoptions,
-                        records=self.records, events=events, notes=self.notes, wake_at=self._wake_at())
+                        records=self.records, events=events, messages=self.messages, notes=self.notes,
+                        wake_at=self._wake_at())
 
     def _wake_at(self) -> float:
         """When the next decision is due if nothing else happens; 0 while a run wants to be watched."""
@@ -2004,10 +2152,12 @@ def decide(config: Config, state: State, now: float, facts: Facts, last_seen: fl
     if settle_only:
         return draft.decision()
     draft.note_gap()
+    draft.tell_of_configuration()
     draft.weigh_dependencies()  # what ended just now may let a task go before its next slot takes its place
     draft.open_due_slots()
     draft.weigh_dependencies()
     draft.choose_starts()
+    draft.tell_of_blocks()
     return draft.decision()
 
 
@@ -3406,11 +3556,12 @@ def parse_document(text: str, place: str) -> "Any":
 # How a value of the state is read back: the class it becomes, or the types that it may have.
 _STORED_TYPES: "Dict[type, Dict[str, Any]]" = {
     State: {"version": int, "tasks": dict, "seq": int, "runs_started": int, "last_now": (int, float), "zone_stamp": str,
-            "config_stamp": str, "pending": list, "pauses": dict},
+            "config_stamp": str, "pending": list, "pauses": dict, "told": int},
     TaskState: {"schedule_key": str, "cursor": int, "next_slot": (int, type(None)), "boot_id": str, "run": Run,
                 "cycle": Cycle, "queued_slot": (int, type(None)), "queued_since": (int, type(None)),
                 "decided_until": int, "satisfied_until": (int, type(None)), "success_seq": int, "consumed": dict,
-                "consecutive_failures": int, "last": dict, "skipped": dict, "marks": str, "usual_s": (int, float)},
+                "consecutive_failures": int, "last": dict, "skipped": dict, "marks": str, "usual_s": (int, float),
+                "notified_at": (int, float), "blocking_at": (int, float)},
     Run: {"run_id": str, "trigger": str, "slot": (int, type(None)), "attempt": int, "started_at": (int, float),
           "absorbed": (int, type(None))},
     Cycle: {"slot": int, "phase": str, "trigger": str, "attempt": int, "waiting_for": str, "since": (int, float),
@@ -3507,6 +3658,7 @@ OWN_FILES = (
     ("status/automation_health", r"[^.].*\.health(\.tmp)?"),
     ("status/definitions", r"[0-9a-f]{16}\.json(\.tmp)?"),
     ("status/history", r"[0-9]{4}-[0-9]{2}-[0-9]{2}\.jsonl"),
+    ("status/spool", r"[0-9TZ-]+\.json(\.sent|\.tmp)?"),
     ("status/locks", r"[^.].*\.lock"),
     ("status/runs", r"[^.].*\.(json|out)(\.tmp)?"),
 )
@@ -3775,7 +3927,10 @@ class Store:
     def record(self, records: "Sequence[Dict[str, Any]]", retention_days: float) -> None:
         """Put committed verdicts into the history and the health files; those that are there already stay once."""
         by_day: "Dict[str, List[Dict[str, Any]]]" = {}
-        events = [record for record in records if "event" in record]
+        for record in records:
+            if "channel" in record:
+                self.spool(record)
+        events = [record for record in records if "event" in record and "channel" not in record]
         records = [record for record in records if "event" not in record]
         for record in records:
             if not record.get("interim"):  # an attempt that will be retried shows in the verdict
@@ -3838,6 +3993,45 @@ class Store:
         except OSError:
             return []
         return [event for event in map(_event_of, lines) if event]
+
+    # -- messages that wait to be sent
+
+    def spool(self, message: "Dict[str, Any]") -> None:
+        """Put a message among those to be sent, unless it is there or was sent already."""
+        path = self.path("%s/%s.json" % (SPOOL_DIR, message["id"]))
+        if not os.path.lexists(path) and not os.path.lexists(path + ".sent"):
+            write_atomic(path, json.dumps(dict(message, tries=0, next_try_at=0)).encode())
+
+    def spooled(self) -> "List[Tuple[str, Dict[str, Any]]]":
+        """(path, message) of what waits to be sent, oldest first."""
+        found = []
+        try:
+            names = sorted(os.listdir(self.path(SPOOL_DIR)), key=lambda name: (name[:17], len(name), name))
+        except OSError:
+            return []
+        for name in names:
+            path = self.path("%s/%s" % (SPOOL_DIR, name))
+            if name.endswith(".json"):
+                try:
+                    message = json.loads(read_bytes(path).decode("utf-8"))
+                    found.append((path, dict(message, tries=int(message["tries"]), at=str(message["at"]),
+                                             next_try_at=float(message["next_try_at"]))))
+                except (OSError, ValueError, TypeError, KeyError):
+                    continue
+        return found
+
+    def unspool(self, path: str) -> None:
+        """Note that a message is dealt with, so that a crash just now does not send it twice; forget the older ones."""
+        os.rename(path, path + ".sent")
+        for name in os.listdir(self.path(SPOOL_DIR)):
+            known = self.path("%s/%s" % (SPOOL_DIR, name))
+            try:
+                if name.endswith(".sent") and time.time() - os.stat(known).st_mtime > SPOOL_KEPT_S:
+                    os.unlink(known)
+            except OSError:
+                continue
+
+    # -- health files
 
     def write_health(self, record: "Dict[str, Any]") -> None:
         """Show the end of a run, or a skip, in the task's health file."""
@@ -4529,6 +4723,23 @@ def spec_of(config: Config, task: Task, run: Run) -> "Dict[str, Any]":
             "definition": definition_of(config, task)}
 
 
+def start_detached(argv: "Sequence[str]", stdin: int, keep: "Iterable[int]") -> None:
+    """Start a process of our own in a session of its own; it inherits the descriptors in `keep`, and a journal."""
+    if os.fork() == 0:
+        try:
+            os.setsid()
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null if stdin < 0 else stdin, 0)
+            if not is_journal(1):
+                os.dup2(null, 1)
+            os.dup2(null, 2)
+            for fd in keep:
+                os.set_inheritable(fd, True)
+            os.execv(argv[0], list(argv))
+        finally:
+            os._exit(EXIT_CANNOT_RUN)
+
+
 def launch_supervisor(store: Store, verb: str, spec: "Dict[str, Any]", lock: FileLock) -> None:
     """Start a process that supervises one run, and hand it the task's lock.
 
@@ -4538,18 +4749,7 @@ def launch_supervisor(store: Store, verb: str, spec: "Dict[str, Any]", lock: Fil
         "--root=" + store.root, "--config=" + store.config_path, "supervise", verb, str(lock.fd), spec["task"],
         spec["run_id"]]
     reader, writer = os.pipe()
-    if os.fork() == 0:
-        try:
-            os.setsid()
-            null = os.open(os.devnull, os.O_RDWR)
-            os.dup2(reader, 0)
-            if not is_journal(1):
-                os.dup2(null, 1)
-            os.dup2(null, 2)
-            os.set_inheritable(lock.fd, True)
-            os.execv(argv[0], argv)
-        finally:
-            os._exit(EXIT_CANNOT_RUN)
+    start_detached(argv, reader, (lock.fd,))
     os.close(reader)
     try:
         write_all(writer, json.dumps(spec).encode())
@@ -4558,6 +4758,157 @@ def launch_supervisor(store: Store, verb: str, spec: "Dict[str, Any]", lock: Fil
     finally:
         os.close(writer)
         lock.release()
+
+
+# == Delivery ==
+
+SEND_TIMEOUT_S = 10
+RETRY_SEND_S = (60, 300, 900, 3600)  # after the first failure, the second, ...; the last one from then on
+SEND_FOR_S = DAY
+DELIVERY_LOCK = "status/locks/.delivery.lock"  # no task's name begins with a dot
+
+
+def web_opener() -> "Any":
+    """What opens http and https addresses, and nothing else: a redirect to another scheme is refused."""
+    from urllib import error, request
+
+    class SameScheme(request.HTTPRedirectHandler):
+        def redirect_request(self, req: "Any", fp: "Any", code: int, msg: str, headers: "Any", newurl: str) -> "Any":
+            if req.data is not None or newurl.partition(":")[0].lower() != req.type:
+                raise error.HTTPError(req.full_url, code, "redirected elsewhere", headers, fp)
+            return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+    opener = request.OpenerDirector()
+    for handler in (request.ProxyHandler, request.HTTPHandler, request.HTTPSHandler, request.HTTPDefaultErrorHandler,
+                    SameScheme, request.HTTPErrorProcessor):
+        opener.add_handler(handler())
+    return opener
+
+
+def send_to_web(url: str, body: "Dict[str, Any] | None") -> str:
+    """POST a JSON body, or GET without one: '' when it was taken, else why not, without the address in it."""
+    from http.client import HTTPException
+    from urllib import error, request
+    headers = {"User-Agent": "symphony-conductor/%s" % __version__}
+    data = None
+    if body is not None:
+        data = json.dumps(body).encode()
+        headers["Content-Type"] = "application/json"
+    try:
+        with web_opener().open(request.Request(url, data, headers), timeout=SEND_TIMEOUT_S) as answer:
+            answer.read(1024)
+        return ""
+    except error.HTTPError as problem:
+        return "it answers %d" % problem.code
+    except error.URLError as problem:
+        reason = problem.reason
+        return "it cannot be reached: %s" % (getattr(reason, "strerror", None) or type(reason).__name__)
+    except (OSError, HTTPException, ValueError) as problem:  # a text of these may hold the address
+        return "it cannot be reached: %s" % (getattr(problem, "strerror", None) or type(problem).__name__)
+
+
+def send_to_command(command: "str | Tuple[str, ...]", body: "Dict[str, Any]") -> str:
+    """Hand a body to a command on its standard input: '' when it exits 0, else why not."""
+    argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
+    env = dict(os.environ, SYMPHONY_EVENT=body["event"], SYMPHONY_TASK=body["task"] or "", SYMPHONY_TEXT=body["text"])
+    try:
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                   env=env, start_new_session=True)
+    except OSError as problem:
+        return "it cannot be started: %s" % problem.strerror
+    try:
+        process.communicate(json.dumps(body).encode(), timeout=SEND_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return "it took longer than %d s" % SEND_TIMEOUT_S
+    return "" if process.returncode == 0 else "it exits with %d" % process.returncode
+
+
+class _TooLong(Exception):
+    """A sender has used up its time."""
+
+
+def in_time(send: "Callable[[], str]") -> str:
+    """What `send` returns, within its time all told: an answer that trickles in is one that does not come."""
+    def stop(number: int, frame: "Any") -> None:
+        raise _TooLong
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, SEND_TIMEOUT_S + 1)
+    try:
+        return send()
+    except _TooLong:
+        return "it took longer than %d s" % SEND_TIMEOUT_S
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def ways_to_send(config: Config, message: "Dict[str, Any]", root: str) -> "Dict[str, Callable[[], str]]":
+    """How a message is sent, by the names of the ways; none, when the configuration has none any more."""
+    if message["channel"] == "ping":
+        task = config.tasks.get(message["task"] or "")
+        if task is None or not task.ping_url:
+            return {}
+        address = ping_address(task.ping_url, message["kind"])
+        return {"ping_url": lambda: in_time(lambda: send_to_web(address, None))}
+    ways: "Dict[str, Callable[[], str]]" = {}
+    body = message_body(message, socket.gethostname(), root)
+    url, command = config.notification_webhook, config.notification_command
+    if url:
+        ways["notification_webhook"] = lambda: in_time(lambda: send_to_web(str(url), body))
+    if command:
+        ways["notification_command"] = lambda: send_to_command(command or "", body)
+    return ways
+
+
+def deliver(store: Store, config: Config, clock: Clock) -> None:
+    """Send what is due, in its order; what is not taken is tried again for a day. No lock of ticks or tasks is held."""
+    lock = FileLock(store.path(DELIVERY_LOCK))
+    if not lock.acquire():
+        return  # somebody is at it, and looks once more before the end
+    try:
+        while True:
+            due = [(path, message) for path, message in store.spooled() if message["next_try_at"] <= clock.now()]
+            if not due:
+                return
+            for path, message in due:
+                _deliver_one(store, config, clock, path, message)
+    finally:
+        lock.release()
+
+
+def _deliver_one(store: Store, config: Config, clock: Clock, path: str, message: "Dict[str, Any]") -> None:
+    done = list(message.get("done", []))
+    troubles = []
+    for way, send in ways_to_send(config, message, store.root).items():
+        if way not in done:
+            trouble = send()
+            done += [] if trouble else [way]
+            troubles += ["%s: %s" % (way, trouble)] if trouble else []
+    if not troubles:
+        store.unspool(path)
+        return
+    now, tries = clock.now(), message["tries"] + 1
+    what = "%s %s" % (message["event"], message.get("task") or "")
+    if now - (from_iso(message["at"]) or 0) > SEND_FOR_S:
+        store.unspool(path)
+        store.log(now, ["WARNING message '%s' is given up after %s: %s" % (
+            what.strip(), counted(tries, "try", "tries"), "; ".join(troubles))])
+        return
+    wait_s = RETRY_SEND_S[min(tries, len(RETRY_SEND_S)) - 1]
+    write_atomic(path, json.dumps(dict(message, tries=tries, next_try_at=now + wait_s, done=done)).encode())
+    if tries == 1:
+        store.log(now, ["WARNING message '%s' was not taken and is tried again for a day: %s" % (
+            what.strip(), "; ".join(troubles))])
+
+
+def launch_delivery(store: Store) -> None:
+    """Start a process that sends what waits, on its own: nobody waits for it."""
+    argv = [sys.executable, "-I", "-S"] + program_arguments(os.path.abspath(__file__)) + [
+        "--root=" + store.root, "--config=" + store.config_path, "deliver"]
+    start_detached(argv, -1, ())
 
 
 # == Conductor ==
@@ -4573,10 +4924,12 @@ class Conductor:
     """Joins store, planner and runner. Never prints. `launch` starts a supervisor; tests pass their own."""
 
     def __init__(self, store: Store, clock: "Clock | None" = None,
-                 launch: "Callable[[Store, str, Dict[str, Any], FileLock], None]" = launch_supervisor) -> None:
+                 launch: "Callable[[Store, str, Dict[str, Any], FileLock], None]" = launch_supervisor,
+                 send: "Callable[[Store], None]" = launch_delivery) -> None:
         self.store = store
         self.clock = clock or Clock()
         self.launch = launch
+        self.send = send
 
     # -- tick
 
@@ -4590,9 +4943,17 @@ class Conductor:
             rotate(self.store.path("logs/conductor_cron.log"), LOG_ROTATE_BYTES)
             if not os.isatty(0):
                 self.store.note_environment()  # by hand, on a terminal, it would be another one
-            return self._decide(is_tick=True)
+            outcome = self._decide(is_tick=True)
         finally:
             self.store.lock.release()
+        self._send_what_waits()
+        return outcome
+
+    def _send_what_waits(self) -> None:
+        """Have the messages sent that are due; whoever calls this holds no lock, and waits for nothing."""
+        now = self.clock.now()
+        if any(message["next_try_at"] <= now for _, message in self.store.spooled()):
+            self.send(self.store)
 
     def _decide(self, is_tick: bool, settle_only: bool = False) -> Outcome:
         """One decision, carried out. The caller holds the conductor's lock."""
@@ -4617,7 +4978,8 @@ class Conductor:
             locks: "Dict[str, FileLock]" = {}
         else:
             self.store.record(state.pending, config.task_history_retention_days)
-            decision, locks = self._choose(config, state, now, settle_only, gap)
+            trouble = "\n".join(problems) if config_stamp != state.config_stamp and state.last_now else None
+            decision, locks = self._choose(config, state, now, settle_only, gap, trouble)
         try:
             after = decision.state.replace(config_stamp=config_stamp)
             if decision.changed or notes or lines or state.config_stamp != config_stamp:
@@ -4628,13 +4990,15 @@ class Conductor:
             for lock in locks.values():
                 lock.release()
         if config is not None:
-            self.store.record(decision.records + decision.events, config.task_history_retention_days)
+            self.store.record(decision.lines, config.task_history_retention_days)
         self.store.log(now, notes + (problems if lines else []) + decision.notes)
         heartbeat = now if is_tick else self.store.last_tick()
         # Who only settles has not looked at what is due: the state is another one now, so the next tick will look.
         if heartbeat is not None and not settle_only:
             # What is wrong with the configuration may be mended outside the files: look again every minute.
-            self.store.write_heartbeat(heartbeat, 0.0 if problems or look_again else decision.wake_at,
+            # What waits to be sent is looked after every minute as well.
+            look_again = look_again or bool(problems) or bool(self.store.spooled())
+            self.store.write_heartbeat(heartbeat, 0.0 if look_again else decision.wake_at,
                                        evidence, watched)
         return Outcome(exit_code=exit_code, lines=lines)
 
@@ -4697,10 +5061,11 @@ class Conductor:
         return State(**dict(state.stored(), tasks=tasks))
 
     def _choose(self, config: Config, state: State, now: float, settle_only: bool,
-                gap: "Gap | None" = None) -> "Tuple[Decision, Dict[str, FileLock]]":
+                gap: "Gap | None" = None, trouble: "str | None" = None) -> "Tuple[Decision, Dict[str, FileLock]]":
         """A decision whose starts and adoptions all have their task's lock."""
-        facts = Facts(boot_id=boot_id(), boot_at=boot_time(now), zone_stamp=zone_stamp(), gap=gap, runs={
-            name: self._fact(name, known.run) for name, known in state.tasks.items() if known.run is not None})
+        runs = {name: self._fact(name, known.run) for name, known in state.tasks.items() if known.run is not None}
+        facts = Facts(boot_id=boot_id(), boot_at=boot_time(now), zone_stamp=zone_stamp(), gap=gap, trouble=trouble,
+                      runs=runs)
         while True:
             decision = decide(config, state, now, facts, self.store.last_tick() or 0.0, settle_only)
             locks: "Dict[str, FileLock]" = {}
@@ -4793,9 +5158,11 @@ class Conductor:
             note = change(pauses, self.clock.now())
             self.store.save_state(state.replace(pauses=pauses))
             self.store.log(self.clock.now(), [note])
-            return self._decide(is_tick=False)  # here and now: a slot that comes before the next tick counts already
+            outcome = self._decide(is_tick=False)  # here and now: a slot ahead of the next tick counts already
         finally:
             self.store.lock.release()
+        self._send_what_waits()
+        return outcome
 
     # -- the end of a run
 
@@ -4830,6 +5197,7 @@ class Conductor:
             self._decide(is_tick=False, settle_only=not self._ticks_are_coming(supervisor.spec["trigger"] == "manual"))
         finally:
             self.store.lock.release()
+        self._send_what_waits()
 
     def _ticks_are_coming(self, by_hand: bool) -> bool:
         """Whether somebody drives this root: without ticks nothing but the one run was asked for.
@@ -4928,7 +5296,7 @@ class Conductor:
         state_after, run = begin_manual(decision.state, task, now)
         self.store.save_state(state_after, aside)
         self._mark_settled(state, decision.state)
-        self.store.record(decision.records, config.task_history_retention_days)
+        self.store.record(decision.lines, config.task_history_retention_days)
         self.store.log(now, notes + decision.notes + ["%s: starting run %s by hand" % (task.name, run.run_id)])
         return run
 
@@ -5705,6 +6073,28 @@ EXAMINATIONS = (_examine_ticks, _examine_line, _examine_configuration, _examine_
                 _examine_files, _examine_disk)
 
 
+def cmd_deliver(store: Store, args: "argparse.Namespace") -> int:
+    deliver(store, _config_in_force(store), Clock())
+    return EXIT_OK
+
+
+def cmd_notify_test(store: Store, args: "argparse.Namespace") -> int:
+    config = store.read_config()
+    ways = ways_to_send(config, {"event": "test", "channel": "notify", "at": iso(Clock().now()), "task": None},
+                        store.root)
+    if not ways:
+        raise UsageError("there is nobody to tell", "set notification_webhook or notification_command in %s" %
+                         store.shown(store.config_path))
+    code = EXIT_OK
+    for way, send in ways.items():
+        trouble = send()
+        say("%s: %s" % (way, trouble or "taken"))
+        code = EXIT_FAILED if trouble else code
+    if not config.enable_notifications:
+        say("note: enable_notifications is false, so this was the only message")
+    return code
+
+
 def cmd_check(store: Store, args: "argparse.Namespace") -> int:
     if args.file:
         store = Store(store.root, os.path.abspath(args.file))
@@ -6179,6 +6569,8 @@ def build_parser() -> "argparse.ArgumentParser":
     added = command("doctor", cmd_doctor, "what is wrong between cron, this machine and you; exit 1 on a problem")
     added.add_argument("--json", action="store_true")
 
+    command("notify-test", cmd_notify_test, "send one message to whoever the configuration names")
+
     added = command("check", cmd_check, "every problem of the configuration; exit 0 or 78")
     added.add_argument("--config", dest="file", metavar="FILE", help="check this file instead")
 
@@ -6210,7 +6602,8 @@ def build_parser() -> "argparse.ArgumentParser":
     added.add_argument("--write", action="store_true", help="write a file each into %s, and say which lines to remove "
                        "from the crontab" % DROP_IN_DIR)
 
-    added = commands.add_parser("supervise")  # what a tick starts; no one else has a use for it
+    commands.add_parser("deliver").set_defaults(func=cmd_deliver)  # these two a tick starts; nobody else needs them
+    added = commands.add_parser("supervise")
     added.add_argument("verb", choices=("start", "adopt"))
     added.add_argument("lock_fd", type=int)
     added.add_argument("task")

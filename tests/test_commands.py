@@ -311,9 +311,9 @@ def test_git_maintenance_works_on_a_checkout(project):
 
 def test_the_file_follows_its_floor_plan():
     titles = re.findall(r"(?m)^# == (.+) ==$", SCRIPT.read_text(encoding="utf-8"))
-    assert titles == ["Constants and errors", "Values", "Zones", "Cron", "Configuration rules", "Planning", "Audit",
-                      "Simulation", "Rendering", "Tables and units", "Clock", "Files", "Runner", "Conductor",
-                      "Crontab and timer", "Commands", "Command line"]
+    assert titles == ["Constants and errors", "Values", "Zones", "Cron", "Configuration rules", "Messages",
+                      "Planning", "Audit", "Simulation", "Rendering", "Tables and units", "Clock", "Files", "Runner",
+                      "Delivery", "Conductor", "Crontab and timer", "Commands", "Command line"]
 
 
 def test_each_section_uses_only_those_above_it():

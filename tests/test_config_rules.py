@@ -64,6 +64,7 @@ TASK_FIELDS = {
     "kill_grace": ("int, float, zero", "a number of seconds from 0 to 10 years"),
     "nice": ("int, zero", "a whole number from -20 to 19"),
     "max_output_bytes": ("int, zero", "a whole number from 0 to 1099511627776"),
+    "ping_url": ("null", "an http or https address, or null"),
 }
 
 SETTING_FIELDS = {
@@ -71,7 +72,9 @@ SETTING_FIELDS = {
     "task_timeout_default": ("int, float", "a number of seconds from 1 to 10 years"),
     "task_history_retention_days": ("int, float", "a number of days from 1 to 36500"),
     "notification_webhook": ("null", "an http or https address, or null"),
+    "notification_command": ("text, date, list of text, null", "a string for /bin/sh, a list of strings, or null"),
     "enable_notifications": ("true, false", "true or false"),
+    "renotify_hours": ("int, float", "a number of hours from 0.1 to 8760"),
     "timezone": ("null", None),
     "env": ("object, object of text", "an object of strings"),
 }
