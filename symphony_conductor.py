@@ -1460,8 +1460,8 @@ def shortest_interval(task: Task, now: float, slots: int = 8) -> "int | None":
 
 # Shapes of secrets in what a command printed: the word stays, what follows it goes.
 SECRET_SHAPES = (
-    (r"(?i)\b(pass(?:word|wd|phrase)?|pwd|secret|token|api[_-]?key|access[_-]?key|authorization|credentials?)"
-     r"([\"']?\s*[=:]\s*)(?:(?:bearer|basic)\s+)?[^\s,;]+", r"\1\2***"),
+    (r"(?i)(password|passwd|passphrase|\bpass|\bpwd|secret|token|api[_-]?key|access[_-]?key|authorization|credentials?)"
+     r"([\"']?\s*[=:]\s*)(?:(?:bearer|basic)\s+)?[\"']?[^\s,;\"'{}]+[\"']?", r"\1\2***"),
     (r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", r"\1 ***"),
     (r"://[^/\s:@]*:[^/\s@]+@", "://***@"),
     (r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|sk-|AKIA|ASIA|eyJ)[A-Za-z0-9_./=-]{10,}", "***"),
@@ -4789,6 +4789,8 @@ def send_to_web(url: str, body: "Dict[str, Any] | None") -> str:
     """POST a JSON body, or GET without one: '' when it was taken, else why not, without the address in it."""
     from http.client import HTTPException
     from urllib import error, request
+    if not _web_address(url):
+        return "it is no http or https address"
     headers = {"User-Agent": "symphony-conductor/%s" % __version__}
     data = None
     if body is not None:
@@ -5264,6 +5266,7 @@ class Conductor:
             run = self._begin(config, task, ignore_dependencies, lock)
         finally:
             self.store.lock.release()
+        self._send_what_waits()
         supervisor = Supervisor(self.store, self.clock, spec_of(config, task, run), echo_fd)
         try:
             result = supervisor.run()
@@ -5294,9 +5297,13 @@ class Conductor:
             raise BusyError("%s: dependency %s" % (task.name, why), "--with-dependencies runs what is missing "
                             "first, --ignore-dependencies goes ahead")
         state_after, run = begin_manual(decision.state, task, now)
+        state_after = state_after.replace(told=state_after.told + bool(task.ping_url))
         self.store.save_state(state_after, aside)
         self._mark_settled(state, decision.state)
         self.store.record(decision.lines, config.task_history_retention_days)
+        if task.ping_url:
+            self.store.spool({"event": "ping", "task": task.name, "at": iso(now), "channel": "ping", "kind": "start",
+                              "id": run_id_of(now, state_after.told)})
         self.store.log(now, notes + decision.notes + ["%s: starting run %s by hand" % (task.name, run.run_id)])
         return run
 
