@@ -2777,13 +2777,17 @@ def why_text(config: Config, state: State, task: Task, slot: "Slot | None", verd
     """One paragraph on a slot of a task: what it was, what decided it, what comes next, what can be done."""
     said = ["%s: " % task.name]
     if slot is None:
-        said[0] += "it has no slot in the time that is looked at%s." % (
-            "" if task.schedule else ", for it has no schedule: it runs %s" % (
-                "after %s" % _join(task.dependencies) if task.dependencies else "by hand"))
+        said[0] += "it has had no slot yet." if task.schedule else "it has no schedule and runs %s." % (
+            "after %s" % _join(task.dependencies) if task.dependencies else "by hand")
     else:
         said[0] += "the slot %s%s %s." % (
             local_text(slot.at, task.timezone), _shift_text(slot), _fate_text(slot, verdict))
-    if verdict is not None:
+    if verdict is not None and slot is None:
+        said.append("Its newest run%s %s %s ago." % (
+            ", by hand," if verdict.get("trigger") == "manual" else "",
+            "succeeded" if verdict["status"] == "success" else _outcome(verdict),
+            span_text(now - (from_iso(verdict["ended_at"]) or now))))
+    elif verdict is not None:
         said += _verdict_sentences(task, verdict)
     elif slot is not None and slot.reason:
         said.append("%s." % (slot.reason[0].upper() + slot.reason[1:]))
