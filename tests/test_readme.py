@@ -189,7 +189,7 @@ def test_every_row_of_the_table_of_commands_is_a_command_that_works(home):
             command = " ".join(re.sub(r'"EXPRESSION"|\b[A-Z]+\b', lambda match: EXAMPLES[match.group()], word)
                                for word in words)
             code, lines, _ = home.run(command, str(home.root))
-            assert code == 0, (command, lines)
+            assert code == 0 or usage == "doctor" and code == 1, (command, lines)  # by then it is uninstalled
     for option in OF_ANOTHER_TEST:
         assert option in table
 
