@@ -2280,10 +2280,11 @@ def spans_of(events: "Iterable[Tuple[str, float, Dict[str, Any]]]", known: TaskS
 
 
 def audit(name: str, spans: "Sequence[Span]", ledger: Ledger, gaps: "Sequence[Tuple[float, float]]",
-          jumps: "Sequence[Tuple[int, int]]", since: float, last_tick: float) -> "Iterator[Slot]":
+          jumps: "Sequence[Tuple[int, int]]", since: float, undecided: str) -> "Iterator[Slot]":
     """Every due slot of a task from `since` on, recomputed from its schedules and held against the history.
 
-    `gaps` are the times without a tick; `jumps` say where the clock was set back: (to, from).
+    `gaps` are the times without a tick; `jumps` say where the clock was set back: (to, from); `undecided` is why
+    slots behind the newest decision have none.
     """
     for span in spans:
         text, _, zone = span.key.rpartition(" ")
@@ -2293,7 +2294,7 @@ def audit(name: str, spans: "Sequence[Span]", ledger: Ledger, gaps: "Sequence[Tu
             at = schedule.next(at, zone or None)
             if at is None or at > span.end:
                 break
-            fate, reason = _fate(at, span, ledger, jumps, last_tick)
+            fate, reason = _fate(at, span, ledger, jumps, undecided)
             yield Slot(task=name, at=at, fate=fate, reason=reason, shifted=schedule.is_shifted(at, zone or None),
                        was_off=any(low < at <= high for low, high in gaps))
 
@@ -2317,12 +2318,14 @@ def audit_all(config: Config, state: State, verdicts: "Iterable[Dict[str, Any]]"
         of_task = happened.get(name, [])
         jumps = [(from_iso(facts["since"]) or 0, from_iso(facts["was"]) or 0)
                  for kind, _, facts in of_task if kind == "clock"]
+        undecided = ("the task is invalid: %s" % config.invalid[name] if name in config.invalid else
+                     "the last tick was at %s" % iso(last_tick) if last_tick else "no tick has run yet")
         yield from audit(name, spans_of(of_task, known, now), Ledger(by_task.get(name, ()), known), gaps, jumps, since,
-                         last_tick or 0.0)
+                         undecided)
 
 
 def _fate(slot: int, span: Span, ledger: Ledger, jumps: "Sequence[Tuple[int, int]]",
-          last_tick: float) -> "Tuple[str, str]":
+          undecided: str) -> "Tuple[str, str]":
     verdicts = ledger.by_slot.get(slot, [])
     if len(verdicts) > 1 and not any(to <= slot <= before for to, before in jumps):
         return "double", "it has %d verdicts" % len(verdicts)
@@ -2335,8 +2338,8 @@ def _fate(slot: int, span: Span, ledger: Ledger, jumps: "Sequence[Tuple[int, int
         return "merged", "into %s" % iso(into)
     if span.undecided_since is not None and slot >= span.undecided_since:
         return "edited", "the schedule was changed, paused or removed before a tick could decide"
-    if slot > max(ledger.known.cursor, last_tick - MINUTE) or ledger.known.next_slot == slot:
-        return "due", "no tick since %s" % iso(last_tick)
+    if slot > ledger.known.cursor:
+        return "due", undecided
     return "unexplained", "there is no verdict for it"
 
 
@@ -2639,7 +2642,7 @@ FATES = {
     "skipped_dependency": "skipped, a dependency was not met in time",
     "skipped_late": "skipped, too late to start", "skipped_paused": "skipped, the task was paused",
     "skipped_disabled": "skipped, the task was disabled", "skipped_removed": "skipped, the task was removed",
-    "edited": "dropped by a change of the schedule", "open": "not over yet", "due": "due, and no tick since",
+    "edited": "dropped by a change of the schedule", "open": "not over yet", "due": "due, and not decided yet",
     "double": "with two verdicts", "unexplained": "unexplained",
 }
 
@@ -5838,7 +5841,8 @@ def _follow(path: str, place: int) -> None:
 
 def cmd_audit(store: Store, args: "argparse.Namespace") -> int:
     now = Clock().now()
-    since = _since_option(args.since, now)
+    kept_s = _config_in_force(store).task_history_retention_days * DAY
+    since = max(_since_option(args.since, now), now - kept_s)  # what is older is not remembered
     if args.task:
         _check_known(store, args.task)
     document = audit_document(_audited(store, since, now, args.task or ""), [
