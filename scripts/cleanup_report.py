@@ -19,12 +19,12 @@ ROWS_SHOWN = 50
 
 # -- the document
 
-def restore_command(root: Root, run_id: str) -> str:
+def restore_command(root: str, run_id: str) -> str:
     """The command that puts a run back, as it can be typed in the root or, for another root, anywhere."""
-    if root.path == os.path.realpath(HOME):
+    if root == os.path.realpath(HOME):
         return "python3 scripts/cleanup_engine.py restore %s" % run_id
     engine = os.path.join(HOME, "scripts", "cleanup_engine.py")
-    return "python3 %s --root %s restore %s" % (shlex.quote(engine), shlex.quote(root.path), run_id)
+    return "python3 %s --root %s restore %s" % (shlex.quote(engine), shlex.quote(root), run_id)
 
 
 def change_since(previous: "Dict[str, Any] | None", candidates: "List[Dict[str, Any]]") -> "Dict[str, Any] | None":
@@ -46,8 +46,8 @@ def change_since(previous: "Dict[str, Any] | None", candidates: "List[Dict[str, 
 def kept_runs(root: Root, runs: "Sequence[HeldRun]") -> "List[Dict[str, Any]]":
     """What was removed and can still be restored, the newest run first."""
     return [{"run": run.run_id, "at": sc.iso(run.at), "files": run.files, "bytes": run.size,
-             "restore": stored_path(restore_command(root, run.run_id)), "purge_after": sc.iso(run.at + PURGE_AGE_S)}
-            for run in reversed(runs)]
+             "restore": stored_path(restore_command(root.path, run.run_id)),
+             "purge_after": sc.iso(run.at + PURGE_AGE_S)} for run in reversed(runs)]
 
 
 def expiring(root: Root, now: float) -> "List[Dict[str, Any]]":
@@ -102,6 +102,8 @@ def prose(text: str) -> str:
 
 def plain(text: str) -> str:
     """Text on one line, what cannot be printed as escapes; backslashes stay."""
+    if text.isprintable() and "  " not in text:
+        return text.strip()  # nearly all of it, and a report has many thousands
     return "".join(char if char.isprintable() else printable(char) for char in " ".join(text.split()))
 
 
@@ -204,4 +206,4 @@ def table(report: "Dict[str, Any]") -> str:
 def restore_hint(root: Root, run_id: str, at: float) -> str:
     """How to get a run back, and until when."""
     return "to undo: %s (until it is purged, after %s)" % (
-        restore_command(root, run_id), time.strftime("%Y-%m-%d", time.gmtime(at + PURGE_AGE_S)))
+        restore_command(root.path, run_id), time.strftime("%Y-%m-%d", time.gmtime(at + PURGE_AGE_S)))
