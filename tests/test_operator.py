@@ -1,0 +1,660 @@
+"""What a person looks at: the status table, on terminals of every kind, the history, and the logs."""
+
+import errno
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+import pytest
+from conftest import REPOSITORY, HandClock, Project, every_minute
+from test_planning import World, at, task
+
+import symphony_conductor as sc
+
+SGR = re.compile(r"\x1b\[[0-9;]*m")
+NIGHT = "2025-06-03T02:00:00Z"
+
+
+class Hand:
+    """A project whose clock is moved by hand, and whose runs end as the test says. No process is started."""
+
+    def __init__(self, root, capfd, monkeypatch, start="2025-06-02T10:00:00Z"):
+        self.project = Project(root)
+        self.root = self.project.root
+        self.clock = HandClock(at(start))
+        self.clock.suspended = lambda: 0.0
+        self.capfd = capfd
+        self.ends = {}     # task -> status and exit code; a success when it is not named
+        self.held = set()  # tasks whose runs go on
+        self.locks = {}
+        self.started = []
+        monkeypatch.setattr(sc, "Clock", lambda: self.clock)
+        monkeypatch.setattr(sc, "launch_delivery", lambda store: None)
+        monkeypatch.setattr(sc, "run_in_process_table", lambda root, run_id: False)
+
+    def configure(self, *tasks, **settings):
+        settings.setdefault("timezone", "UTC")
+        self.project.configure(*tasks, **settings)
+
+    def store(self):
+        return sc.Store(os.path.realpath(str(self.root)))
+
+    def conductor(self):
+        return sc.Conductor(self.store(), self.clock, self.launch, lambda store: None)
+
+    def launch(self, store, verb, spec, lock):
+        self.started.append("%s@%s" % (spec["task"], spec["scheduled_for"]))
+        record = dict(spec, env={}, pid=1, pid_start="", boot_id="", supervisor=os.getpid(), started_mono=1.0,
+                      definition=store.keep_definition(spec["definition"]))
+        if spec["task"] in self.held:
+            self.locks[spec["task"]] = (os.dup(lock.fd), record)  # as its supervisor would inherit it
+            store.write_run(spec["task"], record)
+            return
+        store.write_run(spec["task"], dict(record, result=self.result(spec["task"], record)))
+        lock.release()
+
+    def result(self, name, record):
+        status, code = self.ends.get(name, ("success", 0))
+        return {"status": status, "exit_code": code, "ended_at": self.clock.at + 2, "duration_s": 2.0,
+                "output_tail": "", "definition": record["definition"]}
+
+    def release(self, name):
+        """Let a run that was held end now."""
+        lock_fd, record = self.locks.pop(name)
+        self.held.discard(name)
+        self.store().write_run(name, dict(record, result=self.result(name, record)))
+        os.close(lock_fd)
+
+    def tick(self, when=None):
+        """One tick; what it started."""
+        if when is not None:
+            self.move(when)
+        before = len(self.started)
+        self.conductor().tick()
+        return self.started[before:]
+
+    def move(self, when):
+        target = at(when) if isinstance(when, str) else when
+        self.clock.advance(target - self.clock.at)
+
+    def call(self, *args):
+        """A command in this process: (exit code, stdout, stderr)."""
+        self.capfd.readouterr()
+        code = sc.main(["--root", str(self.root)] + list(args))
+        out, err = self.capfd.readouterr()
+        return code, out, err
+
+    def state(self):
+        return self.store().read_state()[0]
+
+
+@pytest.fixture
+def hand(tmp_path, capfd, monkeypatch):
+    made = Hand(tmp_path / "project", capfd, monkeypatch)
+    yield made
+    for lock_fd, _ in made.locks.values():
+        os.close(lock_fd)
+
+
+def table(world, now, width=80, **more):
+    document = sc.status_document(world.config, world.state, at(now), at(now) - 5, [], [])
+    return sc.status_table(document, width, **more).split("\n")
+
+
+def slow_world():
+    """A task of each standing, at a quarter past two."""
+    world = World(task("scan", "0 2 * * *"), task("analyse", "10 2 * * *", dependencies=["scan"]),
+                  task("flaky", "0 2 * * *", retry_count=2, retry_delay=3600), task("third", "1 2 * * *"),
+                  task("off", "0 2 * * *", enabled=False), task("hand"), max_concurrent_tasks=2)
+    world.tick("2025-06-03T01:59:00Z")
+    world.state = world.state.replace(tasks={
+        name: known.replace(marks="++F+", usual_s=61.0) for name, known in world.state.tasks.items()})
+    world.tick(NIGHT)
+    world.end("flaky", "failed", "2025-06-03T02:00:30Z", 3)
+    world.tick("2025-06-03T02:00:30Z")
+    world.tick("2025-06-03T02:10:00Z")
+    return world
+
+
+# -- the table
+
+def test_the_table_tells_of_each_task_what_a_person_asks():
+    world = slow_world()
+    world.finish("third", "2025-06-03T02:12:40Z")
+    lines = table(world, "2025-06-03T02:15:00Z", 120)
+    assert lines == [
+        "NOT healthy | last tick 5s ago | running 1 of 2 | next: flaky in 45m",
+        "  ! flaky: the last run failed (exit 3) at 2025-06-03T02:00:30Z (1 in a row).",
+        "",
+        "TASK     STATE     LAST                                   RECENT  NEXT        SCHEDULE",
+        "scan     running   never                                  ++F+    in 23h 45m  at 02:00 every day",
+        "analyse  waiting   never                                  ++F+    in 23h 55m  at 02:10 every day",
+        "  waiting: 'scan' is running",
+        "flaky    retrying  failed 14m ago, took 30s (usually 1m)  ++F+    in 45m      at 02:00 every day",
+        "  retrying: failed (exit 3), attempt 2 of 3",
+        "third    idle      success 2m ago, took 2m (usually 1m)   ++F++   in 23h 46m  at 02:01 every day",
+        "off      disabled  never                                  -       -           at 02:00 every day",
+        "hand     idle      never                                  ++F+    -           by hand"]
+
+
+@pytest.mark.parametrize("width", [80, 200])
+@pytest.mark.parametrize("count", [0, 7, 500])
+def test_the_table_fits_whatever_number_of_tasks_there_are(count, width):
+    world = World(*[task("a-task-of-number-%d" % number, "%d 3 * * 1-5" % (number % 60)) for number in range(count)])
+    world.tick(NIGHT)
+    lines = table(world, NIGHT, width)
+    assert "\n".join(lines).isprintable() or all(line.isprintable() for line in lines)
+    assert all(len(line) <= width and line == line.rstrip() for line in lines)
+    if not count:
+        assert lines == ["healthy | last tick 5s ago | running 0 of 3", "",
+                         "TASK  STATE  LAST  RECENT  NEXT  SCHEDULE", "(no tasks)"]
+    else:
+        rows = lines[lines.index("") + 2:]
+        assert len(rows) == count
+        assert re.split(r"  +", rows[0])[:5] == ["a-task-of-number-0", "idle", "never", "-", "in 1h"]
+        assert rows[6].endswith("at 03:06 Monday to Friday")
+
+
+@pytest.mark.parametrize("length", [30, 79, 100])
+def test_a_long_name_takes_no_place_from_what_matters(length):
+    world = World(task("n" * length, "0 2 * * *"), task("short", "30 2 * * *"))
+    world.tick(NIGHT)
+    lines = table(world, NIGHT)
+    assert all(len(line) <= 80 for line in lines), lines
+    rows = lines[-2:]
+    assert [re.split(r"  +", row)[1:3] for row in rows] == [["idle", "never"], ["idle", "never"]]
+    assert rows[1].startswith("short ") and "in 30m" in rows[1]
+
+
+REASONS = {
+    "waiting": (lambda world: world.tick("2025-06-03T02:30:00Z"), "b", "  waiting: 'a' is running"),
+    "blocked": (lambda world: (world.finish("a", "2025-06-03T02:01:00Z", "failed"),
+                               world.tick("2025-06-03T02:30:00Z")), "b",
+                "  waiting: 'a' failed (exit 1) at 2025-06-03T02:01:00Z"),
+    "timed out": (lambda world: (world.finish("a", "2025-06-03T02:01:00Z", "timeout"),
+                                 world.tick("2025-06-03T02:30:00Z")), "b",
+                  "  waiting: 'a' timed out at 2025-06-03T02:01:00Z"),
+    "interrupted": (lambda world: (world.finish("a", "2025-06-03T02:01:00Z", "interrupted"),
+                                   world.tick("2025-06-03T02:30:00Z")), "b",
+                    "  waiting: 'a' was interrupted at 2025-06-03T02:01:00Z"),
+    "retrying": (lambda world: world.finish("r", "2025-06-03T02:01:00Z", "failed"), "r",
+                 "  retrying: failed (exit 1), attempt 2 of 3"),
+    "queued": (lambda world: world.tick("2025-06-03T02:31:00Z"), "q",
+               "  queued: waits for a free place since 2025-06-03T02:31:00Z"),
+    "invalid": (lambda world: None, "odd", "  invalid: schedule: minute '61' is outside 0-59"),
+}
+
+
+@pytest.mark.parametrize("reason", sorted(REASONS))
+def test_a_reason_stands_below_whatever_is_not_as_it_should_be(reason):
+    world = World(task("a", "0 2 * * *"), task("b", "30 2 * * *", dependencies=["a"]),
+                  task("r", "0 2 * * *", retry_count=2, retry_delay=600), task("q", "31 2 * * *"),
+                  max_concurrent_tasks=2)
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick(NIGHT)
+    story, name, expected = REASONS[reason]
+    story(world)
+    if name == "odd":
+        world.config = sc.build_config([("c.json", {"tasks": [task("odd", "61 * * * *")]})])
+    lines = table(world, "2025-06-03T02:32:00Z")
+    row = next(number for number, line in enumerate(lines) if line.startswith(name + " "))
+    assert lines[row + 1] == expected
+
+
+def test_a_slot_that_no_tick_has_seen_is_late():
+    world = World(task("a", "0 2 * * *"))
+    world.tick("2025-06-02T10:00:00Z")
+    assert table(world, "2025-06-03T02:03:00Z")[-1].startswith("a ")
+    assert table(world, "2025-06-03T02:03:01Z")[-1] == "  late: its slot 2025-06-03T02:00:00Z is due, and no tick came"
+
+
+@pytest.mark.parametrize("until, line", [
+    (None, "  paused: until somebody resumes it (moving house)"),
+    ("2025-06-05T00:00:00Z", "  paused: until 2025-06-05T00:00:00Z (moving house)")])
+def test_a_pause_and_its_reason_are_told(until, line):
+    world = World(task("a", "0 2 * * *"))
+    world.tick("2025-06-02T10:00:00Z")
+    world.state = world.state.replace(pauses={"a": {
+        "since": at(NIGHT), "until": until and at(until), "reason": "moving house"}})
+    world.tick(NIGHT)
+    assert table(world, NIGHT)[-1] == line
+
+
+def test_a_task_that_runs_while_it_is_paused_does_not_read_as_if_it_ran_until_then():
+    world = World(task("a", "0 2 * * *"))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick(NIGHT)
+    world.state = world.state.replace(pauses={"a": {"since": at(NIGHT), "until": None, "reason": ""}})
+    assert table(world, NIGHT)[-1] == "  running: paused until somebody resumes it"
+
+
+@pytest.mark.parametrize("width", [40, 80, 130])
+def test_colour_adds_nothing_but_colour(width):
+    world = slow_world()
+    plain, coloured = (table(world, "2025-06-03T02:15:00Z", width, coloured=each) for each in (False, True))
+    assert [SGR.sub("", line) for line in coloured] == plain
+    assert coloured[0].startswith("\x1b[31mNOT healthy\x1b[0m |")
+    assert "\x1b[33mwaiting\x1b[0m" in "\n".join(coloured)
+
+
+@pytest.mark.parametrize("took_s, usual_s, said", [
+    (10.0, 4.0, "success 1m ago, took 10s (usually 4s)"), (8.0, 4.0, "success 1m ago"), (0.9, 0.1, "success 1m ago"),
+    (10.0, None, "success 1m ago")])
+def test_a_narrow_table_tells_of_unusual_durations_only(took_s, usual_s, said):
+    row = sc._status_row({"name": "a", "state": "idle", "recent": "+", "next_run": None, "schedule": "@daily",
+                          "usual_duration_s": usual_s, "dependencies": [],
+                          "last_run": {"status": "success", "ended_at": "2025-06-03T02:00:00Z", "duration_s": took_s}},
+                         at("2025-06-03T02:01:00Z"), False)
+    assert said in row
+
+
+def test_the_last_ten_verdicts_are_small_marks():
+    world = World(task("a", "* * * * *"))
+    world.tick("2025-06-02T10:00:00Z")
+    for minute, status in enumerate(["success"] * 3 + ["failed", "timeout", "interrupted", "skip"] + ["success"] * 5):
+        world.tick("2025-06-02T10:%02d:00Z" % (2 * minute + 1))
+        if status == "skip":
+            world.tick("2025-06-02T10:%02d:10Z" % (2 * minute + 2))
+            status = "success"
+        world.finish("a", "2025-06-02T10:%02d:30Z" % (2 * minute + 2), status)
+    assert len(world.state.tasks["a"].marks) == 10
+    assert set(world.state.tasks["a"].marks) <= set("+FTI-")
+    assert sc._marked(sc.TaskState(marks="+" * 10), "timeout") == "+" * 9 + "T"
+    assert sc._marked(sc.TaskState(), "skipped_paused") == "-"
+
+
+# -- terminals
+
+class Screen:
+    """What a terminal of this size shows of the sequences that are used here."""
+
+    def __init__(self, columns, lines):
+        self.resize(columns, lines)
+
+    def resize(self, columns, lines):
+        self.columns, self.lines = columns, lines
+        self.rows, self.x, self.y, self.scrolled = [""] * lines, 0, 0, 0
+
+    def feed(self, text):
+        for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x1b]|\x1b", text):
+            if part == "\x1b[H":
+                self.x = self.y = 0
+            elif part == "\x1b[K":
+                self.rows[self.y] = self.rows[self.y][:self.x]
+            elif part == "\x1b[J":
+                self.rows[self.y:] = [self.rows[self.y][:self.x]] + [""] * (self.lines - self.y - 1)
+            elif part == "\r":
+                self.x = 0
+            elif part == "\n":
+                self._down()
+            elif not part.startswith("\x1b"):
+                if self.x == self.columns:
+                    self.x = 0
+                    self._down()
+                row = self.rows[self.y].ljust(self.x)
+                self.rows[self.y] = row[:self.x] + part + row[self.x + 1:]
+                self.x += 1
+
+    def _down(self):
+        if self.y + 1 < self.lines:
+            self.y += 1
+        else:
+            self.rows = self.rows[1:] + [""]
+            self.scrolled += 1
+
+
+class Terminal:
+    """A conductor's command on a pty of its own."""
+
+    def __init__(self, project, *args, columns=80, lines=24, every_s=None, **env):
+        self.master, slave = pty.openpty()
+        self.screen = Screen(columns, lines)
+        self.resize(columns, lines)
+        self.modes = termios.tcgetattr(slave)
+        code = "import sys; sys.path.insert(0, %r); import symphony_conductor as c; " % str(REPOSITORY)
+        code += "c.WATCH_EVERY_S = %r; " % every_s if every_s else ""
+        code += "sys.exit(c.main(sys.argv[1:]))"
+        kept = {name: value for name, value in os.environ.items()
+                if name not in ("COLUMNS", "LINES", "NO_COLOR", "TERM")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code, "--root", str(project.root)] + list(args), stdin=slave, stdout=slave,
+            stderr=slave, env=dict(kept, TERM="xterm", **env), preexec_fn=self._take)
+        os.close(slave)
+        self.text = ""
+
+    @staticmethod
+    def _take():
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    def resize(self, columns, lines):
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self.screen.resize(columns, lines)
+
+    def read(self):
+        try:
+            text = os.read(self.master, 65536).decode("utf-8", "replace")
+        except OSError as error:
+            assert error.errno == errno.EIO  # everybody on the other side is gone
+            return ""
+        self.text += text
+        self.screen.feed(text)
+        return text
+
+    def read_until(self, wanted, timeout_s=20):
+        deadline = time.monotonic() + timeout_s
+        while not wanted():
+            assert time.monotonic() < deadline, self.text
+            if not self.read():
+                break
+        assert wanted(), self.text
+
+    def end(self):
+        while self.read():
+            pass
+        code = self.process.wait(20)
+        os.close(self.master)
+        return code
+
+
+@pytest.mark.parametrize("env, coloured", [
+    ({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False), ({"TERM": ""}, True)])
+def test_on_a_terminal_status_is_a_table_and_coloured_where_that_is_wanted(project, env, coloured):
+    project.configure(every_minute("a", schedule="0 2 1 1 *"), every_minute("odd", schedule="61 * * * *"))
+    env = dict({"TERM": "xterm"}, **env)
+    terminal = Terminal.__new__(Terminal)
+    term = env.pop("TERM")
+    Terminal.__init__(terminal, project, "status", **env) if term == "xterm" else _with_term(terminal, project, term)
+    assert terminal.end() == 0
+    assert ("\x1b[" in terminal.text) == coloured
+    assert "NOT healthy | no tick yet | running 0 of 3 | next: a in " in SGR.sub("", terminal.text)
+    assert "  invalid: schedule: minute '61' is outside 0-59" in terminal.text
+
+
+def _with_term(terminal, project, term):
+    code = "exec env TERM=%s \"$@\"" % (term or "''")
+    terminal.master, slave = pty.openpty()
+    terminal.screen, terminal.text = Screen(80, 24), ""
+    terminal.process = subprocess.Popen(["/bin/sh", "-c", code, "sh"] + project.command("status"), stdin=slave,
+                                        stdout=slave, stderr=slave)
+    os.close(slave)
+
+
+def test_piped_status_is_json_and_its_table_has_no_colour(project):
+    project.configure(every_minute("a"))
+    assert json.loads(project.call("status")[1])["tasks"][0]["name"] == "a"
+    code, out, err = project.call("status", "--table", env=dict(os.environ, TERM="xterm"))
+    assert (code, err) == (0, "") and "\x1b" not in out and out.startswith("NOT healthy | ")
+
+
+def test_a_c_locale_shows_everything_that_has_to_be_known(project):
+    project.configure(every_minute("a", description="caf\u00e9 \u65e5", schedule="0 2 1 1 *"),
+                      every_minute("odd", schedule="\u00e9 * * * *"))
+    env = dict(os.environ, LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
+    code, out, err = project.call("status", "--table", env=env)
+    assert (code, err) == (0, "") and out.isprintable() is False and max(map(ord, out)) < 128
+    assert "  invalid: schedule: minute '\\xe9' is not understood" in out
+    assert json.loads(project.call("status", env=env)[1])["tasks"][0]["description"] == "caf\u00e9 \u65e5"
+    for command in (["why", "a"], ["history"], ["audit"], ["doctor"], ["simulate", "--days", "1"]):
+        assert project.call(*command, env=env)[0] in (0, 1, 78), command
+
+
+# -- status --watch
+
+def test_watch_draws_the_table_again_fits_the_screen_and_ends_with_control_c(project):
+    project.configure(*[every_minute("t%02d" % number, schedule="0 2 1 1 *") for number in range(30)])
+    terminal = Terminal(project, "status", "--watch", lines=12, every_s=0.05)
+    terminal.read_until(lambda: terminal.text.count("\x1b[H") >= 3)
+    terminal.read_until(lambda: terminal.screen.y == 11 and terminal.screen.x == 0)
+    assert terminal.screen.scrolled == 0
+    assert terminal.screen.rows[0].startswith("NOT healthy | no tick yet")
+    assert terminal.screen.rows[1].startswith("  ! No tick has run yet")
+    assert terminal.screen.rows[3].startswith("TASK") and terminal.screen.rows[4].startswith("t00 ")
+    assert re.match(r"\(\d\d more lines\)\Z", terminal.screen.rows[10]) and terminal.screen.rows[11] == ""
+    terminal.resize(60, 40)
+    terminal.read_until(lambda: any(row.startswith("t29") for row in terminal.screen.rows))
+    assert all(len(row) <= 60 for row in terminal.screen.rows)
+    modes = termios.tcgetattr(terminal.master)
+    os.write(terminal.master, b"\x03")
+    assert terminal.end() == 130
+    assert "Traceback" not in terminal.text and "?25l" not in terminal.text and "?1049h" not in terminal.text
+    assert modes == terminal.modes
+
+
+def test_what_is_too_long_for_the_screen_scrolls_nothing_away(project):
+    project.configure(*[every_minute("t%d" % number, schedule="61 * * * *", description="x") for number in range(4)] +
+                      [every_minute("bad%d" % number, schedule="fri-mon" * 20 + " * * * *") for number in range(4)])
+    terminal = Terminal(project, "status", "--watch", columns=60, lines=16, every_s=0.05, NO_COLOR="1")
+    terminal.read_until(lambda: terminal.text.count("\x1b[H") >= 3)
+    terminal.read_until(lambda: terminal.text.endswith("\x1b[J"))
+    os.write(terminal.master, b"\x03")
+    assert terminal.end() == 130
+    assert terminal.screen.scrolled == 0
+    assert terminal.screen.rows[0].startswith("NOT healthy | no tick yet")
+
+
+def test_watch_shows_what_changes(project):
+    project.configure(every_minute("a", schedule="0 2 1 1 *"))
+    terminal = Terminal(project, "status", "--watch", every_s=0.05)
+    terminal.read_until(lambda: "no tick yet" in terminal.screen.rows[0])
+    project.call("tick")
+    terminal.read_until(lambda: re.match(r"healthy \| last tick \d+s ago", terminal.screen.rows[0]))
+    terminal.read_until(lambda: not any("!" in row for row in terminal.screen.rows))
+    project.write_config("{")
+    terminal.read_until(lambda: "not valid JSON" in "".join(terminal.screen.rows))
+    os.write(terminal.master, b"\x03")
+    assert terminal.end() == 130
+
+
+def test_watch_without_a_terminal_is_refused(project):
+    project.configure(every_minute("a"))
+    assert project.call("status", "--watch") == (
+        2, "", "symphony_conductor: --watch draws on a terminal, and this is none\n")
+    assert project.call("status", "--watch", "--json")[0] == 2
+
+
+# -- history
+
+def verdict(name, ended_at, status="success", **more):
+    record = {"task": name, "status": status, "scheduled_for": ended_at, "started_at": ended_at, "ended_at": ended_at,
+              "duration_s": 1.5, "exit_code": int(status == "failed"), "attempt": 1, "trigger": "schedule",
+              "run_id": "R-" + ended_at, "log": "logs/automation/%s.log" % name, "output_tail": ""}
+    if status.startswith("skipped"):
+        record.update(run_id=None, started_at=None, exit_code=None, attempt=0, reason="told why")
+    return dict(record, **more)
+
+
+@pytest.fixture
+def told(hand):
+    """A project with five verdicts of two tasks on three days."""
+    hand.configure(every_minute("a"), every_minute("b"))
+    hand.store().record([
+        verdict("a", "2025-05-20T10:00:00Z"), verdict("b", "2025-06-01T10:00:00Z"),
+        verdict("a", "2025-06-01T11:00:00Z", "failed", scheduled_for=None, trigger="manual"),
+        verdict("b", "2025-06-02T09:00:00Z", "skipped_overlap"),
+        verdict("a", "2025-06-02T09:30:00Z", "timeout", exit_code=None, attempt=3)], 30)
+    return hand
+
+
+@pytest.mark.parametrize("options, expected", [
+    ([], ["a timeout", "b skipped_overlap", "a failed", "b success"]),
+    (["--task", "b"], ["b skipped_overlap", "b success"]),
+    (["--since", "30d"], ["a timeout", "b skipped_overlap", "a failed", "b success", "a success"]),
+    (["--since", "2h"], ["a timeout", "b skipped_overlap"]),
+    (["--since", "2025-06-02T09:30:00Z"], ["a timeout"]),
+    (["--status", "failed"], ["a failed"]), (["--status", "skipped"], ["b skipped_overlap"]),
+    (["--limit", "1"], ["a timeout"]), (["--task", "a", "--status", "success", "--since", "4w"], ["a success"]),
+    (["--since", "1m"], []),
+])
+def test_the_history_is_filtered(told, options, expected):
+    code, out, err = told.call("history", "--json", *options)
+    assert (code, err) == (0, "")
+    assert ["%s %s" % (record["task"], record["status"]) for record in json.loads(out)] == expected
+    text = told.call("history", *options)[1]
+    assert [re.split(" +", line)[1:3] for line in text.splitlines()[1:]] == [each.split() for each in expected]
+
+
+def test_the_history_is_one_line_a_verdict(told):
+    assert told.call("history", "--since", "1d")[1].splitlines() == [
+        "ENDED                 TASK  VERDICT          SLOT                  TOOK  TRY  EXIT  WHY",
+        "2025-06-02T09:30:00Z  a     timeout          2025-06-02T09:30:00Z  1s    3    -",
+        "2025-06-02T09:00:00Z  b     skipped_overlap  2025-06-02T09:00:00Z  -     -    -     told why",
+        "2025-06-01T11:00:00Z  a     failed           by hand               1s    1    1",
+        "2025-06-01T10:00:00Z  b     success          2025-06-01T10:00:00Z  1s    1    0"]
+    assert told.call("history", "--since", "1m")[1] == "there is no such verdict since 1m\n"
+
+
+@pytest.mark.parametrize("line", [
+    "{\"task\": \"a\", \"sta", "", "null", "[]", "5", "\x00\x00\x00", "{}", "[" * 100000,
+    json.dumps(verdict("a", "2025-06-02T09:00:00Z", scheduled_for=5)),
+    json.dumps(verdict("a", "2025-06-02T09:00:00Z", scheduled_for="noon")),
+    json.dumps(verdict("a", "2025-06-02T09:00:00Z", duration_s="long")),
+    json.dumps(verdict("a", "2025-06-02T09:00:00Z", reason=7)),
+    json.dumps(verdict("a", "2025-06-02T09:00:00Z", task=None)),
+    json.dumps(verdict("a", "noon")), json.dumps(verdict("a", "2025-06-02T09:00:00Z", exit_code="x")),
+], ids=[str(number) for number in range(15)])
+def test_a_damaged_line_costs_only_itself(told, line):
+    path = told.root / "status" / "history" / "2025-06-02.jsonl"
+    path.write_text(line + "\n" + path.read_text())
+    assert len(json.loads(told.call("history", "--json")[1])) == 4
+    for command in (["history"], ["why", "a"], ["status", "--table"], ["diff", "a"], ["audit"]):
+        code, _, err = told.call(*command)
+        assert code in (0, 1, 2) and "internal error" not in err, command
+
+
+@pytest.mark.parametrize("arguments, complaint", [
+    (["--task", "c"], "unknown task 'c' (there are a, b)"), (["--since", "soon"], "--since: 'soon' is not a time"),
+    (["--since", "2025-02-30"], "--since: ")])
+def test_a_question_that_makes_no_sense_is_refused(told, arguments, complaint):
+    code, out, err = told.call("history", *arguments)
+    assert (code, out) == (2, "") and complaint in err
+
+
+# -- logs
+
+def write_log(project, name, text, suffix=""):
+    folder = project.root / "logs" / "automation"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / (name + ".log" + suffix)).write_bytes(text)
+
+
+def run_text(number, body=b"hello\n", footer=True):
+    text = b"2025-06-02T10:00:00Z start run=R-%d attempt=1 trigger=schedule scheduled_for=x host=h pid=5\n" % number
+    text = b"--- " + text + body
+    return text + b"--- 2025-06-02T10:00:01Z end run=R-%d status=success exit_code=0\n" % number if footer else text
+
+
+def test_the_log_of_one_run_is_found_through_the_rotated_files(project):
+    project.configure(every_minute("a"))
+    write_log(project, "a", run_text(1) + run_text(12, b"\xff\x00 bytes\n"), ".3")
+    write_log(project, "a", run_text(2) + run_text(3, b"no newline", footer=False), ".1")
+    write_log(project, "a", run_text(4, b"broke off\n", footer=False) + run_text(5, b"the next\n") +
+              run_text(6, b"it goes on\n", footer=False))
+
+    def logged(run_id):
+        done = subprocess.run(project.command("logs", "a", "--run", run_id), stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=60)
+        return done.returncode, done.stdout
+
+    assert logged("R-1") == (0, run_text(1))
+    assert logged("R-12") == (0, run_text(12, b"\xff\x00 bytes\n"))
+    assert logged("R-3") == (0, run_text(3, b"no newline", footer=False))
+    assert logged("R-4") == (0, run_text(4, b"broke off\n", footer=False)), "the run after it is another one"
+    assert logged("R-6") == (0, run_text(6, b"it goes on\n", footer=False))
+    code, out, err = project.call("logs", "a", "--run", "R-99")
+    assert (code, out) == (2, "") and err == (
+        "symphony_conductor: no log of 'a' holds a run R-99 (history names the runs)\n")
+
+
+def test_logs_shows_the_last_lines(project):
+    project.configure(every_minute("a"), every_minute("b"))
+    write_log(project, "a", b"".join(b"%d\n" % number for number in range(100)))
+    write_log(project, "gone", b"of a task that is no longer configured\n")
+    assert project.call("logs", "a")[1].split() == [str(number) for number in range(50, 100)]
+    assert project.call("logs", "a", "--lines", "2")[1] == "98\n99\n"
+    assert project.call("logs", "gone")[1] == "of a task that is no longer configured\n"
+    assert project.call("logs", "b") == (0, "", "symphony_conductor: b has not run yet\n")
+    assert project.call("logs", "c")[0] == 2 and project.call("logs", "../a")[0] == 2
+    assert project.call("logs", "a", "--lines", "0")[0] == 2
+
+
+def test_follow_prints_what_comes_also_over_a_rotation_and_ends_with_a_signal(project):
+    project.configure(every_minute("a"))
+    write_log(project, "a", b"one\ntwo\n")
+    path = project.root / "logs" / "automation" / "a.log"
+    process = subprocess.Popen(project.command("logs", "a", "--lines", "1", "--follow"), stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    try:
+        assert process.stdout.readline() == b"two\n"
+        with open(str(path), "ab") as handle:
+            handle.write(b"three\n")
+        assert process.stdout.readline() == b"three\n"
+        path.rename(str(path) + ".1")
+        path.write_bytes(b"four\n")
+        assert process.stdout.readline() == b"four\n"
+        path.write_bytes(b"")
+        time.sleep(2 * sc.FOLLOW_POLL_S)
+        path.write_bytes(b"5\n")
+        assert process.stdout.readline() == b"5\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+        assert (process.returncode, out, err) == (130, b"", b"")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_follow_misses_no_line_that_was_written_right_before_a_rotation(tmp_path, monkeypatch):
+    path = tmp_path / "a.log"
+    path.write_bytes(b"one\n")
+    printed = []
+    monkeypatch.setattr(sc, "_print_bytes", printed.append)
+
+    class Over(BaseException):
+        pass
+
+    def rotated():
+        with open(str(path), "ab") as handle:
+            handle.write(b"the footer\n")
+        path.rename(str(path) + ".1")
+        path.write_bytes(b"the next run\n")
+
+    steps = [rotated, lambda: None, lambda: path.unlink(), lambda: path.write_bytes(b"new\n"), lambda: None]
+
+    def sleep(_):
+        if not steps:
+            raise Over
+        steps.pop(0)()
+
+    monkeypatch.setattr(sc.time, "sleep", sleep)
+    with pytest.raises(Over):
+        sc._follow(str(path), 4)
+    assert b"".join(printed) == b"the footer\nthe next run\nnew\n"
+
+
+def test_a_reader_that_leaves_is_no_error(project):
+    project.configure(every_minute("a"))
+    write_log(project, "a", b"x" * 99 + b"\n")
+    process = subprocess.Popen(project.command("logs", "a", "--follow"), stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    assert process.stdout.readline() == b"x" * 99 + b"\n"
+    process.stdout.close()
+    deadline = time.monotonic() + 20
+    while process.poll() is None and time.monotonic() < deadline:
+        with open(str(project.root / "logs" / "automation" / "a.log"), "ab") as handle:
+            handle.write(b"more\n")
+        time.sleep(0.02)
+    assert process.wait(20) == 0 and process.stderr.read() == b""
+    process.stderr.close()
+    for command in ("history", "doctor", "audit", "simulate"):
+        done = subprocess.run(["/bin/sh", "-c", '"$@" | true', "sh"] + project.command(command),
+                              stderr=subprocess.PIPE, timeout=60)
+        assert done.stderr == b"", command
