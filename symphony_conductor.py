@@ -1600,7 +1600,8 @@ def root_cause(config: Config, tasks: "Dict[str, TaskState]", name: str, slot: i
                 behind, slot = state.cycle.waiting_for, state.cycle.slot
         elif state.run is None and state.skipped.get("dependency"):
             behind = state.skipped["dependency"]
-        elif state.run is None and task is not None and task.schedule is None and task.dependencies:
+        elif state.run is None and task is not None and task.schedule is None and task.dependencies and (
+                task.enabled and state.schedule_key):
             behind = first_unmet(config, tasks, task, slot)
         if not behind:
             break
@@ -1626,7 +1627,7 @@ def _standing(config: Config, name: str, state: TaskState, slot: int) -> str:
         return "%s and is tried again at %s" % (_outcome(state.last), iso(state.cycle.retry_at))
     if not dependency.enabled:
         return "is disabled"
-    if dependency.schedule is not None and not state.schedule_key and state.cursor:
+    if not state.schedule_key and state.cursor:
         return "is paused"
     needed = _needed_slot(dependency, state, slot)
     if state.skipped:
@@ -1829,7 +1830,9 @@ class _Draft:
         assert cycle is not None
         facts = _cycle_facts(cycle)
         if cycle.attempts:
-            last = facts.pop("attempts").pop()
+            *facts["attempts"], last = cycle.attempts
+            if not facts["attempts"]:
+                del facts["attempts"]
             self.records.append(dict(last, reason=reason, **facts))
             told = self._tell_of_end(name, self.tasks[name], last, cycle)
             self.put(name, marks=_marked(self.tasks[name], last["status"]), **told)
@@ -1931,7 +1934,7 @@ class _Draft:
     def _anchor(self, task: Task, state: "TaskState | None", resumed_at: float) -> None:
         """Let the slots of a task count from now on, or from when its pause was over."""
         now = int(self.now)
-        if state is not None and not state.schedule_key and state.cursor <= resumed_at <= now:
+        if resumed_at and state is not None and not state.schedule_key and state.cursor <= resumed_at <= now:
             now = int(resumed_at)
         if task.schedule is not None and not task.schedule.reboot:
             self._note_event("anchored", task.name, state, {"key": task.schedule_key, "since": iso(now)})
@@ -2296,7 +2299,7 @@ def audit(name: str, spans: "Sequence[Span]", ledger: Ledger, gaps: "Sequence[Tu
                 break
             fate, reason = _fate(at, span, ledger, jumps, undecided)
             yield Slot(task=name, at=at, fate=fate, reason=reason, shifted=schedule.is_shifted(at, zone or None),
-                       was_off=any(low < at <= high for low, high in gaps))
+                       was_off=any(low < at <= high - LATE_AFTER_S for low, high in gaps))
 
 
 def audit_all(config: Config, state: State, verdicts: "Iterable[Dict[str, Any]]", events: "Iterable[Dict[str, Any]]",
@@ -2319,7 +2322,7 @@ def audit_all(config: Config, state: State, verdicts: "Iterable[Dict[str, Any]]"
         jumps = [(from_iso(facts["since"]) or 0, from_iso(facts["was"]) or 0)
                  for kind, _, facts in of_task if kind == "clock"]
         undecided = ("the task is invalid: %s" % config.invalid[name] if name in config.invalid else
-                     "the last tick was at %s" % iso(last_tick) if last_tick else "no tick has run yet")
+                     "no tick since %s" % iso(last_tick) if last_tick else "no tick has run yet")
         yield from audit(name, spans_of(of_task, known, now), Ledger(by_task.get(name, ()), known), gaps, jumps, since,
                          undecided)
 
@@ -2376,7 +2379,10 @@ def simulate(config: Config, durations: "Dict[str, float]", now: float, days: fl
         for name in over:
             del ends[name]
         decision = decide(config, state, at, facts.replace(runs=runs), at)
-        state = decision.state.replace(pending=[])
+        first, state = not state.tasks, decision.state.replace(pending=[])
+        if first:  # what was due before counts as done: a weekly dependency is not waited for until its next week
+            state = state.replace(tasks={name: known.replace(satisfied_until=int(at))
+                                         for name, known in state.tasks.items()})
         for task, run in decision.starts:
             ends[task.name] = at + max(seen[task.name].duration_s, 0.001)
             seen[task.name] = _seen_start(seen[task.name], at - (run.slot or at))
@@ -2440,9 +2446,13 @@ def task_standing(state: TaskState) -> str:
 
 def pause_document(state: State, task: Task) -> "Dict[str, Any] | None":
     """The pause that a task is under, its own or that of all; None without one."""
-    pause = state.pauses.get(task.name) or state.pauses.get(ALL_TASKS)
-    return None if pause is None else {
-        "since": iso(pause["since"]), "until": iso(pause["until"]), "reason": pause["reason"]}
+    found = [(pause["until"] is None, pause["until"] or 0, name) for name, pause in state.pauses.items()
+             if name in (task.name, ALL_TASKS)]
+    if not found:
+        return None
+    pause = state.pauses[max(found)[2]]  # the one that lasts longer
+    return {"since": iso(pause["since"]), "until": iso(pause["until"]), "reason": pause["reason"],
+            "names": sorted(name for _, _, name in found)}
 
 
 def _shown_state(state: State, task: Task, standing: str) -> str:
@@ -2474,9 +2484,12 @@ def task_document(config: Config, state: State, task: Task, now: float) -> "Dict
         reason = "waits for a free place since %s" % iso(cycle.since)
     elif known.next_slot is not None and now - known.next_slot > TICK_STALE_S and task.enabled and pause is None:
         reason = "its slot %s is due, and no tick came" % iso(known.next_slot)
+    shown = _shown_state(state, task, standing)
+    if pause is not None and shown != "paused":
+        reason = "paused " + reason
     return {
         "name": task.name, "enabled": task.enabled, "schedule": task.schedule.text if task.schedule else None,
-        "description": task.description, "state": _shown_state(state, task, standing),
+        "description": task.description, "state": shown,
         "waiting_for": waiting_for or None, "reason": reason, "owner": task.owner,
         "dependencies": list(task.dependencies), "paused": pause,
         "next_run": iso(next_run) if task.enabled and not (pause and not pause["until"]) else None,
@@ -2570,27 +2583,32 @@ def status_table(document: "Dict[str, Any]", width: int, coloured: bool = False)
     No row is longer than `width`; in a reason, nothing is cut.
     """
     now = from_iso(document["now"]) or 0
+    longest = max(12, width // 3)
     last_tick = document["last_tick"]
     starts = sorted((task["next_run"], task["name"]) for task in document["tasks"] if task["next_run"])
     head = ["last tick %s ago" % span_text(now - (from_iso(last_tick) or 0)) if last_tick else "no tick yet",
             "running %d of %d" % (len(document["running"]), document["max_concurrent_tasks"])]
     if starts:
-        head.append("next: %s in %s" % (starts[0][1], span_text((from_iso(starts[0][0]) or 0) - now)))
+        head.append("next: %s in %s" % (_cut(starts[0][1], longest), span_text((from_iso(starts[0][0]) or 0) - now)))
     healthy = _painted("healthy", "good", coloured) if document["healthy"] else _painted("NOT healthy", "bad", coloured)
     lines = [" | ".join([healthy] + head)]
     lines += ["  ! " + problem for problem in document["problems"]] + [""]
     rows: "List[Tuple[str, ...]]" = [("TASK", "STATE", "LAST", "RECENT", "NEXT", "SCHEDULE")]
-    rows += [_status_row(task, now, width >= WIDE) for task in document["tasks"]]
+    rows += [(_cut(task["name"], longest),) + _status_row(task, now, width >= WIDE) for task in document["tasks"]]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     for task, row in zip([None] + document["tasks"], rows):
         line = "  ".join([cell.ljust(widths[column]) for column, cell in enumerate(row[:5])] + [row[5]]).rstrip()
-        line = line if len(line) <= width else line[:max(width - 3, 0)] + "..."
+        line = _cut(line, width)
         lines.append(_painted_row(task, row, widths, line) if coloured else line)
         if task is not None and task["reason"]:
             lines.append("  %s: %s" % ("late" if task["state"] == "idle" else task["state"], task["reason"]))
     if len(rows) == 1:
         lines.append("(no tasks)")
     return "\n".join(lines)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[:max(width - 3, 0)] + "..."
 
 
 def _status_row(task: "Dict[str, Any]", now: float, wide: bool) -> "Tuple[str, ...]":
@@ -2603,7 +2621,7 @@ def _status_row(task: "Dict[str, Any]", now: float, wide: bool) -> "Tuple[str, .
         if wide or is_unusual:
             text += ", took %s%s" % (span_text(took_s), " (usually %s)" % span_text(usual_s) if usual_s else "")
     coming = "in " + span_text((from_iso(task["next_run"]) or 0) - now) if task["next_run"] else "-"
-    return task["name"], task["state"], text, task["recent"] or "-", coming, _schedule_words(task)
+    return task["state"], text, task["recent"] or "-", coming, _schedule_words(task)
 
 
 def _painted(text: str, colour: str, coloured: bool = True) -> str:
@@ -2643,7 +2661,7 @@ FATES = {
     "skipped_late": "skipped, too late to start", "skipped_paused": "skipped, the task was paused",
     "skipped_disabled": "skipped, the task was disabled", "skipped_removed": "skipped, the task was removed",
     "edited": "dropped by a change of the schedule", "open": "not over yet", "due": "due, and not decided yet",
-    "double": "with two verdicts", "unexplained": "unexplained",
+    "double": "recorded with two verdicts", "unexplained": "unexplained",
 }
 
 
@@ -2779,7 +2797,9 @@ def why_text(config: Config, state: State, task: Task, slot: "Slot | None", verd
              now: float) -> str:
     """One paragraph on a slot of a task: what it was, what decided it, what comes next, what can be done."""
     said = ["%s: " % task.name]
-    if slot is None:
+    if slot is None and task.schedule is not None and task.schedule.reboot:
+        said[0] += "it runs once after each boot."
+    elif slot is None:
         said[0] += "it has had no slot yet." if task.schedule else "it has no schedule and runs %s." % (
             "after %s" % _join(task.dependencies) if task.dependencies else "by hand")
     else:
@@ -2812,7 +2832,8 @@ def _shift_text(slot: Slot) -> str:
 
 def _fate_text(slot: Slot, verdict: "Dict[str, Any] | None") -> str:
     if verdict is None or not verdict.get("started_at"):
-        return "%s %s" % ("is" if slot.fate in ("open", "due", "unexplained") else "was", FATES[slot.fate])
+        return "%s %s" % ("is" if slot.fate in ("open", "due", "unexplained") else "was",
+                          FATES.get(slot.fate, slot.fate))
     late_s = (from_iso(verdict["started_at"]) or slot.at) - slot.at
     return "%s%s" % (FATES.get(slot.fate, slot.fate), ", %s after its time" % span_text(late_s)
                      if late_s >= LATE_AFTER_S else "")
@@ -2840,7 +2861,8 @@ def _verdict_sentences(task: Task, verdict: "Dict[str, Any]") -> "List[str]":
 def _advice(document: "Dict[str, Any]", verdict: "Dict[str, Any] | None") -> "List[str]":
     name = document["name"]
     if document["state"] == "paused":
-        return ["To end the pause: resume %s." % (name if document["paused"] else "--all")]
+        return ["To end the pause: %s." % " and ".join(
+            "resume %s" % ("--all" if each == ALL_TASKS else each) for each in document["paused"]["names"])]
     if document["state"] == "disabled":
         return ["To give it slots again, set enabled to true."]
     if document["state"] == "waiting":
@@ -3609,8 +3631,11 @@ def load_value(cls: "Any", raw: "Any") -> "Any":
 
 
 def _is_pause(value: "Any") -> bool:
-    return type(value) is dict and type(value.get("since")) in (int, float) and isinstance(
-        value.get("reason"), str) and type(value.get("until")) in (int, float, type(None))
+    def is_time(at: "Any") -> bool:
+        return type(at) in (int, float) and bool(0 <= at < LARGEST_NUMBER)
+
+    return type(value) is dict and isinstance(value.get("reason"), str) and is_time(value.get("since")) and (
+        value.get("until") is None or is_time(value["until"]))
 
 
 def _check_record(record: "Any") -> None:
@@ -3661,7 +3686,7 @@ OWN_FILES = (
     ("__pycache__", r"symphony_conductor\..*\.pyc"),
     ("logs", r"(symphony_conductor|conductor_cron)\.log(\.[0-9])?"),
     ("logs/automation", r"[^.].*\.log(\.[0-9])?"),
-    ("status", r"(crontab\.before|events\.jsonl|heartbeat|last_good_config\.json|tick_environment\.json)(\.tmp)?"),
+    ("status", r"(crontab\.before|heartbeat|(disk|events)\.jsonl|(last_good_config|tick_environment)\.json)(\.tmp)?"),
     ("status/automation_health", r"[^.].*\.health(\.tmp)?"),
     ("status/definitions", r"[0-9a-f]{16}\.json(\.tmp)?"),
     ("status/history", r"[0-9]{4}-[0-9]{2}-[0-9]{2}\.jsonl"),
@@ -3760,7 +3785,10 @@ class Store:
             if found >= 0:
                 start = text.rfind(b"\n", 0, found) + 1
                 end = text.find(b" end run=%s " % run_id.encode(), found)
-                stop = text.find(b"\n", end) if end >= 0 else -1
+                if end < 0:  # it runs, or was killed together with its supervisor: up to the next one
+                    following = re.search(br"(?m)^--- \S+ start run=", text[found + len(begin):])
+                    return text[start:found + len(begin) + following.start()] if following else text[start:]
+                stop = text.find(b"\n", end)
                 return text[start:stop + 1] if stop >= 0 else text[start:]
         return None
 
@@ -4054,6 +4082,7 @@ class Store:
     def history(self, limit: int, only: str = "") -> "List[Dict[str, Any]]":
         """The newest verdicts, of one task or of all, newest first. Lines that a crash cut short are passed over."""
         found: "List[Dict[str, Any]]" = []
+        wanted = json.dumps(only).encode() if only else b""
         try:
             names = sorted(os.listdir(self.path("status/history")), reverse=True)
         except OSError:
@@ -4068,7 +4097,7 @@ class Store:
             except OSError:
                 continue
             for line in reversed(lines):
-                record = _verdict_of(line) if line and len(found) < limit else None
+                record = _verdict_of(line) if wanted in line and line and len(found) < limit else None
                 if record and only in ("", record["task"]):
                     found.append(record)
         return found
@@ -4182,17 +4211,33 @@ def _verdict_of(line: bytes) -> "Dict[str, Any] | None":
     try:
         record: "Dict[str, Any]" = json.loads(line.decode("utf-8"))
         _check_record(record)
-        return record if isinstance(record.get("task"), str) else None
-    except (ValueError, RecursionError):
+        for key in ("scheduled_for", "started_at", "merged_since"):
+            from_iso(record.get(key))
+        sound = isinstance(record.get("task"), str) and all(
+            isinstance(record.get(key), types) for key, types in _VERDICT_TYPES)
+        return record if sound else None
+    except (ValueError, TypeError, RecursionError):
         return None
 
 
+_VERDICT_TYPES: "Tuple[Tuple[str, Any], ...]" = (
+    ("run_id", (str, type(None))), ("reason", (str, type(None))), ("attempt", (int, type(None))),
+    ("duration_s", (int, float, type(None))))
+
+
 def _event_of(line: bytes) -> "Dict[str, Any]":
+    """A line of the events; {} for what a crash, or somebody, left there instead."""
     try:
         event = json.loads(line.decode("utf-8"))
-    except ValueError:
+        sound = isinstance(event["event"], str) and None not in (
+            from_iso(event["at"]), event["event"] != "gap" or from_iso(event["since"]))
+        for facts in event.get("tasks", {}).values():
+            sound = sound and isinstance(facts.get("key", ""), str) and isinstance(facts.get("was", ""), str)
+            from_iso(facts.get("since"))
+            from_iso(facts.get("undecided_since"))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
-    return event if isinstance(event, dict) and isinstance(event.get("at"), str) else {}
+    return event if sound else {}
 
 
 def _why(error: Exception) -> str:
@@ -4969,12 +5014,12 @@ class Conductor:
         now = self.clock.now()
         evidence = Evidence(clock_offset=now - self.clock.monotonic(), suspended=self.clock.suspended(),
                             boot_id=boot_id())
-        gap = self._gap(now, evidence) if is_tick else None
         watched = self.store.watched()
         look_again = self.store.may_hide_a_change(watched)
         stamp = "%08x" % stable_hash(repr(watched))
         config, problems = self._load_config("" if settle_only else stamp)
         state, notes, aside = self._load_state(config, now)
+        gap = self._gap(now, evidence, state) if is_tick else None
         lines = list(notes)
         config_stamp = state.config_stamp if settle_only else stamp if problems else ""
         if config_stamp != state.config_stamp and problems:
@@ -5007,15 +5052,19 @@ class Conductor:
             # What is wrong with the configuration may be mended outside the files: look again every minute.
             # What waits to be sent is looked after every minute as well.
             look_again = look_again or bool(problems) or bool(self.store.spooled())
-            self.store.write_heartbeat(heartbeat, 0.0 if look_again else decision.wake_at,
-                                       evidence, watched)
+            # The evidence belongs to the heartbeat's time: who is no tick leaves both as they are.
+            known = None if is_tick else self.store.last_evidence()
+            self.store.write_heartbeat(heartbeat, 0.0 if look_again else decision.wake_at, known or evidence, watched)
         return Outcome(exit_code=exit_code, lines=lines)
 
-    def _gap(self, now: float, evidence: Evidence) -> "Gap | None":
-        """The time without a tick that ends now, when it is worth a word."""
+    def _gap(self, now: float, evidence: Evidence, state: State) -> "Gap | None":
+        """The time without a tick that ends now, when it is worth a word and was not told yet."""
         last, before = self.store.last_tick(), self.store.last_evidence()
         if last is None or before is None or now - last <= TICK_STALE_S:
             return None
+        if any(event.get("event") == "gap" and event.get("since") == iso(last)
+               for event in state.pending + self.store.events()):
+            return None  # a tick that crashed ahead of its heartbeat has told it
         return Gap(since=last, until=now, cause=gap_cause(before, evidence, now - last))
 
     def _load_config(self, stamp: str) -> "Tuple[Config | None, List[str]]":
@@ -5147,7 +5196,9 @@ class Conductor:
         def change(pauses: "Dict[str, Dict[str, Any]]", now: float) -> str:
             if name not in pauses:
                 raise UsageError("%s is not paused" % ("everything" if name == ALL_TASKS else "'%s'" % name),
-                                 "paused are %s" % (", ".join(sorted(pauses)) or "none"))
+                                 "paused are %s" % (", ".join(
+                                     "all, by --all" if each == ALL_TASKS else each
+                                     for each in sorted(pauses)) or "none"))
             del pauses[name]
             return "%s: resumed" % name
 
@@ -5158,11 +5209,12 @@ class Conductor:
         if not self.store.lock.acquire(SETTLE_LOCK_WAIT_S):
             raise BusyError("the conductor is busy", "try again")
         try:
-            if name != ALL_TASKS:
-                task_named(self.store.read_config(), name)
-            state, notes, _ = self.store.read_state()
+            config, _ = self._load_config("")
+            state, notes, _ = self._load_state(config, self.clock.now())
             if notes:
                 raise StorageError("%s; the next tick sees to it" % notes[0])
+            if name != ALL_TASKS and name not in state.pauses:  # what is gone may be paused still
+                task_named(config or self.store.read_config(), name)
             pauses = dict(state.pauses)
             note = change(pauses, self.clock.now())
             self.store.save_state(state.replace(pauses=pauses))
@@ -5720,7 +5772,9 @@ def _watch_status(store: Store, args: "argparse.Namespace") -> int:
         raise UsageError("--watch draws on a terminal, and this is none")
     while True:
         lines = _status_screen(store, args).split("\n")
-        height = shutil.get_terminal_size((80, 24)).lines - 1
+        size = shutil.get_terminal_size((80, 24))
+        lines = [line if "\x1b" in line else _cut(line, size.columns) for line in lines]  # those in colour are cut
+        height = max(size.lines - 1, 1)
         more = ["(%d more lines)" % (len(lines) - height + 1)] if len(lines) > height else []
         shown = lines[:height - len(more)] + more
         # Home, each line with the rest of it cleared, then the rest of the screen: nothing flickers.
@@ -5731,20 +5785,27 @@ def _watch_status(store: Store, args: "argparse.Namespace") -> int:
 
 def cmd_pause(store: Store, args: "argparse.Namespace") -> int:
     now = Clock().now()
-    until = now + args.length if args.length else None
+    until = None if args.length is None else now + args.length
     if args.until:
         until = _time_option("--until", args.until)
-        if until <= now:
-            raise UsageError("--until: %s is over" % args.until)
+    if until is not None and not now < until < LARGEST_NUMBER:
+        raise UsageError("%s is %s" % ("--until: " + args.until if args.until else "--for: that",
+                                       "over" if until <= now else "too far off"),
+                         "" if until <= now else "without it, the pause lasts until you resume")
     outcome = Conductor(store).pause(_paused_name(args), until, args.reason)
     say("paused %s until %s" % (args.task or "all tasks", local_text(until, None) if until else "you resume"))
-    return outcome.exit_code
+    complain("\n".join(outcome.lines))
+    return EXIT_OK
 
 
 def cmd_resume(store: Store, args: "argparse.Namespace") -> int:
     outcome = Conductor(store).resume(_paused_name(args))
-    say("resumed %s; slots count from now on" % (args.task or "all tasks"))
-    return outcome.exit_code
+    left = ", ".join("all tasks" if name == ALL_TASKS else name for name in sorted(store.read_state()[0].pauses)
+                     if ALL_TASKS in (name, args.task or ALL_TASKS))
+    say("resumed %s; %s" % (args.task or "all tasks",
+                            "but %s: still paused" % left if left else "slots count from now on"))
+    complain("\n".join(outcome.lines))
+    return EXIT_OK
 
 
 def _paused_name(args: "argparse.Namespace") -> str:
@@ -5822,20 +5883,23 @@ def _print_bytes(text: bytes) -> None:
 
 def _follow(path: str, place: int) -> None:
     """Print what is appended to a log, also when it is rotated, until somebody interrupts."""
-    inode = None
+    handle = None
     while True:
         try:
-            with open(path, "rb") as handle:
-                found = os.fstat(handle.fileno())
-                if inode not in (None, found.st_ino) or found.st_size < place:
-                    place = 0
-                inode = found.st_ino
-                handle.seek(place)
-                text = handle.read()
+            if handle is None:
+                handle = open(path, "rb")
+                handle.seek(place if os.fstat(handle.fileno()).st_size >= place else 0)
+            is_over = not os.path.exists(path) or not os.path.samestat(os.stat(path), os.fstat(handle.fileno()))
+            _print_bytes(handle.read())  # to its end, before another file takes its place
+            if os.fstat(handle.fileno()).st_size < handle.tell():
+                handle.seek(0)  # somebody emptied it
+            if is_over:
+                handle.close()
+                handle, place = None, 0
+                if os.path.exists(path):
+                    continue
         except FileNotFoundError:
-            text = b""
-        place += len(text)
-        _print_bytes(text)
+            place = 0
         time.sleep(FOLLOW_POLL_S)
 
 
@@ -5858,10 +5922,17 @@ def cmd_audit(store: Store, args: "argparse.Namespace") -> int:
 def _audited(store: Store, since: float, now: float, only: str) -> "List[Slot]":
     config = _config_in_force(store)
     state = store.read_state()[0]
-    # What is committed may not be in the history yet.
-    verdicts = {json.dumps(verdict, sort_keys=True): verdict for verdict in list(store.verdicts(since, only)) + [
-        record for record in state.pending if "event" not in record and not record.get("interim")]}
-    return list(audit_all(config, state, verdicts.values(), store.events(), since, now, store.last_tick(), only))
+    since = max(since, now // DAY * DAY - config.task_history_retention_days * DAY)  # what is older is pruned
+    return list(audit_all(config, state, _verdicts_with_pending(store, since, only), store.events(), since, now,
+                          store.last_tick(), only))
+
+
+def _verdicts_with_pending(store: Store, since: float, only: str) -> "List[Dict[str, Any]]":
+    """The verdicts from `since` on: what is committed may not be in the history yet."""
+    pending = [record for record in store.read_state()[0].pending
+               if "event" not in record and not record.get("interim") and only in ("", record["task"])]
+    return list({json.dumps(verdict, sort_keys=True): verdict
+                 for verdict in list(store.verdicts(since, only)) + pending}.values())
 
 
 def _config_in_force(store: Store) -> Config:
@@ -5876,21 +5947,22 @@ def cmd_why(store: Store, args: "argparse.Namespace") -> int:
     config = _config_in_force(store)
     task = task_named(config, args.task)
     at = now if args.at is None else _time_option("--at", args.at)
-    slots = [slot for slot in _audited(store, at - 366 * DAY if task.schedule is None else _before(task, at), now,
-                                       task.name) if slot.at <= at]
-    slot = slots[-1] if slots else None
-    of_slot = iso(slot.at) if slot is not None else None
-    verdicts = [verdict for verdict in store.verdicts(slot.at if slot is not None else at - 30 * DAY, task.name)
-                if slot is None or verdict["scheduled_for"] == of_slot]
+    slot = _newest_slot(store, task, at, now)
+    since = slot.at if slot is not None else at - 30 * DAY
+    verdicts = [verdict for verdict in _verdicts_with_pending(store, since, task.name) if (
+        verdict["ended_at"] <= (iso(at) or "") if slot is None else verdict.get("scheduled_for") == iso(slot.at))]
     say(why_text(config, store.read_state()[0], task, slot, verdicts[-1] if verdicts else None, now))
     return EXIT_OK
 
 
-def _before(task: Task, at: float) -> float:
-    """A moment from which the newest slot up to `at` is sure to be found."""
-    assert task.schedule is not None
-    newest = task.schedule.previous(at, task.timezone)
-    return at if newest is None else newest
+def _newest_slot(store: Store, task: Task, at: float, now: float) -> "Slot | None":
+    """The newest slot up to `at`; ever further back, as the schedule may have been another one, or paused."""
+    newest = task.schedule.previous(at, task.timezone) if task.schedule is not None else None
+    for since in [float(at if newest is None else newest), at - DAY, at - 31 * DAY, at - 366 * DAY]:
+        slots = [slot for slot in _audited(store, since, now, task.name) if slot.at <= at]
+        if slots:
+            return slots[-1]
+    return None
 
 
 def cmd_diff(store: Store, args: "argparse.Namespace") -> int:
@@ -5926,7 +5998,9 @@ def cmd_simulate(store: Store, args: "argparse.Namespace") -> int:
     known = {name: state.usual_s for name, state in store.read_state()[0].tasks.items() if state.usual_s}
     forecasts = simulate(config, known, Clock().now(), args.days)
     if args.json:
-        say_json([dict(forecast.stored(), task=forecast.task) for forecast in forecasts])
+        say_json([{field: getattr(forecast, field) for field in (
+            "task", "runs", "delays", "overlaps", "late", "stranded", "duration_s", "is_guess")}
+                  for forecast in forecasts])
     else:
         say(simulation_text(forecasts, args.days))
     for problem in config.problems:
@@ -5974,16 +6048,20 @@ def _examine_ticks(store: Store) -> "Iterator[Finding]":
 def _examine_line(store: Store) -> "Iterator[Finding]":
     topic = "crontab"
     try:
+        has_timer = bool(Timer(store.root, "").files())
+    except ConductorError:
+        has_timer = False
+    try:
         table = read_crontab()
         block = split_at_block(table, store.root)[1]
     except ConductorError as error:
-        yield Finding(level="warning", topic=topic, text=str(error))
+        yield Finding(topic=topic, text="the systemd timer is there") if has_timer else Finding(
+            level="warning", topic=topic, text=str(error))
         return
-    timer = Timer(store.root, "")
-    try:
-        has_timer = bool(timer.files())
-    except ConductorError:
-        has_timer = False
+    for root in re.findall(r"(?m)^%s(.*)$" % BLOCK_BEGIN, table):
+        if not os.path.isdir(root):
+            yield Finding(level="warning", topic=topic, text="there is a block for %s, which is gone" % root,
+                          hint="take it out with crontab -e")
     if not block:
         yield Finding(level="ok" if has_timer else "problem", topic=topic, text="no line for this folder" + (
             "; the systemd timer is there" if has_timer else ""), hint="" if has_timer else "install")
@@ -5997,10 +6075,6 @@ def _examine_line(store: Store) -> "Iterator[Finding]":
                       text="its line is another than for this file and %s" % interpreter())
     else:
         yield Finding(topic=topic, text="its line calls this file with %s" % interpreter())
-    for root in re.findall(r"(?m)^%s(.*)$" % BLOCK_BEGIN, table):
-        if not os.path.isdir(root):
-            yield Finding(level="warning", topic=topic, text="there is a block for %s, which is gone" % root,
-                          hint="take it out with crontab -e")
 
 
 def _examine_environment(store: Store) -> "Iterator[Finding]":

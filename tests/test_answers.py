@@ -73,7 +73,7 @@ ADVICE = " Its output: logs a. To run it now: run --task a."
     ("edited", None, "the schedule was changed", "was dropped by a change of the schedule. The schedule was changed." +
      NEXT),
     ("open", None, "queued", "is not over yet. Queued." + NEXT),
-    ("due", None, "no tick since X", "is due, and no tick since. No tick since X." + NEXT),
+    ("due", None, "no tick since X", "is due, and not decided yet. No tick since X." + NEXT),
     ("unexplained", None, "there is no verdict for it", "is unexplained. There is no verdict for it." + NEXT),
     ("double", None, "it has 2 verdicts", "was recorded with two verdicts. It has 2 verdicts." + NEXT),
 ])

@@ -674,7 +674,7 @@ def test_an_audit_answers_while_time_goes_by(hand):
     hand.tick()
     assert hand.call("audit")[1].startswith("0 slots, 0 unexplained")
     hand.move("2025-06-02T10:01:30Z")
-    assert hand.call("audit")[1].splitlines()[1] == "       1  due, and no tick since"
+    assert hand.call("audit")[1].splitlines()[1] == "       1  due, and not decided yet"
     hand.held.add("a")
     hand.tick()
     assert hand.call("audit")[1].splitlines()[1] == "       1  not over yet"
