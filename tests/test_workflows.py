@@ -744,6 +744,19 @@ def test_the_reports_of_a_checkout_become_a_comment_that_is_resolved_when_the_fi
     assert pull.bodies() == [RESOLVED]
 
 
+def test_where_a_conductor_has_run_the_week_is_told_ahead_of_all(tmp_path):
+    checkout = Checkout(tmp_path, nothing)
+    conductor = str(checkout.root / "symphony_conductor.py")
+    ran = subprocess.run([sys.executable, conductor, "run", "--task", "health_check"], stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL)
+    assert ran.returncode in (0, 1)
+    code, out = checkout.analyse()
+    assert "report: exit status 0\n" in out
+    summary = checkout.read("summary.md")
+    assert summary.startswith("\n## The last seven days\n\n") and "health_check" in summary.split("## Clean-up")[0]
+    assert checkout.read("report.md") in summary
+
+
 def test_the_scripts_say_how_they_are_called(tmp_path):
     done = subprocess.run(["sh", str(GITHUB_SCRIPTS / "hygiene_reports.sh")], stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, cwd=str(tmp_path))

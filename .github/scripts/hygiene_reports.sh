@@ -9,6 +9,7 @@
 #     summary.md     everything, for people; also in $GITHUB_STEP_SUMMARY or, where there is none, on standard output
 #     comment.md     what the author of a pull request can act on, and the analysis
 #     state          "findings" when comment.md has any, else "clean"; a refused or failed analysis is a finding
+#     report.md      of the week, where a conductor has run in this checkout
 #     inventory.txt, cleanup.md, health.txt, added.md      what each part printed
 #     cleanup_inventory.json, cleanup_report.json          as they were written, if they were
 #
@@ -26,8 +27,8 @@ marker='<!-- symphony-conductor: clean-up report -->'
 failed=0
 export PYTHONDONTWRITEBYTECODE=1  # bytecode would be new files in the very tree that is looked at
 cd "$root"
-for name in summary.md comment.md state inventory.txt cleanup.md health.txt added.md cleanup_inventory.json \
-    cleanup_report.json; do
+for name in summary.md comment.md state report.md inventory.txt cleanup.md health.txt added.md \
+    cleanup_inventory.json cleanup_report.json; do
     rm -f "$out/$name"  # of an earlier run; nothing else that may be there
 done
 
@@ -67,6 +68,11 @@ take_parts() {
     analysis=$status
     part health.txt 3 "health check" scripts/quick_health_check.sh --root "$root"
     health=$status
+    report=0
+    if [ -d status/history ]; then
+        part report.md 0 "report" "$python" scripts/symphony_report.py --format markdown --since 7d --root "$root"
+        report=$status
+    fi
     added=0
     if [ -n "${BASE:-}" ]; then
         part added.md 0 "added files" "$python" .github/scripts/added_rubbish.py --root "$root" -- "$BASE"
@@ -86,6 +92,10 @@ take_documents() {
 }
 
 write_summary() {
+    if [ -e "$out/report.md" ]; then
+        section "The last seven days" "$report"
+        cat "$out/report.md"
+    fi
     section "Clean-up analysis" "$analysis"
     grep -vxF -e "$marker" "$out/cleanup.md" || :
     if [ -n "${BASE:-}" ]; then
