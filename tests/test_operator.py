@@ -560,7 +560,7 @@ def run_text(number, body=b"hello\n", footer=True):
 
 def test_the_log_of_one_run_is_found_through_the_rotated_files(project):
     project.configure(every_minute("a"))
-    write_log(project, "a", run_text(1) + run_text(12, b"\xff\x00 bytes\n"), ".3")
+    write_log(project, "a", run_text(12, b"\xff\x00 bytes\n") + run_text(1), ".3")
     write_log(project, "a", run_text(2) + run_text(3, b"no newline", footer=False), ".1")
     write_log(project, "a", run_text(4, b"broke off\n", footer=False) + run_text(5, b"the next\n") +
               run_text(6, b"it goes on\n", footer=False))
