@@ -505,12 +505,16 @@ def test_a_heartbeat_and_a_state_of_the_version_before_are_read_without_a_word(h
     state["pending"] = []
     (hand.root / "conductor_state.json").write_text(json.dumps(state))
     heartbeat = hand.root / "status" / "heartbeat"
+    store, offset = hand.store(), hand.clock.at - hand.clock.mono
+    store.write_heartbeat(hand.clock.at, at(NIGHT), sc.Evidence(clock_offset=offset), store.watched())
+    soon = (str(heartbeat).encode(), hand.clock.at + 1, hand.clock.mono + 1)
+    assert sc.nothing_to_do(*soon)
     lines = heartbeat.read_text().split("\n")
-    heartbeat.write_text("\n".join(["1 %s 12.5" % at(NIGHT)] + lines[1:]))
+    heartbeat.write_text("\n".join(["1 %s %s" % (at(NIGHT), offset)] + lines[1:]))
     os.utime(str(heartbeat), (hand.clock.at, hand.clock.at))
     (hand.root / "status" / "events.jsonl").unlink()
     hand.capfd.readouterr()
-    assert not sc.nothing_to_do(str(heartbeat).encode(), hand.clock.at + 60, hand.clock.mono + 60)
+    assert not sc.nothing_to_do(*soon)
     hand.move("2025-06-02T12:00:00Z")
     outcome = hand.conductor().tick()
     assert (outcome.exit_code, outcome.lines) == (0, []) and gaps(hand) == []
