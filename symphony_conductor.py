@@ -4869,7 +4869,7 @@ def send_to_command(command: "str | Tuple[str, ...]", body: "Dict[str, Any]") ->
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                    env=env, start_new_session=True)
     except OSError as problem:
-        return "it cannot be started: %s" % problem.strerror
+        return "it cannot be started: %s" % os.strerror(problem.errno or 0)
     try:
         process.communicate(json.dumps(body).encode(), timeout=SEND_TIMEOUT_S)
     except subprocess.TimeoutExpired:
