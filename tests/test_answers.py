@@ -333,7 +333,7 @@ def test_diff_without_a_success_says_what_is_missing(project):
 
 # -- run --as-cron
 
-CRON = {"PATH": "/usr/local/sbin:/usr/bin:/bin", "HOME": "/root", "LOGNAME": "x", "SHELL": "/bin/sh",
+CRON = {"PATH": "/usr/local/sbin:/usr/bin:/bin", "HOME": "/home/x", "LOGNAME": "x", "SHELL": "/bin/sh",
         "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "MINE": "of cron"}
 
 
