@@ -2210,6 +2210,7 @@ class Span(Value):
     start: float = 0.0
     end: float = 0.0
     key: str = ""
+    is_open: bool = False                 # the schedule that holds now
     undecided_since: "int | None" = None  # from here to the end, the schedule changed before a tick could decide
 
 
@@ -2279,7 +2280,7 @@ def spans_of(events: "Iterable[Tuple[str, float, Dict[str, Any]]]", known: TaskS
         is_first = False
     if is_first and known.schedule_key:
         current = Span(key=known.schedule_key)
-    return spans + ([current.replace(end=now)] if current is not None else [])
+    return spans + ([current.replace(end=now, is_open=True)] if current is not None else [])
 
 
 def audit(name: str, spans: "Sequence[Span]", ledger: Ledger, gaps: "Sequence[Tuple[float, float]]",
@@ -2341,7 +2342,7 @@ def _fate(slot: int, span: Span, ledger: Ledger, jumps: "Sequence[Tuple[int, int
         return "merged", "into %s" % iso(into)
     if span.undecided_since is not None and slot >= span.undecided_since:
         return "edited", "the schedule was changed, paused or removed before a tick could decide"
-    if slot > ledger.known.cursor:
+    if span.is_open and slot > ledger.known.cursor:
         return "due", undecided
     return "unexplained", "there is no verdict for it"
 

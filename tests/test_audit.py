@@ -160,19 +160,43 @@ def test_a_month_of_everything_leaves_no_slot_unexplained(month):
     assert len(slots) > 10000 and month.gaps > 10 and any(slot.was_off for slot in slots)
 
 
+def recomputed(month):
+    """The verdicts of the slots that can be recomputed."""
+    return [each for each in month.verdicts if each["scheduled_for"] and each["task"] not in ("joined", "boot")]
+
+
+def unexplained(month, verdicts):
+    return [slot for slot in month.audit(verdicts) if slot.fate in sc.UNEXPLAINED]
+
+
 def test_a_line_that_is_missing_is_found_and_nothing_else(month):
-    scheduled = [verdict for verdict in month.verdicts if verdict["scheduled_for"]]
+    scheduled = recomputed(month)
+    merged = [each for each in scheduled if each.get("merged_since")]
     choose = random.Random(7)
-    for missing in choose.sample(scheduled, 60) + [verdict for verdict in scheduled if verdict["task"] == "clean"]:
-        if missing["task"] in ("joined", "boot"):
-            continue  # they have no slots that could be recomputed
-        rest = [verdict for verdict in month.verdicts if verdict is not missing]
+    for missing in choose.sample(scheduled, 6) + choose.sample(merged, 2):
         slot = at(missing["scheduled_for"])
         first = at(missing.get("merged_since")) or slot
-        found = [each for each in month.audit(rest) if each.fate in sc.UNEXPLAINED]
+        found = unexplained(month, [verdict for verdict in month.verdicts if verdict is not missing])
         assert {each.task for each in found} == {missing["task"]}
         assert found[0].at == first and found[-1].at == slot
         assert missing.get("merged_since") or len(found) == 1
+
+
+def test_lines_that_are_missing_are_found_and_nothing_else(month):
+    """All those of a rare task, and a tenth of all the others."""
+    scheduled = recomputed(month)
+    missing = random.Random(8).sample(scheduled, len(scheduled) // 10)
+    missing += [each for each in scheduled if each["task"] == "clean" and each not in missing]
+    gone = {id(each) for each in missing}
+    rest = [each for each in month.verdicts if id(each) not in gone]
+    found = {(slot.task, slot.at) for slot in unexplained(month, rest)}
+    ends = {(each["task"], at(each["scheduled_for"])) for each in missing}
+    assert ends <= found
+    spans = [(each["task"], at(each.get("merged_since")) or at(each["scheduled_for"]), at(each["scheduled_for"]))
+             for each in missing]
+    strays = [(task, slot) for task, slot in found - ends
+              if not any(name == task and first <= slot <= last for name, first, last in spans)]
+    assert strays == [] and len(found) > len(missing)
 
 
 def test_a_verdict_that_is_there_twice_is_found(month):
