@@ -120,7 +120,10 @@ class Box:
                 shutil.copytree(str(REPOSITORY / name), str(self.root / name),
                                 ignore=shutil.ignore_patterns("__pycache__", "tasks.d"))
             else:
-                shutil.copy(str(REPOSITORY / name), str(self.root))
+                shutil.copy2(str(REPOSITORY / name), str(self.root))
+        self.compiled = self.root / "__pycache__"
+        self.compiled.mkdir(mode=0o755)
+        shutil.copy(sc.__cached__, str(self.compiled))  # as after a first use: to compile takes longer than all else
         for name in TOOLS:
             (self.tools / name).symlink_to(shutil.which(name))
         (self.tools / "python3").symlink_to(BASE)
@@ -149,6 +152,9 @@ class Box:
 
     def without_daemon(self):
         executable(self.tools / "ps", "#!/bin/sh\necho '/sbin/init'\necho '/usr/bin/crontab'\n")
+
+    def without_compiled(self):
+        shutil.rmtree(str(self.compiled))
 
     def without_python(self):
         (self.tools / "python3").unlink()
@@ -262,6 +268,7 @@ def test_without_a_configuration_one_to_start_from_is_written(box):
 
 @pytest.mark.parametrize("umask", [0o022, 0o000, 0o077, 0o277])
 def test_folders_are_made_for_the_owner_alone_whatever_the_umask(box, umask):
+    box.without_compiled()
     code, _, err = box.run(umask=umask)
     assert (code, err) == (0, "")
     for name in FOLDERS + ("logs", "status"):
@@ -361,6 +368,7 @@ def test_it_works_in_a_folder_with_an_odd_name_whatever_the_locale(box, encoding
     (("now",), "setup.sh: unknown option 'now'"),
 ])
 def test_a_call_that_makes_no_sense_is_refused_and_changes_nothing(box, arguments, complaint):
+    box.without_compiled()
     before = box.snapshot()
     code, out, err = box.run(*arguments)
     assert (code, out, err.splitlines()[-1]) == (2, "", complaint)
@@ -376,6 +384,7 @@ def test_help_tells_of_every_option(box):
 
 def test_root_is_told_of_a_user_that_is_not_there(box):
     box.be("root")
+    box.without_compiled()
     before = box.snapshot()
     code, _, err = box.run("--user", "no-such-user")
     assert (code, err) == (2, "setup.sh: --user: there is no user 'no-such-user' here\n")
@@ -450,6 +459,7 @@ def no_platform_python():
 def test_an_old_python_gives_one_clear_sentence(box, version, arguments):
     no_platform_python()
     old_python(version, box)
+    box.without_compiled()
     before = box.snapshot()
     code, out, err = box.run(*arguments)
     assert (code, out) == (69, "")
@@ -538,6 +548,7 @@ def test_PYTHON_names_the_one_to_take(box):
 
 
 def test_a_PYTHON_that_cannot_be_used_is_refused(box):
+    box.without_compiled()
     before = box.snapshot()
     assert box.run(PYTHON="python3.99") == (69, "", "setup.sh: PYTHON names python3.99, which is not here\n")
     assert box.snapshot() == before
@@ -614,6 +625,7 @@ def test_root_has_the_package_manager_install_cron(box, manager):
 def test_others_are_told_the_command_that_installs_cron_and_nothing_changes(box, manager):
     box.without_crontab()
     box.logged(manager)
+    box.without_compiled()
     before = box.snapshot()
     assert box.run() == (69, "", "setup.sh: crontab is not here; run: sudo sh -c '%s'\n" % (
         install_command(manager)))
@@ -621,6 +633,7 @@ def test_others_are_told_the_command_that_installs_cron_and_nothing_changes(box,
 
 
 def test_without_a_known_package_manager_cron_is_to_be_installed_by_hand(box):
+    box.without_compiled()
     for user in ("root", "alice"):
         box.be(user)
         if user == "root":
@@ -814,6 +827,8 @@ DRY_CALLS = ((), ("--uninstall",), ("--uninstall", "--purge"))
 def test_a_dry_run_writes_nothing_at_all(box, user, state, arguments):
     box.be(user)
     prepared(box, state)
+    if state == "fresh":
+        box.without_compiled()
     before = box.snapshot()
     code, out, err = box.run("--dry-run", *arguments, feed="yes\n")
     assert code == 0 and out
@@ -888,6 +903,7 @@ def test_whatever_is_not_yes_removes_nothing_but_the_line(used, answer):
 
 
 def test_yes_removes_everything_but_the_configuration(box):
+    box.without_compiled()
     shutil.rmtree(str(box.root / "config"))
     before = {os.path.relpath(path, str(box.root)) for path in snapshot(box.root)}
     assert box.run()[0] == 0
