@@ -236,27 +236,17 @@ class CronDaemon:
         return said
 
 
+# -- the order of the tests: what waits for cron begins first and is looked at last, and of the rest the long files lead
+
+WAITING = ("test_a_real_cron_daemon", "test_a_bare_root")
+
+
+def pytest_configure(config):
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False  # pytest-xdist from 3.7 on would begin with the files of many tests
+
+
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.name.startswith(("test_a_real_cron_daemon", "test_a_bare_root")))
-
-
-@pytest.fixture(scope="session")
-def cron_daemon(tmp_path_factory):
-    daemon = CronDaemon(tmp_path_factory.mktemp("cron"))
-    yield daemon
-    daemon.stop()
-
-
-@pytest.fixture(scope="session")
-def bare_root(tmp_path_factory):
-    import test_setup
-    bare = test_setup.Bare(tmp_path_factory.mktemp("bare"))
-    yield bare
-    bare.stop()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _daemons_ahead_of_all(request):
-    for start, fixture in (("test_a_real_cron_daemon", "cron_daemon"), ("test_a_bare_root", "bare_root")):
-        if any(item.name.startswith(start) for item in request.session.items):
-            request.getfixturevalue(fixture)
+    waiting = {item.fspath for item in items if item.name.startswith(WAITING)}
+    items.sort(key=lambda item: (item.fspath not in waiting, -os.path.getsize(str(item.fspath)), str(item.fspath),
+                                 item.name.startswith(WAITING)))

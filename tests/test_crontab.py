@@ -700,7 +700,14 @@ crontab -u daemon -l || true
         "no crontab for daemon\n")
 
 
-# -- with a real daemon; conftest started it ahead of the other tests, and this one comes last
+# -- with a real daemon, which is started ahead of the other tests; this one comes last
+
+@pytest.fixture(scope="module", autouse=True)
+def cron_daemon(tmp_path_factory):
+    daemon = CronDaemon(tmp_path_factory.mktemp("cron"))
+    yield daemon
+    daemon.stop()
+
 
 def test_a_real_cron_daemon_drives_tasks_dependents_and_retries(cron_daemon):
     if cron_daemon.reason:

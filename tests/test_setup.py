@@ -1030,7 +1030,7 @@ def test_the_blocks_of_other_projects_stay(box):
     assert box.table.read_text() == others
 
 
-# -- a bare root: a chroot with users, a spool and a daemon that are real. conftest starts it ahead of the other tests.
+# -- a bare root: a chroot with users, a spool and a daemon that are real. Its setups go on while other tests run.
 
 MINIMAL_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 USERS = {"root": 0, "visitor": 54711, "single": 54712, "pat": 54713, "robin": 54714}
@@ -1223,6 +1223,13 @@ class Bare:
             if process is not None:
                 process.kill()
                 process.communicate()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bare_root(tmp_path_factory):
+    bare = Bare(tmp_path_factory.mktemp("bare"))
+    yield bare
+    bare.stop()
 
 
 def checkout(bare, user, name="project"):
