@@ -1588,16 +1588,28 @@ def successes(tasks: "Dict[str, TaskState]", task: Task) -> "Dict[str, int]":
     return {name: tasks[name].success_seq for name in task.dependencies if name in tasks and tasks[name].success_seq}
 
 
-def root_cause(config: Config, tasks: "Dict[str, TaskState]", name: str, slot: int) -> "Tuple[str, int]":
-    """The task that the unmet dependency `name` comes down to, and the slot that matters for it."""
+def root_cause(config: Config, tasks: "Dict[str, TaskState]", name: str, slot: int,
+               roots: "Dict[str, Tuple[str, int]] | None" = None) -> "Tuple[str, int]":
+    """The task that the unmet dependency `name` comes down to, and the slot that matters for it.
+
+    `roots` keeps the answers for tasks that wait, from one question about the same state to the next.
+    """
+    known = {} if roots is None else roots
     seen: "Set[str]" = set()
+    waiting = []
     while name not in seen:
+        if name in known:
+            name, slot = known[name]
+            break
         seen.add(name)
-        state, task = tasks.get(name, TaskState()), config.tasks.get(name)
+        state, task = tasks.get(name), config.tasks.get(name)
         behind = ""
+        if state is None:
+            break
         if state.cycle is not None:
             if state.cycle.phase == "waiting":
                 behind, slot = state.cycle.waiting_for, state.cycle.slot
+                waiting.append(name)
         elif state.run is None and state.skipped.get("dependency"):
             behind = state.skipped["dependency"]
         elif state.run is None and task is not None and task.schedule is None and task.dependencies and (
@@ -1606,6 +1618,7 @@ def root_cause(config: Config, tasks: "Dict[str, TaskState]", name: str, slot: i
         if not behind:
             break
         name = behind
+    known.update(dict.fromkeys(waiting, (name, slot)))
     return name, slot
 
 
@@ -1783,9 +1796,10 @@ class _Draft:
     def tell_of_blocks(self) -> None:
         """Name a root cause once, whatever number of tasks wait for it."""
         waiting: "Dict[str, List[str]]" = {}
+        roots: "Dict[str, Tuple[str, int]]" = {}
         for name, state in self.tasks.items():
             if state.cycle is not None and state.cycle.phase == "waiting" and state.cycle.waiting_for:
-                root, _ = root_cause(self.config, self.tasks, state.cycle.waiting_for, state.cycle.slot)
+                root, _ = root_cause(self.config, self.tasks, state.cycle.waiting_for, state.cycle.slot, roots)
                 stuck = self.tasks.get(root, TaskState())
                 if stuck.run is None and stuck.cycle is None:
                     waiting.setdefault(root, []).append(name)
