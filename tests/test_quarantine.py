@@ -22,7 +22,7 @@ import traceback
 
 import pytest
 from conftest import SCRIPT, SCRIPTS, Project, git
-from test_crash import injected, kill_points, recording, strace_works, was_killed
+from test_crash import PAUSE, kill_points, looked_on, recording, strace_works, was_killed
 
 import quarantine as quarantine_module
 import symphony_conductor as sc
@@ -1621,14 +1621,14 @@ sc.PROC = "/nowhere"  # so that each run makes the same calls
 from quarantine import Candidate, Quarantine
 from tree import Root
 verb, path, argument = sys.argv[1:]
-with Quarantine(Root(path), %d) as quarantine:
+%swith Quarantine(Root(path), %d) as quarantine:
     if verb == "remove":
         list(quarantine.remove([Candidate(**item) for item in json.loads(argument)], [], 100))
     elif verb == "restore":
         quarantine.restore(argument)
     elif verb == "purge":
         quarantine.purge(14 * sc.DAY)
-""" % (str(SCRIPTS), str(SCRIPT.parent), NOW)
+""" % (str(SCRIPTS), str(SCRIPT.parent), PAUSE, NOW)
 WORKERS = 3
 PLANNED = ("sub/line\nbreak.tmp", "sub/deep/caf\udce9.tmp", "top.tmp")
 
@@ -1679,15 +1679,10 @@ class CrashTree(Tree):
 
 
 def points_of(tmp_path, make, command):
-    """The calls that such a process makes to its tree; the first one may have to write the bytecode cache."""
-    for name in ("warm", "probe"):
-        tree = make(tmp_path / name)
-        subprocess.check_call(recording(tmp_path / "trace") + command(tree), stdin=subprocess.DEVNULL)
-
-    class Probe:
-        root = tree.path
-
-    return kill_points(Probe, tmp_path / "trace")
+    """The calls that such a process makes to its tree."""
+    tree = make(tmp_path / "probe")
+    assert looked_on(recording(tmp_path / "trace"), command(tree)) == 0
+    return kill_points(tree.path, tmp_path / "trace")
 
 
 def crash_everywhere(tmp_path, make, command, check, least):
@@ -1697,7 +1692,7 @@ def crash_everywhere(tmp_path, make, command, check, least):
     def work_off(share):
         for number in range(share, len(points), WORKERS):
             tree = make(tmp_path / ("at%d" % number))
-            if was_killed(injected(points[number]) + command(tree)):
+            if was_killed(points[number], command(tree)):
                 (tmp_path / ("killed%d" % number)).write_text("")
             try:
                 check(tree)
