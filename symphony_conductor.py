@@ -5776,9 +5776,20 @@ def cmd_status(store: Store, args: "argparse.Namespace") -> int:
     return EXIT_OK
 
 
+def terminal_size() -> "os.terminal_size":
+    """The terminal's columns and lines: those of COLUMNS and LINES, else those it tells, else 80 by 24."""
+    try:
+        found = os.get_terminal_size(sys.__stdout__.fileno())  # type: ignore[union-attr]
+    except (AttributeError, ValueError, OSError):
+        found = os.terminal_size((0, 0))
+    told = [os.environ.get(name, "") for name in ("COLUMNS", "LINES")]
+    wanted = [int(text) if re.match("[0-9]{1,5}$", text) else 0 for text in told]
+    return os.terminal_size([one or other or usual for one, other, usual in zip(wanted, found, (80, 24))])
+
+
 def _status_screen(store: Store, args: "argparse.Namespace") -> str:
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
-    return status_table(Conductor(store).status(args.task or ""), shutil.get_terminal_size((80, 24)).columns, coloured)
+    return status_table(Conductor(store).status(args.task or ""), terminal_size().columns, coloured)
 
 
 def _watch_status(store: Store, args: "argparse.Namespace") -> int:
@@ -5787,7 +5798,7 @@ def _watch_status(store: Store, args: "argparse.Namespace") -> int:
         raise UsageError("--watch draws on a terminal, and this is none")
     while True:
         lines = _status_screen(store, args).split("\n")
-        size = shutil.get_terminal_size((80, 24))
+        size = terminal_size()
         lines = [line if "\x1b" in line else _cut(line, size.columns) for line in lines]  # those in colour are cut
         height = max(size.lines - 1, 1)
         more = ["(%d more lines)" % (len(lines) - height + 1)] if len(lines) > height else []
@@ -6589,130 +6600,119 @@ def mail_option(text: str) -> str:
     return text
 
 
-def _installing_options(command: "argparse.ArgumentParser") -> None:
-    command.add_argument("--user", metavar="NAME", help="for this user (default: yourself); others than you take root")
-    command.add_argument("--timer", action="store_true", help="a systemd timer in place of the crontab line")
-    command.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+def _option(*names: str, **how: "Any") -> "Tuple[Tuple[str, ...], Dict[str, Any]]":
+    return names, how
 
 
-def build_parser() -> "argparse.ArgumentParser":
-    """The command line, each command bound to its function."""
+_TASK = _option("task", metavar="TASK")
+_OF_TASK = _option("--task", metavar="NAME")
+_JSON = _option("--json", action="store_true")
+_SINCE = _option("--since", default="7d", metavar="WHEN", help="a time, or a length such as 12h (default: 7d)")
+_INSTALLING = (
+    _option("--user", metavar="NAME", help="for this user (default: yourself); others than you take root"),
+    _option("--timer", action="store_true", help="a systemd timer in place of the crontab line"),
+    _option("--dry-run", action="store_true", help="say what would be done, and do nothing"))
+
+# name -> (function, help, options); of the options in a list only one may be given. The last two have no help: a tick
+# starts them, and nobody else needs them.
+COMMANDS: "Dict[str, Tuple[Callable[..., int], str, Tuple[Any, ...]]]" = {
+    "tick": (cmd_tick, "start what is due; cron calls it every minute", ()),
+    "run": (cmd_run, "run one task now, in the foreground", (
+        _option("--task", required=True, metavar="NAME"),
+        [_option("--with-dependencies", dest="dependencies", action="store_const", const="first", default="check",
+                 help="run the dependencies that are not met first, in order"),
+         _option("--ignore-dependencies", dest="dependencies", action="store_const", const="ignore",
+                 help="run it whatever its dependencies came to")],
+        _option("--as-cron", action="store_true", help="with the environment that cron gave the last tick"))),
+    "status": (cmd_status, "how things stand: a table on a terminal, JSON when piped", (
+        [_JSON, _option("--table", action="store_true"),
+         _option("--watch", action="store_true", help="the table, drawn again every two seconds")],
+        _OF_TASK)),
+    "history": (cmd_history, "the verdicts, newest first", (
+        _OF_TASK, _SINCE,
+        _option("--status", metavar="STATUS", help="only this one; skipped stands for all that were skipped"),
+        _option("--limit", type=count_option, default=50, metavar="N"), _JSON)),
+    "logs": (cmd_logs, "what a task printed", (
+        _TASK, _option("--lines", type=count_option, default=50, metavar="N"),
+        _option("--follow", action="store_true", help="and what it prints from now on"),
+        _option("--run", dest="run_id", metavar="RUN_ID", help="the whole output of this run"))),
+    "audit": (cmd_audit, "hold every due slot against the history; exit 1 when one is unexplained", (
+        _SINCE, _OF_TASK, _JSON)),
+    "why": (cmd_why, "why a task ran, or did not, and what comes next", (
+        _TASK, _option("--at", metavar="TIME", help="the slot at that time, or the newest before it (default: now)"))),
+    "pause": (cmd_pause, "give a task no slots for a while; what runs goes on", (
+        _option("task", nargs="?", metavar="TASK"), _option("--all", action="store_true", help="every task"),
+        [_option("--until", metavar="TIME", help="such as 2025-06-02T10:00 (default: until resumed)"),
+         _option("--for", dest="length", type=length_option, metavar="LENGTH", help="such as 30m, 2h or 1d")],
+        _option("--reason", default="", metavar="TEXT"))),
+    "resume": (cmd_resume, "end a pause", (
+        _option("task", nargs="?", metavar="TASK"),
+        _option("--all", action="store_true", help="the pause of every task"))),
+    "diff": (cmd_diff, "the last good output of a task against the newest failing one", (_TASK,)),
+    "simulate": (cmd_simulate, "what the schedules would come to, before they are put to use", (
+        _option("--days", type=count_option, default=7, metavar="N"),
+        _option("--config", dest="file", metavar="FILE", help="of this file instead"), _JSON)),
+    "doctor": (cmd_doctor, "what is wrong between cron, this machine and you; exit 1 on a problem", (_JSON,)),
+    "notify-test": (cmd_notify_test, "send one message to whoever the configuration names", ()),
+    "check": (cmd_check, "every problem of the configuration; exit 0 or 78", (
+        _option("--config", dest="file", metavar="FILE", help="check this file instead"),)),
+    "next": (cmd_next, "the coming slots of all tasks, in time order", (
+        _OF_TASK, _option("--count", type=count_option, default=10, metavar="N"), _JSON)),
+    "explain": (cmd_explain, "a schedule in plain English, and its next slots", (
+        _option("expression"), _option("--zone", metavar="ZONE", help="an IANA name (default: the system's zone)"),
+        _option("--from", dest="start", metavar="TIME", help="such as 2025-06-02T10:00 or ...Z (default: now)"),
+        _option("--count", type=count_option, default=5, metavar="N"),
+        _option("--name", default="", metavar="NAME", help="the task whose name seeds H"), _JSON)),
+    "init": (cmd_init, "write a configuration to start from, where there is none", ()),
+    "install": (cmd_install, "put the line that calls tick into your crontab", _INSTALLING + (
+        _option("--mailto", type=mail_option, metavar="ADDRESS",
+                help="let cron mail what a tick has to say; '' ends that (default: as it is)"),)),
+    "uninstall": (cmd_uninstall, "take it out again; configuration, state and logs stay", _INSTALLING + (
+        _option("--purge", action="store_true", help="remove state and logs as well, after asking"),)),
+    "import-crontab": (cmd_import_crontab, "turn the lines of a crontab into tasks", (
+        _option("file", nargs="?", metavar="FILE", help="a crontab, - for stdin (default: your own)"),
+        _option("--write", action="store_true", help="write a file each into %s, and say which lines to remove from "
+                "the crontab" % DROP_IN_DIR))),
+    "deliver": (cmd_deliver, "", ()),
+    "supervise": (cmd_supervise, "", (
+        _option("verb", choices=("start", "adopt")), _option("lock_fd", type=int), _option("task"), _option("run_id"))),
+}
+
+
+def _commands_of(argv: "Sequence[str]") -> "List[str]":
+    """The commands that this command line may mean; all of them where that is not plain to see."""
+    words = iter(argv)
+    for word in words:
+        if word in ("--root", "--config"):
+            next(words, "")
+        elif word in COMMANDS:
+            return [name for name in COMMANDS if name in argv]
+        elif not word.startswith(("--root=", "--config=")):
+            break
+    return list(COMMANDS)
+
+
+def build_parser(names: "Sequence[str]") -> "argparse.ArgumentParser":
+    """The command line with these commands, each bound to its function. To build them all takes 8 ms."""
     summary, _, rest = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(prog="symphony_conductor.py", description=summary, epilog=rest,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    width = terminal_size().columns - 2  # argparse would ask shutil, and that brings all its compressors along
+    parser = argparse.ArgumentParser(
+        prog="symphony_conductor.py", description=summary, epilog=rest,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=width))
     parser.add_argument("--version", action="version", version="symphony_conductor %s" % __version__)
     parser.add_argument("--root", help="the project's folder (default: $SYMPHONY_ROOT, else that of this file)")
     parser.add_argument("--config", help="the configuration (default: %s under the root)" % CONFIG_NAME)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-
-    def command(name: str, func: "Callable[..., int]", text: str) -> "argparse.ArgumentParser":
-        added = commands.add_parser(name, help=text, description=text)
-        added.set_defaults(func=func)
-        return added
-
-    command("tick", cmd_tick, "start what is due; cron calls it every minute")
-
-    added = command("run", cmd_run, "run one task now, in the foreground")
-    added.add_argument("--task", required=True, metavar="NAME")
-    either = added.add_mutually_exclusive_group()
-    either.add_argument("--with-dependencies", dest="dependencies", action="store_const", const="first",
-                        default="check", help="run the dependencies that are not met first, in order")
-    either.add_argument("--ignore-dependencies", dest="dependencies", action="store_const", const="ignore",
-                        help="run it whatever its dependencies came to")
-
-    added.add_argument("--as-cron", action="store_true", help="with the environment that cron gave the last tick")
-
-    added = command("status", cmd_status, "how things stand: a table on a terminal, JSON when piped")
-    either = added.add_mutually_exclusive_group()
-    either.add_argument("--json", action="store_true")
-    either.add_argument("--table", action="store_true")
-    either.add_argument("--watch", action="store_true", help="the table, drawn again every two seconds")
-    added.add_argument("--task", metavar="NAME")
-
-    added = command("history", cmd_history, "the verdicts, newest first")
-    added.add_argument("--task", metavar="NAME")
-    added.add_argument("--since", default="7d", metavar="WHEN", help="a time, or a length such as 12h (default: 7d)")
-    added.add_argument("--status", metavar="STATUS", help="only this one; skipped stands for all that were skipped")
-    added.add_argument("--limit", type=count_option, default=50, metavar="N")
-    added.add_argument("--json", action="store_true")
-
-    added = command("logs", cmd_logs, "what a task printed")
-    added.add_argument("task", metavar="TASK")
-    added.add_argument("--lines", type=count_option, default=50, metavar="N")
-    added.add_argument("--follow", action="store_true", help="and what it prints from now on")
-    added.add_argument("--run", dest="run_id", metavar="RUN_ID", help="the whole output of this run")
-
-    added = command("audit", cmd_audit, "hold every due slot against the history; exit 1 when one is unexplained")
-    added.add_argument("--since", default="7d", metavar="WHEN", help="a time, or a length such as 12h (default: 7d)")
-    added.add_argument("--task", metavar="NAME")
-    added.add_argument("--json", action="store_true")
-
-    added = command("why", cmd_why, "why a task ran, or did not, and what comes next")
-    added.add_argument("task", metavar="TASK")
-    added.add_argument("--at", metavar="TIME", help="the slot at that time, or the newest before it (default: now)")
-
-    added = command("pause", cmd_pause, "give a task no slots for a while; what runs goes on")
-    added.add_argument("task", nargs="?", metavar="TASK")
-    added.add_argument("--all", action="store_true", help="every task")
-    either = added.add_mutually_exclusive_group()
-    either.add_argument("--until", metavar="TIME", help="such as 2025-06-02T10:00 (default: until resumed)")
-    either.add_argument("--for", dest="length", type=length_option, metavar="LENGTH", help="such as 30m, 2h or 1d")
-    added.add_argument("--reason", default="", metavar="TEXT")
-    added = command("resume", cmd_resume, "end a pause")
-    added.add_argument("task", nargs="?", metavar="TASK")
-    added.add_argument("--all", action="store_true", help="the pause of every task")
-
-    added = command("diff", cmd_diff, "the last good output of a task against the newest failing one")
-    added.add_argument("task", metavar="TASK")
-
-    added = command("simulate", cmd_simulate, "what the schedules would come to, before they are put to use")
-    added.add_argument("--days", type=count_option, default=7, metavar="N")
-    added.add_argument("--config", dest="file", metavar="FILE", help="of this file instead")
-    added.add_argument("--json", action="store_true")
-
-    added = command("doctor", cmd_doctor, "what is wrong between cron, this machine and you; exit 1 on a problem")
-    added.add_argument("--json", action="store_true")
-
-    command("notify-test", cmd_notify_test, "send one message to whoever the configuration names")
-
-    added = command("check", cmd_check, "every problem of the configuration; exit 0 or 78")
-    added.add_argument("--config", dest="file", metavar="FILE", help="check this file instead")
-
-    added = command("next", cmd_next, "the coming slots of all tasks, in time order")
-    added.add_argument("--task", metavar="NAME")
-    added.add_argument("--count", type=count_option, default=10, metavar="N")
-    added.add_argument("--json", action="store_true")
-
-    added = command("explain", cmd_explain, "a schedule in plain English, and its next slots")
-    added.add_argument("expression")
-    added.add_argument("--zone", metavar="ZONE", help="an IANA name (default: the system's zone)")
-    added.add_argument("--from", dest="start", metavar="TIME", help="such as 2025-06-02T10:00 or ...Z (default: now)")
-    added.add_argument("--count", type=count_option, default=5, metavar="N")
-    added.add_argument("--name", default="", metavar="NAME", help="the task whose name seeds H")
-    added.add_argument("--json", action="store_true")
-
-    command("init", cmd_init, "write a configuration to start from, where there is none")
-
-    added = command("install", cmd_install, "put the line that calls tick into your crontab")
-    _installing_options(added)
-    added.add_argument("--mailto", type=mail_option, metavar="ADDRESS",
-                       help="let cron mail what a tick has to say; '' ends that (default: as it is)")
-    added = command("uninstall", cmd_uninstall, "take it out again; configuration, state and logs stay")
-    _installing_options(added)
-    added.add_argument("--purge", action="store_true", help="remove state and logs as well, after asking")
-
-    added = command("import-crontab", cmd_import_crontab, "turn the lines of a crontab into tasks")
-    added.add_argument("file", nargs="?", metavar="FILE", help="a crontab, - for stdin (default: your own)")
-    added.add_argument("--write", action="store_true", help="write a file each into %s, and say which lines to remove "
-                       "from the crontab" % DROP_IN_DIR)
-
-    commands.add_parser("deliver").set_defaults(func=cmd_deliver)  # these two a tick starts; nobody else needs them
-    added = commands.add_parser("supervise")
-    added.add_argument("verb", choices=("start", "adopt"))
-    added.add_argument("lock_fd", type=int)
-    added.add_argument("task")
-    added.add_argument("run_id")
-    added.set_defaults(func=cmd_supervise)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", prog=parser.prog)
+    for name in names:
+        func, text, options = COMMANDS[name]
+        about: "Dict[str, Any]" = {"help": text, "description": text} if text else {}
+        command = commands.add_parser(
+            name, formatter_class=lambda prog: argparse.HelpFormatter(prog, width=width), **about)
+        command.set_defaults(func=func)
+        for option in options:
+            group = command.add_mutually_exclusive_group() if isinstance(option, list) else command
+            for flags, how in option if isinstance(option, list) else [option]:
+                group.add_argument(*flags, **how)
     return parser
 
 
@@ -6742,8 +6742,9 @@ def main(argv: "Sequence[str] | None" = None) -> int:
     stores: "List[Store]" = []
 
     def command() -> int:
-        parser = build_parser()
-        args = parser.parse_args(argv)
+        words = sys.argv[1:] if argv is None else argv
+        parser = build_parser(_commands_of(words))
+        args = parser.parse_args(words)
         if not args.command:
             parser.print_usage(sys.stderr)
             return EXIT_USAGE

@@ -239,6 +239,7 @@ class CronDaemon:
 # -- the order of the tests: what waits for cron begins first and is looked at last, and of the rest the long files lead
 
 WAITING = ("test_a_real_cron_daemon", "test_a_bare_root")
+LONG = ("test_quarantine.py", "test_crash.py", "test_workflows.py", "test_lifecycle.py", "test_cleanup_engine.py")
 
 
 def pytest_configure(config):
@@ -248,5 +249,5 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     waiting = {item.fspath for item in items if item.name.startswith(WAITING)}
-    items.sort(key=lambda item: (item.fspath not in waiting, -os.path.getsize(str(item.fspath)), str(item.fspath),
+    items.sort(key=lambda item: (item.fspath not in waiting, item.fspath.basename not in LONG, str(item.fspath),
                                  item.name.startswith(WAITING)))

@@ -159,7 +159,8 @@ def test_a_supervisor_killed_at_any_call_loses_and_doubles_nothing(tmp_path):
         if record:
             assert project.wait_until(lambda: not sc.group_alive(record["pid"], record["pid_start"]))
         # A command whose supervisor could not record it any more may hold the task's lock for some ticks to come.
-        assert project.wait_until(lambda: project.call("tick")[0] == 0 and "run" not in project.state()["tasks"]["first"])
+        assert project.wait_until(
+            lambda: project.call("tick")[0] == 0 and "run" not in project.state()["tasks"]["first"])
         project.wait_for_idle()
         assert len(project.lines("first.out")) <= 1, "never twice"
         verdicts = [found["status"] for found in project.history() if found["task"] == "first"]
