@@ -1861,6 +1861,8 @@ class _Draft:
         for name in [name for name in self.tasks if name not in self.config.tasks and name not in self.config.invalid]:
             self._forget(name)
         rezoned = self.before.zone_stamp != self.facts.zone_stamp
+        if self.before.zone_stamp.split()[:1] not in ([], self.facts.zone_stamp.split()[:1]):
+            self.events["rezoned"] = {}
         self.zone_stamp = self.facts.zone_stamp
         self.changed = self.changed or rezoned
         over = self._end_pauses()
@@ -2225,6 +2227,7 @@ class Span(Value):
     end: float = 0.0
     key: str = ""
     is_open: bool = False                 # the schedule that holds now
+    is_lost: bool = False                 # its state was deleted: the task was as good as new to the next tick
     undecided_since: "int | None" = None  # from here to the end, the schedule changed before a tick could decide
 
 
@@ -2289,7 +2292,8 @@ def spans_of(events: "Iterable[Tuple[str, float, Dict[str, Any]]]", known: TaskS
         if current is not None:
             undecided = from_iso(facts.get("undecided_since"))
             end = at if kind == "anchored" else since
-            spans.append(current.replace(end=end, undecided_since=undecided))
+            is_lost = kind == "anchored" and not facts.get("was")
+            spans.append(current.replace(end=end, undecided_since=undecided, is_lost=is_lost))
         current = Span(start=since, key=facts.get("key", "")) if kind == "anchored" else None
         is_first = False
     if is_first and known.schedule_key:
@@ -2298,16 +2302,17 @@ def spans_of(events: "Iterable[Tuple[str, float, Dict[str, Any]]]", known: TaskS
 
 
 def audit(name: str, spans: "Sequence[Span]", ledger: Ledger, gaps: "Sequence[Tuple[float, float]]",
-          jumps: "Sequence[Tuple[int, int]]", since: float, undecided: str) -> "Iterator[Slot]":
+          jumps: "Sequence[Tuple[int, int]]", since: float, rezoned_at: float, undecided: str) -> "Iterator[Slot]":
     """Every due slot of a task from `since` on, recomputed from its schedules and held against the history.
 
-    `gaps` are the times without a tick; `jumps` say where the clock was set back: (to, from); `undecided` is why
-    slots behind the newest decision have none.
+    `gaps` are the times without a tick; `jumps` say where the clock was set back: (to, from); `rezoned_at` is when the
+    system came by its time zone: in the one before, nothing can be recomputed; `undecided` is why slots behind the
+    newest decision have none.
     """
     for span in spans:
         text, _, zone = span.key.rpartition(" ")
         schedule = CronSchedule(text, name) if text else None  # the key of a task without a schedule has no blank
-        at: "int | None" = int(max(span.start, since - 1))
+        at: "int | None" = int(max(span.start, since - 1, 0.0 if zone else rezoned_at))
         while schedule is not None and at is not None:
             at = schedule.next(at, zone or None)
             if at is None or at > span.end:
@@ -2325,10 +2330,13 @@ def audit_all(config: Config, state: State, verdicts: "Iterable[Dict[str, Any]]"
         by_task.setdefault(verdict["task"], []).append(verdict)
     happened: "Dict[str, List[Tuple[str, float, Dict[str, Any]]]]" = {}
     gaps = []
+    rezoned_at = 0.0
     for event in events:
         at = float(from_iso(event["at"]) or 0)
         if event["event"] == "gap":
             gaps.append((float(from_iso(event["since"]) or 0), at))
+        elif event["event"] == "rezoned":
+            rezoned_at = max(rezoned_at, at)
         for name, facts in event.get("tasks", {}).items():
             happened.setdefault(name, []).append((event["event"], at, facts))
     for name in [only] if only else list(dict.fromkeys(list(config.tasks) + list(state.tasks) + list(happened))):
@@ -2339,7 +2347,7 @@ def audit_all(config: Config, state: State, verdicts: "Iterable[Dict[str, Any]]"
         undecided = ("the task is invalid: %s" % config.invalid[name] if name in config.invalid else
                      "no tick since %s" % iso(last_tick) if last_tick else "no tick has run yet")
         yield from audit(name, spans_of(of_task, known, now), Ledger(by_task.get(name, ()), known), gaps, jumps, since,
-                         undecided)
+                         rezoned_at, undecided)
 
 
 def _fate(slot: int, span: Span, ledger: Ledger, jumps: "Sequence[Tuple[int, int]]",
@@ -2358,7 +2366,8 @@ def _fate(slot: int, span: Span, ledger: Ledger, jumps: "Sequence[Tuple[int, int
         return "edited", "the schedule was changed, paused or removed before a tick could decide"
     if span.is_open and slot > ledger.known.cursor:
         return "due", undecided
-    return "unexplained", "there is no verdict for it"
+    return "unexplained", "there is no verdict for it" + (
+        "; the state was lost before %s" % iso(span.end) if span.is_lost else "")
 
 
 # == Simulation ==
@@ -2680,9 +2689,10 @@ FATES = {
 }
 
 
-def audit_document(slots: "Iterable[Slot]", gaps: "Sequence[Dict[str, Any]]", since: float,
+def audit_document(slots: "Iterable[Slot]", events: "Iterable[Dict[str, Any]]", since: float,
                    until: float) -> "Dict[str, Any]":
     """The audit as JSON has it: numbers, the times without a tick, and every slot that nothing explains."""
+    recent = [event for event in events if (from_iso(event["at"]) or 0) >= since]
     fates: "Dict[str, int]" = {}
     total = shifted = was_off = 0
     unexplained = []
@@ -2696,7 +2706,8 @@ def audit_document(slots: "Iterable[Slot]", gaps: "Sequence[Dict[str, Any]]", si
                                 "reason": slot.reason})
     return {"since": iso(since), "until": iso(until), "slots": total, "unexplained": len(unexplained),
             "fates": {fate: fates[fate] for fate in FATES if fate in fates}, "while_no_tick_ran": was_off,
-            "shifted_by_daylight_saving": shifted, "gaps": list(gaps), "findings": unexplained}
+            "shifted_by_daylight_saving": shifted, "gaps": [event for event in recent if event["event"] == "gap"],
+            "zone_changes": [event["at"] for event in recent if event["event"] == "rezoned"], "findings": unexplained}
 
 
 def audit_text(document: "Dict[str, Any]") -> str:
@@ -2712,6 +2723,8 @@ def audit_text(document: "Dict[str, Any]") -> str:
             lines.append("  %6d  %s" % (document[key], text))
     lines += ["  no tick from %s to %s: %s" % (gap["since"], gap["at"], GAP_CAUSES.get(gap["cause"], GAP_CAUSES[""]))
               for gap in document["gaps"]]
+    lines += ["  the system's time zone changed at %s: without a timezone of its own, no slot of a task before that "
+              "can be recomputed" % at for at in document["zone_changes"][-1:]]
     return "\n".join(lines)
 
 
@@ -3331,8 +3344,9 @@ def boot_time(now: float) -> int:
 
 
 def zone_stamp() -> str:
-    """Changes when the system's time zone or its rules may have."""
-    texts = []
+    """Changes when the system's time zone or its rules may have. Its first word changes with the zone alone."""
+    months = (1704067200 + month * 30 * DAY for month in range(12))  # always the same ones: 2024, by now of the past
+    texts = [",".join(str(zone_named(None).span(at)[2]) for at in months)]
     for path in ("/etc/localtime", "/usr/share/zoneinfo/tzdata.zi", "/usr/share/zoneinfo/Etc/UTC"):
         try:
             found = os.stat(path)
@@ -5935,9 +5949,7 @@ def cmd_audit(store: Store, args: "argparse.Namespace") -> int:
     since = max(_since_option(args.since, now), now - kept_s)  # what is older is not remembered
     if args.task:
         _check_known(store, args.task)
-    document = audit_document(_audited(store, since, now, args.task or ""), [
-        event for event in store.events() if event.get("event") == "gap" and (from_iso(event["at"]) or 0) >= since],
-        since, now)
+    document = audit_document(_audited(store, since, now, args.task or ""), store.events(), since, now)
     if args.json:
         say_json(document)
     else:

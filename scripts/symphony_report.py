@@ -458,8 +458,7 @@ def report(facts: Facts) -> Record:
     gaps = gap_list(facts)
     audit = sc.audit_document(
         sc.audit_all(facts.config, facts.state, facts.verdicts, facts.events, facts.since, facts.now, facts.last_tick),
-        [event for event in facts.events if event["event"] == "gap" and (epoch(event["at"]) or 0) >= facts.since],
-        facts.since, facts.now)
+        facts.events, facts.since, facts.now)
     tasks = task_list(facts, by_task)
     analysis = next_removals(facts.analysis, facts.now)
     problems = list(facts.status["problems"])

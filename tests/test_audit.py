@@ -214,3 +214,85 @@ def test_the_hour_that_spring_skips_is_told():
         world.minute()
     shifted = [sc.iso(slot.at) for slot in world.audit() if slot.shifted]
     assert shifted == ["2025-03-30T01:00:00Z"]
+
+
+# -- what happens to the machine
+
+class Moving(Month):
+    """A machine whose own time zone is changed, and one task that has a zone of its own."""
+
+    def __init__(self):
+        self.stamp = ""
+        super().__init__(4, "2025-06-02T00:00:00Z")
+        self.tasks = {each["name"]: each for each in (
+            task("local", "*/20 8-18 * * *"), task("fixed", "10 */2 * * *", timezone="UTC"),
+            task("gone", "5 9 * * *"))}
+        self.settle_down()
+
+    def settle_down(self):
+        self.config = sc.build_config([("c.json", {"tasks": list(self.tasks.values())})])
+        assert not self.config.problems
+
+    def facts(self, **fields):
+        return super().facts(**dict(fields, zone_stamp=self.stamp))
+
+    def move_to(self, zone, monkeypatch, data="1"):
+        monkeypatch.setitem(sc._ZONES, None, sc.Zone(zone))
+        self.stamp = sc.zone_stamp().split()[0] + " " + data
+
+    def pass_days(self, days):
+        end = self.now + days * DAY
+        while self.now < end:
+            self.minute()
+
+    def document(self, verdicts=None):
+        return sc.audit_document(self.audit(verdicts), self.events, 0, self.now)
+
+
+def test_a_new_time_zone_of_the_system_leaves_no_slot_unexplained(monkeypatch):
+    world = Moving()
+    world.move_to("Europe/Paris", monkeypatch)
+    world.pass_days(2)
+    del world.tasks["gone"]
+    world.settle_down()
+    world.pass_days(1)
+    world.move_to("America/New_York", monkeypatch)
+    world.pass_days(2)
+    document = world.document()
+    assert (document["findings"], document["zone_changes"]) == ([], ["2025-06-05T00:01:00Z"])
+    assert "the system's time zone changed at 2025-06-05T00:01:00Z: " in sc.audit_text(document)
+
+    def missing(name, text):
+        rest = [each for each in world.verdicts if (each["task"], each["scheduled_for"]) != (name, text)]
+        assert len(rest) == len(world.verdicts) - 1
+        return [(each["task"], each["scheduled_for"]) for each in world.document(rest)["findings"]]
+
+    assert missing("local", "2025-06-05T12:20:00Z") == [("local", "2025-06-05T12:20:00Z")], "8:20 in New York"
+    assert missing("fixed", "2025-06-03T04:10:00Z") == [("fixed", "2025-06-03T04:10:00Z")], "its zone is the same"
+
+
+def test_new_zone_data_that_say_the_same_are_no_new_zone(monkeypatch):
+    world = Moving()
+    world.move_to("Europe/Paris", monkeypatch)
+    world.pass_days(1)
+    world.move_to("Europe/Paris", monkeypatch, data="2")
+    world.pass_days(1)
+    document = world.document()
+    assert (document["findings"], document["zone_changes"]) == ([], [])
+    first = next(each for each in world.verdicts if each["task"] == "local")
+    assert world.document([each for each in world.verdicts if each is not first])["unexplained"] == 1
+
+
+def test_slots_that_went_with_a_state_are_told_as_that():
+    world = Month(5, "2025-06-02T00:00:00Z")
+    world.tasks = {"hourly": task("hourly", "7 * * * *")}
+    world.configure(*world.tasks.values())
+    for _ in range(130):
+        world.minute()
+    world.state, world.last_seen = sc.State(), 0.0
+    world.now += 2 * HOUR
+    world.minute()
+    document = sc.audit_document(world.audit(), world.events, 0, world.now)
+    assert [(each["scheduled_for"], each["reason"]) for each in document["findings"]] == [
+        (slot, "there is no verdict for it; the state was lost before 2025-06-02T04:11:00Z")
+        for slot in ("2025-06-02T03:07:00Z", "2025-06-02T04:07:00Z")]
