@@ -2828,7 +2828,7 @@ def why_text(config: Config, state: State, task: Task, slot: "Slot | None", verd
     if slot is None and task.schedule is not None and task.schedule.reboot:
         said[0] += "it runs once after each boot."
     elif slot is None:
-        said[0] += "it has had no slot yet." if task.schedule else "it has no schedule and runs %s." % (
+        said[0] += "no slot of it is known yet." if task.schedule else "it has no schedule and runs %s." % (
             "after %s" % _join(task.dependencies) if task.dependencies else "by hand")
     else:
         said[0] += "the slot %s%s %s." % (

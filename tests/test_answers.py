@@ -147,7 +147,7 @@ def test_why_says_how_to_end_a_pause_and_it_works(hand, names, expected):
 
 def test_why_of_a_disabled_task_says_how_to_enable_it(hand):
     hand.configure(task("a", "0 2 * * *", enabled=False))
-    assert hand.call("why", "a") == (0, "a: it has had no slot yet. Now it is disabled. No start is planned. To give "
+    assert hand.call("why", "a") == (0, "a: no slot of it is known yet. Now it is disabled. No start is planned. To give "
                                         "it slots again, set enabled to true.\n", "")
 
 
@@ -171,7 +171,7 @@ def nights(hand):
 
 
 @pytest.mark.parametrize("when, expected", [
-    ("2025-06-02T20:00:00Z", "a: it has had no slot yet."),
+    ("2025-06-02T20:00:00Z", "a: no slot of it is known yet."),
     ("2025-06-03T02:00:00Z", "a: the slot Tue 2025-06-03 02:00 +0000 ran and succeeded."),
     ("2025-06-03T23:00:00Z", "a: the slot Tue 2025-06-03 02:00 +0000 ran and succeeded."),
     ("2025-06-04T12:00:00Z", "a: the slot Wed 2025-06-04 02:00 +0000 ran and failed. Attempt 1 took 2s and ended with "
