@@ -192,12 +192,17 @@ def read_facts(store: "sc.Store", since: float, clock: "sc.Clock") -> Facts:
     state = store.read_state()[0]
     verdicts = [each for each in map(slim, store.verdicts(since)) if each is not None]
     verdicts += not_on_file(verdicts, state, since)
+    events = read_events(store)
+    moved = [event["at"] for event in events if event["event"] == "rezoned" and (epoch(event["at"]) or 0) >= since]
+    if moved:
+        notes.append("The system's time zone changed at %s: without a timezone of its own, no slot of a task before "
+                     "that can be recomputed." % moved[-1])
     disk = disk_now(store.root)
     if disk is not None and os.path.isdir(store.path("status")):
         notes += record_disk(store, now, disk)
     return Facts(now=now, since=since, root=store.root, host=os.uname()[1], config=config, state=state,
                  status=sc.Conductor(Present(store.root), clock).status(), last_tick=store.last_tick(),
-                 verdicts=verdicts, events=read_events(store), actions=read_actions(store, since),
+                 verdicts=verdicts, events=events, actions=read_actions(store, since),
                  held=frozenset(names_in(store.path(QUARANTINE_NAME))), analysis=read_analysis(store), disk=disk,
                  disk_series=read_disk(store), notes=notes)
 

@@ -147,8 +147,8 @@ def test_why_says_how_to_end_a_pause_and_it_works(hand, names, expected):
 
 def test_why_of_a_disabled_task_says_how_to_enable_it(hand):
     hand.configure(task("a", "0 2 * * *", enabled=False))
-    assert hand.call("why", "a") == (0, "a: no slot of it is known yet. Now it is disabled. No start is planned. To give "
-                                        "it slots again, set enabled to true.\n", "")
+    assert hand.call("why", "a") == (0, "a: no slot of it is known yet. Now it is disabled. No start is planned. To "
+                                        "give it slots again, set enabled to true.\n", "")
 
 
 # -- why: on disk

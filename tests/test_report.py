@@ -222,6 +222,14 @@ def test_gaps_are_told_with_their_cause_and_the_one_that_goes_on(week):
     assert "3h 30m" in week.form("markdown") and "3h 30m" in week.form("html")
 
 
+def test_a_new_time_zone_of_the_system_is_told(week):
+    week.lines("status/events.jsonl", {"event": "rezoned", "at": "2025-05-01T00:00:00Z", "tasks": {}},
+               {"event": "rezoned", "at": "2025-06-03T10:00:00Z", "tasks": {}})
+    (note,) = week.document()["notes"]
+    assert note.startswith("The system's time zone changed at 2025-06-03T10:00:00Z: ")
+    assert week.document()["audit"]["zone_changes"] == ["2025-06-03T10:00:00Z"]
+
+
 # -- clean-up
 
 RUN_ID = "20250605T030000Z-77"
