@@ -112,7 +112,6 @@ LOCK_NAME = "conductor.pid"
 HEARTBEAT_NAME = "status/heartbeat"
 EVENTS_NAME = "status/events.jsonl"
 SPOOL_DIR = "status/spool"
-SPOOL_KEPT_S = DAY
 ENVIRONMENT_NAME = "status/tick_environment.json"
 
 
@@ -1459,20 +1458,27 @@ def shortest_interval(task: Task, now: float, slots: int = 8) -> "int | None":
 # == Messages ==
 
 # Shapes of secrets in what a command printed: the word stays, what follows it goes.
+_SECRET_WORD = r"(?:password|passwd|passphrase|\bpass|\bpwd|secret|token|api[_-]?key|access[_-]?key|credentials?)"
+_SECRET_VALUE = r"(?:\"[^\"\n]*\"?|'[^'\n]*'?|\{[^}\n]*\}|[^\s,;\"'{}]+)"
 SECRET_SHAPES = (
-    (r"(?i)(password|passwd|passphrase|\bpass|\bpwd|secret|token|api[_-]?key|access[_-]?key|authorization|credentials?)"
-     r"([\"']?\s*[=:]\s*)(?:(?:bearer|basic)\s+)?[\"']?[^\s,;\"'{}]+[\"']?", r"\1\2***"),
+    (r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z)", "***"),
+    (r"(?i)(authorization[\"']?\s*[=:]\s*[\"']?)[^\"'\n]+", r"\1***"),
+    (r"(?i)(%s[\"']?\s*[=:]\s*)(?:(?:bearer|basic)\s+)?%s" % (_SECRET_WORD, _SECRET_VALUE), r"\1***"),
+    (r"(?i)(\s--?[a-z-]*%s\s+)(?!-)%s" % (_SECRET_WORD, _SECRET_VALUE), r"\1***"),
     (r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", r"\1 ***"),
-    (r"://[^/\s:@]*:[^/\s@]+@", "://***@"),
+    (r"://[^/\s@]+@", "://***@"),
     (r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|sk-|AKIA|ASIA|eyJ)[A-Za-z0-9_./=-]{10,}", "***"),
 )
 LEAST_SECRET = 6  # shorter values of env would blank out half of what was said
 
 
 def masked(text: str, secrets: "Iterable[str]") -> str:
-    """What a command printed, without these values and without what looks like a secret."""
+    """The end of what a command printed, without these values and without what looks like a secret."""
     for secret in sorted((each for each in secrets if len(each) >= LEAST_SECRET), key=len, reverse=True):
         text = text.replace(secret, "***")
+        # The text may begin within one.
+        cut = next((length for length in range(len(secret) - 1, 2, -1) if text.startswith(secret[-length:])), 0)
+        text = "***" * bool(cut) + text[cut:]
     for shape, instead in SECRET_SHAPES:
         text = re.sub(shape, instead, text)
     return text
@@ -1765,10 +1771,20 @@ class _Draft:
 
     # -- who is told
 
-    def _tell(self, event: str, name: str, **facts: "Any") -> None:
-        if self.config.enable_notifications and (
+    def _tell(self, event: str, name: str, **facts: "Any") -> bool:
+        """Make a message: whether there is anybody to tell."""
+        if not self.config.enable_notifications or not (
                 self.config.notification_webhook or self.config.notification_command):
-            self.messages.append(dict(facts, event=event, task=name or None, at=iso(self.now), channel="notify"))
+            return False
+        if "output_tail" in facts:
+            secrets = secrets_of(self.config, self.config.tasks.get(name))
+            facts["output_tail"] = masked(facts["output_tail"] or "", secrets)
+        self.messages.append(dict(facts, event=event, task=name or None, at=iso(self.now), channel="notify"))
+        return True
+
+    def _is_news(self, told_at: float) -> bool:
+        """Whether it is time to tell of something again that was told then; the clock may have been set back."""
+        return not told_at or not 0 <= self.now - told_at < self.config.renotify_hours * HOUR
 
     def _ping(self, task: "Task | None", kind: str) -> None:
         if task is not None and task.ping_url:
@@ -1780,18 +1796,15 @@ class _Draft:
         """Tell of a verdict: the first failure, every so often while it lasts, and when it is over."""
         task = self.config.tasks.get(name)
         facts = {key: record.get(key) for key in LAST_KEYS + ("reason",)}
-        facts.update(attempts=record.get("attempt"), outcome=_outcome(record),
-                     output_tail=masked(record.get("output_tail") or "", secrets_of(self.config, task)))
+        facts.update(attempts=record.get("attempt"), outcome=_outcome(record), output_tail=record.get("output_tail"))
         if record["status"] == "success":
             self._ping(task, "success")
             if state.notified_at:
                 self._tell("recovered", name, **facts)
             return {"notified_at": 0.0, "blocking_at": 0.0}
         self._ping(task, "fail")
-        if state.notified_at and self.now - state.notified_at < self.config.renotify_hours * HOUR:
-            return {}
-        self._tell("failed", name, **facts)
-        return {"notified_at": self.now}
+        is_told = self._is_news(state.notified_at) and self._tell("failed", name, **facts)
+        return {"notified_at": self.now} if is_told else {}
 
     def tell_of_blocks(self) -> None:
         """Name a root cause once, whatever number of tasks wait for it."""
@@ -1807,11 +1820,12 @@ class _Draft:
             known = self.tasks.get(root)
             if known is None:
                 continue  # the configuration gets it wrong, and that is told by itself
-            if known.blocking_at and self.now - known.blocking_at < self.config.renotify_hours * HOUR:
+            if not self._is_news(known.blocking_at):
                 continue
             slot = min(self.tasks[name].cycle.slot for name in names)  # type: ignore[union-attr]
-            self._tell("blocked", root, dependents=sorted(names), outcome=_standing(self.config, root, known, slot))
-            self.put(root, blocking_at=self.now)
+            if self._tell("blocked", root, dependents=sorted(names),
+                          outcome=_standing(self.config, root, known, slot)):
+                self.put(root, blocking_at=self.now)
 
     def _retry_of(self, name: str, cycle: Cycle, ended_at: float, record: "Dict[str, Any]") -> "Cycle | None":
         """The cycle as it waits for its next attempt, or None when there is none left."""
@@ -2614,8 +2628,8 @@ def status_table(document: "Dict[str, Any]", width: int, coloured: bool = False)
             "running %d of %d" % (len(document["running"]), document["max_concurrent_tasks"])]
     if starts:
         head.append("next: %s in %s" % (_cut(starts[0][1], longest), span_text((from_iso(starts[0][0]) or 0) - now)))
-    healthy = _painted("healthy", "good", coloured) if document["healthy"] else _painted("NOT healthy", "bad", coloured)
-    lines = [" | ".join([healthy] + head)]
+    word, colour = ("healthy", "good") if document["healthy"] else ("NOT healthy", "bad")
+    lines = [_cut(" | ".join([word] + head), width).replace(word, _painted(word, colour, coloured), 1)]
     lines += ["  ! " + problem for problem in document["problems"]] + [""]
     rows: "List[Tuple[str, ...]]" = [("TASK", "STATE", "LAST", "RECENT", "NEXT", "SCHEDULE")]
     rows += [(_cut(task["name"], longest),) + _status_row(task, now, width >= WIDE) for task in document["tasks"]]
@@ -4078,22 +4092,27 @@ class Store:
             if name.endswith(".json"):
                 try:
                     message = json.loads(read_bytes(path).decode("utf-8"))
-                    found.append((path, dict(message, tries=int(message["tries"]), at=str(message["at"]),
-                                             next_try_at=float(message["next_try_at"]))))
-                except (OSError, ValueError, TypeError, KeyError):
+                    if _is_message(message):
+                        found.append((path, message))
+                except (OSError, ValueError, RecursionError):
                     continue
         return found
 
     def unspool(self, path: str) -> None:
-        """Note that a message is dealt with, so that a crash just now does not send it twice; forget the older ones."""
+        """Note that a message is dealt with, so that a crash just now does not send it twice."""
         os.rename(path, path + ".sent")
-        for name in os.listdir(self.path(SPOOL_DIR)):
-            known = self.path("%s/%s" % (SPOOL_DIR, name))
+
+    def forget_sent(self) -> None:
+        """Remove the notes of messages that no state brings back: those that none has among what it has to record."""
+        kept = set()
+        for path in (self.state_path, self.backup_path):
             try:
-                if name.endswith(".sent") and time.time() - os.stat(known).st_mtime > SPOOL_KEPT_S:
-                    os.unlink(known)
-            except OSError:
+                kept |= {record.get("id") for record in load_state(read_bytes(path).decode("ascii")).pending}
+            except (ConductorError, OSError, ValueError):
                 continue
+        for name in os.listdir(self.path(SPOOL_DIR)):
+            if name.endswith(".sent") and name[:-len(".json.sent")] not in kept:
+                os.unlink(self.path("%s/%s" % (SPOOL_DIR, name)))
 
     # -- health files
 
@@ -4233,6 +4252,19 @@ class Store:
         lines += ["%s %s" % (seen, name) for name, seen in watched + [(self.state_path, signature(self.state_path))]]
         write_atomic(path, "\n".join(lines).encode("utf-8", "surrogateescape"), durable=False)
         os.utime(path, (at, at))
+
+
+def _is_message(message: "Any") -> bool:
+    """Whether this is a message as `spool` keeps them."""
+    def is_number(value: "Any") -> bool:
+        return type(value) in (int, float) and bool(abs(value) < LARGEST_NUMBER)
+
+    try:
+        return isinstance(message["event"], str) and isinstance(message["channel"], str) and (
+            type(message["tries"]) is int and is_number(message["next_try_at"])) and (
+            message["task"] is None or isinstance(message["task"], str)) and from_iso(message["at"]) is not None
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def _verdict_of(line: bytes) -> "Dict[str, Any] | None":
@@ -4893,7 +4925,8 @@ def send_to_web(url: str, body: "Dict[str, Any] | None") -> str:
 def send_to_command(command: "str | Tuple[str, ...]", body: "Dict[str, Any]") -> str:
     """Hand a body to a command on its standard input: '' when it exits 0, else why not."""
     argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
-    env = dict(os.environ, SYMPHONY_EVENT=body["event"], SYMPHONY_TASK=body["task"] or "", SYMPHONY_TEXT=body["text"])
+    env = dict(os.environ, SYMPHONY_EVENT=body["event"], SYMPHONY_TASK=body["task"] or "",
+               SYMPHONY_TEXT=body["text"].replace("\0", " "))  # which no environment can hold
     try:
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                    env=env, start_new_session=True)
@@ -4937,12 +4970,17 @@ def ways_to_send(config: Config, message: "Dict[str, Any]", root: str) -> "Dict[
         address = ping_address(task.ping_url, message["kind"])
         return {"ping_url": lambda: in_time(lambda: send_to_web(address, None))}
     ways: "Dict[str, Callable[[], str]]" = {}
-    body = message_body(message, socket.gethostname(), root)
+    if not config.enable_notifications and message["event"] != "test":
+        return ways
     url, command = config.notification_webhook, config.notification_command
+
+    def body() -> "Dict[str, Any]":
+        return message_body(message, socket.gethostname(), root)
+
     if url:
-        ways["notification_webhook"] = lambda: in_time(lambda: send_to_web(str(url), body))
+        ways["notification_webhook"] = lambda: in_time(lambda: send_to_web(str(url), body()))
     if command:
-        ways["notification_command"] = lambda: send_to_command(command or "", body)
+        ways["notification_command"] = lambda: send_to_command(command or "", body())
     return ways
 
 
@@ -4950,41 +4988,76 @@ def deliver(store: Store, config: Config, clock: Clock) -> None:
     """Send what is due, in its order; what is not taken is tried again for a day. No lock of ticks or tasks is held."""
     lock = FileLock(store.path(DELIVERY_LOCK))
     if not lock.acquire():
-        return  # somebody is at it, and looks once more before the end
+        return  # somebody is at it; what is new since their last look is for the next tick
     try:
-        while True:
-            due = [(path, message) for path, message in store.spooled() if message["next_try_at"] <= clock.now()]
-            if not due:
-                return
-            for path, message in due:
-                _deliver_one(store, config, clock, path, message)
+        failed: "Set[str]" = set()
+        while _deliver_round(store, config, clock, failed):
+            pass
+        store.forget_sent()
     finally:
         lock.release()
 
 
-def _deliver_one(store: Store, config: Config, clock: Clock, path: str, message: "Dict[str, Any]") -> None:
+def _deliver_round(store: Store, config: Config, clock: Clock, failed: "Set[str]") -> bool:
+    """Send what is due now: whether there was anything. `failed` are the addresses that did not answer before.
+
+    A message waits while one about the same task does: a success that overtakes its start, or a recovery its failure,
+    would tell the wrong story.
+    """
+    waiting: "Set[Tuple[str, str]]" = set()
+    is_busy = False
+    for path, message in store.spooled():
+        about = (message["channel"], message["task"] or "")
+        if about not in waiting and is_due(message, clock.now()):
+            is_busy = True
+            if _deliver_one(store, config, clock, path, message, failed):
+                continue
+        waiting.add(about)
+    return is_busy
+
+
+def is_due(message: "Dict[str, Any]", now: float) -> bool:
+    """Whether the next try of a message has come; the clock may have been set back since it was planned."""
+    return not now < message["next_try_at"] <= now + RETRY_SEND_S[-1]
+
+
+def _deliver_one(store: Store, config: Config, clock: Clock, path: str, message: "Dict[str, Any]",
+                 failed: "Set[str]") -> bool:
+    """Try to send a message by each way that has not taken it: whether it is dealt with."""
     done = list(message.get("done", []))
-    troubles = []
-    for way, send in ways_to_send(config, message, store.root).items():
-        if way not in done:
-            trouble = send()
-            done += [] if trouble else [way]
-            troubles += ["%s: %s" % (way, trouble)] if trouble else []
+    ways = ways_to_send(config, message, store.root)
+    troubles = [] if ways else ["the configuration names nobody to tell"]
+    for way, send in ways.items():
+        if way in done:
+            continue
+        address = "%s %s" % (way, message["task"] if way == "ping_url" else "")
+        # Who did not answer a moment ago is not waited for again: the messages of others would be late.
+        trouble = "it did not take the message before" if address in failed else ""
+        try:
+            trouble = trouble or send()
+            failed.update([address] if trouble else [])
+        except Exception as error:  # a message that cannot be sent at all must not hold up the others
+            trouble = "it cannot be sent: %s" % type(error).__name__
+        if trouble:
+            troubles.append("%s: %s" % (way, trouble))
+        else:
+            done.append(way)
     if not troubles:
         store.unspool(path)
-        return
+        return True
     now, tries = clock.now(), message["tries"] + 1
-    what = "%s %s" % (message["event"], message.get("task") or "")
+    what = "%s %s" % (message["event"], message["task"] or "")
     if now - (from_iso(message["at"]) or 0) > SEND_FOR_S:
         store.unspool(path)
         store.log(now, ["WARNING message '%s' is given up after %s: %s" % (
             what.strip(), counted(tries, "try", "tries"), "; ".join(troubles))])
-        return
+        return True
     wait_s = RETRY_SEND_S[min(tries, len(RETRY_SEND_S)) - 1]
     write_atomic(path, json.dumps(dict(message, tries=tries, next_try_at=now + wait_s, done=done)).encode())
     if tries == 1:
         store.log(now, ["WARNING message '%s' was not taken and is tried again for a day: %s" % (
             what.strip(), "; ".join(troubles))])
+    return False
 
 
 def launch_delivery(store: Store) -> None:
@@ -5035,7 +5108,7 @@ class Conductor:
     def _send_what_waits(self) -> None:
         """Have the messages sent that are due; whoever calls this holds no lock, and waits for nothing."""
         now = self.clock.now()
-        if any(message["next_try_at"] <= now for _, message in self.store.spooled()):
+        if any(is_due(message, now) for _, message in self.store.spooled()):
             self.send(self.store)
 
     def _decide(self, is_tick: bool, settle_only: bool = False) -> Outcome:
@@ -5079,11 +5152,11 @@ class Conductor:
         # Who only settles has not looked at what is due: the state is another one now, so the next tick will look.
         if heartbeat is not None and not settle_only:
             # What is wrong with the configuration may be mended outside the files: look again every minute.
-            # What waits to be sent is looked after every minute as well.
-            look_again = look_again or bool(problems) or bool(self.store.spooled())
+            look_again = look_again or bool(problems)
+            wake_at = min([decision.wake_at] + [float(message["next_try_at"]) for _, message in self.store.spooled()])
             # The evidence belongs to the heartbeat's time: who is no tick leaves both as they are.
             known = None if is_tick else self.store.last_evidence()
-            self.store.write_heartbeat(heartbeat, 0.0 if look_again else decision.wake_at, known or evidence, watched)
+            self.store.write_heartbeat(heartbeat, 0.0 if look_again else wake_at, known or evidence, watched)
         return Outcome(exit_code=exit_code, lines=lines)
 
     def _gap(self, now: float, evidence: Evidence, state: State) -> "Gap | None":

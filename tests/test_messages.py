@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import socket
 import socketserver
 import threading
@@ -282,6 +283,11 @@ def test_a_ping_goes_to_the_address_of_its_kind(url, kind, address):
     ("AKIAABCDEFGHIJKLMNOP", "***"), ('{"api_key": "abc"}', '{"api_key": ***}'),
     ("the value s3cretvalue is in env", "the value *** is in env"), ("short abc stays", "short abc stays"),
     ("no secret here", "no secret here"),
+    ("Authorization: Token 123456789abcdef", "Authorization: ***"), ('{"password": "a b, c"}', '{"password": ***}'),
+    ("password='a b' x", "password=*** x"), ("run --password hunter2 now", "run --password *** now"),
+    ("token={abcd1234}", "token=***"), ("https://t0ken@host/x", "https://***@host/x"),
+    ("-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----\nx", "***\nx"),
+    ("a --password --verbose", "a --password --verbose"), ("cretvalue is the end of one", "*** is the end of one"),
 ])
 def test_what_looks_like_a_secret_is_blanked_out(said, shown):
     if shown == "no secret here":
@@ -370,9 +376,85 @@ def test_messages_go_out_in_their_order_and_once(project, listener):
     sc.deliver(store, store.read_config(), clock)
     assert [path for _, path, _ in listener.got] == ["/ping/start", "/ok", "/ok", "/ping"]
     assert [body["event"] for body in listener.bodies()] == ["failed", "recovered"]
-    waiting(project, {}, {}, {}, {})  # as a crash between the commit and the end of the tick would have it
+    assert store.spooled() == []
+
+
+def test_a_message_that_the_state_still_holds_is_not_sent_again(project, listener):
+    """As a crash between the commit and the end of a tick would have it, and a run by hand days later."""
+    configured(project, notification_webhook=listener.url + "/ok")
+    store = waiting(project, {}, {})
+    held = [message for _, message in store.spooled()]
+    store.save_state(sc.State(pending=held[:1]))
+    clock = HandClock(at("2025-06-02T02:00:00Z"))
     sc.deliver(store, store.read_config(), clock)
-    assert len(listener.got) == 4
+    clock.advance(5 * sc.DAY)
+    store.spool(held[0])
+    waiting(project, {"id": "20250607T020000Z-9", "event": "recovered"})
+    sc.deliver(store, store.read_config(), clock)
+    assert [body["event"] for body in listener.bodies()] == ["failed", "failed", "recovered"]
+    assert os.listdir(str(project.root / "status" / "spool")) == [held[0]["id"] + ".json.sent"], "no other is needed"
+
+
+def test_no_message_overtakes_one_about_the_same_task(project, listener, monkeypatch):
+    configured(project, notification_webhook=listener.url + "/ok", ping_url=listener.url + "/broken")
+    store = waiting(project, {"channel": "ping", "kind": "start", "event": "ping"},
+                    {"channel": "ping", "kind": "success", "event": "ping"}, {"task": "b"})
+    monkeypatch.setitem(Talk.ANSWERS, "/broken/start", Talk.ANSWERS["/broken"])
+    clock = HandClock(at("2025-06-02T02:00:00Z"))
+    sc.deliver(store, store.read_config(), clock)
+    assert [path for _, path, _ in listener.got] == ["/broken/start", "/ok"]
+    monkeypatch.setitem(Talk.ANSWERS, "/broken", Talk.ANSWERS["/ok"])
+    monkeypatch.setitem(Talk.ANSWERS, "/broken/start", Talk.ANSWERS["/ok"])
+    clock.advance(61)
+    sc.deliver(store, store.read_config(), clock)
+    assert [path for _, path, _ in listener.got][2:] == ["/broken/start", "/broken"] and store.spooled() == []
+
+
+def test_who_does_not_answer_is_not_waited_for_twice(project, listener):
+    configured(project, notification_webhook=listener.url + "/broken", ping_url=listener.url + "/ok")
+    store = waiting(project, {}, {"task": "b"}, {"task": "c"}, {"channel": "ping", "kind": "success", "event": "ping"})
+    sc.deliver(store, store.read_config(), HandClock(at("2025-06-02T02:00:00Z")))
+    assert [path for _, path, _ in listener.got] == ["/broken", "/ok"]
+    assert [message["tries"] for _, message in store.spooled()] == [1, 1, 1]
+
+
+def test_a_message_that_cannot_be_sent_holds_up_no_other(project, listener, monkeypatch):
+    configured(project, notification_webhook=listener.url + "/ok", notification_command="cat >> told")
+    store = waiting(project, {"output_tail": "a\0b", "task": "b"}, {"event": "recovered", "dependents": 7, "task": "c"},
+                    {"event": "blocked", "dependents": ["x"]})
+    monkeypatch.chdir(project.root)
+    sc.deliver(store, store.read_config(), HandClock(at("2025-06-02T02:00:00Z")))
+    assert [body["event"] for body in listener.bodies()] == ["failed", "blocked"]
+    assert [json.loads(line)["event"] for line in project.read("told").replace("}{", "}\n{").splitlines()] == [
+        "failed", "blocked"]
+    (left,) = store.spooled()
+    assert (left[1]["task"], left[1]["tries"]) == ("c", 1)
+    log = project.read("logs/symphony_conductor.log")
+    assert "WARNING message 'recovered c' was not taken and is tried again for a day: notification_webhook: it " \
+        "cannot be sent: TypeError; notification_command: it cannot be sent: TypeError" in log
+
+
+def test_a_message_without_an_address_waits_for_one_and_is_given_up_aloud(project, listener):
+    configured(project, notification_webhook=listener.url + "/ok")
+    store = waiting(project, {})
+    clock = HandClock(at("2025-06-02T02:00:00Z"))
+    configured(project, notification_webhook=listener.url + "/ok", enable_notifications=False)
+    sc.deliver(store, store.read_config(), clock)
+    assert listener.got == [] and len(store.spooled()) == 1
+    clock.advance(sc.DAY + 1)
+    sc.deliver(store, store.read_config(), clock)
+    assert listener.got == [] and store.spooled() == []
+    assert "is given up after 2 tries: the configuration names nobody to tell" in project.read(
+        "logs/symphony_conductor.log")
+
+
+def test_a_clock_that_was_set_back_freezes_no_message(project, listener, monkeypatch):
+    configured(project, notification_webhook=listener.url + "/broken")
+    store = waiting(project, {"at": "2030-01-01T00:00:00Z"})
+    sc.deliver(store, store.read_config(), HandClock(at("2030-01-01T00:00:00Z")))
+    monkeypatch.setitem(Talk.ANSWERS, "/broken", Talk.ANSWERS["/ok"])
+    sc.deliver(store, store.read_config(), HandClock(at("2025-06-02T02:00:00Z")))
+    assert store.spooled() == [] and len(listener.got) == 2
 
 
 def test_damage_in_the_spool_is_passed_over(project, listener):
@@ -424,6 +506,11 @@ def test_while_a_message_waits_every_tick_looks_after_it(project):
     waiting(project, {})
     project.tick()
     assert project.read("status/heartbeat").split()[1] == "0.0"
+    (path, message), = sc.Store(str(project.root)).spooled()
+    soon = time.time() + 300
+    pathlib.Path(path).write_text(json.dumps(dict(message, next_try_at=soon)))
+    project.tick()
+    assert float(project.read("status/heartbeat").split()[1]) <= soon, "and not before it is due"
 
 
 def test_notify_test_says_who_took_it(project, listener):
