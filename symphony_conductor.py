@@ -1177,7 +1177,8 @@ def is_date(value: "Any") -> bool:
 
 
 def _web_address(value: "Any") -> bool:
-    return is_text(value) and bool(re.match(r"https?://[^\s/]+\S*\Z", value))
+    return is_text(value) and bool(re.match(
+        r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/@?#:\[\]]+)(:[0-9]{1,5})?([/?#]\S*)?\Z", value))
 
 
 SECONDS_TEXT = "a number of seconds from %s to 10 years"
@@ -2316,12 +2317,13 @@ def spans_of(events: "Iterable[Tuple[str, float, Dict[str, Any]]]", known: TaskS
 
 
 def audit(name: str, spans: "Sequence[Span]", ledger: Ledger, gaps: "Sequence[Tuple[float, float]]",
-          jumps: "Sequence[Tuple[int, int]]", since: float, rezoned_at: float, undecided: str) -> "Iterator[Slot]":
+          jumps: "Sequence[Tuple[int, int]]", since: float, rezoned_at: float, decided_until: float,
+          undecided: str) -> "Iterator[Slot]":
     """Every due slot of a task from `since` on, recomputed from its schedules and held against the history.
 
     `gaps` are the times without a tick; `jumps` say where the clock was set back: (to, from); `rezoned_at` is when the
-    system came by its time zone: in the one before, nothing can be recomputed; `undecided` is why slots behind the
-    newest decision have none.
+    system came by its time zone: in the one before, nothing can be recomputed; up to `decided_until` a tick has looked;
+    `undecided` is why slots behind that have no verdict.
     """
     for span in spans:
         text, _, zone = span.key.rpartition(" ")
@@ -2331,7 +2333,7 @@ def audit(name: str, spans: "Sequence[Span]", ledger: Ledger, gaps: "Sequence[Tu
             at = schedule.next(at, zone or None)
             if at is None or at > span.end:
                 break
-            fate, reason = _fate(at, span, ledger, jumps, undecided)
+            fate, reason = _fate(at, span, ledger, jumps, decided_until, undecided)
             yield Slot(task=name, at=at, fate=fate, reason=reason, shifted=schedule.is_shifted(at, zone or None),
                        was_off=any(low < at <= high - LATE_AFTER_S for low, high in gaps))
 
@@ -2361,10 +2363,11 @@ def audit_all(config: Config, state: State, verdicts: "Iterable[Dict[str, Any]]"
         undecided = ("the task is invalid: %s" % config.invalid[name] if name in config.invalid else
                      "no tick since %s" % iso(last_tick) if last_tick else "no tick has run yet")
         yield from audit(name, spans_of(of_task, known, now), Ledger(by_task.get(name, ()), known), gaps, jumps, since,
-                         rezoned_at, undecided)
+                         rezoned_at, last_tick - TICK_STALE_S if last_tick and name in config.tasks else 0.0,
+                         undecided)
 
 
-def _fate(slot: int, span: Span, ledger: Ledger, jumps: "Sequence[Tuple[int, int]]",
+def _fate(slot: int, span: Span, ledger: Ledger, jumps: "Sequence[Tuple[int, int]]", decided_until: float,
           undecided: str) -> "Tuple[str, str]":
     verdicts = ledger.by_slot.get(slot, [])
     if len(verdicts) > 1 and not any(to <= slot <= before for to, before in jumps):
@@ -2378,7 +2381,7 @@ def _fate(slot: int, span: Span, ledger: Ledger, jumps: "Sequence[Tuple[int, int
         return "merged", "into %s" % iso(into)
     if span.undecided_since is not None and slot >= span.undecided_since:
         return "edited", "the schedule was changed, paused or removed before a tick could decide"
-    if span.is_open and slot > ledger.known.cursor:
+    if span.is_open and slot > max(ledger.known.cursor, decided_until):
         return "due", undecided
     return "unexplained", "there is no verdict for it" + (
         "; the state was lost before %s" % iso(span.end) if span.is_lost else "")
@@ -2553,6 +2556,9 @@ def status_document(config: Config, state: State, now: float, last_tick: "float 
         problems.append("No tick has run yet: is the crontab line installed? (symphony_conductor.py install)")
     elif now - last_tick > TICK_STALE_S:
         problems.append("The last tick was %s ago: cron does not call the conductor." % span_text(now - last_tick))
+    elif last_tick - now > TICK_STALE_S:
+        problems.append("The last tick is %s ahead of the clock, which was set back: none came since." % span_text(
+            last_tick - now))
     problems += [str(problem) for problem in config.problems if not problem.warning]
     tasks = [task_document(config, state, task, now) for task in config.tasks.values()]
     tasks += [invalid_document(name, reason, state) for name, reason in config.invalid.items()]
@@ -2568,7 +2574,7 @@ def status_document(config: Config, state: State, now: float, last_tick: "float 
                for name, known in state.tasks.items() if known.run is not None]
     return {"now": iso(now), "version": __version__, "healthy": not problems, "problems": problems,
             "last_tick": iso(last_tick), "max_concurrent_tasks": config.max_concurrent_tasks, "tasks": tasks,
-            "running": running, "recent_results": recent_results(state, history)}
+            "running": running, "running_now": len(running), "recent_results": recent_results(state, history)}
 
 
 def _is_stuck(config: Config, state: State, name: str) -> bool:
@@ -2624,8 +2630,10 @@ def status_table(document: "Dict[str, Any]", width: int, coloured: bool = False)
     longest = max(12, width // 3)
     last_tick = document["last_tick"]
     starts = sorted((task["next_run"], task["name"]) for task in document["tasks"] if task["next_run"])
-    head = ["last tick %s ago" % span_text(now - (from_iso(last_tick) or 0)) if last_tick else "no tick yet",
-            "running %d of %d" % (len(document["running"]), document["max_concurrent_tasks"])]
+    ago_s = now - (from_iso(last_tick) or 0)
+    head = ["no tick yet" if not last_tick else "last tick %s ago" % span_text(ago_s) if ago_s > -MINUTE else
+            "last tick %s ahead" % span_text(-ago_s),
+            "running %d of %d" % (document["running_now"], document["max_concurrent_tasks"])]
     if starts:
         head.append("next: %s in %s" % (_cut(starts[0][1], longest), span_text((from_iso(starts[0][0]) or 0) - now)))
     word, colour = ("healthy", "good") if document["healthy"] else ("NOT healthy", "bad")
@@ -2724,19 +2732,24 @@ def audit_document(slots: "Iterable[Slot]", events: "Iterable[Dict[str, Any]]", 
             "zone_changes": [event["at"] for event in recent if event["event"] == "rezoned"], "findings": unexplained}
 
 
+FINDINGS_SHOWN = 40
+
+
 def audit_text(document: "Dict[str, Any]") -> str:
     """The audit for people, verdict first."""
     lines = ["%s, %d unexplained, %s to %s" % (
         counted(document["slots"], "slot"), document["unexplained"], document["since"], document["until"])]
     lines += ["  ! %s: slot %s: %s" % (found["task"], found["scheduled_for"], found["reason"])
-              for found in document["findings"]]
+              for found in document["findings"][:FINDINGS_SHOWN]]
+    if len(document["findings"]) > FINDINGS_SHOWN:
+        lines.append("  ! and %d more, which --json names" % (len(document["findings"]) - FINDINGS_SHOWN))
     lines += ["  %6d  %s" % (count, FATES[fate]) for fate, count in document["fates"].items()]
     for key, text in (("while_no_tick_ran", "of them came while no tick ran"),
                       ("shifted_by_daylight_saving", "of them were moved by daylight saving time")):
         if document[key]:
             lines.append("  %6d  %s" % (document[key], text))
-    lines += ["  no tick from %s to %s: %s" % (gap["since"], gap["at"], GAP_CAUSES.get(gap["cause"], GAP_CAUSES[""]))
-              for gap in document["gaps"]]
+    lines += ["  no tick from %s to %s: %s" % (
+        gap["since"], gap["at"], GAP_CAUSES.get(gap.get("cause"), GAP_CAUSES[""])) for gap in document["gaps"]]
     lines += ["  the system's time zone changed at %s: without a timezone of its own, no slot of a task before that "
               "can be recomputed" % at for at in document["zone_changes"][-1:]]
     return "\n".join(lines)
@@ -2770,7 +2783,7 @@ def simulation_text(forecasts: "Sequence[Forecast]", days: float) -> str:
         rows.append((each.task, str(each.runs), span_text(each.duration_s) + ("?" if each.is_guess else ""),
                      span_text(delays[len(delays) // 2]), span_text(delays[-1]), str(each.overlaps), str(each.late),
                      str(each.stranded)))
-    lines = ["%s in %g days; %s" % (counted(sum(each.runs for each in forecasts), "run"), days,
+    lines = ["%s in %s; %s" % (counted(sum(each.runs for each in forecasts), "run"), counted(int(days), "day"),
                                     "no slot would be lost" if not troubled else
                                     "%s would lose slots" % counted(len(troubled), "task")), "", columns(rows)]
     if any(each.is_guess for each in forecasts):
@@ -2874,11 +2887,11 @@ def _shift_text(slot: Slot) -> str:
 
 def _fate_text(slot: Slot, verdict: "Dict[str, Any] | None") -> str:
     if verdict is None or not verdict.get("started_at"):
-        return "%s %s" % ("is" if slot.fate in ("open", "due", "unexplained") else "was",
+        return "%s %s" % ("is" if slot.fate in ("open", "due") + UNEXPLAINED else "was",
                           FATES.get(slot.fate, slot.fate))
     late_s = (from_iso(verdict["started_at"]) or slot.at) - slot.at
-    return "%s%s" % (FATES.get(slot.fate, slot.fate), ", %s after its time" % span_text(late_s)
-                     if late_s >= LATE_AFTER_S else "")
+    return "%s%s%s" % ("is " if slot.fate in UNEXPLAINED else "", FATES.get(slot.fate, slot.fate),
+                       ", %s after its time" % span_text(late_s) if late_s >= LATE_AFTER_S else "")
 
 
 def _verdict_sentences(task: Task, verdict: "Dict[str, Any]") -> "List[str]":
@@ -2915,12 +2928,14 @@ def _advice(document: "Dict[str, Any]", verdict: "Dict[str, Any] | None") -> "Li
     return []
 
 
-def coming_slots(config: Config, now: float, count: int, only: str = "") -> "List[Tuple[int, str]]":
-    """The next `count` slots of all enabled tasks, in time order."""
+def coming_slots(config: Config, pauses: "Dict[str, Any]", now: float, count: int,
+                 only: str = "") -> "List[Tuple[int, str]]":
+    """The next `count` slots of all enabled tasks, in time order; those within a pause are none."""
     upcoming = []
     for task in config.tasks.values():
-        if task.enabled and task.schedule is not None and only in ("", task.name):
-            slot = task.schedule.next(now, task.timezone)
+        ends = [pauses[name]["until"] for name in (task.name, ALL_TASKS) if name in pauses]
+        if task.enabled and task.schedule is not None and only in ("", task.name) and None not in ends:
+            slot = task.schedule.next(max([now] + ends), task.timezone)
             if slot is not None:
                 upcoming.append((slot, task.order, task))
     upcoming.sort(key=lambda entry: entry[:2])
@@ -3663,14 +3678,27 @@ def load_value(cls: "Any", raw: "Any") -> "Any":
         elif key in ("pending", "attempts"):
             for record in value:
                 _check_record(record)
+            if key == "pending" and not all(map(_can_be_recorded, value)):
+                raise ValueError("%s.pending holds something else" % cls.__name__)
         elif key == "last" and value:
             _check_record(value)
+        elif key == "skipped" and value and not (isinstance(value.get("status"), str) and (
+                isinstance(value.get("scheduled_for"), str))):
+            raise ValueError("%s.skipped holds something else" % cls.__name__)
         elif key == "pauses" and not all(map(_is_pause, value.values())):
             raise ValueError("%s.pauses holds something else" % cls.__name__)
         elif key == "consumed" and not all(type(number) is int for number in value.values()):
             raise ValueError("%s.consumed holds no numbers" % cls.__name__)
         fields[key] = value
     return cls(**fields)
+
+
+def _can_be_recorded(record: "Dict[str, Any]") -> bool:
+    """Whether what waits to be recorded says where it belongs."""
+    if "event" in record:
+        return "channel" not in record or isinstance(record.get("id"), str) and bool(
+            re.match(r"[0-9TZ-]+\Z", record["id"]))
+    return is_name(record.get("task")) and "run_id" in record and "scheduled_for" in record
 
 
 def _is_pause(value: "Any") -> bool:
@@ -3734,7 +3762,7 @@ OWN_FILES = (
     ("status/definitions", r"[0-9a-f]{16}\.json(\.tmp)?"),
     ("status/history", r"[0-9]{4}-[0-9]{2}-[0-9]{2}\.jsonl"),
     ("status/spool", r"[0-9TZ-]+\.json(\.sent|\.tmp)?"),
-    ("status/locks", r"[^.].*\.lock"),
+    ("status/locks", r"(\.delivery|[^.].*)\.lock"),
     ("status/runs", r"[^.].*\.(json|out)(\.tmp)?"),
 )
 
@@ -4068,7 +4096,7 @@ class Store:
         """What happened to schedules, pauses and clocks, oldest first. Lines that a crash cut short are passed over."""
         try:
             lines = read_bytes(self.path(EVENTS_NAME)).splitlines()
-        except OSError:
+        except FileNotFoundError:
             return []
         return [event for event in map(_event_of, lines) if event]
 
@@ -4154,7 +4182,7 @@ class Store:
         """Every verdict that was recorded from `since` on, of one task or of all, oldest first."""
         try:
             names = sorted(os.listdir(self.path("status/history")))
-        except OSError:
+        except FileNotFoundError:
             return
         first = iso(since) or ""
         wanted = json.dumps(only).encode() if only else b""
@@ -4192,7 +4220,10 @@ class Store:
                 continue
             for name in names:
                 path = os.path.join(self.path(folder), name) if folder else self.path(name)
-                status = os.lstat(path)
+                try:
+                    status = os.lstat(path)
+                except FileNotFoundError:
+                    continue  # a tick is at work, and it was one that is written aside first
                 if re.match("(?:%s)\\Z" % pattern, name) and stat.S_ISREG(status.st_mode):
                     found.append((path, status.st_size))
         return found
@@ -4254,6 +4285,15 @@ class Store:
         os.utime(path, (at, at))
 
 
+def _is_schedule_key(key: str) -> bool:
+    """Whether a schedule, as events name it, can be read; the zone of an old one may be gone by now."""
+    text, _, zone = key.rpartition(" ")
+    try:
+        return not text or bool(CronSchedule(text, "") and zone_named(zone or None))
+    except ConductorError:
+        return False
+
+
 def _is_message(message: "Any") -> bool:
     """Whether this is a message as `spool` keeps them."""
     def is_number(value: "Any") -> bool:
@@ -4276,14 +4316,24 @@ def _verdict_of(line: bytes) -> "Dict[str, Any] | None":
             from_iso(record.get(key))
         sound = isinstance(record.get("task"), str) and all(
             isinstance(record.get(key), types) for key, types in _VERDICT_TYPES)
+        if record.get("attempts") and sound:
+            record["attempts"] = list(filter(_is_result, record["attempts"]))
         return record if sound else None
     except (ValueError, TypeError, RecursionError):
         return None
 
 
+def _is_result(record: "Any") -> bool:
+    try:
+        _check_record(record)
+        return True
+    except (ValueError, TypeError):
+        return False
+
+
 _VERDICT_TYPES: "Tuple[Tuple[str, Any], ...]" = (
     ("run_id", (str, type(None))), ("reason", (str, type(None))), ("attempt", (int, type(None))),
-    ("duration_s", (int, float, type(None))))
+    ("duration_s", (int, float, type(None))), ("attempts", (list, type(None))))
 
 
 def _event_of(line: bytes) -> "Dict[str, Any]":
@@ -4293,9 +4343,11 @@ def _event_of(line: bytes) -> "Dict[str, Any]":
         sound = isinstance(event["event"], str) and None not in (
             from_iso(event["at"]), event["event"] != "gap" or from_iso(event["since"]))
         for facts in event.get("tasks", {}).values():
-            sound = sound and isinstance(facts.get("key", ""), str) and isinstance(facts.get("was", ""), str)
-            from_iso(facts.get("since"))
             from_iso(facts.get("undecided_since"))
+            since = from_iso(facts.get("since"))
+            sound = sound and (None not in (since, from_iso(facts["was"])) if event["event"] == "clock" else
+                               _is_schedule_key(facts["key"] if event["event"] == "anchored" else "") and
+                               _is_schedule_key(facts.get("was") or ""))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
     return event if sound else {}
@@ -5899,14 +5951,16 @@ def _watch_status(store: Store, args: "argparse.Namespace") -> int:
 def cmd_pause(store: Store, args: "argparse.Namespace") -> int:
     now = Clock().now()
     until = None if args.length is None else now + args.length
+    zone = task_named(_config_in_force(store), args.task).timezone if args.task and not args.all else None
     if args.until:
-        until = _time_option("--until", args.until)
+        until = _time_option("--until", args.until, zone)
     if until is not None and not now < until < LARGEST_NUMBER:
         raise UsageError("%s is %s" % ("--until: " + args.until if args.until else "--for: that",
                                        "over" if until <= now else "too far off"),
                          "" if until <= now else "without it, the pause lasts until you resume")
-    outcome = Conductor(store).pause(_paused_name(args), until, args.reason)
-    say("paused %s until %s" % (args.task or "all tasks", local_text(until, None) if until else "you resume"))
+    reason = "".join(each if each.isprintable() else " " for each in args.reason)  # it is shown in one line
+    outcome = Conductor(store).pause(_paused_name(args), until, reason)
+    say("paused %s until %s" % (args.task or "all tasks", local_text(until, zone) if until else "you resume"))
     complain("\n".join(outcome.lines))
     return EXIT_OK
 
@@ -5927,9 +5981,9 @@ def _paused_name(args: "argparse.Namespace") -> str:
     return args.task or ALL_TASKS
 
 
-def _time_option(option: str, text: str) -> float:
+def _time_option(option: str, text: str, zone: "str | None" = None) -> float:
     try:
-        return float(from_iso(text, zone_named(None)) or 0)
+        return float(from_iso(text, zone_named(zone)) or 0)
     except (ValueError, OverflowError) as error:
         raise UsageError("%s: %s" % (option, error))
 
@@ -5939,7 +5993,10 @@ def _since_option(text: str, now: float) -> float:
     try:
         return now - seconds_of(text)
     except ValueError:
-        return _time_option("--since", text)
+        since = _time_option("--since", text)
+    if since > now:
+        raise UsageError("--since: %s is still to come" % text)
+    return since
 
 
 def cmd_history(store: Store, args: "argparse.Namespace") -> int:
@@ -5974,7 +6031,7 @@ def cmd_logs(store: Store, args: "argparse.Namespace") -> int:
         text = store.run_output(args.task, args.run_id)
         if text is None:
             raise UsageError("no log of '%s' holds a run %s" % (args.task, args.run_id), "history names the runs")
-        _print_bytes(text)
+        _print_bytes(_last_lines(text, args.lines))
         return EXIT_OK
     path = store.log_path(args.task)
     try:
@@ -5982,11 +6039,16 @@ def cmd_logs(store: Store, args: "argparse.Namespace") -> int:
     except FileNotFoundError:
         text = b""
         complain("%s has not run yet" % args.task)
-    lines = text.splitlines(True)[-args.lines:]
-    _print_bytes(b"".join(lines))
+    _print_bytes(_last_lines(text, args.lines or 50))
     if args.follow:
         _follow(path, len(text))
     return EXIT_OK
+
+
+def _last_lines(text: bytes, count: "int | None") -> bytes:
+    """The last lines of a text, all of them without a count. A carriage return alone ends none: it draws progress."""
+    lines = text.split(b"\n")
+    return text if count is None else b"\n".join(lines[-count - (not lines[-1]):])
 
 
 def _print_bytes(text: bytes) -> None:
@@ -6022,7 +6084,8 @@ def cmd_audit(store: Store, args: "argparse.Namespace") -> int:
     since = max(_since_option(args.since, now), now - kept_s)  # what is older is not remembered
     if args.task:
         _check_known(store, args.task)
-    document = audit_document(_audited(store, since, now, args.task or ""), store.events(), since, now)
+    document = audit_document(_audited(store, since, now, args.task or ""), recorded(
+        store, store.read_state()[0], now)[1], since, now)
     if args.json:
         say_json(document)
     else:
@@ -6034,33 +6097,47 @@ def _audited(store: Store, since: float, now: float, only: str) -> "List[Slot]":
     config = _config_in_force(store)
     state = store.read_state()[0]
     since = max(since, now // DAY * DAY - config.task_history_retention_days * DAY)  # what is older is pruned
-    return list(audit_all(config, state, _verdicts_with_pending(store, since, only), store.events(), since, now,
-                          store.last_tick(), only))
+    verdicts, events = recorded(store, state, since, only)
+    if not os.path.exists(store.path(EVENTS_NAME)):
+        # Somebody removed it: since when the schedules hold, nobody knows but by the verdicts.
+        since = max(since, min([from_iso(verdict["ended_at"]) or 0 for verdict in verdicts], default=now))
+    return list(audit_all(config, state, verdicts, events, since, now, store.last_tick(), only))
 
 
-def _verdicts_with_pending(store: Store, since: float, only: str) -> "List[Dict[str, Any]]":
-    """The verdicts from `since` on: what is committed may not be in the history yet."""
-    pending = [record for record in store.read_state()[0].pending
-               if "event" not in record and not record.get("interim") and only in ("", record["task"])]
-    return list({json.dumps(verdict, sort_keys=True): verdict
-                 for verdict in list(store.verdicts(since, only)) + pending}.values())
+def recorded(store: Store, state: State, since: float, only: str = "") -> "Tuple[List[Any], List[Any]]":
+    """The verdicts on slots from `since` on, and the events: what is committed may not be on file yet.
+
+    A run that the clock was set back under ended before its slot.
+    """
+    verdicts = list(store.verdicts(since - CLOCK_CORRECTION_S, only))
+    events = store.events()
+    for record in state.pending:
+        if "event" not in record:
+            if not record.get("interim") and only in ("", record["task"]) and record not in verdicts:
+                verdicts.append(record)
+        elif "channel" not in record and record not in events:
+            events.append(record)
+    return verdicts, events
 
 
 def _config_in_force(store: Store) -> Config:
     try:
         return store.read_config()
     except ConfigError:
-        return store.read_last_good() or Config()
+        known = store.read_last_good()
+        if known is None:
+            raise
+        return known
 
 
 def cmd_why(store: Store, args: "argparse.Namespace") -> int:
     now = Clock().now()
     config = _config_in_force(store)
     task = task_named(config, args.task)
-    at = now if args.at is None else _time_option("--at", args.at)
+    at = now if args.at is None else _time_option("--at", args.at, task.timezone)
     slot = _newest_slot(store, task, at, now)
     since = slot.at if slot is not None else at - 30 * DAY
-    verdicts = [verdict for verdict in _verdicts_with_pending(store, since, task.name) if (
+    verdicts = [verdict for verdict in recorded(store, store.read_state()[0], since, task.name)[0] if (
         verdict["ended_at"] <= (iso(at) or "") if slot is None else verdict.get("scheduled_for") == iso(slot.at))]
     say(why_text(config, store.read_state()[0], task, slot, verdicts[-1] if verdicts else None, now))
     return EXIT_OK
@@ -6152,6 +6229,9 @@ def _examine_ticks(store: Store) -> "Iterator[Finding]":
     elif now - last > TICK_STALE_S:
         yield Finding(level="problem", topic=topic, text="the last was %s ago" % span_text(now - last),
                       hint="is the cron daemon running? ./setup.sh looks and says how to start it")
+    elif last - now > TICK_STALE_S:
+        yield Finding(level="problem", topic=topic, hint="./setup.sh looks whether the cron daemon runs",
+                      text="the clock was set back by %s or more, and none came since" % span_text(last - now))
     else:
         yield Finding(topic=topic, text="the last was %s ago" % span_text(now - last))
 
@@ -6231,27 +6311,56 @@ def _examine_clocks(store: Store) -> "Iterator[Finding]":
     else:
         yield Finding(topic=topic, text="%s, here %s" % (iso(now), local_text(now, None)))
     zone = os.environ.get("TZ")
-    if zone and time.localtime(now).tm_gmtoff != zone_named(None).span(int(now))[2]:
+    if zone and not _has_zones(store) and time.localtime(now).tm_gmtoff != zone_named(None).span(int(now))[2]:
         yield Finding(level="warning", topic=topic, text="your shell has TZ=%s; schedules go by /etc/localtime" % zone,
                       hint="set timezone in the configuration")
 
 
+def _has_zones(store: Store) -> bool:
+    """Whether every schedule has a time zone of its own."""
+    try:
+        return all(task.timezone for task in _config_in_force(store).tasks.values() if task.schedule is not None)
+    except ConfigError:
+        return False
+
+
 def _examine_files(store: Store) -> "Iterator[Finding]":
     topic = "files"
-    foreign = [path for path, _ in store.own_files() if os.stat(path).st_uid != os.geteuid()]
+    files = [path for path, _ in store.own_files()]
+    foreign = [path for path in files if _owner_of(path) not in (None, os.geteuid())]
     if foreign:
         yield Finding(level="problem", topic=topic, hint="chown %s those files" % account()[0],
                       text="%s belong to somebody else, such as %s" % (counted(len(foreign), "file"),
                                                                        store.shown(foreign[0])))
-    for folder in ("", "logs", "status"):
+    for folder in sorted({folder for folder, _ in OWN_FILES} | {"logs", "status"} - {"__pycache__"}):
         path = store.path(folder)
-        if os.path.isdir(path) and not os.access(path, os.W_OK | os.X_OK):
-            yield Finding(level="problem", topic=topic, text="%s cannot be written to" % path)
+        if os.path.isdir(path) and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            yield Finding(level="problem", topic=topic, text="%s cannot be read and written to" % path)
+    closed = [path for path in files if not os.access(path, os.R_OK) and _owner_of(path) is not None]
+    if closed:
+        yield Finding(level="problem", topic=topic, text="%s cannot be read, such as %s" % (
+            counted(len(closed), "file"), store.shown(closed[0])))
     if not foreign:
-        yield Finding(topic=topic, text="%s, all of them yours" % counted(len(store.own_files()), "file"))
+        yield Finding(topic=topic, text="%s, all of them yours" % counted(len(files), "file"))
     notes = store.read_state()[1]
     for note in notes:
         yield Finding(level="problem", topic=topic, text=note)
+
+
+def _owner_of(path: str) -> "int | None":
+    try:
+        return os.stat(path).st_uid
+    except FileNotFoundError:
+        return None  # what is written aside first has its name for a moment only
+
+
+def _examine_messages(store: Store) -> "Iterator[Finding]":
+    waiting = [message for _, message in store.spooled()]
+    oldest = min([message["at"] for message in waiting], default="")
+    yield Finding(level="warning", topic="messages", hint="the log says why; they are tried again for a day",
+                  text="%s not delivered yet, the oldest of %s" % (
+                      counted(len(waiting), "message is", "messages are"), oldest)) if waiting else Finding(
+        topic="messages", text="none waits to be delivered")
 
 
 LEAST_FREE_BYTES = 100 << 20
@@ -6270,7 +6379,7 @@ def _examine_disk(store: Store) -> "Iterator[Finding]":
 
 
 EXAMINATIONS = (_examine_ticks, _examine_line, _examine_configuration, _examine_environment, _examine_clocks,
-                _examine_files, _examine_disk)
+                _examine_files, _examine_messages, _examine_disk)
 
 
 def cmd_deliver(store: Store, args: "argparse.Namespace") -> int:
@@ -6324,24 +6433,34 @@ def missing_programs(store: Store, config: Config, cron_path: str = CRON_PATH) -
     """Warnings for commands whose program cron would not find."""
     found = []
     for task in config.tasks.values():
-        program = _program_of(task.command)
-        path = task.env.get("PATH", config.env.get("PATH", cron_path))
-        folder = os.path.join(store.root, task.cwd)
-        if not program or program in SHELL_WORDS and isinstance(task.command, str):
-            continue
-        if "/" in program:
-            missing = not os.access(os.path.join(folder, program), os.X_OK)
-            text, hint = "'%s' is not there or not executable" % program, "chmod +x, or mend the path"
-        else:
-            missing = shutil.which(program, path=path) is None
-            text = "'%s' is not on cron's PATH (%s)" % (program, path)
-            elsewhere = shutil.which(program)
-            hint = "write python3" if program == "python" and shutil.which("python3", path=path) else (
-                "write %s, or set PATH in env" % elsewhere if elsewhere else "install it, or set PATH in env")
-        if missing:
+        text, hint = _missing_program(task.command, os.path.join(store.root, task.cwd),
+                                      task.env.get("PATH", config.env.get("PATH", cron_path)))
+        if text:
             found.append(Problem(place=task.place, text="command: " + text, hint=hint, warning=True, task=task.name,
                                  field="command"))
+    if config.notification_command:
+        text, hint = _missing_program(config.notification_command, store.root, cron_path)
+        if text:
+            found.append(Problem(place=store.shown(store.config_path), text="notification_command: " + text, hint=hint,
+                                 warning=True, field="notification_command"))
     return found
+
+
+def _missing_program(command: "str | Tuple[str, ...]", folder: str, path: str) -> "Tuple[str, str]":
+    """What is wrong with the program of a command that is started in this folder with this PATH, and what to do."""
+    program = _program_of(command)
+    if not program or program in SHELL_WORDS and isinstance(command, str):
+        return "", ""
+    if "/" in program:
+        is_there = os.access(os.path.join(folder, program), os.X_OK)
+        return ("", "") if is_there else (
+            "'%s' is not there or not executable" % program, "chmod +x, or mend the path")
+    if shutil.which(program, path=path) is not None:
+        return "", ""
+    elsewhere = shutil.which(program)
+    hint = "write python3" if program == "python" and shutil.which("python3", path=path) else (
+        "write %s, or set PATH in env" % elsewhere if elsewhere else "install it, or set PATH in env")
+    return "'%s' is not on cron's PATH (%s)" % (program, path), hint
 
 
 def _program_of(command: "str | Tuple[str, ...]") -> str:
@@ -6357,14 +6476,15 @@ def _program_of(command: "str | Tuple[str, ...]") -> str:
 def cmd_next(store: Store, args: "argparse.Namespace") -> int:
     config = store.read_config()
     only = task_named(config, args.task).name if args.task else ""
-    slots = coming_slots(config, Clock().now(), args.count, only)
+    pauses = store.read_state()[0].pauses
+    slots = coming_slots(config, pauses, Clock().now(), args.count, only)
     if args.json:
         say_json([{"task": name, "scheduled_for": iso(at)} for at, name in slots])
         return EXIT_OK
     for at, name in slots:
         say("%s  %s" % (local_text(at, config.tasks[name].timezone), name))
     if not slots:
-        say("nothing is scheduled")
+        say("nothing is scheduled" + ("; resume ends a pause" if pauses else ""))
     return EXIT_OK
 
 
@@ -6718,9 +6838,9 @@ COMMANDS: "Dict[str, Tuple[Callable[..., int], str, Tuple[Any, ...]]]" = {
         _option("--status", metavar="STATUS", help="only this one; skipped stands for all that were skipped"),
         _option("--limit", type=count_option, default=50, metavar="N"), _JSON)),
     "logs": (cmd_logs, "what a task printed", (
-        _TASK, _option("--lines", type=count_option, default=50, metavar="N"),
-        _option("--follow", action="store_true", help="and what it prints from now on"),
-        _option("--run", dest="run_id", metavar="RUN_ID", help="the whole output of this run"))),
+        _TASK, _option("--lines", type=count_option, metavar="N", help="the last so many (default: 50; of a run, all)"),
+        [_option("--follow", action="store_true", help="and what it prints from now on"),
+         _option("--run", dest="run_id", metavar="RUN_ID", help="the output of this run")])),
     "audit": (cmd_audit, "hold every due slot against the history; exit 1 when one is unexplained", (
         _SINCE, _OF_TASK, _JSON)),
     "why": (cmd_why, "why a task ran, or did not, and what comes next", (

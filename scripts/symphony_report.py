@@ -88,7 +88,9 @@ def epoch(text: "Any") -> "int | None":
     if text is None:
         return None
     if len(text) == 20 and text[10] == "T" and text[13] == text[16] == ":" and text[19] == "Z":
-        return _day(text[:10]) + 3600 * int(text[11:13]) + 60 * int(text[14:16]) + int(text[17:19])
+        hour, minute, second = int(text[11:13]), int(text[14:16]), int(text[17:19])
+        if 0 <= hour < 24 and 0 <= minute < 60 and 0 <= second < 60:
+            return _day(text[:10]) + 3600 * hour + 60 * minute + second
     return sc.from_iso(text)
 
 
@@ -118,38 +120,9 @@ def slim(verdict: Record) -> "Record | None":
 
 
 def last_line(text: "Any") -> str:
-    """The last line that a command printed, as far as one can be read at a glance."""
-    lines = text.split("\n") if isinstance(text, str) else []
+    """The last line that a command printed, as far as one can be read at a glance, without what looks like a secret."""
+    lines = sc.masked(text, ()).split("\n") if isinstance(text, str) else []
     return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")
-
-
-def is_event(event: Record) -> bool:
-    """Whether the audit can use a line of the events."""
-    try:
-        if event["event"] == "gap":
-            return epoch(event["since"]) is not None
-        return all(is_change(event["event"], facts) for facts in event.get("tasks", {}).values())
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        return False
-
-
-def is_change(kind: str, facts: Record) -> bool:
-    """The same of what such a line says of one task."""
-    since = epoch(facts.get("since"))
-    epoch(facts.get("undecided_since"))
-    if kind == "clock":
-        return since is not None and epoch(facts["was"]) is not None
-    return is_schedule(facts["key"] if kind == "anchored" else "") and is_schedule(facts.get("was") or "")
-
-
-@functools.lru_cache(maxsize=None)
-def is_schedule(key: str) -> bool:
-    """Whether the key of a schedule can be read. Raises TypeError or AttributeError for what is no text."""
-    text, _, zone = key.rpartition(" ")
-    try:
-        return not text or bool(sc.CronSchedule(text, "") and sc.zone_named(zone or None))
-    except sc.ConductorError:
-        return False
 
 
 def entries_of(lines: "Iterable[bytes]", keys: "Sequence[str]") -> "Iterator[Record]":
@@ -192,7 +165,7 @@ def read_facts(store: "sc.Store", since: float, clock: "sc.Clock") -> Facts:
     state = store.read_state()[0]
     verdicts = [each for each in map(slim, store.verdicts(since)) if each is not None]
     verdicts += not_on_file(verdicts, state, since)
-    events = read_events(store)
+    events = sc.recorded(store, state, now)[1]
     moved = [event["at"] for event in events if event["event"] == "rezoned" and (epoch(event["at"]) or 0) >= since]
     if moved:
         notes.append("The system's time zone changed at %s: without a timezone of its own, no slot of a task before "
@@ -213,15 +186,6 @@ def not_on_file(verdicts: "List[Record]", state: "sc.State", since: float) -> "L
     known = {(each["task"], each["status"], each["ended_at"], each["scheduled_for"]) for each in verdicts[-1000:]}
     return [each for each in pending if each is not None and isinstance(each["task"], str) and each["ended"] >= since
             and (each["task"], each["status"], each["ended_at"], each["scheduled_for"]) not in known]
-
-
-def read_events(store: "sc.Store") -> "List[Record]":
-    """What happened to schedules, pauses and clocks, oldest first, as far as the audit can use it."""
-    try:
-        lines = read_regular(store.path(sc.EVENTS_NAME)).split(b"\n")
-    except FileNotFoundError:
-        return []
-    return [event for event in entries_of(lines, ("event", "at")) if is_event(event)]
 
 
 def read_actions(store: "sc.Store", since: float) -> "List[Record]":

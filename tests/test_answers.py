@@ -75,7 +75,7 @@ ADVICE = " Its output: logs a. To run it now: run --task a."
     ("open", None, "queued", "is not over yet. Queued." + NEXT),
     ("due", None, "no tick since X", "is due, and not decided yet. No tick since X." + NEXT),
     ("unexplained", None, "there is no verdict for it", "is unexplained. There is no verdict for it." + NEXT),
-    ("double", None, "it has 2 verdicts", "was recorded with two verdicts. It has 2 verdicts." + NEXT),
+    ("double", None, "it has 2 verdicts", "is recorded with two verdicts. It has 2 verdicts." + NEXT),
 ])
 def test_why_has_a_sentence_for_each_fate(fate, of_slot, reason, expected):
     record = None
@@ -422,8 +422,8 @@ def test_doctor_has_nothing_to_say_where_all_is_well(clinic):
     code, found = clinic.ask()
     assert code == 0 and {level for level, _, _ in found} == {"ok"}
     assert {topic for _, topic, _ in found} == {"ticks", "crontab", "configuration", "environment", "clock", "files",
-                                                "disk"}
-    assert clinic.call("doctor", env=clinic.env)[1].startswith("0 problems, 0 warnings; 7 things looked at\n")
+                                                "messages", "disk"}
+    assert clinic.call("doctor", env=clinic.env)[1].startswith("0 problems, 0 warnings; 8 things looked at\n")
     assert ("ok", "crontab", "its line calls this file with %s" % sc.interpreter()) in found
     assert ("ok", "environment", "cron's PATH is /usr/bin:/bin") in found
 
@@ -625,7 +625,7 @@ def test_a_simulation_takes_the_timeout_where_no_run_is_known_and_tries_nothing_
 def test_a_simulation_in_words():
     found = forecast([task("good", "0 2 * * *"), task("a", "*/10 * * * *", timeout=1500)], {"good": 61})
     assert sc.simulation_text(list(found.values()), 1).splitlines() == [
-        "49 runs in 1 days; 1 task would lose slots", "",
+        "49 runs in 1 day; 1 task would lose slots", "",
         "TASK  RUNS  TAKES  DELAY  LONGEST  OVERLAPS  LATE  STRANDED",
         "a     48    25m?   0s     0s       96        0     0",
         "good  1     1m     0s     0s       0         0     0", "",
