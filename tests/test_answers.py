@@ -547,6 +547,18 @@ def test_doctor_finds_a_folder_that_cannot_be_written_to(clinic):
     assert code == 1 and ("problem", "files", "%s cannot be written to" % (clinic.root / "logs")) in found
 
 
+def test_doctor_looks_for_the_notification_command_on_crons_path_and_at_what_waits(hand, monkeypatch):
+    hand.configure(task("a", "0 2 * * *"), enable_notifications=True, notification_command=["my-own-notify"])
+    monkeypatch.setenv("PATH", "/nowhere")
+    hand.tick()
+    hand.store().spool({"id": "20250602T100000Z-1", "event": "failed", "task": "a", "channel": "notify",
+                        "at": "2025-06-02T10:00:00Z"})
+    out = hand.call("doctor")[1]
+    assert "notification_command: 'my-own-notify' is not on cron's PATH (" in out
+    assert "  warning  messages: 1 message is not delivered yet, the oldest of 2025-06-02T10:00:00Z (the log" in out
+    assert "notification_command: 'my-own-notify' is not on cron's PATH (" in hand.call("check")[1]
+
+
 class Disk:
     def __init__(self, free_mib, total_mib=10000, free_inodes=500, inodes=1000):
         self.f_frsize, self.f_bavail, self.f_blocks = 1 << 20, free_mib, total_mib

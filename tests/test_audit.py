@@ -296,3 +296,20 @@ def test_slots_that_went_with_a_state_are_told_as_that():
     assert [(each["scheduled_for"], each["reason"]) for each in document["findings"]] == [
         (slot, "there is no verdict for it; the state was lost before 2025-06-02T04:11:00Z")
         for slot in ("2025-06-02T03:07:00Z", "2025-06-02T04:07:00Z")]
+
+
+def test_a_slot_that_the_ticks_have_passed_over_is_not_called_due():
+    world = Month(6, "2025-06-02T00:00:00Z")
+    world.tasks = {"hourly": task("hourly", "7 * * * *")}
+    world.configure(*world.tasks.values())
+    for _ in range(100):
+        world.minute()
+    known = world.state.tasks["hourly"]
+    world.state = world.state.replace(tasks={"hourly": known.replace(next_slot=None)})  # as no decision leaves it
+    for _ in range(90):
+        world.minute()
+    found = [(sc.iso(slot.at), slot.fate in sc.UNEXPLAINED) for slot in world.audit()]
+    assert found == [("2025-06-02T00:07:00Z", False), ("2025-06-02T01:07:00Z", False),
+                     ("2025-06-02T02:07:00Z", True), ("2025-06-02T03:07:00Z", True)]
+    assert world.last_tick is not None and list(sc.audit_all(
+        world.config, world.state, world.verdicts, world.events, 0, world.now + HOUR, None))[-1].fate == "due"

@@ -172,6 +172,7 @@ def test_value_past_the_edge_of_a_rule_is_refused(field, text):
     ("max_concurrent_tasks", "1"), ("max_concurrent_tasks", "1000"), ("task_timeout_default", "1"),
     ("task_history_retention_days", "1"), ("task_history_retention_days", "36500"), ("timezone", '"UTC"'),
     ("notification_webhook", '"http://x"'), ("notification_webhook", '"https://example.org/a?b=c#d"'),
+    ("notification_webhook", '"http://127.0.0.1:8080"'), ("notification_webhook", '"https://[::1]:8443/x?y=a@b"'),
 ])
 def test_setting_at_the_edge_of_a_rule_is_taken(field, text):
     assert getattr(build(**{field: text}), field) == json.loads(text)
@@ -184,6 +185,7 @@ def test_setting_at_the_edge_of_a_rule_is_taken(field, text):
     ("notification_webhook", '"ftp://example.org"'), ("notification_webhook", '"https://"'),
     ("notification_webhook", '"file:///etc/passwd"'), ("notification_webhook", '" https://example.org"'),
     ("notification_webhook", '"https://example.org/a b"'), ("notification_webhook", '"https://example.org/\\n"'),
+    ("notification_webhook", '"http://me:pw@example.org/"'), ("notification_webhook", '"http://example.org:abc/"'),
 ])
 def test_setting_past_the_edge_of_a_rule_is_refused(field, text):
     assert [problem.field for problem in refusal(**{field: text}).problems] == [field]

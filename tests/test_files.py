@@ -104,6 +104,11 @@ def test_with_both_copies_unusable_every_schedule_starts_anew_and_nothing_is_rer
     assert project.state()["tasks"]["a"]["cursor"] > time.time() - 60
 
 
+VERDICT = {"task": "a", "run_id": None, "scheduled_for": None, "status": "skipped_late", "exit_code": None,
+           "ended_at": "2025-06-02T10:00:00Z"}
+MESSAGE = {"event": "failed", "channel": "notify", "at": "2025-06-02T10:00:00Z", "id": "20250602T100000Z-1"}
+
+
 def test_a_state_of_the_wrong_shape_is_refused_field_by_field():
     good = {"tasks": {"a": {"cursor": 1, "cycle": {"slot": 1}, "run": {"run_id": "x"}}}, "seq": 1}
     assert sc.load_state(json.dumps(good)).tasks["a"].cycle.slot == 1
@@ -113,7 +118,12 @@ def test_a_state_of_the_wrong_shape_is_refused_field_by_field():
         {"tasks": {"a": {"cycle": []}}}, {"tasks": {"a": {"cycle": {"slot": None}}}},
         {"tasks": {"a": {"run": {"attempt": "2"}}}}, {"tasks": {"a": {"consumed": []}}},
         {"tasks": {"a": {"last": "x"}}}, {"tasks": {"a": {"next_slot": "soon"}}},
+        {"tasks": {"a": {"skipped": {"dependency": "b"}}}}, {"pending": [dict(VERDICT, task="../../evil")]},
+        {"pending": [{key: value for key, value in VERDICT.items() if key != "run_id"}]},
+        {"pending": [dict(VERDICT, status=7)]}, {"pending": [dict(MESSAGE, id="../x")]},
+        {"pending": [{key: value for key, value in MESSAGE.items() if key != "id"}]},
     ]
+    assert sc.load_state(json.dumps(dict(good, pending=[VERDICT, MESSAGE, {"event": "gap", "at": "x"}])))
     for document in wrong:
         with pytest.raises(ValueError):
             sc.load_state(json.dumps(document))
@@ -436,3 +446,35 @@ def test_logs_rotate_and_old_generations_go(tmp_path):
         sc.rotate(str(path), 50)
     assert sorted(found.name for found in tmp_path.iterdir()) == ["log.%d" % n for n in range(1, 6)]
     assert (tmp_path / "log.1").read_text().endswith("7")
+
+
+def test_damaged_events_are_passed_over(project):
+    store = sc.Store(str(project.root))
+    facts = {"since": "2025-06-02T10:00:00Z"}
+    good = [{"event": "anchored", "tasks": {"a": dict(facts, key="0 2 * * * UTC")}},
+            {"event": "clock", "tasks": {"a": dict(facts, was="2025-06-02T11:00:00Z")}},
+            {"event": "rested", "tasks": {"a": dict(facts, was="0 2 * * * UTC")}},
+            {"event": "gap", "since": "2025-06-02T09:00:00Z"}, {"event": "rezoned", "tasks": {}}]
+    bad = [{"event": "anchored", "tasks": {"a": facts}}, {"event": "clock", "tasks": {"a": facts}},
+           {"event": "anchored", "tasks": {"a": dict(facts, key="0 2 * * * Gone/Town")}},
+           {"event": "rested", "tasks": {"a": dict(facts, was="? UTC")}}, {"event": "gap"}, {"event": 7},
+           {"event": "rested", "tasks": 7}, {"event": "rested", "tasks": {"a": 7}}]
+    (project.root / "status").mkdir(mode=0o700)
+    (project.root / "status" / "events.jsonl").write_text("".join(
+        json.dumps(dict(each, at="2025-06-02T10:00:00Z")) + "\n" for each in good + bad) + "torn {\n")
+    assert [event["event"] for event in store.events()] == [each["event"] for each in good]
+
+
+def test_a_file_that_goes_while_they_are_listed_is_not_among_the_own_files(project, monkeypatch):
+    project.configure(every_minute("a"))
+    project.tick()
+    lstat = os.lstat
+
+    def gone(path, *more):
+        if str(path).endswith("heartbeat"):
+            raise FileNotFoundError(path)
+        return lstat(path, *more)
+
+    monkeypatch.setattr(os, "lstat", gone)
+    files = [path for path, _ in sc.Store(str(project.root)).own_files()]
+    assert not any(path.endswith("heartbeat") for path in files) and any(path.endswith("state.json") for path in files)

@@ -433,7 +433,7 @@ def test_a_failed_automation_is_a_warning_that_names_it(userland):
 
 def test_a_single_automation_that_failed_is_no_more_than_a_warning(userland):
     box = userland
-    box.health(backup="timeout:%s:124\n" % iso(-300))
+    box.health(backup="timeout:%s:124\n" % iso(-330))
     assert box.says() == [
         0, "WARNING - backup timeout",
         "WARNING automation: 1 task, 0 succeeded; 1 failed: backup (timeout, exit code 124, 5m ago)"]

@@ -665,3 +665,118 @@ def test_a_reader_that_leaves_is_no_error(project):
         done = subprocess.run(["/bin/sh", "-c", '"$@" | true', "sh"] + project.command(command),
                               stderr=subprocess.PIPE, timeout=60)
         assert done.stderr == b"", command
+
+
+# -- what cannot be read, and clocks that run ahead
+
+
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("closed, commands", [
+    ("status/history", ("audit", "history")), ("status/events.jsonl", ("audit",)),
+    ("config/conductor_config.json", ("audit", "next")),
+])
+def test_what_may_not_be_read_is_no_empty_answer(told, closed, commands):
+    path = told.root / closed
+    path.chmod(0)
+    try:
+        for command in commands:
+            code, out, err = told.call(command)
+            assert (code in (sc.EXIT_IO, sc.EXIT_CONFIG), out) == (True, "") and "Permission denied" in err, command
+    finally:
+        path.chmod(0o700)
+
+
+@pytest.mark.parametrize("command", ["audit", "simulate", "why"])
+def test_a_folder_without_a_configuration_is_no_empty_answer(tmp_path, capfd, command):
+    root = tmp_path / "empty"
+    root.mkdir()
+    code = sc.main(["--root", str(root), command] + ["a"] * (command == "why"))
+    out, err = capfd.readouterr()
+    assert (code, out) == (sc.EXIT_CONFIG, "") and "config/conductor_config.json" in err
+
+
+def test_the_history_of_a_broken_configuration_can_be_asked_for(told):
+    told.tick()
+    told.project.write_config("{")
+    assert told.call("audit")[0] == 0 and told.call("why", "a")[0] == 0
+
+
+def test_a_tick_ahead_of_the_clock_is_a_problem(hand):
+    hand.configure(every_minute("a"))
+    hand.tick()
+    hand.clock.at -= 7200
+    code, out, _ = hand.call("status", "--table")
+    assert (code, out.splitlines()[0][:34]) == (0, "NOT healthy | last tick 2h ahead |")
+    assert "  ! The last tick is 2h ahead of the clock, which was set back: none came since.\n" in out
+    assert any(line.startswith("  problem  ticks: the clock was set back by 2h or more") for line in
+               hand.call("doctor")[1].splitlines())
+
+
+def test_the_headline_of_one_task_counts_all_that_runs(hand):
+    hand.configure(every_minute("a"), every_minute("b"), max_concurrent_tasks=2)
+    hand.held = {"a", "b"}
+    hand.tick()
+    hand.clock.advance(60)
+    hand.tick()
+    assert hand.call("status", "--table", "--task", "a")[1].splitlines()[0].startswith(
+        "healthy | last tick 0s ago | running 2 of 2")
+
+
+def test_next_leaves_pauses_out(hand):
+    hand.configure(task("a", "0 * * * *"), task("b", "30 * * * *"))
+    hand.tick()
+    hand.call("pause", "a", "--for", "2h")
+    assert [line.split()[2:] for line in hand.call("next", "--count", "4")[1].splitlines()] == [
+        ["10:30", "+0000", "b"], ["11:30", "+0000", "b"], ["12:30", "+0000", "b"], ["13:00", "+0000", "a"]]
+    hand.call("pause", "--all")
+    assert hand.call("next") == (0, "nothing is scheduled; resume ends a pause\n", "")
+
+
+def test_a_reason_is_one_line_without_control_characters(hand):
+    hand.configure(every_minute("a"))
+    hand.tick()
+    hand.call("pause", "a", "--reason", "one\n! two \x1b[31mred")
+    assert hand.state().pauses["a"]["reason"] == "one ! two  [31mred"
+
+
+def test_a_time_of_day_is_that_of_the_task(hand):
+    hand.configure(task("a", "0 9 * * *", timezone="Asia/Tokyo"))
+    assert hand.call("pause", "a", "--until", "2025-06-03T09:00") == (
+        0, "paused a until Tue 2025-06-03 09:00 +0900\n", "")
+
+
+@pytest.mark.parametrize("command", ["history", "audit"])
+def test_a_time_to_come_is_refused(told, command):
+    code, out, err = told.call(command, "--since", "2030-01-01T00:00:00Z")
+    assert (code, out) == (2, "") and "--since: 2030-01-01T00:00:00Z is still to come" in err
+
+
+def test_a_carriage_return_is_no_line_and_a_run_has_all_its_lines(project):
+    project.configure(every_minute("a", r"echo head; printf '1\r2\r3\n'; echo tail"))
+    assert project.call("run", "--task", "a")[0] == 0
+    code, out, _ = project.call("logs", "a", "--lines", "3")
+    assert code == 0 and len(out.split("\n")) == 4 and "1\r2\r3\n" in out
+    run_id = project.history()[0]["run_id"]
+    whole = project.call("logs", "a", "--run", run_id)[1]
+    assert len(whole.split("\n")) == 6 and project.call("logs", "a", "--run", run_id, "--lines", "2")[1] == "\n".join(
+        whole.split("\n")[-3:])
+    assert project.call("logs", "a", "--run", run_id, "--follow")[0] == 2
+
+
+def test_damaged_attempts_of_the_history_are_passed_over(told):
+    day = next((told.root / "status" / "history").glob("*.jsonl"))
+    with open(str(day), "a") as handle:
+        handle.write(json.dumps({"task": "a", "status": "failed", "ended_at": day.name[:10] + "T23:00:00Z",
+                                 "scheduled_for": None, "run_id": "x", "attempts": [1, {"status": "failed"}]}) + "\n")
+    assert told.call("status")[0] == 0 and told.call("history")[0] == 0
+
+
+def test_without_the_file_of_events_an_audit_begins_with_the_history(hand):
+    hand.configure(task("a", "*/10 * * * *"))
+    hand.tick()
+    for _ in range(60):
+        hand.minute()
+    (hand.root / "status" / "events.jsonl").unlink()
+    assert hand.call("audit")[1].startswith("5 slots, 0 unexplained, ")

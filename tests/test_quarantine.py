@@ -829,7 +829,7 @@ def test_rule_9_a_quarantine_that_was_refused_has_not_touched_the_log_of_the_fir
 
 # -- rules 10 and 11: a hostile writer
 
-ITEMS, ROUND = 27000, 3000
+ITEMS, ROUND = 24000, 3000
 HITS = 50  # of the writers, at the least
 SWAPPED = 2  # folders that are moved about; the files of the others are swapped one by one
 
