@@ -5054,12 +5054,17 @@ def _deliver_round(store: Store, config: Config, clock: Clock, failed: "Set[str]
     """Send what is due now: whether there was anything. `failed` are the addresses that did not answer before.
 
     A message waits while one about the same task does: a success that overtakes its start, or a recovery its failure,
-    would tell the wrong story.
+    would tell the wrong story. Of a dead-man switch only the newest is news: what it did not take before gives way.
     """
     waiting: "Set[Tuple[str, str]]" = set()
     is_busy = False
-    for path, message in store.spooled():
+    spooled = store.spooled()
+    newest = {(message["channel"], message["task"] or ""): path for path, message in spooled}
+    for path, message in spooled:
         about = (message["channel"], message["task"] or "")
+        if message["channel"] == "ping" and message["tries"] and newest[about] != path:
+            store.unspool(path)
+            continue
         if about not in waiting and is_due(message, clock.now()):
             is_busy = True
             if _deliver_one(store, config, clock, path, message, failed):
@@ -5204,11 +5209,11 @@ class Conductor:
         # Who only settles has not looked at what is due: the state is another one now, so the next tick will look.
         if heartbeat is not None and not settle_only:
             # What is wrong with the configuration may be mended outside the files: look again every minute.
-            look_again = look_again or bool(problems)
-            wake_at = min([decision.wake_at] + [float(message["next_try_at"]) for _, message in self.store.spooled()])
+            wake_at = 0.0 if look_again or problems else min(
+                [decision.wake_at] + [float(message["next_try_at"]) for _, message in self.store.spooled()])
             # The evidence belongs to the heartbeat's time: who is no tick leaves both as they are.
             known = None if is_tick else self.store.last_evidence()
-            self.store.write_heartbeat(heartbeat, 0.0 if look_again else wake_at, known or evidence, watched)
+            self.store.write_heartbeat(heartbeat, wake_at, known or evidence, watched)
         return Outcome(exit_code=exit_code, lines=lines)
 
     def _gap(self, now: float, evidence: Evidence, state: State) -> "Gap | None":

@@ -403,11 +403,18 @@ def test_no_message_overtakes_one_about_the_same_task(project, listener, monkeyp
     clock = HandClock(at("2025-06-02T02:00:00Z"))
     sc.deliver(store, store.read_config(), clock)
     assert [path for _, path, _ in listener.got] == ["/broken/start", "/ok"]
+    assert [message["kind"] for _, message in store.spooled()] == ["success"], "a start is no news any more"
+    waiting(project, {"id": "20250602T020000Z-8", "event": "failed"},
+            {"id": "20250602T020000Z-9", "event": "recovered"})
+    configured(project, notification_webhook=listener.url + "/broken", ping_url=listener.url + "/broken")
+    sc.deliver(store, store.read_config(), clock)
     monkeypatch.setitem(Talk.ANSWERS, "/broken", Talk.ANSWERS["/ok"])
-    monkeypatch.setitem(Talk.ANSWERS, "/broken/start", Talk.ANSWERS["/ok"])
     clock.advance(61)
     sc.deliver(store, store.read_config(), clock)
-    assert [path for _, path, _ in listener.got][2:] == ["/broken/start", "/broken"] and store.spooled() == []
+    assert [path for _, path, _ in listener.got][2:] == ["/broken", "/broken", "/broken", "/broken"]
+    assert [json.loads(body)["event"] for kind, _, body in listener.got if kind == "POST"] == [
+        "failed", "failed", "failed", "recovered"]
+    assert store.spooled() == []
 
 
 def test_who_does_not_answer_is_not_waited_for_twice(project, listener):
