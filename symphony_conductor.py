@@ -2562,6 +2562,9 @@ def status_document(config: Config, state: State, now: float, last_tick: "float 
     problems += [str(problem) for problem in config.problems if not problem.warning]
     tasks = [task_document(config, state, task, now) for task in config.tasks.values()]
     tasks += [invalid_document(name, reason, state) for name, reason in config.invalid.items()]
+    tasks += [dict(invalid_document(name, "it is no longer in the configuration", state), state="running")
+              for name, known in state.tasks.items()
+              if known.run is not None and name not in config.tasks and name not in config.invalid]
     for task in tasks:
         if task["consecutive_failures"] and task["enabled"] and task["last_run"]:
             problems.append("%s: the last run %s at %s (%d in a row)." % (
@@ -5906,6 +5909,10 @@ def _take_cron_environment(store: Store) -> None:
     user, home = account()
     env = {name: os.environ[name] for name in names if name in os.environ}
     env.update(HOME=home, LOGNAME=user, SHELL="/bin/sh", PATH=path)
+    unknown = sorted(set(names) - set(env))
+    if unknown:
+        complain("not set here, so left out: %s; of cron's environment, names are kept and no values but PATH" % (
+            ", ".join(unknown)))
     os.environ.clear()
     os.environ.update(env)
 

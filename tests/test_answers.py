@@ -357,6 +357,9 @@ def test_a_run_as_cron_has_the_names_and_the_path_of_the_last_tick(project):
     assert found["MINE"] == "of the shell", "the values are not kept, only the names"
     assert environment_of(project, env=shell)["ELSE"] == "x"
     assert grep_root(project, "of cron") == []
+    here = {name: value for name, value in shell.items() if name != "MINE"}
+    said = project.call("run", "--task", "show", "--as-cron", env=here)[2]
+    assert said.startswith("symphony_conductor: not set here, so left out: MINE; of cron's environment")
 
 
 def test_a_run_as_cron_ahead_of_the_first_tick_says_so_and_takes_the_least(project):

@@ -780,3 +780,18 @@ def test_without_the_file_of_events_an_audit_begins_with_the_history(hand):
         hand.minute()
     (hand.root / "status" / "events.jsonl").unlink()
     assert hand.call("audit")[1].startswith("5 slots, 0 unexplained, ")
+
+
+def test_a_task_that_was_removed_while_it_runs_has_a_row_until_it_ends(hand):
+    hand.configure(every_minute("gone"), every_minute("a"))
+    hand.held = {"gone"}
+    hand.tick()
+    hand.minute()
+    hand.configure(every_minute("a"))
+    hand.minute()
+    out = hand.call("status", "--table")[1]
+    assert "  running: it is no longer in the configuration\n" in out and "gone  " in out
+    assert hand.call("status", "--task", "gone")[0] == 0
+    hand.release("gone")
+    hand.minute()
+    assert "gone" not in hand.call("status", "--table")[1]
