@@ -236,10 +236,12 @@ class CronDaemon:
         return said
 
 
-# -- the order of the tests: what waits for cron begins first and is looked at last, and of the rest the long files lead
+# -- the order of the tests: what waits for cron begins first and is looked at last, then come the files that wait for
+# processes, then those that take long, and what is short fills up the end
 
 WAITING = ("test_a_real_cron_daemon", "test_a_bare_root")
-LONG = ("test_quarantine.py", "test_crash.py", "test_workflows.py", "test_lifecycle.py", "test_cleanup_engine.py")
+AHEAD = ["test_%s.py" % name for name in ("tick", "care", "quarantine", "crash", "runner", "automation",
+                                          "cleanup_engine", "lifecycle", "workflows", "readme")]
 
 
 def pytest_configure(config):
@@ -249,5 +251,10 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     waiting = {item.fspath for item in items if item.name.startswith(WAITING)}
-    items.sort(key=lambda item: (item.fspath not in waiting, item.fspath.basename not in LONG, str(item.fspath),
-                                 item.name.startswith(WAITING)))
+
+    def place(item):
+        name = item.fspath.basename
+        ahead = AHEAD.index(name) if name in AHEAD else len(AHEAD)
+        return item.fspath not in waiting, ahead, str(item.fspath), item.name.startswith(WAITING)
+
+    items.sort(key=place)
