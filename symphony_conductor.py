@@ -6821,96 +6821,102 @@ def _option(*names: str, **how: "Any") -> "Tuple[Tuple[str, ...], Dict[str, Any]
     return names, how
 
 
-_TASK = _option("task", metavar="TASK")
-_OF_TASK = _option("--task", metavar="NAME")
-_JSON = _option("--json", action="store_true")
-_SINCE = _option("--since", default="7d", metavar="WHEN", help="a time, or a length such as 12h (default: 7d)")
-_INSTALLING = (
-    _option("--user", metavar="NAME", help="for this user (default: yourself); others than you take root"),
-    _option("--timer", action="store_true", help="a systemd timer in place of the crontab line"),
-    _option("--dry-run", action="store_true", help="say what would be done, and do nothing"))
+def command_table() -> "Dict[str, Tuple[Callable[..., int], str, Tuple[Any, ...]]]":
+    """Each command's function, help and options; of the options in a list only one may be given.
 
-# name -> (function, help, options); of the options in a list only one may be given. The last two have no help: a tick
-# starts them, and nobody else needs them.
-COMMANDS: "Dict[str, Tuple[Callable[..., int], str, Tuple[Any, ...]]]" = {
-    "tick": (cmd_tick, "start what is due; cron calls it every minute", ()),
-    "run": (cmd_run, "run one task now, in the foreground", (
-        _option("--task", required=True, metavar="NAME"),
-        [_option("--with-dependencies", dest="dependencies", action="store_const", const="first", default="check",
-                 help="run the dependencies that are not met first, in order"),
-         _option("--ignore-dependencies", dest="dependencies", action="store_const", const="ignore",
-                 help="run it whatever its dependencies came to")],
-        _option("--as-cron", action="store_true", help="with the environment that cron gave the last tick"))),
-    "status": (cmd_status, "how things stand: a table on a terminal, JSON when piped", (
-        [_JSON, _option("--table", action="store_true"),
-         _option("--watch", action="store_true", help="the table, drawn again every two seconds")],
-        _OF_TASK)),
-    "history": (cmd_history, "the verdicts, newest first", (
-        _OF_TASK, _SINCE,
-        _option("--status", metavar="STATUS", help="only this one; skipped stands for all that were skipped"),
-        _option("--limit", type=count_option, default=50, metavar="N"), _JSON)),
-    "logs": (cmd_logs, "what a task printed", (
-        _TASK, _option("--lines", type=count_option, metavar="N", help="the last so many (default: 50; of a run, all)"),
-        [_option("--follow", action="store_true", help="and what it prints from now on"),
-         _option("--run", dest="run_id", metavar="RUN_ID", help="the output of this run")])),
-    "audit": (cmd_audit, "hold every due slot against the history; exit 1 when one is unexplained", (
-        _SINCE, _OF_TASK, _JSON)),
-    "why": (cmd_why, "why a task ran, or did not, and what comes next", (
-        _TASK, _option("--at", metavar="TIME", help="the slot at that time, or the newest before it (default: now)"))),
-    "pause": (cmd_pause, "give a task no slots for a while; what runs goes on", (
-        _option("task", nargs="?", metavar="TASK"), _option("--all", action="store_true", help="every task"),
-        [_option("--until", metavar="TIME", help="such as 2025-06-02T10:00 (default: until resumed)"),
-         _option("--for", dest="length", type=length_option, metavar="LENGTH", help="such as 30m, 2h or 1d")],
-        _option("--reason", default="", metavar="TEXT"))),
-    "resume": (cmd_resume, "end a pause", (
-        _option("task", nargs="?", metavar="TASK"),
-        _option("--all", action="store_true", help="the pause of every task"))),
-    "diff": (cmd_diff, "the last good output of a task against the newest failing one", (_TASK,)),
-    "simulate": (cmd_simulate, "what the schedules would come to, before they are put to use", (
-        _option("--days", type=count_option, default=7, metavar="N"),
-        _option("--config", dest="file", metavar="FILE", help="of this file instead"), _JSON)),
-    "doctor": (cmd_doctor, "what is wrong between cron, this machine and you; exit 1 on a problem", (_JSON,)),
-    "notify-test": (cmd_notify_test, "send one message to whoever the configuration names", ()),
-    "check": (cmd_check, "every problem of the configuration; exit 0 or 78", (
-        _option("--config", dest="file", metavar="FILE", help="check this file instead"),)),
-    "next": (cmd_next, "the coming slots of all tasks, in time order", (
-        _OF_TASK, _option("--count", type=count_option, default=10, metavar="N"), _JSON)),
-    "explain": (cmd_explain, "a schedule in plain English, and its next slots", (
-        _option("expression"), _option("--zone", metavar="ZONE", help="an IANA name (default: the system's zone)"),
-        _option("--from", dest="start", metavar="TIME", help="such as 2025-06-02T10:00 or ...Z (default: now)"),
-        _option("--count", type=count_option, default=5, metavar="N"),
-        _option("--name", default="", metavar="NAME", help="the task whose name seeds H"), _JSON)),
-    "init": (cmd_init, "write a configuration to start from, where there is none", ()),
-    "install": (cmd_install, "put the line that calls tick into your crontab", _INSTALLING + (
-        _option("--mailto", type=mail_option, metavar="ADDRESS",
-                help="let cron mail what a tick has to say; '' ends that (default: as it is)"),)),
-    "uninstall": (cmd_uninstall, "take it out again; configuration, state and logs stay", _INSTALLING + (
-        _option("--purge", action="store_true", help="remove state and logs as well, after asking"),)),
-    "import-crontab": (cmd_import_crontab, "turn the lines of a crontab into tasks", (
-        _option("file", nargs="?", metavar="FILE", help="a crontab, - for stdin (default: your own)"),
-        _option("--write", action="store_true", help="write a file each into %s, and say which lines to remove from "
-                "the crontab" % DROP_IN_DIR))),
-    "deliver": (cmd_deliver, "", ()),
-    "supervise": (cmd_supervise, "", (
-        _option("verb", choices=("start", "adopt")), _option("lock_fd", type=int), _option("task"), _option("run_id"))),
-}
+    The last two have no help: a tick starts them, and nobody else needs them. It is a function so that a tick with
+    nothing to do does not pay for it.
+    """
+    task = _option("task", metavar="TASK")
+    of_task = _option("--task", metavar="NAME")
+    as_json = _option("--json", action="store_true")
+    since = _option("--since", default="7d", metavar="WHEN", help="a time, or a length such as 12h (default: 7d)")
+    installing = (
+        _option("--user", metavar="NAME", help="for this user (default: yourself); others than you take root"),
+        _option("--timer", action="store_true", help="a systemd timer in place of the crontab line"),
+        _option("--dry-run", action="store_true", help="say what would be done, and do nothing"))
+    return {
+        "tick": (cmd_tick, "start what is due; cron calls it every minute", ()),
+        "run": (cmd_run, "run one task now, in the foreground", (
+            _option("--task", required=True, metavar="NAME"),
+            [_option("--with-dependencies", dest="dependencies", action="store_const", const="first", default="check",
+                     help="run the dependencies that are not met first, in order"),
+             _option("--ignore-dependencies", dest="dependencies", action="store_const", const="ignore",
+                     help="run it whatever its dependencies came to")],
+            _option("--as-cron", action="store_true", help="with the environment that cron gave the last tick"))),
+        "status": (cmd_status, "how things stand: a table on a terminal, JSON when piped", (
+            [as_json, _option("--table", action="store_true"),
+             _option("--watch", action="store_true", help="the table, drawn again every two seconds")],
+            of_task)),
+        "history": (cmd_history, "the verdicts, newest first", (
+            of_task, since,
+            _option("--status", metavar="STATUS", help="only this one; skipped stands for all that were skipped"),
+            _option("--limit", type=count_option, default=50, metavar="N"), as_json)),
+        "logs": (cmd_logs, "what a task printed", (
+            task,
+            _option("--lines", type=count_option, metavar="N", help="the last so many (default: 50; of a run, all)"),
+            [_option("--follow", action="store_true", help="and what it prints from now on"),
+             _option("--run", dest="run_id", metavar="RUN_ID", help="the output of this run")])),
+        "audit": (cmd_audit, "hold every due slot against the history; exit 1 when one is unexplained", (
+            since, of_task, as_json)),
+        "why": (cmd_why, "why a task ran, or did not, and what comes next", (
+            task,
+            _option("--at", metavar="TIME", help="the slot at that time, or the newest before it (default: now)"))),
+        "pause": (cmd_pause, "give a task no slots for a while; what runs goes on", (
+            _option("task", nargs="?", metavar="TASK"), _option("--all", action="store_true", help="every task"),
+            [_option("--until", metavar="TIME", help="such as 2025-06-02T10:00 (default: until resumed)"),
+             _option("--for", dest="length", type=length_option, metavar="LENGTH", help="such as 30m, 2h or 1d")],
+            _option("--reason", default="", metavar="TEXT"))),
+        "resume": (cmd_resume, "end a pause", (
+            _option("task", nargs="?", metavar="TASK"),
+            _option("--all", action="store_true", help="the pause of every task"))),
+        "diff": (cmd_diff, "the last good output of a task against the newest failing one", (task,)),
+        "simulate": (cmd_simulate, "what the schedules would come to, before they are put to use", (
+            _option("--days", type=count_option, default=7, metavar="N"),
+            _option("--config", dest="file", metavar="FILE", help="of this file instead"), as_json)),
+        "doctor": (cmd_doctor, "what is wrong between cron, this machine and you; exit 1 on a problem", (as_json,)),
+        "notify-test": (cmd_notify_test, "send one message to whoever the configuration names", ()),
+        "check": (cmd_check, "every problem of the configuration; exit 0 or 78", (
+            _option("--config", dest="file", metavar="FILE", help="check this file instead"),)),
+        "next": (cmd_next, "the coming slots of all tasks, in time order", (
+            of_task, _option("--count", type=count_option, default=10, metavar="N"), as_json)),
+        "explain": (cmd_explain, "a schedule in plain English, and its next slots", (
+            _option("expression"), _option("--zone", metavar="ZONE", help="an IANA name (default: the system's zone)"),
+            _option("--from", dest="start", metavar="TIME", help="such as 2025-06-02T10:00 or ...Z (default: now)"),
+            _option("--count", type=count_option, default=5, metavar="N"),
+            _option("--name", default="", metavar="NAME", help="the task whose name seeds H"), as_json)),
+        "init": (cmd_init, "write a configuration to start from, where there is none", ()),
+        "install": (cmd_install, "put the line that calls tick into your crontab", installing + (
+            _option("--mailto", type=mail_option, metavar="ADDRESS",
+                    help="let cron mail what a tick has to say; '' ends that (default: as it is)"),)),
+        "uninstall": (cmd_uninstall, "take it out again; configuration, state and logs stay", installing + (
+            _option("--purge", action="store_true", help="remove state and logs as well, after asking"),)),
+        "import-crontab": (cmd_import_crontab, "turn the lines of a crontab into tasks", (
+            _option("file", nargs="?", metavar="FILE", help="a crontab, - for stdin (default: your own)"),
+            _option("--write", action="store_true", help="write a file each into %s, and say which lines to remove "
+                    "from the crontab" % DROP_IN_DIR))),
+        "deliver": (cmd_deliver, "", ()),
+        "supervise": (cmd_supervise, "", (
+            _option("verb", choices=("start", "adopt")), _option("lock_fd", type=int), _option("task"),
+            _option("run_id"))),
+    }
 
 
-def _commands_of(argv: "Sequence[str]") -> "List[str]":
-    """The commands that this command line may mean; all of them where that is not plain to see."""
+def _commands_of(argv: "Sequence[str]", names: "Iterable[str]") -> "List[str]":
+    """Those of all commands that this command line may mean; all of them where that is not plain to see."""
     words = iter(argv)
     for word in words:
         if word in ("--root", "--config"):
             next(words, "")
-        elif word in COMMANDS:
-            return [name for name in COMMANDS if name in argv]
+        elif word in names:
+            return [name for name in names if name in argv]
         elif not word.startswith(("--root=", "--config=")):
             break
-    return list(COMMANDS)
+    return list(names)
 
 
-def build_parser(names: "Sequence[str]") -> "argparse.ArgumentParser":
-    """The command line with these commands, each bound to its function. To build them all takes 8 ms."""
+def build_parser(argv: "Sequence[str]") -> "argparse.ArgumentParser":
+    """What reads this command line, each command bound to its function. To build all commands takes 8 ms."""
     summary, _, rest = (__doc__ or "").partition("\n\n")
     width = terminal_size().columns - 2  # argparse would ask shutil, and that brings all its compressors along
     parser = argparse.ArgumentParser(
@@ -6920,8 +6926,9 @@ def build_parser(names: "Sequence[str]") -> "argparse.ArgumentParser":
     parser.add_argument("--root", help="the project's folder (default: $SYMPHONY_ROOT, else that of this file)")
     parser.add_argument("--config", help="the configuration (default: %s under the root)" % CONFIG_NAME)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", prog=parser.prog)
-    for name in names:
-        func, text, options = COMMANDS[name]
+    table = command_table()
+    for name in _commands_of(argv, table):
+        func, text, options = table[name]
         about: "Dict[str, Any]" = {"help": text, "description": text} if text else {}
         command = commands.add_parser(
             name, formatter_class=lambda prog: argparse.HelpFormatter(prog, width=width), **about)
@@ -6960,7 +6967,7 @@ def main(argv: "Sequence[str] | None" = None) -> int:
 
     def command() -> int:
         words = sys.argv[1:] if argv is None else argv
-        parser = build_parser(_commands_of(words))
+        parser = build_parser(words)
         args = parser.parse_args(words)
         if not args.command:
             parser.print_usage(sys.stderr)
