@@ -547,7 +547,7 @@ def test_doctor_finds_a_folder_that_cannot_be_written_to(clinic):
     (clinic.root / "logs").chmod(0o500)
     code, found = clinic.ask()
     (clinic.root / "logs").chmod(0o700)
-    assert code == 1 and ("problem", "files", "%s cannot be written to" % (clinic.root / "logs")) in found
+    assert code == 1 and ("problem", "files", "%s cannot be read and written to" % (clinic.root / "logs")) in found
 
 
 def test_doctor_looks_for_the_notification_command_on_crons_path_and_at_what_waits(hand, monkeypatch):
