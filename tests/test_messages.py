@@ -108,6 +108,13 @@ def test_an_answer_that_trickles_in_is_cut_off(listener, soon, monkeypatch):
     assert sc.in_time(lambda: sc.send_to_web(listener.url + "/drip", BODY)) == "it took longer than 0 s"
 
 
+def test_a_ping_is_not_sent_on_to_https_either(listener, monkeypatch):
+    monkeypatch.setitem(Talk.ANSWERS, "/secure", b"HTTP/1.0 302 Found\r\nLocation: https" +
+                        listener.url[len("http"):].encode() + b"/ok\r\n\r\n")
+    assert sc.send_to_web(listener.url + "/secure", None) == "it answers 302"
+    assert [path for _, path, _ in listener.got] == ["/secure"]
+
+
 def test_a_ping_follows_a_redirect_of_its_own_scheme_only(listener):
     assert sc.send_to_web(listener.url + "/elsewhere", None) == ""
     assert [(method, path) for method, path, _ in listener.got] == [("GET", "/elsewhere"), ("GET", "/ok")]

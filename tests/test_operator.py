@@ -394,6 +394,14 @@ def test_on_a_terminal_status_is_a_table_and_coloured_where_that_is_wanted(proje
     assert "  invalid: schedule: minute '61' is outside 0-59" in terminal.text
 
 
+@pytest.mark.parametrize("coloured", [False, True])
+def test_the_headline_fits_a_narrow_screen(coloured):
+    world = slow_world()
+    document = sc.status_document(world.config, world.state, at("2025-06-03T02:15:00Z"), None, [], [])
+    head = sc.status_table(document, 40, coloured).splitlines()[0]
+    assert len(SGR.sub("", head)) == 40 and head.endswith("...") and ("\x1b[" in head) == coloured
+
+
 def test_piped_status_is_json_and_its_table_has_no_colour(project):
     project.configure(every_minute("a"))
     assert json.loads(project.call("status")[1])["tasks"][0]["name"] == "a"
