@@ -67,7 +67,7 @@ else:
     select, shlex, shutil, signal, socket, stat, subprocess = map(
         _Late, ("select", "shlex", "shutil", "signal", "socket", "stat", "subprocess"))
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"
 
 
 # == Constants and errors ==
@@ -96,6 +96,7 @@ LATE_AFTER_S = MINUTE  # a slot decided after its own minute is a catch-up
 TICK_LOCK_WAIT_S = 2.0
 SETTLE_LOCK_WAIT_S = 60.0
 STORAGE_RETRY_S = 5.0
+LOCK_POLL_S = 0.01
 CLOCK_STEP_S = 0.02
 OUTPUT_TAIL_BYTES = 2048
 LOG_ROTATE_BYTES = 5 * 1024 * 1024
@@ -103,12 +104,14 @@ TASK_LOG_ROTATE_BYTES = 20 * 1024 * 1024
 LOG_GENERATIONS = 5
 RECENT_RESULTS = 20
 ATTEMPTS_KEPT = 20
+STARTS_LOST = 3      # so many lost starts in a row are a failed attempt
 STARTS_AT_ONCE = 64  # each one holds a descriptor until its supervisor has it; the next tick starts more
 
 CONFIG_NAME = "config/conductor_config.json"
 DROP_IN_DIR = "config/tasks.d"
 STATE_NAME = "conductor_state.json"
 LOCK_NAME = "conductor.pid"
+SECOND_LOCK_NAME = "status/locks/.tick.lock"  # no task's name begins with a dot
 HEARTBEAT_NAME = "status/heartbeat"
 EVENTS_NAME = "status/events.jsonl"
 SPOOL_DIR = "status/spool"
@@ -144,8 +147,24 @@ class StorageError(ConductorError):
     exit_code = EXIT_IOERR
 
     @classmethod
-    def of(cls, doing: str, path: str, error: OSError) -> "StorageError":
-        return cls("cannot %s %s: %s" % (doing, path, error.strerror or error))
+    def of(cls, doing: str, place: str, error: OSError) -> "StorageError":
+        """`doing` and `place` as they follow "cannot"; `./`, where the root is held, is left out."""
+        shown = place[2:] if place.startswith("./") else place
+        return cls("cannot %s %s: %s" % (doing, shown, error.strerror or error))
+
+
+class doing:
+    """Gives an OSError that lacks one its place: `with doing("start", "the supervisor of x"):`."""
+
+    def __init__(self, what: str, place: str) -> None:
+        self.what, self.place = what, place
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: "Any", error: "Any", trace: "Any") -> None:
+        if isinstance(error, OSError):
+            raise StorageError.of(self.what, self.place, error)
 
 
 class BusyError(ConductorError):
@@ -164,6 +183,17 @@ class ConfigError(ConductorError):
         self.problems = list(problems)
 
 
+class VersionError(ConductorError):
+    """A file that a later version of this program wrote: it is left as it is."""
+
+    exit_code = EXIT_CONFIG
+
+    @classmethod
+    def of(cls, place: str, by: str) -> "VersionError":
+        return cls("%s was written by %s; this is %s" % (place, by or "a later version", __version__),
+                   "use the newer symphony_conductor.py again; nothing was changed")
+
+
 class CronSyntaxError(ConductorError, ValueError):
     """A schedule that is wrong: the field, the value and what is allowed, and a suggestion where there is one."""
 
@@ -178,6 +208,8 @@ class Value:
     An instance stores only what differs from the defaults, which keeps ten thousand of them small, both
     in memory and as JSON.
     """
+
+    unknown: "Dict[str, Any]" = {}  # what a later version stored beside these fields
 
     def __init__(self, **fields: "Any") -> None:
         self.__dict__.update(fields)
@@ -289,6 +321,7 @@ class Run(Value):
     attempt: int = 1
     started_at: float = 0.0
     absorbed: "int | None" = None  # newest slot skipped because this run was still going
+    unended: str = ""              # what of it outlives its end by force, once somebody was told
 
 
 class Cycle(Value):
@@ -303,6 +336,7 @@ class Cycle(Value):
     retry_at: float = 0.0
     merged_since: "int | None" = None
     absorbed: "int | None" = None
+    lost_starts: int = 0    # how many supervisors in a row ended before they could start the command
     attempts: "List[Dict[str, Any]]" = []
 
 
@@ -369,6 +403,8 @@ class RunFact(Value):
 
     kind: str = "held"  # held, ended, never (started), orphan (the command outlives its supervisor), vanished
     result: "Dict[str, Any]" = {}
+    run: "Run | None" = None  # which run it is, where the state knew no more than that its lock was held
+    unended: str = ""         # what of it cannot be ended
 
 
 class Facts(Value):
@@ -1495,6 +1531,7 @@ def secrets_of(config: Config, task: "Task | None") -> "List[str]":
 MESSAGE_TEXTS = {
     "failed": "%(task)s %(outcome)s, and is not tried again",
     "recovered": "%(task)s is well again",
+    "unended": "%(task)s %(outcome)s; no further attempt starts meanwhile",
     "blocked": "%(task)s holds up %(dependents)s: it %(outcome)s",
     "configuration": "the configuration has problems: %(outcome)s",
     "configuration_good": "the configuration is good again",
@@ -1727,17 +1764,56 @@ class _Draft:
             known = name in self.config.tasks or name in self.config.invalid
             if state.run is None or (known_only and not known):
                 continue
-            fact = self.facts.runs.get(name, RunFact(kind="vanished"))
+            fact = self.facts.runs[name]
+            if fact.run is not None:
+                state = self._identify(name, state, fact.run)
             if fact.kind == "orphan":
                 self.adoptions.append(name)
             elif fact.kind == "never":
-                self.notes.append("%s: run %s was never started" % (name, state.run.run_id))
-                cycle = state.cycle and state.cycle.replace(phase="queued")
-                self.put(name, run=None, cycle=cycle if state.run.trigger != "manual" else state.cycle)
-            elif fact.kind != "held":
+                self._start_again(name, state)
+            elif fact.kind == "held":
+                if fact.unended:
+                    self._heed_unended(name, state, fact.unended)
+            else:
                 self._finish(name, state, fact.result or {
                     "status": "interrupted", "exit_code": None, "ended_at": self.now,
                     "reason": "the command and its supervisor are gone (reboot, power cut or kill -9)"})
+
+    def _identify(self, name: str, state: TaskState, run: Run) -> TaskState:
+        """Name a run of which only the held lock was known: its slot is the one it was started for."""
+        cycle = state.cycle
+        if cycle is None or cycle.phase != "running":
+            return self.put(name, run=run)
+        if run.trigger == "manual" or run.slot is None:
+            return self.put(name, run=run, cycle=cycle.replace(phase="queued"))
+        if run.slot < cycle.slot:
+            self._skip(name, "skipped_overlap", cycle.slot, "run %s is still going" % run.run_id)
+        return self.put(name, run=run, cycle=cycle.replace(slot=run.slot, attempt=run.attempt))
+
+    def _start_again(self, name: str, state: TaskState) -> None:
+        """A run was committed, and its command never started: its slot waits for another start, a few times."""
+        run, cycle = state.run, state.cycle
+        assert run is not None
+        self.notes.append("%s: run %s was never started" % (name, run.run_id))
+        if run.trigger == "manual" or cycle is None:
+            self.put(name, run=None)
+        elif cycle.lost_starts + 1 < STARTS_LOST:
+            self.put(name, run=None, cycle=cycle.replace(phase="queued", lost_starts=cycle.lost_starts + 1))
+        else:
+            self._finish(name, state, {
+                "status": "failed", "exit_code": EXIT_IOERR, "ended_at": self.now,
+                "reason": "its supervisor ended %d times before it could start the command" % STARTS_LOST})
+
+    def _heed_unended(self, name: str, state: TaskState, text: str) -> None:
+        """Tell once of a run that was to end and cannot be ended."""
+        assert state.run is not None
+        if state.run.unended == text:
+            return
+        if not state.run.unended:
+            self.notes.append("WARNING %s: run %s %s; no further attempt starts meanwhile" % (
+                name, state.run.run_id, text))
+            self._tell("unended", name, outcome=text, run_id=state.run.run_id)
+        self.put(name, run=state.run.replace(unended=text))
 
     def _finish(self, name: str, state: TaskState, result: "Dict[str, Any]") -> None:
         run = state.run
@@ -1838,7 +1914,7 @@ class _Draft:
             allowed, wait_s = name in self.config.invalid, 0.0
         if not allowed:
             return None
-        retry: Cycle = cycle.replace(phase="retrying", attempt=cycle.attempt + 1, since=self.now,
+        retry: Cycle = cycle.replace(phase="retrying", attempt=cycle.attempt + 1, since=self.now, lost_starts=0,
                                      retry_at=ended_at + wait_s, attempts=(cycle.attempts + [record])[-ATTEMPTS_KEPT:])
         return retry
 
@@ -2569,6 +2645,9 @@ def status_document(config: Config, state: State, now: float, last_tick: "float 
         if task["consecutive_failures"] and task["enabled"] and task["last_run"]:
             problems.append("%s: the last run %s at %s (%d in a row)." % (
                 task["name"], _outcome(task["last_run"]), task["last_run"]["ended_at"], task["consecutive_failures"]))
+        run = state.tasks.get(task["name"], TaskState()).run
+        if run is not None and run.unended:
+            problems.append("%s %s." % (task["name"], run.unended))
         if task["state"] == "waiting" and _is_stuck(config, state, task["name"]):
             problems.append("%s waits: %s." % (task["name"], task["reason"]))
     running = [{"task": name, "run_id": known.run.run_id, "attempt": known.run.attempt, "trigger": known.run.trigger,
@@ -3323,6 +3402,14 @@ PROC = "/proc"  # where there is none, ps and sysctl answer
 CLOCK_BOOTTIME = 7 if sys.platform.startswith("linux") else -1  # clock_gettime(2); Python names it from 3.7 on
 
 
+def sleep(seconds: float) -> None:
+    """Wait, by poll(2): time.sleep goes by an absolute time, and fails where a test fakes the clock."""
+    try:
+        select.poll().poll(max(0, int(seconds * 1000)))
+    except (OSError, AttributeError):  # no memory; no poll(2)
+        time.sleep(max(0.0, seconds))
+
+
 class Clock:
     """The time of day for schedules and records, and the monotonic clock for durations. Tests pass their own."""
 
@@ -3351,16 +3438,21 @@ def _command_output(*argv: str) -> str:
 
 
 def _proc_text(name: str) -> str:
+    """A file of /proc; '' where there is none, or none for us. Raises OSError where that cannot be told."""
     try:
         with open(os.path.join(PROC, name), encoding="utf-8", errors="replace") as handle:
             return handle.read()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, ProcessLookupError, PermissionError):
         return ""
 
 
 def boot_id() -> str:
-    """A text that is another one after every boot."""
-    found = _proc_text("sys/kernel/random/boot_id").strip()
+    """A text that is another one after every boot. Raises StorageError where that cannot be told."""
+    with doing("tell", "which boot this is"):
+        found = _proc_text("sys/kernel/random/boot_id").strip()
+        booted = re.search(r"(?m)^btime (\d+)$", "" if found else _proc_text("stat"))
+    if booted:
+        return booted.group(1)
     for name in () if found else ("kern.bootsessionuuid", "kern.boot_id"):  # macOS, FreeBSD
         found = found or _command_output("sysctl", "-n", name).strip()
     return found or "%d" % boot_time(0.0)
@@ -3368,7 +3460,8 @@ def boot_id() -> str:
 
 def boot_time(now: float) -> int:
     """When this machine was booted, in epoch seconds."""
-    uptime = _proc_text("uptime").split()
+    with doing("tell", "when this machine was booted"):
+        uptime = _proc_text("uptime").split()
     if uptime:
         return int(now - float(uptime[0]))
     match = re.search(r"sec\s*=\s*(\d+)", _command_output("sysctl", "-n", "kern.boottime"))
@@ -3393,13 +3486,18 @@ def zone_stamp() -> str:
 class FileLock:
     """A flock on a file, held until `release`, or until every process that inherited it is gone.
 
-    With `folder`, the folder is locked as well: that lock stays good when somebody deletes the file.
+    With `second`, that file is locked as well: somebody who deletes one of them lets nobody in.
     """
 
-    def __init__(self, path: str, folder: str = "") -> None:
+    def __init__(self, path: str, second: str = "") -> None:
         self.path = path
-        self.folder = folder
-        self.fd = self.folder_fd = -1
+        self.paths = [path] + ([second] if second else [])
+        self.fds: "List[int]" = []
+
+    @property
+    def fd(self) -> int:
+        """The descriptor of the lock file while it is held, else -1."""
+        return self.fds[0] if self.fds else -1
 
     def acquire(self, wait_s: float = 0.0) -> bool:
         """Whether the lock could be had within `wait_s` seconds."""
@@ -3407,41 +3505,45 @@ class FileLock:
         while not self._try():
             if time.monotonic() >= deadline:
                 return False
-            time.sleep(0.01)
+            sleep(LOCK_POLL_S)
         return True
 
     def _try(self) -> bool:
         try:
-            self.fd = _open_making_folder(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
-            if self.folder:
-                self.folder_fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
+            is_mine = all(map(self._lock, self.paths)) and self.is_current()
+        except ConductorError:
             self.release()
-            raise StorageError.of("open the lock", self.path, error)
-        # Somebody may have deleted the file between open and flock: then the new one counts.
-        if self._flock(self.fd) and (not self.folder or self._flock(self.folder_fd)) and self.is_current():
-            return True
-        self.release()
-        return False
+            raise
+        if not is_mine:
+            self.release()
+        return is_mine
 
-    def _flock(self, fd: int) -> bool:
+    def _lock(self, path: str) -> bool:
+        with doing("open the lock", path):
+            fd = _open_making_folder(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+        self.fds.append(fd)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 return False
-            if fd != self.folder_fd:  # not every file system locks folders
-                self.release()
-                raise StorageError.of("lock", self.path, error)
+            raise StorageError.of("lock", path, error)
         return True
 
     def is_current(self) -> bool:
-        """Whether the path still is the locked file. A deleted lock file would let a second owner in."""
+        """Whether each path still is the locked file: somebody may have deleted it after the open."""
         try:
-            held, found = os.fstat(self.fd), os.stat(self.path)
-        except OSError:
+            return all(os.path.samestat(os.fstat(fd), os.lstat(path))
+                       for fd, path in zip(self.fds, self.paths))
+        except FileNotFoundError:
             return False
-        return (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino)
+        except OSError as error:
+            raise StorageError.of("look at the lock", self.path, error)
+
+    def take_over(self, fd: int) -> None:
+        """Go on with the lock that another process held and handed on as this descriptor."""
+        os.set_inheritable(fd, False)
+        self.fds = [fd]
 
     def note(self, text: str) -> None:
         """Write who holds the lock, for people; nothing reads it back to decide."""
@@ -3451,12 +3553,26 @@ class FileLock:
         except OSError:
             pass  # the lock itself is what counts
 
+    def holder(self) -> str:
+        """Who holds the lock by its own word, for people; '' where that is not to be had."""
+        try:
+            return read_bytes(self.path, 64).decode("utf-8", "replace").strip()
+        except OSError:
+            return ""
+
     def release(self) -> None:
         # Never unlink: a waiter may hold the old inode, and then two would own the lock.
-        for fd in (self.fd, self.folder_fd):
-            if fd >= 0:
-                os.close(fd)
-        self.fd = self.folder_fd = -1
+        fds, self.fds = self.fds, []
+        for fd in fds:
+            close_quietly(fd)
+
+
+def close_quietly(fd: int) -> None:
+    """Close a descriptor that nothing was written to which matters; it is closed all the same (close(2))."""
+    try:
+        os.close(fd)
+    except OSError:
+        pass
 
 
 def _open_making_folder(path: str, flags: int) -> int:
@@ -3482,14 +3598,12 @@ def make_folder(path: str) -> None:
 
 def sync_folder(path: str) -> None:
     """Make a rename in this folder survive a power cut, where the file system can."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        return
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
-    except OSError:
-        pass  # some file systems cannot; the rename itself is done
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
+            raise  # what is left are file systems that cannot; the rename itself is done
     finally:
         os.close(fd)
 
@@ -3592,20 +3706,64 @@ def rotate(path: str, max_bytes: int) -> None:
     os.rename(path, path + ".1")
 
 
-def read_bytes(path: str, limit: int = -1) -> bytes:
-    """The file, or its last `limit` bytes."""
-    with open(path, "rb") as handle:
-        if limit >= 0:
-            handle.seek(max(0, os.fstat(handle.fileno()).st_size - limit))
-        return handle.read()
+class ForeignFile(OSError):
+    """What stands under a name of the conductor's is nothing that it ever writes there."""
+
+
+LARGEST_HEARTBEAT = 1 << 24  # 100,000 drop-ins
+READ_AT_ONCE = 1 << 16
+LARGEST_FILE = 1 << 30  # no state, record or day of history comes near it
+
+
+def read_bytes(path: str, limit: int = -1, follow: bool = False) -> bytes:
+    """The file, or its last `limit` bytes.
+
+    It is read as the conductor writes: a regular file, no link (but with `follow`), of a size that is
+    possible; anything else is a ForeignFile. Raises OSError, always with the path.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    try:
+        fd = os.open(path, flags)
+        try:
+            size = _size_of_own(fd, path)
+            if limit >= 0:
+                os.lseek(fd, max(0, size - limit), os.SEEK_SET)
+            elif size > LARGEST_FILE:
+                raise ForeignFile(errno.EFBIG, "it is larger than any that the conductor writes", path)
+            pieces = []
+            while not pieces or pieces[-1]:
+                pieces.append(os.read(fd, max(READ_AT_ONCE, min(size, LARGEST_FILE))))
+            return b"".join(pieces)
+        finally:
+            os.close(fd)
+    except ForeignFile:
+        raise
+    except OSError as error:
+        if error.errno == errno.ELOOP and os.path.islink(path):
+            raise ForeignFile(errno.ELOOP, "it is a link, and none is followed here", path)
+        raise OSError(error.errno, error.strerror, path)
+
+
+def _size_of_own(fd: int, path: str) -> int:
+    found = os.fstat(fd)
+    if stat.S_ISDIR(found.st_mode):
+        raise ForeignFile(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not stat.S_ISREG(found.st_mode):
+        raise ForeignFile(errno.EINVAL, "it is no regular file", path)
+    return found.st_size
 
 
 def signature(path: "str | bytes") -> str:
-    """What `stat` says of a file, as far as it tells one version from another; '-' when there is none."""
+    """What `stat` says of a file, as far as it tells one version from another.
+
+    '-' when there is none, '?' when that cannot be told.
+    """
     try:
         found = posix.stat(path)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return "-"
+    except OSError:
+        return "?"
     return "%d %d %d %o %d" % (found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode, found.st_uid)
 
 
@@ -3653,10 +3811,10 @@ _STORED_TYPES: "Dict[type, Dict[str, Any]]" = {
                 "consecutive_failures": int, "last": dict, "skipped": dict, "marks": str, "usual_s": (int, float),
                 "notified_at": (int, float), "blocking_at": (int, float)},
     Run: {"run_id": str, "trigger": str, "slot": (int, type(None)), "attempt": int, "started_at": (int, float),
-          "absorbed": (int, type(None))},
+          "absorbed": (int, type(None)), "unended": str},
     Cycle: {"slot": int, "phase": str, "trigger": str, "attempt": int, "waiting_for": str, "since": (int, float),
             "retry_at": (int, float), "merged_since": (int, type(None)), "absorbed": (int, type(None)),
-            "attempts": list},
+            "lost_starts": int, "attempts": list},
 }
 
 
@@ -3664,7 +3822,7 @@ LARGEST_NUMBER = 10 ** 11  # no time, count or length in the state comes near it
 
 
 def load_value(cls: "Any", raw: "Any") -> "Any":
-    """A value from its stored form; fields of a later version are left out. Raises ValueError for a wrong type."""
+    """A value from its stored form; what a later version added is kept. Raises ValueError for a wrong type."""
     if type(raw) is not dict:
         raise ValueError("%s is stored as %s" % (cls.__name__, type(raw).__name__))
     fields = {}
@@ -3693,6 +3851,8 @@ def load_value(cls: "Any", raw: "Any") -> "Any":
         elif key == "consumed" and not all(type(number) is int for number in value.values()):
             raise ValueError("%s.consumed holds no numbers" % cls.__name__)
         fields[key] = value
+    if len(fields) < len(raw):
+        fields["unknown"] = {key: value for key, value in raw.items() if key not in fields}
     return cls(**fields)
 
 
@@ -3726,25 +3886,38 @@ def _check_record(record: "Any") -> None:
 
 def dump_value(value: Value) -> "Dict[str, Any]":
     """A value as `load_value` reads it back."""
-    return {key: dump_value(field) if isinstance(field, Value) else field for key, field in value.stored().items()}
+    fields = {key: dump_value(field) if isinstance(field, Value) else field
+              for key, field in value.stored().items() if key != "unknown"}
+    return dict(value.unknown, **fields)
 
 
-def load_state(text: str) -> State:
-    """The state from its file. Raises ValueError when it is anything else, BusyError when it is of a later version."""
+def check_version(document: "Any", newest: int, place: str) -> None:
+    """Raises VersionError for what a later version wrote in a form that this one does not know."""
+    version = document.get("version") if isinstance(document, dict) else None
+    if type(version) is int and version > newest:
+        raise VersionError.of(place, str(document.get("by") or ""))
+
+
+def load_state(text: str, place: str = STATE_NAME) -> State:
+    """The state from its file. Raises ValueError when it is no state, VersionError when it is of a later version."""
     try:
-        state: State = load_value(State, json.loads(text))
+        document = json.loads(text)
+        check_version(document, STATE_VERSION, place)  # ahead of all else: its fields may be others
+        state: State = load_value(State, document)
     except RecursionError:
         raise ValueError("nested too deeply")
-    if state.version > STATE_VERSION:
-        raise BusyError("%s was written by a later version of this program" % STATE_NAME)
-    return State(**dict(state.stored(), tasks={name: load_value(TaskState, raw) for name, raw in state.tasks.items()}))
+    return state.replace(tasks={name: load_value(TaskState, raw) for name, raw in state.tasks.items()})
 
 
 def dump_state(state: State) -> bytes:
     """The bytes of the state's file."""
-    document = state.replace(tasks={name: dump_value(known) for name, known in state.tasks.items()}).stored()
-    return json.dumps(dict(document, version=STATE_VERSION), separators=(",", ":")).encode("ascii") + b"\n"
+    tasks = {name: dump_value(task_state) for name, task_state in state.tasks.items()}
+    document = dict(dump_value(state.replace(tasks=tasks)), version=STATE_VERSION, by=__version__)
+    return json.dumps(document, separators=(",", ":")).encode("ascii") + b"\n"
 
+
+RUN_VERSION = 1      # of the record of a run, and of what its supervisor is told
+MESSAGE_VERSION = 1  # of a message that waits to be sent
 
 # What the record of a run must hold, and what its result must.
 _RUN_TYPES: "Tuple[Tuple[str, Any], ...]" = (
@@ -3765,29 +3938,63 @@ OWN_FILES = (
     ("status/definitions", r"[0-9a-f]{16}\.json(\.tmp)?"),
     ("status/history", r"[0-9]{4}-[0-9]{2}-[0-9]{2}\.jsonl"),
     ("status/spool", r"[0-9TZ-]+\.json(\.sent|\.tmp)?"),
-    ("status/locks", r"(\.delivery|[^.].*)\.lock"),
+    ("status/locks", r"(\.delivery|\.tick|[^.].*)\.lock"),
     ("status/runs", r"[^.].*\.(json|out)(\.tmp)?"),
 )
 
 
 class Store:
-    """Every file of the conductor under one root."""
+    """Every file of the conductor under one root.
+
+    `root` is the folder's name for people; `base` is what every path begins with. They are the same
+    until `hold`.
+    """
 
     def __init__(self, root: str, config_path: str = "") -> None:
         self.root = root
-        self.config_path = config_path or self.path(CONFIG_NAME)
+        self.script = os.path.abspath(__file__)
+        self.script_signature = signature(self.script)
+        self.sources: "List[Tuple[str, str]]" = []  # the texts that read_config found
+        self._name_files(root, config_path or os.path.join(root, CONFIG_NAME))
+
+    def _name_files(self, base: str, config_path: str) -> None:
+        self.base = base
+        self.config_path = config_path
         self.state_path = self.path(STATE_NAME)
         self.backup_path = self.state_path + ".bak"
-        self.lock = FileLock(self.path(LOCK_NAME), folder=root)
-        self.sources: "List[Tuple[str, str]]" = []  # the texts that read_config found
         self.last_good_path = self.path("status/last_good_config.json")
+        self.lock = FileLock(self.path(LOCK_NAME), self.path(SECOND_LOCK_NAME))
+
+    def hold(self) -> None:
+        """Stay with this very folder, whatever becomes of its name: it is the current one from now on.
+
+        A root that is renamed takes its ticks and supervisors along, and none of them writes into
+        another folder that got the name meanwhile.
+        """
+        with doing("enter", self.root):
+            os.chdir(self.root)
+        if self.script.startswith(self.root + "/"):
+            self.script = "." + self.script[len(self.root):]
+        config_path = self.config_path
+        if config_path.startswith(self.root + "/"):
+            config_path = "." + config_path[len(self.root):]
+        self._name_files(".", config_path)
+
+    def is_removed(self) -> bool:
+        """Whether the root folder is gone; while that cannot be told, it is not."""
+        try:
+            return not (os.getcwd() if self.base == "." else os.path.isdir(self.base))
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
 
     def path(self, name: str) -> str:
-        return os.path.join(self.root, name)
+        return os.path.join(self.base, name)
 
     def shown(self, path: str) -> str:
         """The path as messages name it: relative where it lies under the root."""
-        return path[len(self.root) + 1:] if path.startswith(self.root + "/") else path
+        return path[len(self.base) + 1:] if path.startswith(self.base + "/") else path
 
     def task_lock(self, name: str) -> FileLock:
         return FileLock(self.path("status/locks/%s.lock" % name))
@@ -3851,10 +4058,13 @@ class Store:
         """What a run printed, from its header to its footer; None when no log holds it any more."""
         begin = b" start run=%s " % run_id.encode()
         for suffix in [""] + [".%d" % number for number in range(1, LOG_GENERATIONS + 1)]:
+            path = self.log_path(name) + suffix
             try:
-                text = read_bytes(self.log_path(name) + suffix)
-            except OSError:
+                text = read_bytes(path, LARGEST_FILE)
+            except FileNotFoundError:
                 continue
+            except OSError as error:
+                raise StorageError.of("read", path, error)
             found = text.find(begin)
             if found >= 0:
                 start = text.rfind(b"\n", 0, found) + 1
@@ -3869,18 +4079,24 @@ class Store:
     # -- the configuration
 
     def config_files(self) -> "List[str]":
-        """The main file, then the drop-ins in the order of their names."""
+        """The main file, then the drop-ins in the order of their names. Raises StorageError."""
         folder = self.path(DROP_IN_DIR)
         try:
             names = sorted(name for name in os.listdir(folder) if name.endswith(".json") and not name.startswith("."))
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             names = []
+        except OSError as error:
+            raise StorageError.of("read the folder", folder, error)
         return [self.config_path] + [os.path.join(folder, name) for name in names]
 
     def watched(self) -> "List[Tuple[str, str]]":
         """(path, signature) of everything whose change must be noticed by the next tick, but the state."""
-        paths = self.config_files() + [self.path(DROP_IN_DIR), "/etc/localtime"]
-        return [(path, signature(path)) for path in paths]
+        try:
+            paths = self.config_files()
+        except StorageError:  # read_config tells of it
+            paths = [self.config_path]
+        paths += [self.path(DROP_IN_DIR), "/etc/localtime"]
+        return [(os.path.abspath(path), signature(path)) for path in paths]
 
     @staticmethod
     def may_hide_a_change(watched: "List[Tuple[str, str]]") -> bool:
@@ -3888,14 +4104,18 @@ class Store:
 
         A file system's clock moves in steps of up to 10 ms: of two changes in one step, the second shows nowhere.
         """
-        newest = max([int(seen.split()[0]) for _, seen in watched if seen != "-"] or [0])
+        newest = max([int(seen.split()[0]) for _, seen in watched if seen not in ("-", "?")] or [0])
         return abs(time.time() - newest / 1e9) < CLOCK_STEP_S
 
     def read_config(self) -> Config:
         """The configuration as the files have it. Raises ConfigError when it cannot be used as a whole."""
         documents, problems = [], []
         self.sources = []
-        for path in self.config_files():
+        try:
+            paths = self.config_files()
+        except StorageError as error:  # tasks that cannot be seen are not removed
+            raise ConfigError([Problem(place=DROP_IN_DIR, text=error.message)])
+        for path in paths:
             try:
                 problems += self.insecure(path)
                 documents.append((self.shown(path), self._read_document(path)))
@@ -3910,7 +4130,7 @@ class Store:
         try:
             if not stat.S_ISREG(os.stat(path).st_mode):
                 raise ConfigError([Problem(place=place, text="is no regular file")])
-            text = read_bytes(path).decode("utf-8-sig")
+            text = read_bytes(path, follow=True).decode("utf-8-sig")
         except FileNotFoundError:
             raise ConfigError([Problem(place=place, text="no such file", hint="the README shows a small one")])
         except OSError as error:
@@ -3925,24 +4145,27 @@ class Store:
         """What lets other users write to a file or folder that decides what runs as this user."""
         try:
             found = os.stat(path)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            return [Problem(place=self.shown(path), text="cannot be looked at: %s" % error.strerror)]
         if os.environ.get("SYMPHONY_ALLOW_INSECURE") == "1":
             return []
-        place = self.shown(path) if path != self.root else path
-        hint = "chmod %s %s" % ("o-w" if not found.st_mode & stat.S_IWGRP else "go-w", shlex.quote(path))
+        place = self.shown(path) if path != self.base else self.root
+        quoted = shlex.quote(os.path.abspath(path))
+        hint = "chmod %s %s" % ("o-w" if not found.st_mode & stat.S_IWGRP else "go-w", quoted)
         if found.st_uid not in (0, os.geteuid()):
             return [Problem(place=place, text="belongs to another user (uid %d)" % found.st_uid,
-                            hint="chown %d %s" % (os.geteuid(), shlex.quote(path)))]
+                            hint="chown %d %s" % (os.geteuid(), quoted))]
         if found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _is_private_group(found)):
             return [Problem(place=place, text="others can write to it", hint=hint)]
         return []
 
     def check_root(self) -> None:
         """Raises ConfigError when others could swap the files of the conductor."""
-        script = os.path.abspath(__file__)
-        paths = [self.root, os.path.dirname(self.config_path), self.path(DROP_IN_DIR), script, os.path.dirname(script),
-                 os.path.join(os.path.dirname(script), "__pycache__")]
+        folder = os.path.dirname(self.script)
+        paths = [self.base, os.path.dirname(self.config_path), self.path(DROP_IN_DIR), self.script, folder,
+                 os.path.join(folder, "__pycache__")]
         problems = [problem for path in sorted(set(paths)) for problem in self.insecure(path)]
         if problems:
             raise ConfigError(problems)
@@ -3964,7 +4187,11 @@ class Store:
         try:
             kept = json.loads(read_bytes(self.last_good_path).decode("utf-8"))
             return build_config([(place, parse_document(text, place)) for place, text in kept["documents"]])
-        except (OSError, ValueError, TypeError, KeyError, IndexError, ConfigError):
+        except (FileNotFoundError, ForeignFile):
+            return None
+        except OSError as error:
+            raise StorageError.of("read", self.last_good_path, error)
+        except (ValueError, TypeError, KeyError, IndexError, ConfigError):
             return None
 
     # -- the state
@@ -3972,21 +4199,33 @@ class Store:
     def read_state(self) -> "Tuple[State, List[str], bool]":
         """The state, what there is to say about it, and whether it is less than the newest one committed.
 
-        A state that is missing was deleted by somebody, who wants a fresh start; one that cannot be read
-        gives way to the copy before it.
+        A state that is missing was deleted by somebody, who wants a fresh start; one whose content does
+        not parse gives way to the copy before it. Raises StorageError when a file is there and cannot be
+        read, which proves no damage, and VersionError for the state of a later version.
         """
         try:
-            return load_state(read_bytes(self.state_path).decode("ascii")), [], False
+            return self._read_state(self.state_path), [], False
         except FileNotFoundError:
             return State(), [], True
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             notes = ["WARNING %s cannot be used (%s)" % (STATE_NAME, _why(error))]
         try:
-            state = load_state(read_bytes(self.backup_path).decode("ascii"))
+            state = self._read_state(self.backup_path)
             return state, notes + ["WARNING the copy before it, %s.bak, is used instead" % STATE_NAME], True
-        except (OSError, ValueError) as error:
+        except (FileNotFoundError, ValueError) as error:
             return State(), notes + ["WARNING %s.bak cannot be used either (%s): every schedule starts anew from now; "
                                      "slots missed before are lost" % (STATE_NAME, _why(error))], True
+
+    def _read_state(self, path: str) -> State:
+        """A state by its path. Raises FileNotFoundError, and ValueError for what is no state."""
+        try:
+            return load_state(read_bytes(path).decode("ascii"), self.shown(path))
+        except FileNotFoundError:
+            raise
+        except ForeignFile as error:
+            raise ValueError(_why(error))
+        except OSError as error:
+            raise StorageError.of("read", path, error)
 
     def save_state(self, state: State, aside: str = "") -> None:
         """Commit a state. The one before is kept as the copy or, when it cannot be used, under the name `aside`."""
@@ -4001,29 +4240,41 @@ class Store:
         return self.path("status/runs/%s.%s.out" % (name, run_id))
 
     def read_run(self, name: str) -> "Dict[str, Any] | None":
-        """The newest run of a task as its supervisor wrote it down; None without one, {} when it is damaged."""
+        """The newest run of a task as its supervisor wrote it down; None without one, {} when it is damaged.
+
+        Raises StorageError when it cannot be read, which says nothing of the run.
+        """
+        path = self.run_path(name)
         try:
-            record = json.loads(read_bytes(self.run_path(name)).decode("utf-8"))
+            record = json.loads(read_bytes(path).decode("utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, RecursionError):
+        except (ForeignFile, ValueError, RecursionError):
             return {}
+        except OSError as error:
+            raise StorageError.of("read", path, error)
+        check_version(record, RUN_VERSION, self.shown(path))
         sound = isinstance(record, dict) and all(isinstance(record.get(key), types) for key, types in _RUN_TYPES)
         return record if sound else {}
 
     def write_run(self, name: str, record: "Dict[str, Any]", durable: bool = True) -> None:
-        write_atomic(self.run_path(name), json.dumps(record).encode(), durable)
+        document = dict(record, version=RUN_VERSION, by=__version__)
+        write_atomic(self.run_path(name), json.dumps(document).encode(), durable)
 
     def run_with_id(self, name: str, run_id: str) -> "Dict[str, Any]":
-        """The record of this very run, {} when there is none."""
+        """The record of this very run, {} when there is none. Raises StorageError."""
         record = self.read_run(name) or {}
         return record if record.get("run_id") == run_id else {}
 
     def runs_on_disk(self) -> "Iterator[Tuple[str, Dict[str, Any]]]":
+        """(task, record) of every newest run, {} for a damaged one. Raises StorageError."""
+        folder = self.path("status/runs")
         try:
-            names = sorted(os.listdir(self.path("status/runs")))
-        except OSError:
+            names = sorted(os.listdir(folder))
+        except FileNotFoundError:
             return
+        except OSError as error:
+            raise StorageError.of("read the folder", folder, error)
         for name in names:
             if name.endswith(".json"):
                 yield name[:-5], self.read_run(name[:-5]) or {}
@@ -4109,25 +4360,38 @@ class Store:
         """Put a message among those to be sent, unless it is there or was sent already."""
         path = self.path("%s/%s.json" % (SPOOL_DIR, message["id"]))
         if not os.path.lexists(path) and not os.path.lexists(path + ".sent"):
-            write_atomic(path, json.dumps(dict(message, tries=0, next_try_at=0)).encode())
+            document = dict(message, tries=0, next_try_at=0, version=MESSAGE_VERSION, by=__version__)
+            write_atomic(path, json.dumps(document).encode())
 
     def spooled(self) -> "List[Tuple[str, Dict[str, Any]]]":
         """(path, message) of what waits to be sent, oldest first."""
         found = []
+        folder = self.path(SPOOL_DIR)
         try:
-            names = sorted(os.listdir(self.path(SPOOL_DIR)), key=lambda name: (name[:17], len(name), name))
-        except OSError:
+            names = sorted(os.listdir(folder), key=lambda name: (name[:17], len(name), name))
+        except FileNotFoundError:
             return []
+        except OSError as error:
+            raise StorageError.of("read the folder", folder, error)
         for name in names:
-            path = self.path("%s/%s" % (SPOOL_DIR, name))
+            path = os.path.join(folder, name)
             if name.endswith(".json"):
                 try:
                     message = json.loads(read_bytes(path).decode("utf-8"))
-                    if _is_message(message):
+                    if _is_message(message) and message.get("version", 1) <= MESSAGE_VERSION:
                         found.append((path, message))
-                except (OSError, ValueError, RecursionError):
+                except (FileNotFoundError, ForeignFile, ValueError, RecursionError):
                     continue
+                except OSError as error:
+                    raise StorageError.of("read", path, error)
         return found
+
+    def next_message_at(self) -> float:
+        """When the next try of a message is due; at once while that cannot be told."""
+        try:
+            return min([float(message["next_try_at"]) for _, message in self.spooled()], default=float("inf"))
+        except StorageError:
+            return 0.0
 
     def unspool(self, path: str) -> None:
         """Note that a message is dealt with, so that a crash just now does not send it twice."""
@@ -4138,9 +4402,11 @@ class Store:
         kept = set()
         for path in (self.state_path, self.backup_path):
             try:
-                kept |= {record.get("id") for record in load_state(read_bytes(path).decode("ascii")).pending}
-            except (ConductorError, OSError, ValueError):
+                kept |= {record.get("id") for record in self._read_state(path).pending}
+            except (FileNotFoundError, ValueError):
                 continue
+            except ConductorError:
+                return  # what it brings back cannot be told now
         for name in os.listdir(self.path(SPOOL_DIR)):
             if name.endswith(".sent") and name[:-len(".json.sent")] not in kept:
                 os.unlink(self.path("%s/%s" % (SPOOL_DIR, name)))
@@ -4162,19 +4428,25 @@ class Store:
         """The newest verdicts, of one task or of all, newest first. Lines that a crash cut short are passed over."""
         found: "List[Dict[str, Any]]" = []
         wanted = json.dumps(only).encode() if only else b""
+        folder = self.path("status/history")
         try:
-            names = sorted(os.listdir(self.path("status/history")), reverse=True)
-        except OSError:
+            names = sorted(os.listdir(folder), reverse=True)
+        except FileNotFoundError:
             return found
+        except OSError as error:
+            raise StorageError.of("read the folder", folder, error)
         for name in names:
             if len(found) >= limit:
                 break
             if not name.endswith(".jsonl"):
                 continue
+            path = os.path.join(folder, name)
             try:
-                lines = read_bytes(self.path("status/history/" + name), -1 if only else limit * 65536).split(b"\n")
-            except OSError:
-                continue
+                lines = read_bytes(path, -1 if only else limit * 65536).split(b"\n")
+            except FileNotFoundError:
+                continue  # it was pruned just now
+            except OSError as error:
+                raise StorageError.of("read", path, error)
             for line in reversed(lines):
                 record = _verdict_of(line) if wanted in line and line and len(found) < limit else None
                 if record and only in ("", record["task"]):
@@ -4262,11 +4534,14 @@ class Store:
     # -- the heartbeat: when the last tick was, and what the next one needs to see that nothing is due
 
     def last_tick(self) -> "float | None":
-        """When the last tick was, in epoch seconds; None before the first."""
+        """When the last tick was, in epoch seconds; None before the first. Raises StorageError."""
+        path = self.path(HEARTBEAT_NAME)
         try:
-            return os.stat(self.path(HEARTBEAT_NAME)).st_mtime
-        except OSError:
+            return os.stat(path).st_mtime
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise StorageError.of("look at", path, error)
 
     def last_evidence(self) -> "Evidence | None":
         """What the clocks said at the last decision; None before the first."""
@@ -4283,7 +4558,8 @@ class Store:
         path = self.path(HEARTBEAT_NAME)
         lines = ["2 %s %s %s %s" % (wake_at, evidence.clock_offset,
                                     "" if evidence.suspended is None else evidence.suspended, evidence.boot_id)]
-        lines += ["%s %s" % (seen, name) for name, seen in watched + [(self.state_path, signature(self.state_path))]]
+        state = os.path.abspath(self.state_path), signature(self.state_path)
+        lines += ["%s %s" % (seen, name) for name, seen in watched + [state]]
         write_atomic(path, "\n".join(lines).encode("utf-8", "surrogateescape"), durable=False)
         os.utime(path, (at, at))
 
@@ -4379,10 +4655,10 @@ def nothing_to_do(heartbeat: bytes, now: float, monotonic: float) -> bool:
     nothing is decided; whoever changes the state changes its signature.
     """
     try:
-        fd = posix.open(heartbeat, posix.O_RDONLY)
+        fd = posix.open(heartbeat, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK)
         try:
             found = posix.fstat(fd)
-            lines = posix.read(fd, found.st_size).split(b"\n")
+            lines = posix.read(fd, min(found.st_size, LARGEST_HEARTBEAT)).split(b"\n")
         finally:
             posix.close(fd)
         version, wake_at, clock_offset = lines[0].split(b" ")[:3]
@@ -4392,8 +4668,8 @@ def nothing_to_do(heartbeat: bytes, now: float, monotonic: float) -> bool:
             return False
         for line in lines[1:]:
             seen, path = line.split(b" /", 1)
-            if signature(b"/" + path).encode() != seen:
-                return False
+            if seen == b"?" or signature(b"/" + path).encode() != seen:
+                return False  # '?': it could not be told then, so look again
         posix.utime(heartbeat, (now, now))
         return True
     except (OSError, ValueError):
@@ -4404,82 +4680,248 @@ def nothing_to_do(heartbeat: bytes, now: float, monotonic: float) -> bool:
 
 GROUP_POLL_S = 0.05
 ADOPTED_POLL_S = 0.5
+KILL_AGAIN_S = 1.0        # a tree that still forks is hit again
+UNENDED_AFTER_S = 5.0     # so long after SIGKILL, what still lives cannot be ended
 READ_BYTES = 65536
+OUTPUT_END_BYTES = 65536  # the error stands at the end
+ECHO_BACKLOG_BYTES = 262144
+ECHO_CHUNK_BYTES = 512    # so much a pipe takes when poll(2) says that it takes anything (PIPE_BUF)
+ECHO_STALL_S = 5.0
 STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
+SET_CHILD_SUBREAPER = 36  # prctl(2)
+NO_PID = 2 ** 31 - 1      # no process has it (Linux ends at 2**22), so a signal to it reaches nobody
+PS_COLUMNS = "pid=,ppid=,pgid=,stat=,lstart="
+# A supervisor, or a delivery: where a command calls a tick, what that starts is not the command's.
+OWN_PROCESSES = (b"\0supervise\0", b"\0deliver\0")
 
 
 class Process(Value):
     """A line of the process table."""
 
     pid: int = 0
+    parent: int = 0
     group: int = 0
+    session: int = 0
     state: str = ""
     start: str = ""  # with the pid and the boot, tells a process from a later one with the same number
 
+    @property
+    def is_dead(self) -> bool:
+        """Dead, and only not yet reaped."""
+        return self.state[:1] in ("Z", "X")
+
+
+def has_proc() -> bool:
+    """Whether /proc tells of processes; else ps does."""
+    return os.path.isdir(PROC + "/self")
+
 
 def process_of(pid: int) -> "Process | None":
-    """The process with this pid as the kernel knows it, or None."""
-    if os.path.isdir(PROC + "/self"):
+    """The process with this pid as the kernel shows it, or None. Raises OSError."""
+    if has_proc():
         return _parse_proc_stat(pid, _proc_text("%d/stat" % pid))
-    fields = _command_output("ps", "-o", "pgid=,stat=,lstart=", "-p", str(pid)).split(None, 2)
-    if len(fields) < 3:
+    rows = _parse_ps(_command_output("ps", "-o", PS_COLUMNS, "-p", str(pid)))
+    return rows[0] if rows else None
+
+
+def process_table() -> "List[Process] | None":
+    """Every process that can be seen; None when that cannot be told."""
+    if not has_proc():
+        return _parse_ps(_command_output("ps", "-A", "-o", PS_COLUMNS)) or None
+    try:
+        rows = [_parse_proc_stat(int(name), _proc_text(name + "/stat"))
+                for name in os.listdir(PROC) if name.isdigit()]
+    except OSError:
         return None
-    return Process(pid=pid, group=int(fields[0]), state=fields[1][:1], start=fields[2].strip())
+    return [process for process in rows if process is not None]
 
 
 def _parse_proc_stat(pid: int, text: str) -> "Process | None":
     # proc(5): the second field is the name in parentheses, and may hold spaces and parentheses itself.
     fields = text[text.rfind(")") + 1:].split()
-    return Process(pid=pid, state=fields[0], group=int(fields[2]), start=fields[19]) if len(fields) > 19 else None
-
-
-def group_members(group: int) -> "List[int] | None":
-    """The pids of a process group, less those that are dead and only not yet reaped; None when nobody can tell."""
-    if os.path.isdir(PROC + "/self"):
-        found = [_parse_proc_stat(int(name), _proc_text(name + "/stat")) for name in os.listdir(PROC) if name.isdigit()]
-        return [process.pid for process in found if process and process.group == group and process.state not in "ZX"]
-    rows = [line.split() for line in _command_output("ps", "-A", "-o", "pid=,pgid=,stat=").splitlines()]
-    if not rows:
+    if len(fields) <= 19:
         return None
-    return [int(row[0]) for row in rows if len(row) == 3 and row[1] == str(group) and row[2][0] not in "ZX"]
+    return Process(pid=pid, state=fields[0], parent=int(fields[1]), group=int(fields[2]),
+                   session=int(fields[3]), start=fields[19])
 
 
-def group_alive(leader: int, start: str) -> bool:
-    """Whether anything of the process group lives that was led by the process `leader`, started at `start`."""
-    try:
-        os.killpg(leader, 0)
-    except ProcessLookupError:
+def _parse_ps(text: str) -> "List[Process]":
+    rows = [line.split(None, 4) for line in text.splitlines()]
+    return [Process(pid=int(row[0]), parent=int(row[1]), group=int(row[2]), state=row[3][:1],
+                    start=row[4].strip()) for row in rows if len(row) == 5]
+
+
+class Job(Value):
+    """What is known of a command that was started: enough to find all that came of it.
+
+    A job is a tree and not a group: what leaves the group by setsid(2) or a double fork is still of it.
+    """
+
+    pid: int = 0         # of the command itself; also the number of its group and its session
+    start: str = ""
+    run_id: str = ""
+    root: str = ""       # as its environment has it
+    supervisor: int = 0  # this process, when whatever loses its parent becomes its child
+    pipe: str = ""       # the name of the pipe that its output goes to
+
+
+def job_of(record: "Dict[str, Any]", root: str, pipe: str) -> Job:
+    """The job that the record of a run tells of."""
+    return Job(pid=record["pid"], start=record["pid_start"], run_id=record["run_id"],
+               root=str(record.get("root") or root), pipe=pipe)
+
+
+def job_members(job: Job, table: "Sequence[Process]") -> "List[Process]":
+    """What can be seen of a job, less the dead: its group and session, and all that descends from it.
+
+    Without a parent that all of it falls to, what carries the run's id in its environment counts as well.
+    """
+    children: "Dict[int, List[Process]]" = {}
+    for process in table:
+        children.setdefault(process.parent, []).append(process)
+    leader = next((process for process in table if process.pid == job.pid), None)
+    is_reused = leader is not None and bool(job.start) and leader.start != job.start
+    seeds = [] if is_reused else [
+        process for process in table if job.pid in (process.group, process.session)]
+    if job.supervisor:
+        seeds += children.get(job.supervisor, [])
+    elif all(seed.is_dead for seed in seeds):
+        seeds += marked_processes(job, table)
+    found: "Dict[int, Process]" = {}
+    while seeds:
+        process = seeds.pop()
+        if process.pid not in found and process.pid != os.getpid() and not _is_own(process, job):
+            found[process.pid] = process
+            seeds += children.get(process.pid, [])
+    return [process for process in found.values() if not process.is_dead]
+
+
+def _is_own(process: Process, job: Job) -> bool:
+    """Whether this is a supervisor of another run, which a tick called by the command started."""
+    if process.session != process.pid or process.pid == job.pid:
         return False
-    except PermissionError:
-        pass  # a member runs as somebody else; the table below tells more
-    found = process_of(leader)
-    if found is not None and found.start == start and found.state not in "ZX":
+    text = _process_text(process.pid, "cmdline")
+    return any(word in text for word in OWN_PROCESSES)
+
+
+def _process_text(pid: int, part: str) -> bytes:
+    """A file of /proc about a process; b'' when it ended, or belongs to somebody else."""
+    try:
+        return read_bytes("%s/%d/%s" % (PROC, pid, part))
+    except OSError:
+        return b""
+
+
+def marked_processes(job: Job, table: "Sequence[Process]") -> "List[Process]":
+    """The processes whose environment carries this run of this root, where environments can be read."""
+    if not has_proc():
+        return []
+    marks = (b"\0SYMPHONY_RUN_ID=%s\0" % job.run_id.encode(),
+             b"\0SYMPHONY_ROOT=%s\0" % _bytes(job.root))
+    found = []
+    for process in table:
+        text = b"\0" + _process_text(process.pid, "environ") + b"\0"
+        if all(mark in text for mark in marks):
+            found.append(process)
+    return found
+
+
+def may_live(job: Job) -> bool:
+    """Whether anything of a job lives, or may: only proof makes it False.
+
+    Proof is that all that can be seen of it is dead, and that the kernel knows of no member of its group,
+    or the table shows why it does. Where the processes of others are hidden (proc(5): hidepid), a group
+    that the kernel knows and the table does not show is one that lives.
+    """
+    if job.pid <= 0:
+        return False
+    table = process_table()
+    if table is not None and job_members(job, table):
         return True
-    if found is not None and found.start != start:
-        return False  # the number was given to another process, so no member of the old group was left
-    members = group_members(leader)
-    return members is None or bool(members)  # where nothing can be seen, the signal that got through counts
+    if job.supervisor and not has_children():
+        return False
+    try:
+        os.killpg(job.pid, 0)
+        is_known = True
+    except ProcessLookupError:
+        is_known = False
+    except PermissionError:
+        is_known = True
+    if is_known and not _explains_group(job, table):
+        return True
+    return bool(job.pipe) and pipe_has_reader(job.pipe)
+
+
+def _explains_group(job: Job, table: "Sequence[Process] | None") -> bool:
+    """Whether the table shows a dead member of the group, or that its number was given to others."""
+    return table is not None and any(job.pid in (process.pid, process.group) for process in table)
+
+
+def has_children() -> bool:
+    """Whether this process has children, dead ones among them; also while that cannot be told."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    except (OSError, AttributeError):
+        pass
+    return True
+
+
+def pipe_has_reader(path: str) -> bool:
+    """Whether a process holds a named pipe open for reading, as a command does whoever it runs as."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW))
+    except OSError as error:
+        # fifo(7): ENXIO, as nobody has it open for reading. The others: there is no such pipe.
+        return error.errno not in (errno.ENXIO, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR)
+    return True
+
+
+def members_text(members: "Sequence[Process]") -> str:
+    """'2 processes of root', for people."""
+    import pwd
+    if not members:
+        return "processes that cannot be seen from here"
+    owners = set()
+    for process in members:
+        try:
+            owners.add(pwd.getpwuid(os.stat("%s/%d" % (PROC, process.pid)).st_uid).pw_name)
+        except (OSError, KeyError):
+            continue
+    whose = " of %s" % ", ".join(sorted(owners)) if owners else ""
+    return counted(len(members), "process", "processes") + whose
 
 
 def run_in_process_table(root: str, run_id: str) -> bool:
     """Whether a process carries this run of this root in its environment or its arguments."""
-    if not os.path.isdir(PROC + "/self"):
+    if not has_proc():
         lines = _command_output("ps", "-A", "-o", "args=").splitlines()
         return any(root in line and run_id in line for line in lines)
-    marks = os.fsencode(root), run_id.encode()
-    for name in os.listdir(PROC):
-        for part in ("environ", "cmdline") if name.isdigit() else ():
-            try:
-                text = read_bytes("%s/%s/%s" % (PROC, name, part))
-            except OSError:
-                continue  # it ended, or belongs to somebody else
+    marks = _bytes(root), run_id.encode()
+    with doing("read the folder", PROC):
+        pids = [int(name) for name in os.listdir(PROC) if name.isdigit()]
+    for pid in pids:
+        for part in ("environ", "cmdline"):
+            text = _process_text(pid, part)
             if all(mark in text for mark in marks):
                 return True
     return False
 
 
+def become_subreaper() -> bool:
+    """Let whatever loses its parent below this process become its child (Linux prctl(2)): whether it does."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        import ctypes
+        return bool(ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    except (ImportError, OSError, AttributeError):
+        return False
+
+
 class Signals:
-    """The signals that end a supervisor's wait, as bytes in a pipe that select() can watch."""
+    """The signals that end a supervisor's wait, as bytes in a pipe that poll(2) can watch."""
 
     def __init__(self) -> None:
         self.received: "List[int]" = []
@@ -4506,124 +4948,284 @@ class Signals:
         signal.set_wakeup_fd(self._saved_fd)
         for number, handler in self._saved.items():
             signal.signal(number, handler)
-        os.close(self.fd)
-        os.close(self._write_fd)
+        close_quietly(self.fd)
+        close_quietly(self._write_fd)
+
+
+class Echo:
+    """A terminal, pipe or file that shows the output of a run by hand, and never holds up its watch.
+
+    A reader that is slow slows the command down, as in any pipeline. One that takes nothing for
+    ECHO_STALL_S does so no longer: what it does not take is dropped.
+    """
+
+    def __init__(self, fd: int, clock: Clock) -> None:
+        self.fd = fd
+        self.clock = clock
+        self.backlog = b""
+        self.dropped = 0
+        self.moved_at = clock.monotonic()
+        self.is_file = False
+        try:
+            mode = os.fstat(fd).st_mode
+            self.is_file = stat.S_ISREG(mode)
+            if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+                # Opened anew, it can be made not to block without a change for those who share it.
+                self.fd = os.open("/proc/self/fd/%d" % fd, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError:
+            pass  # then poll(2) has to say when a little can be written
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something is left to be written."""
+        return bool(self.backlog) and self.fd >= 0
+
+    @property
+    def is_stalled(self) -> bool:
+        return self.is_waiting and self.clock.monotonic() - self.moved_at >= ECHO_STALL_S
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the command has to wait for the reader."""
+        return len(self.backlog) >= ECHO_BACKLOG_BYTES and not self.is_stalled
+
+    def take(self, data: bytes) -> None:
+        if self.fd < 0:
+            return
+        if not self.backlog:
+            self.moved_at = self.clock.monotonic()
+        room = max(0, ECHO_BACKLOG_BYTES + READ_BYTES - len(self.backlog))
+        self.backlog += data[:room]
+        self.dropped += len(data[room:])
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what can be written without waiting."""
+        try:
+            while self.backlog and self._is_ready():
+                size = len(self.backlog) if self.is_file else ECHO_CHUNK_BYTES
+                self.backlog = self.backlog[os.write(self.fd, self.backlog[:size]):]
+                self.moved_at = self.clock.monotonic()
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.fd, self.backlog = -1, b""  # the reader went away
+
+    def _is_ready(self) -> bool:
+        if self.is_file:
+            return True
+        poll = select.poll()
+        poll.register(self.fd, select.POLLOUT)
+        return bool(poll.poll(0))
+
+    def finish(self) -> None:
+        """Give the reader what is left, as long as it takes something."""
+        self.flush()
+        while self.is_waiting and not self.is_stalled:
+            sleep(LOCK_POLL_S)
+            self.flush()
+        self.dropped += len(self.backlog)
+        self.backlog = b""
 
 
 class Output:
-    """Where a command's output goes: the task's log up to a limit, perhaps a terminal; its end is remembered."""
+    """Where a command's output goes: the task's log, perhaps an echo. Its head and its end are kept.
 
-    def __init__(self, log_fd: int, limit: int, echo_fd: int = -1) -> None:
+    `limit` is how many bytes of the head. Of what follows, the last OUTPUT_END_BYTES, though no more than
+    of the head, are written once the command is through.
+    """
+
+    def __init__(self, log_fd: int, limit: int, echo: "Echo | None" = None) -> None:
         self.log_fd = log_fd
         self.limit = limit
-        self.echo_fd = echo_fd
+        self.echo = echo
         self.total = self.kept = 0
         self.tail = b""
+        self.end = b""
         self.last_byte = b"\n"
 
     def take(self, data: bytes) -> None:
         """Pass on what the command printed. Never raises, never holds the command up."""
         self.total += len(data)
         self.tail = (self.tail + data)[-OUTPUT_TAIL_BYTES:]
-        part = data[:max(0, self.limit - self.kept)]
+        room = max(0, self.limit - (self.total - len(data)))
+        if room:
+            self._write(data[:room])
+        most = min(OUTPUT_END_BYTES, self.limit)
+        if most and len(data) > room:
+            self.end = (self.end + data[room:])[-most:]
+        if self.echo is not None:
+            self.echo.take(data)
+
+    def _write(self, data: bytes) -> None:
         try:
-            write_all(self.log_fd, part)
-            self.kept += len(part)
-            self.last_byte = part[-1:] or self.last_byte
+            write_all(self.log_fd, data)
+            self.kept += len(data)
+            self.last_byte = data[-1:]
         except OSError:
             pass  # a full disk must not block the command; what is missing shows as dropped
-        if self.echo_fd >= 0:
-            try:
-                write_all(self.echo_fd, data)
-            except OSError:
-                self.echo_fd = -1  # the reader went away
+
+    def write_end(self) -> None:
+        """Write the end of what went over the limit, and how much was dropped ahead of it."""
+        end, self.end = self.end, b""
+        dropped = self.total - self.kept - len(end)
+        if dropped > 0:
+            self.line("%d bytes of output dropped here: max_output_bytes is %d" % (dropped, self.limit))
+        if end:
+            self._write(end)
 
     def line(self, text: str) -> None:
         """A line of the conductor's own."""
         text = "%s--- %s\n" % ("" if self.last_byte == b"\n" else "\n", text)
         try:
             write_all(self.log_fd, text.encode("utf-8", "surrogateescape"))
+            self.last_byte = b"\n"
         except OSError:
-            pass
+            pass  # as with output: no line is worth a run
 
     def close(self) -> None:
-        os.close(self.log_fd)
+        close_quietly(self.log_fd)
 
 
 class Watch:
-    """Waits for the end of a command: passes its output on, enforces its timeout, ends its group when told to.
+    """Waits for the end of a command: passes its output on, enforces its timeout, ends its tree when told to.
 
-    `own_child` is false for a command that was adopted: its exit status cannot be had.
+    `is_child` is false for a command that was adopted: its exit status cannot be had. With `holds_retry`
+    the wait for a command that failed lasts until nothing of it lives. `tell_unended` is called once, with
+    what could not be ended.
     """
 
-    def __init__(self, clock: Clock, pid: int, start: str, deadline: float, kill_grace: float, reader: int,
-                 output: Output, signals: Signals, own_child: bool = True) -> None:
+    def __init__(self, clock: Clock, job: Job, deadline: float, kill_grace: float, reader: int,
+                 output: Output, signals: Signals, is_child: bool, holds_retry: bool,
+                 tell_unended: "Callable[[str], None]") -> None:
         self.clock = clock
-        self.pid, self.start = pid, start
+        self.job = job
         self.deadline = deadline
         self.kill_grace = kill_grace
         self.reader = reader
         self.output = output
         self.signals = signals
-        self.own_child = own_child
+        self.is_child = is_child
+        self.holds_retry = holds_retry
+        self.tell_unended = tell_unended
         self.wait_status: "int | None" = None
-        self.stopping = ""  # timeout or interrupted, once the group was told to end
+        self.stopping = ""  # timeout, interrupted or leftovers, once the tree was told to end
         self.stop_signal = 0
-        self.kill_at = float("inf")
+        self.kill_at = self.unended_at = float("inf")
+        self.is_unended = False
 
     def wait(self) -> None:
-        """Return when the command is through, and its whole group if it had to be ended."""
-        while not (self._ended() and not (self.stopping and group_alive(self.pid, self.start))):
-            now = self.clock.monotonic()
-            if self.signals.received:
-                self._stop("interrupted", now)
-            elif now >= self.deadline:
-                self._stop("timeout", now)
-            if now >= self.kill_at:
-                self._signal_group(signal.SIGKILL)
-                self.kill_at = now + 1.0  # a group that still forks is hit again
-            self._pause(now)
+        """Return when the command is through, and its whole tree if that had to be ended."""
+        while True:
+            try:
+                if self._is_over():
+                    break
+                self._enforce(self.clock.monotonic())
+                self._pause()
+            except OSError:
+                sleep(GROUP_POLL_S)  # whatever fails for a moment, the timeout is kept
         self._read_rest()
 
-    def _ended(self) -> bool:
-        if not self.own_child:
-            return not group_alive(self.pid, self.start)
+    def _is_over(self) -> bool:
+        if not self.is_child:
+            return not may_live(self.job)
+        self._reap()
         if self.wait_status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
+            return False
+        has_to_end = bool(self.stopping) or (self.wait_status != 0 and self.holds_retry)
+        return not (has_to_end and may_live(self.job))
+
+    def _reap(self) -> None:
+        """Take the exit status of the command, and those of what lost its parent to this process."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                if self.wait_status is None:
+                    self.wait_status = EXIT_UNKNOWN << 8  # somebody else has taken it
+                return
+            if pid == 0:
+                return
+            if pid == self.job.pid:
                 self.wait_status = status
-        return self.wait_status is not None
+
+    def _enforce(self, now: float) -> None:
+        if self.signals.received:
+            self._stop("interrupted", now)
+        elif now >= self.deadline:
+            self._stop("timeout", now)
+        if now >= self.kill_at:
+            self._signal_tree(signal.SIGKILL)
+            self.kill_at = now + KILL_AGAIN_S
+        if now >= self.unended_at:
+            self.unended_at = float("inf")
+            self.is_unended = True
+            self.tell_unended(members_text(job_members(self.job, process_table() or [])))
 
     def _stop(self, reason: str, now: float) -> None:
-        impatient = bool(self.stopping and self.signals.received)
         if not self.stopping:
-            self.stopping = reason
+            # What a failed command left behind is ended, and changes nothing about how the command ended.
+            self.stopping = reason if self.wait_status is None else "leftovers"
             self.deadline = float("inf")
             self.kill_at = now + self.kill_grace
-            self._signal_group(signal.SIGTERM)
-        elif impatient:
-            self.kill_at = now
+            self.unended_at = self.kill_at + UNENDED_AFTER_S
+            self._signal_tree(signal.SIGTERM)
+        elif self.signals.received:
+            self.kill_at = now  # somebody is impatient
         if self.signals.received:
             self.stop_signal = self.signals.received[0]
             del self.signals.received[:]
 
-    def _signal_group(self, number: int) -> None:
-        if self.wait_status is not None and not group_alive(self.pid, self.start):
-            return  # once the leader was reaped its number is free for others
-        try:
-            os.killpg(self.pid, number)
-        except (ProcessLookupError, PermissionError):
-            pass
+    def _signal_tree(self, number: int) -> None:
+        """Send a signal to the group, all at once, and then to what has left it."""
+        table = process_table() or []
+        leader = next((process for process in table if process.pid == self.job.pid), None)
+        # Once the leader was reaped and its group is empty, the number is free for others.
+        if leader is None or leader.start == self.job.start:
+            self._send(os.killpg, self.job.pid, number)
+        for process in job_members(self.job, table):
+            if process.group != self.job.pid and self._is_still(process):
+                self._send(os.kill, process.pid, number)
 
-    def _pause(self, now: float) -> None:
-        polls = GROUP_POLL_S if self.stopping else float("inf") if self.own_child else ADOPTED_POLL_S
-        timeout = min(self.deadline - now, self.kill_at - now, polls, HOUR)
-        watched = [self.signals.fd] + ([self.reader] if self.reader >= 0 else [])
-        ready = select.select(watched, [], [], max(0.0, timeout))[0]
+    @staticmethod
+    def _is_still(process: Process) -> bool:
+        now = process_of(process.pid)
+        return now is not None and now.start == process.start
+
+    @staticmethod
+    def _send(how: "Callable[[int, int], None]", target: int, number: int) -> None:
+        try:
+            how(target, number)
+        except (ProcessLookupError, PermissionError):
+            pass  # gone, or somebody else's: whether it lives is looked at, not concluded from this
+
+    def _pause(self) -> None:
+        """Wait for output, a signal, the end of a child, or the next thing to enforce."""
+        poll = select.poll()
+        poll.register(self.signals.fd, select.POLLIN)
+        echo = self.output.echo
+        if echo is not None and echo.is_waiting:
+            poll.register(echo.fd, select.POLLOUT)
+        if self.reader >= 0 and not (echo is not None and echo.is_full):
+            poll.register(self.reader, select.POLLIN)
+        ready = {fd for fd, _ in poll.poll(int(self._longest_pause_s(echo) * 1000) + 1)}
         if self.signals.fd in ready:
             self.signals.drain()
+        if echo is not None:
+            echo.flush()
         if self.reader in ready:
             self._read()
+
+    def _longest_pause_s(self, echo: "Echo | None") -> float:
+        if self.is_unended:
+            return KILL_AGAIN_S
+        polls = HOUR if self.is_child else ADOPTED_POLL_S
+        if self.stopping or self.wait_status is not None:
+            polls = GROUP_POLL_S
+        elif echo is not None and echo.is_waiting:
+            polls = ADOPTED_POLL_S
+        now = self.clock.monotonic()
+        return max(0.0, min(self.deadline - now, self.kill_at - now, self.unended_at - now, polls))
 
     def _read(self) -> bool:
         """Whether there was something to read."""
@@ -4640,11 +5242,14 @@ class Watch:
     def _read_rest(self) -> None:
         """Take what is in the pipe. A background process may go on writing: what comes later is not waited for."""
         for _ in range(64):
-            if self.reader < 0 or not self._read():
-                return
+            try:
+                if self.reader < 0 or not self._read():
+                    return
+            except OSError:
+                continue  # once more: what is in the pipe may be the reason of a failure
 
     def _close_reader(self) -> None:
-        os.close(self.reader)
+        close_quietly(self.reader)
         self.reader = -1
 
     def leave_reader_behind(self) -> None:
@@ -4659,13 +5264,23 @@ class Watch:
         if os.fork() == 0:
             try:
                 os.setsid()
-                os.closerange(0, self.reader)
-                os.closerange(self.reader + 1, 1024)
+                close_all_but(self.reader)
                 os.set_blocking(self.reader, True)
                 while os.read(self.reader, READ_BYTES):
                     pass
             finally:
                 os._exit(0)
+
+
+def close_all_but(kept: int) -> None:
+    """Close every descriptor of this process but one."""
+    try:
+        fds = [int(name) for name in os.listdir("/dev/fd")]
+    except (OSError, ValueError):
+        fds = list(range(4096))
+    for fd in fds:
+        if fd != kept:
+            close_quietly(fd)
 
 
 def open_pipe(path: str) -> "Tuple[int, int]":
@@ -4701,7 +5316,7 @@ def start_gated(argv: "Sequence[str]", env: "Dict[str, str]", cwd: str, nice: in
     pid = os.fork()
     if pid:
         for fd in (gate_read, failure_write, writer):
-            os.close(fd)
+            close_quietly(fd)
         return pid, gate, failure
     stage = ""
     try:
@@ -4719,7 +5334,7 @@ def start_gated(argv: "Sequence[str]", env: "Dict[str, str]", cwd: str, nice: in
         stage = "nice %d" % nice
         if nice:
             os.nice(nice)
-        stage = "cwd %s" % cwd
+        stage = "cwd %s" % os.path.abspath(cwd)
         os.chdir(_bytes(cwd))
         stage = ""
         os.execvpe(_bytes(argv[0]), [_bytes(word) for word in argv],
@@ -4740,19 +5355,27 @@ def result_of(watch: Watch, output: Output, clock: Clock, started_mono: float) -
         ended_by = os.WTERMSIG(watch.wait_status) if os.WIFSIGNALED(watch.wait_status) else None
         code = 128 + ended_by if ended_by else os.WEXITSTATUS(watch.wait_status)
         status = "failed" if code else "success"
-    if watch.stopping:
+    is_stopped = watch.stopping in ("timeout", "interrupted")
+    if is_stopped:
         status = watch.stopping
         code = EXIT_TIMEOUT if status == "timeout" else 128 + watch.stop_signal
     result = {"status": status, "exit_code": code, "ended_at": round(clock.now(), 3),
               "duration_s": round(max(0.0, clock.monotonic() - started_mono), 3),
               "output_tail": output.tail.decode("utf-8", "replace"), "output_bytes": output.total}
-    if ended_by and not watch.stopping:
+    if ended_by and not is_stopped:
         result["signal"] = ended_by
     if output.total > output.kept:
         result["dropped_bytes"] = output.total - output.kept
-    if not watch.own_child and not watch.stopping:
+    if not watch.is_child and not is_stopped:
         result["reason"] = "its supervisor was killed, so how the command ended is not known"
     return result
+
+
+SPEC_FIELDS = ("command", "cwd", "nice", "timeout", "kill_grace", "max_output_bytes")
+SPEC_DEFAULTS: "Dict[str, Any]" = dict(
+    {field: getattr(Task, field) for field in SPEC_FIELDS},
+    env={}, attempt=1, trigger="schedule", slot=None, retries_left=False, definition={})
+STOP_WORDS = {"timeout": "timed out", "interrupted": "was told to end", "leftovers": "left processes behind"}
 
 
 class Supervisor:
@@ -4764,51 +5387,97 @@ class Supervisor:
     def __init__(self, store: Store, clock: Clock, spec: "Dict[str, Any]", echo_fd: int = -1) -> None:
         self.store = store
         self.clock = clock
-        self.spec = spec
+        self.spec = dict(SPEC_DEFAULTS, **spec)  # another version may have written it
         self.name: str = spec["task"]
-        self.echo_fd = echo_fd
+        self.echo = Echo(echo_fd, clock) if echo_fd >= 0 else None
         self.pipe_path = store.pipe_path(self.name, spec["run_id"])
         self.record: "Dict[str, Any]" = {}
+        self.output: "Output | None" = None
         self.signals: "Signals | None" = None
         self.watch: "Watch | None" = None
+        self.trouble = ""  # why the command was not started
 
     def run(self) -> "Dict[str, Any]":
-        """Start the command and wait for its end. Raises StorageError before anything was started."""
-        self._open()
-        reader, writer = open_pipe(self.pipe_path)
+        """Start the command and wait for its end; what keeps it from being started is a failed attempt."""
         started_mono = self.clock.monotonic()
-        pid, gate, failure = start_gated(self._argv(), self._environment(), self._cwd(), self.spec["nice"], writer)
         try:
-            found = process_of(pid)
-            definition = self.store.keep_definition(self.spec["definition"])
-            self.record = dict(self.spec, env={}, definition=definition, pid=pid,
-                               pid_start=found.start if found else "", boot_id=boot_id(),
-                               started_mono=started_mono, supervisor=os.getpid(),
-                               command_started_at=self.clock.now())
+            output, reader = self._start(started_mono)
+        except (ConductorError, OSError) as error:
+            return self._not_started(error, started_mono)
+        return self._watch_to_the_end(output, reader, is_child=True)
+
+    def _start(self, started_mono: float) -> "Tuple[Output, int]":
+        """Start the command: where its output goes, and where it is read from.
+
+        Raises ConductorError or OSError as long as nothing was started.
+        """
+        output = self._open()
+        with doing("make the pipe", self.pipe_path):
+            reader, writer = open_pipe(self.pipe_path)
+        with doing("start a process for", self.name):
+            pid, gate, failure = start_gated(
+                self._argv(), self._environment(), self._cwd(), self.spec["nice"], writer)
+        try:
+            with doing("look at the process of", self.name):
+                process = process_of(pid)
+            self._note_start(started_mono, pid, process.start if process else "")
             self.store.write_run(self.name, self.record)
-            self.output.line(self._header())
-            os.write(gate, b"g")
-        except BrokenPipeError:
-            pass  # it was killed at the gate; the wait below finds out
-        finally:
-            os.close(gate)
-        trouble = os.read(failure, 4096).decode("utf-8", "replace")
-        os.close(failure)
+        except (ConductorError, OSError):
+            close_quietly(gate)  # which ends the process that waits there
+            os.waitpid(pid, 0)
+            raise
+        # From here on the command may run, so nothing is raised any more.
+        output.line(self._header())
+        trouble = self._open_gate(gate, failure)
         if trouble:
-            self.output.take(("cannot start: %s\n" % trouble).encode())
-        return self._watch_to_the_end(reader, own_child=True)
+            output.take(("cannot start: %s\n" % trouble).encode())
+        return output, reader
+
+    def _note_start(self, started_mono: float, pid: int, pid_start: str) -> None:
+        definition = self.store.keep_definition(self.spec["definition"])
+        self.record = dict(
+            self.spec, env={}, definition=definition, root=self.store.root, supervisor=os.getpid(),
+            boot_id=boot_id(), pid=pid, pid_start=pid_start, started_mono=started_mono,
+            command_started_at=self.clock.now())
+
+    @staticmethod
+    def _open_gate(gate: int, failure: int) -> str:
+        """Let the command go: '' when it runs, else why it could not be started."""
+        try:
+            os.write(gate, b"g")
+        except OSError:
+            pass  # it was killed at the gate; the wait finds out
+        close_quietly(gate)
+        try:
+            trouble = os.read(failure, 4096)
+        except OSError:
+            trouble = b""
+        close_quietly(failure)
+        return trouble.decode("utf-8", "replace")
+
+    def _not_started(self, error: Exception, started_mono: float) -> "Dict[str, Any]":
+        """The result of an attempt whose command could not be started."""
+        self.trouble = "it was not started: %s" % (error if isinstance(error, ConductorError) else _why(error))
+        now = self.clock.now()
+        if self.output is not None:
+            self.output.line("%s run=%s: %s" % (iso(now), self.spec["run_id"], self.trouble))
+            self.output.close()
+        self.record = dict(self.spec, env={}, definition=None, root=self.store.root, supervisor=os.getpid(),
+                           boot_id="", pid=NO_PID, pid_start="", started_mono=started_mono)
+        return {"status": "failed", "exit_code": EXIT_IOERR, "ended_at": round(now, 3), "duration_s": 0.0,
+                "output_tail": "", "output_bytes": 0, "reason": self.trouble}
 
     def adopt(self) -> "Dict[str, Any]":
         """Take over a command whose supervisor was killed: its output, its timeout, the record of its end."""
         self.record = dict(self.spec)
-        self._open()
+        output = self._open()
         try:
             reader = os.open(self.pipe_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             reader = -1
-        self.output.line("%s adopted run=%s pid=%d: its supervisor was killed" % (
+        output.line("%s adopted run=%s pid=%d: its supervisor was killed" % (
             iso(self.clock.now()), self.spec["run_id"], self.record["pid"]))
-        return self._watch_to_the_end(reader, own_child=False)
+        return self._watch_to_the_end(output, reader, is_child=False)
 
     def close(self) -> None:
         """Once the result is on disk: give signals and the pipe back."""
@@ -4821,36 +5490,48 @@ class Supervisor:
                 pass  # no process can be had; the background process will find its pipe closed
         try:
             os.unlink(self.pipe_path)
-        except FileNotFoundError:
-            pass
+        except OSError:
+            pass  # it was never made, or its folder is gone
 
-    def _open(self) -> None:
-        make_folder(self.store.path("status/runs"))
+    def _open(self) -> Output:
         path = self.store.log_path(self.name)
-        try:
+        make_folder(self.store.path("status/runs"))
+        with doing("open", path):
             rotate(path, TASK_LOG_ROTATE_BYTES)
-            self.output = Output(_open_append(path), self.spec["max_output_bytes"], self.echo_fd)
-        except OSError as error:
-            raise StorageError.of("open", path, error)
-        self.signals = Signals()
+            self.output = Output(_open_append(path), self.spec["max_output_bytes"], self.echo)
+        with doing("make a pipe for", "the signals of " + self.name):
+            self.signals = Signals()
+        return self.output
 
-    def _watch_to_the_end(self, reader: int, own_child: bool) -> "Dict[str, Any]":
+    def _watch_to_the_end(self, output: Output, reader: int, is_child: bool) -> "Dict[str, Any]":
         assert self.signals is not None
-        started_mono, output = float(self.record["started_mono"]), self.output
-        self.watch = Watch(self.clock, self.record["pid"], self.record["pid_start"],
-                           started_mono + self.spec["timeout"], self.spec["kill_grace"], reader, output, self.signals,
-                           own_child)
+        started_mono = float(self.record["started_mono"])
+        job = job_of(self.record, self.store.root, "")  # the pipe is read here, so it tells nothing
+        if is_child and become_subreaper():
+            job = job.replace(supervisor=os.getpid())
+        self.watch = Watch(
+            self.clock, job, started_mono + self.spec["timeout"], self.spec["kill_grace"], reader, output,
+            self.signals, is_child, bool(self.spec["retries_left"]), self._note_unended)
         self.watch.wait()
+        output.write_end()
         result = result_of(self.watch, output, self.clock, started_mono)
         result["definition"] = self.record.get("definition")
-        if result.get("dropped_bytes"):
-            output.line("%d bytes of output dropped: max_output_bytes is %d" % (
-                result["dropped_bytes"], self.spec["max_output_bytes"]))
         output.line("%s end run=%s status=%s exit_code=%s duration=%ss output=%d bytes" % (
             iso(result["ended_at"]), self.spec["run_id"], result["status"], result["exit_code"], result["duration_s"],
             result["output_bytes"]))
         output.close()
         return result
+
+    def _note_unended(self, members: str) -> None:
+        """Write down that processes outlive their end by force; the next tick tells of it."""
+        assert self.watch is not None
+        since = iso(self.clock.now() - UNENDED_AFTER_S)
+        text = "%s at %s, cannot be ended: %s" % (STOP_WORDS[self.watch.stopping], since, members)
+        self.record = dict(self.record, unended=text)
+        try:
+            self.store.write_run(self.name, self.record)
+        except StorageError:
+            pass  # its lock still says that it runs
 
     def _header(self) -> str:
         # The command itself is not written: people put passwords there.
@@ -4863,7 +5544,7 @@ class Supervisor:
         return ["/bin/sh", "-c", command] if isinstance(command, str) else command
 
     def _cwd(self) -> str:
-        return os.path.join(self.store.root, self.spec["cwd"])
+        return os.path.join(self.store.base, self.spec["cwd"])
 
     def _environment(self) -> "Dict[str, str]":
         return dict(os.environ, **dict(
@@ -4883,19 +5564,27 @@ def definition_of(config: Config, task: Task) -> "Dict[str, Any]":
 
 def spec_of(config: Config, task: Task, run: Run) -> "Dict[str, Any]":
     """What a supervisor has to know of a task and its run, as JSON can hold it."""
-    return {"task": task.name, "command": task.command, "env": dict(config.env, **task.env), "cwd": task.cwd,
-            "nice": task.nice, "timeout": task.timeout, "kill_grace": task.kill_grace,
-            "max_output_bytes": task.max_output_bytes, "run_id": run.run_id, "attempt": run.attempt,
-            "trigger": run.trigger, "slot": run.slot, "started_at": run.started_at,
-            "scheduled_for": iso(run.slot if run.slot is not None else run.started_at),
-            "definition": definition_of(config, task)}
+    fields = {field: getattr(task, field) for field in SPEC_FIELDS}
+    fields.update((field, getattr(run, field)) for field in ("run_id", "attempt", "trigger", "slot", "started_at"))
+    return dict(
+        fields, version=RUN_VERSION, by=__version__, task=task.name, env=dict(config.env, **task.env),
+        scheduled_for=iso(run.slot if run.slot is not None else run.started_at),
+        retries_left=run.trigger != "manual" and run.attempt <= task.retry_count,
+        definition=definition_of(config, task))
 
 
-def start_detached(argv: "Sequence[str]", stdin: int, keep: "Iterable[int]") -> None:
-    """Start a process of our own in a session of its own; it inherits the descriptors in `keep`, and a journal."""
+def start_detached(store: Store, arguments: "Sequence[str]", stdin: int = -1, keep: "Iterable[int]" = ()) -> None:
+    """Start this program anew, in a session of its own and in the root folder, whatever that is called now.
+
+    It inherits the descriptors in `keep`, and a journal. What a command calls, and so starts, is not of
+    that command's run.
+    """
+    argv = [sys.executable, "-I", "-S"] + program_arguments(store.script, store.base) + [
+        "--root=" + store.root] + list(arguments)
     if os.fork() == 0:
         try:
             os.setsid()
+            os.chdir(store.base)
             null = os.open(os.devnull, os.O_RDWR)
             os.dup2(null if stdin < 0 else stdin, 0)
             if not is_journal(1):
@@ -4903,7 +5592,8 @@ def start_detached(argv: "Sequence[str]", stdin: int, keep: "Iterable[int]") -> 
             os.dup2(null, 2)
             for fd in keep:
                 os.set_inheritable(fd, True)
-            os.execv(argv[0], list(argv))
+            os.environ.pop("SYMPHONY_RUN_ID", None)
+            os.execv(argv[0], argv)
         finally:
             os._exit(EXIT_CANNOT_RUN)
 
@@ -4913,18 +5603,20 @@ def launch_supervisor(store: Store, verb: str, spec: "Dict[str, Any]", lock: Fil
 
     The lock is never free in between: it belongs to the open file, which the new process inherits.
     """
-    argv = [sys.executable, "-I", "-S"] + program_arguments(os.path.abspath(__file__)) + [
-        "--root=" + store.root, "--config=" + store.config_path, "supervise", verb, str(lock.fd), spec["task"],
-        spec["run_id"]]
-    reader, writer = os.pipe()
-    start_detached(argv, reader, (lock.fd,))
-    os.close(reader)
+    arguments = ["--config=" + store.config_path, "supervise", "--here", verb, str(lock.fd), spec["task"],
+                 spec["run_id"]]
     try:
-        write_all(writer, json.dumps(spec).encode())
-    except BrokenPipeError:
-        pass  # it is gone already: without a record of its start the next tick starts it again
+        with doing("start", "the supervisor of " + spec["task"]):
+            reader, writer = os.pipe()
+            try:
+                start_detached(store, arguments, reader, lock.fds)
+                close_quietly(reader)
+                write_all(writer, json.dumps(spec).encode())
+            except BrokenPipeError:
+                pass  # it is gone already: without a record of its start the next tick starts it again
+            finally:
+                close_quietly(writer)
     finally:
-        os.close(writer)
         lock.release()
 
 
@@ -4933,7 +5625,7 @@ def launch_supervisor(store: Store, verb: str, spec: "Dict[str, Any]", lock: Fil
 SEND_TIMEOUT_S = 10
 RETRY_SEND_S = (60, 300, 900, 3600)  # after the first failure, the second, ...; the last one from then on
 SEND_FOR_S = DAY
-DELIVERY_LOCK = "status/locks/.delivery.lock"  # no task's name begins with a dot
+DELIVERY_LOCK = "status/locks/.delivery.lock"
 
 
 def web_opener() -> "Any":
@@ -5122,9 +5814,8 @@ def _deliver_one(store: Store, config: Config, clock: Clock, path: str, message:
 
 def launch_delivery(store: Store) -> None:
     """Start a process that sends what waits, on its own: nobody waits for it."""
-    argv = [sys.executable, "-I", "-S"] + program_arguments(os.path.abspath(__file__)) + [
-        "--root=" + store.root, "--config=" + store.config_path, "deliver"]
-    start_detached(argv, -1, ())
+    with doing("start", "the delivery of messages"):
+        start_detached(store, ["--config=" + store.config_path, "deliver", "--here"])
 
 
 # == Conductor ==
@@ -5146,6 +5837,7 @@ class Conductor:
         self.clock = clock or Clock()
         self.launch = launch
         self.send = send
+        self.troubles: "List[str]" = []  # what a decision could not tell or do, each with its place
 
     # -- tick
 
@@ -5153,7 +5845,7 @@ class Conductor:
         """Decide what is due, start it, and come back. Silent when there is nothing to say."""
         self.store.check_root()
         if not self.store.lock.acquire(TICK_LOCK_WAIT_S):
-            return Outcome()  # another tick is at it; cron starts them in bursts after a stall
+            return self._give_way()
         try:
             self.store.lock.note("%d\n" % os.getpid())
             rotate(self.store.path("logs/conductor_cron.log"), LOG_ROTATE_BYTES)
@@ -5165,6 +5857,20 @@ class Conductor:
         self._send_what_waits()
         return outcome
 
+    def _give_way(self) -> Outcome:
+        """Another tick is at it, as cron starts them in bursts after a stall; but for how long has it been?"""
+        now = self.clock.now()
+        try:
+            begun = os.stat(self.store.lock.path).st_mtime
+        except OSError:
+            begun = now
+        since = max(begun, self.store.last_tick() or 0.0)
+        if now - since <= TICK_STALE_S:
+            return Outcome()
+        return Outcome(exit_code=EXIT_TEMPFAIL, lines=[
+            "%s is locked by another process since %s (%s); no tick can do its work until that ends" % (
+                LOCK_NAME, iso(since), "fuser %s names it" % shlex.quote(os.path.abspath(self.store.lock.path)))])
+
     def _send_what_waits(self) -> None:
         """Have the messages sent that are due; whoever calls this holds no lock, and waits for nothing."""
         now = self.clock.now()
@@ -5174,6 +5880,7 @@ class Conductor:
     def _decide(self, is_tick: bool, settle_only: bool = False) -> Outcome:
         """One decision, carried out. The caller holds the conductor's lock."""
         now = self.clock.now()
+        self.troubles = []
         evidence = Evidence(clock_offset=now - self.clock.monotonic(), suspended=self.clock.suspended(),
                             boot_id=boot_id())
         watched = self.store.watched()
@@ -5207,17 +5914,21 @@ class Conductor:
                 lock.release()
         if config is not None:
             self.store.record(decision.lines, config.task_history_retention_days)
-        self.store.log(now, notes + (problems if lines else []) + decision.notes)
+        self.store.log(now, notes + (problems if lines else []) + decision.notes + [
+            "ERROR " + trouble for trouble in self.troubles])
         heartbeat = now if is_tick else self.store.last_tick()
         # Who only settles has not looked at what is due: the state is another one now, so the next tick will look.
         if heartbeat is not None and not settle_only:
             # What is wrong with the configuration may be mended outside the files: look again every minute.
-            wake_at = 0.0 if look_again or problems else min(
-                [decision.wake_at] + [float(message["next_try_at"]) for _, message in self.store.spooled()])
+            wake_at = 0.0
+            if not look_again and not problems:
+                wake_at = min(decision.wake_at, self.store.next_message_at())
             # The evidence belongs to the heartbeat's time: who is no tick leaves both as they are.
             known = None if is_tick else self.store.last_evidence()
             self.store.write_heartbeat(heartbeat, wake_at, known or evidence, watched)
-        return Outcome(exit_code=exit_code, lines=lines)
+        if self.troubles:
+            exit_code = EXIT_IOERR
+        return Outcome(exit_code=exit_code, lines=lines + self.troubles)
 
     def _gap(self, now: float, evidence: Evidence, state: State) -> "Gap | None":
         """The time without a tick that ends now, when it is worth a word and was not told yet."""
@@ -5253,10 +5964,12 @@ class Conductor:
         if notes:
             aside = "%s.bad-%s" % (self.store.state_path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)))
             notes.append("WARNING the bad file is set aside as %s" % os.path.basename(aside))
-        return self._recover(config, state) if partial and config is not None else state, notes, aside
+        if partial and config is not None:
+            state = self._recover(config, state, now)
+        return state, notes, aside
 
-    def _recover(self, config: Config, state: State) -> State:
-        """Bring a state that is not the newest up to what the runs on disk prove."""
+    def _recover(self, config: Config, state: State, now: float) -> State:
+        """Bring a state that is not the newest up to what the runs on disk, and held locks, prove."""
         tasks = dict(state.tasks)
         for name, record in self.store.runs_on_disk():
             task, known = config.tasks.get(name), tasks.get(name, TaskState())
@@ -5270,15 +5983,26 @@ class Conductor:
             if slot is not None and known.schedule_key and known.cursor < slot:
                 known = known.replace(cursor=slot, next_slot=task.schedule and task.schedule.next(slot, task.timezone))
             if not record.get("settled"):
-                known = known.replace(run=Run(run_id=record["run_id"], trigger=record["trigger"], slot=slot,
-                                              attempt=attempt, started_at=record["started_at"]))
+                known = known.replace(run=_run_of(record))
                 if slot is not None:
                     cycle = Cycle(slot=slot, phase="running", attempt=attempt)
             if task.schedule is None and state.tasks:
                 known = known.replace(schedule_key="")  # it ran on successes that this state may not know to be used
             if known.stored():
                 tasks[name] = known.replace(cycle=cycle)
-        return State(**dict(state.stored(), tasks=tasks))
+        for name, task in config.tasks.items():
+            task_state = tasks.get(name, TaskState())
+            if task_state.run is None and self._is_locked(name):
+                tasks[name] = _held_by_unknown(task, task_state, now)
+        return state.replace(tasks=tasks)
+
+    def _is_locked(self, name: str) -> bool:
+        lock = self.store.task_lock(name)
+        if not os.path.lexists(lock.path):
+            return False
+        is_free = lock.acquire()
+        lock.release()
+        return not is_free
 
     def _choose(self, config: Config, state: State, now: float, settle_only: bool,
                 gap: "Gap | None" = None, trouble: "str | None" = None) -> "Tuple[Decision, Dict[str, FileLock]]":
@@ -5303,41 +6027,64 @@ class Conductor:
                 lock.release()
 
     def _fact(self, name: str, run: Run) -> RunFact:
-        """What became of a run that the state holds for unfinished."""
+        """What became of a run that the state holds for unfinished; one of which that cannot be told is held."""
+        try:
+            return self._look_at(name, run)
+        except (ConductorError, OSError) as error:
+            self._note_trouble("%s: what became of run %s cannot be told" % (name, run.run_id), error)
+            return RunFact(kind="held")
+
+    def _note_trouble(self, what: str, error: Exception) -> None:
+        self.troubles.append("%s: %s" % (what, error if isinstance(error, ConductorError) else _why(error)))
+
+    def _look_at(self, name: str, run: Run) -> RunFact:
         lock = self.store.task_lock(name)
-        free = lock.acquire()
+        is_free = lock.acquire()
         lock.release()
         record = self.store.read_run(name)  # only now: a result is written before its lock is released
-        mine = record if record and record["run_id"] == run.run_id else {}
+        mine = {}
+        if record and (record["run_id"] == run.run_id or not run.run_id and not record.get("settled")):
+            mine = record
+        known_as = _run_of(mine) if mine and not run.run_id else None
         result = mine.get("result")
         if isinstance(result, dict) and all(isinstance(result.get(key), types) for key, types in _RESULT_TYPES):
-            return RunFact(kind="ended", result=result)
-        if not free:
-            return RunFact(kind="held")
+            return RunFact(kind="ended", result=result, run=known_as)
+        if not is_free:
+            return RunFact(kind="held", run=known_as, unended=str(mine.get("unended") or ""))
         if mine:
-            alive = mine["boot_id"] == boot_id() and group_alive(mine["pid"], mine["pid_start"])
-            return RunFact(kind="orphan" if alive else "vanished")
+            job = job_of(mine, self.store.root, self.store.pipe_path(name, mine["run_id"]))
+            is_alive = mine["boot_id"] == boot_id() and may_live(job)
+            return RunFact(kind="orphan" if is_alive else "vanished", run=known_as)
         # Without the record of its start it was not started, unless somebody removed or damaged status/ meanwhile.
-        if run_in_process_table(self.store.root, run.run_id):
+        if run.run_id and (run_in_process_table(self.store.root, run.run_id)
+                           or pipe_has_reader(self.store.pipe_path(name, run.run_id))):
             return RunFact(kind="held")
         return RunFact(kind="vanished" if record == {} else "never")
 
     def _carry_out(self, config: Config, before: State, decision: Decision, locks: "Dict[str, FileLock]") -> None:
+        """Start what was decided. What fails is for the next tick, which finds that it never started."""
         self._mark_settled(before, decision.state)  # ahead of the starts: they write records of their own
-        for task, run in decision.starts:
-            self.launch(self.store, "start", spec_of(config, task, run), locks[task.name])
+        starts = [("start", task.name, spec_of(config, task, run)) for task, run in decision.starts]
         for name in decision.adoptions:
             if name in locks:
-                self.launch(self.store, "adopt", self.store.read_run(name) or {}, locks[name])
+                starts.append(("adopt", name, self.store.read_run(name) or {}))
+        for verb, name, spec in starts:
+            try:
+                self.launch(self.store, verb, spec, locks[name])
+            except (ConductorError, OSError) as error:
+                self._note_trouble(name, error)
 
     def _mark_settled(self, before: State, after: State) -> None:
         for name, known in before.tasks.items():
             now_running = after.tasks.get(name, TaskState()).run
             if known.run is None or (now_running is not None and now_running.run_id == known.run.run_id):
                 continue
-            record = self.store.run_with_id(name, known.run.run_id)
-            if record:
-                self.store.write_run(name, dict(record, settled=True), durable=False)
+            try:
+                record = self.store.run_with_id(name, known.run.run_id)
+                if record:
+                    self.store.write_run(name, dict(record, settled=True), durable=False)
+            except ConductorError as error:
+                self._note_trouble(name, error)
             try:
                 os.unlink(self.store.pipe_path(name, known.run.run_id))
             except OSError:
@@ -5393,31 +6140,55 @@ class Conductor:
         """The life of a supervisor process: it holds `lock` until the result is on disk."""
         supervisor = Supervisor(self.store, self.clock, spec)
         try:
-            result = supervisor.adopt() if verb == "adopt" else supervisor.run()
+            if verb == "adopt":
+                result = supervisor.adopt()
+            else:
+                result = supervisor.run()
+            if supervisor.trouble:
+                self.store.log(self.clock.now(), ["ERROR %s: run %s: %s" % (
+                    spec["task"], spec["run_id"], supervisor.trouble)])
         except (ConductorError, OSError) as error:
             supervisor.close()
-            self.store.log(self.clock.now(), ["ERROR %s: run %s was not started: %s" % (
-                spec["task"], spec["run_id"], error)])
-            return
-        self._report(supervisor, result, lock)
+            self._log_trouble("%s: run %s was not adopted" % (spec["task"], spec["run_id"]), error)
+            raise
+        try:
+            self._report(supervisor, result, lock)
+        except (ConductorError, OSError) as error:
+            self._log_trouble("%s: run %s has ended, and the next tick goes on" % (
+                spec["task"], spec["run_id"]), error)
+            raise
+
+    def _log_trouble(self, what: str, error: Exception) -> None:
+        """Nobody reads what a supervisor prints."""
+        self._note_trouble(what, error)
+        try:
+            self.store.log(self.clock.now(), ["ERROR " + self.troubles[-1]])
+        except StorageError:
+            pass  # and nobody can be told
 
     def _report(self, supervisor: Supervisor, result: "Dict[str, Any]", lock: FileLock) -> None:
         """Put a result on disk, then decide again: what waited for it starts at once, not at the next minute."""
-        while os.path.isdir(self.store.root):  # else the project was removed, and must not come back
+        while not self.store.is_removed():  # else it must not come back
             try:
                 self.store.write_run(supervisor.name, dict(supervisor.record, result=result))
                 break
             except StorageError:
-                time.sleep(STORAGE_RETRY_S)  # a full disk: the end of a run must not be lost with it
+                sleep(STORAGE_RETRY_S)  # a full disk: the end of a run must not be lost with it
         else:
             return
         supervisor.close()
         lock.release()
+        are_ticks_coming = self._ticks_are_coming(supervisor.spec["trigger"] == "manual")
+        if signature(self.store.script) != self.store.script_signature:
+            # Another version took this file's place: what is decided by it is for it to decide.
+            if are_ticks_coming and os.path.exists(self.store.script):
+                start_detached(self.store, ["tick"])
+            return
         if not self.store.lock.acquire(SETTLE_LOCK_WAIT_S):
             return  # the next tick will find the result
         try:
             self.store.lock.note("%d\n" % os.getpid())
-            self._decide(is_tick=False, settle_only=not self._ticks_are_coming(supervisor.spec["trigger"] == "manual"))
+            self._decide(is_tick=False, settle_only=not are_ticks_coming)
         finally:
             self.store.lock.release()
         self._send_what_waits()
@@ -5489,16 +6260,17 @@ class Conductor:
             self.store.lock.release()
         self._send_what_waits()
         supervisor = Supervisor(self.store, self.clock, spec_of(config, task, run), echo_fd)
-        try:
-            result = supervisor.run()
-        except ConductorError:
-            supervisor.close()
-            raise
-        lines = []
+        result = supervisor.run()
+        lines = ["%s: %s" % (task.name, supervisor.trouble)] if supervisor.trouble else []
         try:
             self._report(supervisor, result, lock)
         except ConductorError as error:
-            lines = ["%s; the next tick records the end of %s" % (error, task.name)]
+            lines.append("%s; the next tick records the end of %s" % (error, task.name))
+        if supervisor.echo is not None:
+            supervisor.echo.finish()
+            if supervisor.echo.dropped:
+                lines.append("%d bytes of output were not shown: nothing was read for %d seconds; see logs %s" % (
+                    supervisor.echo.dropped, ECHO_STALL_S, task.name))
         return Outcome(exit_code=EXIT_UNKNOWN if result["exit_code"] is None else result["exit_code"], lines=lines)
 
     def _begin(self, config: Config, task: Task, ignore_dependencies: bool, lock: FileLock) -> Run:
@@ -5543,12 +6315,13 @@ class Conductor:
         state, notes, _ = self.store.read_state()
         notices += notes
         for name, known in state.tasks.items():
-            record = self.store.run_with_id(name, known.run.run_id) if known.run is not None else {}
-            if known.run is not None and record and "result" not in record and (
-                    process_of(record["supervisor"]) is None):
-                notices.append("%s: the supervisor of run %s is gone; the next tick settles it." % (
-                    name, known.run.run_id))
-        history = self.store.history(RECENT_RESULTS, only)
+            if known.run is not None:
+                notices += self._notices_of(name, known.run)
+        history: "List[Dict[str, Any]]" = []
+        try:
+            history = self.store.history(RECENT_RESULTS, only)
+        except StorageError as error:
+            notices.append("%s." % error)
         document = status_document(config, state, now, self.store.last_tick(), history, notices)
         if only:
             for key, field in (("tasks", "name"), ("running", "task"), ("recent_results", "task")):
@@ -5556,6 +6329,37 @@ class Conductor:
             if not document["tasks"]:
                 task_named(config, only)
         return document
+
+    def _notices_of(self, name: str, run: Run) -> "List[str]":
+        """What `status` has to say of a run beyond that it is going on."""
+        try:
+            record = self.store.run_with_id(name, run.run_id)
+            if record and "result" not in record and process_of(record["supervisor"]) is None:
+                return ["%s: the supervisor of run %s is gone; the next tick settles it." % (name, run.run_id)]
+        except (ConductorError, OSError) as error:
+            return ["%s: what became of run %s cannot be told: %s." % (name, run.run_id, error)]
+        return []
+
+
+def _run_of(record: "Dict[str, Any]") -> Run:
+    """The run that a record on disk is of."""
+    return Run(run_id=record["run_id"], trigger=record["trigger"], slot=record["slot"],
+               attempt=record["attempt"], started_at=record["started_at"])
+
+
+def _held_by_unknown(task: Task, state: TaskState, now: float) -> TaskState:
+    """The state of a task whose lock is held by a run that no record names yet: its slot is taken."""
+    cycle, schedule = state.cycle, task.schedule
+    if cycle is None and schedule is not None and state.next_slot is not None and state.next_slot <= now:
+        slot = max(schedule.previous(now, task.timezone) or 0, state.next_slot)
+        cycle = Cycle(slot=slot, since=now)
+        if state.next_slot < slot:
+            cycle = cycle.replace(merged_since=state.next_slot)
+        state = state.replace(cursor=slot, next_slot=schedule.next(max(slot, now), task.timezone))
+    if cycle is None:
+        return state.replace(run=Run(trigger="manual", started_at=now))
+    run = Run(slot=cycle.slot, attempt=cycle.attempt, started_at=now)
+    return state.replace(run=run, cycle=cycle.replace(phase="running"))
 
 
 def task_named(config: Config, name: str) -> Task:
@@ -5702,7 +6506,7 @@ def daemon_note() -> str:
     """What to say while the service of the daemon that this replaces is there: it would start the same tasks."""
     path = os.path.join(SYSTEM_UNITS, UNIT + ".service")
     try:
-        text = read_bytes(path).decode("utf-8", "replace")
+        text = read_bytes(path, follow=True).decode("utf-8", "replace")
     except OSError:
         return ""
     return "WARNING: %s starts the old daemon, so every task runs twice (%s)" % (path, DAEMON_HINT) if (
@@ -5819,7 +6623,23 @@ def say(text: str, stream: "Any" = None, end: str = "\n") -> None:
     """Print a line; what the terminal's encoding lacks is written as an escape, never an error."""
     stream = stream or sys.stdout
     encoding = stream.encoding or "ascii"
-    stream.write((text + end).encode(encoding, "backslashreplace").decode(encoding))
+    text = (text + end).encode(encoding, "backslashreplace").decode(encoding)
+    _to_output(lambda: stream.write(text))
+
+
+def _to_output(write: "Callable[[], Any]") -> None:
+    """Write to a standard stream, with a place for what goes wrong there."""
+    try:
+        write()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StorageError.of("write to", "the standard output", error)
+
+
+def _discard_output() -> None:
+    """Let what is still to be written go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def complain(text: str, program: str = "symphony_conductor") -> None:
@@ -5840,23 +6660,34 @@ def exit_code_of(command: "Callable[[], int]", program: str = "symphony_conducto
     """
     try:
         code = command()
-        sys.stdout.flush()
+        _to_output(sys.stdout.flush)
         return code
     except ConductorError as error:
         complain(str(error), program)
+        if isinstance(error, StorageError):
+            _discard_output()  # where that was the trouble, it would be once more at the end
         return error.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader of the output left; so do we, without a word
+        _discard_output()  # the reader of the output left; so do we, without a word
         return EXIT_OK
     except OSError as error:
-        complain("%s%s" % (error.strerror or error, ": %s" % error.filename if error.filename else ""), program)
+        complain("%s: %s" % (_place_of(error), error.strerror or error), program)
         return EXIT_IOERR
     except Exception as error:
         complain("internal error, please report it: %s: %s%s" % (type(error).__name__, error, _traceback_note(keep)),
                  program)
         return EXIT_SOFTWARE
+
+
+def _place_of(error: OSError) -> str:
+    """Where an error came from: the file it names or, failing that, the function it stopped."""
+    if error.filename:
+        return os.fsdecode(error.filename)
+    import traceback
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame[0] == __file__]
+    return "in %s()" % (frames[-1][2] if frames else "the Python library")
 
 
 def _traceback_note(keep: "Callable[[List[str]], Any] | None") -> str:
@@ -5872,6 +6703,7 @@ def _traceback_note(keep: "Callable[[List[str]], Any] | None") -> str:
 
 
 def cmd_tick(store: Store, args: "argparse.Namespace") -> int:
+    store.hold()
     outcome = Conductor(store).tick()
     if outcome.lines and not is_journal(1):  # there, the log has said it
         complain("\n".join(outcome.lines))
@@ -5879,13 +6711,14 @@ def cmd_tick(store: Store, args: "argparse.Namespace") -> int:
 
 
 def cmd_supervise(store: Store, args: "argparse.Namespace") -> int:
+    store.hold()
     lock = store.task_lock(args.task)
-    lock.fd = args.lock_fd
-    os.set_inheritable(lock.fd, False)
+    lock.take_over(args.lock_fd)
     try:
         spec = json.loads(sys.stdin.buffer.read().decode())
     except ValueError:
         return EXIT_TEMPFAIL  # whoever wrote it was killed; the next tick starts the run
+    check_version(spec, RUN_VERSION, "the order to start %s" % args.task)
     Conductor(store).supervise(args.verb, spec, lock)
     return EXIT_OK
 
@@ -5894,6 +6727,7 @@ def cmd_run(store: Store, args: "argparse.Namespace") -> int:
     if args.as_cron:
         _take_cron_environment(store)
     sys.stdout.flush()
+    store.hold()
     outcome = Conductor(store).run(args.task, args.dependencies, echo_fd=1)
     if outcome.lines:
         complain("\n".join(outcome.lines))
@@ -5957,7 +6791,7 @@ def _watch_status(store: Store, args: "argparse.Namespace") -> int:
         # Home, each line with the rest of it cleared, then the rest of the screen: nothing flickers.
         say("\x1b[H" + "".join(line + "\x1b[K\n" for line in shown) + "\x1b[J", end="")
         sys.stdout.flush()
-        time.sleep(WATCH_EVERY_S)
+        sleep(WATCH_EVERY_S)
 
 
 def cmd_pause(store: Store, args: "argparse.Namespace") -> int:
@@ -5971,6 +6805,7 @@ def cmd_pause(store: Store, args: "argparse.Namespace") -> int:
                                        "over" if until <= now else "too far off"),
                          "" if until <= now else "without it, the pause lasts until you resume")
     reason = "".join(each if each.isprintable() else " " for each in args.reason)  # it is shown in one line
+    store.hold()
     outcome = Conductor(store).pause(_paused_name(args), until, reason)
     say("paused %s until %s" % (args.task or "all tasks", local_text(until, zone) if until else "you resume"))
     complain("\n".join(outcome.lines))
@@ -5978,6 +6813,7 @@ def cmd_pause(store: Store, args: "argparse.Namespace") -> int:
 
 
 def cmd_resume(store: Store, args: "argparse.Namespace") -> int:
+    store.hold()
     outcome = Conductor(store).resume(_paused_name(args))
     left = ", ".join("all tasks" if name == ALL_TASKS else name for name in sorted(store.read_state()[0].pauses)
                      if ALL_TASKS in (name, args.task or ALL_TASKS))
@@ -6047,7 +6883,7 @@ def cmd_logs(store: Store, args: "argparse.Namespace") -> int:
         return EXIT_OK
     path = store.log_path(args.task)
     try:
-        text = read_bytes(path)
+        text = read_bytes(path, LARGEST_FILE)
     except FileNotFoundError:
         text = b""
         complain("%s has not run yet" % args.task)
@@ -6087,7 +6923,7 @@ def _follow(path: str, place: int) -> None:
                     continue
         except FileNotFoundError:
             place = 0
-        time.sleep(FOLLOW_POLL_S)
+        sleep(FOLLOW_POLL_S)
 
 
 def cmd_audit(store: Store, args: "argparse.Namespace") -> int:
@@ -6395,6 +7231,7 @@ EXAMINATIONS = (_examine_ticks, _examine_line, _examine_configuration, _examine_
 
 
 def cmd_deliver(store: Store, args: "argparse.Namespace") -> int:
+    store.hold()
     deliver(store, _config_in_force(store), Clock())
     return EXIT_OK
 
@@ -6777,7 +7614,7 @@ def _table_to_import(name: "str | None") -> "Tuple[str, str, bool]":
     if name == "-":
         return sys.stdin.buffer.read().decode("utf-8", "surrogateescape"), "stdin", False
     try:
-        text = read_bytes(name).decode("utf-8", "surrogateescape")
+        text = read_bytes(name, follow=True).decode("utf-8", "surrogateescape")
     except OSError as error:
         raise StorageError.of("read", name, error)
     path = os.path.realpath(name)
@@ -6830,6 +7667,7 @@ def command_table() -> "Dict[str, Tuple[Callable[..., int], str, Tuple[Any, ...]
     task = _option("task", metavar="TASK")
     of_task = _option("--task", metavar="NAME")
     as_json = _option("--json", action="store_true")
+    here = _option("--here", action="store_true")  # the root is the current folder, whatever --root calls it
     since = _option("--since", default="7d", metavar="WHEN", help="a time, or a length such as 12h (default: 7d)")
     installing = (
         _option("--user", metavar="NAME", help="for this user (default: yourself); others than you take root"),
@@ -6895,9 +7733,9 @@ def command_table() -> "Dict[str, Tuple[Callable[..., int], str, Tuple[Any, ...]
             _option("file", nargs="?", metavar="FILE", help="a crontab, - for stdin (default: your own)"),
             _option("--write", action="store_true", help="write a file each into %s, and say which lines to remove "
                     "from the crontab" % DROP_IN_DIR))),
-        "deliver": (cmd_deliver, "", ()),
+        "deliver": (cmd_deliver, "", (here,)),
         "supervise": (cmd_supervise, "", (
-            _option("verb", choices=("start", "adopt")), _option("lock_fd", type=int), _option("task"),
+            here, _option("verb", choices=("start", "adopt")), _option("lock_fd", type=int), _option("task"),
             _option("run_id"))),
     }
 
@@ -6955,6 +7793,8 @@ def _idle_tick(argv: "Sequence[str]") -> bool:
 
 
 def _root_of(args: "argparse.Namespace") -> str:
+    if getattr(args, "here", False):
+        return os.getcwd()
     root = args.root or os.environ.get("SYMPHONY_ROOT") or os.path.dirname(os.path.abspath(__file__))
     if not os.path.isdir(root):
         raise UsageError("--root: %s is not a folder" % root)

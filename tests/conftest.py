@@ -135,9 +135,15 @@ def project(tmp_path):
     for path in (made.root / "status" / "runs").glob("*.json"):
         try:
             record = json.loads(path.read_text())
-            os.killpg(record["pid"], 9)
+            if record["pid"] > 1:
+                os.killpg(record["pid"], 9)
         except (ValueError, KeyError, TypeError, OSError, RecursionError):
             pass
+
+
+def may_live(record):
+    """Whether anything of the command that the record of a run tells of lives."""
+    return sc.may_live(sc.job_of(record, "", ""))
 
 
 def git(folder, *arguments):

@@ -12,7 +12,7 @@ import sys
 import time
 
 import pytest
-from conftest import SCRIPT, Project, due_once
+from conftest import SCRIPT, Project, due_once, may_live
 
 import symphony_conductor as sc
 
@@ -157,7 +157,7 @@ def test_a_supervisor_killed_at_any_call_loses_and_doubles_nothing(tmp_path):
         killed = was_killed(point, supervisor_of(project))
         record = sc.Store(str(project.root)).read_run("first")
         if record:
-            assert project.wait_until(lambda: not sc.group_alive(record["pid"], record["pid_start"]))
+            assert project.wait_until(lambda: not may_live(record))
         # A command whose supervisor could not record it any more may hold the task's lock for some ticks to come.
         assert project.wait_until(
             lambda: project.call("tick")[0] == 0 and "run" not in project.state()["tasks"]["first"])

@@ -649,7 +649,7 @@ def test_follow_misses_no_line_that_was_written_right_before_a_rotation(tmp_path
             raise Over
         steps.pop(0)()
 
-    monkeypatch.setattr(sc.time, "sleep", sleep)
+    monkeypatch.setattr(sc, "sleep", sleep)
     with pytest.raises(Over):
         sc._follow(str(path), 4)
     assert b"".join(printed) == b"the footer\nthe next run\nnew\n5\n"

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import SCRIPT, HandClock, due_once, every_minute, settle
+from conftest import SCRIPT, HandClock, due_once, every_minute, may_live, settle
 
 import symphony_conductor as sc
 
@@ -226,7 +226,7 @@ def test_a_command_whose_supervisor_was_killed_is_adopted_and_not_doubled(projec
     time.sleep(0.1)
     for minute in (1, 2):
         project.tick(time.time() + 60 * minute)
-    assert sc.group_alive(record["pid"], record["pid_start"])
+    assert may_live(record)
     project.wait_for_idle()
     assert project.lines("out") == ["started", "done"], "the command outlived its supervisor and wrote on"
     ended = [entry for entry in project.history() if entry["status"] != "skipped_overlap"]
@@ -246,7 +246,7 @@ def test_an_adopted_command_is_held_to_its_timeout(project):
     time.sleep(0.1)
     project.tick(time.time() + 60)
     assert project.wait_until(lambda: any(entry["status"] == "timeout" for entry in project.history()))
-    assert not sc.group_alive(record["pid"], record["pid_start"])
+    assert not may_live(record)
 
 
 def test_a_command_that_died_with_its_supervisor_is_interrupted_and_retried(project):
@@ -258,7 +258,7 @@ def test_a_command_that_died_with_its_supervisor_is_interrupted_and_retried(proj
     os.kill(record["supervisor"], signal.SIGKILL)
     os.killpg(record["pid"], signal.SIGKILL)
     (project.root / "go").write_text("")
-    assert project.wait_until(lambda: not sc.group_alive(record["pid"], record["pid_start"]))
+    assert project.wait_until(lambda: not may_live(record))
     project.call("tick")
     assert project.wait_until(lambda: any(entry["status"] == "success" for entry in project.history()))
     entry = [entry for entry in project.history() if entry["status"] == "success"][0]
@@ -283,12 +283,12 @@ def test_a_reused_pid_fools_nobody():
     other = subprocess.Popen(["sleep", "30"], start_new_session=True)
     try:
         found = sc.process_of(other.pid)
-        assert sc.group_alive(other.pid, found.start)
-        assert not sc.group_alive(other.pid, "1")
+        assert sc.may_live(sc.Job(pid=other.pid, start=found.start))
+        assert not sc.may_live(sc.Job(pid=other.pid, start="1"))
     finally:
         other.kill()
         other.wait()
-    assert not sc.group_alive(other.pid, found.start)
+    assert not sc.may_live(sc.Job(pid=other.pid, start=found.start))
 
 
 def test_a_supervisor_that_is_told_to_end_ends_its_command_and_says_so(project):
@@ -301,7 +301,7 @@ def test_a_supervisor_that_is_told_to_end_ends_its_command_and_says_so(project):
     assert project.wait_until(project.history)
     assert project.history()[0]["status"] == "interrupted"
     assert project.history()[0]["exit_code"] == 143
-    assert not sc.group_alive(record["pid"], record["pid_start"])
+    assert not may_live(record)
 
 
 def test_a_project_that_is_removed_while_a_task_runs_does_not_come_back(project):
@@ -427,7 +427,7 @@ def test_a_damaged_record_of_a_run_is_an_interrupted_run(project, damage):
     record = running_record(project, "job")
     os.kill(record["supervisor"], signal.SIGKILL)
     os.killpg(record["pid"], signal.SIGKILL)
-    assert project.wait_until(lambda: not sc.group_alive(record["pid"], record["pid_start"]))
+    assert project.wait_until(lambda: not may_live(record))
     path = project.root / "status" / "runs" / "job.json"
     if damage.startswith('{"result"'):
         damage = json.dumps(dict(record, result={"ended_at": "x"}))

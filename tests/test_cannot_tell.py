@@ -1,0 +1,665 @@
+"""What cannot be told is not taken for absent: failed reads, hidden processes, trees that leave their group."""
+
+import errno
+import fcntl
+import json
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+from conftest import IMPORTED, SCRIPT, Project, due_once, every_minute, may_live
+
+import symphony_conductor as sc
+
+ROOT = os.geteuid() == 0
+READ_ERRORS = [errno.EIO, errno.EMFILE, errno.ENOMEM, errno.ESTALE, errno.EACCES]
+
+# Failures of one call on a file, as a disk or a full table of descriptors has them; then all is well again.
+FAILING = """
+import os
+call, name, number, times = %r, %r, %d, %d
+seen = []
+real = getattr(os, call)
+def failing(first, *more, **how):
+    path = first if isinstance(first, str) else os.readlink("/proc/self/fd/%%d" %% first)
+    if path.endswith(name) and len(seen) < times:
+        seen.append(path)
+        raise OSError(number, os.strerror(number))
+    return real(first, *more, **how)
+setattr(os, call, failing)
+""" + IMPORTED
+
+
+def with_failure(project, call, name, number, *command, **more):
+    """Run the conductor while one call on one file fails once, or so many `times`: (exit code, stdout, stderr)."""
+    argv = [sys.executable, "-c", FAILING % (call, name, number, more.get("times", 1)), "--root", str(project.root)] + list(command)
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def set_aside(project):
+    return [path.name for path in project.root.iterdir() if ".json.bad-" in path.name]
+
+
+def statuses(project):
+    return [record["status"] for record in project.history()]
+
+
+# -- reading
+
+@pytest.mark.parametrize("call", ["open", "read"])
+@pytest.mark.parametrize("number", READ_ERRORS, ids=errno.errorcode.get)
+def test_a_state_that_cannot_be_read_is_not_damaged(project, call, number):
+    project.configure(due_once("job", "echo ran >> out"))
+    project.anchor()
+    before = project.read("conductor_state.json")
+    for command in (["tick"], ["status"], ["run", "--task", "job"], ["pause", "job"]):
+        code, _, err = with_failure(project, call, "/conductor_state.json", number, *command)
+        assert code == 74
+        assert err == "symphony_conductor: cannot read %s: %s\n" % (
+            "conductor_state.json" if command != ["status"] else project.root / "conductor_state.json",
+            os.strerror(number))
+        assert project.read("conductor_state.json") == before
+    assert project.lines("out") == [] and set_aside(project) == []
+    assert project.call("tick") == (0, "", "")
+    assert project.wait_until(lambda: project.lines("out")) == ["ran"]
+
+
+@pytest.mark.parametrize("number", READ_ERRORS, ids=errno.errorcode.get)
+def test_a_copy_that_cannot_be_read_is_no_reason_to_start_anew(project, number):
+    project.configure(every_minute("job", schedule="0 0 1 1 *"))
+    project.anchor()
+    assert project.call("run", "--task", "job")[0] == 0
+    (project.root / "conductor_state.json").write_text("")
+    code, _, err = with_failure(project, "open", "/conductor_state.json.bak", number, "tick")
+    assert (code, err) == (74, "symphony_conductor: cannot read conductor_state.json.bak: %s\n" % os.strerror(number))
+    assert set_aside(project) == []
+    assert project.call("tick")[0] == 0
+    assert project.state()["tasks"]["job"]["success_seq"] == 1
+
+
+def finished_but_not_settled(project):
+    """A task whose run has ended well, as its record says, and which no decision has looked at since."""
+    project.configure(due_once("job", "echo ran >> out; while ! test -e go; do sleep 0.05; done", retry_count=1,
+                               retry_delay=0))
+    project.anchor()
+    project.call("tick")
+    assert project.wait_until(lambda: project.lines("out"))
+    lock = sc.Store(str(project.root)).lock
+    assert lock.acquire(10)
+    (project.root / "go").write_text("")
+    record = project.root / "status" / "runs" / "job.json"
+    assert project.wait_until(lambda: "result" in json.loads(record.read_text()))
+    os.kill(json.loads(record.read_text())["supervisor"], signal.SIGKILL)
+    lock.release()
+
+
+@pytest.mark.parametrize("number", READ_ERRORS, ids=errno.errorcode.get)
+def test_a_record_that_cannot_be_read_holds_its_run_and_no_other(project, number):
+    finished_but_not_settled(project)
+    code, out, err = with_failure(project, "open", "/status/runs/job.json", number, "tick")
+    run_id = project.state()["tasks"]["job"]["run"]["run_id"]
+    assert (code, out) == (74, "")
+    assert err == "symphony_conductor: job: what became of run %s cannot be told: cannot read " \
+                  "status/runs/job.json: %s\n" % (run_id, os.strerror(number))
+    assert project.history() == []
+    assert project.call("tick") == (0, "", "")
+    assert statuses(project) == ["success"] and project.lines("out") == ["ran"]
+
+
+def test_drop_ins_that_cannot_be_listed_are_not_removed(project):
+    folder = project.root / "config" / "tasks.d"
+    folder.mkdir(mode=0o700)
+    project.configure()
+    (folder / "job.json").write_text(json.dumps(due_once("job", "echo ran >> out")))
+    (folder / "job.json").chmod(0o600)
+    project.anchor()
+    code, _, err = with_failure(project, "listdir", "/config/tasks.d", errno.EIO, "tick", times=9)
+    assert code == 78
+    assert "config/tasks.d: cannot read the folder config/tasks.d: Input/output error" in err
+    assert project.wait_until(lambda: project.lines("out")) == ["ran"], "the last good configuration has them"
+    assert "skipped_removed" not in statuses(project)
+
+
+def test_a_file_that_is_no_file_is_never_read(project):
+    project.configure(every_minute("job"))
+    project.anchor()
+    day = project.root / "status" / "history" / "2025-06-02.jsonl"
+    day.parent.mkdir(mode=0o700, exist_ok=True)
+    for target in ("/dev/full", "/dev/zero", "other"):
+        day.symlink_to(target)
+        code, _, err = project.call("history", "--since", "2025-06-01")
+        assert (code, err) == (74, "symphony_conductor: %s: it is a link, and none is followed here\n" % day)
+        day.unlink()
+    with open(str(day), "wb") as handle:
+        handle.truncate(22 << 30)
+    code, _, err = project.call("history", "--since", "2025-06-01")
+    assert (code, err) == (74, "symphony_conductor: %s: it is larger than any that the conductor writes\n" % day)
+
+
+# -- starts that fail
+
+def settled(project, task="job"):
+    """Ticks as cron sends them until the slot of the task has its verdict."""
+    for _ in range(10):
+        project.call("tick")
+        if project.wait_until(lambda: any(one["task"] == task for one in project.history()), 1.0):
+            break
+    project.wait_for_idle()
+
+
+def test_a_log_that_is_a_folder_is_a_failed_attempt_with_its_reason(project):
+    project.configure(due_once("job", "echo ran >> out", retry_count=1, retry_delay=0),
+                      due_once("after", "echo ran >> out", dependencies=["job"]))
+    project.anchor()
+    (project.root / "logs" / "automation" / "job.log").mkdir(parents=True)
+    settled(project)
+    verdict = project.history()[0]
+    assert (verdict["task"], verdict["status"], verdict["exit_code"], verdict["attempt"]) == ("job", "failed", 74, 2)
+    reason = "it was not started: cannot open logs/automation/job.log: Is a directory"
+    assert verdict["reason"] == reason and verdict["attempts"][0]["reason"] == reason
+    assert project.lines("out") == [] and project.health("job").startswith("failed:")
+    document = json.loads(project.call("status")[1])
+    assert not document["healthy"] and document["running"] == []
+    assert "job: run %s: %s" % (verdict["run_id"], reason) in project.read("logs/symphony_conductor.log")
+    code, _, err = project.call("run", "--task", "job")
+    assert (code, err) == (74, "symphony_conductor: job: %s\n" % reason)
+
+
+def test_a_supervisor_without_descriptors_is_a_failed_attempt_in_the_end(project):
+    project.configure(due_once("job", "echo ran >> out"))
+    project.anchor()
+    tick = ["/bin/sh", "-c", 'ulimit -n 9; exec "$@"', "sh"] + project.command("tick")
+    for _ in range(8):
+        subprocess.call(tick, stderr=subprocess.DEVNULL, timeout=60)
+        if project.wait_until(lambda: (project.root / "status" / "history").is_dir() and project.history(), 0.5):
+            break
+    verdict = project.history()[0]
+    assert (verdict["status"], verdict["exit_code"]) in (("failed", 74), ("success", 0))
+    assert verdict["status"] == "success" or verdict["reason"]
+    assert len(project.lines("out")) == (verdict["status"] == "success")
+
+
+def test_starts_that_are_lost_are_counted_and_fail_the_attempt(project):
+    project.configure(due_once("job", "echo ran >> out", retry_count=1, retry_delay=3600))
+    project.anchor()
+
+    def lose(store, verb, spec, lock):
+        lock.release()
+
+    for _ in range(sc.STARTS_LOST + 1):
+        sc.Conductor(sc.Store(str(project.root)), launch=lose).tick()
+    cycle = project.state()["tasks"]["job"]["cycle"]
+    assert (cycle["phase"], cycle["attempt"]) == ("retrying", 2)
+    assert cycle["attempts"][0]["reason"] == "its supervisor ended 3 times before it could start the command"
+    assert "lost_starts" not in cycle
+
+
+def test_a_start_that_cannot_be_made_says_which_and_the_others_are_made(project):
+    project.configure(due_once("first", "echo first >> out"), due_once("second", "echo second >> out"))
+    project.anchor()
+
+    def launch(store, verb, spec, lock):
+        if spec["task"] == "first":
+            raise sc.StorageError.of("start", "the supervisor of first", OSError(errno.EAGAIN, "no process"))
+        sc.launch_supervisor(store, verb, spec, lock)
+
+    outcome = sc.Conductor(sc.Store(str(project.root)), launch=launch).tick()
+    assert outcome.exit_code == 74
+    assert outcome.lines == ["first: cannot start the supervisor of first: no process"]
+    assert project.wait_until(lambda: project.lines("out")) == ["second"]
+    settled(project, "first")
+    assert sorted(project.lines("out")) == ["first", "second"]
+
+
+def test_after_a_fallback_a_held_lock_is_a_run_of_the_slot(project):
+    """The newest state is damaged while a supervisor has not written its record yet."""
+    project.configure(due_once("job", "echo ran >> out"), max_concurrent_tasks=1)
+    project.anchor()
+    store = sc.Store(str(project.root))
+    started = []
+
+    def hold(_store, _verb, spec, lock):
+        started.append((spec, os.dup(lock.fd)))  # as its supervisor inherits it
+        lock.release()
+
+    sc.Conductor(store, launch=hold).tick()
+    (spec, lock_fd), = started
+    (project.root / "conductor_state.json").write_text("damaged")
+    for _ in range(2):
+        sc.Conductor(store, launch=hold).tick()
+    assert len(started) == 1, "its lock is held, so it runs"
+    assert json.loads(project.call("status")[1])["running_now"] == 1
+    record = dict(spec, env={}, pid=sc.NO_PID, pid_start="", boot_id=sc.boot_id(), supervisor=os.getpid(), started_mono=0.0)
+    result = {"status": "success", "exit_code": 0, "ended_at": time.time()}
+    store.write_run("job", dict(record, result=result))
+    os.close(lock_fd)
+    for _ in range(2):
+        sc.Conductor(store, launch=hold).tick()
+    assert len(started) == 1
+    verdict, = project.history()
+    assert (verdict["status"], verdict["run_id"], verdict["scheduled_for"]) == (
+        "success", spec["run_id"], spec["scheduled_for"])
+
+
+# -- the root folder and its lock
+
+def test_a_root_that_is_renamed_takes_its_run_along(project):
+    project.configure(due_once("job", "echo ran >> out; while ! test -e go; do sleep 0.05; done"),
+                      due_once("after", "pwd >> where", dependencies=["job"]))
+    project.anchor()
+    project.call("tick")
+    assert project.wait_until(lambda: project.lines("out"))
+    moved = Project(str(project.root) + " moved")
+    shutil.rmtree(str(moved.root))
+    os.rename(str(project.root), str(moved.root))
+    project.root.mkdir(mode=0o700)  # and another one takes the name
+    (moved.root / "go").write_text("")
+    assert moved.wait_until(lambda: moved.lines("where")) == [str(moved.root)]
+    moved.wait_for_idle()
+    assert statuses(moved) == ["success", "success"]
+    assert list(project.root.iterdir()) == []
+    assert moved.call("tick") == (0, "", "")
+    assert moved.lines("out") == ["ran"]
+
+
+def test_a_task_that_locks_its_own_folder_stops_no_tick(project):
+    project.configure(due_once("backup", "exec 3<. && flock 3 && touch locked && while ! test -e go; do sleep 0.05; done"),
+                      due_once("other", "echo ran >> out", dependencies=["first"]), due_once("first", "true"))
+    project.anchor()
+    project.call("tick")
+    assert project.wait_until(lambda: (project.root / "locked").exists())
+    assert project.wait_until(lambda: project.lines("out")) == ["ran"]
+    assert project.call("tick") == (0, "", "")
+    (project.root / "go").write_text("")
+    project.wait_for_idle()
+
+
+def test_a_tick_that_gives_way_for_too_long_says_so(project):
+    project.configure(due_once("job", "echo ran >> out"))
+    project.anchor()
+    path = project.root / "conductor.pid"
+    with open(str(path)) as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert project.call("tick") == (0, "", ""), "cron starts ticks in bursts"
+        for name in ("conductor.pid", "status/heartbeat"):
+            os.utime(str(project.root / name), (time.time() - 600, time.time() - 600))
+        code, out, err = project.call("tick")
+    assert (code, out) == (75, "")
+    assert err == ("symphony_conductor: conductor.pid is locked by another process since %s (fuser %s names it); "
+                   "no tick can do its work until that ends\n" % (sc.iso(path.stat().st_mtime), path))
+    assert project.call("tick")[0] == 0
+
+
+def test_either_lock_file_may_be_deleted_under_its_holder(project):
+    for name in ("conductor.pid", "status/locks/.tick.lock"):
+        first, second = sc.Store(str(project.root)).lock, sc.Store(str(project.root)).lock
+        assert first.acquire()
+        (project.root / name).unlink()
+        assert not second.acquire()
+        first.release()
+        assert second.acquire()
+        second.release()
+
+
+# -- trees
+
+ESCAPES = {
+    "setsid": "setsid sleep 99.%(n)d & sleep 60",
+    "a double fork": "(setsid sh -c 'sleep 99.%(n)d & exit' & ); sleep 60",
+    "a daemon that ignores SIGTERM": "(setsid sh -c 'trap \"\" TERM; sleep 99.%(n)d; sleep 99.%(n)d' &); sleep 60",
+}
+
+
+def running(words):
+    """The pids of processes with these words in their arguments."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            text = pathlib.Path("/proc/%s/cmdline" % name).read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        except OSError:
+            continue
+        if words in text and "pytest" not in text:
+            found.append(int(name))
+    return found
+
+
+needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="there is no /proc")
+
+
+@needs_proc
+@pytest.mark.parametrize("escape", sorted(ESCAPES))
+@pytest.mark.parametrize("subreaper", [True, False], ids=["subreaper", "by its environment"])
+def test_what_leaves_the_group_is_ended_before_the_next_attempt(project, escape, subreaper, monkeypatch):
+    mark = os.getpid()
+    command = "date +%%s.%%N >> begun; test $SYMPHONY_ATTEMPT = 2 && exit 0; " + ESCAPES[escape]
+    project.configure(due_once("job", command % {"n": mark}, timeout=1, kill_grace=0.5, retry_count=1, retry_delay=0))
+    project.anchor()
+    if subreaper:
+        project.call("tick")
+    else:
+        code = IMPORTED.replace("c.command_line()", "c.become_subreaper = lambda: False; c.command_line()")
+        monkeypatch.setattr(sc, "BOOT_CODE", "import sys; sys.path.append(%%s); import %%s as c; %s" % code.split("; ", 3)[3]
+                            .replace("%", "%%"))
+        project.tick()
+    assert project.wait_until(lambda: project.lines("begun"))
+    seen = []
+    assert project.wait_until(lambda: seen.append(len(running("sleep 99.%d" % mark))) or project.history())
+    assert max(seen) >= 1
+    assert running("sleep 99.%d" % mark) == []
+    verdict, = project.history()
+    assert (verdict["status"], verdict["attempts"][0]["status"]) == ("success", "timeout")
+
+
+@needs_proc
+def test_what_a_failed_command_left_behind_holds_the_retry(project):
+    project.configure(due_once("job", "echo $SYMPHONY_ATTEMPT >> begun; test $SYMPHONY_ATTEMPT = 2 && exit 0; "
+                               "setsid sh -c 'while ! test -e go; do sleep 0.05; done; echo left >> begun' & exit 3",
+                               retry_count=1, retry_delay=0))
+    project.anchor()
+    project.call("tick")
+    assert project.wait_until(lambda: project.lines("begun"))
+    record = json.loads(project.read("status/runs/job.json"))
+    assert project.wait_until(lambda: sc.process_of(record["pid"]) is None)
+    project.call("tick")
+    assert "run" in project.state()["tasks"]["job"]
+    (project.root / "go").write_text("")
+    assert project.wait_until(project.history)
+    assert project.lines("begun") == ["1", "left", "2"]
+    verdict, = project.history()
+    assert verdict["attempts"][0]["exit_code"] == 3
+
+
+@needs_proc
+def test_what_a_successful_command_left_behind_stays(project):
+    project.configure(due_once("job", "setsid sh -c 'echo $$ >> pid; exec sleep 60' & "
+                               "while ! test -s pid; do sleep 0.05; done", retry_count=1))
+    project.anchor()
+    project.call("tick")
+    assert project.wait_until(project.history)
+    project.wait_for_idle()
+    assert statuses(project) == ["success"]
+    pid = int(project.lines("pid")[0])
+    assert sc.process_of(pid) is not None
+    os.kill(pid, signal.SIGKILL)
+
+
+@needs_proc
+def test_a_run_that_a_command_let_go_is_not_of_its_tree(project):
+    """`resume` within a command starts another task, whose supervisor falls to the first one's."""
+    project.configure(
+        due_once("first", " ".join(map("'%s'".__mod__, project.command("resume", "other"))) + "; sleep 60",
+                 timeout=3, kill_grace=0),
+        every_minute("join", "echo ran >> out; while ! test -e go; do sleep 0.05; done", dependencies=["other"]),
+        every_minute("other"))
+    document = json.loads(project.read("config/conductor_config.json"))
+    del document["tasks"][1]["schedule"]
+    project.write_config(json.dumps(document))
+    project.anchor()
+    assert project.call("run", "--task", "other")[0] == 0
+    assert project.call("pause", "other")[0] == 0
+    project.call("tick")
+    assert project.wait_until(lambda: any(one["status"] == "timeout" for one in project.history()))
+    assert project.wait_until(lambda: project.lines("out")) == ["ran"]
+    (project.root / "go").write_text("")
+    assert project.wait_until(lambda: any(one["task"] == "join" for one in project.history()))
+    assert [one["status"] for one in project.history() if one["task"] == "join"] == ["success"]
+
+
+def test_the_dead_that_fall_to_a_supervisor_are_reaped(project):
+    project.configure(due_once("job", "for i in 1 2 3 4 5; do (setsid true &); done; sleep 0.5; "
+                               "ps -o stat=,ppid= -A > table; exit 0"))
+    project.anchor()
+    project.call("tick")
+    assert project.wait_until(project.history)
+    supervisor = json.loads(project.read("status/runs/job.json"))["supervisor"]
+    rows = [line.split() for line in project.lines("table")]
+    assert rows and not [row for row in rows if row[0].startswith("Z") and row[1] == str(supervisor)]
+
+
+# -- what cannot be seen, and what cannot be ended
+
+AS_ROOT = """
+#include <unistd.h>
+int main(int count, char **words) {
+    if (setgid(0) || setuid(0)) return 1;
+    execv("/bin/sleep", words);
+    return 2;
+}
+"""
+NOBODY = 65534
+SYSTEM_PYTHON = "/usr/bin/python3"
+
+
+class Box:
+    """A project of an ordinary user, with a program that goes on as root, as sudo does."""
+
+    def __init__(self, folder):
+        folder.chmod(0o755)
+        shutil.copy(str(SCRIPT), str(folder / "symphony_conductor.py"))
+        source = folder / "asroot.c"
+        source.write_text(AS_ROOT)
+        self.program = folder / ("asroot%d" % os.getpid())
+        subprocess.check_call(["gcc", "-o", str(self.program), str(source)])
+        self.program.chmod(0o4755)
+        self.script = folder / "symphony_conductor.py"
+        self.project = Project(folder / "project")
+
+    def configure(self, *tasks):
+        self.project.configure(*tasks)
+        for path in [self.project.root] + list(self.project.root.rglob("*")):
+            os.chown(str(path), NOBODY, NOBODY)
+
+    def call(self, *words, **more):
+        """Run the conductor as the ordinary user; with `hidden`, where /proc shows no one else's processes."""
+        command = [SYSTEM_PYTHON, "-I", "-S", str(self.script), "--root", str(self.project.root)] + list(words)
+        if more.get("hidden"):
+            drop = ["setpriv", "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY, "--clear-groups"] + command
+            command = ["unshare", "-m", "sh", "-c", 'mount -t proc -o hidepid=2 proc /proc && exec "$@"', "sh"] + drop
+        else:
+            command = ["setpriv", "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY, "--clear-groups"] + command
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              cwd="/", timeout=60)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    def anchor(self):
+        """A first tick, three minutes ago."""
+        code = ("import sys, time; sys.path.insert(0, %r); import symphony_conductor as c\n"
+                "class Past(c.Clock):\n"
+                "    def now(self): return time.time() - 150\n"
+                "c.Conductor(c.Store(%r), Past()).tick()" % (str(self.script.parent), str(self.project.root)))
+        subprocess.check_call(["setpriv", "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY, "--clear-groups",
+                               SYSTEM_PYTHON, "-I", "-S", "-c", code], cwd="/")
+
+    def copies(self):
+        return running(self.program.name)
+
+
+@pytest.fixture
+def box():
+    missing = [name for name in ("gcc", "setpriv", "unshare") if not shutil.which(name)]
+    if not ROOT or missing or not os.access(SYSTEM_PYTHON, os.X_OK):
+        pytest.skip("this takes root, gcc, setpriv, unshare and %s" % SYSTEM_PYTHON)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="symphony-box.", dir="/var/tmp"))
+    made = Box(folder)
+    if subprocess.call(["unshare", "-m", "mount", "-t", "proc", "-o", "hidepid=2", "proc", "/proc"]):
+        pytest.skip("/proc cannot be mounted here")
+    yield made
+    for pid in running(str(folder)) + made.copies():
+        os.kill(pid, signal.SIGKILL)
+    made.project.wait_until(lambda: not running(str(folder)))
+    shutil.rmtree(str(folder), ignore_errors=True)
+
+
+def test_a_command_that_is_hidden_lives(box):
+    box.configure(due_once("job", [str(box.program), "60"], retry_count=2, retry_delay=0))
+    box.anchor()
+    assert box.call("tick", hidden=True)[0] == 0
+    assert box.project.wait_until(lambda: len(box.copies()) == 1)
+    record = json.loads(box.project.read("status/runs/job.json"))
+    os.kill(record["supervisor"], signal.SIGKILL)
+    for _ in range(3):
+        assert box.call("tick", hidden=True) == (0, "", "")
+    assert len(box.copies()) == 1
+    assert "run" in box.project.state()["tasks"]["job"]
+    os.kill(box.copies()[0], signal.SIGKILL)
+    assert box.project.wait_until(lambda: box.project.read("logs/automation/job.log").count(" start run=") == 2)
+
+
+def test_what_cannot_be_ended_is_said_once_and_holds_the_retry(box):
+    box.configure(due_once("job", [str(box.program), "60"], timeout=1, kill_grace=0, retry_count=1, retry_delay=0))
+    box.anchor()
+    assert box.call("tick")[0] == 0
+    record = box.project.root / "status" / "runs" / "job.json"
+    assert box.project.wait_until(lambda: record.exists() and "unended" in json.loads(record.read_text()))
+    text = json.loads(record.read_text())["unended"]
+    assert text.startswith("timed out at 2") and text.endswith(", cannot be ended: 1 process of root")
+    for _ in range(2):
+        assert box.call("tick") == (0, "", "")
+    document = json.loads(box.call("status")[1])
+    assert not document["healthy"] and "job %s." % text in document["problems"]
+    assert document["running_now"] == 1 and len(box.copies()) == 1
+    log = box.project.read("logs/symphony_conductor.log")
+    assert log.count("WARNING job: run ") == 1 and text + "; no further attempt starts meanwhile" in log
+    os.kill(box.copies()[0], signal.SIGKILL)
+    assert box.project.wait_until(lambda: box.project.read("logs/automation/job.log").count(" start run=") == 2)
+    assert box.project.wait_until(lambda: "cycle" in box.project.state()["tasks"]["job"])
+    assert box.project.state()["tasks"]["job"]["cycle"]["attempts"][0]["status"] == "timeout"
+
+
+def hidden_group(monkeypatch, answer):
+    """A process table that shows nothing, and a kernel that answers so when asked for the group."""
+    def killpg(group, number):
+        if answer is not None:
+            raise answer
+    monkeypatch.setattr(sc, "process_table", lambda: [])
+    monkeypatch.setattr(os, "killpg", killpg)
+
+
+@pytest.mark.parametrize("answer, lives", [(None, True), (PermissionError(), True), (ProcessLookupError(), False)])
+def test_only_the_kernels_no_proves_that_a_group_is_gone(monkeypatch, answer, lives):
+    hidden_group(monkeypatch, answer)
+    assert sc.may_live(sc.Job(pid=4711, start="1")) is lives
+
+
+def test_a_dead_member_that_is_not_reaped_yet_is_no_life(monkeypatch):
+    hidden_group(monkeypatch, None)
+    monkeypatch.setattr(sc, "process_table", lambda: [sc.Process(pid=4711, group=4711, state="Z", start="1")])
+    assert not sc.may_live(sc.Job(pid=4711, start="1"))
+
+
+def test_who_holds_the_pipe_of_a_job_is_of_it(monkeypatch, tmp_path):
+    hidden_group(monkeypatch, ProcessLookupError())
+    path = str(tmp_path / "pipe")
+    os.mkfifo(path)
+    job = sc.Job(pid=4711, start="1", pipe=path)
+    assert not sc.may_live(job)
+    fd = os.open(path, os.O_RDWR)
+    assert sc.may_live(job)
+    os.close(fd)
+
+
+# -- the terminal
+
+def test_a_reader_that_takes_nothing_holds_up_no_timeout(project):
+    project.configure(every_minute("noisy", "yes", timeout=1, kill_grace=0, max_output_bytes=100000))
+    process = subprocess.Popen(project.command("run", "--task", "noisy"), stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert project.wait_until(lambda: statuses(project) if (project.root / "status" / "history").is_dir() else [], 15)
+    assert statuses(project) == ["timeout"]
+    assert process.wait(15) == 124
+    said = process.stderr.read().decode()
+    assert "bytes of output were not shown: nothing was read for 5 seconds; see logs noisy" in said
+    process.stdout.close()
+    process.stderr.close()
+
+
+def test_a_reader_that_is_slow_gets_everything(project):
+    project.configure(every_minute("job", "head -c 3000000 /dev/zero | tr '\\0' x"))
+    reader = "import sys, time; n = 0\nwhile True:\n    d = sys.stdin.buffer.read(400000); n += len(d); time.sleep(0.05)\n" \
+             "    if not d: break\nprint(n)"
+    done = subprocess.run(["/bin/sh", "-c", '"$@" | %s -c "$READER"' % sys.executable, "sh"]
+                          + project.command("run", "--task", "job"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, env=dict(os.environ, READER=reader), timeout=60)
+    assert (done.stdout, done.stderr) == (b"3000000\n", b"")
+
+
+def test_a_stopped_terminal_holds_up_nothing_and_ends_with_a_signal(project):
+    project.configure(every_minute("noisy", "echo $$ > pid; yes", kill_grace=0.5, max_output_bytes=1000))
+    master, slave = os.openpty()
+    process = subprocess.Popen(project.command("run", "--task", "noisy"), stdin=subprocess.DEVNULL, stdout=slave,
+                               stderr=subprocess.DEVNULL)
+    os.close(slave)
+    assert project.wait_until(lambda: project.lines("pid"))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 128 + signal.SIGTERM
+    assert statuses(project) == ["interrupted"]
+    os.close(master)
+
+
+def test_more_than_a_thousand_descriptors_are_no_hindrance(project):
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit[1] < 2000:
+        pytest.skip("so many descriptors are not allowed here")
+    project.configure(due_once("job", "echo ran >> out; sleep 0.3"))
+    project.anchor()
+    many = ("import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (2000, %d))\n"
+            "for _ in range(1100): os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)\n"
+            "os.execv(sys.argv[1], sys.argv[1:])" % limit[1])
+    code = subprocess.call([sys.executable, "-c", many] + project.command("tick"), close_fds=False)
+    assert code == 0
+    assert project.wait_until(lambda: (project.root / "status" / "history").is_dir() and project.history())
+    assert statuses(project) == ["success"] and project.lines("out") == ["ran"]
+
+
+# -- output
+
+@pytest.mark.parametrize("size, kept", [(150, 150), (200, 200), (201, 200), (100000, 200)])
+def test_the_head_and_the_end_of_an_output_are_kept(tmp_path, size, kept):
+    log = tmp_path / "log"
+    output = sc.Output(os.open(str(log), os.O_WRONLY | os.O_CREAT), 100)
+    data = bytes(97 + index % 26 for index in range(size))
+    for start in range(0, size, 7):
+        output.take(data[start:start + 7])
+    output.write_end()
+    output.close()
+    text = log.read_bytes()
+    assert text.startswith(data[:100]) and text.endswith(data[-min(100, size):])
+    assert output.kept == kept
+    line = b"\n--- %d bytes of output dropped here: max_output_bytes is 100\n" % (size - kept)
+    assert (line in text) == (size > kept)
+
+
+def test_an_error_without_a_place_gets_one():
+    def fail():
+        os.kill(os.getpid(), 9999)
+
+    with pytest.raises(sc.StorageError) as caught:
+        with sc.doing("signal", "the command of job"):
+            fail()
+    assert str(caught.value) == "cannot signal the command of job: Invalid argument"
+    code = "import os, symphony_conductor as c; c.cmd_tick = lambda s, a: c.close_all_but(os.kill(os.getpid(), 9999))"
+    done = subprocess.run([sys.executable, "-c", IMPORTED.replace("import symphony_conductor as c", code), "tick"],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    assert done.returncode == 74
+    assert done.stderr == b"symphony_conductor: in command(): Invalid argument\n"
+
+
+def test_a_record_of_what_lives_is_told_by_its_fields(project):
+    project.configure(due_once("job", "sleep 60"))
+    project.anchor()
+    project.call("tick")
+    path = project.root / "status" / "runs" / "job.json"
+    assert project.wait_until(path.exists)
+    record = json.loads(path.read_text())
+    assert may_live(record) and not may_live(dict(record, pid=0))
+    assert (record["version"], record["by"], record["root"]) == (1, sc.__version__, str(project.root))
+    os.kill(record["supervisor"], signal.SIGTERM)
+    project.wait_for_idle()
