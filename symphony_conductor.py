@@ -697,9 +697,10 @@ class _FieldParser:
         span, slash, step_text = item.partition("/")
         step = self._step(item, step_text) if slash else 1
         low, high = self.field.low, self.field.high
+        # 7 is another name of Sunday: '*/2' counts 0, 2, 4, 6 and must not reach it.
+        top = 6 if self.field.name == "day-of-week" else high
         if span == "*":
-            # 7 is another name of Sunday: '*/2' counts 0, 2, 4, 6 and must not reach it.
-            high -= self.field.name == "day-of-week"
+            high = top
             largest = high - low + (low > 0)
             if step > largest:
                 raise self.error(item, "has a step larger than the field", self._large_step_hint(largest))
@@ -711,11 +712,9 @@ class _FieldParser:
             if low > high:
                 raise self.error(item, "starts after it ends", self._wrapped_hint(low, high))
         else:
-            low = self._number(span, item)
-            high = low
-        if slash and low == high:
-            # One value with a step goes on to the end of the field: 5/15 is 5-59/15.
-            high = 6 if self.field.name == "day-of-week" and low < 7 else self.field.high
+            low = high = self._number(span, item)
+            if slash:  # One value with a step goes on to the end of the field: 5/15 is 5-59/15.
+                high = max(low, top)
         self.values.update(range(low, high + 1, step))
 
     def _hashed(self, item: str, span: str, step: int, stepped: bool) -> None:

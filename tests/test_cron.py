@@ -20,7 +20,8 @@ try:
 except ImportError:
     zoneinfo = None
 
-VECTORS = pathlib.Path(__file__).resolve().parent / "vectors" / "cron_next.jsonl"
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+VECTORS = REPOSITORY / "tests" / "vectors"
 EPOCH = datetime.datetime(1970, 1, 1)
 
 
@@ -68,8 +69,19 @@ def assert_slots(expression, zone, after, expected):
 
 # The recorded cases.
 
-CASES = [json.loads(line) for line in VECTORS.read_text(encoding="utf-8").splitlines()]
-CASE_IDS = ["%d: %s %s" % (number, case["expression"], case["zone"]) for number, case in enumerate(CASES)]
+def recorded(name):
+    lines = (VECTORS / name).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def ids_of(cases):
+    return ["%d: %s %s" % (number, case["expression"], case["zone"])
+            for number, case in enumerate(cases)]
+
+
+CASES = recorded("cron_next.jsonl")
+CASE_IDS = ids_of(CASES)
+DEBIAN_CASES = recorded("cron_debian.jsonl")
 
 
 @pytest.mark.parametrize("case", CASES, ids=CASE_IDS)
@@ -92,9 +104,67 @@ def test_previous_mirrors_next_on_the_recorded_slots(case):
         assert schedule.previous(following - 1, zone) == slot
 
 
-# A second opinion: every minute of some days, one at a time.
+# What Debian's own cron started around changes of the clock. Neither bound belongs to the record.
 
-FIELD_SIZES = ((0, 59, ()), (0, 23, ()), (1, 31, ()), (1, 12, sc.MONTH_NAMES), (0, 7, sc.DAY_NAMES))
+@pytest.mark.parametrize("case", DEBIAN_CASES, ids=ids_of(DEBIAN_CASES))
+def test_next_and_previous_give_the_slots_of_debian_cron(case):
+    schedule, zone = sc.CronSchedule(case["expression"]), case["zone"]
+    ahead = []
+    slot = schedule.next(case["after"], zone)
+    while slot is not None and slot < case["until"]:
+        ahead.append(slot)
+        slot = schedule.next(slot, zone)
+    assert utc(ahead) == utc(case["slots"])
+    back = []
+    slot = schedule.previous(case["until"] - 1, zone)
+    while slot is not None and slot > case["after"]:
+        back.append(slot)
+        slot = schedule.previous(slot - 1, zone)
+    assert utc(back[::-1]) == utc(case["slots"])
+
+
+def test_recorded_slots_are_complete():
+    assert (len(CASES), len(DEBIAN_CASES)) == (564, 600)
+    assert sum(len(case["slots"]) for case in DEBIAN_CASES) == 9332
+
+
+# A second opinion: every minute of some days, one at a time. It shares nothing with the product:
+# names, limits and rules are those of crontab(5) and the README. It asks of one number at a time.
+
+MONTH_WORDS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
+DAY_WORDS = "sun mon tue wed thu fri sat".split()
+LIMITS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+MINUTE, HOUR, DOM, MONTH, DOW = range(5)
+
+
+def number_of(word, place):
+    word = word.lower()
+    if place == MONTH and word in MONTH_WORDS:
+        return MONTH_WORDS.index(word) + 1
+    if place == DOW and word in DAY_WORDS:
+        return DAY_WORDS.index(word)
+    return int(word)
+
+
+def item_takes(item, place, number):
+    """Whether one entry of a list takes a number; 0 and 7 are two numbers here."""
+    span, slash, step = item.partition("/")
+    if span == "*":
+        first, last = LIMITS[place]
+    elif "-" in span:
+        first, last = [number_of(word, place) for word in span.split("-")]
+    else:
+        first = last = number_of(span, place)
+        if slash and not (place == DOW and first == 7):
+            last = 6 if place == DOW else LIMITS[place][1]
+    return first <= number <= last and (number - first) % int(step or "1") == 0
+
+
+def is_day_rule(item, place):
+    """L, LW, 5L and 1#2, which are no numbers."""
+    if place == DOM:
+        return item.upper() in ("L", "LW")
+    return place == DOW and ("#" in item or item[-1] in "lL")
 
 
 class SlowCron:
@@ -103,29 +173,16 @@ class SlowCron:
     def __init__(self, expression):
         self.texts = expression.split()
         self.minutes, self.hours, self.doms, self.months, self.dows = [
-            self.numbers(text, *size) for text, size in zip(self.texts, FIELD_SIZES)]
-        self.elapsed = self.texts[0][0] == "*" or self.texts[1][0] == "*"
+            self.numbers(text, place) for place, text in enumerate(self.texts)]
+        self.elapsed = self.texts[MINUTE][0] == "*" or self.texts[HOUR][0] == "*"
 
     @staticmethod
-    def numbers(text, low, high, names):
-        def number(word):
-            return names.index(word.upper()) + low if word.upper() in names else int(word)
-
-        found = set()
-        for item in text.split(","):
-            if item.upper() in ("L", "LW") or "#" in item or high == 7 and item[-1] in "lL":
-                continue
-            span, _, step = item.partition("/")
-            if span == "*":
-                first, last = low, 6 if high == 7 else high
-            elif "-" in span:
-                first, last = [number(word) for word in span.split("-")]
-            else:
-                first = last = number(span)
-            if step and first == last and span != "*":
-                last = 6 if high == 7 and first < 7 else high
-            found.update(value % 7 if high == 7 else value for value in range(first, last + 1, int(step or 1)))
-        return found
+    def numbers(text, place):
+        items = [item for item in text.split(",") if not is_day_rule(item, place)]
+        low, high = LIMITS[place]
+        found = {number for number in range(low, high + 1)
+                 if any(item_takes(item, place, number) for item in items)}
+        return {number % 7 for number in found} if place == DOW else found
 
     def day_matches(self, date):
         if date.month not in self.months:
@@ -133,18 +190,18 @@ class SlowCron:
         length = calendar.monthrange(date.year, date.month)[1]
         last_weekday = max(day for day in range(length - 2, length + 1)
                            if calendar.weekday(date.year, date.month, day) < 5)
-        items = self.texts[2].upper().split(",")
+        items = self.texts[DOM].upper().split(",")
         dom = (date.day in self.doms or "L" in items and date.day == length
                or "LW" in items and date.day == last_weekday)
         weekday = date.isoweekday() % 7
         dow = weekday in self.dows
-        for item in self.texts[4].upper().split(","):
+        for item in self.texts[DOW].upper().split(","):
             if "#" in item:
                 name, nth = item.split("#")
-                dow = dow or self.numbers(name, *FIELD_SIZES[4]) == {weekday} and (date.day + 6) // 7 == int(nth)
+                dow = dow or number_of(name, DOW) % 7 == weekday and (date.day + 6) // 7 == int(nth)
             elif item[-1] == "L":
-                dow = dow or self.numbers(item[:-1], *FIELD_SIZES[4]) == {weekday} and date.day + 7 > length
-        if self.texts[2][0] == "*" or self.texts[4][0] == "*":
+                dow = dow or number_of(item[:-1], DOW) % 7 == weekday and date.day + 7 > length
+        if self.texts[DOM][0] == "*" or self.texts[DOW][0] == "*":
             return dom and dow
         return dom or dow
 
@@ -186,8 +243,9 @@ def local_minutes(zone, first, count):
 
 def random_item(rng, low, high, names):
     def show(number):
-        return rng.choice([str.upper, str.lower, str.title])(names[number - low]) if (
-            number - low < len(names) and rng.random() < 0.3) else str(number)
+        if number - low < len(names) and rng.random() < 0.3:
+            return rng.choice([str.upper, str.lower, str.title])(names[number - low])
+        return str(number)
 
     first = rng.randint(low, high)
     last = rng.randint(first, high)
@@ -196,6 +254,7 @@ def random_item(rng, low, high, names):
         lambda: show(first),
         lambda: "%s-%s" % (show(first), show(last)),
         lambda: "%s-%s/%d" % (show(first), show(last), rng.randint(1, 9)),
+        lambda: "%s-%s/%d" % (show(first), show(first), rng.randint(1, 9)),
         lambda: "%s/%d" % (show(first), rng.randint(1, max(2, high // 2))),
     ])()
 
@@ -211,8 +270,8 @@ def random_expression(rng):
     minute = star(30) if rng.random() < 0.3 else random_list(rng, 0, 59)
     hour = star(12) if rng.random() < 0.3 else random_list(rng, 0, rng.choice([3, 3, 23]))
     dom = rng.choice(["*", "*", "*", star(15), random_list(rng, 1, 31), "L", "LW", "l", "lw", "1,L", "LW,15-20"])
-    month = rng.choice(["*", "*", "*", star(6), random_list(rng, 1, 12, sc.MONTH_NAMES)])
-    dow = rng.choice(["*", "*", "*", star(3), random_list(rng, 0, 7, sc.DAY_NAMES),
+    month = rng.choice(["*", "*", "*", star(6), random_list(rng, 1, 12, MONTH_WORDS)])
+    dow = rng.choice(["*", "*", "*", star(3), random_list(rng, 0, 7, DAY_WORDS),
                       "%s%s" % (rng.choice("01234567"), rng.choice("Ll")), "friL", "SunL",
                       "%d#%d" % (rng.randint(0, 7), rng.randint(1, 5)), "sun#1,mon#2,2", "5,0L"])
     return " ".join([minute, hour, dom, month, dow])
@@ -423,6 +482,13 @@ def test_rare_day_is_found_however_far_away(expression, after, expected):
     ("0 0 * * 6-7", ["2024-09-01", "2024-09-07", "2024-09-08"]),
     ("0 0 * * 5-7/2", ["2024-09-01", "2024-09-06", "2024-09-08", "2024-09-13"]),
     ("0 0 * * */2", ["2024-09-01", "2024-09-03", "2024-09-05", "2024-09-07", "2024-09-08"]),
+    ("0 0 10-10/5 * *", ["2024-09-10", "2024-10-10", "2024-11-10"]),
+    ("0 0 1 oct-OCT/2 *", ["2024-10-01", "2025-10-01"]),
+    ("0 0 * * wed-wed/2", ["2024-09-04", "2024-09-11", "2024-09-18"]),
+    ("0 0 * * wed/2", ["2024-09-04", "2024-09-06", "2024-09-11", "2024-09-13"]),
+    ("0 0 * * 7-7/2", ["2024-09-01", "2024-09-08", "2024-09-15"]),
+    ("0 0 * * 7/2", ["2024-09-01", "2024-09-08", "2024-09-15"]),
+    ("0 0 * * 0-0/3", ["2024-09-01", "2024-09-08", "2024-09-15"]),
     ("0 0 */10 * *", ["2024-09-01", "2024-09-11", "2024-09-21", "2024-10-01", "2024-10-11", "2024-10-21",
                        "2024-10-31"]),
     ("0 0 1 jan,Jul *", ["2025-01-01", "2025-07-01", "2026-01-01"]),
@@ -438,7 +504,8 @@ def test_weekly_task_skips_to_next_monday():
 
 @pytest.mark.parametrize("expression, expected", [
     ("5/15 * * * *", ["00:05", "00:20", "00:35", "00:50", "01:05"]),
-    ("18-18/4 0 * * *", ["00:18", "00:22", "00:26", "00:30"]),
+    ("18-18/4 * * * *", ["00:18", "01:18", "02:18"]),
+    ("0 18-18/4,3/9 * * *", ["03:00", "12:00", "18:00", "21:00"]),
     ("10-40/10 * * * *", ["00:10", "00:20", "00:30", "00:40", "01:10"]),
     ("*/25 * * * *", ["00:25", "00:50", "01:00", "01:25"]),
     ("50,10,10-12 * * * *", ["00:10", "00:11", "00:12", "00:50"]),
@@ -657,7 +724,7 @@ def test_spread_of_a_name_is_the_same_in_every_process():
     code = "import symphony_conductor as sc; print(sc.CronSchedule('H H * * *', 'backup').next(0, 'UTC'))"
     for seed in ("0", "1", "77"):
         done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=60,
-                              cwd=str(VECTORS.parent.parent.parent), env=dict(os.environ, PYTHONHASHSEED=seed))
+                              cwd=str(REPOSITORY), env=dict(os.environ, PYTHONHASHSEED=seed))
         assert done.stdout == b"37320\n"
 
 
