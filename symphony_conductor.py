@@ -640,13 +640,15 @@ def stable_hash(text: str) -> int:
 class _FieldParser:
     """One field of an expression: text to a set of numbers, and the day rules that are no numbers."""
 
-    def __init__(self, field: CronField, text: str, name: str) -> None:
+    def __init__(self, field: CronField, text: str, name: str, recorded: bool) -> None:
         self.field = field
         self.text = text
         self.task_name = name
+        self.recorded = recorded
         self.values: "Set[int]" = set()
         self.last_day = self.last_weekday = False          # L, LW
         self.nth: "Set[Tuple[int, int]]" = set()           # (weekday, n), n = -1 for the last
+        self.large_steps: "List[str]" = []                 # taken though they step past its end
         # The same for the calendar's arithmetic; each is filled for its own field only.
         self.day_bits = 0                     # bit 1 is the first of the month
         self.week_bits: "List[int]" = []      # for each weekday a month may begin with: its matching days as bits
@@ -701,9 +703,6 @@ class _FieldParser:
         top = 6 if self.field.name == "day-of-week" else high
         if span == "*":
             high = top
-            largest = high - low + (low > 0)
-            if step > largest:
-                raise self.error(item, "has a step larger than the field", self._large_step_hint(largest))
         elif span == "H" or span.startswith("H("):
             return self._hashed(item, span, step, bool(slash))
         elif "-" in span:
@@ -715,7 +714,27 @@ class _FieldParser:
             low = high = self._number(span, item)
             if slash:  # One value with a step goes on to the end of the field: 5/15 is 5-59/15.
                 high = max(low, top)
+        if step > top:
+            self._take_large_step(item, step)
         self.values.update(range(low, high + 1, step))
+
+    def _take_large_step(self, item: str, step: int) -> None:
+        """Refuse a step past the end of the field, unless plain cron's users rely on it.
+
+        Such a step leaves the first value alone. Mostly an interval was meant that cron cannot
+        count (`*/90`, `0 0/36`), so it is an error, whatever it steps through. Taken as cron takes
+        them, with a warning from `check`, are
+        - `*/60` and `*/24`: once an hour, once a day, as they say;
+        - every step in day-of-week: `*/7` is Sunday, and often stands there for its `*` alone;
+        - `*/100,1-7` in day-of-month: the field starts with `*`, so both day fields must match.
+        """
+        taken = self.recorded or self.field.name == "day-of-week"
+        if item.startswith("*"):
+            taken |= step == self.field.high - self.field.low + 1
+            taken |= self.field.name == "day-of-month" and self.text.startswith(item + ",")
+        if not taken:
+            raise self._large_step_error(item)
+        self.large_steps.append(item)
 
     def _hashed(self, item: str, span: str, step: int, stepped: bool) -> None:
         low, high = self.field.low, self.field.high
@@ -731,7 +750,7 @@ class _FieldParser:
             if low > high:
                 raise self.error(item, "starts after it ends")
         if stepped and step > high - low + 1:
-            raise self.error(item, "has a step larger than the field", self._large_step_hint(high - low + 1))
+            raise self._large_step_error(item)
         spread = stable_hash("%s\0%s" % (self.task_name, self.field.name))
         if not stepped:
             self.values.add(low + spread % (high - low + 1))
@@ -755,11 +774,22 @@ class _FieldParser:
             raise self.error(item, "has step 0", "a step is 1 or more")
         return int(text[:9])
 
-    def _large_step_hint(self, largest: int) -> str:
+    def _large_step_error(self, item: str) -> CronSyntaxError:
+        hint = "write '%s', which means the same" % self.first_of(item)
         if self.field.name in ("minute", "hour"):
-            return "a step counts within one %s; for longer intervals list the %s" % (
-                {"minute": "hour", "hour": "day"}[self.field.name], "hours" if self.field.name == "minute" else "days")
-        return "allowed are steps of 1-%d" % largest
+            hint += "; a step counts within one %s: for longer intervals list the %s" % (
+                ("hour", "hours") if self.field.name == "minute" else ("day", "days"))
+        return self.error(item, "has a step larger than the field", hint)
+
+    def first_of(self, item: str) -> str:
+        """What says the same as an item whose step is larger than the field."""
+        span = item.partition("/")[0]
+        if span.startswith("H"):
+            return span
+        if span != "*":
+            return span.partition("-")[0]
+        # Without its '*' the field would no longer ask for the weekday to match as well.
+        return "*/31" if self.field.name == "day-of-month" else str(self.field.low)
 
     def _wrapped_hint(self, low: int, high: int) -> str:
         def show(number: int) -> str:
@@ -791,16 +821,16 @@ class _FieldParser:
         return "did you mean '%s'?" % close[0].lower() if close else ""
 
 
-_FIELDS_PARSED: "Dict[Tuple[str, str], _FieldParser]" = {}
+_FIELDS_PARSED: "Dict[Tuple[str, str, bool], _FieldParser]" = {}
 
 
-def _parsed_field(field: CronField, text: str, name: str) -> _FieldParser:
+def _parsed_field(field: CronField, text: str, name: str, recorded: bool) -> _FieldParser:
     """A field, parsed once for all the schedules that have it; only `H` depends on the task."""
     if "H" in text:
-        return _FieldParser(field, text, name).parse()
-    key = (field.name, text)
+        return _FieldParser(field, text, name, recorded).parse()
+    key = (field.name, text, recorded)
     if key not in _FIELDS_PARSED:
-        _FIELDS_PARSED[key] = _FieldParser(field, text, name).parse()
+        _FIELDS_PARSED[key] = _FieldParser(field, text, name, recorded).parse()
     return _FIELDS_PARSED[key]
 
 
@@ -827,24 +857,26 @@ class CronSchedule:
     The day rule and the treatment of daylight saving time are those of Debian cron(8): a schedule whose
     minute or hour starts with `*` follows elapsed time; any other starts once for each wall-clock time,
     after the gap when the time is skipped, at the first occurrence when it is repeated.
+    A schedule `recorded` in the history may have any step: the version that ran it took it.
     """
 
-    def __init__(self, text: str, name: str = "") -> None:
+    def __init__(self, text: str, name: str = "", recorded: bool = False) -> None:
         self.text = " ".join(text.split())
         self.reboot = self.text.lower() == "@reboot"
         self.wildcard = False
+        self.fields: "List[_FieldParser]" = []
         if self.reboot:
             return
-        fields = [_parsed_field(field, part, name) for field, part in zip(FIELDS, self._split())]
-        minute, hour, self._dom, month, self._dow = fields
-        self.fields = fields
+        self.fields = [_parsed_field(field, part, name, recorded)
+                       for field, part in zip(FIELDS, self._split())]
+        minute, hour, self._dom, month, self._dow = self.fields
         self.wildcard = minute.text.startswith("*") or hour.text.startswith("*")
         self._times = _times_of_day(frozenset(minute.values), frozenset(hour.values))
         self._month = month
         # Vixie cron: if either day field starts with '*', both must match; otherwise either may.
-        self._both_days = self._dom.text.startswith("*") or self._dow.text.startswith("*")
-        self._every_day = (len(self._dom.values) == 31 and len(self._dow.values) == 7 and self._both_days
-                           and len(month.values) == 12)
+        self.both_days = self._dom.text.startswith("*") or self._dow.text.startswith("*")
+        self._every_day = (len(self._dom.values) == 31 and len(self._dow.values) == 7
+                           and self.both_days and len(month.values) == 12)
         self._month_memo = (0, 0, 0)
         if not self._every_day and self._day_from(0) is None:
             raise CronSyntaxError("schedule '%s' never fires: %s" % (self.text, self._why_never()),
@@ -891,7 +923,7 @@ class CronSchedule:
         for nth_weekday, nth in self._dow.nth:
             first = 1 + (nth_weekday - weekday) % 7
             week |= 1 << first + 7 * (nth - 1 if nth > 0 else (length - first) // 7)
-        days = (days & week if self._both_days else days | week) & (2 << length) - 1
+        days = (days & week if self.both_days else days | week) & (2 << length) - 1
         self._month_memo = (key, eve, days)
         return eve, days
 
@@ -1102,6 +1134,47 @@ def _describe_days(dom: _FieldParser, dow: _FieldParser) -> str:
     if len(weekdays) == 1 and " to " in by_week and not nths:
         return by_week
     return "on " + (by_month or by_week) if by_month or by_week else "every day"
+
+
+def large_step_advice(schedule: CronSchedule, name: str = "") -> "Tuple[str, str]":
+    """What steps past the end of a field come to, and what to write instead; else '' twice."""
+    items = ["%s '%s'" % (field.field.name, item)
+             for field in schedule.fields for item in field.large_steps]
+    if not items:
+        return "", ""
+    text = "%s %s past the end of the field; as cron takes it, the task runs %s" % (
+        _join(items), "steps" if len(items) == 1 else "step", describe(schedule.text, name))
+    return text, _large_step_hint(schedule, name)
+
+
+def _large_step_hint(schedule: CronSchedule, name: str) -> str:
+    parts = [",".join(field.first_of(item) if item in field.large_steps else item
+                      for item in field.text.split(",")) for field in schedule.fields]
+    plain = CronSchedule(" ".join(parts), name)
+    dom, dow = schedule.fields[2], schedule.fields[4]
+    if len(dom.values) < 31 and len(dow.values) < 7 and (dom.large_steps or dow.large_steps):
+        # Where both day fields must match, only one week of the month can be said in another way.
+        week = _week_of_month(dom)
+        if schedule.both_days and week and dow.values and not dow.nth:
+            parts[2] = "*"
+            parts[4] = ",".join("%s#%d" % (DAY_NAMES[day], week) for day in sorted(dow.values))
+            plain = CronSchedule(" ".join(parts), name)
+        elif plain.both_days != schedule.both_days or dom.large_steps:
+            return "for the second Monday of the month write 'MON#2' in day-of-week"
+    hint = "write '%s'" % plain.text
+    if schedule.wildcard and not plain.wildcard:
+        hint += ", which keeps its time of day when daylight saving begins and ends"
+    return hint
+
+
+def _week_of_month(dom: _FieldParser) -> int:
+    """Which week of the month a field names, 1 for the 1st to the 7th; 0 for other days."""
+    if dom.last_day or dom.last_weekday:
+        return 0
+    for week in (1, 2, 3, 4):
+        if dom.values == set(range(7 * week - 6, 7 * week + 1)):
+            return week
+    return 0
 
 
 def _even_step(numbers: "List[int]", size: int) -> int:
@@ -1471,6 +1544,9 @@ def suspicions(config: Config, now: float) -> "List[Problem]":
             if dependency and not dependency.enabled and task.enabled:
                 suspect(task, "dependencies", "'%s' is disabled" % name,
                         "'%s' waits until '%s' succeeds by hand" % (task.name, name))
+        text, hint = large_step_advice(task.schedule, task.name) if task.schedule else ("", "")
+        if text:
+            suspect(task, "schedule", text, hint)
         if not task.schedule and not task.dependencies:
             suspect(task, "schedule", "there is none and no dependency either", "it starts only by hand")
     return found
@@ -2402,7 +2478,8 @@ def audit(name: str, spans: "Sequence[Span]", ledger: Ledger, gaps: "Sequence[Tu
     """
     for span in spans:
         text, _, zone = span.key.rpartition(" ")
-        schedule = CronSchedule(text, name) if text else None  # the key of a task without a schedule has no blank
+        # The key of a task without a schedule has no blank.
+        schedule = CronSchedule(text, name, recorded=True) if text else None
         at: "int | None" = int(max(span.start, since - 1, 0.0 if zone else rezoned_at))
         while schedule is not None and at is not None:
             at = schedule.next(at, zone or None)
@@ -4567,7 +4644,7 @@ def _is_schedule_key(key: str) -> bool:
     """Whether a schedule, as events name it, can be read; the zone of an old one may be gone by now."""
     text, _, zone = key.rpartition(" ")
     try:
-        return not text or bool(CronSchedule(text, "") and zone_named(zone or None))
+        return not text or bool(CronSchedule(text, recorded=True) and zone_named(zone or None))
     except ConductorError:
         return False
 

@@ -298,6 +298,16 @@ def test_slots_that_went_with_a_state_are_told_as_that():
         for slot in ("2025-06-02T03:07:00Z", "2025-06-02T04:07:00Z")]
 
 
+def test_a_schedule_that_is_no_longer_taken_is_still_audited():
+    span = sc.Span(start=at("2025-06-02T00:30:00Z"), end=at("2025-06-02T02:30:00Z"),
+                   key="0/90 * * * * UTC")
+    verdict = {"scheduled_for": "2025-06-02T01:00:00Z", "status": "success"}
+    ledger = sc.Ledger([verdict], sc.TaskState())
+    found = list(sc.audit("job", [span], ledger, [], [], 0, 0, span.end, ""))
+    assert [(sc.iso(slot.at), slot.fate) for slot in found] == [
+        ("2025-06-02T01:00:00Z", "success"), ("2025-06-02T02:00:00Z", "unexplained")]
+
+
 def test_a_slot_that_the_ticks_have_passed_over_is_not_called_due():
     world = Month(6, "2025-06-02T00:00:00Z")
     world.tasks = {"hourly": task("hourly", "7 * * * *")}

@@ -184,6 +184,18 @@ class SlowCron:
                  if any(item_takes(item, place, number) for item in items)}
         return {number % 7 for number in found} if place == DOW else found
 
+    def is_refused(self):
+        """Whether a step is larger than its field and none of those that cron's users rely on."""
+        for place, longest in ((MINUTE, 59), (HOUR, 23), (DOM, 31), (MONTH, 12)):
+            items = self.texts[place].split(",")
+            for index, item in enumerate(items):
+                allowed = (place, item) in ((MINUTE, "*/60"), (HOUR, "*/24"))
+                if place == DOM and index == 0 and len(items) > 1:
+                    allowed = item.startswith("*")
+                if "/" in item and int(item.split("/")[1]) > longest and not allowed:
+                    return True
+        return False
+
     def day_matches(self, date):
         if date.month not in self.months:
             return False
@@ -247,15 +259,20 @@ def random_item(rng, low, high, names):
             return rng.choice([str.upper, str.lower, str.title])(names[number - low])
         return str(number)
 
+    def step(most):
+        if rng.random() < 0.04:
+            return rng.choice([7, 8, 24, 36, 60, 90, 100])
+        return rng.randint(1, most)
+
     first = rng.randint(low, high)
     last = rng.randint(first, high)
     return rng.choice([
         lambda: show(first),
         lambda: show(first),
         lambda: "%s-%s" % (show(first), show(last)),
-        lambda: "%s-%s/%d" % (show(first), show(last), rng.randint(1, 9)),
-        lambda: "%s-%s/%d" % (show(first), show(first), rng.randint(1, 9)),
-        lambda: "%s/%d" % (show(first), rng.randint(1, max(2, high // 2))),
+        lambda: "%s-%s/%d" % (show(first), show(last), step(9)),
+        lambda: "%s-%s/%d" % (show(first), show(first), step(9)),
+        lambda: "%s/%d" % (show(first), step(max(2, high // 2))),
     ])()
 
 
@@ -264,14 +281,17 @@ def random_list(rng, low, high, names=()):
 
 
 def random_expression(rng):
-    def star(most):
+    def star(most, large):
+        if rng.random() < 0.1:
+            return large
         return "*" if rng.random() < 0.5 else "*/%d" % rng.randint(1, most)
 
-    minute = star(30) if rng.random() < 0.3 else random_list(rng, 0, 59)
-    hour = star(12) if rng.random() < 0.3 else random_list(rng, 0, rng.choice([3, 3, 23]))
-    dom = rng.choice(["*", "*", "*", star(15), random_list(rng, 1, 31), "L", "LW", "l", "lw", "1,L", "LW,15-20"])
-    month = rng.choice(["*", "*", "*", star(6), random_list(rng, 1, 12, MONTH_WORDS)])
-    dow = rng.choice(["*", "*", "*", star(3), random_list(rng, 0, 7, DAY_WORDS),
+    minute = star(30, "*/60") if rng.random() < 0.3 else random_list(rng, 0, 59)
+    hour = star(12, "*/24") if rng.random() < 0.3 else random_list(rng, 0, rng.choice([3, 3, 23]))
+    dom = rng.choice(["*", "*", "*", star(15, "*/100,1-7"), random_list(rng, 1, 31), "L", "LW", "l",
+                      "lw", "1,L", "LW,15-20", "*/32," + random_list(rng, 1, 31)])
+    month = rng.choice(["*", "*", "*", star(6, "*/12"), random_list(rng, 1, 12, MONTH_WORDS)])
+    dow = rng.choice(["*", "*", "*", star(3, "*/7"), random_list(rng, 0, 7, DAY_WORDS),
                       "%s%s" % (rng.choice("01234567"), rng.choice("Ll")), "friL", "SunL",
                       "%d#%d" % (rng.randint(0, 7), rng.randint(1, 5)), "sun#1,mon#2,2", "5,0L"])
     return " ".join([minute, hour, dom, month, dow])
@@ -302,13 +322,15 @@ def test_random_schedules_have_the_slots_that_every_minute_shows(zone, start):
     compared = 0
     for _ in range(120):
         expression = random_expression(rng)
-        slots = SlowCron(expression).slots(first, walls)
+        slow = SlowCron(expression)
+        slots = slow.slots(first, walls)
         try:
             schedule = sc.CronSchedule(expression)
         except sc.CronSyntaxError as error:
-            assert "never fires" in str(error), expression
-            assert slots == [], expression
+            assert slow.is_refused() == ("step larger than the field" in str(error)), expression
+            assert slow.is_refused() or "never fires" in str(error) and slots == [], expression
             continue
+        assert not slow.is_refused(), expression
         instants = [first + rng.randrange(WINDOW_MINUTES * 60) for _ in range(10)]
         instants += [change + rng.randint(-7200, 7200) for change in changes for _ in range(15)]
         instants += [slot + shift for slot in rng.sample(slots, min(5, len(slots))) for shift in (-1, 0, 59)]
@@ -606,12 +628,6 @@ def test_same_schedule_in_two_zones_has_its_own_slots_in_each():
     ("-5 * * * *", "minute '-5' is not understood", ""),
     ("1-2-3 * * * *", "minute '1-2-3' is not understood", ""),
     ("*-5 * * * *", "minute '*-5' is not understood", ""),
-    ("*/90 * * * *", "minute '*/90' has a step larger than the field", "list the hours"),
-    ("*/60 * * * *", "minute '*/60' has a step larger than the field", "list the hours"),
-    ("0 */24 * * *", "hour '*/24' has a step larger than the field", "list the days"),
-    ("0 0 */32 * *", "day-of-month '*/32' has a step larger than the field", "allowed are steps of 1-31"),
-    ("0 0 * */13 *", "month '*/13' has a step larger than the field", "allowed are steps of 1-12"),
-    ("0 0 * * */7", "day-of-week '*/7' has a step larger than the field", "allowed are steps of 1-6"),
     ("0 0 * * L", "day-of-week 'L' needs a weekday in front", "5L is the last Friday of the month"),
     ("0 0 * * 1#6", "day-of-week '1#6' is not WEEKDAY#N with N in 1-5", "1#2 is the second Monday"),
     ("0 0 * * 1#0", "day-of-week '1#0' is not WEEKDAY#N with N in 1-5", "1#2 is the second Monday"),
@@ -651,6 +667,146 @@ def test_suggested_fix_of_a_wrapped_range_means_the_days_that_were_meant(wrong, 
         sc.CronSchedule("0 0 * * " + wrong)
     fix = caught.value.hint.split("'")[1]
     assert_slots("0 0 * * " + fix, "UTC", "2024-08-31 23:59Z", [day + " 00:00Z" for day in expected])
+
+
+@pytest.mark.parametrize("text, message, same", [
+    ("*/90 * * * *", "minute '*/90' has a step larger than the field", "0 * * * *"),
+    ("0/90 * * * *", "minute '0/90' has a step larger than the field", "0 * * * *"),
+    ("0/60 * * * *", "minute '0/60' has a step larger than the field", "0 * * * *"),
+    ("10-20/60 * * * *", "minute '10-20/60' has a step larger than the field", "10 * * * *"),
+    ("7-7/60 * * * *", "minute '7-7/60' has a step larger than the field", "7 * * * *"),
+    ("H/90 * * * *", "minute 'H/90' has a step larger than the field", "H * * * *"),
+    ("H(3-9)/8 * * * *", "minute 'H(3-9)/8' has a step larger than the field", "H(3-9) * * * *"),
+    ("0 0/36 * * *", "hour '0/36' has a step larger than the field", "0 0 * * *"),
+    ("0 */25 * * *", "hour '*/25' has a step larger than the field", "0 0 * * *"),
+    ("0 0 */32 * *", "day-of-month '*/32' has a step larger than the field", "0 0 */31 * *"),
+    ("0 0 */100 * MON", "day-of-month '*/100' has a step larger than the field", "0 0 */31 * MON"),
+    ("0 0 5/40 * *", "day-of-month '5/40' has a step larger than the field", "0 0 5 * *"),
+    ("0 0 1 */13 *", "month '*/13' has a step larger than the field", "0 0 1 1 *"),
+    ("0 0 1 jun-dec/18 *", "month 'jun-dec/18' has a step larger than the field", "0 0 1 jun *"),
+])
+def test_step_larger_than_its_field_is_refused_with_the_equivalent(text, message, same):
+    with pytest.raises(sc.CronSyntaxError) as caught:
+        sc.CronSchedule(text, "task")
+    assert caught.value.message == message
+    written = caught.value.message.split("'")[1]
+    instead = caught.value.hint.split("'")[1]
+    assert caught.value.hint.startswith("write '%s', which means the same" % instead)
+    assert text.replace(written, instead) == same
+    sc.CronSchedule(same, "task")
+
+
+@pytest.mark.parametrize("text, field, item, instead", [
+    ("5,0/90 * * * *", "minute", "0/90", "0"),
+    ("*/90,5 * * * *", "minute", "*/90", "0"),
+    ("*/60,10-20/60 * * * *", "minute", "10-20/60", "10"),
+    ("0 1,*/36 * * *", "hour", "*/36", "0"),
+    ("0 0 1-7,*/100 * MON", "day-of-month", "*/100", "*/31"),
+])
+def test_large_step_is_judged_in_a_list_as_it_is_alone(text, field, item, instead):
+    with pytest.raises(sc.CronSyntaxError) as caught:
+        sc.CronSchedule(text)
+    assert caught.value.message == "%s '%s' has a step larger than the field" % (field, item)
+    assert caught.value.hint.startswith("write '%s', which means the same" % instead)
+
+
+def test_large_step_says_where_longer_intervals_go():
+    for text, place in (("*/90 * * * *", "list the hours"), ("0 */36 * * *", "list the days")):
+        with pytest.raises(sc.CronSyntaxError) as caught:
+            sc.CronSchedule(text)
+        assert place in caught.value.hint
+
+
+LARGE_STEPS_THAT_CRON_TAKES = [
+    ("*/60 * * * *", "minute '*/60'", "every hour on the hour", "write '0 * * * *'"),
+    ("*/60,30 4 * * *", "minute '*/60'", "at 04:00 and 04:30 every day",
+     "write '0,30 4 * * *', which keeps its time of day when daylight saving begins and ends"),
+    ("0 */24 * * *", "hour '*/24'", "at 00:00 every day",
+     "write '0 0 * * *', which keeps its time of day when daylight saving begins and ends"),
+    ("0 0 * * */7", "day-of-week '*/7'", "at 00:00 on Sundays", "write '0 0 * * 0'"),
+    ("0 0 * * */14", "day-of-week '*/14'", "at 00:00 on Sundays", "write '0 0 * * 0'"),
+    ("0 0 * * 5-7/9", "day-of-week '5-7/9'", "at 00:00 on Fridays", "write '0 0 * * 5'"),
+    ("0 0 1-7 * 5-7/9", "day-of-week '5-7/9'",
+     "at 00:00 on the 1st to 7th of the month, and also on Fridays",
+     "write '0 0 1-7 * 5'"),
+    ("0 0 1 * tue/7", "day-of-week 'tue/7'",
+     "at 00:00 on the 1st of the month, and also on Tuesdays",
+     "write '0 0 1 * tue'"),
+    ("0 0 */100,1-7 * MON", "day-of-month '*/100'",
+     "at 00:00 on Mondays that fall on the 1st to 7th of the month", "write '0 0 * * MON#1'"),
+    ("0 0 1-7 * */7", "day-of-week '*/7'",
+     "at 00:00 on Sundays that fall on the 1st to 7th of the month", "write '0 0 * * SUN#1'"),
+    ("0 0 15-21 * */7", "day-of-week '*/7'",
+     "at 00:00 on Sundays that fall on the 15th to 21st of the month", "write '0 0 * * SUN#3'"),
+    ("0 0 */2 * */7", "day-of-week '*/7'",
+     "at 00:00 on Sundays that fall on every 2nd day from the 1st of the month",
+     "write '0 0 */2 * 0'"),
+    ("0 0 */100,8-14 * MON", "day-of-month '*/100'",
+     "at 00:00 on Mondays that fall on the 1st and 8th to 14th of the month",
+     "for the second Monday of the month write 'MON#2' in day-of-week"),
+    ("0 0 13 * */7", "day-of-week '*/7'", "at 00:00 on Sundays that fall on the 13th of the month",
+     "for the second Monday of the month write 'MON#2' in day-of-week"),
+    ("*/60 */24 */40,1-7 * mon,TUE", "minute '*/60', hour '*/24' and day-of-month '*/40'",
+     "at 00:00 on Mondays and Tuesdays that fall on the 1st to 7th of the month",
+     "write '0 0 * * MON#1,TUE#1', which keeps its time of day "
+     "when daylight saving begins and ends"),
+]
+
+
+@pytest.mark.parametrize("text, items, words, hint", LARGE_STEPS_THAT_CRON_TAKES)
+def test_large_step_that_cron_users_rely_on_is_taken_with_advice(text, items, words, hint):
+    said = "%s %s past the end of the field; as cron takes it, the task runs %s" % (
+        items, "step" if " and " in items else "steps", words)
+    assert sc.describe(text) == words
+    assert sc.large_step_advice(sc.CronSchedule(text)) == (said, hint)
+
+
+@pytest.mark.parametrize("text, hint", [
+    (text, hint) for text, _, _, hint in LARGE_STEPS_THAT_CRON_TAKES if hint.startswith("write ")])
+def test_advice_for_a_large_step_has_the_same_slots_and_needs_none_itself(text, hint):
+    instead = hint.split("'")[1]
+    after = at("2024-01-01 00:00Z") - 1
+    assert utc(slots_after(instead, "UTC", after, 100)) == utc(slots_after(text, "UTC", after, 100))
+    assert sc.large_step_advice(sc.CronSchedule(instead)) == ("", "")
+
+
+@pytest.mark.parametrize("text", [
+    "*/59 * * * *", "50/20 * * * *", "0-2/7 * * * *", "0 */23 * * *", "0 0 */31 * *",
+    "0 0 1 */12 *", "0 0 * * */6", "0 0 * * 1-5/6", "H/15 * * * *", "@daily", "@reboot",
+])
+def test_step_within_its_field_needs_no_advice(text):
+    assert sc.large_step_advice(sc.CronSchedule(text)) == ("", "")
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("*/60 * * * *", ["2024-09-01 00:00Z", "2024-09-01 01:00Z", "2024-09-01 02:00Z"]),
+    ("0 */24 * * *", ["2024-09-01 00:00Z", "2024-09-02 00:00Z"]),
+    ("0 0 * * */7", ["2024-09-01 00:00Z", "2024-09-08 00:00Z", "2024-09-15 00:00Z"]),
+    ("0 0 */100,1-7 * MON", ["2024-09-02 00:00Z", "2024-10-07 00:00Z", "2024-11-04 00:00Z"]),
+    ("0 0 */100,8-14 7-10 MON", ["2024-09-09 00:00Z", "2024-10-14 00:00Z", "2025-07-14 00:00Z",
+                                 "2025-08-11 00:00Z", "2025-09-01 00:00Z", "2025-09-08 00:00Z"]),
+    ("0 0 1-7 * */8", ["2024-09-01 00:00Z", "2024-10-06 00:00Z", "2024-11-03 00:00Z"]),
+])
+def test_large_step_is_taken_as_cron_takes_it(text, expected):
+    assert_slots(text, "UTC", "2024-08-31 23:59Z", expected)
+
+
+def test_schedule_out_of_the_history_may_have_any_step():
+    for text in ("0/90 * * * *", "10-20/60 0/36 * * *", "0 0 */32 */13 *"):
+        with pytest.raises(sc.CronSyntaxError):
+            sc.CronSchedule(text)
+    recorded = sc.CronSchedule("10-20/60 0/36 * * *", recorded=True)
+    assert utc([recorded.next(at("2024-09-01 00:10Z"), "UTC")]) == ["2024-09-02 00:10:00Z"]
+    with pytest.raises(sc.CronSyntaxError):
+        sc.CronSchedule("10-20/60 * * * *")
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("*/60 2 * * *", ["2024-04-01 02:00 +0200", "2024-04-02 02:00 +0200"]),
+    ("0 2 * * *", ["2024-03-31 03:00 +0200", "2024-04-01 02:00 +0200"]),
+])
+def test_large_step_leaves_a_schedule_a_wildcard(text, expected):
+    assert_slots(text, "Europe/Paris", "2024-03-30 12:00 +0100", expected)
 
 
 def test_syntax_error_is_a_value_error_and_a_configuration_error():

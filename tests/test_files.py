@@ -462,6 +462,8 @@ def test_damaged_events_are_passed_over(project):
     store = sc.Store(str(project.root))
     facts = {"since": "2025-06-02T10:00:00Z"}
     good = [{"event": "anchored", "tasks": {"a": dict(facts, key="0 2 * * * UTC")}},
+            {"event": "anchored", "tasks": {"a": dict(facts, key="0 2 * * * UTC",
+                                                      was="0/90 2 * * * UTC")}},
             {"event": "clock", "tasks": {"a": dict(facts, was="2025-06-02T11:00:00Z")}},
             {"event": "rested", "tasks": {"a": dict(facts, was="0 2 * * * UTC")}},
             {"event": "gap", "since": "2025-06-02T09:00:00Z"}, {"event": "rezoned", "tasks": {}}]
