@@ -280,6 +280,8 @@ class Task(Value):
     ping_url: "str | None" = None
     order: int = 0
     place: str = ""
+    changed_at: "float | None" = None       # when the file that holds it changed; None: not known
+    zone_changed_at: "float | None" = None  # the same of the files that its time zone comes from
 
     @property
     def schedule_key(self) -> str:
@@ -1371,15 +1373,16 @@ def check_fields(raw: "Dict[str, Any]", rules: "Dict[str, Rule]", place: str, ta
 class _TaskBuilder:
     """Turns the objects of the configuration into tasks, collecting every problem on the way."""
 
-    def __init__(self, settings: "Dict[str, Any]") -> None:
+    def __init__(self, settings: "Dict[str, Any]", settings_changed_at: "float | None") -> None:
         self.settings = settings
+        self.settings_changed_at = settings_changed_at
         self.tasks: "Dict[str, Task]" = {}
         self.invalid: "Dict[str, str]" = {}
         self.places: "Dict[str, str]" = {}
         self.problems: "List[Problem]" = []
         self._schedules: "Dict[str, CronSchedule]" = {}
 
-    def add(self, raw: "Any", place: str) -> None:
+    def add(self, raw: "Any", place: str, changed_at: "float | None") -> None:
         if not isinstance(raw, dict):
             self.problems.append(Problem(place=place, text="an entry of type %s is no task" % type(raw).__name__,
                                          hint="use an object with name, command and schedule"))
@@ -1401,7 +1404,12 @@ class _TaskBuilder:
                 self.invalid.setdefault(name, problems[0].text)
                 self.tasks.pop(name, None)
             return
-        self.tasks[name] = Task(order=len(self.places), place=place, **values)
+        zone_changed_at = changed_at
+        if changed_at is not None and raw.get("timezone") is None:
+            # Which of the two files gave it another zone cannot be told: the later one is sure.
+            zone_changed_at = max(changed_at, self.settings_changed_at or changed_at)
+        self.tasks[name] = Task(order=len(self.places), place=place, changed_at=changed_at,
+                                zone_changed_at=zone_changed_at, **values)
 
     def _convert(self, values: "Dict[str, Any]", place: str, name: str) -> "List[Problem]":
         """Replace the values of the document by those of a Task, in place."""
@@ -1482,9 +1490,11 @@ def dependency_cycles(graph: "Dict[str, Tuple[str, ...]]") -> "List[List[str]]":
     return cycles
 
 
-def build_config(documents: "Sequence[Tuple[str, Any]]") -> Config:
+def build_config(documents: "Sequence[Tuple[str, Any]]",
+                 changed_at: "Dict[str, float] | None" = None) -> Config:
     """The configuration from its parsed documents, each with the name of its file; the main one comes first.
 
+    `changed_at` says when each file changed, as far as that is known.
     A bad task is left out and listed in `invalid` and `problems`. What concerns the whole raises ConfigError,
     with every problem of the documents.
     """
@@ -1510,15 +1520,16 @@ def build_config(documents: "Sequence[Tuple[str, Any]]") -> Config:
     except ConductorError as error:
         problems.append(Problem(place="%s: settings" % place, text="timezone: %s" % error.message, hint=error.hint,
                                 field="timezone"))
-    builder = _TaskBuilder({} if problems else settings)
+    times = changed_at or {}
+    builder = _TaskBuilder({} if problems else settings, times.get(place))
     for index, raw in enumerate(raw_tasks):
-        builder.add(raw, "%s: tasks[%d]" % (place, index))
+        builder.add(raw, "%s: tasks[%d]" % (place, index), times.get(place))
     for place, document in documents[1:]:
         if isinstance(document, list):
             for index, raw in enumerate(document):
-                builder.add(raw, "%s: [%d]" % (place, index))
+                builder.add(raw, "%s: [%d]" % (place, index), times.get(place))
         else:
-            builder.add(document, place)
+            builder.add(document, place, times.get(place))
     builder.check_dependencies()
     if problems:
         raise ConfigError(problems + builder.problems)
@@ -1781,6 +1792,57 @@ def _outcome(result: "Dict[str, Any]") -> str:
 
 ALL_TASKS = "*"  # the name under which all tasks are paused; no task can have it
 
+
+def counts_from(task: Task, state: State, last_tick: float, now: float,
+                resumed_at: float = 0.0) -> int:
+    """Since when the slots of a task count whose schedule is new or another one, or which had none.
+
+    That is when the file that holds it changed, or when its pause ended (`resumed_at`). Decisions
+    and previews both go by this, so that a slot that was shown is the slot that runs.
+    """
+    if not state.last_now:
+        return int(now)  # nothing is remembered: nothing may start by surprise
+    known = state.tasks.get(task.name, TaskState())
+    looked_at = max(state.last_now, last_tick)
+    if looked_at > now:
+        looked_at = now - MINUTE  # the clock was set back; a tick comes every minute
+    changed_at = task.changed_at
+    if known.schedule_key not in ("", "none"):
+        zone = known.schedule_key.rpartition(" ")[2]
+        if zone != (task.timezone or ""):
+            changed_at = task.zone_changed_at
+    if changed_at is None:
+        changed_at = resumed_at or now
+    # A cursor ahead of a clock that was set back: what lies before it runs no second time.
+    return int(min(now, max(looked_at, changed_at, resumed_at, known.cursor)))
+
+
+def undecided_slot(task: Task, state: State, last_tick: "float | None", now: float) -> "int | None":
+    """The first slot of a task that no tick has decided; it is due when it is not after `now`.
+
+    None for a task that has none to come: it is without a schedule, disabled, or paused for good.
+    """
+    ends = [state.pauses[name]["until"] for name in (task.name, ALL_TASKS) if name in state.pauses]
+    if task.schedule is None or not task.enabled or None in ends:
+        return None
+    known = state.tasks.get(task.name, TaskState())
+    resumed_at = max(ends + [0.0])
+    if resumed_at > now:
+        return task.schedule.next(resumed_at, task.timezone)
+    if known.schedule_key == task.schedule_key:
+        return known.next_slot
+    since = counts_from(task, state, last_tick or 0.0, now, resumed_at)
+    return task.schedule.next(since, task.timezone)
+
+
+def coming_slot(task: Task, state: State, last_tick: "float | None", now: float) -> "int | None":
+    """The slot that a tick decides next: of those that are due the newest, as the rest merge."""
+    slot = undecided_slot(task, state, last_tick, now)
+    if slot is None or slot > now or task.schedule is None:
+        return slot
+    return max(slot, task.schedule.previous(now, task.timezone) or slot)
+
+
 # What a time without a tick may have come from, each only when the evidence says so.
 GAP_CAUSES = {
     "reboot": "the machine was off, or was rebooted (another boot id)",
@@ -1811,8 +1873,11 @@ class _Draft:
         self.before = state
         self.now = now
         self.facts = facts
+        self.last_seen = last_seen
+        self.last_now = state.last_now
         self.jumped_back_s = max(state.last_now, last_seen) - now
         self.tasks = dict(state.tasks)
+        self.before_slots = self.tasks  # as they stood before any slot of this decision was opened
         self.seq = state.seq
         self.runs_started = state.runs_started
         self.changed = False
@@ -2024,6 +2089,8 @@ class _Draft:
     # -- what is due
 
     def open_due_slots(self) -> None:
+        self.last_now = self.now  # who only settles has not looked at the schedules
+        self.before_slots = dict(self.tasks)
         for name in [name for name in self.tasks if name not in self.config.tasks and name not in self.config.invalid]:
             self._forget(name)
         rezoned = self.before.zone_stamp != self.facts.zone_stamp
@@ -2039,22 +2106,27 @@ class _Draft:
                 self._rest(task, state, "disabled", self.now)
             elif pause is not None:
                 self._rest(task, state, "paused", pause["since"])
-            elif state is None or state.schedule_key != task.schedule_key:
-                self._anchor(task, state, max(over.get(name, 0.0), over.get(ALL_TASKS, 0.0)))
             else:
-                if rezoned and task.schedule is not None:
+                if state is None or state.schedule_key != task.schedule_key:
+                    resumed_at = max(over.get(name, 0.0), over.get(ALL_TASKS, 0.0))
+                    state = self._anchor(task, state, resumed_at)
+                elif rezoned and task.schedule is not None:
                     state = self.put(name, next_slot=task.schedule.next(state.cursor, task.timezone))
-                if state.cursor > self.now or (state.satisfied_until or 0) > self.now:
-                    state = self._heed_the_clock(task, state)
-                if state.queued_slot is not None and state.cycle is None and state.run is None:
-                    state = self._open_queued(task, state)
-                if state.next_slot is not None and state.next_slot <= self.now:
-                    self._slot_due(task, state)
-                elif task.schedule is None:
-                    self._join_due(task, state)
-                elif task.schedule.reboot and state.boot_id != self.facts.boot_id:
-                    slot = min(self.facts.boot_at, int(self.now))
-                    self._arrive(task, self.put(name, cursor=slot, boot_id=self.facts.boot_id), slot, None)
+                self._open_slots_of(task, state)
+
+    def _open_slots_of(self, task: Task, state: TaskState) -> None:
+        if state.cursor > self.now or (state.satisfied_until or 0) > self.now:
+            state = self._heed_the_clock(task, state)
+        if state.queued_slot is not None and state.cycle is None and state.run is None:
+            state = self._open_queued(task, state)
+        if state.next_slot is not None and state.next_slot <= self.now:
+            self._slot_due(task, state)
+        elif task.schedule is None:
+            self._join_due(task, state)
+        elif task.schedule.reboot and state.boot_id != self.facts.boot_id:
+            slot = min(self.facts.boot_at, int(self.now))
+            state = self.put(task.name, cursor=slot, boot_id=self.facts.boot_id)
+            self._arrive(task, state, slot, None)
 
     def _open_queued(self, task: Task, state: TaskState) -> TaskState:
         """The slot that waited for the cycle before it has its turn."""
@@ -2113,18 +2185,19 @@ class _Draft:
             self._skip(name, status, state.queued_slot, reason, **merged)
             self.put(name, queued_slot=None, queued_since=None)
 
-    def _anchor(self, task: Task, state: "TaskState | None", resumed_at: float) -> None:
-        """Let the slots of a task count from now on, or from when its pause was over."""
-        now = int(self.now)
-        if resumed_at and state is not None and not state.schedule_key and state.cursor <= resumed_at <= now:
-            now = int(resumed_at)
+    def _anchor(self, task: Task, state: "TaskState | None", resumed_at: float) -> TaskState:
+        """Let the slots of a task count from when its schedule came, or its pause was over."""
+        since = int(self.now)
         if task.schedule is not None and not task.schedule.reboot:
-            self._note_event("anchored", task.name, state, {"key": task.schedule_key, "since": iso(now)})
-        changes: "Dict[str, Any]" = {"schedule_key": task.schedule_key, "cursor": now, "boot_id": self.facts.boot_id,
-                                     "next_slot": task.schedule and task.schedule.next(now, task.timezone)}
+            since = counts_from(task, self.before, self.last_seen, self.now, resumed_at)
+            facts = {"key": task.schedule_key, "since": iso(since)}
+            self._note_event("anchored", task.name, state, facts)
+        changes: "Dict[str, Any]" = {
+            "schedule_key": task.schedule_key, "cursor": since, "boot_id": self.facts.boot_id,
+            "next_slot": task.schedule and task.schedule.next(since, task.timezone)}
         if state is None or task.schedule is None:
             changes["consumed"] = successes(self.tasks, task)
-        self.put(task.name, **changes)
+        return self.put(task.name, **changes)
 
     def _heed_the_clock(self, task: Task, state: TaskState) -> TaskState:
         """The clock was set back. Up to three hours are bridged, more is a correction (Debian cron(8))."""
@@ -2282,9 +2355,9 @@ class _Draft:
             for number, message in enumerate(self.messages, 1):
                 message["id"] = run_id_of(self.now, state.told + number)
         if self.changed or self.records or events:
-            state = state.replace(tasks=self.tasks, seq=self.seq, runs_started=self.runs_started, last_now=self.now,
-                                  zone_stamp=self.zone_stamp, pauses=self.pauses,
-                                  told=state.told + len(self.messages),
+            state = state.replace(tasks=self.tasks, seq=self.seq, runs_started=self.runs_started,
+                                  last_now=self.last_now, zone_stamp=self.zone_stamp,
+                                  pauses=self.pauses, told=state.told + len(self.messages),
                                   pending=self.records + events + self.messages)
         return Decision(state=state, changed=self.changed or bool(events), starts=self.starts, adoptions=self.adoptions,
                         records=self.records, events=events, messages=self.messages, notes=self.notes,
@@ -2457,9 +2530,8 @@ def spans_of(events: "Iterable[Tuple[str, float, Dict[str, Any]]]", known: TaskS
             current = Span(key=facts["was"])
         if current is not None:
             undecided = from_iso(facts.get("undecided_since"))
-            end = at if kind == "anchored" else since
             is_lost = kind == "anchored" and not facts.get("was")
-            spans.append(current.replace(end=end, undecided_since=undecided, is_lost=is_lost))
+            spans.append(current.replace(end=since, undecided_since=undecided, is_lost=is_lost))
         current = Span(start=since, key=facts.get("key", "")) if kind == "anchored" else None
         is_first = False
     if is_first and known.schedule_key:
@@ -2654,17 +2726,15 @@ def _shown_state(state: State, task: Task, standing: str) -> str:
     return "disabled" if not task.enabled else "paused" if pause_document(state, task) else standing
 
 
-def task_document(config: Config, state: State, task: Task, now: float) -> "Dict[str, Any]":
+def task_document(config: Config, state: State, task: Task, now: float,
+                  last_tick: "float | None" = None) -> "Dict[str, Any]":
     """What `status` tells of one task; its next run comes from the very slots that ticks go by."""
     known = state.tasks.get(task.name, TaskState())
     cycle = known.cycle
     standing = task_standing(known)
-    next_run: "float | None" = known.next_slot
-    if task.schedule is not None and known.schedule_key != task.schedule_key:
-        next_run = task.schedule.next(now, task.timezone)  # the next tick will see it so
+    next_run = coming_slot(task, state, last_tick, now)
+    undecided = undecided_slot(task, state, last_tick, now)
     pause = pause_document(state, task)
-    if pause is not None and pause["until"] and task.schedule is not None:
-        next_run = task.schedule.next(from_iso(pause["until"]) or now, task.timezone)
     reason = "" if pause is None else "until %s%s" % (
         pause["until"] or "somebody resumes it", pause["reason"] and " (%s)" % pause["reason"])
     waiting_for = cycle.waiting_for if cycle is not None and standing == "waiting" else ""
@@ -2675,8 +2745,8 @@ def task_document(config: Config, state: State, task: Task, now: float) -> "Dict
         reason = "%s, attempt %d of %d" % (_outcome(known.last), cycle.attempt, task.retry_count + 1)
     elif cycle is not None and standing == "queued":
         reason = "waits for a free place since %s" % iso(cycle.since)
-    elif known.next_slot is not None and now - known.next_slot > TICK_STALE_S and task.enabled and pause is None:
-        reason = "its slot %s is due, and no tick came" % iso(known.next_slot)
+    elif undecided is not None and now - undecided > TICK_STALE_S and pause is None:
+        reason = "its slot %s is due, and no tick came" % iso(undecided)
     shown = _shown_state(state, task, standing)
     if pause is not None and shown != "paused":
         reason = "paused " + reason
@@ -2685,7 +2755,7 @@ def task_document(config: Config, state: State, task: Task, now: float) -> "Dict
         "description": task.description, "state": shown,
         "waiting_for": waiting_for or None, "reason": reason, "owner": task.owner,
         "dependencies": list(task.dependencies), "paused": pause,
-        "next_run": iso(next_run) if task.enabled and not (pause and not pause["until"]) else None,
+        "next_run": iso(next_run) if task.enabled else None,
         "last_run": known.last or None, "consecutive_failures": known.consecutive_failures, "recent": known.marks,
         "usual_duration_s": known.usual_s or None,
     }
@@ -2712,7 +2782,7 @@ def status_document(config: Config, state: State, now: float, last_tick: "float 
         problems.append("The last tick is %s ahead of the clock, which was set back: none came since." % span_text(
             last_tick - now))
     problems += [str(problem) for problem in config.problems if not problem.warning]
-    tasks = [task_document(config, state, task, now) for task in config.tasks.values()]
+    tasks = [task_document(config, state, task, now, last_tick) for task in config.tasks.values()]
     tasks += [invalid_document(name, reason, state) for name, reason in config.invalid.items()]
     tasks += [dict(invalid_document(name, "it is no longer in the configuration", state), state="running")
               for name, known in state.tasks.items()
@@ -2793,7 +2863,7 @@ def status_table(document: "Dict[str, Any]", width: int, coloured: bool = False)
             "last tick %s ahead" % span_text(-ago_s),
             "running %d of %d" % (document["running_now"], document["max_concurrent_tasks"])]
     if starts:
-        head.append("next: %s in %s" % (_cut(starts[0][1], longest), span_text((from_iso(starts[0][0]) or 0) - now)))
+        head.append("next: %s %s" % (_cut(starts[0][1], longest), _coming_text(starts[0][0], now)))
     word, colour = ("healthy", "good") if document["healthy"] else ("NOT healthy", "bad")
     lines = [_cut(" | ".join([word] + head), width).replace(word, _painted(word, colour, coloured), 1)]
     lines += ["  ! " + problem for problem in document["problems"]] + [""]
@@ -2824,8 +2894,15 @@ def _status_row(task: "Dict[str, Any]", now: float, wide: bool) -> "Tuple[str, .
         is_unusual = usual_s and took_s >= 1 and took_s > UNUSUAL_FACTOR * usual_s
         if wide or is_unusual:
             text += ", took %s%s" % (span_text(took_s), " (usually %s)" % span_text(usual_s) if usual_s else "")
-    coming = "in " + span_text((from_iso(task["next_run"]) or 0) - now) if task["next_run"] else "-"
+    coming = _coming_text(task["next_run"], now)
     return task["state"], text, task["recent"] or "-", coming, _schedule_words(task)
+
+
+def _coming_text(next_run: "str | None", now: float) -> str:
+    at = from_iso(next_run)
+    if at is None:
+        return "-"
+    return "in " + span_text(at - now) if at > now else "due"
 
 
 def _painted(text: str, colour: str, coloured: bool = True) -> str:
@@ -3007,7 +3084,7 @@ def diff_text(good: "Tuple[Dict[str, Any], str]", bad: "Tuple[Dict[str, Any], st
 
 
 def why_text(config: Config, state: State, task: Task, slot: "Slot | None", verdict: "Dict[str, Any] | None",
-             now: float) -> str:
+             now: float, last_tick: "float | None" = None) -> str:
     """One paragraph on a slot of a task: what it was, what decided it, what comes next, what can be done."""
     said = ["%s: " % task.name]
     if slot is None and task.schedule is not None and task.schedule.reboot:
@@ -3027,14 +3104,20 @@ def why_text(config: Config, state: State, task: Task, slot: "Slot | None", verd
         said += _verdict_sentences(task, verdict)
     elif slot is not None and slot.reason:
         said.append("%s." % (slot.reason[0].upper() + slot.reason[1:]))
-    document = task_document(config, state, task, now)
+    document = task_document(config, state, task, now, last_tick)
     if document["reason"]:
         said.append("Now it is %s: %s." % (document["state"], document["reason"].rstrip(".")))
     elif document["state"] != "idle":
         said.append("Now it is %s." % document["state"])
     following = from_iso(document["next_run"])
-    said.append("It starts next at %s (in %s)." % (local_text(following, task.timezone), span_text(following - now))
-                if following is not None else "No start is planned.")
+    if following is None:
+        said.append("No start is planned.")
+    elif following > now:
+        said.append("It starts next at %s (in %s)." % (
+            local_text(following, task.timezone), span_text(following - now)))
+    else:
+        said.append("Its slot %s is due, and the next tick decides it." % (
+            local_text(following, task.timezone)))
     said += _advice(document, verdict)
     return " ".join(said)
 
@@ -3086,16 +3169,17 @@ def _advice(document: "Dict[str, Any]", verdict: "Dict[str, Any] | None") -> "Li
     return []
 
 
-def coming_slots(config: Config, pauses: "Dict[str, Any]", now: float, count: int,
+def coming_slots(config: Config, state: State, last_tick: "float | None", now: float, count: int,
                  only: str = "") -> "List[Tuple[int, str]]":
-    """The next `count` slots of all enabled tasks, in time order; those within a pause are none."""
+    """The next `count` slots of all enabled tasks, in time order; those within a pause are none.
+
+    One that is not after `now` is due, and the next tick decides it.
+    """
     upcoming = []
     for task in config.tasks.values():
-        ends = [pauses[name]["until"] for name in (task.name, ALL_TASKS) if name in pauses]
-        if task.enabled and task.schedule is not None and only in ("", task.name) and None not in ends:
-            slot = task.schedule.next(max([now] + ends), task.timezone)
-            if slot is not None:
-                upcoming.append((slot, task.order, task))
+        slot = coming_slot(task, state, last_tick, now) if only in ("", task.name) else None
+        if slot is not None:
+            upcoming.append((slot, task.order, task))
     upcoming.sort(key=lambda entry: entry[:2])
     slots: "List[Tuple[int, str]]" = []
     while upcoming and len(slots) < count:
@@ -4031,6 +4115,7 @@ class Store:
         self.script = os.path.abspath(__file__)
         self.script_signature = signature(self.script)
         self.sources: "List[Tuple[str, str]]" = []  # the texts that read_config found
+        self.changed_at: "Dict[str, float]" = {}    # when their files changed
         self._name_files(root, config_path or os.path.join(root, CONFIG_NAME))
 
     def _name_files(self, base: str, config_path: str) -> None:
@@ -4186,7 +4271,7 @@ class Store:
     def read_config(self) -> Config:
         """The configuration as the files have it. Raises ConfigError when it cannot be used as a whole."""
         documents, problems = [], []
-        self.sources = []
+        self.sources, self.changed_at = [], {}
         try:
             paths = self.config_files()
         except StorageError as error:  # tasks that cannot be seen are not removed
@@ -4194,12 +4279,20 @@ class Store:
         for path in paths:
             try:
                 problems += self.insecure(path)
+                self._note_change(path)
                 documents.append((self.shown(path), self._read_document(path)))
             except ConfigError as error:
                 problems += error.problems
         if problems:
             raise ConfigError(problems)
-        return build_config(documents)
+        return build_config(documents, self.changed_at)
+
+    def _note_change(self, path: str) -> None:
+        try:
+            # A link that is set anew changes what the name holds, and not the file behind it.
+            self.changed_at[self.shown(path)] = max(os.stat(path).st_ctime, os.lstat(path).st_ctime)
+        except OSError:
+            pass  # whoever reads it says so
 
     def _read_document(self, path: str) -> "Any":
         place = self.shown(path)
@@ -4248,7 +4341,8 @@ class Store:
 
     def save_last_good(self, stamp: str) -> None:
         """Keep the sources of the configuration that `read_config` just read without an error of the whole."""
-        write_atomic(self.last_good_path, json.dumps({"stamp": stamp, "documents": self.sources}).encode())
+        kept = {"stamp": stamp, "documents": self.sources, "changed_at": self.changed_at}
+        write_atomic(self.last_good_path, json.dumps(kept).encode())
 
     def last_good_stamp(self) -> str:
         try:
@@ -4262,12 +4356,15 @@ class Store:
         """The configuration that was last read without an error of the whole, or None."""
         try:
             kept = json.loads(read_bytes(self.last_good_path).decode("utf-8"))
-            return build_config([(place, parse_document(text, place)) for place, text in kept["documents"]])
+            documents = [(place, parse_document(text, place)) for place, text in kept["documents"]]
+            changed_at = {place: float(at) for place, at in kept.get("changed_at", {}).items()
+                           if abs(float(at)) < LARGEST_NUMBER}
+            return build_config(documents, changed_at)
         except (FileNotFoundError, ForeignFile):
             return None
         except OSError as error:
             raise StorageError.of("read", self.last_good_path, error)
-        except (ValueError, TypeError, KeyError, IndexError, ConfigError):
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, ConfigError):
             return None
 
     # -- the state
@@ -5973,7 +6070,8 @@ class Conductor:
             notes.append("the configuration is good again")
         exit_code = EXIT_CONFIG if problems else EXIT_OK
         if config is None:
-            decision = Decision(state=state, wake_at=float("inf"))
+            looked_at = state.last_now or now  # what comes when it is mended is new, not unknown
+            decision = Decision(state=state.replace(last_now=looked_at), wake_at=float("inf"))
             locks: "Dict[str, FileLock]" = {}
         else:
             self.store.record(state.pending, config.task_history_retention_days)
@@ -6184,7 +6282,7 @@ class Conductor:
                                  "paused are %s" % (", ".join(
                                      "all, by --all" if each == ALL_TASKS else each
                                      for each in sorted(pauses)) or "none"))
-            del pauses[name]
+            pauses[name] = dict(pauses[name], until=now)  # over, as one that had an end
             return "%s: resumed" % name
 
         return self._change_pauses(name, change)
@@ -7063,7 +7161,8 @@ def cmd_why(store: Store, args: "argparse.Namespace") -> int:
     since = slot.at if slot is not None else at - 30 * DAY
     verdicts = [verdict for verdict in recorded(store, store.read_state()[0], since, task.name)[0] if (
         verdict["ended_at"] <= (iso(at) or "") if slot is None else verdict.get("scheduled_for") == iso(slot.at))]
-    say(why_text(config, store.read_state()[0], task, slot, verdicts[-1] if verdicts else None, now))
+    say(why_text(config, store.read_state()[0], task, slot, verdicts[-1] if verdicts else None, now,
+                 store.last_tick()))
     return EXIT_OK
 
 
@@ -7401,15 +7500,16 @@ def _program_of(command: "str | Tuple[str, ...]") -> str:
 def cmd_next(store: Store, args: "argparse.Namespace") -> int:
     config = store.read_config()
     only = task_named(config, args.task).name if args.task else ""
-    pauses = store.read_state()[0].pauses
-    slots = coming_slots(config, pauses, Clock().now(), args.count, only)
+    state, now = store.read_state()[0], Clock().now()
+    slots = coming_slots(config, state, store.last_tick(), now, args.count, only)
     if args.json:
         say_json([{"task": name, "scheduled_for": iso(at)} for at, name in slots])
         return EXIT_OK
     for at, name in slots:
-        say("%s  %s" % (local_text(at, config.tasks[name].timezone), name))
+        due = "" if at > now else "  (due: the next tick decides it)"
+        say("%s  %s%s" % (local_text(at, config.tasks[name].timezone), name, due))
     if not slots:
-        say("nothing is scheduled" + ("; resume ends a pause" if pauses else ""))
+        say("nothing is scheduled" + ("; resume ends a pause" if state.pauses else ""))
     return EXIT_OK
 
 

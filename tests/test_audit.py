@@ -18,6 +18,7 @@ def original_tasks():
         task("elapsed", "*/20 1-3 * * *", timezone="Europe/Paris"),
         task("slow", "*/10 * * * *"),
         task("queued", "*/15 * * * *", overlap="queue"),
+        task("hasty", "*/10 * * * *", overlap="queue", start_deadline=1500),
         task("prompt", "*/30 * * * *", start_deadline=120),
         task("scan", "0 2 * * *"),
         task("analyse", "30 2 * * *", dependencies=["scan"], retry_count=1, retry_delay=600),
@@ -28,7 +29,8 @@ def original_tasks():
     )}
 
 
-DURATIONS = {"slow": (30, 1600), "queued": (30, 2400), "scan": (600, 4000), "analyse": (60, 1500)}
+DURATIONS = {"slow": (30, 1600), "queued": (30, 2400), "hasty": (30, 3600), "scan": (600, 4000),
+             "analyse": (60, 1500)}
 
 
 class Month(World):
@@ -99,10 +101,14 @@ class Month(World):
 
     def stop_cron(self):
         for _ in range(self.random.randint(2, 200)):
+            if self.random.random() < 0.02:
+                self.edit()
             self.minute(cron=False)
 
     def edit(self):
-        name = self.random.choice(["every5", "hourly", "gap", "slow", "queued", "queued", "prompt", "scan", "spread"])
+        self.now += self.random.randint(0, MINUTE - 1)
+        name = self.random.choice(["every5", "hourly", "gap", "slow", "queued", "hasty", "prompt",
+                                   "scan", "spread"])
         kind = self.random.choice(["schedule", "disable", "disable", "remove", "restore", "restore"])
         if kind == "schedule":
             self.tasks[name] = dict(original_tasks()[name], schedule=self.random.choice(
@@ -113,7 +119,8 @@ class Month(World):
             self.tasks.pop(name, None)
         else:
             self.tasks = original_tasks()
-        self.configure(*self.tasks.values(), max_concurrent_tasks=self.random.choice([1, 3, 5]))
+        self.configure(*self.tasks.values(), changed_at=self.now,
+                       max_concurrent_tasks=self.random.choice([1, 3, 5]))
 
     def pause(self):
         name = self.random.choice([sc.ALL_TASKS, "every5", "hourly", "scan", "slow"])
@@ -123,7 +130,8 @@ class Month(World):
         self.decide()
 
     def resume(self):
-        self.state = self.state.replace(pauses={})
+        self.state = self.state.replace(pauses={
+            name: dict(pause, until=self.now) for name, pause in self.state.pauses.items()})
         self.decide()
 
     def live(self, days):

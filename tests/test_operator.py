@@ -221,9 +221,12 @@ def test_a_reason_stands_below_whatever_is_not_as_it_should_be(reason):
     assert lines[row + 1] == expected
 
 
-def test_a_slot_that_no_tick_has_seen_is_late():
+def test_a_slot_that_no_tick_has_seen_is_due_and_after_three_minutes_late():
     world = World(task("a", "0 2 * * *"))
     world.tick("2025-06-02T10:00:00Z")
+    assert "  in 1m  " in table(world, "2025-06-03T01:59:00Z")[-1]
+    lines = table(world, "2025-06-03T02:00:30Z")
+    assert lines[0].endswith("next: a due") and "  due   at 02:00" in lines[-1]
     assert table(world, "2025-06-03T02:03:00Z")[-1].startswith("a ")
     assert table(world, "2025-06-03T02:03:01Z")[-1] == "  late: its slot 2025-06-03T02:00:00Z is due, and no tick came"
 

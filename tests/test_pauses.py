@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 
 import pytest
 from conftest import due_once, every_minute
@@ -68,6 +69,60 @@ def test_a_state_that_is_deleted_while_a_task_runs_starts_it_no_second_time_afte
     hand.release("a")
     assert hand.tick("2025-06-03T02:02:00Z") == [] and hand.tick("2025-06-03T02:03:00Z") == []
     assert [record["scheduled_for"] for record in hand.project.history()] == [NIGHT]
+
+
+@pytest.mark.parametrize("name", ["conductor_config.json", "tasks.d/new.json"])
+def test_a_slot_that_next_shows_after_an_edit_runs_at_the_next_tick(hand, name):
+    hand.configure(task("other", "0 5 1 1 *"))
+    hand.move(int(time.time()) - 40)
+    hand.tick()
+    path = hand.root / "config" / name
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    slot = int(time.time()) // 60 * 60 + 120
+    minute = time.gmtime(slot)
+    new = task("new", "%d %d * * *" % (minute.tm_min, minute.tm_hour), timezone="UTC")
+    path.write_text(json.dumps({"tasks": [new]} if name == "conductor_config.json" else new))
+    path.chmod(0o600)
+    hand.move(os.stat(str(path)).st_ctime + 0.01)
+    shown, asked = sc.local_text(slot, "UTC"), ("next", "--task", "new", "--count", "1")
+    assert hand.call(*asked)[1] == "%s  new\n" % shown
+    hand.move(slot + 1)
+    assert hand.call(*asked)[1] == "%s  new  (due: the next tick decides it)\n" % shown
+    assert "Its slot %s is due, and the next tick decides it." % shown in hand.call("why", "new")[1]
+    assert hand.tick() == ["new@%s" % sc.iso(slot)]
+    hand.tick(slot + 61)
+    code, out, _ = hand.call("audit")
+    assert code == 0 and " 1  ran and succeeded" in out
+    assert hand.call("pause", "new")[0] == 0  # a decision by which the state lets go of the verdict
+    next((hand.root / "status" / "history").iterdir()).write_text("")
+    code, out, _ = hand.call("audit")
+    assert code == 1 and "new: slot %s: there is no verdict for it" % sc.iso(slot) in out
+
+
+def test_a_configuration_that_was_good_keeps_the_times_of_its_files(hand):
+    hand.configure(task("a", "0 2 * * *"))
+    store = hand.store()
+    read = store.read_config().tasks["a"]
+    changed_at = os.stat(str(hand.root / "config" / "conductor_config.json")).st_ctime
+    store.save_last_good("stamp")
+    kept = store.read_last_good().tasks["a"]
+    assert read.changed_at == read.zone_changed_at == changed_at
+    assert kept.changed_at == kept.zone_changed_at == changed_at
+    kept = json.loads(hand.project.read("status/last_good_config.json"))
+    for damaged, expected in ({}, None), ({"config/conductor_config.json": float("nan")}, None):
+        with open(store.last_good_path, "w") as handle:
+            json.dump(dict(kept, changed_at=damaged), handle)
+        assert store.read_last_good().tasks["a"].changed_at is expected
+
+
+def test_what_comes_when_the_first_configuration_is_mended_counts_from_then(hand):
+    hand.project.write_config("{")
+    hand.move(int(time.time()) - 100)
+    hand.tick()
+    hand.configure(task("a", "* * * * *"))
+    changed_at = os.stat(str(hand.root / "config" / "conductor_config.json")).st_ctime
+    slot = int(changed_at) // 60 * 60 + 60
+    assert hand.tick(slot + 1) == ["a@%s" % sc.iso(slot)]
 
 
 # -- pauses: the decision

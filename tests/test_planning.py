@@ -25,8 +25,14 @@ class World:
         self.last_seen = 0.0
 
     def configure(self, *tasks, **settings):
+        """Another configuration, in a file that changed at `changed_at`."""
+        times = {}
+        changed_at = settings.pop("changed_at", None)
+        if changed_at is not None:
+            times["c.json"] = at(changed_at) if isinstance(changed_at, str) else changed_at
         settings.setdefault("timezone", "UTC")
-        self.config = sc.build_config([("c.json", {"tasks": list(tasks), "settings": settings})])
+        document = {"tasks": list(tasks), "settings": settings}
+        self.config = sc.build_config([("c.json", document)], times)
         assert not self.config.problems, self.config.problems
 
     def tick(self, when):
@@ -86,6 +92,116 @@ def test_a_changed_schedule_is_anchored_at_now():
     world.configure(task("a", "0 9 * * *"))
     assert world.tick("2025-06-03T09:30:00Z") == []
     assert world.tick("2025-06-04T09:00:00Z") == ["a@2025-06-04T09:00:00Z"]
+
+
+def promised(world, now):
+    """What status and next say of the coming slot of each task; they agree, and change nothing."""
+    last_tick, now = world.last_seen, at(now)
+    by_status = {name: sc.task_document(world.config, world.state, each, now, last_tick)["next_run"]
+                 for name, each in world.config.tasks.items()}
+    by_next = {name: [sc.iso(slot) for slot, _ in sc.coming_slots(
+        world.config, world.state, last_tick, now, 1, name)] for name in world.config.tasks}
+    assert {name: [slot] if slot else [] for name, slot in by_status.items()} == by_next
+    return by_status
+
+
+def test_a_slot_between_an_edit_and_the_next_tick_runs():
+    world = World(task("old", "0 5 * * *"))
+    world.tick("2025-06-02T10:00:01Z")
+    world.configure(task("old", "1 * * * *"), task("new", "1 * * * *"),
+                    changed_at="2025-06-02T10:00:25Z")
+    slots = {"old": "2025-06-02T10:01:00Z", "new": "2025-06-02T10:01:00Z"}
+    assert promised(world, "2025-06-02T10:00:30Z") == slots
+    assert promised(world, "2025-06-02T10:01:00Z") == slots
+    assert world.tick("2025-06-02T10:01:01Z") == ["old@2025-06-02T10:01:00Z",
+                                                  "new@2025-06-02T10:01:00Z"]
+    assert world.triggers() == ["schedule", "schedule"]
+    assert promised(world, "2025-06-02T10:01:02Z") == {
+        "old": "2025-06-02T11:01:00Z", "new": "2025-06-02T11:01:00Z"}
+
+
+@pytest.mark.parametrize("changed_at, now, slot", [
+    ("2025-06-02T10:00:59Z", "2025-06-02T10:01:01Z", "2025-06-02T10:01:00Z"),
+    ("2025-06-02T10:01:00Z", "2025-06-02T10:01:01Z", None),
+    ("2025-06-02T10:00:25Z", "2025-06-02T10:09:00Z", "2025-06-02T10:09:00Z"),
+    # not before the last tick
+    ("2025-06-02T08:00:00Z", "2025-06-02T10:00:50Z", None),
+    ("2025-06-02T08:00:00Z", "2025-06-02T10:01:00Z", "2025-06-02T10:01:00Z"),
+    # not after now
+    ("2025-06-03T10:00:00Z", "2025-06-02T10:01:01Z", None),
+    # the last tick lies ahead: the clock was set back
+    ("2025-06-02T09:30:20Z", "2025-06-02T09:31:01Z", "2025-06-02T09:31:00Z"),
+    ("2025-05-02T09:30:20Z", "2025-06-02T09:31:01Z", "2025-06-02T09:31:00Z"),
+    (None, "2025-06-02T10:01:01Z", None),
+])
+@pytest.mark.parametrize("before", [
+    (), (task("a", "30 4 * * *"),), (task("a", "* * * * *", enabled=False),)],
+    ids=["new", "changed", "enabled"])
+def test_a_schedule_counts_from_when_its_file_changed(before, changed_at, now, slot):
+    world = World(task("other", "0 5 1 1 *"), *before)
+    world.tick("2025-06-01T10:00:00Z")
+    world.last_seen = at("2025-06-02T10:00:01Z")
+    world.configure(task("other", "0 5 1 1 *"), task("a", "* * * * *"), changed_at=changed_at)
+    shown = promised(world, now)["a"]
+    assert shown == slot if slot else at(shown) > at(now)
+    assert world.tick(now) == (["a@" + slot] if slot else [])
+
+
+@pytest.mark.parametrize("main, drop_in, zone, expected", [
+    ("10:00:25", "08:00:00", None, ["a@2025-06-02T10:01:00Z"]),  # the settings' zone
+    ("08:00:00", "10:00:25", None, ["a@2025-06-02T10:01:00Z"]),  # its own was taken out
+    ("10:00:25", "10:01:00", None, []),                          # either
+    ("10:01:00", "08:00:00", None, []),
+    ("10:01:00", "10:00:25", "Europe/Paris", ["a@2025-06-02T10:01:00Z"]),
+    ("10:00:25", "10:01:00", "Europe/Paris", [])])
+def test_a_new_zone_counts_from_when_the_file_that_says_so_changed(main, drop_in, zone, expected):
+    def settings(of_all, of_task):
+        return [("c.json", {"settings": {"timezone": of_all}}),
+                ("d.json", task("a", "1 12 * * *", **({"timezone": of_task} if of_task else {})))]
+
+    world = World()
+    world.config = sc.build_config(settings("America/New_York", None))
+    world.tick("2025-06-02T10:00:00Z")
+    times = {"c.json": at("2025-06-02T%sZ" % main), "d.json": at("2025-06-02T%sZ" % drop_in)}
+    of_all = "Europe/Paris" if zone is None else "America/New_York"
+    world.config = sc.build_config(settings(of_all, zone), times)
+    assert world.tick("2025-06-02T10:01:01Z") == expected
+
+
+def test_what_is_due_of_a_new_schedule_is_held_to_its_deadline_and_merged():
+    world = World(task("other", "0 5 * * *"))
+    world.tick("2025-06-02T10:00:00Z")
+    world.configure(task("a", "*/10 * * * *"), task("b", "*/20 * * * *", start_deadline=60),
+                    changed_at="2025-06-02T10:05:00Z")
+    assert world.tick("2025-06-02T10:35:00Z") == ["a@2025-06-02T10:30:00Z"]
+    world.finish("a", "2025-06-02T10:36:00Z")
+    assert world.said() == [("b", "skipped_late", "2025-06-02T10:20:00Z"),
+                            ("a", "success", "2025-06-02T10:30:00Z")]
+    assert world.verdicts[1]["merged_since"] == "2025-06-02T10:10:00Z"
+
+
+def test_nothing_of_a_fresh_state_is_due_whenever_the_file_changed():
+    world = World()
+    world.last_seen = at("2025-06-02T10:00:01Z")
+    world.configure(task("a", "* * * * *"), changed_at="2025-06-02T08:00:00Z")
+    assert promised(world, "2025-06-02T10:01:01Z") == {"a": "2025-06-02T10:02:00Z"}
+    assert world.tick("2025-06-02T10:01:01Z") == []
+    assert world.tick("2025-06-02T10:02:00Z") == ["a@2025-06-02T10:02:00Z"]
+
+
+def test_a_run_by_hand_that_ends_after_the_edit_does_not_move_the_time_it_counts_from():
+    world = World(task("a", "0 5 * * *"), task("hand"))
+    world.tick("2025-06-02T10:00:01Z")
+    by_hand = world.config.tasks["hand"]
+    world.state, _ = sc.begin_manual(world.state, by_hand, at("2025-06-02T10:00:10Z"))
+    end = at("2025-06-02T10:01:00Z")
+    result = {"status": "success", "ended_at": end, "exit_code": 0}
+    facts = sc.Facts(boot_id="boot-1", zone_stamp="z",
+                     runs={"hand": sc.RunFact(kind="ended", result=result)})
+    world.state = sc.decide(
+        world.config, world.state, end, facts, world.last_seen, settle_only=True).state
+    world.configure(task("a", "1 * * * *"), task("hand"), changed_at="2025-06-02T10:00:25Z")
+    assert world.tick("2025-06-02T10:01:01Z") == ["a@2025-06-02T10:01:00Z"]
 
 
 def test_enabling_a_task_does_not_catch_up_on_its_rest():
