@@ -6014,17 +6014,20 @@ class Conductor:
 
     # -- tick
 
-    def tick(self) -> Outcome:
-        """Decide what is due, start it, and come back. Silent when there is nothing to say."""
+    def tick(self, is_called: bool = True) -> Outcome:
+        """Decide what is due, start it, and come back. Silent when there is nothing to say.
+
+        One that cron did not call (`is_called`) leaves the heartbeat and cron's environment alone.
+        """
         self.store.check_root()
         if not self.store.lock.acquire(TICK_LOCK_WAIT_S):
             return self._give_way()
         try:
             self.store.lock.note("%d\n" % os.getpid())
             rotate(self.store.path("logs/conductor_cron.log"), LOG_ROTATE_BYTES)
-            if not os.isatty(0):
+            if is_called and not os.isatty(0):
                 self.store.note_environment()  # by hand, on a terminal, it would be another one
-            outcome = self._decide(is_tick=True)
+            outcome = self._decide(is_tick=is_called)
         finally:
             self.store.lock.release()
         self._send_what_waits()
@@ -7617,9 +7620,29 @@ def cmd_install(store: Store, args: "argparse.Namespace") -> int:
         write_crontab(after, before, store)
         say("installed the crontab line:")
     say("\n".join(lines))
+    if not args.dry_run:
+        _tick_first(store)
     if daemon_note():
         say(daemon_note())
     return EXIT_OK
+
+
+def _tick_first(store: Store, user: str = "") -> None:
+    """Let the slots count from now on, not from the first call; nothing is due in a fresh state."""
+    def tick() -> None:
+        try:
+            lines = Conductor(store).tick(is_called=False).lines
+        except (ConductorError, OSError) as error:
+            lines = str(error).splitlines()
+        if lines:
+            say("note: the first tick says: %s" % lines[0])
+
+    if os.path.exists(store.state_path):
+        return
+    if user:
+        _as_user(user, tick)
+    else:
+        tick()
 
 
 def _install_timer(store: Store, args: "argparse.Namespace") -> int:
@@ -7630,7 +7653,8 @@ def _install_timer(store: Store, args: "argparse.Namespace") -> int:
     except UnicodeDecodeError:
         raise UsageError("a folder whose name is not UTF-8 cannot stand in a unit", "use the crontab")
     timer = Timer(store.root, args.user or "")
-    if timer.user not in ("", account()[0]):
+    is_other = timer.user not in ("", account()[0])
+    if is_other:
         code = _as_user(timer.user, lambda: check_installable(store))
         if code:
             return code
@@ -7639,6 +7663,7 @@ def _install_timer(store: Store, args: "argparse.Namespace") -> int:
     files = timer.wanted(interpreter(), os.path.abspath(__file__))
     if timer.files() == files and not args.dry_run and timer.is_running():
         say("the timer is installed already: %s" % ", ".join(files))
+        _tick_first(store, timer.user if is_other else "")
         return EXIT_OK
     for path, text in files.items():
         say("%s %s" % ("would write" if args.dry_run else "writing", path))
@@ -7651,6 +7676,7 @@ def _install_timer(store: Store, args: "argparse.Namespace") -> int:
         say("what it did is in:  journalctl %s-t %s" % (scope, UNIT))
         for note in timer.keep_running():
             say(note)
+        _tick_first(store, timer.user if is_other else "")
     if installed_block(store):
         say("note: the crontab calls the conductor as well; that does no harm, and `uninstall` takes it out there")
     return EXIT_OK

@@ -290,6 +290,39 @@ def test_install_and_uninstall_say_what_they_did_and_are_idempotent(project, fak
     assert (fake / "table").read_text() == NEIGHBOURS
 
 
+def test_install_lets_slots_count_from_now_on_and_proves_nothing_about_cron(project, fake):
+    project.configure(every_minute("a", "echo ran >> out"))
+    env = with_tools(fake)
+    assert project.call("install", "--dry-run", env=env)[0] == 0
+    assert not (project.root / "conductor_state.json").exists()
+    assert project.call("install", env=env)[0] == 0
+    anchored = [event["tasks"]["a"]["since"] for event in sc.Store(str(project.root)).events()
+                if event["event"] == "anchored"]
+    assert len(anchored) == 1
+    assert project.state()["tasks"]["a"]["next_slot"] > sc.from_iso(anchored[0])
+    assert not (project.root / "out").exists()
+    for name in (sc.HEARTBEAT_NAME, sc.ENVIRONMENT_NAME):
+        assert not (project.root / name).exists(), name
+    assert "No tick has run yet" in project.call("status")[1]
+    before = project.read("conductor_state.json")
+    assert project.call("install", env=env)[0] == 0
+    assert project.read("conductor_state.json") == before
+
+
+@pytest.mark.parametrize("text, said", [
+    (None, "config/conductor_config.json: no such file (the README shows a small one)"),
+    ("{", "config/conductor_config.json: line 1 column 2: not valid JSON: "),
+    ('{"tasks": [{"name": "a", "command": "true", "schedule": "61 * * * *"}]}',
+     "config/conductor_config.json: tasks[0] 'a': schedule: minute '61' is outside 0-59")])
+def test_install_says_in_a_line_what_the_first_tick_said(project, fake, text, said):
+    if text is not None:
+        project.write_config(text)
+    code, out, err = project.call("install", env=with_tools(fake))
+    assert (code, err) == (0, "") and out.startswith("installed the crontab line:\n")
+    notes = out.splitlines()[len(out.splitlines()) - 1:]
+    assert notes[0].startswith("note: the first tick says: " + said)
+
+
 def test_install_starts_a_table_where_there_is_none(project, fake):
     assert project.call("install", env=with_tools(fake))[0] == 0
     assert (fake / "table").read_text().startswith("# BEGIN symphony-conductor ")

@@ -195,6 +195,7 @@ def either(request):
 
 
 def test_install_writes_the_units_and_starts_the_timer(project, either):
+    project.configure(every_minute("a"))
     code, out, err = either.main(project, "install", "--timer")
     assert (code, err) == (0, "")
     assert out == ("writing %s\nwriting %s\nthe timer runs:     systemctl %sstatus symphony-conductor.timer\n"
@@ -206,6 +207,8 @@ def test_install_writes_the_units_and_starts_the_timer(project, either):
         ["loginctl enable-linger"] if either.scope else [])
     assert either.files() == [SERVICE, TIMER]
     assert {path.stat().st_mode & 0o777 for path in either.units.iterdir()} == {0o644}
+    assert list(project.state()["tasks"]) == ["a"], "its slots count from now on"
+    assert not (project.root / sc.HEARTBEAT_NAME).exists(), "systemd has not called it yet"
     wanted = sc.unit_texts(str(project.root), sc.interpreter(), str(SCRIPT))
     assert {path.name: path.read_text(encoding="utf-8") for path in either.units.iterdir()} == (
         wanted if either.scope else {name: (either.units / name).read_text(encoding="utf-8") for name in wanted})
@@ -351,6 +354,7 @@ def test_a_crontab_line_beside_the_timer_is_mentioned(project, either):
 
 
 def test_a_user_whose_timer_cannot_outlive_the_session_is_told_how(project, personal):
+    project.configure(every_minute("a"))
     (personal.folder / "fail-enable-linger").write_text("Access denied\n")
     code, out, _ = personal.main(project, "install", "--timer")
     assert code == 0
