@@ -1758,16 +1758,27 @@ def explain_unmet(config: Config, tasks: "Dict[str, TaskState]", name: str, slot
     return "'%s' %s" % (root, _standing(config, root, tasks.get(root, TaskState()), slot))
 
 
+def task_standing(state: TaskState) -> str:
+    """idle, running, queued, waiting or retrying."""
+    if state.run is not None:
+        return "running"
+    return state.cycle.phase if state.cycle is not None else "idle"
+
+
 def _standing(config: Config, name: str, state: TaskState, slot: int) -> str:
     dependency = config.tasks.get(name)
     if dependency is None:
         return "is invalid: %s" % config.invalid.get(name, "it is not in the configuration")
-    if state.run is not None:
-        return "is running"
-    if state.cycle is not None and state.cycle.phase == "queued":
-        return "is queued"
-    if state.cycle is not None and state.cycle.phase == "retrying":
-        return "%s and is tried again at %s" % (_outcome(state.last), iso(state.cycle.retry_at))
+    failed = ""
+    if state.last and state.last.get("status") != "success":
+        failed = "%s at %s" % (_outcome(state.last), state.last.get("ended_at"))
+    standing = task_standing(state)
+    if standing in ("running", "queued"):
+        return "%s, and is %s again" % (failed, standing) if failed else "is " + standing
+    if state.cycle is not None and standing == "retrying":
+        last = state.cycle.attempts[-1] if state.cycle.attempts else state.last
+        return "%s at %s, and is tried again %s" % (
+            _outcome(last), last.get("ended_at"), retry_text(state.cycle))
     if not dependency.enabled:
         return "is disabled"
     if not state.schedule_key and state.cursor:
@@ -1776,11 +1787,21 @@ def _standing(config: Config, name: str, state: TaskState, slot: int) -> str:
     if state.skipped:
         return "was skipped (%s) for its slot %s" % (
             state.skipped["status"].replace("skipped_", ""), state.skipped["scheduled_for"])
-    if state.last and state.last.get("status") != "success":
-        return "%s at %s" % (_outcome(state.last), state.last.get("ended_at"))
+    if failed:
+        return failed
     if needed is None:
         return "has no new success"
     return "has no success for its slot %s" % iso(needed)
+
+
+def retry_text(cycle: Cycle) -> str:
+    """When a retry starts, as texts have it: no process waits for it, a tick does it."""
+    return "at the first tick after %s" % iso(cycle.retry_at)
+
+
+def first_tick_after(at: float) -> int:
+    """The minute in which cron calls the first tick that is not before `at`."""
+    return int(at) + -int(at) % MINUTE
 
 
 def _outcome(result: "Dict[str, Any]") -> str:
@@ -1983,7 +2004,7 @@ class _Draft:
             self.records.append(dict(record, **_cycle_facts(cycle)) if cycle is not None else record)
         self.notes.append("%s: run %s %s after %s s%s" % (
             name, run.run_id, "succeeded" if success else _outcome(record), record["duration_s"],
-            "; next attempt at %s" % iso(retry.retry_at) if retry is not None else ""))
+            "; next attempt %s" % retry_text(retry) if retry is not None else ""))
         self.put(name, **changes)
 
     # -- who is told
@@ -2273,6 +2294,7 @@ class _Draft:
     # -- what may start
 
     def weigh_dependencies(self) -> None:
+        over = []
         for name, state in list(self.tasks.items()):
             cycle, task = state.cycle, self.config.tasks.get(name)
             if cycle is None or cycle.phase != "waiting" or task is None:
@@ -2282,17 +2304,24 @@ class _Draft:
                 trigger = "dependency" if cycle.waiting_for else cycle.trigger
                 self.put(name, cycle=cycle.replace(phase="queued", trigger=trigger, waiting_for="", since=self.now))
             elif self._too_late(task, cycle.slot):
-                self._give_up_waiting(task, cycle, "its start_deadline of %g s passed" % (task.start_deadline or 0))
+                cycle = cycle.replace(waiting_for=blocker)
+                self.put(name, cycle=cycle)
+                over.append((task, cycle))
             elif cycle.waiting_for != blocker:
                 self.notes.append("%s: slot %s waits: %s" % (
                     name, iso(cycle.slot), explain_unmet(self.config, self.tasks, blocker, cycle.slot)))
                 self.put(name, cycle=cycle.replace(waiting_for=blocker))
+        for task, cycle in over:  # only now does each of those that wait say what for
+            self._give_up_waiting(task, cycle, "its start_deadline of %g s passed" % (
+                task.start_deadline or 0))
 
     def _give_up_waiting(self, task: Task, cycle: Cycle, event: str) -> None:
-        blocker = cycle.waiting_for or first_unmet(self.config, self.tasks, task, cycle.slot)
-        cause = explain_unmet(self.config, self.tasks, blocker, cycle.slot) if blocker else "a dependency"
+        """End a wait. What was so until then counts: by now the blocker's next slot may be open."""
+        blocker, tasks = cycle.waiting_for, self.before_slots
+        root, _ = root_cause(self.config, tasks, blocker, cycle.slot)
         self._skip(task.name, "skipped_dependency", cycle.slot, "waited for '%s' until %s: %s" % (
-            blocker, event, cause), dependency=blocker, **_cycle_facts(cycle))
+            blocker, event, explain_unmet(self.config, tasks, blocker, cycle.slot)),
+            dependency=blocker, root=root, **_cycle_facts(cycle))
         self.put(task.name, cycle=None)
 
     def choose_starts(self) -> None:
@@ -2702,13 +2731,6 @@ def health_line(record: "Dict[str, Any]") -> "str | None":
     return "%s:%s:%d\n" % (record["status"], record["ended_at"], EXIT_UNKNOWN if code is None else code)
 
 
-def task_standing(state: TaskState) -> str:
-    """idle, running, queued, waiting or retrying."""
-    if state.run is not None:
-        return "running"
-    return state.cycle.phase if state.cycle is not None else "idle"
-
-
 def pause_document(state: State, task: Task) -> "Dict[str, Any] | None":
     """The pause that a task is under, its own or that of all; None without one."""
     found = [(pause["until"] is None, pause["until"] or 0, name) for name, pause in state.pauses.items()
@@ -2741,8 +2763,10 @@ def task_document(config: Config, state: State, task: Task, now: float,
     if cycle is not None and standing == "waiting":
         reason = explain_unmet(config, state.tasks, waiting_for, cycle.slot)
     elif cycle is not None and standing == "retrying":
-        next_run = cycle.retry_at
-        reason = "%s, attempt %d of %d" % (_outcome(known.last), cycle.attempt, task.retry_count + 1)
+        next_run = first_tick_after(max(cycle.retry_at, now))
+        last = cycle.attempts[-1] if cycle.attempts else known.last
+        reason = "%s, attempt %d of %d, %s" % (
+            _outcome(last), cycle.attempt, task.retry_count + 1, retry_text(cycle))
     elif cycle is not None and standing == "queued":
         reason = "waits for a free place since %s" % iso(cycle.since)
     elif undecided is not None and now - undecided > TICK_STALE_S and pause is None:

@@ -118,7 +118,8 @@ def standing(name):
     ("queued", "Now it is queued: waits for a free place since 2025-06-03T02:00:00Z."),
     ("waiting", "Now it is waiting: 'd' is running."),
     ("blocked", "Now it is waiting: 'd' failed (exit 1) at 2025-06-03T01:01:00Z."),
-    ("retrying", "Now it is retrying: failed (exit 1), attempt 2 of 3. It starts next at Tue 2025-06-03 03:10 +0000"),
+    ("retrying", "Now it is retrying: failed (exit 1), attempt 2 of 3, at the first tick after "
+     "2025-06-03T03:10:00Z. It starts next at Tue 2025-06-03 03:10 +0000 (in 40m)."),
     ("late", "Now it is idle: its slot 2025-06-03T02:00:00Z is due, and no tick came."),
 ])
 def test_why_tells_how_the_task_stands_and_what_comes_next(name, expected):

@@ -143,15 +143,15 @@ def test_the_table_tells_of_each_task_what_a_person_asks():
     world.finish("third", "2025-06-03T02:12:40Z")
     lines = table(world, "2025-06-03T02:15:00Z", 120)
     assert lines == [
-        "NOT healthy | last tick 5s ago | running 1 of 2 | next: flaky in 45m",
+        "NOT healthy | last tick 5s ago | running 1 of 2 | next: flaky in 46m",
         "  ! flaky: the last run failed (exit 3) at 2025-06-03T02:00:30Z (1 in a row).",
         "",
         "TASK     STATE     LAST                                   RECENT  NEXT        SCHEDULE",
         "scan     running   never                                  ++F+    in 23h 45m  at 02:00 every day",
         "analyse  waiting   never                                  ++F+    in 23h 55m  at 02:10 every day",
         "  waiting: 'scan' is running",
-        "flaky    retrying  failed 14m ago, took 30s (usually 1m)  ++F+    in 45m      at 02:00 every day",
-        "  retrying: failed (exit 3), attempt 2 of 3",
+        "flaky    retrying  failed 14m ago, took 30s (usually 1m)  ++F+    in 46m      at 02:00 every day",
+        "  retrying: failed (exit 3), attempt 2 of 3, at the first tick after 2025-06-03T03:00:30Z",
         "third    idle      success 2m ago, took 2m (usually 1m)   ++F++   in 23h 46m  at 02:01 every day",
         "off      disabled  never                                  -       -           at 02:00 every day",
         "hand     idle      never                                  ++F+    -           by hand"]
@@ -198,7 +198,8 @@ REASONS = {
                                    world.tick("2025-06-03T02:30:00Z")), "b",
                     "  waiting: 'a' was interrupted at 2025-06-03T02:01:00Z"),
     "retrying": (lambda world: world.finish("r", "2025-06-03T02:01:00Z", "failed"), "r",
-                 "  retrying: failed (exit 1), attempt 2 of 3"),
+                 "  retrying: failed (exit 1), attempt 2 of 3, "
+                 "at the first tick after 2025-06-03T02:11:00Z"),
     "queued": (lambda world: world.tick("2025-06-03T02:31:00Z"), "q",
                "  queued: waits for a free place since 2025-06-03T02:31:00Z"),
     "invalid": (lambda world: None, "odd", "  invalid: schedule: minute '61' is outside 0-59"),

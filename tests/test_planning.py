@@ -421,6 +421,72 @@ def test_the_root_cause_is_named_through_the_chain():
         "'scan' failed (exit 1) at 2025-06-08T02:10:00Z")
 
 
+def test_a_skip_tells_what_was_so_until_then_and_names_the_root():
+    world = World(task("up", "0 2 * * *"), task("mid", "0 2 * * *", dependencies=["up"]),
+                  task("down", "0 2 * * *", dependencies=["mid"]))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    world.finish("up", "2025-06-03T02:10:00Z", "failed")
+    world.tick("2025-06-04T02:00:00Z")
+    failed = ("until its next slot 2025-06-04T02:00:00Z came first: "
+              "'up' failed (exit 1) at 2025-06-03T02:10:00Z")
+    keys = ("task", "dependency", "root", "reason")
+    assert [tuple(verdict[key] for key in keys) for verdict in world.verdicts[1:]] == [
+        ("mid", "up", "up", "waited for 'up' " + failed),
+        ("down", "mid", "up", "waited for 'mid' " + failed)]
+
+
+@pytest.mark.parametrize("order", [("down", "mid"), ("mid", "down")])
+def test_a_deadline_that_passes_with_another_end_tells_of_what_is_waited_for_by_then(order):
+    tasks = {"down": task("down", "0 2 * * *", dependencies=["mid"], start_deadline=600),
+             "mid": task("mid", "0 2 * * *", dependencies=["one", "two"])}
+    world = World(*[tasks[name] for name in order],
+                  *(task(name, "0 2 * * *") for name in ("one", "two")))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    world.finish("two", "2025-06-03T02:10:00Z", "failed")
+    world.finish("one", "2025-06-03T02:11:00Z")
+    assert (world.verdicts[-1]["task"], world.verdicts[-1]["root"]) == ("down", "two")
+    assert world.verdicts[-1]["reason"] == (
+        "waited for 'mid' until its start_deadline of 600 s passed: "
+        "'two' failed (exit 1) at 2025-06-03T02:10:00Z")
+
+
+def test_what_failed_and_goes_again_is_told_as_both():
+    world = World(task("up", "0 2 * * *", retry_count=1, retry_delay=90), task("busy", "0 1 * * *"),
+                  max_concurrent_tasks=1)
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T01:00:00Z")
+
+    def said():
+        return sc.explain_unmet(world.config, world.state.tasks, "up", at("2025-06-03T02:05:00Z"))
+
+    world.tick("2025-06-03T02:00:00Z")
+    assert said() == "'up' is queued"
+    world.finish("busy", "2025-06-03T02:01:00Z")
+    assert said() == "'up' is running"
+    world.finish("up", "2025-06-03T02:02:00Z", "failed")
+    failed = "'up' failed (exit 1) at 2025-06-03T02:02:00Z, and is "
+    assert said() == failed + "tried again at the first tick after 2025-06-03T02:03:30Z"
+    document = sc.task_document(
+        world.config, world.state, world.config.tasks["up"], at("2025-06-03T02:03:00Z"))
+    assert document["next_run"] == "2025-06-03T02:04:00Z"
+    assert world.tick("2025-06-03T02:04:01Z") == ["up@2025-06-03T02:00:00Z"]
+    assert said() == failed + "running again"
+    world.finish("up", "2025-06-03T02:06:00Z", "failed")
+    world.tick("2025-06-04T01:00:00Z")
+    world.tick("2025-06-04T02:00:00Z")
+    assert said() == "'up' failed (exit 1) at 2025-06-03T02:06:00Z, and is queued again"
+
+
+@pytest.mark.parametrize("retry_at, tick", [
+    ("2025-06-03T02:04:59Z", "2025-06-03T02:05:00Z"),
+    ("2025-06-03T02:05:00Z", "2025-06-03T02:05:00Z"),
+    ("2025-06-03T02:05:01Z", "2025-06-03T02:06:00Z")])
+def test_a_retry_starts_in_the_minute_of_the_first_tick_that_is_not_before_its_time(retry_at, tick):
+    assert sc.iso(sc.first_tick_after(at(retry_at) + 0.4)) == tick
+
+
 def test_a_disabled_dependency_holds_its_dependents():
     world = World(task("scan", "0 2 * * *", enabled=False), task("use", "30 2 * * *", dependencies=["scan"]))
     world.tick("2025-06-02T10:00:00Z")
