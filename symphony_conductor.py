@@ -2124,9 +2124,9 @@ class _Draft:
             state = self.tasks.get(name)
             pause = self.pauses.get(name) or self.pauses.get(ALL_TASKS)
             if not task.enabled:
-                self._rest(task, state, "disabled", self.now)
+                self._rest(name, "disabled", "the task was disabled", self.now)
             elif pause is not None:
-                self._rest(task, state, "paused", pause["since"])
+                self._rest(name, "paused", "the task was paused", pause["since"])
             else:
                 if state is None or state.schedule_key != task.schedule_key:
                     resumed_at = max(over.get(name, 0.0), over.get(ALL_TASKS, 0.0))
@@ -2151,33 +2151,32 @@ class _Draft:
 
     def _open_queued(self, task: Task, state: TaskState) -> TaskState:
         """The slot that waited for the cycle before it has its turn."""
-        assert state.queued_slot is not None
+        slot = state.queued_slot
+        assert slot is not None
+        blocker = first_unmet(self.config, self.tasks, task, slot)
         return self.put(task.name, queued_slot=None, queued_since=None, cycle=Cycle(
-            slot=state.queued_slot, merged_since=state.queued_since, since=self.now,
-            trigger=self._trigger(state.queued_slot)))
+            slot=slot, merged_since=state.queued_since, since=self.now, trigger=self._trigger(slot),
+            phase="waiting" if blocker else "queued", waiting_for=blocker))
 
     def _forget(self, name: str) -> None:
-        if self.tasks[name].run is not None:
-            return  # its supervisor will report, and the record wants a place to go
-        if self.tasks[name].cycle is not None:
-            self._close(name, "skipped_removed", "the task is no longer in the configuration")
-        self._drop_queued(name, "skipped_removed", "the task is no longer in the configuration")
-        if self.tasks[name].schedule_key:
-            self._note_event("rested", name, self.tasks[name], {"reason": "removed", "since": iso(self.now)})
-        del self.tasks[name]
-        self.changed = True
+        """Take a task that was removed out of the state, as soon as its run has ended."""
+        self._rest(name, "removed", "the task is no longer in the configuration", self.now)
+        if self.tasks[name].run is None:
+            del self.tasks[name]
+            self.changed = True
 
-    def _rest(self, task: Task, state: "TaskState | None", how: str, since: float) -> None:
-        """A task that is disabled or paused has no slots; `how` is the word for it."""
+    def _rest(self, name: str, how: str, reason: str, since: float) -> None:
+        """A task that is disabled, paused or removed has no slots; `how` is the word for it."""
+        state = self.tasks.get(name)
         if state is None:
             return
         if state.cycle is not None and state.cycle.phase != "running":
-            self._close(task.name, "skipped_" + how, "the task was " + how)
-        self._drop_queued(task.name, "skipped_" + how, "the task was " + how)
+            self._close(name, "skipped_" + how, reason)
+        self._drop_queued(name, "skipped_" + how, reason)
         if state.schedule_key:
             # Without a key it is anchored anew later on: what it missed meanwhile was meant to be missed.
-            self._note_event("rested", task.name, state, {"reason": how, "since": iso(since)})
-            self.put(task.name, schedule_key="", next_slot=None)
+            self._note_event("rested", name, state, {"reason": how, "since": iso(since)})
+            self.put(name, schedule_key="", next_slot=None)
 
     def _note_event(self, kind: str, name: str, state: "TaskState | None", facts: "Dict[str, Any]") -> None:
         """Tell of a change of the task's schedule what an audit has to know: what it was, and what was undecided."""
@@ -2266,8 +2265,9 @@ class _Draft:
             cycle = None
         merged = {"merged_since": iso(merged_since)} if merged_since is not None else {}
         if self._too_late(task, slot):
-            self._skip(name, "skipped_late", slot, "%d s late, start_deadline is %g s" % (
-                self.now - slot, task.start_deadline or 0), **merged)
+            if state.queued_slot is not None:  # it is older, so later still
+                self._drop_queued(name, "skipped_late", self._lateness(task, state.queued_slot))
+            self._skip(name, "skipped_late", slot, self._lateness(task, slot), **merged)
         elif cycle is None and state.run is None:
             fields = {} if merged_since is None else {"merged_since": merged_since}
             self.put(name, cycle=Cycle(slot=slot, phase="waiting" if task.dependencies else "queued", since=self.now,
@@ -2290,6 +2290,9 @@ class _Draft:
 
     def _too_late(self, task: Task, slot: int) -> bool:
         return task.start_deadline is not None and self.now - slot > task.start_deadline
+
+    def _lateness(self, task: Task, slot: int) -> str:
+        return "%d s late, start_deadline is %g s" % (self.now - slot, task.start_deadline or 0)
 
     # -- what may start
 

@@ -177,6 +177,40 @@ def unexplained(month, verdicts):
     return [slot for slot in month.audit(verdicts) if slot.fate in sc.UNEXPLAINED]
 
 
+def missed(month):
+    """The verdicts whose line could be taken out of the history without a word of the audit."""
+    happened, by_task = {}, {}
+    for event in month.events:
+        for name, facts in event.get("tasks", {}).items():
+            happened.setdefault(name, []).append((event["event"], at(event["at"]), facts))
+    for verdict in recomputed(month):
+        by_task.setdefault(verdict["task"], []).append(verdict)
+    found = []
+    for name, verdicts in by_task.items():
+        known = month.state.tasks.get(name, sc.TaskState())
+        spans = sc.spans_of(happened[name], known, month.now)
+        ledger = sc.Ledger(verdicts, known)
+        merged, starts = ledger.merged, ledger._starts
+        for verdict in verdicts:
+            slot = at(verdict["scheduled_for"])
+            line = ledger.by_slot.pop(slot)
+            if verdict.get("merged_since"):
+                ledger.merged = [pair for pair in merged if pair[1] != slot]
+                ledger._starts = [first for first, _ in ledger.merged]
+            around = [span.replace(start=max(span.start, slot - 1), end=min(span.end, slot))
+                      for span in spans]
+            slots = sc.audit(name, around, ledger, (), (), 0.0, 0.0, month.now, "")
+            fates = [each.fate for each in slots]
+            if fates != ["unexplained"]:
+                found.append((name, verdict["scheduled_for"], verdict["status"], fates))
+            ledger.by_slot[slot], ledger.merged, ledger._starts = line, merged, starts
+    return found
+
+
+def test_no_line_can_be_taken_out_of_the_history_without_a_word(month):
+    assert missed(month) == []
+
+
 def test_a_line_that_is_missing_is_found_and_nothing_else(month):
     scheduled = recomputed(month)
     merged = [each for each in scheduled if each.get("merged_since")]

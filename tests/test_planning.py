@@ -317,6 +317,39 @@ def test_a_run_by_hand_absorbs_the_slot_that_comes_meanwhile():
     assert world.said() == [("a", "skipped_overlap", "2025-06-03T02:00:00Z"), ("a", "success", None)]
 
 
+def test_a_slot_that_is_queued_is_late_before_a_later_one_is():
+    world = World(task("a", "*/10 * * * *", overlap="queue", start_deadline=300))
+    world.tick("2025-06-02T10:05:00Z")
+    world.tick("2025-06-02T10:10:00Z")
+    world.tick("2025-06-02T10:20:00Z")
+    world.tick("2025-06-02T10:36:00Z")
+    assert world.said() == [("a", "skipped_late", "2025-06-02T10:20:00Z"),
+                            ("a", "skipped_late", "2025-06-02T10:30:00Z")]
+    assert [verdict["reason"] for verdict in world.verdicts] == [
+        "960 s late, start_deadline is 300 s", "360 s late, start_deadline is 300 s"]
+    world.tick("2025-06-02T10:40:00Z")
+    assert world.finish("a", "2025-06-02T10:41:00Z") == ["a@2025-06-02T10:40:00Z"]
+    world.finish("a", "2025-06-02T10:42:00Z")
+    assert world.verdicts[-1].get("merged_since") is None, "those have verdicts of their own"
+
+
+def test_a_queued_slot_whose_turn_comes_with_the_next_slot_runs():
+    world = World(task("up", "0 9 * * *"), task("a", "*/10 * * * *", overlap="queue"),
+                  task("b", "*/10 * * * *", overlap="queue", dependencies=["up"]))
+    world.tick("2025-06-02T08:55:00Z")
+    world.tick("2025-06-02T09:00:00Z")
+    world.finish("up", "2025-06-02T09:01:00Z")
+    world.finish("a", "2025-06-02T09:02:00Z")
+    world.finish("b", "2025-06-02T09:02:00Z")
+    world.tick("2025-06-02T09:10:00Z")
+    world.tick("2025-06-02T09:20:00Z")
+    world.end("a", when="2025-06-02T09:29:59Z")
+    world.end("b", when="2025-06-02T09:29:59Z")
+    assert world.tick("2025-06-02T09:30:00Z") == ["a@2025-06-02T09:20:00Z",
+                                                  "b@2025-06-02T09:20:00Z"]
+    assert {status for _, status, _ in world.said()} == {"success"}
+
+
 # -- dependencies
 
 def chain(**more):
@@ -858,6 +891,38 @@ def test_a_removed_task_that_still_runs_is_recorded_when_it_ends():
     assert world.said() == [("a", "success", "2025-06-03T02:00:00Z")]
     world.tick("2025-06-03T02:03:00Z")
     assert "a" not in world.state.tasks
+
+
+def test_a_task_that_is_removed_while_it_runs_has_no_slots_from_then_on():
+    world = World(task("a", "*/10 * * * *", overlap="queue"), task("b", "0 4 * * *"))
+    world.tick("2025-06-02T10:05:00Z")
+    world.tick("2025-06-02T10:10:00Z")
+    world.tick("2025-06-02T10:20:00Z")
+    world.configure(task("b", "0 4 * * *"))
+    world.tick("2025-06-02T10:21:00Z")
+    assert world.said() == [("a", "skipped_removed", "2025-06-02T10:20:00Z")]
+    assert world.decision.events == [{"event": "rested", "at": "2025-06-02T10:21:00Z", "tasks": {
+        "a": {"reason": "removed", "since": "2025-06-02T10:21:00Z", "was": "*/10 * * * * UTC"}}}]
+    world.tick("2025-06-02T10:45:00Z")
+    assert not world.decision.changed and world.state.tasks["a"].run is not None
+    world.finish("a", "2025-06-02T10:50:00Z")
+    assert world.said()[1:] == [("a", "success", "2025-06-02T10:10:00Z")]
+    assert world.decision.events == [] and "a" not in world.state.tasks
+
+
+def test_a_task_that_comes_back_while_it_runs_counts_from_then():
+    world = World(task("a", "*/10 * * * *"), task("b", "0 4 * * *"))
+    world.tick("2025-06-02T10:05:00Z")
+    world.tick("2025-06-02T10:10:00Z")
+    world.configure(task("b", "0 4 * * *"))
+    world.tick("2025-06-02T10:11:00Z")
+    world.configure(task("a", "*/10 * * * *"), task("b", "0 4 * * *"),
+                    changed_at="2025-06-02T10:35:00Z")
+    world.last_seen = at("2025-06-02T10:35:00Z")
+    world.tick("2025-06-02T10:36:00Z")
+    assert world.said() == []
+    assert world.finish("a", "2025-06-02T10:38:00Z") == []
+    assert world.tick("2025-06-02T10:40:00Z") == ["a@2025-06-02T10:40:00Z"]
 
 
 def test_nothing_changes_while_nothing_happens():
