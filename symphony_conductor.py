@@ -2365,6 +2365,11 @@ class _Draft:
         self.notes.append("%s: starting run %s, attempt %d of %d, slot %s, %s" % (
             task.name, run.run_id, run.attempt, task.retry_count + 1, iso(run.slot), run.trigger))
 
+    def note_beginning(self) -> None:
+        """Where nothing is remembered, tell an audit which pauses are: others went with a state."""
+        if not self.before.last_now:
+            self.events["begun"] = {"": {"pauses": self.before.pauses}}
+
     def note_gap(self) -> None:
         gap = self.facts.gap
         if gap is not None:
@@ -2380,8 +2385,8 @@ class _Draft:
 
     def decision(self) -> Decision:
         state = self.before
-        events = [{"event": kind, "at": iso(self.now), "tasks": tasks} if kind != "gap" else
-                  dict(tasks[""], event=kind, at=iso(self.now)) for kind, tasks in self.events.items()]
+        events = [dict(tasks[""] if "" in tasks else {"tasks": tasks}, event=kind, at=iso(self.now))
+                  for kind, tasks in self.events.items()]
         if self.messages:
             self.changed = True
             for number, message in enumerate(self.messages, 1):
@@ -2441,6 +2446,7 @@ def decide(config: Config, state: State, now: float, facts: Facts, last_seen: fl
     draft.settle(known_only=settle_only)
     if settle_only:
         return draft.decision()
+    draft.note_beginning()
     draft.note_gap()
     draft.tell_of_configuration()
     draft.weigh_dependencies()  # what ended just now may let a task go before its next slot takes its place
@@ -2621,6 +2627,20 @@ def audit_all(config: Config, state: State, verdicts: "Iterable[Dict[str, Any]]"
         yield from audit(name, spans_of(of_task, known, now), Ledger(by_task.get(name, ()), known), gaps, jumps, since,
                          rezoned_at, last_tick - TICK_STALE_S if last_tick and name in config.tasks else 0.0,
                          undecided)
+
+
+def lost_pauses(events: "Iterable[Dict[str, Any]]", since: float) -> "List[Dict[str, Any]]":
+    """The pauses that went with a state, each with the time of the first decision without it."""
+    lost = []
+    pauses: "Dict[str, Dict[str, Any]]" = {}
+    for event in events:
+        at = from_iso(event["at"]) or 0
+        if event["event"] == "begun" and at >= since:
+            lost += [{"task": name, "at": event["at"], "reason": pause["reason"]}
+                     for name, pause in pauses.items() if name not in event["pauses"]
+                     and (pause.get("until") is None or pause["until"] > at)]
+        pauses = event.get("pauses", pauses)
+    return lost
 
 
 def _fate(slot: int, span: Span, ledger: Ledger, jumps: "Sequence[Tuple[int, int]]", decided_until: float,
@@ -2973,7 +2993,7 @@ FATES = {
 }
 
 
-def audit_document(slots: "Iterable[Slot]", events: "Iterable[Dict[str, Any]]", since: float,
+def audit_document(slots: "Iterable[Slot]", events: "Sequence[Dict[str, Any]]", since: float,
                    until: float) -> "Dict[str, Any]":
     """The audit as JSON has it: numbers, the times without a tick, and every slot that nothing explains."""
     recent = [event for event in events if (from_iso(event["at"]) or 0) >= since]
@@ -2991,7 +3011,8 @@ def audit_document(slots: "Iterable[Slot]", events: "Iterable[Dict[str, Any]]", 
     return {"since": iso(since), "until": iso(until), "slots": total, "unexplained": len(unexplained),
             "fates": {fate: fates[fate] for fate in FATES if fate in fates}, "while_no_tick_ran": was_off,
             "shifted_by_daylight_saving": shifted, "gaps": [event for event in recent if event["event"] == "gap"],
-            "zone_changes": [event["at"] for event in recent if event["event"] == "rezoned"], "findings": unexplained}
+            "zone_changes": [event["at"] for event in recent if event["event"] == "rezoned"],
+            "lost_pauses": lost_pauses(events, since), "findings": unexplained}
 
 
 FINDINGS_SHOWN = 40
@@ -3010,6 +3031,9 @@ def audit_text(document: "Dict[str, Any]") -> str:
                       ("shifted_by_daylight_saving", "of them were moved by daylight saving time")):
         if document[key]:
             lines.append("  %6d  %s" % (document[key], text))
+    lines += ["  the state was lost before %s, and with it the pause of %s%s" % (
+        lost["at"], "all tasks" if lost["task"] == ALL_TASKS else lost["task"],
+        lost["reason"] and " (%s)" % lost["reason"]) for lost in document["lost_pauses"]]
     lines += ["  no tick from %s to %s: %s" % (
         gap["since"], gap["at"], GAP_CAUSES.get(gap.get("cause"), GAP_CAUSES[""])) for gap in document["gaps"]]
     lines += ["  the system's time zone changed at %s: without a timezone of its own, no slot of a task before that "
@@ -4399,14 +4423,15 @@ class Store:
     def read_state(self) -> "Tuple[State, List[str], bool]":
         """The state, what there is to say about it, and whether it is less than the newest one committed.
 
-        A state that is missing was deleted by somebody, who wants a fresh start; one whose content does
-        not parse gives way to the copy before it. Raises StorageError when a file is there and cannot be
-        read, which proves no damage, and VersionError for the state of a later version.
+        A state that is missing was deleted by somebody who wants a fresh start; that what is paused
+        runs is hardly meant. One whose content does not parse gives way to the copy before it. Raises
+        StorageError when a file is there and cannot be read, which proves no damage, and VersionError
+        for the state of a later version.
         """
         try:
             return self._read_state(self.state_path), [], False
         except FileNotFoundError:
-            return State(), [], True
+            return State(pauses=self._copied_pauses()), [], True
         except ValueError as error:
             notes = ["WARNING %s cannot be used (%s)" % (STATE_NAME, _why(error))]
         try:
@@ -4426,6 +4451,12 @@ class Store:
             raise ValueError(_why(error))
         except OSError as error:
             raise StorageError.of("read", path, error)
+
+    def _copied_pauses(self) -> "Dict[str, Dict[str, Any]]":
+        try:
+            return self._read_state(self.backup_path).pauses
+        except (FileNotFoundError, ValueError):
+            return {}  # an audit names those that went
 
     def save_state(self, state: State, aside: str = "") -> None:
         """Commit a state. The one before is kept as the copy or, when it cannot be used, under the name `aside`."""
@@ -4821,6 +4852,8 @@ def _event_of(line: bytes) -> "Dict[str, Any]":
         event = json.loads(line.decode("utf-8"))
         sound = isinstance(event["event"], str) and None not in (
             from_iso(event["at"]), event["event"] != "gap" or from_iso(event["since"]))
+        if event["event"] in ("begun", "paused"):
+            sound = sound and all(map(_is_pause, event["pauses"].values()))
         for facts in event.get("tasks", {}).values():
             from_iso(facts.get("undecided_since"))
             since = from_iso(facts.get("since"))
@@ -6168,6 +6201,10 @@ class Conductor:
         if notes:
             aside = "%s.bad-%s" % (self.store.state_path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)))
             notes.append("WARNING the bad file is set aside as %s" % os.path.basename(aside))
+        elif partial and state.pauses:
+            names = ["all tasks" if name == ALL_TASKS else name for name in sorted(state.pauses)]
+            notes.append("WARNING %s is gone; of what it held, the pauses are kept (%s)" % (
+                STATE_NAME, ", ".join(names)))
         if partial and config is not None:
             state = self._recover(config, state, now)
         return state, notes, aside
@@ -6323,15 +6360,16 @@ class Conductor:
             raise BusyError("the conductor is busy", "try again")
         try:
             config, _ = self._load_config("")
-            state, notes, _ = self._load_state(config, self.clock.now())
-            if notes:
+            state, notes, aside = self._load_state(config, self.clock.now())
+            if aside:
                 raise StorageError("%s; the next tick sees to it" % notes[0])
             if name != ALL_TASKS and name not in state.pauses:  # what is gone may be paused still
                 task_named(config or self.store.read_config(), name)
             pauses = dict(state.pauses)
             note = change(pauses, self.clock.now())
-            self.store.save_state(state.replace(pauses=pauses))
-            self.store.log(self.clock.now(), [note])
+            event = {"event": "paused", "at": iso(self.clock.now()), "pauses": pauses}
+            self.store.save_state(state.replace(pauses=pauses, pending=state.pending + [event]))
+            self.store.log(self.clock.now(), notes + [note])
             outcome = self._decide(is_tick=False)  # here and now: a slot ahead of the next tick counts already
         finally:
             self.store.lock.release()

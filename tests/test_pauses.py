@@ -358,13 +358,54 @@ def test_a_task_that_was_removed_can_be_resumed(hand):
     assert hand.state().pauses == {}
 
 
-def test_pauses_go_with_the_state_that_held_them(hand):
-    hand.configure(task("a", "*/5 * * * *"))
+def test_pauses_stay_when_the_state_is_deleted_and_its_copy_is_not(hand):
+    hand.configure(task("a", "*/5 * * * *"), task("b", "*/5 * * * *"))
     hand.tick()
     hand.call("pause", "a")
     (hand.root / "conductor_state.json").unlink()
+    document = json.loads(hand.call("status")[1])
+    assert [each["state"] for each in document["tasks"]] == ["paused", "idle"]
     assert hand.tick("2025-06-02T10:30:10Z") == []
+    assert hand.project.read("logs/symphony_conductor.log").count(
+        "WARNING conductor_state.json is gone; of what it held, the pauses are kept (a)") == 1
+    assert hand.tick("2025-06-02T10:35:00Z") == ["b@2025-06-02T10:35:00Z"]
+    assert hand.call("resume", "a")[0] == 0
+    assert hand.tick("2025-06-02T10:40:00Z") == ["a@2025-06-02T10:40:00Z", "b@2025-06-02T10:40:00Z"]
+    assert "pause" not in hand.call("audit")[1]
+
+
+def test_a_pause_that_is_over_does_not_come_back_with_the_copy(hand):
+    hand.configure(task("a", "*/5 * * * *"))
+    hand.tick()
+    hand.call("pause", "a")
+    hand.call("resume", "a")
+    (hand.root / "conductor_state.json").unlink()
+    hand.tick("2025-06-02T10:30:10Z")
     assert hand.tick("2025-06-02T10:35:00Z") == ["a@2025-06-02T10:35:00Z"]
+
+
+@pytest.mark.parametrize("lose", [lambda path: path.unlink(), lambda path: path.write_text("{")],
+                         ids=["deleted", "damaged"])
+def test_an_audit_names_the_pauses_that_went_with_the_state(hand, lose):
+    hand.configure(task("a", "*/5 * * * *"), task("b", "*/5 * * * *"), task("c", "*/5 * * * *"))
+    hand.tick()
+    hand.call("pause", "a", "--reason", "moving house")
+    hand.call("pause", "b", "--for", "10m")
+    hand.call("pause", "c")
+    hand.call("resume", "c")
+    hand.call("pause", "--all")
+    for name in ("conductor_state.json", "conductor_state.json.bak"):
+        lose(hand.root / name)
+    assert hand.tick("2025-06-02T10:30:10Z") == []
+    assert len(hand.tick("2025-06-02T10:35:00Z")) == 3
+    lost = "  the state was lost before 2025-06-02T10:30:10Z, and with it the pause of "
+    lines = [line for line in hand.call("audit")[1].splitlines() if "pause" in line]
+    assert lines == [lost + "all tasks", lost + "a (moving house)"]
+    assert json.loads(hand.call("audit", "--json")[1])["lost_pauses"] == [
+        {"task": "*", "at": "2025-06-02T10:30:10Z", "reason": ""},
+        {"task": "a", "at": "2025-06-02T10:30:10Z", "reason": "moving house"}]
+    hand.move("2025-06-03T10:30:11Z")
+    assert "pause" not in hand.call("audit", "--since", "1d")[1]
 
 
 def test_a_pause_on_a_deleted_state_loses_no_verdict_of_what_runs(hand):
