@@ -125,6 +125,19 @@ def test_what_comes_when_the_first_configuration_is_mended_counts_from_then(hand
     assert hand.tick(slot + 1) == ["a@%s" % sc.iso(slot)]
 
 
+def test_slots_count_from_the_resume_although_the_file_changed_in_the_pause(hand):
+    hand.configure(task("a", "* * * * *"))
+    changed_at = os.stat(str(hand.root / "config" / "conductor_config.json")).st_ctime
+    hand.move(changed_at - 600)
+    hand.tick()
+    assert hand.call("pause", "a")[0] == 0
+    minute = int(changed_at) // 60 * 60 + 300
+    hand.move(minute - 30)
+    assert hand.call("resume", "a")[0] == 0
+    assert hand.started == [] and hand.tick(minute - 1) == []
+    assert hand.tick(minute) == ["a@%s" % sc.iso(minute)]
+
+
 # -- pauses: the decision
 
 def test_slots_in_a_pause_are_neither_run_nor_caught_up():
