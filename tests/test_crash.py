@@ -2,45 +2,21 @@
 
 import concurrent.futures
 import json
-import os
-import pathlib
-import re
 import shutil
-import signal
-import subprocess
 import sys
 import time
 
 import pytest
 from conftest import SCRIPT, Project, due_once, may_live
+from support import PAUSE, calls_in, looked_on, strace_works, was_killed
 
 import symphony_conductor as sc
 
-STRACE = shutil.which("strace")
 CALLS = "%file,write,pwrite64,fsync,flock,ftruncate"
-# Where a program waits for strace to look on: to watch Python start would take ten times as long as all else.
-PAUSE = "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)\n"
-if os.path.exists("/proc/sys/kernel/yama/ptrace_scope"):  # some systems let parents alone look on, unless they are told
-    PAUSE = "import ctypes; ctypes.CDLL(None).prctl(0x59616d61, ctypes.c_ulong(-1), 0, 0, 0)\n" + PAUSE
 # -S leaves the packages of the machine out.
 PYTHON = [sys.executable, "-I", "-S", "-c",
           "import sys; sys.path.append(%r); import symphony_conductor as c\n%sc.command_line()" % (
               str(SCRIPT.parent), PAUSE)]
-
-
-def looked_on(options, command, **more):
-    """Run a program that begins with PAUSE, and let strace look on from there; its exit code."""
-    program = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL, **more)
-    os.waitid(os.P_PID, program.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-    tracer = subprocess.Popen([STRACE, "-qq"] + options + ["-p", str(program.pid)], stderr=subprocess.DEVNULL)
-    status = pathlib.Path("/proc/%d/stat" % program.pid)
-    while tracer.poll() is None and ") t " not in status.read_text():
-        time.sleep(0.001)
-    program.send_signal(signal.SIGCONT)
-    code = program.wait()
-    tracer.wait()
-    return code
 
 
 def recording(log):
@@ -49,26 +25,8 @@ def recording(log):
 
 def kill_points(root, log):
     """(system call, how many-eth of its kind) for each one that touched a file below the folder."""
-    points, seen = [], {}
-    for line in log.read_text(errors="replace").splitlines():
-        match = re.match(r"(\w+)\(", line)
-        if match:
-            name = match.group(1)
-            seen[name] = seen.get(name, 0) + 1
-            if str(root) in line and name != "execve":
-                points.append((name, seen[name]))
-    return points
-
-
-def was_killed(point, command, **more):
-    """Kill a program at the point, if it gets there; whether it did."""
-    return looked_on(["-o", os.devnull, "-e", "trace=" + point[0], "-e", "inject=%s:signal=KILL:when=%d" % point],
-                     command, **more) == -signal.SIGKILL
-
-
-def strace_works():
-    return bool(STRACE) and was_killed(("write", 2), [sys.executable, "-I", "-S", "-c", PAUSE + "\n".join(
-        ["import time", "os.write(1, b'x')"] * 2)])
+    return [(name, number) for name, number, line in calls_in(log.read_text(errors="replace"))
+            if str(root) in line and name != "execve"]
 
 
 pytestmark = pytest.mark.skipif(not strace_works(), reason="strace with fault injection is not here")
