@@ -1,0 +1,839 @@
+#!/usr/bin/env python3
+"""Fault injection: one error at each system call of the conductor, one at a time.
+
+    python3 tests/inject.py [--phase PHASE,...] [--errors ERRNO,...] [--calls CALL,...]
+                            [--workers N] [--sample] [--keep FOLDER]
+
+Each case is a project of its own, in which one process meets one error, by
+`strace -e inject=CALL:error=ERRNO:when=N`:
+
+  tick         a tick that has two tasks to start
+  supervisor   the supervisor of a task that succeeds, from its start to the decision at its end
+  retry        the same of a task that fails and is tried again
+  run          `run --task` by hand
+  settle       a tick after supervisors were killed: the command of one lives on, that of one is
+               gone, two have ended unseen
+
+Then ticks come as cron would send them. What became of it is judged by what the commands wrote
+down themselves, by the history, and by what `status` and `audit` say; the judge knows nothing of
+the code. The exit code is 1 when something was lost, doubled, shown wrongly or kept quiet about,
+and 2 when nothing can be injected here. Takes Linux and strace.
+"""
+
+import argparse
+import bisect  # noqa: F401  like some below: what Python reads for an import is not the matter here
+import collections
+import datetime  # noqa: F401
+import errno
+import fcntl
+import gettext  # noqa: F401
+import json
+import locale  # noqa: F401
+import multiprocessing
+import os
+import pathlib
+import re
+import select
+import shlex
+import shutil
+import signal
+import socket  # noqa: F401
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
+
+from support import PAUSE, calls_in, look_on, strace_works  # noqa: E402
+
+import symphony_conductor as sc  # noqa: E402
+
+# The tasks of each phase: of all its cases, and of the sample.
+PHASES = collections.OrderedDict([
+    ("tick", ("abcd", "ac")), ("supervisor", ("abcd", "ac")), ("retry", ("abcd", "b")),
+    ("run", ("abcd", "ac")), ("settle", ("abcdef", "af"))])
+# Of the calls of each phase, one in so many is in the sample.
+SAMPLE_STEPS = {"tick": 2, "supervisor": 6, "retry": 15, "run": 12, "settle": 6}
+# What is in the sample with every error that it may meet.
+SAMPLE_WHOLE = {"tick": "{root}/conductor_state.json", "settle": "{root}/status/runs/f.json"}
+AGO_S = 125  # when the tick was that came ahead of the slots
+PATIENCE_S = 30
+RECOVERY_TICKS = 4
+
+# Which error which call may meet, as the manual pages and network file systems have it.
+FILE_CALLS = """
+    access chdir chmod close copy_file_range execve faccessat faccessat2 fchmod fchmodat fdatasync
+    flock fstat fsync ftruncate getdents64 ioctl link linkat lstat mkdir mkdirat mknod mknodat
+    newfstatat open openat pread64 pwrite64 read readlink readlinkat rename renameat renameat2
+    rmdir stat statx unlink unlinkat utimensat write"""
+ERRORS = collections.OrderedDict((name, calls.split()) for name, calls in [
+    ("EIO", FILE_CALLS),
+    ("ESTALE", FILE_CALLS),
+    ("ENOSPC", """close fsync ftruncate link linkat mkdir mkdirat mknod mknodat open openat pwrite64
+                  rename renameat utimensat write"""),
+    ("EMFILE", "dup dup2 dup3 fcntl open openat pipe pipe2 socket"),
+    ("ENOMEM", """clone clone3 execve fork lstat mmap mremap newfstatat open openat poll ppoll
+                  pselect6 select stat vfork"""),
+    ("EACCES", """access chdir execve faccessat faccessat2 link linkat lstat mkdir mkdirat mknod
+                  mknodat newfstatat open openat readlink readlinkat rename renameat stat unlink
+                  unlinkat utimensat"""),
+    ("EINTR", """clock_nanosleep close connect fcntl flock fsync ftruncate nanosleep open openat
+                 poll ppoll pselect6 read select wait4 waitid write"""),
+    ("EAGAIN", "clone clone3 flock fork vfork"),
+])
+# What the interpreter and the loader do for themselves.
+THEIR_OWN = re.compile(
+    r"/(?:lib|lib64)/python\d|\.so\b|\.pyc|/site-packages\b|/pyvenv\.cfg|/share/locale/|TCGETS")
+NO_DISK = re.compile(r"\(\d+<(?:pipe|socket|anon_inode):")
+DISK_ERRORS = ("EIO", "ESTALE", "ENOSPC", "EACCES")
+WRITTEN = re.compile(r"O_CREAT|\.(?:tmp|log|jsonl)>\)")
+# What names a place: a path, a file's name, or whose process it is about.
+PLACE = re.compile(r"[\w.-]*/[\w./-]+|\b[\w-]+\.(?:jsonl?|log|pid|bak|health)\b"
+                   r"|\bsupervisor|\bcommand of|'[a-f]'")
+
+NOTE = ("echo %s $SYMPHONY_TASK $SYMPHONY_SCHEDULED_FOR $SYMPHONY_ATTEMPT $SYMPHONY_RUN_ID %s"
+        " >> ran; ")
+HELD = ("n=0; while test -e hold-$SYMPHONY_TASK && test $n -lt 500; "
+        "do n=$((n+1)); sleep 0.05; done; ")
+COMMAND = (NOTE % ("start", "$$") + "echo hello; " + HELD + "%scode=$?; " + NOTE % ("end", "$code")
+           + "exit $code")
+SUCCEED, FAIL_ONCE = "true; ", "test $SYMPHONY_ATTEMPT -ge 2; "
+
+# A call: the number-eth of its name, among those about this path where it is not "". The path may
+# begin with {root} or {folder}, and hold the pid of a task's command as {a}.
+Point = collections.namedtuple("Point", "name number path line in_child")
+Case = collections.namedtuple("Case", "phase error point")
+Start = collections.namedtuple("Start", "task slot attempt run_id pid")
+
+
+class Earlier(sc.Clock):
+    """The clock of the tick that came ahead of the slots."""
+
+    def now(self):
+        return super().now() - AGO_S
+
+    def monotonic(self):
+        return super().monotonic() - AGO_S
+
+
+class Scene:
+    """A project with work to do, the process that meets the error, and what others can see."""
+
+    def __init__(self, folder, phase, is_small=False):
+        self.folder = folder
+        self.phase = phase
+        self.root = folder / "project"
+        self.tasks = PHASES[phase][is_small]
+        self.watches = []
+        minute = int(time.time() - 60) // 60 * 60
+        self.slot = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(minute))
+        self.schedule = time.strftime("%M %H * * *", time.gmtime(minute))
+
+    @classmethod
+    def set_up(cls, folder, phase, is_small=False):
+        scene = cls(folder, phase, is_small)
+        shutil.rmtree(str(folder), ignore_errors=True)
+        for path in (folder, scene.root, scene.root / "config"):
+            path.mkdir(mode=0o700)
+        scene.configure()
+        scene.wrap_supervisors()
+        scene.wait_for(scene.fork(scene.begin))
+        return scene
+
+    def configure(self):
+        def task(name, ending=SUCCEED, **more):
+            return dict(more, name=name, command=COMMAND % ending, schedule=self.schedule,
+                        timezone="UTC", retry_count=3, retry_delay=0)
+
+        tasks = [task("a"), task("b", FAIL_ONCE), task("c", dependencies=["a"]),
+                 task("d", dependencies=["b", "c"]), task("e"), task("f")]
+        tasks = [each for each in tasks if each["name"] in self.tasks]
+        later = time.strftime("%M %H * * *", time.gmtime(time.time() + 12 * 3600))
+        tasks.append({"name": "paused", "command": "true", "schedule": later})
+        path = self.root / "config" / "conductor_config.json"
+        settings = {"max_concurrent_tasks": 8}
+        path.write_text(json.dumps({"tasks": tasks, "settings": settings}))
+        path.chmod(0o600)
+        os.utime(str(path), (time.time() - 1, time.time() - 1))
+
+    def begin(self):
+        """Two decisions ahead of the slots: now there is a state, a copy of it, and a pause."""
+        conductor = sc.Conductor(sc.Store(str(self.root)), Earlier())
+        conductor.tick()
+        conductor.pause("paused", None, "")
+        return 0
+
+    def wrap_supervisors(self):
+        """What supervisors are started by: it keeps what they say, and has one of them wait."""
+        wanted = {"supervisor": "a", "retry": "b"}.get(self.phase, "none of them")
+        pause = "import sys; sys.path.append(%r); import symphony_conductor\n%s" % (
+            str(REPOSITORY), PAUSE)
+        self.wrapper = self.folder / "python"
+        self.wrapper.write_text("\n".join([
+            "#!/bin/sh",
+            "cd %s || exit" % shlex.quote(str(self.root)),
+            "exec 2>> ../said",
+            'case " $* " in *" supervise "*" %s "*)' % wanted,
+            "    if mkdir ../met 2> /dev/null; then",
+            "        left=$#",
+            "        while [ $left -gt 0 ]; do",
+            "            word=$1; shift; left=$((left - 1))",
+            '            if [ "$before" = -c ]; then',
+            '                set -- "$@" %s"$word"' % shlex.quote(pause),
+            "            else",
+            '                set -- "$@" "$word"',
+            "            fi",
+            "            before=$word",
+            "        done",
+            "        echo $$ > ../pid.new; mv ../pid.new ../pid",
+            "    fi",
+            "esac",
+            'exec %s "$@"' % shlex.quote(sys.executable), ""]))
+        self.wrapper.chmod(0o700)
+
+    # -- processes
+
+    def fork(self, act, pause=False, said="other"):
+        """Run a function in a process whose end, and that of all it starts, can be waited for."""
+        watch, end = os.pipe()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid:
+            os.close(end)
+            self.watches.append(watch)
+            return pid
+        code = 1
+        try:
+            os.setsid()
+            os.set_inheritable(end, True)
+            os.chdir(str(self.root))
+            os.environ.clear()
+            os.environ.update(PATH="/usr/bin:/bin", HOME="/", LC_ALL="C.UTF-8",
+                              INJECTED_CASE=str(self.folder))
+            for fd, name in ((0, os.devnull), (1, "../%s.out" % said), (2, "../%s.err" % said)):
+                opened = os.open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+                os.dup2(opened, fd)
+                os.close(opened)
+            sys.executable = str(self.wrapper)
+            if pause:
+                exec(PAUSE)
+            code = act()
+        except SystemExit as leaving:
+            code = leaving.code if isinstance(leaving.code, int) else bool(leaving.code)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(code or 0)
+
+    def conductor(self, *words, **more):
+        """Start the conductor as cron does, less the start of Python; its pid."""
+        def act():
+            sys.argv = ["symphony_conductor.py", "--root=%s" % self.root] + list(words)
+            sc.command_line()
+
+        return self.fork(act, **more)
+
+    def wait_for(self, pid):
+        """The exit code of a process of ours: -N for signal N, None when it had to be killed."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            found, status = os.waitpid(pid, os.WNOHANG)
+            if found and os.WIFSIGNALED(status):
+                return -os.WTERMSIG(status)
+            if found:
+                return os.WEXITSTATUS(status)
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                return None
+            time.sleep(0.002)
+
+    def living(self):
+        """(pid, arguments) of what lives of this case."""
+        marks = os.fsencode("%s/" % self.root), os.fsencode("INJECTED_CASE=%s\0" % self.folder)
+        found = []
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                arguments = pathlib.Path("/proc", name, "cmdline").read_bytes()
+                environment = pathlib.Path("/proc", name, "environ").read_bytes()
+            except OSError:
+                continue  # it ended, or belongs to somebody else
+            is_tracer = os.path.basename(arguments.partition(b"\0")[0]) == b"strace"
+            if not is_tracer and (marks[0] in arguments or marks[1] in environment):
+                words = arguments.replace(b"\0", b" ").decode("utf-8", "replace")
+                found.append((int(name), words))
+        return found
+
+    def is_quiet(self):
+        """Wait until nothing lives that was started here; False when it had to be killed."""
+        deadline = time.monotonic() + PATIENCE_S
+        for watch in self.watches:
+            # Nobody writes: it can be read from once all have ended who hold the other end.
+            select.select([watch], [], [], max(0.0, deadline - time.monotonic()))
+            os.close(watch)
+        self.watches = []
+        while self.living():
+            if time.monotonic() > deadline:
+                self.kill_all()
+                return False
+            time.sleep(0.02)
+        return True
+
+    def kill_all(self):
+        for pid, _ in self.living():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    def until(self, condition):
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            if time.monotonic() > deadline:
+                raise RuntimeError("the scene cannot be set")
+            time.sleep(0.005)
+
+    # -- the process that meets the error
+
+    def act(self, options):
+        """Let the process of this phase meet what strace has for it: its exit code, and its pid.
+
+        `options` says what that is when the process is there. Of a supervisor the exit code is 0.
+        """
+        code = 0
+        if self.phase in ("supervisor", "retry"):
+            pid, launcher = self._waiting_supervisor()
+            tracer = self._look_on(options(), pid)
+            self.wait_for(launcher)
+        else:
+            if self.phase == "settle":
+                self._leave_orphans()
+            words = ("run", "--task", "a") if self.phase == "run" else ("tick",)
+            pid = self.conductor(*words, pause=True, said="met")
+            os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            tracer = self._look_on(options(), pid)
+            code = self.wait_for(pid)
+        self.release("a")
+        try:
+            tracer.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            tracer.kill()
+            tracer.wait()
+            code = None
+        return code, pid
+
+    def _look_on(self, options, pid):
+        return look_on(["-q", "-y", "-o", str(self.folder / "strace")] + options, pid)
+
+    def _waiting_supervisor(self):
+        launcher = self.conductor("tick")
+        mark = self.folder / "pid"
+        self.until(mark.exists)
+        pid = int(mark.read_text())
+        self.until(lambda: ") T " in pathlib.Path("/proc/%d/stat" % pid).read_text())
+        return pid, launcher
+
+    def _leave_orphans(self):
+        """Kill supervisors: a's command lives on, e's is gone, b's and f's have ended unseen."""
+        held = [name for name in self.tasks if name in "abef"]
+        for name in held:
+            (self.root / ("hold-" + name)).write_text("")
+        self.wait_for(self.conductor("tick"))
+        self.until(lambda: len(self.starts()) == len(held))
+        ending = [name for name in held if name in "bf"]
+        with open(str(self.root / "conductor.pid"), "r+") as busy:
+            fcntl.flock(busy, fcntl.LOCK_EX)  # so that no supervisor can decide at the end
+            for name in ending:
+                self.release(name)
+            self.until(lambda: all('"result"' in self.read("status/runs/%s.json" % name)
+                                   for name in ending))
+            for pid in self._supervisors():
+                os.kill(pid, signal.SIGKILL)
+            self.release("e")
+            for start in self.starts():
+                if start.task == "e":
+                    os.killpg(start.pid, signal.SIGKILL)
+            self.until(lambda: not self._supervisors())
+
+    def _supervisors(self):
+        return [pid for pid, arguments in self.living() if " supervise " in arguments]
+
+    def release(self, name):
+        """Let the command of a task go on to its end."""
+        try:
+            (self.root / ("hold-" + name)).unlink()
+        except FileNotFoundError:
+            pass
+
+    # -- what others can see
+
+    def read(self, name):
+        """The text of a file of the project; "" where there is none."""
+        try:
+            return (self.root / name).read_text(errors="replace")
+        except OSError:
+            return ""
+
+    def kept(self, name):
+        """The text of a file beside the project: strace, or what a process said."""
+        return self.read("../" + name)
+
+    def starts(self):
+        """What started, as the commands wrote it down."""
+        rows = [line.split() for line in self.read("ran").splitlines()]
+        return [Start(row[1], row[2], int(row[3]), row[4], int(row[5]))
+                for row in rows if row[0] == "start"]
+
+    def ends(self):
+        """run id -> exit code, as the commands wrote it down."""
+        rows = [line.split() for line in self.read("ran").splitlines()]
+        return {row[4]: int(row[5]) for row in rows if row[0] == "end"}
+
+    def by_hand(self):
+        return [start for start in self.starts() if start.slot != self.slot]
+
+    def history(self):
+        """(the records of the history, the lines that are none)"""
+        records, bad = [], []
+        for path in sorted(self.root.glob("status/history/*.jsonl")):
+            for line in path.read_text(errors="replace").splitlines():
+                try:
+                    records.append(json.loads(line))
+                except ValueError:
+                    bad.append(line)
+        return records, bad
+
+    def verdicts(self, task):
+        return [record for record in self.history()[0]
+                if record.get("task") == task and record.get("scheduled_for") == self.slot]
+
+    def is_done(self):
+        recorded = {record.get("run_id") for record in self.history()[0]}
+        return all(self.verdicts(task) for task in self.tasks) and all(
+            start.run_id in recorded for start in self.by_hand())
+
+    def answer(self, *words):
+        """(exit code, the document that a command prints, or {}; what it says on stderr)"""
+        name = words[0]
+        (self.folder / (name + ".out")).write_text("")
+        code = self.wait_for(self.conductor(*words, said=name))
+        try:
+            return code, json.loads(self.kept(name + ".out")), self.kept(name + ".err")
+        except ValueError:
+            return code, {}, self.kept(name + ".err")
+
+    def said(self):
+        """What the conductor's processes said on stderr, and wrote into their logs."""
+        paths = sorted(self.folder.glob("*.err")) + sorted(self.root.glob("logs/**/*.log"))
+        paths += self.folder.glob("said")
+        return "\n".join(path.read_text(errors="replace") for path in paths)
+
+
+# -- the judge
+
+def judge(scene, code, case=None):
+    """[(kind, detail)] of what is wrong after the error, and after the ticks that follow it."""
+    wrong = []
+    if code is None:
+        wrong.append(("hangs", "it did not end within %d s" % PATIENCE_S))
+    if not scene.is_quiet():
+        wrong.append(("hangs", "something it started did not end within %d s" % PATIENCE_S))
+    wrong += judge_words(scene, code, case)
+    wrong += recover(scene)
+    wrong += judge_runs(scene, scene.kept("strace").count("(INJECTED)"))
+    wrong += judge_views(scene)
+    return wrong
+
+
+def judge_words(scene, code, case):
+    """Whether the process that met the error tells of it, where the work is not done at once."""
+    wrong = []
+    told = scene.kept("met.err")
+    is_supervisor = scene.phase in ("supervisor", "retry")
+    if is_supervisor:  # its exit code and its stderr are seen by nobody
+        left = re.search(r"\+\+\+ exited with (\d+)", scene.kept("strace"))
+        code = int(left.group(1)) if left else -1
+        told = told_in_log(scene, case)
+    if code is not None and code < 0:
+        wrong.append(("killed", "it did not end by itself"))
+    if code == sc.EXIT_SOFTWARE:
+        wrong.append(("exit 70", told.strip()[-200:]))
+    is_answer = case and (case.point.name, case.error) == ("flock", "EAGAIN")
+    if scene.is_done() or is_answer:  # that somebody else holds a lock is no error
+        return wrong
+    if code == 0 and not is_supervisor:
+        status = scene.answer("status", "--json")[1]
+        wrong.append(("silent", "the work is not done and it exits 0; healthy is %s" % (
+            status.get("healthy"))))
+    if not any(PLACE.search(line) for line in less_what_is_no_place(told)):
+        wrong.append(("no place", "the work is not done, it exits with %s and says %r" % (
+            code, told.strip()[-200:])))
+    return wrong
+
+
+def told_in_log(scene, case):
+    """The lines of the conductor's log that tell of something wrong."""
+    signs = "ERROR|WARNING"
+    if case:
+        signs += "|" + re.escape(os.strerror(getattr(errno, case.error)))
+    log = scene.read("logs/symphony_conductor.log").splitlines()
+    return "\n".join(line for line in log if re.search(signs, line))
+
+
+def less_what_is_no_place(text):
+    """Lines less the time, the name of the program, and the slash of "Input/output error"."""
+    return [re.sub(r"^(\S+Z )?(ERROR|WARNING)?\s*(symphony_conductor(\.py)?: )?", "", line)
+            for line in text.replace(os.strerror(errno.EIO), "").splitlines()]
+
+
+def recover(scene):
+    """Send ticks as cron would, and one more when all is done: what is wrong with these."""
+    wrong = []
+    for number in range(1, RECOVERY_TICKS + 1):
+        was_done = scene.is_done()
+        name = "tick%d" % number
+        code = scene.wait_for(scene.conductor("tick", said=name))
+        if code != 0:
+            wrong.append(("later tick", "tick %d after it exits with %s: %s" % (
+                number, code, scene.kept(name + ".err").strip()[-200:])))
+        if not scene.is_quiet():
+            wrong.append(("hangs", "what tick %d after it started does not end" % number))
+        if was_done:
+            break
+    return wrong
+
+
+def judge_runs(scene, errors):
+    """What the commands wrote down themselves, against what the history says of them."""
+    wrong = []
+    starts, ends = scene.starts(), scene.ends()
+    wrong += [("history", "a line is none: %r" % line[:100]) for line in scene.history()[1]]
+    counted = collections.Counter("run %s" % start.run_id for start in starts)
+    counted += collections.Counter("%s %s attempt %d" % start[:3] for start in starts)
+    wrong += [("doubled", "%s ran %d times" % each) for each in counted.items() if each[1] > 1]
+    failed = 0
+    for task in scene.tasks:
+        # How the command of the one ended nobody saw, and that of the other was killed.
+        is_excused = scene.phase == "settle" and task in "ae"
+        verdicts = scene.verdicts(task)
+        statuses = [record.get("status") for record in verdicts]
+        if not verdicts:
+            wrong.append(("lost", "%s has no verdict" % task))
+        if len(verdicts) > 1:
+            wrong.append(("doubled", "%s has %d verdicts: %s" % (task, len(verdicts), statuses)))
+        for record in verdicts:
+            if record.get("status") != "success":
+                wrong.append(("wrong verdict", "%s is %s: %s" % (
+                    task, record.get("status"), record.get("reason"))))
+            for attempt in list(record.get("attempts") or []) + [record]:
+                problem = judge_attempt(attempt, starts, ends)
+                if problem and not is_excused:
+                    failed += problem[0] == "failed"
+                    wrong += [] if problem == ("failed", "") else [problem]
+        mine = [start for start in starts if (start.task, start.slot) == (task, scene.slot)]
+        for start in mine[:-1]:
+            if ends.get(start.run_id) == 0 and not is_excused:
+                wrong.append(("doubled", "%s ran again after attempt %d had succeeded" % (
+                    task, start.attempt)))
+    if failed > errors:
+        wrong.append(("wrong verdict", "%d attempts failed by %d errors" % (failed, errors)))
+    return wrong + judge_by_hand(scene, ends)
+
+
+def judge_attempt(attempt, starts, ends):
+    """(kind, detail) of what is wrong with an attempt as the history has it.
+
+    It is ("failed", "") when the error made it fail and that is said, and None when the history
+    has what the command wrote down.
+    """
+    status, run_id = attempt.get("status"), attempt.get("run_id")
+    ended = ends.get(run_id)
+    place = "attempt %s of %s" % (attempt.get("attempt"), attempt.get("task"))
+    if {0: "success", 1: "failed"}.get(ended) == status:
+        return None
+    if ended is not None or status == "success":
+        return "wrong verdict", "%s exits with %s and is %s: %s" % (
+            place, ended, status, attempt.get("reason"))
+    if attempt.get("reason"):
+        return "failed", ""
+    did = "was cut short" if any(start.run_id == run_id for start in starts) else "did not start"
+    return "no reason", "%s %s and is %s, exit code %s, without a reason" % (
+        place, did, status, attempt.get("exit_code"))
+
+
+def judge_by_hand(scene, ends):
+    wrong = []
+    if len(scene.by_hand()) > (scene.phase == "run"):
+        wrong.append(("doubled", "%d runs by hand" % len(scene.by_hand())))
+    for start in scene.by_hand():
+        statuses = [record.get("status") for record in scene.history()[0]
+                    if record.get("run_id") == start.run_id]
+        if not statuses:
+            wrong.append(("lost", "the run by hand has no verdict"))
+        if len(statuses) > 1:
+            wrong.append(("doubled", "the run by hand has the verdicts %s" % statuses))
+        if statuses and (statuses[0] == "success") != (ends.get(start.run_id) == 0):
+            wrong.append(("wrong verdict", "the run by hand exits with %s and is %s" % (
+                ends.get(start.run_id), statuses[0])))
+    return wrong
+
+
+def judge_views(scene):
+    """What is left, and what people are shown."""
+    wrong = []
+    try:
+        json.loads(scene.read("conductor_state.json"))
+    except ValueError as problem:
+        wrong.append(("state", "it does not parse: %s" % problem))
+    for path in scene.root.glob("**/*"):
+        if path.name.startswith("conductor_state.json.bad"):
+            wrong.append(("set aside", path.name))
+        if path.is_fifo():
+            wrong.append(("left behind", str(path.relative_to(scene.root))))
+    code, status, said = scene.answer("status", "--json")
+    if not status:
+        wrong.append(("status", "it exits with %s: %s" % (code, said.strip()[-200:])))
+    for run in status.get("running", []):
+        wrong.append(("ghost", "%s is among those that run" % run.get("task")))
+    for task in status.get("tasks", []):
+        if task["state"] in ("running", "queued", "waiting", "retrying", "retry"):
+            wrong.append(("ghost", "%s is shown as %s" % (task["name"], task["state"])))
+        if task["name"] == "paused" and not task["paused"]:
+            wrong.append(("pause lost", "the task that was paused is so no more"))
+    code, audit, said = scene.answer("audit", "--since", "1d", "--json")
+    if code != 0 or audit.get("unexplained") != 0:
+        wrong.append(("audit", "it exits with %s: %s %s" % (
+            code, json.dumps(audit.get("findings"))[:200], said.strip()[-200:])))
+    said = scene.said()
+    traces = re.findall(r"Traceback \(most|internal error.*", said)
+    if traces:
+        named = re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception)\b.*", said, re.M)
+        wrong.append(("traceback", (named or traces)[-1][:200]))
+    return wrong
+
+
+# -- the cases
+
+def points_of(scene, pid):
+    """The calls that strace wrote down, of a process and of what it forks until that execs.
+
+    An error is injected into every process that gets to the call. So of the calls of a child only
+    those count that its parent never makes.
+    """
+    lines_of = collections.OrderedDict()
+    for line in scene.kept("strace").splitlines():
+        number, _, rest = line.partition(" ")
+        lines_of.setdefault(int(number), []).append(rest.lstrip())
+    points, seen = [], collections.Counter()
+    own = calls_in("\n".join(lines_of.pop(pid)))
+    for name, number, line in own:
+        path = path_of(scene, line)
+        seen[name, path] += 1
+        if path is not None and not THEIR_OWN.search(line):
+            points.append(Point(name, seen[name, path] if path else number, path, line, False))
+    names = {name for name, _, _ in own}
+    in_children = collections.OrderedDict()
+    for lines in lines_of.values():
+        for name, number, line in calls_in("\n".join(lines)):
+            if name == "openat" and '"/dev/null"' in line:
+                in_children.setdefault((name, 1, "/dev/null"), line)
+            elif name not in names:
+                in_children.setdefault((name, number, ""), line)
+    return points + [Point(*key, line=line, in_child=True) for key, line in in_children.items()]
+
+
+def path_of(scene, line):
+    """The file that a call is about; "" when it is about none that has this name in every case.
+
+    None is for calls that are left out: how often others are looked up in the process table
+    depends on what runs here besides.
+    """
+    found = re.search(r'\d<(/[^>]*)>|"(/[^"]*)"', line)
+    path = found.group(found.lastindex) if found else ""
+    process = re.match(r"/proc/(\d+)", path)
+    if process and scene.phase == "settle":
+        owners = {str(start.pid): start.task for start in scene.starts()}
+        owner = owners.get(process.group(1))
+        return owner and "/proc/{%s}%s" % (owner, path[process.end():])
+    changing = r"^/proc/\d|\d{8}T\d{6}Z|[0-9a-f]{16}|^/dev/|\.(?:out|err)$"
+    if re.search(changing, path) or path == str(scene.root):
+        return ""
+    return path.replace(str(scene.root), "{root}").replace(str(scene.folder), "{folder}")
+
+
+def errors_of(point, wanted):
+    """Those of the wanted errors that this call may meet."""
+    errors = [error for error in wanted if point.name in ERRORS[error]]
+    if NO_DISK.search(point.line):
+        return [error for error in errors if error not in DISK_ERRORS]
+    if "AT_EMPTY_PATH" in point.line:  # fstat() by another name
+        return [error for error in errors if error in ("EIO", "ESTALE")]
+    if point.name in ("open", "openat", "close") and not WRITTEN.search(point.line):
+        return [error for error in errors if error != "ENOSPC"]
+    return errors
+
+
+def options_for(scene, case):
+    """What strace has to be told to inject the error of this case."""
+    name, number, path, _, in_child = case.point
+    options = ["-e", "trace=" + name,
+               "-e", "inject=%s:error=%s:when=%d" % (name, case.error, number)]
+    if path:
+        pids = {start.task: start.pid for start in scene.starts()}
+        options += ["-P", path.format(root=scene.root, folder=scene.folder, **pids)]
+    if in_child:
+        options.append("-f")
+    if in_child and name != "execve":
+        options += ["-b", "execve"]
+    return options
+
+
+def probe(folder, phase, is_small=False):
+    """The points of a phase, and what is wrong when no error is injected."""
+    scene = Scene.set_up(folder, phase, is_small)
+    code, pid = scene.act(lambda: ["-f", "-b", "execve"])
+    points = points_of(scene, pid)
+    return points, judge(scene, code)
+
+
+def attempt_case(job):
+    """(case, whether the error was met, the call, what is wrong) of one case."""
+    number, case, folder, is_small, keeps = job
+    folder = folder / ("%s-%d" % (case.phase, number))
+    met = []
+    try:
+        scene = Scene.set_up(folder, case.phase, is_small)
+        code, _ = scene.act(lambda: options_for(scene, case))
+        wrong = judge(scene, code, case)
+        met = [line for line in scene.kept("strace").splitlines() if "(INJECTED)" in line]
+    except Exception:
+        wrong = [("harness", traceback.format_exc())]
+    if not (wrong and keeps):
+        shutil.rmtree(str(folder), ignore_errors=True)
+    line = (met or [case.point.line])[0]
+    return case, bool(met), line.strip().replace(str(folder), ""), wrong
+
+
+def cases_of(phase, points, errors):
+    return [Case(phase, error, point) for point in points for error in errors_of(point, errors)]
+
+
+def sample_of(phase, points, errors):
+    """Some cases: reads of the state and of a record with each error, others with one each."""
+    first = collections.OrderedDict()
+    for point in points:
+        is_start = re.search("fork|clone|pipe|execve", point.name)
+        if point.path.startswith("{root}") or point.in_child or is_start:
+            first.setdefault((point.name, point.path), point)
+    picked, turn, step = [], 0, SAMPLE_STEPS[phase]
+    for point in first.values():
+        possible = errors_of(point, errors)
+        if point.path == SAMPLE_WHOLE.get(phase) and point.name in ("open", "openat", "read"):
+            picked += [Case(phase, error, point) for error in possible if error != "EINTR"]
+        elif possible:
+            if turn % step == 0:
+                picked.append(Case(phase, possible[turn // step % len(possible)], point))
+            turn += 1
+    return picked
+
+
+def report(results, phases, errors, seconds):
+    """Print a table, and the kinds of what is wrong; whether all is well."""
+    total, bad = collections.Counter(), collections.Counter()
+    for case, _, _, wrong in results:
+        total[case.phase, case.error] += 1
+        bad[case.phase, case.error] += bool(wrong)
+    print("\ncases (bad) " + "".join("%12s" % error for error in errors))
+    for phase in phases:
+        cells = ["%d (%d)" % (total[phase, error], bad[phase, error]) for error in errors]
+        print("%-12s" % phase + "".join("%12s" % cell for cell in cells))
+    missed = sum(not met for _, met, _, _ in results)
+    print("%d cases in %d s, %d bad; in %d the call was not made this time" % (
+        len(results), seconds, sum(bad.values()), missed))
+    kinds = collections.OrderedDict()
+    for case, _, line, wrong in results:
+        for kind, _ in wrong:
+            kinds.setdefault(kind, collections.OrderedDict())[id(case)] = case.phase, line
+    for kind, found in sorted(kinds.items(), key=lambda item: -len(item[1])):
+        phase, line = next(iter(found.values()))
+        print("\n%s: %d cases, the first is\n    %s %s" % (kind, len(found), phase, line[:160]))
+    return not sum(bad.values())
+
+
+def arguments():
+    def words(known):
+        def parse(text):
+            unknown = [word for word in text.split(",") if word not in known]
+            if unknown:
+                raise argparse.ArgumentTypeError("'%s' is none of %s" % (
+                    unknown[0], ", ".join(known)))
+            return text.split(",")
+        return parse
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--phase", type=words(PHASES), default=list(PHASES), metavar="PHASE,...")
+    parser.add_argument("--errors", type=words(ERRORS), default=list(ERRORS), metavar="ERRNO,...")
+    parser.add_argument("--calls", metavar="CALL,...", help="only these system calls")
+    parser.add_argument("--workers", type=int, default=2 * (os.cpu_count() or 1), metavar="N")
+    parser.add_argument("--sample", action="store_true", help="only some of the cases")
+    parser.add_argument("--keep", metavar="FOLDER", help="leave the projects of bad cases here")
+    return parser.parse_args()
+
+
+def run_cases(args, folder):
+    """What `attempt_case` says of every case; None when a phase goes wrong without any error."""
+    cases = []
+    for phase in args.phase:
+        points, wrong = probe(folder / ("probe-" + phase), phase, args.sample)
+        if wrong:
+            print("%s without any error: %s" % (phase, wrong), file=sys.stderr)
+            return None
+        if args.calls:
+            points = [point for point in points if point.name in args.calls.split(",")]
+        picked = (sample_of if args.sample else cases_of)(phase, points, args.errors)
+        print("%s: %d calls, %d cases" % (phase, len(points), len(picked)), flush=True)
+        cases += picked
+    results = []
+    with multiprocessing.get_context("fork").Pool(args.workers) as pool:
+        jobs = [(number, case, folder, args.sample, args.keep) for number, case in enumerate(cases)]
+        for result in pool.imap(attempt_case, jobs):
+            results.append(result)
+            case, _, line, wrong = result
+            if wrong:
+                print("\n%s %s: %s" % (case.phase, case.error, line[:200]), flush=True)
+            for kind, detail in wrong:
+                print("    %s: %s" % (kind, detail), flush=True)
+            if len(results) % 500 == 0:
+                print("%d of %d cases" % (len(results), len(cases)), flush=True)
+    return results
+
+
+def main():
+    args = arguments()
+    if not strace_works():
+        print("strace with fault injection is not here", file=sys.stderr)
+        return 2
+    began = time.monotonic()
+    folder = pathlib.Path(args.keep or tempfile.mkdtemp(prefix="symphony-inject.")).resolve()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        results = run_cases(args, folder)
+    finally:
+        if not args.keep:
+            shutil.rmtree(str(folder), ignore_errors=True)
+    if results is None:
+        return 2
+    return 0 if report(results, args.phase, args.errors, time.monotonic() - began) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
