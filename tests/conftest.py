@@ -246,8 +246,8 @@ class CronDaemon:
 # processes, then those that take long, and what is short fills up the end
 
 WAITING = ("test_a_real_cron_daemon", "test_a_bare_root")
-AHEAD = ["test_%s.py" % name for name in ("tick", "care", "quarantine", "crash", "runner", "automation",
-                                          "cleanup_engine", "lifecycle", "workflows", "readme")]
+AHEAD = ["test_%s.py" % name for name in ("tick", "care", "quarantine", "crash", "errors", "runner",
+                                          "automation", "cleanup_engine", "lifecycle", "workflows", "readme")]
 
 
 def pytest_configure(config):

@@ -276,16 +276,22 @@ class Scene:
         """Wait until nothing lives that was started here; False when it had to be killed."""
         deadline = time.monotonic() + PATIENCE_S
         for watch in self.watches:
-            # Nobody writes: it can be read from once all have ended who hold the other end.
-            select.select([watch], [], [], max(0.0, deadline - time.monotonic()))
-            os.close(watch)
-        self.watches = []
+            # Nobody writes: it is ready once all have ended who hold the other end.
+            poll = select.poll()
+            poll.register(watch)
+            poll.poll(1000 * max(0.0, deadline - time.monotonic()))
+        self.forget_watches()
         while self.living():
             if time.monotonic() > deadline:
                 self.kill_all()
                 return False
             time.sleep(0.02)
         return True
+
+    def forget_watches(self):
+        for watch in self.watches:
+            os.close(watch)
+        self.watches = []
 
     def kill_all(self):
         for pid, _ in self.living():
@@ -416,9 +422,12 @@ class Scene:
                 if record.get("task") == task and record.get("scheduled_for") == self.slot]
 
     def is_done(self):
+        return all(self.verdicts(task) for task in self.tasks) and self.is_recorded()
+
+    def is_recorded(self):
+        """Whether the history has the runs by hand."""
         recorded = {record.get("run_id") for record in self.history()[0]}
-        return all(self.verdicts(task) for task in self.tasks) and all(
-            start.run_id in recorded for start in self.by_hand())
+        return all(start.run_id in recorded for start in self.by_hand())
 
     def answer(self, *words):
         """(exit code, the document that a command prints, or {}; what it says on stderr)"""
@@ -450,13 +459,14 @@ def judge(scene, code, case=None):
     wrong += recover(scene)
     wrong += judge_runs(scene, scene.kept("strace").count("(INJECTED)"))
     wrong += judge_views(scene)
+    scene.forget_watches()
     return wrong
 
 
 def judge_words(scene, code, case):
     """Whether the process that met the error tells of it, where the work is not done at once."""
     wrong = []
-    told = scene.kept("met.err")
+    told = scene.kept("met.err") + scene.kept("met.out")
     is_supervisor = scene.phase in ("supervisor", "retry")
     if is_supervisor:  # its exit code and its stderr are seen by nobody
         left = re.search(r"\+\+\+ exited with (\d+)", scene.kept("strace"))
@@ -469,7 +479,10 @@ def judge_words(scene, code, case):
     is_answer = case and (case.point.name, case.error) == ("flock", "EAGAIN")
     if scene.is_done() or is_answer:  # that somebody else holds a lock is no error
         return wrong
-    if code == 0 and not is_supervisor:
+    by_hand = [scene.ends().get(start.run_id) for start in scene.by_hand()]
+    if by_hand == [0] and scene.is_recorded():  # what else is due is no matter of a run by hand
+        return wrong
+    if code == 0 and not is_supervisor and by_hand != [0]:
         status = scene.answer("status", "--json")[1]
         wrong.append(("silent", "the work is not done and it exits 0; healthy is %s" % (
             status.get("healthy"))))
@@ -562,9 +575,10 @@ def judge_attempt(attempt, starts, ends):
     if ended is not None or status == "success":
         return "wrong verdict", "%s exits with %s and is %s: %s" % (
             place, ended, status, attempt.get("reason"))
-    if attempt.get("reason"):
+    did_start = any(start.run_id == run_id for start in starts)
+    if attempt.get("reason") or not did_start and attempt.get("output_tail"):
         return "failed", ""
-    did = "was cut short" if any(start.run_id == run_id for start in starts) else "did not start"
+    did = "was cut short" if did_start else "did not start"
     return "no reason", "%s %s and is %s, exit code %s, without a reason" % (
         place, did, status, attempt.get("exit_code"))
 
