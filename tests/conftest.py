@@ -135,7 +135,7 @@ def project(tmp_path):
     for path in (made.root / "status" / "runs").glob("*.json"):
         try:
             record = json.loads(path.read_text())
-            if record["pid"] > 1:
+            if record["pid"] > 1:  # kill(2): to group 1 means to everybody, and to 0 to the tests
                 os.killpg(record["pid"], 9)
         except (ValueError, KeyError, TypeError, OSError, RecursionError):
             pass
