@@ -3805,6 +3805,7 @@ def make_folder(path: str) -> None:
     except OSError as error:
         if not os.path.isdir(path):
             raise StorageError.of("make the folder", path, error)
+    sync_folder(os.path.dirname(path))  # else a power cut takes it, with all that was synced inside
 
 
 def sync_folder(path: str) -> None:
@@ -3817,6 +3818,20 @@ def sync_folder(path: str) -> None:
             raise  # what is left are file systems that cannot; the rename itself is done
     finally:
         os.close(fd)
+
+
+def sync_file(path: str) -> None:
+    """Make the content of a file survive a power cut. Raises StorageError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except FileNotFoundError:
+        pass  # somebody removed it, and with it what there was to keep
+    except OSError as error:
+        raise StorageError.of("flush to disk", path, error)
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -4167,6 +4182,7 @@ class Store:
         self.script_signature = signature(self.script)
         self.sources: "List[Tuple[str, str]]" = []  # the texts that read_config found
         self.changed_at: "Dict[str, float]" = {}    # when their files changed
+        self._recorded: "Set[str]" = set()  # files that `record` brought up to date since the last commit
         self._name_files(root, config_path or os.path.join(root, CONFIG_NAME))
 
     def _name_files(self, base: str, config_path: str) -> None:
@@ -4223,7 +4239,7 @@ class Store:
             os.utime(path)  # what is in use is not pruned
         except OSError:
             try:
-                write_atomic(path, text.encode(), durable=False)
+                write_atomic(path, text.encode())  # once it is there, nobody looks whether it is whole
             except StorageError:
                 return ""  # a run is worth more than the tale of it
         return name
@@ -4459,8 +4475,20 @@ class Store:
             return {}  # an audit names those that went
 
     def save_state(self, state: State, aside: str = "") -> None:
-        """Commit a state. The one before is kept as the copy or, when it cannot be used, under the name `aside`."""
+        """Commit a state. The one before is kept as the copy or, when it cannot be used, under the name `aside`.
+
+        What the one before had `pending` was recorded by now, and this one forgets it: it goes to disk first.
+        """
+        self._sync_records()
         write_atomic(self.state_path, dump_state(state), keep=aside or self.backup_path)
+
+    def _sync_records(self) -> None:
+        """Make what `record` put on file survive a power cut: one fsync a file, and one a folder."""
+        for path in sorted(self._recorded):
+            sync_file(path)
+        for folder in sorted({os.path.dirname(path) for path in self._recorded}):
+            sync_folder(folder)
+        self._recorded.clear()
 
     # -- runs
 
@@ -4516,7 +4544,10 @@ class Store:
         return self.path("status/history/%s.jsonl" % day)
 
     def record(self, records: "Sequence[Dict[str, Any]]", retention_days: float) -> None:
-        """Put committed verdicts into the history and the health files; those that are there already stay once."""
+        """Put committed verdicts into the history and the health files; those that are there already stay once.
+
+        The state still holds them, so nothing is flushed to disk here: the next commit does that.
+        """
         by_day: "Dict[str, List[Dict[str, Any]]]" = {}
         for record in records:
             if "channel" in record:
@@ -4550,6 +4581,7 @@ class Store:
         missing = [line for line in lines if line.encode("ascii") not in there]
         if missing and tail and not tail.endswith(b"\n"):
             missing.insert(0, "")  # a crash cut the last line short: end it
+        self._recorded.add(path)  # also when nothing is missing: whoever wrote it did not flush it
         if missing:
             append_lines(path, missing)
 
@@ -4652,6 +4684,8 @@ class Store:
             known = read_bytes(path).decode("utf-8", "replace")
         except OSError:
             known = ""
+        if line:
+            self._recorded.add(path)
         if line and line != known:  # its time is what monitors look at, so saying it again would be a lie
             write_atomic(path, line.encode(), durable=False)
 
