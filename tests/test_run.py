@@ -1,0 +1,149 @@
+"""tests/run on a box that lacks things: what it installs, and the one command that it names."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+from conftest import REPOSITORY
+
+TOOLS = ("cat", "chmod", "cp", "dirname", "mkdir", "mktemp", "rm", "sh", "tail")
+PROGRAMS = ("cron", "systemd-analyze", "strace", "dash", "busybox", "git")
+
+# Debian's python3 without python3-venv has the module venv, and not what it needs.
+PYTHON = """#!/bin/sh
+box={box}
+case "$*" in
+  *sys.version_info*) echo 3.11.2 ;;
+  *"import ensurepip, venv"*) [ -e "$box/ensurepip" ] ;;
+  "-m venv "*) [ -e "$box/ensurepip" ] || { echo 'ensurepip is not available'; exit 1; }
+               mkdir -p "$3/bin" && cp "$box/environment" "$3/bin/python" ;;
+  *) exit 1 ;;
+esac
+"""
+ENVIRONMENT = """#!/bin/sh
+case "$*" in
+  *"import pytest, xdist"*) [ -e {box}/pytest ] ;;
+  *"pip install"*) [ ! -e {box}/offline ] || { echo 'Temporary failure in name resolution'; exit 1; }
+                   : > {box}/pytest ;;
+  *"-m pytest"*) echo "pytest $*" ;;
+  *) exit 1 ;;
+esac
+"""
+APT = """#!/bin/sh
+echo "$*" >> {box}/apt
+[ ! -e {box}/broken ] || { echo 'Reading package lists...'; echo 'E: no such mirror'; exit 100; }
+[ "$1" = update ] || : > {box}/ensurepip
+"""
+FIRST = "tests/run: all tests take about 4 minutes on two cores\n"
+
+
+class Box:
+    """A checkout, and a PATH on which only stand-ins decide what there is."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        for name in TOOLS:
+            (self.bin / name).symlink_to(shutil.which(name))
+        for name in PROGRAMS:
+            self.program(name, "#!/bin/sh\n")
+        self.program("python3", PYTHON)
+        self.program("apt-get", APT)
+        self.write("environment", ENVIRONMENT)
+        (folder / "checkout" / "tests").mkdir(parents=True)
+        shutil.copy(str(REPOSITORY / "tests" / "run"), str(folder / "checkout" / "tests"))
+
+    def program(self, name, text):
+        self.write("bin/" + name, text)
+
+    def write(self, name, text):
+        path = self.folder / name
+        path.write_text(text.replace("{box}", str(self.folder)))
+        path.chmod(0o755)
+
+    def lose(self, *names):
+        for name in names:
+            (self.bin / name).unlink()
+
+    def run(self, *arguments, **more):
+        """tests/run as a user, or as root: (exit code, stdout, stderr)."""
+        self.program("id", "#!/bin/sh\necho %d\n" % more.get("uid", 1000))
+        done = subprocess.run(
+            [str(self.folder / "checkout" / "tests" / "run")] + list(arguments),
+            env={"PATH": str(self.bin), "HOME": str(self.folder), "TMPDIR": str(self.folder)},
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    def installed(self):
+        path = self.folder / "apt"
+        return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def box(tmp_path):
+    return Box(tmp_path)
+
+
+INSTALL = "apt-get install -y --no-install-recommends"
+ONE_COMMAND = "this installs what is missing: sudo apt-get update && sudo " + INSTALL
+
+
+def test_a_user_without_python3_venv_is_told_the_one_command(box):
+    assert box.run() == (
+        69, FIRST, "tests/run: no test can run without python3-venv; %s python3-venv\n" % ONE_COMMAND)
+    assert box.installed() == []
+
+
+def test_the_one_command_has_everything_that_is_missing(box):
+    box.lose("python3", "strace", "git", "systemd-analyze")
+    assert box.run()[2] == (
+        "tests/run: no test can run without python3 python3-venv; "
+        "%s python3 python3-venv systemd strace git\n" % ONE_COMMAND)
+
+
+def test_root_gets_what_is_missing_installed(box):
+    code, out, err = box.run("-k", "L", uid=0)
+    assert (code, err) == (0, "")
+    assert out.startswith(FIRST + "tests/run: installing python3-venv\ntests/run: Python 3.11.2\npytest ")
+    assert box.installed() == ["update", "install -y --no-install-recommends python3-venv"]
+
+
+def test_root_is_told_why_nothing_could_be_installed(box):
+    box.write("broken", "")
+    assert box.run(uid=0)[::2] == (69, "tests/run: no test can run without python3-venv; E: no such mirror\n")
+
+
+def test_what_only_some_tests_need_holds_up_nobody(box):
+    box.write("ensurepip", "")
+    box.lose("busybox")
+    code, out, err = box.run()
+    assert (code, err) == (0, "")
+    assert out.startswith(FIRST + "tests/run: without busybox the tests that need them are skipped; "
+                          "%s busybox\ntests/run: Python 3.11.2\npytest " % ONE_COMMAND)
+
+
+def test_an_environment_that_is_here_already_needs_no_python3_venv(box):
+    box.write("ensurepip", "")
+    assert box.run()[0] == 0
+    os.unlink(str(box.folder / "ensurepip"))
+    assert box.run()[0] == 0
+
+
+def test_no_network_is_said_as_pip_says_it(box):
+    box.write("ensurepip", "")
+    box.write("offline", "")
+    assert box.run()[::2] == (1, "Temporary failure in name resolution\ntests/run: pytest is neither here nor to be "
+                                 "had; install it for python3\n")
+
+
+def test_another_system_than_debian_is_not_told_of_apt(box):
+    box.lose("apt-get")
+    assert box.run()[2] == ("tests/run: no test can run without python3-venv; install them with this system's package "
+                            "manager\n")
+
+
+def test_one_file_of_tests_is_not_said_to_take_minutes(box):
+    box.write("ensurepip", "")
+    assert box.run("tests/run")[1].startswith("tests/run: Python 3.11.2\n")
