@@ -35,7 +35,7 @@ import stat
 import time
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
-from common import RefusedError, command_parser, counted, finish, sc, subcommands
+from common import RefusedError, command_parser, counted, finish, read_own, sc, subcommands
 
 REVIEW_AFTER_DAYS = 180
 SCRIPT_DIR = "scripts/automations"
@@ -571,7 +571,8 @@ def judge_all(store: "sc.Store", own: str, now: float) -> "Tuple[List[Health], L
 def health_text(store: "sc.Store", name: str) -> "str | None":
     """The health file; None without one, and text that says so where it cannot be read."""
     try:
-        return sc.read_bytes(store.path("status/automation_health/%s.health" % name), 4096).decode("utf-8", "replace")
+        path = store.path("status/automation_health/%s.health" % name)
+        return read_own(path, 4096).decode("utf-8", "replace")
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -15,7 +15,7 @@ planned. A removal is a move into .cleanup_quarantine, written to cleanup_action
 
 Exit codes: 0 ok; 1 a removal or a restore failed; 2 usage; 3 refused: the inventory cannot be relied on, git failed, or
 the plan is too large a part of the tree; 74 a file could not be read or written; 75 another clean-up is at work; 78 the
-rules cannot be used.
+rules cannot be used, or a later version wrote a file.
 """
 
 import argparse
@@ -34,10 +34,12 @@ from common import (
     EXIT_REFUSED,
     RefusedError,
     age_option,
+    check_format,
+    check_replaced,
     command_parser,
     counted,
     finish,
-    read_regular,
+    read_own,
     sc,
     size_text,
 )
@@ -74,18 +76,24 @@ ROW_TYPES: "Dict[str, Any]" = {
 # -- the inventory
 
 def read_inventory(path: str, root: Root) -> "Dict[str, Any]":
-    """The inventory's document. Raises RefusedError for anything but a whole one of this format."""
+    """The inventory's document. Raises RefusedError for anything but a whole one of this format.
+
+    Raises LaterVersionError for one of a later version: to replace it is not for this one to do.
+    """
     problems = sc.Store(root.path).insecure(path)
     if problems:
         raise RefusedError("the inventory: %s" % problems[0])
     try:
-        document = json.loads(read_regular(path).decode("ascii"))
+        document = json.loads(read_own(path).decode("ascii"))
     except FileNotFoundError:
         raise RefusedError("there is no inventory %s" % printable(stored_path(path)),
                            "take one with scripts/comprehensive_inventory.sh")
     except (OSError, ValueError, RecursionError) as error:
         raise RefusedError("the inventory %s cannot be used: %s" % (printable(stored_path(path)), error),
                            "take a new one with scripts/comprehensive_inventory.sh")
+    if isinstance(document, dict):
+        shown = "the inventory %s" % printable(stored_path(path))
+        check_format(shown, document.get("format"), FORMAT)
     for key, kinds in HEADER_TYPES:
         if not isinstance(document, dict) or key not in document or not _is(document[key], kinds):
             raise RefusedError("the inventory's field '%s' is missing or wrong" % key, "take a new one")
@@ -331,7 +339,7 @@ class Engine:
 
     def _previous(self) -> "Dict[str, Any] | None":
         try:
-            found = json.loads(read_regular(os.path.join(self.root.path, REPORT_NAME)).decode("utf-8"))
+            found = json.loads(read_own(os.path.join(self.root.path, REPORT_NAME)).decode("utf-8"))
         except (OSError, ValueError, RecursionError):
             return None
         return found if isinstance(found, dict) else None
@@ -386,7 +394,9 @@ def cmd_clean(root: Root, args: "argparse.Namespace") -> int:
 
 
 def _write_report(root: Root, args: "argparse.Namespace", report: "Dict[str, Any]") -> None:
-    sc.write_atomic(os.path.join(root.path, REPORT_NAME), (json.dumps(report, indent=1) + "\n").encode("ascii"))
+    path = os.path.join(root.path, REPORT_NAME)
+    check_replaced(path, cleanup_report.FORMAT)
+    sc.write_atomic(path, (json.dumps(report, indent=1) + "\n").encode("ascii"))
     _print_report(args.format, report)
 
 

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import sys
-from typing import Any, Callable
+from typing import Any, BinaryIO, Callable
 
 HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 if HOME not in sys.path:
@@ -18,6 +18,8 @@ seconds_of, age_option, counted = sc.seconds_of, sc.length_option, sc.counted
 
 EXIT_REFUSED = 3  # nothing was changed, and the reason was said
 
+LARGEST_OWN = 1 << 30  # bytes; nothing that the scripts write for themselves comes near it
+
 SIZES = (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 
@@ -25,6 +27,31 @@ class RefusedError(sc.ConductorError):
     """What was asked for is not safe here. Nothing was changed."""
 
     exit_code = EXIT_REFUSED
+
+
+class LaterVersionError(sc.ConductorError):
+    """What a later version wrote, in a form that this one could misread. It is left as it is."""
+
+    exit_code = sc.EXIT_CONFIG
+
+
+def check_format(name: str, found: "Any", known: int) -> None:
+    """Raises LaterVersionError for a format of a later version. A file without one is the first."""
+    if type(found) is int and found > known:
+        raise LaterVersionError("%s was written by a later version (format %d; this is %d)" % (
+            name, found, known))
+
+
+def check_replaced(path: str, known: int) -> None:
+    """The same for a document that is about to be replaced: all of ours begin with their format."""
+    try:
+        with open_own(path) as handle:
+            head = handle.read(64)
+    except OSError:
+        return  # there is none, or it is nothing of ours
+    match = re.match(br'\{\s*"format": ([0-9]{1,9})\b', head)
+    if match:
+        check_format(os.path.basename(path), int(match.group(1).decode("ascii")), known)
 
 
 def command_parser(documentation: "str | None") -> argparse.ArgumentParser:
@@ -64,15 +91,43 @@ def finish(command: "Callable[[], int]") -> None:
     os._exit(code)  # taking hundreds of thousands of objects apart one by one would be for nothing
 
 
-def read_regular(path: str) -> bytes:
-    """The content of a file. Raises OSError also for what is no regular file: a pipe would keep us waiting for ever."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+def open_regular(path: str, flags: int = 0) -> "BinaryIO":
+    """A file, open for reading. Raises OSError, also for a pipe, which would keep us waiting."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
     mode = os.fstat(fd).st_mode
     if not stat.S_ISREG(mode):
         os.close(fd)
         number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
         raise OSError(number, os.strerror(number) if stat.S_ISDIR(mode) else "Not a regular file", path)
-    with open(fd, "rb") as handle:
+    return open(fd, "rb")
+
+
+def read_regular(path: str) -> bytes:
+    """The content of a file that a person wrote: it may be a link. Raises OSError."""
+    with open_regular(path) as handle:
+        return handle.read()
+
+
+def open_own(path: str, most: int = LARGEST_OWN) -> "BinaryIO":
+    """A file that we wrote, open for reading as it was written.
+
+    Raises OSError, also for a link and for a size that we never write.
+    """
+    try:
+        handle = open_regular(path, os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK):  # FreeBSD has the latter
+            raise OSError(error.errno, "Is a symbolic link", path)
+        raise
+    if os.fstat(handle.fileno()).st_size > most:
+        handle.close()
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+    return handle
+
+
+def read_own(path: str, most: int = LARGEST_OWN) -> bytes:
+    """The content of a file that we wrote. Raises OSError as `open_own` does."""
+    with open_own(path, most) as handle:
         return handle.read()
 
 

@@ -20,7 +20,8 @@ git tracks, that a protected pattern of config/cleanup_rules.json names, that is
 expired, stays.
 
 Exit codes: 0 ok; 1 something that was due had to stay after a failure; 2 usage; 3 refused; 74 a file could not be
-read or written; 75 another clean-up is at work; 78 the rules cannot be used.
+read or written; 75 another clean-up is at work; 78 the rules cannot be used, or a later version
+wrote a file.
 """
 
 import argparse
@@ -36,7 +37,18 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from cleanup_rules import RULES_NAME, Rules, read_rules
-from common import HOME, RefusedError, age_option, command_parser, counted, finish, read_regular, sc, subcommands
+from common import (
+    HOME,
+    RefusedError,
+    age_option,
+    check_format,
+    command_parser,
+    counted,
+    finish,
+    read_own,
+    sc,
+    subcommands,
+)
 from quarantine import Candidate, Guard, Quarantine, Removal, outcome_line
 from tree import (
     OWN_NAME,
@@ -52,6 +64,7 @@ from tree import (
     stored_path,
 )
 
+FORMAT = 2  # of the registry; the first had no number, and the paths at its top
 REGISTRY_WAIT_S = 60.0
 DEFAULT_LIMIT = 50
 DEFAULT_HOURS = 72
@@ -70,6 +83,11 @@ class Entry(sc.Value):
     metadata: "Dict[str, Any]" = {}
     inode: str = ""      # of the file that was there when it was registered; '' when none was
     git: bool = False    # whether the root was a git repository then
+    other: "Dict[str, Any]" = {}  # what a later version knows of it, kept as it is
+
+
+# Of an entry, as the file has them.
+FACTS = ("expires", "registered_at", "owner", "reason", "metadata", "inode", "git")
 
 
 # -- the registry
@@ -82,11 +100,17 @@ class Registry:
         self.path = os.path.join(root.path, REGISTRY_NAME)
         self._seen = ""
         self._entries: "Dict[str, Entry]" = {}
+        self._other: "Dict[str, Any]" = {}  # what a later version put beside the files
 
     def read(self) -> "Dict[str, Entry]":
-        """The entries by path. Raises RefusedError for a file that is damaged: what it held cannot be guessed."""
+        """The entries by path.
+
+        Raises RefusedError for a file that is damaged, as what it held cannot be guessed, and
+        LaterVersionError for one in a form that this version does not know.
+        """
+        self._other = {}
         try:
-            text = read_regular(self.path).decode("utf-8")
+            text = read_own(self.path).decode("utf-8")
         except FileNotFoundError:
             return {}
         except (OSError, UnicodeDecodeError) as error:
@@ -95,6 +119,11 @@ class Registry:
             raw = json.loads(text)
             if not isinstance(raw, dict):
                 raise ValueError("it holds no object")
+            if type(raw.get("format")) is int:
+                check_format(REGISTRY_NAME, raw["format"], FORMAT)
+                self._other = {key: value for key, value in raw.items()
+                               if key not in ("format", "files")}
+                raw = raw["files"]
             entries = (self._entry(path, facts) for path, facts in raw.items())
             return {entry.path: entry for entry in entries}
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, sc.UsageError) as error:
@@ -112,7 +141,8 @@ class Registry:
             raise ValueError("'%s' has a time out of all bounds" % printable(path))
         return Entry(path=path, expires=expires, registered_at=registered_at, owner=str(facts.get("owner", "")),
                      reason=str(facts.get("reason", "")), metadata=dict(facts.get("metadata") or {}),
-                     inode=str(facts.get("inode", "")), git=facts.get("git") is True)
+                     inode=str(facts.get("inode", "")), git=facts.get("git") is True,
+                     other={key: value for key, value in facts.items() if key not in FACTS})
 
     def current(self) -> "Dict[str, Entry]":
         """The same as `read`, which is not done again while the file has not changed."""
@@ -136,7 +166,8 @@ class Registry:
             before = dict(entries)
             yield entries
             if entries != before:
-                document = {path: stored_entry(entry) for path, entry in sorted(entries.items())}
+                files = {path: stored_entry(entry) for path, entry in sorted(entries.items())}
+                document = dict({"format": FORMAT, "files": files}, **self._other)
                 sc.write_atomic(self.path, (json.dumps(document, indent=1) + "\n").encode("ascii"))
         finally:
             lock.release()
@@ -173,6 +204,7 @@ class Registry:
 def stored_entry(entry: Entry) -> "Dict[str, Any]":
     """The facts of an entry as the registry's file has them."""
     facts = dict(entry.stored(), expires=sc.iso(entry.expires), registered_at=sc.iso(entry.registered_at))
+    facts.update(facts.pop("other", {}))
     del facts["path"]
     return facts
 

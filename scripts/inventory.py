@@ -10,7 +10,8 @@ and not looked into. `references` is the number of other files that name a file 
 cannot be known. A number above zero speaks for a file; zero proves nothing.
 
 Exit codes: 0 written; 2 usage; 3 refused, or git failed: then the inventory before it stays as it is; 74 it could not
-be written, and again the one before stays; 75 another inventory is being taken.
+be written, and again the one before stays; 75 another inventory is being taken; 78 a later
+version wrote a file.
 """
 
 import argparse
@@ -29,7 +30,16 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Set, Tuple
 
 from cleanup_rules import RULES_NAME
-from common import bytes_option, command_parser, counted, finish, sc, size_text
+from common import (
+    bytes_option,
+    check_replaced,
+    command_parser,
+    counted,
+    finish,
+    open_own,
+    sc,
+    size_text,
+)
 from file_lifecycle import Registry
 from tree import (
     CACHE_NAME,
@@ -421,9 +431,7 @@ class Cache:
                 self._old = {}  # there is none, or one that was not written by us to its end: every file is read
 
     def _load(self) -> None:
-        if not os.path.isfile(self.path):
-            raise ValueError("there is none")
-        with open(self.path, "rb") as handle:
+        with open_own(self.path) as handle:
             end = handle.seek(0, os.SEEK_END)
             handle.seek(max(0, end - TRAILER_BYTES))
             trailer = handle.read().rpartition(b"\n")
@@ -446,7 +454,7 @@ class Cache:
             return []
         offset, length, checksum = self._where
         try:
-            with open(self.path, "rb") as handle:
+            with open_own(self.path) as handle:
                 handle.seek(offset)
                 data = handle.read(length)
         except OSError:
@@ -726,6 +734,7 @@ def main() -> int:
     lock = sc.FileLock(os.path.join(root.path, CACHE_NAME + ".lock"))
     if not lock.acquire():
         raise sc.BusyError("another inventory of %s is being taken" % root.path, "try again when it is done")
+    check_replaced(output, FORMAT)
     inventory = Inventory(root, args.references, args.min_duplicate, args.cache).take()
     inventory.write(output)
     sc.say(inventory.verdict())

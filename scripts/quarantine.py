@@ -18,7 +18,7 @@ import stat
 import time
 from typing import Any, Callable, Dict, Iterator, List, Sequence, Set, Tuple
 
-from common import RefusedError, counted, sc, size_text
+from common import RefusedError, check_format, counted, read_own, sc, size_text
 from tree import (
     ACTIONS_NAME,
     OPEN_FOLDER,
@@ -36,6 +36,8 @@ from tree import (
 RUN_ID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-\d+\Z")
 OPENING_S = 0.05  # by then, whoever was opening a file when it was moved has it open, or is done with it
 BATCH = 500  # removals that share one flush of their intents to disk
+FORMAT = 1  # of the folder and of the log
+FORMAT_NAME = "format"
 PLACEHOLDER_NAME = "placeholder"
 KEPT_NAME = "kept"  # what was taken by mistake and could not go back at once; never purged
 OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -162,7 +164,8 @@ class ActionLog:
 
     def write(self, entries: "Sequence[Dict[str, Any]]", durable: bool = False) -> None:
         """Append entries. Raises StorageError; then nothing that they announce may happen."""
-        data = "".join(json.dumps(entry) + "\n" for entry in entries).encode("ascii")
+        lines = [json.dumps(dict(entry, format=FORMAT)) + "\n" for entry in entries]
+        data = "".join(lines).encode("ascii")
         try:
             sc.write_all(self.fd, (b"\n" if self._torn else b"") + data)
             self._torn = False
@@ -173,10 +176,14 @@ class ActionLog:
             raise sc.StorageError.of("append to", self.path, error)
 
     def unsettled(self) -> "List[Dict[str, Any]]":
-        """The intents of runs that did not come to their end, and were not answered."""
+        """The intents of runs that did not come to their end, and were not answered.
+
+        Raises LaterVersionError.
+        """
         entries = []
-        for line in reversed(sc.read_bytes(self.path).split(b"\n")):
+        for line in reversed(read_own(self.path).split(b"\n")):
             entry = _entry(line)
+            check_format(ACTIONS_NAME, entry.get("format"), FORMAT)
             if entry.get("event") == "end":
                 break
             entries.append(entry)
@@ -211,7 +218,8 @@ class Quarantine:
     """The private folder, its lock and its log. One at a time; use it as a context manager.
 
     Without `execute` nothing is made, moved or written: every check is carried out, and the rename is left out.
-    Raises BusyError when another one is at work, RefusedError when the folder cannot be trusted.
+    Raises BusyError when another one is at work, RefusedError when the folder cannot be trusted,
+    and LaterVersionError.
     """
 
     def __init__(self, root: Root, now: float, execute: bool = True) -> None:
@@ -222,6 +230,7 @@ class Quarantine:
         self.run_id = ""
         self.fd = -1
         self._lock = sc.FileLock(os.path.join(root.path, QUARANTINE_NAME, "lock"))
+        self._format_path = os.path.join(root.path, QUARANTINE_NAME, FORMAT_NAME)
         self._log: "ActionLog | None" = None
         self._made: "Set[str]" = set()
         self._placeholder = (0, 0)
@@ -265,10 +274,13 @@ class Quarantine:
             raise RefusedError("%s is not private to you" % QUARANTINE_NAME, "chown and chmod 700 it")
         if (self.execute or os.path.lexists(self._lock.path)) and not self._lock.acquire():
             raise sc.BusyError("another clean-up is at work in %s" % self.root.path, "try again when it is done")
+        self._check_format()
         if self.execute:
             ignore = os.path.join(self.root.path, QUARANTINE_NAME, ".gitignore")
             if not os.path.lexists(ignore):
                 sc.write_atomic(ignore, b"*\n", durable=False)  # so that git never lists what is kept here
+            if not os.path.lexists(self._format_path):
+                sc.write_atomic(self._format_path, b"%d\n" % FORMAT, durable=False)
             self._log = ActionLog(self.root)
             fd = os.open(PLACEHOLDER_NAME, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o400, dir_fd=self.fd)
             found = os.fstat(fd)
@@ -284,6 +296,20 @@ class Quarantine:
             os.mkdir(QUARANTINE_NAME, 0o700, dir_fd=self.root.fd)
         except FileExistsError:
             pass
+
+    def _check_format(self) -> None:
+        """Raises LaterVersionError when a later version keeps its files there in another way."""
+        try:
+            text = read_own(self._format_path, 100).decode("ascii", "replace").strip()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise RefusedError("%s/%s cannot be read: %s" % (
+                QUARANTINE_NAME, FORMAT_NAME, error.strerror))
+        if not re.match(r"[0-9]{1,9}\Z", text):
+            raise RefusedError("%s/%s holds no number" % (QUARANTINE_NAME, FORMAT_NAME),
+                               "remove it if no other version works here")
+        check_format(QUARANTINE_NAME, int(text), FORMAT)
 
     def log(self, entries: "Sequence[Dict[str, Any]]", durable: bool = False) -> None:
         assert self._log is not None, "only an executing quarantine writes"

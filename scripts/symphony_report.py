@@ -36,13 +36,15 @@ import stat
 import sys
 from typing import Any, Dict, Iterable, Iterator, List, Sequence, Tuple
 
+from cleanup_report import FORMAT as REPORT_FORMAT
 from cleanup_report import code, prose, restore_command
-from common import command_parser, counted, finish, read_regular, sc, size_text
+from common import check_format, command_parser, counted, finish, read_own, sc, size_text
 from quarantine import PURGE_AGE_S, run_time
 from symphony_page import KINDS, Mark, length_text, page, percent_text
 from tree import ACTIONS_NAME, QUARANTINE_NAME, REPORT_NAME, stored_path
 
-FORMAT = 1
+FORMAT = 1                # of the JSON document
+LINE_FORMAT = 1           # of a line of the clean-up's log and of the series of free space
 DISK_NAME = "status/disk.jsonl"
 DISK_LINES = 400          # a year and a month
 DISK_LOCK_WAIT_S = 1.0
@@ -125,11 +127,16 @@ def last_line(text: "Any") -> str:
     return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")
 
 
-def entries_of(lines: "Iterable[bytes]", keys: "Sequence[str]") -> "Iterator[Record]":
-    """The lines that are JSON objects with a time `at` and these keys."""
+def entries_of(name: str, lines: "Iterable[bytes]", keys: "Sequence[str]") -> "Iterator[Record]":
+    """The lines of a file that are JSON objects with a time `at` and these keys.
+
+    Raises LaterVersionError.
+    """
     for line in lines:
         try:
             entry = json.loads(line.decode("utf-8")) if line.strip(b"\0 ") else {}
+            if isinstance(entry, dict):
+                check_format(name, entry.get("format"), LINE_FORMAT)
             if isinstance(entry, dict) and all(key in entry for key in keys) and epoch(entry["at"]) is not None:
                 yield entry
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
@@ -194,11 +201,11 @@ def read_actions(store: "sc.Store", since: float) -> "List[Record]":
     The log is never rotated, so it is read from its end, up to the end of a run before the period.
     """
     try:
-        lines = read_regular(store.path(ACTIONS_NAME)).split(b"\n")
+        lines = read_own(store.path(ACTIONS_NAME)).split(b"\n")
     except FileNotFoundError:
         return []
     found: "List[Record]" = []
-    for entry in entries_of(reversed(lines), ("event", "at")):
+    for entry in entries_of(ACTIONS_NAME, reversed(lines), ("event", "at")):
         if entry["event"] == "end" and (epoch(entry["at"]) or 0) < since:
             break
         found.append(entry)
@@ -215,7 +222,9 @@ def names_in(folder: str) -> "List[str]":
 def read_analysis(store: "sc.Store") -> "Record | None":
     """`cleanup_report.json`, when it is one."""
     try:
-        found = json.loads(read_regular(store.path(REPORT_NAME)).decode("utf-8"))
+        found = json.loads(read_own(store.path(REPORT_NAME)).decode("utf-8"))
+        if isinstance(found, dict):
+            check_format(REPORT_NAME, found.get("format"), REPORT_FORMAT)
         if isinstance(found, dict) and epoch(found["at"]) is not None and isinstance(found["candidates"], list):
             return found
     except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
@@ -236,10 +245,10 @@ def disk_now(root: str) -> "Record | None":
 def read_disk(store: "sc.Store") -> "List[Record]":
     """The series of free space, oldest first."""
     try:
-        lines = read_regular(store.path(DISK_NAME)).split(b"\n")
+        lines = read_own(store.path(DISK_NAME)).split(b"\n")
     except OSError:
         return []
-    found = [entry for entry in entries_of(lines, ("at", "free_bytes", "total_bytes"))
+    found = [entry for entry in entries_of(DISK_NAME, lines, ("at", "free_bytes", "total_bytes"))
              if is_size(entry["free_bytes"]) and is_size(entry["total_bytes"])]
     return sorted(found, key=lambda entry: entry["at"])
 
@@ -255,7 +264,7 @@ def record_disk(store: "sc.Store", now: float, disk: Record) -> "List[str]":
             return []
         series, today = read_disk(store), sc.iso(now) or ""
         if not any(entry["at"][:10] == today[:10] for entry in series):
-            kept = (series + [dict(disk, at=today)])[-DISK_LINES:]
+            kept = (series + [dict(disk, at=today, format=LINE_FORMAT)])[-DISK_LINES:]
             sc.write_atomic(store.path(DISK_NAME), "".join(
                 json.dumps(entry, sort_keys=True) + "\n" for entry in kept).encode("ascii"))
     except sc.StorageError as error:

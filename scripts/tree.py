@@ -13,7 +13,7 @@ import sys
 import tempfile
 from typing import Any, Callable, Dict, List, Set, Tuple
 
-from common import RefusedError, sc
+from common import RefusedError, read_regular, sc
 
 SENTINELS = ("symphony_conductor.py", ".git", "config/conductor_config.json")
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -339,7 +339,7 @@ def check_index(path: str, head: str) -> None:
     Zeros in its place mean that none was made (index.skipHash); no index at all means that HEAD tells.
     """
     try:
-        data = sc.read_bytes(path)
+        data = read_regular(path)
     except FileNotFoundError:
         return
     except OSError as error:

@@ -261,7 +261,7 @@ def unescaped(text):
 
 
 def calls_of(trace):
-    """(call, paths of its descriptors, its texts, line) of each call that succeeded, as they ended."""
+    """(call, its descriptors' paths, its texts, line) of each one that succeeded, as they ended."""
     begun = {}
     for line in trace.splitlines():
         pid, _, text = line.partition(" ")

@@ -374,7 +374,7 @@ def check_refused(tree, expected, *arguments):
     assert seen == [(3, expected, 1, "")] * 3
     assert snapshot(tree.root, *OWN) == before
     quarantine = tree.root / ".cleanup_quarantine"
-    assert sorted(set(os.listdir(str(quarantine))) - {".gitignore", "lock", "placeholder"}) == []
+    assert sorted(set(os.listdir(str(quarantine))) - {".gitignore", "format", "lock", "placeholder"}) == []
 
 
 def test_rule_8_the_same_inventory_untouched_is_relied_on(shared):
@@ -497,7 +497,7 @@ def ago(seconds):
 
 NOT_USED = "the inventory is not used: "
 DISTRUSTED = (
-    ("another format", lambda: {"format": 2}, "the inventory has format 2, this is format 1 " + TAKE),
+    ("another format", lambda: {"format": 0}, "the inventory has format 0, this is format 1 " + TAKE),
     ("older than a day and two hours", lambda: {"finished": ago(27 * 3600 + 5)},
      NOT_USED + "it is 1d 3h old, and --max-age is 1d 2h " + TAKE_WITH),
     ("taken at no time", lambda: {"finished": "yesterday"}, "the inventory's time 'yesterday' is no time " + TAKE),

@@ -740,8 +740,8 @@ def test_absolute_paths_and_offsets_of_the_older_format_are_understood(plain):
     plain.write("c")
     plain.register("c")
     stored = json.loads(plain.registry_bytes().decode())
-    assert sorted(stored) == ["b", "c", "out/a"], "and written anew, all paths are relative"
-    assert stored["out/a"]["expires"] == "2031-01-02T03:04:05Z"
+    assert sorted(stored["files"]) == ["b", "c", "out/a"], "and written anew, all paths are relative"
+    assert stored["files"]["out/a"]["expires"] == "2031-01-02T03:04:05Z"
 
 
 @pytest.mark.parametrize("expires", ["0001-01-01T00:00:00Z", "0999-12-31T00:00:00Z", "9999-12-31T23:59:59-01:00"])
@@ -760,7 +760,7 @@ def test_what_could_be_read_can_be_read_again_once_it_was_written_anew(plain, ex
 def test_the_registry_is_private_and_readable_by_people(plain):
     plain.expiring("a", reason="r", owner="o", metadata={"k": [1]})
     assert stat.S_IMODE((plain.path / REGISTRY).stat().st_mode) == 0o600
-    stored = json.loads(plain.registry_bytes().decode("ascii"))
+    stored = json.loads(plain.registry_bytes().decode("ascii"))["files"]
     assert sorted(stored["a"]) == ["expires", "inode", "metadata", "owner", "reason", "registered_at"]
     assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z", stored["a"][key]) for key in ("expires", "registered_at"))
 

@@ -2122,7 +2122,7 @@ def test_rule_17_purge_follows_no_symlink_and_touches_nothing_that_is_no_run(tre
     before = snapshot(outside)
     assert len(purge(tree, 14 * sc.DAY)) == 1
     assert snapshot(outside) == before
-    assert sorted(os.listdir(top)) == [".gitignore", "lock", "notes", "placeholder"]
+    assert sorted(os.listdir(top)) == [".gitignore", "format", "lock", "notes", "placeholder"]
     assert os.listdir(os.path.join(top, "notes")) == ["mine"]
 
 

@@ -299,7 +299,8 @@ def test_the_series_of_free_space_gets_one_line_a_day(week):
     for _ in range(3):
         series = week.document()["disk"]["series"]
     lines = (week.path / "status/disk.jsonl").read_text().splitlines()
-    assert len(lines) == 1 and set(json.loads(lines[0])) == {"at", "free_bytes", "total_bytes", "free_inodes"}
+    assert len(lines) == 1
+    assert set(json.loads(lines[0])) == {"at", "free_bytes", "total_bytes", "free_inodes", "format"}
     assert stat.S_IMODE((week.path / "status/disk.jsonl").stat().st_mode) == 0o600
     assert [sample["at"] for sample in series] == ["2025-06-08T12:00:00Z"]
 

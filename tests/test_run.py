@@ -73,7 +73,11 @@ class Box:
         done = subprocess.run(
             [str(self.folder / "checkout" / "tests" / "run")] + list(arguments),
             env={"PATH": str(self.bin), "HOME": str(self.folder), "TMPDIR": str(self.folder)},
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     def installed(self):
@@ -92,7 +96,10 @@ ONE_COMMAND = "this installs what is missing: sudo apt-get update && sudo " + IN
 
 def test_a_user_without_python3_venv_is_told_the_one_command(box):
     assert box.run() == (
-        69, FIRST, "tests/run: no test can run without python3-venv; %s python3-venv\n" % ONE_COMMAND)
+        69,
+        FIRST,
+        "tests/run: no test can run without python3-venv; %s python3-venv\n" % ONE_COMMAND,
+    )
     assert box.installed() == []
 
 
@@ -100,19 +107,25 @@ def test_the_one_command_has_everything_that_is_missing(box):
     box.lose("python3", "strace", "git", "systemd-analyze")
     assert box.run()[2] == (
         "tests/run: no test can run without python3 python3-venv; "
-        "%s python3 python3-venv systemd strace git\n" % ONE_COMMAND)
+        "%s python3 python3-venv systemd strace git\n" % ONE_COMMAND
+    )
 
 
 def test_root_gets_what_is_missing_installed(box):
     code, out, err = box.run("-k", "L", uid=0)
     assert (code, err) == (0, "")
-    assert out.startswith(FIRST + "tests/run: installing python3-venv\ntests/run: Python 3.11.2\npytest ")
+    assert out.startswith(
+        FIRST + "tests/run: installing python3-venv\ntests/run: Python 3.11.2\npytest "
+    )
     assert box.installed() == ["update", "install -y --no-install-recommends python3-venv"]
 
 
 def test_root_is_told_why_nothing_could_be_installed(box):
     box.write("broken", "")
-    assert box.run(uid=0)[::2] == (69, "tests/run: no test can run without python3-venv; E: no such mirror\n")
+    assert box.run(uid=0)[::2] == (
+        69,
+        "tests/run: no test can run without python3-venv; E: no such mirror\n",
+    )
 
 
 def test_what_only_some_tests_need_holds_up_nobody(box):
@@ -120,8 +133,10 @@ def test_what_only_some_tests_need_holds_up_nobody(box):
     box.lose("busybox")
     code, out, err = box.run()
     assert (code, err) == (0, "")
-    assert out.startswith(FIRST + "tests/run: without busybox the tests that need them are skipped; "
-                          "%s busybox\ntests/run: Python 3.11.2\npytest " % ONE_COMMAND)
+    assert out.startswith(
+        FIRST + "tests/run: without busybox the tests that need them are skipped; "
+        "%s busybox\ntests/run: Python 3.11.2\npytest " % ONE_COMMAND
+    )
 
 
 def test_an_environment_that_is_here_already_needs_no_python3_venv(box):
@@ -134,14 +149,19 @@ def test_an_environment_that_is_here_already_needs_no_python3_venv(box):
 def test_no_network_is_said_as_pip_says_it(box):
     box.write("ensurepip", "")
     box.write("offline", "")
-    assert box.run()[::2] == (1, "Temporary failure in name resolution\ntests/run: pytest is neither here nor to be "
-                                 "had; install it for python3\n")
+    assert box.run()[::2] == (
+        1,
+        "Temporary failure in name resolution\ntests/run: pytest is neither here nor to be "
+        "had; install it for python3\n",
+    )
 
 
 def test_another_system_than_debian_is_not_told_of_apt(box):
     box.lose("apt-get")
-    assert box.run()[2] == ("tests/run: no test can run without python3-venv; install them with this system's package "
-                            "manager\n")
+    assert box.run()[2] == (
+        "tests/run: no test can run without python3-venv; install them with this system's package "
+        "manager\n"
+    )
 
 
 def test_one_file_of_tests_is_not_said_to_take_minutes(box):
