@@ -149,8 +149,9 @@ class StorageError(ConductorError):
     @classmethod
     def of(cls, doing: str, place: str, error: OSError) -> "StorageError":
         """`doing` and `place` as they follow "cannot"; `./`, where the root is held, is left out."""
-        shown = place[2:] if place.startswith("./") else place
-        return cls("cannot %s %s: %s" % (doing, shown, error.strerror or error))
+        if place.startswith("./"):
+            place = place[2:] or "the root folder"
+        return cls("cannot %s %s: %s" % (doing, place, error.strerror or error))
 
 
 class doing:
@@ -403,7 +404,8 @@ class Gap(Value):
 class RunFact(Value):
     """What the disk and the kernel say of a run that the state holds for unfinished."""
 
-    kind: str = "held"  # held, ended, never (started), orphan (the command outlives its supervisor), vanished
+    # held, ended, never (started), orphan (the command outlives its supervisor), vanished, or unknown
+    kind: str = "held"
     result: "Dict[str, Any]" = {}
     run: "Run | None" = None  # which run it is, where the state knew no more than that its lock was held
     unended: str = ""         # what of it cannot be ended
@@ -1886,6 +1888,12 @@ def _marked(state: TaskState, status: str) -> str:
     return (state.marks + MARKS.get(status, SKIP_MARK))[-MARKS_KEPT:]
 
 
+def is_other_zone(before: str, after: str) -> bool:
+    """Whether the system's zone is another one, by two stamps; those of other versions cannot be compared."""
+    old, new = before.partition(" ")[0], after.partition(" ")[0]
+    return bool(old) and old.count(",") == new.count(",") and old != new
+
+
 class _Draft:
     """One decision in the making. Each step reads and changes `tasks`; nothing else is touched."""
 
@@ -1932,10 +1940,9 @@ class _Draft:
                 self.adoptions.append(name)
             elif fact.kind == "never":
                 self._start_again(name, state)
-            elif fact.kind == "held":
-                if fact.unended:
-                    self._heed_unended(name, state, fact.unended)
-            else:
+            elif fact.kind == "held" and fact.unended:
+                self._heed_unended(name, state, fact.unended)
+            elif fact.kind not in ("held", "unknown"):
                 self._finish(name, state, fact.result or {
                     "status": "interrupted", "exit_code": None, "ended_at": self.now,
                     "reason": "the command and its supervisor are gone (reboot, power cut or kill -9)"})
@@ -2002,9 +2009,13 @@ class _Draft:
             changes["marks"] = _marked(state, record["status"])
             changes.update(self._tell_of_end(name, state, record, cycle))
             self.records.append(dict(record, **_cycle_facts(cycle)) if cycle is not None else record)
-        self.notes.append("%s: run %s %s after %s s%s" % (
-            name, run.run_id, "succeeded" if success else _outcome(record), record["duration_s"],
-            "; next attempt %s" % retry_text(retry) if retry is not None else ""))
+        said = "%s: run %s %s after %s s" % (
+            name, run.run_id, "succeeded" if success else _outcome(record), record["duration_s"])
+        if record.get("reason"):
+            said += ": %s" % record["reason"]
+        if retry is not None:
+            said += "; next attempt %s" % retry_text(retry)
+        self.notes.append(said)
         self.put(name, **changes)
 
     # -- who is told
@@ -2115,7 +2126,7 @@ class _Draft:
         for name in [name for name in self.tasks if name not in self.config.tasks and name not in self.config.invalid]:
             self._forget(name)
         rezoned = self.before.zone_stamp != self.facts.zone_stamp
-        if self.before.zone_stamp.split()[:1] not in ([], self.facts.zone_stamp.split()[:1]):
+        if is_other_zone(self.before.zone_stamp, self.facts.zone_stamp):
             self.events["rezoned"] = {}
         self.zone_stamp = self.facts.zone_stamp
         self.changed = self.changed or rezoned
@@ -2123,6 +2134,9 @@ class _Draft:
         for name, task in self.config.tasks.items():
             state = self.tasks.get(name)
             pause = self.pauses.get(name) or self.pauses.get(ALL_TASKS)
+            fact = self.facts.runs.get(name)
+            if fact is not None and fact.kind == "unknown":
+                continue  # whether a slot meets a run cannot be told: it waits, undecided
             if not task.enabled:
                 self._rest(name, "disabled", "the task was disabled", self.now)
             elif pause is not None:
@@ -3659,7 +3673,7 @@ def _proc_text(name: str) -> str:
 
 def boot_id() -> str:
     """A text that is another one after every boot. Raises StorageError where that cannot be told."""
-    with doing("tell", "which boot this is"):
+    with doing("read", "%s/sys/kernel/random/boot_id" % PROC):
         found = _proc_text("sys/kernel/random/boot_id").strip()
         booted = re.search(r"(?m)^btime (\d+)$", "" if found else _proc_text("stat"))
     if booted:
@@ -3671,7 +3685,7 @@ def boot_id() -> str:
 
 def boot_time(now: float) -> int:
     """When this machine was booted, in epoch seconds."""
-    with doing("tell", "when this machine was booted"):
+    with doing("read", "%s/uptime" % PROC):
         uptime = _proc_text("uptime").split()
     if uptime:
         return int(now - float(uptime[0]))
@@ -3679,8 +3693,11 @@ def boot_time(now: float) -> int:
     return int(match.group(1)) if match else 0
 
 
+CRON_READING = "2"  # changes when an expression gets other slots than it had: next slots are computed anew
+
+
 def zone_stamp() -> str:
-    """Changes when the system's time zone or its rules may have. Its first word changes with the zone alone."""
+    """Changes when a schedule may have other slots than before. Its first word changes with the zone alone."""
     months = (1704067200 + month * 30 * DAY for month in range(12))  # always the same ones: 2024, by now of the past
     texts = [",".join(str(zone_named(None).span(at)[2]) for at in months)]
     for path in ("/etc/localtime", "/usr/share/zoneinfo/tzdata.zi", "/usr/share/zoneinfo/Etc/UTC"):
@@ -3689,7 +3706,7 @@ def zone_stamp() -> str:
             texts.append("%d.%d" % (found.st_mtime_ns, found.st_size))
         except OSError:
             texts.append("-")
-    return " ".join(texts)
+    return " ".join(texts + [CRON_READING])
 
 
 # == Files ==
@@ -3753,8 +3770,9 @@ class FileLock:
 
     def take_over(self, fd: int) -> None:
         """Go on with the lock that another process held and handed on as this descriptor."""
-        os.set_inheritable(fd, False)
         self.fds = [fd]
+        with doing("take over the lock", self.path):
+            os.set_inheritable(fd, False)
 
     def note(self, text: str) -> None:
         """Write who holds the lock, for people; nothing reads it back to decide."""
@@ -3786,6 +3804,14 @@ def close_quietly(fd: int) -> None:
         pass
 
 
+def close_written(fd: int) -> None:
+    """Close a descriptor that was written to: a network file system tells of a lost write here. Raises OSError."""
+    try:
+        os.close(fd)
+    except InterruptedError:
+        pass  # it is closed all the same
+
+
 def _open_making_folder(path: str, flags: int) -> int:
     """Open a file of the conductor, for the owner alone, making its folder when there is none."""
     try:
@@ -3810,14 +3836,15 @@ def make_folder(path: str) -> None:
 
 def sync_folder(path: str) -> None:
     """Make a rename in this folder survive a power cut, where the file system can."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
-            raise  # what is left are file systems that cannot; the rename itself is done
-    finally:
-        os.close(fd)
+    with doing("sync", path + "/"):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
+                raise  # what is left are file systems that cannot; the rename itself is done
+        finally:
+            close_quietly(fd)
 
 
 def sync_file(path: str) -> None:
@@ -3827,11 +3854,11 @@ def sync_file(path: str) -> None:
         try:
             os.fsync(fd)
         finally:
-            os.close(fd)
+            close_quietly(fd)
     except FileNotFoundError:
         pass  # somebody removed it, and with it what there was to keep
     except OSError as error:
-        raise StorageError.of("flush to disk", path, error)
+        raise StorageError.of("sync", path, error)
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -3859,7 +3886,7 @@ def write_atomic(path: str, data: "bytes | Iterable[bytes]", durable: bool = Tru
             os.ftruncate(fd, 0)  # on a full disk, what was written so far is in everybody's way
             raise
         finally:
-            os.close(fd)
+            close_written(fd)
         if keep and os.path.lexists(path):
             _keep_copy(path, keep)
         os.rename(temporary, path)
@@ -3896,7 +3923,7 @@ def append_lines(path: str, lines: "Sequence[str]", max_bytes: int = 0) -> None:
         try:
             write_all(fd, data)
         finally:
-            os.close(fd)
+            close_written(fd)
     except OSError as error:
         raise StorageError.of("append to", path, error)
 
@@ -3956,12 +3983,12 @@ def read_bytes(path: str, limit: int = -1, follow: bool = False) -> bytes:
                 os.lseek(fd, max(0, size - limit), os.SEEK_SET)
             elif size > LARGEST_FILE:
                 raise ForeignFile(errno.EFBIG, "it is larger than any that the conductor writes", path)
-            pieces = []
+            pieces: "List[bytes]" = []
             while not pieces or pieces[-1]:
                 pieces.append(os.read(fd, max(READ_AT_ONCE, min(size, LARGEST_FILE))))
             return b"".join(pieces)
         finally:
-            os.close(fd)
+            close_quietly(fd)
     except ForeignFile:
         raise
     except OSError as error:
@@ -4129,10 +4156,14 @@ def load_state(text: str, place: str = STATE_NAME) -> State:
     try:
         document = json.loads(text)
         check_version(document, STATE_VERSION, place)  # ahead of all else: its fields may be others
+        if isinstance(document, dict):
+            document.pop("by", None)
         state: State = load_value(State, document)
     except RecursionError:
         raise ValueError("nested too deeply")
-    return state.replace(tasks={name: load_value(TaskState, raw) for name, raw in state.tasks.items()})
+    tasks = {name: load_value(TaskState, raw) for name, raw in state.tasks.items()}
+    loaded: State = state.replace(tasks=tasks)
+    return loaded
 
 
 def dump_state(state: State) -> bytes:
@@ -4379,15 +4410,15 @@ class Store:
 
     def insecure(self, path: str) -> "List[Problem]":
         """What lets other users write to a file or folder that decides what runs as this user."""
+        place = self.shown(path) if path != self.base else self.root
         try:
             found = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            return [Problem(place=self.shown(path), text="cannot be looked at: %s" % error.strerror)]
+            return [Problem(place=place, text="cannot be looked at: %s" % error.strerror)]
         if os.environ.get("SYMPHONY_ALLOW_INSECURE") == "1":
             return []
-        place = self.shown(path) if path != self.base else self.root
         quoted = shlex.quote(os.path.abspath(path))
         hint = "chmod %s %s" % ("o-w" if not found.st_mode & stat.S_IWGRP else "go-w", quoted)
         if found.st_uid not in (0, os.geteuid()):
@@ -5034,7 +5065,9 @@ class Job(Value):
 
 def job_of(record: "Dict[str, Any]", root: str, pipe: str) -> Job:
     """The job that the record of a run tells of."""
-    return Job(pid=record["pid"], start=record["pid_start"], run_id=record["run_id"],
+    # kill(2): 0 is the caller's own group and 1 everybody; no command has them.
+    pid = record["pid"] if record["pid"] > 1 else NO_PID
+    return Job(pid=pid, start=record["pid_start"], run_id=record["run_id"],
                root=str(record.get("root") or root), pipe=pipe)
 
 
@@ -5100,8 +5133,6 @@ def may_live(job: Job) -> bool:
     or the table shows why it does. Where the processes of others are hidden (proc(5): hidepid), a group
     that the kernel knows and the table does not show is one that lives.
     """
-    if job.pid <= 0:
-        return False
     table = process_table()
     if table is not None and job_members(job, table):
         return True
@@ -5662,11 +5693,14 @@ class Supervisor:
         self.output: "Output | None" = None
         self.signals: "Signals | None" = None
         self.watch: "Watch | None" = None
-        self.trouble = ""  # why the command was not started
+        self.is_subreaper = False
+        self.trouble = ""  # why nothing was started, and what the command could not be started for
+        self.failure = ""
 
     def run(self) -> "Dict[str, Any]":
         """Start the command and wait for its end; what keeps it from being started is a failed attempt."""
         started_mono = self.clock.monotonic()
+        self.is_subreaper = become_subreaper()  # ahead of the fork: what loses its parent at once counts as well
         try:
             output, reader = self._start(started_mono)
         except (ConductorError, OSError) as error:
@@ -5698,6 +5732,7 @@ class Supervisor:
         trouble = self._open_gate(gate, failure)
         if trouble:
             output.take(("cannot start: %s\n" % trouble).encode())
+            self.failure = "it could not be started: %s" % trouble
         return output, reader
 
     def _note_start(self, started_mono: float, pid: int, pid_start: str) -> None:
@@ -5774,7 +5809,7 @@ class Supervisor:
         assert self.signals is not None
         started_mono = float(self.record["started_mono"])
         job = job_of(self.record, self.store.root, "")  # the pipe is read here, so it tells nothing
-        if is_child and become_subreaper():
+        if self.is_subreaper:
             job = job.replace(supervisor=os.getpid())
         self.watch = Watch(
             self.clock, job, started_mono + self.spec["timeout"], self.spec["kill_grace"], reader, output,
@@ -5783,6 +5818,8 @@ class Supervisor:
         output.write_end()
         result = result_of(self.watch, output, self.clock, started_mono)
         result["definition"] = self.record.get("definition")
+        if self.failure and result["status"] == "failed":
+            result["reason"] = self.failure
         output.line("%s end run=%s status=%s exit_code=%s duration=%ss output=%d bytes" % (
             iso(result["ended_at"]), self.spec["run_id"], result["status"], result["exit_code"], result["duration_s"],
             result["output_bytes"]))
@@ -5848,7 +5885,14 @@ def start_detached(store: Store, arguments: "Sequence[str]", stdin: int = -1, ke
     """
     argv = [sys.executable, "-I", "-S"] + program_arguments(store.script, store.base) + [
         "--root=" + store.root] + list(arguments)
-    if os.fork() == 0:
+    failure, failure_write = os.pipe()  # which the start of the program closes
+    try:
+        pid = os.fork()
+    except OSError:
+        close_quietly(failure)
+        close_quietly(failure_write)
+        raise
+    if pid == 0:
         try:
             os.setsid()
             os.chdir(store.base)
@@ -5861,8 +5905,18 @@ def start_detached(store: Store, arguments: "Sequence[str]", stdin: int = -1, ke
                 os.set_inheritable(fd, True)
             os.environ.pop("SYMPHONY_RUN_ID", None)
             os.execv(argv[0], argv)
+        except OSError as error:
+            os.write(failure_write, b"%d" % (error.errno or 0))
         finally:
             os._exit(EXIT_CANNOT_RUN)
+    close_quietly(failure_write)
+    try:
+        number = int(os.read(failure, 16) or b"0")
+    finally:
+        close_quietly(failure)
+    if number:
+        os.waitpid(pid, 0)
+        raise OSError(number, os.strerror(number))
 
 
 def launch_supervisor(store: Store, verb: str, spec: "Dict[str, Any]", lock: FileLock) -> None:
@@ -5870,8 +5924,8 @@ def launch_supervisor(store: Store, verb: str, spec: "Dict[str, Any]", lock: Fil
 
     The lock is never free in between: it belongs to the open file, which the new process inherits.
     """
-    arguments = ["--config=" + store.config_path, "supervise", "--here", verb, str(lock.fd), spec["task"],
-                 spec["run_id"]]
+    arguments = ["--config=" + store.config_path, "supervise", verb, str(lock.fd), spec["task"],
+                 spec["run_id"], "--here"]
     try:
         with doing("start", "the supervisor of " + spec["task"]):
             reader, writer = os.pipe()
@@ -6177,7 +6231,7 @@ class Conductor:
         try:
             after = decision.state.replace(config_stamp=config_stamp)
             if decision.changed or notes or lines or state.config_stamp != config_stamp:
-                self.store.save_state(after, aside)
+                self._commit(after, aside)
             if config is not None:
                 self._carry_out(config, state, decision, locks)
         finally:
@@ -6200,6 +6254,13 @@ class Conductor:
         if self.troubles:
             exit_code = EXIT_IOERR
         return Outcome(exit_code=exit_code, lines=lines + self.troubles)
+
+    def _commit(self, state: State, aside: str = "") -> None:
+        """Save a state, unless somebody took the lock away and another tick may be deciding as well."""
+        if not self.store.lock.is_current():
+            raise BusyError("%s was removed while it was held, so nothing was decided" % LOCK_NAME,
+                            "the next tick decides")
+        self.store.save_state(state, aside)
 
     def _gap(self, now: float, evidence: Evidence, state: State) -> "Gap | None":
         """The time without a tick that ends now, when it is worth a word and was not told yet."""
@@ -6269,7 +6330,8 @@ class Conductor:
             task_state = tasks.get(name, TaskState())
             if task_state.run is None and self._is_locked(name):
                 tasks[name] = _held_by_unknown(task, task_state, now)
-        return state.replace(tasks=tasks)
+        recovered: State = state.replace(tasks=tasks)
+        return recovered
 
     def _is_locked(self, name: str) -> bool:
         lock = self.store.task_lock(name)
@@ -6307,7 +6369,7 @@ class Conductor:
             return self._look_at(name, run)
         except (ConductorError, OSError) as error:
             self._note_trouble("%s: what became of run %s cannot be told" % (name, run.run_id), error)
-            return RunFact(kind="held")
+            return RunFact(kind="unknown")
 
     def _note_trouble(self, what: str, error: Exception) -> None:
         self.troubles.append("%s: %s" % (what, error if isinstance(error, ConductorError) else _why(error)))
@@ -6402,7 +6464,7 @@ class Conductor:
             pauses = dict(state.pauses)
             note = change(pauses, self.clock.now())
             event = {"event": "paused", "at": iso(self.clock.now()), "pauses": pauses}
-            self.store.save_state(state.replace(pauses=pauses, pending=state.pending + [event]))
+            self._commit(state.replace(pauses=pauses, pending=state.pending + [event]))
             self.store.log(self.clock.now(), notes + [note])
             outcome = self._decide(is_tick=False)  # here and now: a slot ahead of the next tick counts already
         finally:
@@ -6420,22 +6482,13 @@ class Conductor:
                 result = supervisor.adopt()
             else:
                 result = supervisor.run()
-            if supervisor.trouble:
-                self.store.log(self.clock.now(), ["ERROR %s: run %s: %s" % (
-                    spec["task"], spec["run_id"], supervisor.trouble)])
-        except (ConductorError, OSError) as error:
+        except (ConductorError, OSError):
             supervisor.close()
-            self._log_trouble("%s: run %s was not adopted" % (spec["task"], spec["run_id"]), error)
             raise
-        try:
-            self._report(supervisor, result, lock)
-        except (ConductorError, OSError) as error:
-            self._log_trouble("%s: run %s has ended, and the next tick goes on" % (
-                spec["task"], spec["run_id"]), error)
-            raise
+        self._report(supervisor, result, lock)
 
-    def _log_trouble(self, what: str, error: Exception) -> None:
-        """Nobody reads what a supervisor prints."""
+    def log_trouble(self, what: str, error: Exception) -> None:
+        """Log what stopped a supervisor: nobody reads what it prints."""
         self._note_trouble(what, error)
         try:
             self.store.log(self.clock.now(), ["ERROR " + self.troubles[-1]])
@@ -6540,6 +6593,7 @@ class Conductor:
         lines = ["%s: %s" % (task.name, supervisor.trouble)] if supervisor.trouble else []
         try:
             self._report(supervisor, result, lock)
+            lines += self.troubles
         except ConductorError as error:
             lines.append("%s; the next tick records the end of %s" % (error, task.name))
         if supervisor.echo is not None:
@@ -6567,7 +6621,7 @@ class Conductor:
                             "first, --ignore-dependencies goes ahead")
         state_after, run = begin_manual(decision.state, task, now)
         state_after = state_after.replace(told=state_after.told + bool(task.ping_url))
-        self.store.save_state(state_after, aside)
+        self._commit(state_after, aside)
         self._mark_settled(state, decision.state)
         self.store.record(decision.lines, config.task_history_retention_days)
         if task.ping_url:
@@ -6633,9 +6687,11 @@ def _held_by_unknown(task: Task, state: TaskState, now: float) -> TaskState:
             cycle = cycle.replace(merged_since=state.next_slot)
         state = state.replace(cursor=slot, next_slot=schedule.next(max(slot, now), task.timezone))
     if cycle is None:
-        return state.replace(run=Run(trigger="manual", started_at=now))
-    run = Run(slot=cycle.slot, attempt=cycle.attempt, started_at=now)
-    return state.replace(run=run, cycle=cycle.replace(phase="running"))
+        held: TaskState = state.replace(run=Run(trigger="manual", started_at=now))
+    else:
+        run = Run(slot=cycle.slot, attempt=cycle.attempt, started_at=now)
+        held = state.replace(run=run, cycle=cycle.replace(phase="running"))
+    return held
 
 
 def task_named(config: Config, name: str) -> Task:
@@ -6988,15 +7044,30 @@ def cmd_tick(store: Store, args: "argparse.Namespace") -> int:
 
 def cmd_supervise(store: Store, args: "argparse.Namespace") -> int:
     store.hold()
-    lock = store.task_lock(args.task)
-    lock.take_over(args.lock_fd)
+    conductor = Conductor(store)
     try:
-        spec = json.loads(sys.stdin.buffer.read().decode())
+        lock = store.task_lock(args.task)
+        lock.take_over(args.lock_fd)
+        spec = _spec_from_stdin(args.task)
+        if spec:
+            conductor.supervise(args.verb, spec, lock)
+    except (ConductorError, OSError) as error:
+        conductor.log_trouble("%s: the supervisor of run %s ends, and the next tick goes on" % (
+            args.task, args.run_id), error)
+        raise
+    return EXIT_OK if spec else EXIT_TEMPFAIL
+
+
+def _spec_from_stdin(task: str) -> "Dict[str, Any]":
+    """What a supervisor is told; {} when whoever wrote it was killed: the next tick starts the run."""
+    with doing("read", "the order to start " + task):
+        text = sys.stdin.buffer.read().decode()
+    try:
+        spec: "Dict[str, Any]" = json.loads(text)
     except ValueError:
-        return EXIT_TEMPFAIL  # whoever wrote it was killed; the next tick starts the run
-    check_version(spec, RUN_VERSION, "the order to start %s" % args.task)
-    Conductor(store).supervise(args.verb, spec, lock)
-    return EXIT_OK
+        return {}
+    check_version(spec, RUN_VERSION, "the order to start " + task)
+    return spec
 
 
 def cmd_run(store: Store, args: "argparse.Namespace") -> int:

@@ -39,7 +39,8 @@ setattr(os, call, failing)
 
 def with_failure(project, call, name, number, *command, **more):
     """Run the conductor while one call on one file fails once, or so many `times`: (exit code, stdout, stderr)."""
-    argv = [sys.executable, "-c", FAILING % (call, name, number, more.get("times", 1)), "--root", str(project.root)] + list(command)
+    code = FAILING % (call, name, number, more.get("times", 1))
+    argv = [sys.executable, "-c", code, "--root", str(project.root)] + list(command)
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
@@ -168,7 +169,8 @@ def test_a_log_that_is_a_folder_is_a_failed_attempt_with_its_reason(project):
     assert project.lines("out") == [] and project.health("job").startswith("failed:")
     document = json.loads(project.call("status")[1])
     assert not document["healthy"] and document["running"] == []
-    assert "job: run %s: %s" % (verdict["run_id"], reason) in project.read("logs/symphony_conductor.log")
+    log = project.read("logs/symphony_conductor.log")
+    assert "job: run %s failed (exit 74) after 0.0 s: %s\n" % (verdict["run_id"], reason) in log
     code, _, err = project.call("run", "--task", "job")
     assert (code, err) == (74, "symphony_conductor: job: %s\n" % reason)
 
@@ -237,7 +239,8 @@ def test_after_a_fallback_a_held_lock_is_a_run_of_the_slot(project):
         sc.Conductor(store, launch=hold).tick()
     assert len(started) == 1, "its lock is held, so it runs"
     assert json.loads(project.call("status")[1])["running_now"] == 1
-    record = dict(spec, env={}, pid=sc.NO_PID, pid_start="", boot_id=sc.boot_id(), supervisor=os.getpid(), started_mono=0.0)
+    record = dict(spec, env={}, pid=sc.NO_PID, pid_start="", boot_id=sc.boot_id(), supervisor=os.getpid(),
+                  started_mono=0.0)
     result = {"status": "success", "exit_code": 0, "ended_at": time.time()}
     store.write_run("job", dict(record, result=result))
     os.close(lock_fd)
@@ -271,7 +274,8 @@ def test_a_root_that_is_renamed_takes_its_run_along(project):
 
 
 def test_a_task_that_locks_its_own_folder_stops_no_tick(project):
-    project.configure(due_once("backup", "exec 3<. && flock 3 && touch locked && while ! test -e go; do sleep 0.05; done"),
+    wait = "while ! test -e go; do sleep 0.05; done"
+    project.configure(due_once("backup", "exec 3<. && flock 3 && touch locked && " + wait),
                       due_once("other", "echo ran >> out", dependencies=["first"]), due_once("first", "true"))
     project.anchor()
     project.call("tick")
@@ -307,6 +311,26 @@ def test_either_lock_file_may_be_deleted_under_its_holder(project):
         first.release()
         assert second.acquire()
         second.release()
+
+
+def test_a_tick_whose_lock_was_taken_away_decides_nothing(project, monkeypatch):
+    project.configure(due_once("job", "echo ran >> out"))
+    project.anchor()
+    before = project.read("conductor_state.json")
+    decide = sc.decide
+
+    def meanwhile(*facts, **more):
+        for name in ("conductor.pid", "status/locks/.tick.lock"):
+            (project.root / name).unlink()
+        return decide(*facts, **more)
+
+    monkeypatch.setattr(sc, "decide", meanwhile)
+    with pytest.raises(sc.BusyError, match="conductor.pid was removed while it was held, so nothing was decided"):
+        project.tick()
+    monkeypatch.setattr(sc, "decide", decide)
+    assert project.read("conductor_state.json") == before
+    project.tick()
+    assert project.wait_until(lambda: project.lines("out")) == ["ran"]
 
 
 # -- trees
@@ -345,9 +369,8 @@ def test_what_leaves_the_group_is_ended_before_the_next_attempt(project, escape,
     if subreaper:
         project.call("tick")
     else:
-        code = IMPORTED.replace("c.command_line()", "c.become_subreaper = lambda: False; c.command_line()")
-        monkeypatch.setattr(sc, "BOOT_CODE", "import sys; sys.path.append(%%s); import %%s as c; %s" % code.split("; ", 3)[3]
-                            .replace("%", "%%"))
+        monkeypatch.setattr(sc, "BOOT_CODE", "import sys; sys.path.append(%s); import %s as c; "
+                            "c.become_subreaper = lambda: False; c.command_line()")
         project.tick()
     assert project.wait_until(lambda: project.lines("begun"))
     seen = []
@@ -539,7 +562,7 @@ def hidden_group(monkeypatch, answer):
     def killpg(group, number):
         if answer is not None:
             raise answer
-    monkeypatch.setattr(sc, "process_table", lambda: [])
+    monkeypatch.setattr(sc, "process_table", list)
     monkeypatch.setattr(os, "killpg", killpg)
 
 
@@ -583,8 +606,17 @@ def test_a_reader_that_takes_nothing_holds_up_no_timeout(project):
 
 def test_a_reader_that_is_slow_gets_everything(project):
     project.configure(every_minute("job", "head -c 3000000 /dev/zero | tr '\\0' x"))
-    reader = "import sys, time; n = 0\nwhile True:\n    d = sys.stdin.buffer.read(400000); n += len(d); time.sleep(0.05)\n" \
-             "    if not d: break\nprint(n)"
+    reader = """
+import sys, time
+size = 0
+while True:
+    data = sys.stdin.buffer.read(400000)
+    if not data:
+        break
+    size += len(data)
+    time.sleep(0.05)
+print(size)
+"""
     done = subprocess.run(["/bin/sh", "-c", '"$@" | %s -c "$READER"' % sys.executable, "sh"]
                           + project.command("run", "--task", "job"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, env=dict(os.environ, READER=reader), timeout=60)
@@ -659,7 +691,9 @@ def test_a_record_of_what_lives_is_told_by_its_fields(project):
     path = project.root / "status" / "runs" / "job.json"
     assert project.wait_until(path.exists)
     record = json.loads(path.read_text())
-    assert may_live(record) and not may_live(dict(record, pid=0))
+    assert may_live(record)
+    for pid in (-1, 0, 1):  # kill(2): those mean others
+        assert sc.job_of(dict(record, pid=pid), "", "").pid == sc.NO_PID
     assert (record["version"], record["by"], record["root"]) == (1, sc.__version__, str(project.root))
     os.kill(record["supervisor"], signal.SIGTERM)
     project.wait_for_idle()

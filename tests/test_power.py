@@ -87,7 +87,7 @@ def test_a_record_that_cannot_be_flushed_stays_in_the_state(project, monkeypatch
     clock = HandClock(NOON)
     sc.Conductor(sc.Store(str(project.root)), clock).tick()
     before = project.state()
-    assert [event["event"] for event in before["pending"]] == ["anchored"]
+    assert [event["event"] for event in before["pending"]] == ["begun", "anchored"]
     fsync = os.fsync
 
     def fails(fd):
@@ -98,13 +98,13 @@ def test_a_record_that_cannot_be_flushed_stays_in_the_state(project, monkeypatch
     monkeypatch.setattr(os, "fsync", fails)
     project.configure(every_minute("a", schedule="0 4 * * *"))
     clock.advance(sc.MINUTE)
-    with pytest.raises(sc.StorageError, match="cannot flush to disk .*events.jsonl: Input/output"):
+    with pytest.raises(sc.StorageError, match="cannot sync .*events.jsonl: Input/output"):
         sc.Conductor(sc.Store(str(project.root)), clock).tick()
     assert project.state() == before
     monkeypatch.setattr(os, "fsync", fsync)
     sc.Conductor(sc.Store(str(project.root)), clock).tick()
     events = [event["event"] for event in sc.Store(str(project.root)).events()]
-    assert events == ["anchored", "anchored"]
+    assert events == ["begun", "anchored", "anchored"]
 
 
 def test_a_new_folder_is_flushed_with_the_one_that_it_is_in(tmp_path, flushed):

@@ -66,12 +66,12 @@ def box(tmp_path):
     return Box(tmp_path / "box")
 
 
-TASKS = (
-    due_once("slow", "echo slow >> out; while ! test -e go; do sleep 0.05; done"),
-    due_once("after", "echo after >> out", dependencies=["slow"]),
-    due_once("flaky", "echo flaky $SYMPHONY_ATTEMPT >> out; test $SYMPHONY_ATTEMPT = 2", retry_count=1,
-             retry_delay=3600),
-)
+def tasks():
+    return (
+        due_once("slow", "echo slow >> out; while ! test -e go; do sleep 0.05; done"),
+        due_once("after", "echo after >> out", dependencies=["slow"]),
+        due_once("flaky", "echo flaky $SYMPHONY_ATTEMPT >> out; test $SYMPHONY_ATTEMPT = 2", retry_count=1,
+                 retry_delay=3600))
 
 
 def is_retrying(project):
@@ -83,7 +83,7 @@ def replace_in_mid_run(box, before, after):
     """One version starts a task, another takes its place before that ends; then ticks, as cron sends them."""
     project = box.project
     box.put(before)
-    project.configure(*TASKS, max_concurrent_tasks=5)
+    project.configure(*tasks(), max_concurrent_tasks=5)
     box.anchor()
     assert box.call("tick")[0] == 0
     assert project.wait_until(lambda: sorted(project.lines("out")) == ["flaky 1", "slow"])
@@ -123,6 +123,22 @@ def replace_in_mid_run(box, before, after):
 def test_an_upgrade_in_mid_run_loses_and_doubles_nothing(box, release):
     replace_in_mid_run(box, program_of(release), SCRIPT.read_bytes())
     assert box.project.state()["by"] == sc.__version__
+
+
+def test_slots_are_computed_anew_where_an_older_version_read_the_schedule_another_way():
+    config = sc.build_config([("c.json", {"tasks": [due_once("job", schedule="0 18-18/4 * * *")]})])
+    at_18, at_22 = sc.from_iso("2025-06-02T18:00:00Z"), sc.from_iso("2025-06-02T22:00:00Z")
+    state = sc.State(zone_stamp="0,0", last_now=at_18, tasks={"job": sc.TaskState(
+        schedule_key=config.tasks["job"].schedule_key, cursor=at_18, next_slot=at_22)})
+    decision = sc.decide(config, state, at_22, sc.Facts(zone_stamp="0,0 " + sc.CRON_READING), at_22 - 60)
+    assert decision.starts == [] and decision.events == []
+    assert decision.state.tasks["job"].next_slot == at_18 + sc.DAY
+
+
+@pytest.mark.parametrize("before, after, is_other", [
+    ("", "0,0 x", False), ("0,0 x", "0,0 y", False), ("0,0 x", "0,3600 x", True), ("abc123 x", "0,0 x", False)])
+def test_stamps_of_another_version_tell_of_no_other_zone(before, after, is_other):
+    assert sc.is_other_zone(before, after) is is_other
 
 
 @pytest.mark.parametrize("release", RELEASES)
