@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     import shlex
     import shutil
     import signal
-    import socket
     import stat
     import subprocess
     from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
@@ -59,13 +58,16 @@ else:
             self.__dict__["name"] = name
 
         def __getattr__(self, attribute):
-            module = globals()[self.name] = __import__(self.name)
+            try:
+                module = globals()[self.name] = __import__(self.name)
+            except ImportError as error:  # a file that could not be read just now: EIO
+                raise OSError(5, "cannot be imported (%s)" % error, "the module " + self.name)
             return getattr(module, attribute)
 
     argparse, bisect, datetime, difflib, errno, fcntl, json, os, re = map(
         _Late, ("argparse", "bisect", "datetime", "difflib", "errno", "fcntl", "json", "os", "re"))
-    select, shlex, shutil, signal, socket, stat, subprocess = map(
-        _Late, ("select", "shlex", "shutil", "signal", "socket", "stat", "subprocess"))
+    select, shlex, shutil, signal, stat, subprocess = map(
+        _Late, ("select", "shlex", "shutil", "signal", "stat", "subprocess"))
 
 __version__ = "1.1.0"
 
@@ -4397,7 +4399,8 @@ class Store:
         try:
             if not stat.S_ISREG(os.stat(path).st_mode):
                 raise ConfigError([Problem(place=place, text="is no regular file")])
-            text = read_bytes(path, follow=True).decode("utf-8-sig")
+            text = read_bytes(path, follow=True).decode("utf-8")
+            text = text[1:] if text.startswith("\ufeff") else text  # a byte order mark
         except FileNotFoundError:
             raise ConfigError([Problem(place=place, text="no such file", hint="the README shows a small one")])
         except OSError as error:
@@ -5676,6 +5679,12 @@ SPEC_DEFAULTS: "Dict[str, Any]" = dict(
 STOP_WORDS = {"timeout": "timed out", "interrupted": "was told to end", "leftovers": "left processes behind"}
 
 
+def import_now(*modules: "Any") -> None:
+    """Import modules that are otherwise imported when they are first used. Raises OSError."""
+    for module in modules:
+        hasattr(module, "__name__")
+
+
 class Supervisor:
     """One attempt of one task, from the start of its command to the result on disk.
 
@@ -5712,6 +5721,7 @@ class Supervisor:
 
         Raises ConductorError or OSError as long as nothing was started.
         """
+        import_now(errno, select, signal, stat)  # once the command runs, none that fails may end the watch
         output = self._open()
         with doing("make the pipe", self.pipe_path):
             reader, writer = open_pipe(self.pipe_path)
@@ -5841,7 +5851,7 @@ class Supervisor:
         # The command itself is not written: people put passwords there.
         return "%s start run=%s attempt=%d trigger=%s scheduled_for=%s host=%s pid=%d" % (
             iso(self.record["command_started_at"]), self.spec["run_id"], self.spec["attempt"], self.spec["trigger"],
-            self.spec["scheduled_for"], socket.gethostname(), self.record["pid"])
+            self.spec["scheduled_for"], os.uname()[1], self.record["pid"])
 
     def _argv(self) -> "Sequence[str]":
         command = self.spec["command"]
@@ -6043,7 +6053,7 @@ def ways_to_send(config: Config, message: "Dict[str, Any]", root: str) -> "Dict[
     url, command = config.notification_webhook, config.notification_command
 
     def body() -> "Dict[str, Any]":
-        return message_body(message, socket.gethostname(), root)
+        return message_body(message, os.uname()[1], root)
 
     if url:
         ways["notification_webhook"] = lambda: in_time(lambda: send_to_web(str(url), body()))

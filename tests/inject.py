@@ -92,7 +92,8 @@ DISK_ERRORS = ("EIO", "ESTALE", "ENOSPC", "EACCES")
 WRITTEN = re.compile(r"O_CREAT|\.(?:tmp|log|jsonl)>\)")
 # What names a place: a path, a file's name, or whose process it is about.
 PLACE = re.compile(r"[\w.-]*/[\w./-]+|\b[\w-]+\.(?:jsonl?|log|pid|bak|health)\b"
-                   r"|\bsupervisor|\bcommand of|'[a-f]'|the root folder")
+                   r"|\bsupervisor|\bcommand of|'[a-f]'|the root folder"
+                   r"|\b(?:config|logs|status)\b")
 
 NOTE = ("echo %s $SYMPHONY_TASK $SYMPHONY_SCHEDULED_FOR $SYMPHONY_ATTEMPT $SYMPHONY_RUN_ID %s"
         " >> ran; ")

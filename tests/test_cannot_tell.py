@@ -669,6 +669,16 @@ def test_the_head_and_the_end_of_an_output_are_kept(tmp_path, size, kept):
     assert (line in text) == (size > kept)
 
 
+def test_a_module_that_cannot_be_imported_is_an_error_with_a_name(project):
+    project.configure(due_once("job", "echo ran >> out"))
+    project.anchor()
+    code = IMPORTED.replace("c.command_line()", "sys.modules['difflib'] = None; c.command_line()")
+    done = subprocess.run([sys.executable, "-c", code, "--root", str(project.root), "run", "--task", "jab"],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == 74
+    assert done.stderr.startswith(b"symphony_conductor: the module difflib: cannot be imported (")
+
+
 def test_an_error_without_a_place_gets_one():
     def fail():
         os.kill(os.getpid(), 9999)
