@@ -16,6 +16,7 @@ import platform
 import resource
 import shlex
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -148,9 +149,9 @@ NUMBERS = itertools.count(1)
 class Project:
     """An installed conductor in a temporary folder, with a configuration that `configuration` wrote."""
 
-    def __init__(self, folder, config):
+    def __init__(self, folder, config, script=os.path.join(REPOSITORY, SCRIPT)):
         self.root = os.path.join(folder, "project-%d" % next(NUMBERS))
-        shutil.copytree(compiled_copy(folder), self.root)
+        shutil.copytree(compiled_copy(folder, script), self.root)
         for name in ("config", "logs"):
             os.mkdir(os.path.join(self.root, name), 0o700)
         shutil.copy2(config, self.path(sc.CONFIG_NAME))
@@ -219,12 +220,12 @@ class Project:
         shutil.rmtree(self.root)
 
 
-def compiled_copy(folder):
+def compiled_copy(folder, script):
     """The conductor with its bytecode cache, as a project has it from the second tick on."""
-    copy = os.path.join(folder, "compiled")
+    copy = os.path.join(folder, "compiled-%08x" % sc.stable_hash(script))
     if not os.path.isdir(copy):
         os.mkdir(copy, 0o700)
-        shutil.copy2(os.path.join(REPOSITORY, SCRIPT), copy)
+        shutil.copy2(script, os.path.join(copy, SCRIPT))
         os.chmod(os.path.join(copy, SCRIPT), 0o700)
         measure([PYTHON, "-I", "-S", "-c", "import sys; sys.path.append(%r); import symphony_conductor" % copy])
     return copy
@@ -327,6 +328,56 @@ def row_idle(folder, rounds):
         rows.append(ratio_row("the same, no bytecode cache, folder read-only", line, bare, BARE_NAME, "wall"))
     project.remove()
     return rows, notes
+
+
+def row_against(folder, rounds, other):
+    """The same against another version of the file, `other`."""
+    config = configuration(folder, realistic_tasks, 10, True)
+    ours, theirs = Project(folder, config), Project(folder, config, other)
+    for project in (ours, theirs):
+        # Each by its own code: a version may not know what another left.
+        measure([PYTHON, project.path(SCRIPT), "tick"])
+        os.utime(project.path(sc.CONFIG_NAME), (time.time() - 5, time.time() - 5))
+        measure([PYTHON, project.path(SCRIPT), "tick"])
+    before = [project.decisions() for project in (ours, theirs)]
+    samples = paired(rounds, ours.tick, theirs.tick)
+    if before != [project.decisions() for project in (ours, theirs)]:
+        raise SystemExit("a tick that should have been idle had to decide; run it again")
+    for project in (ours, theirs):
+        shutil.rmtree(project.root)
+    return [ratio_row("idle tick, crontab line", samples[0], samples[1], "the other file", field)
+            for field in ("cpu", "wall")], []
+
+
+def row_memory(folder, rounds):
+    """What a supervisor has of memory that it shares with no other process."""
+    project = Project(folder, configuration(folder, lambda: [task_due_now("job", "sleep 60")]))
+    found = []
+    for _ in range(max(3, rounds // 10)):
+        project.anchor(RECENTLY_S)
+        project.tick()
+        deadline = time.monotonic() + WIND_DOWN_S
+        while not os.path.exists(project.path("status/runs/job.json")):
+            if time.monotonic() > deadline:
+                raise SystemExit("%s: no supervisor came" % project.root)
+            time.sleep(0.01)
+        time.sleep(0.3)
+        with open(project.path("status/runs/job.json"), encoding="utf-8") as handle:
+            supervisor = json.load(handle)["supervisor"]
+        try:
+            with open("/proc/%d/smaps_rollup" % supervisor) as handle:
+                rows = [line.split() for line in handle if line.startswith("Private_")]
+        except OSError:
+            return [], ["memory: left out, there is no /proc/PID/smaps_rollup here"]
+        found.append(sum(int(row[1]) for row in rows) / 1024.0)
+        os.kill(supervisor, signal.SIGTERM)
+        project.wind_down()
+        for name in (sc.STATE_NAME, sc.STATE_NAME + ".bak", "status/runs/job.json"):
+            os.unlink(project.path(name))
+    shutil.rmtree(project.root)
+    median = statistics.median(found)
+    return [Row("memory of a supervisor's own", "%.1f MiB" % median, "largest of %d: %.1f MiB" % (
+        len(found), max(found)), "-", "<= 7 MB", answer(median * MIB <= 7e6))], []
 
 
 def row_script(folder, rounds):
@@ -597,6 +648,7 @@ def faster_row(what, names, seconds, limit=5):
 
 ROWS = collections.OrderedDict((("idle", row_idle), ("script", row_script), ("growth", row_growth),
                                 ("drop-ins", row_drop_ins), ("decide", row_decide), ("dependent", row_dependent),
+                                ("memory", row_memory),
                                 ("next", row_next)))
 
 
@@ -628,6 +680,8 @@ def main():
                         help="pairs of the quick rows (default 60); the slow ones take a sixth of it")
     parser.add_argument("--only", choices=list(ROWS), metavar="NAME", help="one of %s" % ", ".join(ROWS))
     parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--against", metavar="FILE", help="only this: an idle tick against one by that version of %s, "
+                        "such as git show COMMIT:%s gives" % (SCRIPT, SCRIPT))
     args = parser.parse_args()
     for name in ("SYMPHONY_ROOT", "SYMPHONY_ALLOW_INSECURE", "TZ"):
         os.environ.pop(name, None)
@@ -636,7 +690,11 @@ def main():
     folder = os.path.realpath(tempfile.mkdtemp(prefix="conductor-bench-"))
     about = machine()
     try:
-        for name in [args.only] if args.only else ROWS:
+        chosen = [args.only] if args.only else list(ROWS)
+        if args.against:
+            rows, notes = row_against(folder, args.runs, os.path.abspath(args.against))
+            chosen = []
+        for name in chosen:
             sys.stderr.write("%s ...\n" % name)
             found, remarks = ROWS[name](folder, args.runs)
             rows += found
