@@ -32,6 +32,10 @@ import posix
 import sys
 import time
 
+# What a module makes of itself is kept: to look for garbage meanwhile costs every tick a thirtieth.
+_collects_garbage = gc.isenabled()
+gc.disable()
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
@@ -8237,6 +8241,9 @@ def command_line() -> None:
     gc.disable()  # a process that lives for one decision leaves no garbage worth looking for
     sys.exit(main())
 
+
+if _collects_garbage:
+    gc.enable()
 
 if __name__ == "__main__":
     command_line()

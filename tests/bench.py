@@ -30,6 +30,7 @@ import symphony_conductor as sc  # noqa: E402
 
 PYTHON = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 SCRIPT = "symphony_conductor.py"
+OURS = os.path.join(REPOSITORY, SCRIPT)
 BARE = [PYTHON, "-I", "-S", "-c", "pass"]
 BARE_NAME = "PY -I -S -c pass"
 MANY = 10000
@@ -149,7 +150,7 @@ NUMBERS = itertools.count(1)
 class Project:
     """An installed conductor in a temporary folder, with a configuration that `configuration` wrote."""
 
-    def __init__(self, folder, config, script=os.path.join(REPOSITORY, SCRIPT)):
+    def __init__(self, folder, config, script=OURS):
         self.root = os.path.join(folder, "project-%d" % next(NUMBERS))
         shutil.copytree(compiled_copy(folder, script), self.root)
         for name in ("config", "logs"):
