@@ -5030,14 +5030,11 @@ def process_of(pid: int) -> "Process | None":
 
 
 def process_table() -> "List[Process] | None":
-    """Every process that can be seen; None when that cannot be told."""
+    """Every process that can be seen; None where nothing shows any. Raises OSError."""
     if not has_proc():
         return _parse_ps(_command_output("ps", "-A", "-o", PS_COLUMNS)) or None
-    try:
-        rows = [_parse_proc_stat(int(name), _proc_text(name + "/stat"))
-                for name in os.listdir(PROC) if name.isdigit()]
-    except OSError:
-        return None
+    rows = [_parse_proc_stat(int(name), _proc_text(name + "/stat"))
+            for name in os.listdir(PROC) if name.isdigit()]
     return [process for process in rows if process is not None]
 
 
@@ -5112,10 +5109,10 @@ def _is_own(process: Process, job: Job) -> bool:
 
 
 def _process_text(pid: int, part: str) -> bytes:
-    """A file of /proc about a process; b'' when it ended, or belongs to somebody else."""
+    """A file of /proc about a process; b'' when it ended, or belongs to somebody else. Raises OSError."""
     try:
         return read_bytes("%s/%d/%s" % (PROC, pid, part))
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return b""
 
 
@@ -5134,7 +5131,7 @@ def marked_processes(job: Job, table: "Sequence[Process]") -> "List[Process]":
 
 
 def may_live(job: Job) -> bool:
-    """Whether anything of a job lives, or may: only proof makes it False.
+    """Whether anything of a job lives, or may: only proof makes it False. Raises OSError.
 
     Proof is that all that can be seen of it is dead, and that the kernel knows of no member of its group,
     or the table shows why it does. Where the processes of others are hidden (proc(5): hidepid), a group
@@ -5463,9 +5460,10 @@ class Watch:
             self._signal_tree(signal.SIGKILL)
             self.kill_at = now + KILL_AGAIN_S
         if now >= self.unended_at:
+            members = members_text(job_members(self.job, process_table() or []))
             self.unended_at = float("inf")
             self.is_unended = True
-            self.tell_unended(members_text(job_members(self.job, process_table() or [])))
+            self.tell_unended(members)
 
     def _stop(self, reason: str, now: float) -> None:
         if not self.stopping:
@@ -5483,12 +5481,16 @@ class Watch:
 
     def _signal_tree(self, number: int) -> None:
         """Send a signal to the group, all at once, and then to what has left it."""
-        table = process_table() or []
+        try:
+            table = process_table() or []
+            members = job_members(self.job, table)
+        except OSError:
+            table = members = []  # the group is told all the same
         leader = next((process for process in table if process.pid == self.job.pid), None)
         # Once the leader was reaped and its group is empty, the number is free for others.
         if leader is None or leader.start == self.job.start:
             self._send(os.killpg, self.job.pid, number)
-        for process in job_members(self.job, table):
+        for process in members:
             if process.group != self.job.pid and self._is_still(process):
                 self._send(os.kill, process.pid, number)
 
@@ -7903,7 +7905,7 @@ def _forget_ticks(store: Store) -> None:
     """Let no run that goes on start what is due at its end, as it does while ticks come."""
     try:
         os.unlink(store.path(HEARTBEAT_NAME))
-    except OSError:
+    except FileNotFoundError:
         pass  # there was no tick yet
 
 

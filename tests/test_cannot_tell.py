@@ -572,6 +572,17 @@ def test_only_the_kernels_no_proves_that_a_group_is_gone(monkeypatch, answer, li
     assert sc.may_live(sc.Job(pid=4711, start="1")) is lives
 
 
+def test_a_table_that_cannot_be_read_proves_nothing(monkeypatch):
+    hidden_group(monkeypatch, ProcessLookupError())
+
+    def fail():
+        raise OSError(errno.EMFILE, "Too many open files", "/proc")
+
+    monkeypatch.setattr(sc, "process_table", fail)
+    with pytest.raises(OSError):
+        sc.may_live(sc.Job(pid=4711, start="1"))
+
+
 def test_a_dead_member_that_is_not_reaped_yet_is_no_life(monkeypatch):
     hidden_group(monkeypatch, None)
     monkeypatch.setattr(sc, "process_table", lambda: [sc.Process(pid=4711, group=4711, state="Z", start="1")])
