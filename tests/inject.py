@@ -673,8 +673,10 @@ def path_of(scene, line):
     None is for calls that are left out: how often others are looked up in the process table
     depends on what runs here besides.
     """
-    found = re.search(r'\d<(/[^>]*)>|"(/[^"]*)"', line)
+    found = re.search(r'\d<(/[^>]*)>|"(\.?/[^"]*)"', line)
     path = found.group(found.lastindex) if found else ""
+    if path.startswith("./"):  # the conductor stands in the root folder
+        path = str(scene.root) + path[1:]
     process = re.match(r"/proc/(\d+)", path)
     if process and scene.phase == "settle":
         owners = {str(start.pid): start.task for start in scene.starts()}
@@ -707,7 +709,10 @@ def options_for(scene, case):
                "-e", "inject=%s:error=%s:when=%d" % (name, case.error, number)]
     if path:
         pids = {start.task: start.pid for start in scene.starts()}
-        options += ["-P", path.format(root=scene.root, folder=scene.folder, **pids)]
+        path = path.format(root=scene.root, folder=scene.folder, **pids)
+        options += ["-P", path]
+        if path.startswith(str(scene.root) + "/"):  # strace holds a path against the words of a call
+            options += ["-P", "." + path[len(str(scene.root)):]]
     if in_child:
         options.append("-f")
     if in_child and name != "execve":
