@@ -331,6 +331,7 @@ class Run(Value):
     started_at: float = 0.0
     absorbed: "int | None" = None  # newest slot skipped because this run was still going
     unended: str = ""              # what of it outlives its end by force, once somebody was told
+    trouble: str = ""              # why its supervisor could not be started
 
 
 class Cycle(Value):
@@ -1968,7 +1969,8 @@ class _Draft:
         """A run was committed, and its command never started: its slot waits for another start, a few times."""
         run, cycle = state.run, state.cycle
         assert run is not None
-        self.notes.append("%s: run %s was never started" % (name, run.run_id))
+        if run.run_id:
+            self.notes.append("%s: run %s was never started" % (name, run.run_id))
         if run.trigger == "manual" or cycle is None:
             self.put(name, run=None)
         elif cycle.lost_starts + 1 < STARTS_LOST:
@@ -1976,7 +1978,8 @@ class _Draft:
         else:
             self._finish(name, state, {
                 "status": "failed", "exit_code": EXIT_IOERR, "ended_at": self.now,
-                "reason": "its supervisor ended %d times before it could start the command" % STARTS_LOST})
+                "reason": "%s (%d times in a row)" % (
+                    run.trouble or "its supervisor ended before it could start the command", STARTS_LOST)})
 
     def _heed_unended(self, name: str, state: TaskState, text: str) -> None:
         """Tell once of a run that was to end and cannot be ended."""
@@ -3669,11 +3672,11 @@ def _command_output(*argv: str) -> str:
 
 
 def _proc_text(name: str) -> str:
-    """A file of /proc; '' where there is none, or none for us. Raises OSError where that cannot be told."""
+    """A file of /proc; '' where there is none. Raises OSError where that cannot be told."""
     try:
         with open(os.path.join(PROC, name), encoding="utf-8", errors="replace") as handle:
             return handle.read()
-    except (FileNotFoundError, NotADirectoryError, ProcessLookupError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
         return ""
 
 
@@ -3686,7 +3689,10 @@ def boot_id() -> str:
         return booted.group(1)
     for name in () if found else ("kern.bootsessionuuid", "kern.boot_id"):  # macOS, FreeBSD
         found = found or _command_output("sysctl", "-n", name).strip()
-    return found or "%d" % boot_time(0.0)
+    found = found or "%d" % boot_time(0.0)
+    if found == "0" and shutil.which("sysctl"):
+        raise StorageError("cannot tell which boot this is: sysctl does not answer")
+    return found
 
 
 def boot_time(now: float) -> int:
@@ -3727,6 +3733,7 @@ class FileLock:
         self.path = path
         self.paths = [path] + ([second] if second else [])
         self.fds: "List[int]" = []
+        self.refused = path  # the one that somebody else held when it could not be had
 
     @property
     def fd(self) -> int:
@@ -3760,6 +3767,7 @@ class FileLock:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                self.refused = path
                 return False
             raise StorageError.of("lock", path, error)
         return True
@@ -3788,13 +3796,6 @@ class FileLock:
         except OSError:
             pass  # the lock itself is what counts
 
-    def holder(self) -> str:
-        """Who holds the lock by its own word, for people; '' where that is not to be had."""
-        try:
-            return read_bytes(self.path, 64).decode("utf-8", "replace").strip()
-        except OSError:
-            return ""
-
     def release(self) -> None:
         # Never unlink: a waiter may hold the old inode, and then two would own the lock.
         fds, self.fds = self.fds, []
@@ -3819,12 +3820,22 @@ def close_written(fd: int) -> None:
 
 
 def _open_making_folder(path: str, flags: int) -> int:
-    """Open a file of the conductor, for the owner alone, making its folder when there is none."""
+    """Open a file of the conductor, for the owner alone, making its folder when there is none.
+
+    Raises OSError, also for what is no regular file: a pipe without a reader would hold up the writer.
+    """
+    flags |= os.O_NONBLOCK
     try:
-        return os.open(path, flags, 0o600)
+        fd = os.open(path, flags, 0o600)
     except FileNotFoundError:
         make_folder(os.path.dirname(path))
-        return os.open(path, flags, 0o600)
+        fd = os.open(path, flags, 0o600)
+    try:
+        _size_of_own(fd, path)
+    except OSError:
+        close_quietly(fd)
+        raise
+    return fd
 
 
 def make_folder(path: str) -> None:
@@ -4070,7 +4081,7 @@ _STORED_TYPES: "Dict[type, Dict[str, Any]]" = {
                 "consecutive_failures": int, "last": dict, "skipped": dict, "marks": str, "usual_s": (int, float),
                 "notified_at": (int, float), "blocking_at": (int, float)},
     Run: {"run_id": str, "trigger": str, "slot": (int, type(None)), "attempt": int, "started_at": (int, float),
-          "absorbed": (int, type(None)), "unended": str},
+          "absorbed": (int, type(None)), "unended": str, "trouble": str},
     Cycle: {"slot": int, "phase": str, "trigger": str, "attempt": int, "waiting_for": str, "since": (int, float),
             "retry_at": (int, float), "merged_since": (int, type(None)), "absorbed": (int, type(None)),
             "lost_starts": int, "attempts": list},
@@ -4253,6 +4264,12 @@ class Store:
             return True
         except OSError:
             return False
+
+    def mark(self, run_id: str) -> str:
+        """What tells a run from those of all other roots, whatever this one is called. Raises StorageError."""
+        with doing("look at", self.base):
+            found = os.stat(self.base)
+        return "%x-%x-%s" % (found.st_dev, found.st_ino, run_id)
 
     def path(self, name: str) -> str:
         return os.path.join(self.base, name)
@@ -4996,8 +5013,6 @@ STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
 SET_CHILD_SUBREAPER = 36  # prctl(2)
 NO_PID = 2 ** 31 - 1      # no process has it (Linux ends at 2**22), so a signal to it reaches nobody
 PS_COLUMNS = "pid=,ppid=,pgid=,stat=,lstart="
-# A supervisor, or a delivery: where a command calls a tick, what that starts is not the command's.
-OWN_PROCESSES = (b"\0supervise\0", b"\0deliver\0")
 
 
 class Process(Value):
@@ -5024,7 +5039,7 @@ def has_proc() -> bool:
 def process_of(pid: int) -> "Process | None":
     """The process with this pid as the kernel shows it, or None. Raises OSError."""
     if has_proc():
-        return _parse_proc_stat(pid, _proc_text("%d/stat" % pid))
+        return _process_in_proc(pid)
     rows = _parse_ps(_command_output("ps", "-o", PS_COLUMNS, "-p", str(pid)))
     return rows[0] if rows else None
 
@@ -5033,12 +5048,15 @@ def process_table() -> "List[Process] | None":
     """Every process that can be seen; None where nothing shows any. Raises OSError."""
     if not has_proc():
         return _parse_ps(_command_output("ps", "-A", "-o", PS_COLUMNS)) or None
-    rows = [_parse_proc_stat(int(name), _proc_text(name + "/stat"))
-            for name in os.listdir(PROC) if name.isdigit()]
+    rows = [_process_in_proc(int(name)) for name in os.listdir(PROC) if name.isdigit()]
     return [process for process in rows if process is not None]
 
 
-def _parse_proc_stat(pid: int, text: str) -> "Process | None":
+def _process_in_proc(pid: int) -> "Process | None":
+    try:
+        text = _proc_text("%d/stat" % pid)
+    except PermissionError:
+        return None  # it is hidden from us
     # proc(5): the second field is the name in parentheses, and may hold spaces and parentheses itself.
     fields = text[text.rfind(")") + 1:].split()
     if len(fields) <= 19:
@@ -5063,7 +5081,9 @@ class Job(Value):
     start: str = ""
     run_id: str = ""
     root: str = ""       # as its environment has it
+    mark: str = ""       # in its environment too, and in no other's; '' when an older version started it
     supervisor: int = 0  # this process, when whatever loses its parent becomes its child
+    others: "frozenset[Tuple[int, str]]" = frozenset()  # (pid, start) of children that it had before
     pipe: str = ""       # the name of the pipe that its output goes to
 
 
@@ -5072,13 +5092,14 @@ def job_of(record: "Dict[str, Any]", root: str, pipe: str) -> Job:
     # kill(2): 0 is the caller's own group and 1 everybody; no command has them.
     pid = record["pid"] if record["pid"] > 1 else NO_PID
     return Job(pid=pid, start=record["pid_start"], run_id=record["run_id"],
-               root=str(record.get("root") or root), pipe=pipe)
+               root=str(record.get("root") or root), mark=str(record.get("mark") or ""), pipe=pipe)
 
 
 def job_members(job: Job, table: "Sequence[Process]") -> "List[Process]":
     """What can be seen of a job, less the dead: its group and session, and all that descends from it.
 
-    Without a parent that all of it falls to, what carries the run's id in its environment counts as well.
+    Without a parent that all of it falls to, what carries the run's mark in its environment counts as well.
+    What carries the mark of another run is not of it: where a command calls the conductor, say. Raises OSError.
     """
     children: "Dict[int, List[Process]]" = {}
     for process in table:
@@ -5094,18 +5115,20 @@ def job_members(job: Job, table: "Sequence[Process]") -> "List[Process]":
     found: "Dict[int, Process]" = {}
     while seeds:
         process = seeds.pop()
-        if process.pid not in found and process.pid != os.getpid() and not _is_own(process, job):
+        if process.pid in found or process.pid == os.getpid() or (process.pid, process.start) in job.others:
+            continue
+        if process.pid == job.pid or mark_of(process) in ("", job.mark):
             found[process.pid] = process
             seeds += children.get(process.pid, [])
     return [process for process in found.values() if not process.is_dead]
 
 
-def _is_own(process: Process, job: Job) -> bool:
-    """Whether this is a supervisor of another run, which a tick called by the command started."""
-    if process.session != process.pid or process.pid == job.pid:
-        return False
-    text = _process_text(process.pid, "cmdline")
-    return any(word in text for word in OWN_PROCESSES)
+def mark_of(process: Process) -> str:
+    """The mark in the environment that a process began with; '' where it has none, or none for us."""
+    if not has_proc():
+        return ""
+    found = re.search(br"\0SYMPHONY_MARK=([^\0]*)", b"\0" + _process_text(process.pid, "environ"))
+    return found.group(1).decode("utf-8", "replace") if found else ""
 
 
 def _process_text(pid: int, part: str) -> bytes:
@@ -5120,8 +5143,10 @@ def marked_processes(job: Job, table: "Sequence[Process]") -> "List[Process]":
     """The processes whose environment carries this run of this root, where environments can be read."""
     if not has_proc():
         return []
-    marks = (b"\0SYMPHONY_RUN_ID=%s\0" % job.run_id.encode(),
-             b"\0SYMPHONY_ROOT=%s\0" % _bytes(job.root))
+    marks: "Sequence[bytes]" = [b"\0SYMPHONY_MARK=%s\0" % job.mark.encode()]
+    if not job.mark:
+        marks = (b"\0SYMPHONY_RUN_ID=%s\0" % job.run_id.encode(),
+                 b"\0SYMPHONY_ROOT=%s\0" % _bytes(job.root))
     found = []
     for process in table:
         text = b"\0" + _process_text(process.pid, "environ") + b"\0"
@@ -5140,8 +5165,12 @@ def may_live(job: Job) -> bool:
     table = process_table()
     if table is not None and job_members(job, table):
         return True
-    if job.supervisor and not has_children():
-        return False
+    if job.supervisor:
+        if not has_children():
+            return False
+        shown = [process for process in table or () if process.parent == job.supervisor]
+        if not shown or any(process.is_dead for process in shown):
+            return True  # a child that cannot be seen, or one to be reaped before another look
     try:
         os.killpg(job.pid, 0)
         is_known = True
@@ -5155,8 +5184,14 @@ def may_live(job: Job) -> bool:
 
 
 def _explains_group(job: Job, table: "Sequence[Process] | None") -> bool:
-    """Whether the table shows a dead member of the group, or that its number was given to others."""
-    return table is not None and any(job.pid in (process.pid, process.group) for process in table)
+    """Whether the table shows that the number was given to others, or the dead that nobody has reaped yet.
+
+    A supervisor reaps its own: what is dead there explains nothing.
+    """
+    group = [process for process in table or () if job.pid in (process.pid, process.group)]
+    if any(process.pid == job.pid and job.start and process.start != job.start for process in group):
+        return True
+    return not job.supervisor and any(process.is_dead for process in group)
 
 
 def has_children() -> bool:
@@ -5195,19 +5230,18 @@ def members_text(members: "Sequence[Process]") -> str:
     return counted(len(members), "process", "processes") + whose
 
 
-def run_in_process_table(root: str, run_id: str) -> bool:
-    """Whether a process carries this run of this root in its environment or its arguments."""
+def run_in_process_table(root: str, run_id: str, mark: str) -> bool:
+    """Whether a process carries this run in its environment or its arguments. Raises OSError."""
     if not has_proc():
         lines = _command_output("ps", "-A", "-o", "args=").splitlines()
         return any(root in line and run_id in line for line in lines)
-    marks = _bytes(root), run_id.encode()
-    with doing("read the folder", PROC):
-        pids = [int(name) for name in os.listdir(PROC) if name.isdigit()]
-    for pid in pids:
-        for part in ("environ", "cmdline"):
-            text = _process_text(pid, part)
-            if all(mark in text for mark in marks):
-                return True
+    for pid in [int(name) for name in os.listdir(PROC) if name.isdigit()]:
+        environment, arguments = _process_text(pid, "environ"), _process_text(pid, "cmdline")
+        if mark.encode() in environment:
+            return True
+        # An older version set no mark.
+        if any(_bytes(root) in text and run_id.encode() in text for text in (environment, arguments)):
+            return True
     return False
 
 
@@ -5218,7 +5252,7 @@ def become_subreaper() -> bool:
     try:
         import ctypes
         return bool(ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
-    except (ImportError, OSError, AttributeError):
+    except Exception:  # a hardened system may refuse the memory that ctypes wants at its import
         return False
 
 
@@ -5266,14 +5300,16 @@ class Echo:
         self.clock = clock
         self.backlog = b""
         self.dropped = 0
+        self.trouble = ""  # why nothing more is shown
         self.moved_at = clock.monotonic()
-        self.is_file = False
+        self.is_file = self.is_own = False
         try:
             mode = os.fstat(fd).st_mode
             self.is_file = stat.S_ISREG(mode)
             if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
                 # Opened anew, it can be made not to block without a change for those who share it.
                 self.fd = os.open("/proc/self/fd/%d" % fd, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+                self.is_own = True
         except OSError:
             pass  # then poll(2) has to say when a little can be written
 
@@ -5310,8 +5346,15 @@ class Echo:
                 self.moved_at = self.clock.monotonic()
         except BlockingIOError:
             pass
-        except OSError:
-            self.fd, self.backlog = -1, b""  # the reader went away
+        except OSError as error:
+            if error.errno != errno.EPIPE:  # a reader that went away has seen enough
+                self.trouble = str(error.strerror)
+            self._close()
+
+    def _close(self) -> None:
+        if self.is_own and self.fd >= 0:
+            close_quietly(self.fd)
+        self.fd, self.backlog = -1, b""
 
     def _is_ready(self) -> bool:
         if self.is_file:
@@ -5327,7 +5370,9 @@ class Echo:
             sleep(LOCK_POLL_S)
             self.flush()
         self.dropped += len(self.backlog)
-        self.backlog = b""
+        if self.dropped:
+            self.trouble = "%d bytes were dropped, as nothing was read for %d seconds" % (self.dropped, ECHO_STALL_S)
+        self._close()
 
 
 class Output:
@@ -5345,6 +5390,7 @@ class Output:
         self.tail = b""
         self.end = b""
         self.last_byte = b"\n"
+        self.trouble = "max_output_bytes is %d" % limit  # why something is dropped
 
     def take(self, data: bytes) -> None:
         """Pass on what the command printed. Never raises, never holds the command up."""
@@ -5364,15 +5410,15 @@ class Output:
             write_all(self.log_fd, data)
             self.kept += len(data)
             self.last_byte = data[-1:]
-        except OSError:
-            pass  # a full disk must not block the command; what is missing shows as dropped
+        except OSError as error:
+            self.trouble = str(error.strerror)  # a full disk must not block the command
 
     def write_end(self) -> None:
         """Write the end of what went over the limit, and how much was dropped ahead of it."""
         end, self.end = self.end, b""
         dropped = self.total - self.kept - len(end)
         if dropped > 0:
-            self.line("%d bytes of output dropped here: max_output_bytes is %d" % (dropped, self.limit))
+            self.line("%d bytes of output dropped here: %s" % (dropped, self.trouble))
         if end:
             self._write(end)
 
@@ -5414,7 +5460,7 @@ class Watch:
         self.stopping = ""  # timeout, interrupted or leftovers, once the tree was told to end
         self.stop_signal = 0
         self.kill_at = self.unended_at = float("inf")
-        self.is_unended = False
+        self.is_unended = self.is_told = False
 
     def wait(self) -> None:
         """Return when the command is through, and its whole tree if that had to be ended."""
@@ -5430,7 +5476,8 @@ class Watch:
 
     def _is_over(self) -> bool:
         if not self.is_child:
-            return not may_live(self.job)
+            # The supervisor that was killed held no writing end: at the end of the pipe nobody has one.
+            return self.reader < 0 and not may_live(self.job)
         self._reap()
         if self.wait_status is None:
             return False
@@ -5459,10 +5506,14 @@ class Watch:
         if now >= self.kill_at:
             self._signal_tree(signal.SIGKILL)
             self.kill_at = now + KILL_AGAIN_S
+        if self.wait_status is not None and not self.stopping and not self.is_told:
+            # The command has failed, and what it left behind holds its retry.
+            self.unended_at = min(self.unended_at, now + UNENDED_AFTER_S)
         if now >= self.unended_at:
             members = members_text(job_members(self.job, process_table() or []))
             self.unended_at = float("inf")
-            self.is_unended = True
+            self.is_told = True
+            self.is_unended = bool(self.stopping)
             self.tell_unended(members)
 
     def _stop(self, reason: str, now: float) -> None:
@@ -5488,7 +5539,7 @@ class Watch:
             table = members = []  # the group is told all the same
         leader = next((process for process in table if process.pid == self.job.pid), None)
         # Once the leader was reaped and its group is empty, the number is free for others.
-        if leader is None or leader.start == self.job.start:
+        if leader is None or not self.job.start or leader.start == self.job.start:
             self._send(os.killpg, self.job.pid, number)
         for process in members:
             if process.group != self.job.pid and self._is_still(process):
@@ -5708,26 +5759,36 @@ class Supervisor:
         self.output: "Output | None" = None
         self.signals: "Signals | None" = None
         self.watch: "Watch | None" = None
+        self.mark = ""
         self.is_subreaper = False
+        self.others: "frozenset[Tuple[int, str]]" = frozenset()
         self.trouble = ""  # why nothing was started, and what the command could not be started for
         self.failure = ""
 
     def run(self) -> "Dict[str, Any]":
         """Start the command and wait for its end; what keeps it from being started is a failed attempt."""
         started_mono = self.clock.monotonic()
-        self.is_subreaper = become_subreaper()  # ahead of the fork: what loses its parent at once counts as well
         try:
+            self._prepare()
             output, reader = self._start(started_mono)
         except (ConductorError, OSError) as error:
             return self._not_started(error, started_mono)
         return self._watch_to_the_end(output, reader, is_child=True)
+
+    def _prepare(self) -> None:
+        """See to it that all that comes of the command can be told from what was there before."""
+        import_now(errno, re, select, signal, stat)  # once the command runs, none that fails may end the watch
+        self.mark = self.store.mark(self.spec["run_id"])
+        if has_children():
+            self.others = frozenset((process.pid, process.start) for process in process_table() or ()
+                                    if process.parent == os.getpid())
+        self.is_subreaper = become_subreaper()  # ahead of the fork: something may lose its parent at once
 
     def _start(self, started_mono: float) -> "Tuple[Output, int]":
         """Start the command: where its output goes, and where it is read from.
 
         Raises ConductorError or OSError as long as nothing was started.
         """
-        import_now(errno, select, signal, stat)  # once the command runs, none that fails may end the watch
         output = self._open()
         with doing("make the pipe", self.pipe_path):
             reader, writer = open_pipe(self.pipe_path)
@@ -5737,7 +5798,9 @@ class Supervisor:
         try:
             with doing("look at the process of", self.name):
                 process = process_of(pid)
-            self._note_start(started_mono, pid, process.start if process else "")
+            if process is None:  # it waits at the gate, so it is there
+                raise StorageError("cannot look at the process of %s: nothing shows it" % self.name)
+            self._note_start(started_mono, pid, process.start)
             self.store.write_run(self.name, self.record)
         except (ConductorError, OSError):
             close_quietly(gate)  # which ends the process that waits there
@@ -5754,8 +5817,8 @@ class Supervisor:
     def _note_start(self, started_mono: float, pid: int, pid_start: str) -> None:
         definition = self.store.keep_definition(self.spec["definition"])
         self.record = dict(
-            self.spec, env={}, definition=definition, root=self.store.root, supervisor=os.getpid(),
-            boot_id=boot_id(), pid=pid, pid_start=pid_start, started_mono=started_mono,
+            self.spec, env={}, definition=definition, root=self.store.root, mark=self.mark,
+            supervisor=os.getpid(), boot_id=boot_id(), pid=pid, pid_start=pid_start, started_mono=started_mono,
             command_started_at=self.clock.now())
 
     @staticmethod
@@ -5788,14 +5851,28 @@ class Supervisor:
     def adopt(self) -> "Dict[str, Any]":
         """Take over a command whose supervisor was killed: its output, its timeout, the record of its end."""
         self.record = dict(self.spec)
-        output = self._open()
+        try:
+            output = self._open()
+        except (ConductorError, OSError) as error:
+            # Its timeout is worth more than its output.
+            self.trouble = "its output is lost: %s" % (error if isinstance(error, ConductorError) else _why(error))
+            output = self.output = Output(os.open(os.devnull, os.O_WRONLY), 0)
+            self.signals = self.signals or Signals()
         try:
             reader = os.open(self.pipe_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
+        except FileNotFoundError:
             reader = -1
         output.line("%s adopted run=%s pid=%d: its supervisor was killed" % (
             iso(self.clock.now()), self.spec["run_id"], self.record["pid"]))
         return self._watch_to_the_end(output, reader, is_child=False)
+
+    def wait_for_room(self) -> None:
+        """Wait before another try to write the result down. Raises StorageError when a signal ends that."""
+        deadline = time.monotonic() + STORAGE_RETRY_S
+        while time.monotonic() < deadline:
+            if self.signals is not None and self.signals.received:
+                raise StorageError("the end of run %s could not be written down" % self.spec["run_id"])
+            sleep(GROUP_POLL_S)
 
     def close(self) -> None:
         """Once the result is on disk: give signals and the pipe back."""
@@ -5826,7 +5903,7 @@ class Supervisor:
         started_mono = float(self.record["started_mono"])
         job = job_of(self.record, self.store.root, "")  # the pipe is read here, so it tells nothing
         if self.is_subreaper:
-            job = job.replace(supervisor=os.getpid())
+            job = job.replace(supervisor=os.getpid(), others=self.others)
         self.watch = Watch(
             self.clock, job, started_mono + self.spec["timeout"], self.spec["kill_grace"], reader, output,
             self.signals, is_child, bool(self.spec["retries_left"]), self._note_unended)
@@ -5843,10 +5920,15 @@ class Supervisor:
         return result
 
     def _note_unended(self, members: str) -> None:
-        """Write down that processes outlive their end by force; the next tick tells of it."""
+        """Write down that processes outlive the command or their end by force; the next tick tells of it."""
         assert self.watch is not None
         since = iso(self.clock.now() - UNENDED_AFTER_S)
-        text = "%s at %s, cannot be ended: %s" % (STOP_WORDS[self.watch.stopping], since, members)
+        if self.watch.stopping:
+            text = "%s at %s, cannot be ended: %s" % (STOP_WORDS[self.watch.stopping], since, members)
+        else:
+            text = "failed at %s, left behind: %s" % (since, members)
+        if self.output is not None:
+            self.output.line("%s %s" % (iso(self.clock.now()), text))
         self.record = dict(self.record, unended=text)
         try:
             self.store.write_run(self.name, self.record)
@@ -5870,7 +5952,7 @@ class Supervisor:
         return dict(os.environ, **dict(
             self.spec["env"], SYMPHONY_TASK=self.name, SYMPHONY_RUN_ID=self.spec["run_id"],
             SYMPHONY_SCHEDULED_FOR=self.spec["scheduled_for"], SYMPHONY_ATTEMPT=str(self.spec["attempt"]),
-            SYMPHONY_ROOT=self.store.root))
+            SYMPHONY_ROOT=self.store.root, SYMPHONY_MARK=self.mark))
 
 
 def definition_of(config: Config, task: Task) -> "Dict[str, Any]":
@@ -5893,11 +5975,12 @@ def spec_of(config: Config, task: Task, run: Run) -> "Dict[str, Any]":
         definition=definition_of(config, task))
 
 
-def start_detached(store: Store, arguments: "Sequence[str]", stdin: int = -1, keep: "Iterable[int]" = ()) -> None:
+def start_detached(store: Store, arguments: "Sequence[str]", mark: str, stdin: int = -1,
+                   keep: "Iterable[int]" = ()) -> None:
     """Start this program anew, in a session of its own and in the root folder, whatever that is called now.
 
-    It inherits the descriptors in `keep`, and a journal. What a command calls, and so starts, is not of
-    that command's run.
+    It inherits the descriptors in `keep`, and a journal. `mark` is that of the run which it is for.
+    Raises OSError when it could not be started.
     """
     argv = [sys.executable, "-I", "-S"] + program_arguments(store.script, store.base) + [
         "--root=" + store.root] + list(arguments)
@@ -5919,7 +6002,7 @@ def start_detached(store: Store, arguments: "Sequence[str]", stdin: int = -1, ke
             os.dup2(null, 2)
             for fd in keep:
                 os.set_inheritable(fd, True)
-            os.environ.pop("SYMPHONY_RUN_ID", None)
+            os.environ["SYMPHONY_MARK"] = mark  # whoever calls this may be the command of another run
             os.execv(argv[0], argv)
         except OSError as error:
             os.write(failure_write, b"%d" % (error.errno or 0))
@@ -5946,7 +6029,7 @@ def launch_supervisor(store: Store, verb: str, spec: "Dict[str, Any]", lock: Fil
         with doing("start", "the supervisor of " + spec["task"]):
             reader, writer = os.pipe()
             try:
-                start_detached(store, arguments, reader, lock.fds)
+                start_detached(store, arguments, store.mark(spec["run_id"]), reader, lock.fds)
                 close_quietly(reader)
                 write_all(writer, json.dumps(spec).encode())
             except BrokenPipeError:
@@ -6152,7 +6235,7 @@ def _deliver_one(store: Store, config: Config, clock: Clock, path: str, message:
 def launch_delivery(store: Store) -> None:
     """Start a process that sends what waits, on its own: nobody waits for it."""
     with doing("start", "the delivery of messages"):
-        start_detached(store, ["--config=" + store.config_path, "deliver", "--here"])
+        start_detached(store, ["--config=" + store.config_path, "deliver", "--here"], "-")
 
 
 # == Conductor ==
@@ -6175,6 +6258,7 @@ class Conductor:
         self.launch = launch
         self.send = send
         self.troubles: "List[str]" = []  # what a decision could not tell or do, each with its place
+        self.own_locks: "Set[str]" = set()  # tasks whose lock this process holds for a run by hand
 
     # -- tick
 
@@ -6208,8 +6292,9 @@ class Conductor:
         if now - since <= TICK_STALE_S:
             return Outcome()
         return Outcome(exit_code=EXIT_TEMPFAIL, lines=[
-            "%s is locked by another process since %s (%s); no tick can do its work until that ends" % (
-                LOCK_NAME, iso(since), "fuser %s names it" % shlex.quote(os.path.abspath(self.store.lock.path)))])
+            "%s is locked by another process since %s (fuser %s names it); no tick can do its work until that ends" % (
+                self.store.shown(self.store.lock.refused), iso(since),
+                shlex.quote(os.path.abspath(self.store.lock.refused)))])
 
     def _send_what_waits(self) -> None:
         """Have the messages sent that are due; whoever calls this holds no lock, and waits for nothing."""
@@ -6344,15 +6429,19 @@ class Conductor:
                 tasks[name] = known.replace(cycle=cycle)
         for name, task in config.tasks.items():
             task_state = tasks.get(name, TaskState())
-            if task_state.run is None and self._is_locked(name):
+            if task_state.run is None and name not in self.own_locks and self._is_locked(name):
                 tasks[name] = _held_by_unknown(task, task_state, now)
         recovered: State = state.replace(tasks=tasks)
         return recovered
 
     def _is_locked(self, name: str) -> bool:
         lock = self.store.task_lock(name)
-        if not os.path.lexists(lock.path):
+        try:
+            os.lstat(lock.path)
+        except FileNotFoundError:
             return False
+        except OSError as error:
+            raise StorageError.of("look at the lock", lock.path, error)
         is_free = lock.acquire()
         lock.release()
         return not is_free
@@ -6409,7 +6498,7 @@ class Conductor:
             is_alive = mine["boot_id"] == boot_id() and may_live(job)
             return RunFact(kind="orphan" if is_alive else "vanished", run=known_as)
         # Without the record of its start it was not started, unless somebody removed or damaged status/ meanwhile.
-        if run.run_id and (run_in_process_table(self.store.root, run.run_id)
+        if run.run_id and (run_in_process_table(self.store.root, run.run_id, self.store.mark(run.run_id))
                            or pipe_has_reader(self.store.pipe_path(name, run.run_id))):
             return RunFact(kind="held")
         return RunFact(kind="vanished" if record == {} else "never")
@@ -6421,11 +6510,16 @@ class Conductor:
         for name in decision.adoptions:
             if name in locks:
                 starts.append(("adopt", name, self.store.read_run(name) or {}))
+        tasks = dict(decision.state.tasks)
         for verb, name, spec in starts:
             try:
                 self.launch(self.store, verb, spec, locks[name])
             except (ConductorError, OSError) as error:
                 self._note_trouble(name, error)
+                run = tasks[name].run
+                tasks[name] = tasks[name].replace(run=run and run.replace(trouble=_why(error)))
+        if tasks != decision.state.tasks:
+            self._commit(decision.state.replace(tasks=tasks))  # so that the attempt fails for its own reason
 
     def _mark_settled(self, before: State, after: State) -> None:
         for name, known in before.tasks.items():
@@ -6498,6 +6592,8 @@ class Conductor:
                 result = supervisor.adopt()
             else:
                 result = supervisor.run()
+            if supervisor.trouble and verb == "adopt":
+                self.log_trouble("%s: run %s" % (spec["task"], spec["run_id"]), StorageError(supervisor.trouble))
         except (ConductorError, OSError):
             supervisor.close()
             raise
@@ -6511,14 +6607,24 @@ class Conductor:
         except StorageError:
             pass  # and nobody can be told
 
-    def _report(self, supervisor: Supervisor, result: "Dict[str, Any]", lock: FileLock) -> None:
-        """Put a result on disk, then decide again: what waited for it starts at once, not at the next minute."""
+    def _report(self, supervisor: Supervisor, result: "Dict[str, Any]", lock: FileLock,
+                tell: "Callable[[str], Any]" = str) -> None:
+        """Put a result on disk, then decide again: what waited for it starts at once, not at the next minute.
+
+        `tell` hears what keeps it from being written. Raises StorageError when a signal ends the wait for that.
+        """
+        troubles = 0
         while not self.store.is_removed():  # else it must not come back
             try:
                 self.store.write_run(supervisor.name, dict(supervisor.record, result=result))
                 break
-            except StorageError:
-                sleep(STORAGE_RETRY_S)  # a full disk: the end of a run must not be lost with it
+            except StorageError as error:
+                if not troubles:
+                    self.log_trouble("%s: the end of run %s cannot be written down yet" % (
+                        supervisor.name, supervisor.spec["run_id"]), error)
+                    tell(self.troubles[-1])
+                troubles += 1
+                supervisor.wait_for_room()  # a full disk: the end of a run must not be lost with it
         else:
             return
         supervisor.close()
@@ -6526,8 +6632,9 @@ class Conductor:
         are_ticks_coming = self._ticks_are_coming(supervisor.spec["trigger"] == "manual")
         if signature(self.store.script) != self.store.script_signature:
             # Another version took this file's place: what is decided by it is for it to decide.
-            if are_ticks_coming and os.path.exists(self.store.script):
-                start_detached(self.store, ["tick"])
+            by_cron = supervisor.spec["trigger"] != "manual"  # or else it would get a person's environment
+            if are_ticks_coming and by_cron and os.path.exists(self.store.script):
+                start_detached(self.store, ["tick"], "-")
             return
         if not self.store.lock.acquire(SETTLE_LOCK_WAIT_S):
             return  # the next tick will find the result
@@ -6550,10 +6657,12 @@ class Conductor:
 
     # -- run
 
-    def run(self, name: str, dependencies: str = "check", echo_fd: int = -1) -> Outcome:
+    def run(self, name: str, dependencies: str = "check", echo_fd: int = -1,
+            tell: "Callable[[str], Any]" = str) -> Outcome:
         """Run a task now, in the foreground; the exit status of its command, or of the first one that failed.
 
-        `dependencies` is check (refuse when one is not met), first (run what is missing before) or ignore.
+        `dependencies` is check (refuse when one is not met), first (run what is missing before) or ignore;
+        `tell` hears at once what keeps it from being recorded.
         """
         self.store.check_root()
         config = self.store.read_config()
@@ -6565,7 +6674,8 @@ class Conductor:
         locks = self._locks_for_run([task_named(config, each) for each in names])
         try:
             for each in names:
-                outcome = self._run_one(config, config.tasks[each], dependencies == "ignore", echo_fd, locks[each])
+                outcome = self._run_one(config, config.tasks[each], dependencies == "ignore", echo_fd, locks[each],
+                                        tell)
                 if outcome.exit_code:
                     break
             return outcome
@@ -6575,6 +6685,7 @@ class Conductor:
 
     def _locks_for_run(self, tasks: "List[Task]") -> "Dict[str, FileLock]":
         self._acquire()
+        self.own_locks = {task.name for task in tasks}
         locks = {task.name: self.store.task_lock(task.name) for task in tasks}
         try:
             for task in tasks:
@@ -6597,7 +6708,8 @@ class Conductor:
         if not self.store.lock.acquire(SETTLE_LOCK_WAIT_S):
             raise BusyError("%s is held by another process; try again" % LOCK_NAME)
 
-    def _run_one(self, config: Config, task: Task, ignore_dependencies: bool, echo_fd: int, lock: FileLock) -> Outcome:
+    def _run_one(self, config: Config, task: Task, ignore_dependencies: bool, echo_fd: int, lock: FileLock,
+                 tell: "Callable[[str], Any]") -> Outcome:
         self._acquire()
         try:
             run = self._begin(config, task, ignore_dependencies, lock)
@@ -6608,15 +6720,15 @@ class Conductor:
         result = supervisor.run()
         lines = ["%s: %s" % (task.name, supervisor.trouble)] if supervisor.trouble else []
         try:
-            self._report(supervisor, result, lock)
+            self._report(supervisor, result, lock, tell)
             lines += self.troubles
         except ConductorError as error:
             lines.append("%s; the next tick records the end of %s" % (error, task.name))
         if supervisor.echo is not None:
             supervisor.echo.finish()
-            if supervisor.echo.dropped:
-                lines.append("%d bytes of output were not shown: nothing was read for %d seconds; see logs %s" % (
-                    supervisor.echo.dropped, ECHO_STALL_S, task.name))
+            if supervisor.echo.trouble:
+                lines.append("not all of the output could be shown: %s (see logs %s)" % (
+                    supervisor.echo.trouble, task.name))
         return Outcome(exit_code=EXIT_UNKNOWN if result["exit_code"] is None else result["exit_code"], lines=lines)
 
     def _begin(self, config: Config, task: Task, ignore_dependencies: bool, lock: FileLock) -> Run:
@@ -6680,8 +6792,14 @@ class Conductor:
         """What `status` has to say of a run beyond that it is going on."""
         try:
             record = self.store.run_with_id(name, run.run_id)
-            if record and "result" not in record and process_of(record["supervisor"]) is None:
-                return ["%s: the supervisor of run %s is gone; the next tick settles it." % (name, run.run_id)]
+            if not record or "result" in record:
+                return []
+            if process_of(record["supervisor"]) is None:
+                return ["%s: the supervisor of run %s is gone; the next tick looks into it." % (name, run.run_id)]
+            ends_at = run.started_at + record.get("timeout", 0) + record.get("kill_grace", 0)
+            if self.clock.now() > ends_at + TICK_STALE_S and not run.unended:
+                return ["%s: run %s was to end by %s and has not been recorded; see logs/symphony_conductor.log." % (
+                    name, run.run_id, iso(ends_at))]
         except (ConductorError, OSError) as error:
             return ["%s: what became of run %s cannot be told: %s." % (name, run.run_id, error)]
         return []
@@ -6991,9 +7109,13 @@ def _discard_output() -> None:
 
 
 def complain(text: str, program: str = "symphony_conductor") -> None:
-    """Print to stderr, each line with the program's name."""
-    for line in text.splitlines():
-        say("%s: %s" % (program, line), sys.stderr)
+    """Print to stderr, each line with the program's name; where nobody can read that, the exit code is left."""
+    try:
+        for line in text.splitlines():
+            say("%s: %s" % (program, line), sys.stderr)
+        sys.stderr.flush()
+    except (OSError, StorageError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def say_json(document: "Any") -> None:
@@ -7091,7 +7213,7 @@ def cmd_run(store: Store, args: "argparse.Namespace") -> int:
         _take_cron_environment(store)
     sys.stdout.flush()
     store.hold()
-    outcome = Conductor(store).run(args.task, args.dependencies, echo_fd=1)
+    outcome = Conductor(store).run(args.task, args.dependencies, echo_fd=1, tell=complain)
     if outcome.lines:
         complain("\n".join(outcome.lines))
     return outcome.exit_code

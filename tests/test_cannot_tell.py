@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import resource
 import shutil
 import signal
@@ -200,8 +201,82 @@ def test_starts_that_are_lost_are_counted_and_fail_the_attempt(project):
         sc.Conductor(sc.Store(str(project.root)), launch=lose).tick()
     cycle = project.state()["tasks"]["job"]["cycle"]
     assert (cycle["phase"], cycle["attempt"]) == ("retrying", 2)
-    assert cycle["attempts"][0]["reason"] == "its supervisor ended 3 times before it could start the command"
+    assert cycle["attempts"][0]["reason"] == (
+        "its supervisor ended before it could start the command (3 times in a row)")
     assert "lost_starts" not in cycle
+
+
+def test_starts_that_no_tick_can_make_are_a_failed_attempt_with_their_reason(project):
+    project.configure(due_once("job", "echo ran >> out"))
+    project.anchor()
+
+    def fail(store, verb, spec, lock):
+        lock.release()
+        raise sc.StorageError.of("start", "the supervisor of job", OSError(errno.EAGAIN, "no process"))
+
+    for _ in range(sc.STARTS_LOST):
+        outcome = sc.Conductor(sc.Store(str(project.root)), launch=fail).tick()
+        assert (outcome.exit_code, outcome.lines) == (74, ["job: cannot start the supervisor of job: no process"])
+    project.tick()
+    verdict, = project.history()
+    assert (verdict["status"], verdict["exit_code"]) == ("failed", 74)
+    assert verdict["reason"] == "cannot start the supervisor of job: no process (3 times in a row)"
+
+
+@pytest.mark.parametrize("name", ["logs/automation/job.log", "status/runs/job.json.tmp"])
+def test_a_pipe_in_place_of_a_file_that_is_written_holds_up_nobody(project, name):
+    project.configure(due_once("job", "echo ran >> out"))
+    project.anchor()
+    path = project.root / name
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.mkfifo(str(path))
+    project.call("tick")
+    log = project.root / "logs" / "symphony_conductor.log"
+    assert project.wait_until(lambda: "No such device or address" in log.read_text())
+    path.unlink()
+    settled(project)
+    assert len(project.history()) == 1
+
+
+def test_an_end_that_cannot_be_written_down_is_told_and_a_signal_ends_the_wait(project):
+    project.configure(every_minute("job", "mkdir status/runs/job.json.tmp"))
+    process = subprocess.Popen(project.command("run", "--task", "job"), stdin=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE)
+    line = process.stderr.readline().decode()
+    assert "job: the end of run " in line and "cannot be written down yet: cannot write status/runs/job.json" in line
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 0
+    assert b"could not be written down" in process.stderr.read()
+    process.stderr.close()
+    (project.root / "status" / "runs" / "job.json.tmp").rmdir()
+    project.call("tick")
+    assert statuses(project) == ["interrupted"]
+
+
+def test_an_adopted_command_is_held_to_its_timeout_though_its_log_is_lost(project):
+    project.configure(due_once("job", "echo begun >> out; sleep 60", timeout=2, kill_grace=0))
+    project.anchor()
+    project.call("tick")
+    assert project.wait_until(lambda: project.lines("out"))
+    record = json.loads(project.read("status/runs/job.json"))
+    os.kill(record["supervisor"], signal.SIGKILL)
+    log = project.root / "logs" / "automation" / "job.log"
+    log.unlink()
+    log.mkdir()
+    project.call("tick")
+    assert project.wait_until(lambda: not may_live(record))
+    assert project.wait_until(lambda: (project.root / "status" / "history").is_dir() and project.history())
+    assert statuses(project) == ["timeout"]
+    assert "its output is lost: cannot open logs/automation/job.log: Is a directory" in project.read(
+        "logs/symphony_conductor.log")
+
+
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-"])
+def test_what_cannot_be_said_changes_no_exit_code(project, stderr):
+    project.write_config("{")
+    for words, code in ((["tick"], 78), (["run", "--task", "job"], 78), (["pause"], 2)):
+        command = ["/bin/sh", "-c", '"$@" ' + stderr, "sh"] + project.command(*words)
+        assert subprocess.call(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) == code
 
 
 def test_a_start_that_cannot_be_made_says_which_and_the_others_are_made(project):
@@ -219,6 +294,15 @@ def test_a_start_that_cannot_be_made_says_which_and_the_others_are_made(project)
     assert project.wait_until(lambda: project.lines("out")) == ["second"]
     settled(project, "first")
     assert sorted(project.lines("out")) == ["first", "second"]
+
+
+def test_a_run_by_hand_does_not_take_its_own_lock_for_that_of_another(project):
+    project.configure(due_once("job", "echo ran >> out"))
+    assert project.call("run", "--task", "job") == (0, "", "")
+    (project.root / "conductor_state.json").write_text("damaged")
+    assert project.call("run", "--task", "job")[0] == 0
+    assert "never started" not in project.read("logs/symphony_conductor.log")
+    assert statuses(project) == ["success", "success"]
 
 
 def test_after_a_fallback_a_held_lock_is_a_run_of_the_slot(project):
@@ -391,8 +475,12 @@ def test_what_a_failed_command_left_behind_holds_the_retry(project):
     assert project.wait_until(lambda: project.lines("begun"))
     record = json.loads(project.read("status/runs/job.json"))
     assert project.wait_until(lambda: sc.process_of(record["pid"]) is None)
+    path = project.root / "status" / "runs" / "job.json"
+    assert project.wait_until(lambda: "unended" in json.loads(path.read_text()))
     project.call("tick")
     assert "run" in project.state()["tasks"]["job"]
+    problems = json.loads(project.call("status")[1])["problems"]
+    assert [text for text in problems if text.startswith("job failed at 2") and ", left behind: " in text]
     (project.root / "go").write_text("")
     assert project.wait_until(project.history)
     assert project.lines("begun") == ["1", "left", "2"]
@@ -434,6 +522,37 @@ def test_a_run_that_a_command_let_go_is_not_of_its_tree(project):
     (project.root / "go").write_text("")
     assert project.wait_until(lambda: any(one["task"] == "join" for one in project.history()))
     assert [one["status"] for one in project.history() if one["task"] == "join"] == ["success"]
+
+
+@needs_proc
+def test_a_word_in_its_arguments_makes_no_process_one_of_ours(project):
+    project.configure(due_once("job", "echo $SYMPHONY_ATTEMPT >> begun; test $SYMPHONY_ATTEMPT = 2 && exit 0; "
+                               "setsid sh -c 'while ! test -e go; do sleep 0.05; done' deliver supervise & exit 3",
+                               retry_count=1, retry_delay=0))
+    project.anchor()
+    project.call("tick")
+    assert project.wait_until(lambda: project.lines("begun"))
+    record = json.loads(project.read("status/runs/job.json"))
+    assert project.wait_until(lambda: sc.process_of(record["pid"]) is None)
+    project.call("tick")
+    assert "run" in project.state()["tasks"]["job"]
+    (project.root / "go").write_text("")
+    assert project.wait_until(project.history)
+    assert project.lines("begun") == ["1", "2"]
+
+
+@needs_proc
+def test_a_run_by_hand_ends_nothing_that_was_there_before(project):
+    """The background job of the caller, and what the run before it left behind."""
+    project.configure(every_minute("first", "setsid sh -c 'echo $$ >> pids; exec sleep 60' & sleep 0.3"),
+                      every_minute("second", "sleep 60", dependencies=["first"], timeout=1, kill_grace=0))
+    shell = ["/bin/sh", "-c", 'sleep 61 & echo $! >> pids; exec "$@"', "sh"]
+    assert subprocess.call(shell + project.command("run", "--task", "second", "--with-dependencies"),
+                           cwd=str(project.root), stdin=subprocess.DEVNULL) == 124
+    pids = [int(line) for line in project.lines("pids")]
+    assert len(pids) == 2 and all(sc.process_of(pid) is not None for pid in pids)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_the_dead_that_fall_to_a_supervisor_are_reaped(project):
@@ -566,6 +685,36 @@ def hidden_group(monkeypatch, answer):
     monkeypatch.setattr(os, "killpg", killpg)
 
 
+HIDING = "setsid %s 60 </dev/null >/dev/null 2>&1 & sleep 0.5; exit 1"
+
+
+def test_what_is_hidden_and_left_the_group_holds_the_retry(box):
+    box.configure(due_once("job", HIDING % box.program, retry_count=2, retry_delay=0))
+    box.anchor()
+    assert box.call("tick", hidden=True)[0] == 0
+    assert box.project.wait_until(lambda: len(box.copies()) == 1)
+    record = json.loads(box.project.read("status/runs/job.json"))
+    assert box.project.wait_until(lambda: sc.process_of(record["pid"]) is None)
+    for _ in range(2):
+        assert box.call("tick", hidden=True) == (0, "", "")
+    assert len(box.copies()) == 1 and box.project.read("logs/automation/job.log").count(" start run=") == 1
+    os.kill(box.copies()[0], signal.SIGKILL)
+    assert box.project.wait_until(lambda: box.project.read("logs/automation/job.log").count(" start run=") == 2)
+
+
+def test_who_adopts_a_command_goes_by_its_pipe_as_well(box):
+    box.configure(due_once("job", "setsid %s 60 & sleep 1" % box.program, retry_count=1, retry_delay=0))
+    box.anchor()
+    assert box.call("tick", hidden=True)[0] == 0
+    assert box.project.wait_until(lambda: len(box.copies()) == 1)
+    record = json.loads(box.project.read("status/runs/job.json"))
+    os.kill(record["supervisor"], signal.SIGKILL)
+    assert box.project.wait_until(lambda: sc.process_of(record["pid"]) is None)
+    for _ in range(2):
+        assert box.call("tick", hidden=True) == (0, "", "")
+    assert len(box.copies()) == 1 and "run" in box.project.state()["tasks"]["job"]
+
+
 @pytest.mark.parametrize("answer, lives", [(None, True), (PermissionError(), True), (ProcessLookupError(), False)])
 def test_only_the_kernels_no_proves_that_a_group_is_gone(monkeypatch, answer, lives):
     hidden_group(monkeypatch, answer)
@@ -610,9 +759,19 @@ def test_a_reader_that_takes_nothing_holds_up_no_timeout(project):
     assert statuses(project) == ["timeout"]
     assert process.wait(15) == 124
     said = process.stderr.read().decode()
-    assert "bytes of output were not shown: nothing was read for 5 seconds; see logs noisy" in said
+    assert re.search(r"not all of the output could be shown: \d+ bytes were dropped, as nothing was read "
+                     r"for 5 seconds \(see logs noisy\)\n", said)
     process.stdout.close()
     process.stderr.close()
+
+
+def test_output_that_cannot_be_shown_is_said_to_be_in_the_log(project):
+    project.configure(every_minute("job", "echo hello"))
+    done = subprocess.run(["/bin/sh", "-c", '"$@" >/dev/full', "sh"] + project.command("run", "--task", "job"),
+                          stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"symphony_conductor: not all of the output could be shown: "
+                                              b"No space left on device (see logs job)\n")
+    assert "hello\n" in project.read("logs/automation/job.log")
 
 
 def test_a_reader_that_is_slow_gets_everything(project):

@@ -112,6 +112,7 @@ def test_commands_see_who_they_are(project):
     assert code == 0
     lines = out.splitlines()
     record = project.history()[0]
+    assert lines.pop(1) == "SYMPHONY_MARK=%s" % sc.Store(str(project.root)).mark(record["run_id"])
     assert lines == [
         "SYMPHONY_ATTEMPT=1", "SYMPHONY_ROOT=%s" % project.root, "SYMPHONY_RUN_ID=%s" % record["run_id"],
         "SYMPHONY_SCHEDULED_FOR=%s" % record["started_at"], "SYMPHONY_TASK=job", "task task",
@@ -401,9 +402,9 @@ def test_without_proc_ps_tells_of_processes(without_proc):
 
 
 def test_without_proc_ps_tells_of_a_run_that_lost_its_files(without_proc):
-    assert sc.run_in_process_table("/srv/a", "20250602T100000Z-1")
-    assert not sc.run_in_process_table("/srv/b", "20250602T100000Z-1")
-    assert not sc.run_in_process_table("/srv/a", "20250602T100000Z-2")
+    assert sc.run_in_process_table("/srv/a", "20250602T100000Z-1", "1-2")
+    assert not sc.run_in_process_table("/srv/b", "20250602T100000Z-1", "1-2")
+    assert not sc.run_in_process_table("/srv/a", "20250602T100000Z-2", "1-2")
 
 
 def test_without_proc_sysctl_tells_of_the_boot(without_proc):
