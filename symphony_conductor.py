@@ -1626,7 +1626,7 @@ def secrets_of(config: Config, task: "Task | None") -> "List[str]":
 MESSAGE_TEXTS = {
     "failed": "%(task)s %(outcome)s, and is not tried again",
     "recovered": "%(task)s is well again",
-    "unended": "%(task)s %(outcome)s; no further attempt starts meanwhile",
+    "unended": "%(task)s %(outcome)s; no further attempt starts until it is gone",
     "blocked": "%(task)s holds up %(dependents)s: it %(outcome)s",
     "configuration": "the configuration has problems: %(outcome)s",
     "configuration_good": "the configuration is good again",
@@ -1987,7 +1987,7 @@ class _Draft:
         if state.run.unended == text:
             return
         if not state.run.unended:
-            self.notes.append("WARNING %s: run %s %s; no further attempt starts meanwhile" % (
+            self.notes.append("WARNING %s: run %s %s; no further attempt starts until it is gone" % (
                 name, state.run.run_id, text))
             self._tell("unended", name, outcome=text, run_id=state.run.run_id)
         self.put(name, run=state.run.replace(unended=text))
@@ -2000,7 +2000,8 @@ class _Draft:
         success = result["status"] == "success"
         retry = None if success or cycle is None else self._retry_of(name, cycle, float(result["ended_at"]), record)
         changes: "Dict[str, Any]" = {
-            "run": None, "skipped": {}, "last": {key: record[key] for key in LAST_KEYS},
+            "run": None, "skipped": {}, "last": {
+                key: record[key] for key in LAST_KEYS + (("reason",) if record.get("reason") else ())},
             "consecutive_failures": 0 if success else state.consecutive_failures + 1}
         if success:
             self.seq += 1
@@ -2808,11 +2809,14 @@ def task_document(config: Config, state: State, task: Task, now: float,
     waiting_for = cycle.waiting_for if cycle is not None and standing == "waiting" else ""
     if cycle is not None and standing == "waiting":
         reason = explain_unmet(config, state.tasks, waiting_for, cycle.slot)
+    elif known.run is not None and known.run.unended:
+        reason = known.run.unended
     elif cycle is not None and standing == "retrying":
         next_run = first_tick_after(max(cycle.retry_at, now))
         last = cycle.attempts[-1] if cycle.attempts else known.last
-        reason = "%s, attempt %d of %d, %s" % (
-            _outcome(last), cycle.attempt, task.retry_count + 1, retry_text(cycle))
+        reason = "%s%s attempt %d of %d, %s" % (
+            _outcome(last), ": %s;" % last["reason"] if last.get("reason") else ",", cycle.attempt,
+            task.retry_count + 1, retry_text(cycle))
     elif cycle is not None and standing == "queued":
         reason = "waits for a free place since %s" % iso(cycle.since)
     elif undecided is not None and now - undecided > TICK_STALE_S and pause is None:
@@ -2845,9 +2849,10 @@ def status_document(config: Config, state: State, now: float, last_tick: "float 
     """Everything `status` knows. `history` is verdicts, newest first; `notices` are problems found on the way."""
     problems = list(notices)
     if last_tick is None:
-        problems.append("No tick has run yet: is the crontab line installed? (symphony_conductor.py install)")
+        problems.append("No tick has run yet: the first comes within a minute of symphony_conductor.py install.")
     elif now - last_tick > TICK_STALE_S:
-        problems.append("The last tick was %s ago: cron does not call the conductor." % span_text(now - last_tick))
+        problems.append("The last tick was %s ago: cron does not call the conductor, or its ticks fail "
+                        "(see logs/conductor_cron.log)." % span_text(now - last_tick))
     elif last_tick - now > TICK_STALE_S:
         problems.append("The last tick is %s ahead of the clock, which was set back: none came since." % span_text(
             last_tick - now))
@@ -2859,8 +2864,10 @@ def status_document(config: Config, state: State, now: float, last_tick: "float 
               if known.run is not None and name not in config.tasks and name not in config.invalid]
     for task in tasks:
         if task["consecutive_failures"] and task["enabled"] and task["last_run"]:
-            problems.append("%s: the last run %s at %s (%d in a row)." % (
-                task["name"], _outcome(task["last_run"]), task["last_run"]["ended_at"], task["consecutive_failures"]))
+            last = task["last_run"]
+            problems.append("%s: the last run %s at %s (%d in a row)%s." % (
+                task["name"], _outcome(last), last["ended_at"], task["consecutive_failures"],
+                ": %s" % last["reason"] if last.get("reason") else ""))
         run = state.tasks.get(task["name"], TaskState()).run
         if run is not None and run.unended:
             problems.append("%s %s." % (task["name"], run.unended))
@@ -3161,6 +3168,7 @@ def why_text(config: Config, state: State, task: Task, slot: "Slot | None", verd
              now: float, last_tick: "float | None" = None) -> str:
     """One paragraph on a slot of a task: what it was, what decided it, what comes next, what can be done."""
     said = ["%s: " % task.name]
+    document = task_document(config, state, task, now, last_tick)
     if slot is None and task.schedule is not None and task.schedule.reboot:
         said[0] += "it runs once after each boot."
     elif slot is None:
@@ -3170,15 +3178,15 @@ def why_text(config: Config, state: State, task: Task, slot: "Slot | None", verd
         said[0] += "the slot %s%s %s." % (
             local_text(slot.at, task.timezone), _shift_text(slot), _fate_text(slot, verdict))
     if verdict is not None and slot is None:
-        said.append("Its newest run%s %s %s ago." % (
+        said.append("Its newest run%s %s %s ago%s." % (
             ", by hand," if verdict.get("trigger") == "manual" else "",
             "succeeded" if verdict["status"] == "success" else _outcome(verdict),
-            span_text(now - (from_iso(verdict["ended_at"]) or now))))
+            span_text(now - (from_iso(verdict["ended_at"]) or now)),
+            ": %s" % verdict["reason"] if verdict.get("reason") else ""))
     elif verdict is not None:
         said += _verdict_sentences(task, verdict)
-    elif slot is not None and slot.reason:
+    elif slot is not None and slot.reason not in ("", document["state"]):
         said.append("%s." % (slot.reason[0].upper() + slot.reason[1:]))
-    document = task_document(config, state, task, now, last_tick)
     if document["reason"]:
         said.append("Now it is %s: %s." % (document["state"], document["reason"].rstrip(".")))
     elif document["state"] != "idle":
@@ -4010,7 +4018,7 @@ def read_bytes(path: str, limit: int = -1, follow: bool = False) -> bytes:
         raise
     except OSError as error:
         if error.errno == errno.ELOOP and os.path.islink(path):
-            raise ForeignFile(errno.ELOOP, "it is a link, and none is followed here", path)
+            raise ForeignFile(errno.ELOOP, "it is a symbolic link, and none is followed here", path)
         raise OSError(error.errno, error.strerror, path)
 
 
@@ -4396,7 +4404,8 @@ class Store:
         try:
             paths = self.config_files()
         except StorageError as error:  # tasks that cannot be seen are not removed
-            raise ConfigError([Problem(place=DROP_IN_DIR, text=error.message)])
+            reason = error.message.rpartition(": ")[2]
+            raise ConfigError([Problem(place=DROP_IN_DIR, text="cannot be read: %s" % reason)])
         for path in paths:
             try:
                 problems += self.insecure(path)
@@ -6292,9 +6301,11 @@ class Conductor:
         if now - since <= TICK_STALE_S:
             return Outcome()
         return Outcome(exit_code=EXIT_TEMPFAIL, lines=[
-            "%s is locked by another process since %s (fuser %s names it); no tick can do its work until that ends" % (
-                self.store.shown(self.store.lock.refused), iso(since),
-                shlex.quote(os.path.abspath(self.store.lock.refused)))])
+            "%s is locked by another process, and no tick has done its work since %s (%s)" % (
+                self.store.shown(self.store.lock.refused), iso(since), self._lock_hint())])
+
+    def _lock_hint(self) -> str:
+        return "fuser %s names it" % shlex.quote(os.path.abspath(self.store.lock.refused))
 
     def _send_what_waits(self) -> None:
         """Have the messages sent that are due; whoever calls this holds no lock, and waits for nothing."""
@@ -6397,8 +6408,9 @@ class Conductor:
         if notes:
             aside = "%s.bad-%s" % (self.store.state_path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)))
             notes.append("WARNING the bad file is set aside as %s" % os.path.basename(aside))
-        elif partial and state.pauses:
-            names = ["all tasks" if name == ALL_TASKS else name for name in sorted(state.pauses)]
+        names = ["all tasks" if name == ALL_TASKS else name for name, pause in sorted(state.pauses.items())
+                 if pause["until"] is None or pause["until"] > now]
+        if partial and names and not aside:
             notes.append("WARNING %s is gone; of what it held, the pauses are kept (%s)" % (
                 STATE_NAME, ", ".join(names)))
         if partial and config is not None:
@@ -6562,8 +6574,7 @@ class Conductor:
 
     def _change_pauses(self, name: str, change: "Callable[[Dict[str, Dict[str, Any]], float], str]") -> Outcome:
         self.store.check_root()
-        if not self.store.lock.acquire(SETTLE_LOCK_WAIT_S):
-            raise BusyError("the conductor is busy", "try again")
+        self._acquire()
         try:
             config, _ = self._load_config("")
             state, notes, aside = self._load_state(config, self.clock.now())
@@ -6706,7 +6717,7 @@ class Conductor:
 
     def _acquire(self) -> None:
         if not self.store.lock.acquire(SETTLE_LOCK_WAIT_S):
-            raise BusyError("%s is held by another process; try again" % LOCK_NAME)
+            raise BusyError("%s is locked by another process" % self.store.shown(self.store.lock.refused), self._lock_hint())
 
     def _run_one(self, config: Config, task: Task, ignore_dependencies: bool, echo_fd: int, lock: FileLock,
                  tell: "Callable[[str], Any]") -> Outcome:
@@ -7190,7 +7201,7 @@ def cmd_supervise(store: Store, args: "argparse.Namespace") -> int:
         if spec:
             conductor.supervise(args.verb, spec, lock)
     except (ConductorError, OSError) as error:
-        conductor.log_trouble("%s: the supervisor of run %s ends, and the next tick goes on" % (
+        conductor.log_trouble("%s: the supervisor of run %s gave up, and the next tick takes over" % (
             args.task, args.run_id), error)
         raise
     return EXIT_OK if spec else EXIT_TEMPFAIL
@@ -7303,7 +7314,7 @@ def cmd_resume(store: Store, args: "argparse.Namespace") -> int:
     left = ", ".join("all tasks" if name == ALL_TASKS else name for name in sorted(store.read_state()[0].pauses)
                      if ALL_TASKS in (name, args.task or ALL_TASKS))
     say("resumed %s; %s" % (args.task or "all tasks",
-                            "but %s: still paused" % left if left else "slots count from now on"))
+                            "still paused: %s" % left if left else "slots count from now on"))
     complain("\n".join(outcome.lines))
     return EXIT_OK
 
@@ -7562,7 +7573,8 @@ def _examine_ticks(store: Store) -> "Iterator[Finding]":
         yield Finding(level="problem", topic=topic, text="none has run yet", hint="install, or ./setup.sh")
     elif now - last > TICK_STALE_S:
         yield Finding(level="problem", topic=topic, text="the last was %s ago" % span_text(now - last),
-                      hint="is the cron daemon running? ./setup.sh looks and says how to start it")
+                      hint="logs/conductor_cron.log says whether ticks fail; without a new line there, cron is not "
+                           "running, and ./setup.sh says how to start it")
     elif last - now > TICK_STALE_S:
         yield Finding(level="problem", topic=topic, hint="./setup.sh looks whether the cron daemon runs",
                       text="the clock was set back by %s or more, and none came since" % span_text(last - now))

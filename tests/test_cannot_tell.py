@@ -125,7 +125,7 @@ def test_drop_ins_that_cannot_be_listed_are_not_removed(project):
     project.anchor()
     code, _, err = with_failure(project, "listdir", "/config/tasks.d", errno.EIO, "tick", times=9)
     assert code == 78
-    assert "config/tasks.d: cannot read the folder config/tasks.d: Input/output error" in err
+    assert "config/tasks.d: cannot be read: Input/output error" in err
     assert project.wait_until(lambda: project.lines("out")) == ["ran"], "the last good configuration has them"
     assert "skipped_removed" not in statuses(project)
 
@@ -138,7 +138,7 @@ def test_a_file_that_is_no_file_is_never_read(project):
     for target in ("/dev/full", "/dev/zero", "other"):
         day.symlink_to(target)
         code, _, err = project.call("history", "--since", "2025-06-01")
-        assert (code, err) == (74, "symphony_conductor: %s: it is a link, and none is followed here\n" % day)
+        assert (code, err) == (74, "symphony_conductor: %s: it is a symbolic link, and none is followed here\n" % day)
         day.unlink()
     with open(str(day), "wb") as handle:
         handle.truncate(22 << 30)
@@ -381,8 +381,8 @@ def test_a_tick_that_gives_way_for_too_long_says_so(project):
             os.utime(str(project.root / name), (time.time() - 600, time.time() - 600))
         code, out, err = project.call("tick")
     assert (code, out) == (75, "")
-    assert err == ("symphony_conductor: conductor.pid is locked by another process since %s (fuser %s names it); "
-                   "no tick can do its work until that ends\n" % (sc.iso(path.stat().st_mtime), path))
+    assert err == ("symphony_conductor: conductor.pid is locked by another process, and no tick has done its work since "
+                   "%s (fuser %s names it)\n" % (sc.iso(path.stat().st_mtime), path))
     assert project.call("tick")[0] == 0
 
 
@@ -669,7 +669,7 @@ def test_what_cannot_be_ended_is_said_once_and_holds_the_retry(box):
     assert not document["healthy"] and "job %s." % text in document["problems"]
     assert document["running_now"] == 1 and len(box.copies()) == 1
     log = box.project.read("logs/symphony_conductor.log")
-    assert log.count("WARNING job: run ") == 1 and text + "; no further attempt starts meanwhile" in log
+    assert log.count("WARNING job: run ") == 1 and text + "; no further attempt starts until it is gone" in log
     os.kill(box.copies()[0], signal.SIGKILL)
     assert box.project.wait_until(lambda: box.project.read("logs/automation/job.log").count(" start run=") == 2)
     assert box.project.wait_until(lambda: "cycle" in box.project.state()["tasks"]["job"])
