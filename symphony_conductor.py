@@ -5580,7 +5580,8 @@ class Watch:
             self.signals.drain()
         if echo is not None:
             echo.flush()
-        if self.reader in ready:
+        # Of a pipe whose writers were gone before it was opened, poll(2) tells no end (Linux fifo(7)); read(2) does.
+        if self.reader in ready or (self.reader >= 0 and not self.is_child):
             self._read()
 
     def _longest_pause_s(self, echo: "Echo | None") -> float:
