@@ -6718,7 +6718,8 @@ class Conductor:
 
     def _acquire(self) -> None:
         if not self.store.lock.acquire(SETTLE_LOCK_WAIT_S):
-            raise BusyError("%s is locked by another process" % self.store.shown(self.store.lock.refused), self._lock_hint())
+            raise BusyError("%s is locked by another process" % self.store.shown(self.store.lock.refused),
+                            self._lock_hint())
 
     def _run_one(self, config: Config, task: Task, ignore_dependencies: bool, echo_fd: int, lock: FileLock,
                  tell: "Callable[[str], Any]") -> Outcome:

@@ -381,8 +381,8 @@ def test_a_tick_that_gives_way_for_too_long_says_so(project):
             os.utime(str(project.root / name), (time.time() - 600, time.time() - 600))
         code, out, err = project.call("tick")
     assert (code, out) == (75, "")
-    assert err == ("symphony_conductor: conductor.pid is locked by another process, and no tick has done its work since "
-                   "%s (fuser %s names it)\n" % (sc.iso(path.stat().st_mtime), path))
+    assert err == ("symphony_conductor: conductor.pid is locked by another process, and no tick has done its work "
+                   "since %s (fuser %s names it)\n" % (sc.iso(path.stat().st_mtime), path))
     assert project.call("tick")[0] == 0
 
 
@@ -627,7 +627,9 @@ class Box:
                                SYSTEM_PYTHON, "-I", "-S", "-c", code], cwd="/")
 
     def copies(self):
-        return running(self.program.name)
+        """The pids of the program, not those of a shell that is to start it."""
+        return [pid for pid in running(self.program.name)
+                if pathlib.Path("/proc/%d/cmdline" % pid).read_bytes().startswith(os.fsencode(str(self.program)))]
 
 
 @pytest.fixture
