@@ -478,7 +478,7 @@ def after_a_boot():
     """Another boot; and nothing has to be flushed to disk, which takes most of the time."""
     with mock.patch.object(sc, "boot_id", lambda: "after-the-power-cut"), \
             mock.patch.object(os, "fsync", lambda fd: None), \
-            mock.patch.object(sc, "run_in_process_table", lambda root, run_id: False):
+            mock.patch.object(sc, "run_in_process_table", lambda *run: False):
         yield
 
 

@@ -40,7 +40,7 @@ class Hand:
         self.started = []
         monkeypatch.setattr(sc, "Clock", lambda: self.clock)
         monkeypatch.setattr(sc, "launch_delivery", lambda store: None)
-        monkeypatch.setattr(sc, "run_in_process_table", lambda root, run_id: False)
+        monkeypatch.setattr(sc, "run_in_process_table", lambda *run: False)
 
     def configure(self, *tasks, **settings):
         settings.setdefault("timezone", "UTC")

@@ -1723,7 +1723,7 @@ def test_rule_16_a_removal_killed_at_any_call_is_finished_or_rolled_back(tmp_pat
             assert quarantine.notes == [], "there is nothing left to settle"
         tree.check_all_back()
 
-    crash_everywhere(tmp_path, CrashTree, removal_of, check, 60)
+    crash_everywhere(tmp_path, CrashTree, removal_of, check, 40)
 
 
 def crashed_tree(folder):
@@ -1766,7 +1766,7 @@ def test_rule_16_a_restore_killed_at_any_call_is_done_by_the_next(tmp_path):
         assert {name: identity(tree.at(name + ".kept")) for name in tree.beside} == tree.beside
         assert tree.entries()
 
-    crash_everywhere(tmp_path, make, lambda tree: tree.command("restore", tree.entries()[0]["run"]), check, 30)
+    crash_everywhere(tmp_path, make, lambda tree: tree.command("restore", tree.entries()[0]["run"]), check, 18)
 
 
 @needs_strace
@@ -1787,7 +1787,7 @@ def test_rule_16_a_purge_killed_at_any_call_is_done_by_the_next(tmp_path):
         assert identity(tree.at(PLANNED[2])) == tree.before[PLANNED[2]]
         assert tree.entries()
 
-    crash_everywhere(tmp_path, make, lambda tree: tree.command("purge"), check, 20)
+    crash_everywhere(tmp_path, make, lambda tree: tree.command("purge"), check, 10)
 
 
 def test_rule_16_the_intents_are_on_disk_before_anything_is_moved(tree, monkeypatch):
