@@ -174,6 +174,21 @@ def test_an_older_version_touches_nothing_of_a_later_form(box):
     assert project.lines("out") == [] and not [path for path in project.root.iterdir() if ".bad-" in path.name]
 
 
+def test_a_message_in_a_later_form_is_neither_sent_nor_touched(project):
+    project.configure(notification_command="cat >> sent; echo >> sent", enable_notifications=True)
+    store = sc.Store(str(project.root))
+    message = {"event": "test", "channel": "notify", "task": None, "at": "2025-06-02T10:00:00Z"}
+    for number, version in enumerate((sc.MESSAGE_VERSION, sc.MESSAGE_VERSION + 1), 1):
+        store.spool(dict(message, id="20250602T100000Z-%d" % number, mood="good"))
+        path = project.root / "status" / "spool" / ("20250602T100000Z-%d.json" % number)
+        document = json.loads(path.read_text())
+        assert (document["version"], document["by"], document["mood"]) == (1, sc.__version__, "good")
+        path.write_text(json.dumps(dict(document, version=version)))
+    later = path.read_text()
+    assert project.call("deliver")[0] == 0
+    assert len(project.lines("sent")) == 1 and path.read_text() == later
+
+
 def test_what_a_later_version_says_of_a_run_is_held_and_not_guessed(project):
     project.configure(due_once("job", "echo ran >> out; sleep 60"))
     project.anchor()
