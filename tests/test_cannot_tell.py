@@ -146,6 +146,14 @@ def test_a_file_that_is_no_file_is_never_read(project):
     assert (code, err) == (74, "symphony_conductor: %s: it is larger than any that the conductor writes\n" % day)
 
 
+def test_only_regular_files_are_read(tmp_path):
+    pipe = str(tmp_path / "pipe")
+    os.mkfifo(pipe)
+    for path in (pipe, os.devnull, "/dev/full", str(tmp_path)):
+        with pytest.raises(sc.ForeignFile):
+            sc.read_bytes(path)
+
+
 # -- starts that fail
 
 def settled(project, task="job"):
@@ -510,24 +518,21 @@ def test_what_a_successful_command_left_behind_stays(project):
 
 @needs_proc
 def test_a_run_that_a_command_let_go_is_not_of_its_tree(project):
-    """`resume` within a command starts another task, whose supervisor falls to the first one's."""
+    """A run by hand within a command starts what waits for it: that supervisor falls to the command's own."""
+    by_hand = " ".join(map("'%s'".__mod__, project.command("run", "--task", "gate"))).replace(
+        "'%s'" % IMPORTED, '"$CODE"')
     project.configure(
-        due_once("first", " ".join(map("'%s'".__mod__, project.command("resume", "other"))) + "; sleep 60",
-                 timeout=3, kill_grace=0),
-        every_minute("join", "echo ran >> out; while ! test -e go; do sleep 0.05; done", dependencies=["other"]),
-        every_minute("other"))
-    document = json.loads(project.read("config/conductor_config.json"))
-    del document["tasks"][1]["schedule"]
-    project.write_config(json.dumps(document))
+        due_once("first", by_hand + "; sleep 60", timeout=3, kill_grace=0, env={"CODE": IMPORTED}),
+        due_once("other", "echo ran >> out; while ! test -e go; do sleep 0.05; done", dependencies=["gate"]),
+        {"name": "gate", "command": "true"})
     project.anchor()
-    assert project.call("run", "--task", "other")[0] == 0
-    assert project.call("pause", "other")[0] == 0
     project.call("tick")
-    assert project.wait_until(lambda: any(one["status"] == "timeout" for one in project.history()))
     assert project.wait_until(lambda: project.lines("out")) == ["ran"]
+    assert [one["task"] for one in project.history()] == ["gate"], "and the first is still running"
+    assert project.wait_until(lambda: any(one["status"] == "timeout" for one in project.history()))
     (project.root / "go").write_text("")
-    assert project.wait_until(lambda: any(one["task"] == "join" for one in project.history()))
-    assert [one["status"] for one in project.history() if one["task"] == "join"] == ["success"]
+    assert project.wait_until(lambda: len(project.history()) == 3)
+    assert project.history()[-1]["task"] == "other" and statuses(project)[-1] == "success"
 
 
 @needs_proc

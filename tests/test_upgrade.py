@@ -71,7 +71,8 @@ def tasks():
         due_once("slow", "echo slow >> out; while ! test -e go; do sleep 0.05; done"),
         due_once("after", "echo after >> out", dependencies=["slow"]),
         due_once("flaky", "echo flaky $SYMPHONY_ATTEMPT >> out; test $SYMPHONY_ATTEMPT = 2", retry_count=1,
-                 retry_delay=3600))
+                 retry_delay=3600),
+        {"name": "bystander", "command": "true"})
 
 
 def is_retrying(project):
@@ -79,8 +80,11 @@ def is_retrying(project):
         project.state()["tasks"]["flaky"]["cycle"].get("phase") == "retrying")
 
 
-def replace_in_mid_run(box, before, after):
-    """One version starts a task, another takes its place before that ends; then ticks, as cron sends them."""
+def replace_in_mid_run(box, before, after, at_once=False):
+    """One version starts a task, another takes its place before that ends; then ticks, as cron sends them.
+
+    `at_once`: the end of the task is enough to start its dependent, without a further tick of cron's.
+    """
     project = box.project
     box.put(before)
     project.configure(*tasks(), max_concurrent_tasks=5)
@@ -89,8 +93,9 @@ def replace_in_mid_run(box, before, after):
     assert project.wait_until(lambda: sorted(project.lines("out")) == ["flaky 1", "slow"])
     assert project.wait_until(lambda: is_retrying(project))
     box.put(after)
-    assert box.call("tick")[0] == 0  # the new one writes the state while the old one's task runs
+    assert box.call("pause", "bystander")[0] == 0  # the new one writes the state while the old one's task runs
     (project.root / "go").write_text("")
+    assert not at_once or project.wait_until(lambda: "after" in project.lines("out"))
     for _ in range(10):
         if project.wait_until(lambda: "after" in project.lines("out"), 2):
             break
@@ -155,7 +160,7 @@ def later_version():
 
 
 def test_a_supervisor_leaves_the_decision_to_the_version_that_took_its_place(box):
-    replace_in_mid_run(box, SCRIPT.read_bytes(), later_version())
+    replace_in_mid_run(box, SCRIPT.read_bytes(), later_version(), at_once=True)
     assert box.project.state()["by"] == "9.0.0"
 
 
