@@ -4249,14 +4249,15 @@ class Store:
         self.last_good_path = self.path("status/last_good_config.json")
         self.lock = FileLock(self.path(LOCK_NAME), self.path(SECOND_LOCK_NAME))
 
-    def hold(self) -> None:
+    def hold(self, is_here: bool = False) -> None:
         """Stay with this very folder, whatever becomes of its name: it is the current one from now on.
 
         A root that is renamed takes its ticks and supervisors along, and none of them writes into
-        another folder that got the name meanwhile.
+        another folder that got the name meanwhile. `is_here`: it is the current folder already.
         """
-        with doing("enter", self.root):
-            os.chdir(self.root)
+        if not is_here:
+            with doing("enter", self.root):
+                os.chdir(self.root)
         if self.script.startswith(self.root + "/"):
             self.script = "." + self.script[len(self.root):]
         config_path = self.config_path
@@ -5588,8 +5589,10 @@ class Watch:
         if self.is_unended:
             return KILL_AGAIN_S
         polls = HOUR if self.is_child else ADOPTED_POLL_S
-        if self.stopping or self.wait_status is not None:
+        if self.stopping:
             polls = GROUP_POLL_S
+        elif self.wait_status is not None:
+            polls = ADOPTED_POLL_S  # and a child's end is a signal
         elif echo is not None and echo.is_waiting:
             polls = ADOPTED_POLL_S
         now = self.clock.monotonic()
@@ -7194,9 +7197,9 @@ def cmd_tick(store: Store, args: "argparse.Namespace") -> int:
 
 
 def cmd_supervise(store: Store, args: "argparse.Namespace") -> int:
-    store.hold()
     conductor = Conductor(store)
     try:
+        store.hold(args.here)
         lock = store.task_lock(args.task)
         lock.take_over(args.lock_fd)
         spec = _spec_from_stdin(args.task)
@@ -7731,7 +7734,7 @@ EXAMINATIONS = (_examine_ticks, _examine_line, _examine_configuration, _examine_
 
 
 def cmd_deliver(store: Store, args: "argparse.Namespace") -> int:
-    store.hold()
+    store.hold(args.here)
     deliver(store, _config_in_force(store), Clock())
     return EXIT_OK
 
