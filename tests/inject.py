@@ -90,8 +90,9 @@ THEIR_OWN = re.compile(
 NO_DISK = re.compile(r"\(\d+<(?:pipe|socket|anon_inode):")
 DISK_ERRORS = ("EIO", "ESTALE", "ENOSPC", "EACCES")
 WRITTEN = re.compile(r"O_CREAT|\.(?:tmp|log|jsonl)>\)")
-# strace leaves a call out that it has fail, and a pipe that stays open has no end: no system does that.
-LEFT_OPEN = re.compile(r"\bclose\(\d+<pipe:")
+# strace leaves a call out that it has fail: a pipe that stays open has no end, and a lock is held against
+# its own holder. No system does that.
+LEFT_OPEN = re.compile(r"\bclose\(\d+<(?:pipe:|[^>]*(?:\.lock|conductor\.pid)>)")
 # What names a place: a path, a file's name, or whose process it is about.
 PLACE = re.compile(r"[\w.-]*/[\w./-]+|\b[\w-]+\.(?:jsonl?|log|pid|bak|health)\b"
                    r"|\bsupervisor|\bcommand of|'[a-f]'|the root folder"
