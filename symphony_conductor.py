@@ -6647,8 +6647,10 @@ class Conductor:
         are_ticks_coming = self._ticks_are_coming(supervisor.spec["trigger"] == "manual")
         if signature(self.store.script) != self.store.script_signature:
             # Another version took this file's place: what is decided by it is for it to decide.
-            by_cron = supervisor.spec["trigger"] != "manual"  # or else it would get a person's environment
-            if are_ticks_coming and by_cron and os.path.exists(self.store.script):
+            if supervisor.spec["trigger"] == "manual":  # a tick would get a person's environment
+                self.troubles.append("%s: the next tick records its end, as %s is not the file that began it" % (
+                    supervisor.name, self.store.shown(self.store.script)))
+            elif are_ticks_coming and os.path.exists(self.store.script):
                 start_detached(self.store, ["tick"], "-")
             return
         if not self.store.lock.acquire(SETTLE_LOCK_WAIT_S):

@@ -164,6 +164,17 @@ def test_a_supervisor_leaves_the_decision_to_the_version_that_took_its_place(box
     assert box.project.state()["by"] == "9.0.0"
 
 
+def test_a_run_by_hand_whose_file_was_replaced_says_who_records_its_end(box):
+    box.put(SCRIPT.read_bytes())
+    box.project.configure({"name": "job", "command": "cp symphony_conductor.py new && mv new symphony_conductor.py"})
+    box.anchor()
+    code, _, err = box.call("run", "--task", "job")
+    assert (code, err) == (0, "symphony_conductor: job: the next tick records its end, as symphony_conductor.py is "
+                              "not the file that began it\n")
+    assert box.call("tick")[0] == 0
+    assert [one["status"] for one in box.project.history()] == ["success"]
+
+
 def test_an_older_version_touches_nothing_of_a_later_form(box):
     project = box.project
     box.put(later_version())
