@@ -434,15 +434,15 @@ ESCAPES = {
 }
 
 
-def running(words):
-    """The pids of processes with these words in their arguments."""
+def running(words, at_start=False):
+    """The pids of processes with these words in their arguments, or as the first of them."""
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             text = pathlib.Path("/proc/%s/cmdline" % name).read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
         except OSError:
             continue
-        if words in text and "pytest" not in text:
+        if words in text and "pytest" not in text and (text.startswith(words) or not at_start):
             found.append(int(name))
     return found
 
@@ -633,8 +633,7 @@ class Box:
 
     def copies(self):
         """The pids of the program, not those of a shell that is to start it."""
-        return [pid for pid in running(self.program.name)
-                if pathlib.Path("/proc/%d/cmdline" % pid).read_bytes().startswith(os.fsencode(str(self.program)))]
+        return running(str(self.program), at_start=True)
 
 
 @pytest.fixture
@@ -647,8 +646,11 @@ def box():
     if subprocess.call(["unshare", "-m", "mount", "-t", "proc", "-o", "hidepid=2", "proc", "/proc"]):
         pytest.skip("/proc cannot be mounted here")
     yield made
-    for pid in running(str(folder)) + made.copies():
-        os.kill(pid, signal.SIGKILL)
+    for pid in set(running(str(folder)) + running(made.program.name)):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
     made.project.wait_until(lambda: not running(str(folder)))
     shutil.rmtree(str(folder), ignore_errors=True)
 
