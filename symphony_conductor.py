@@ -592,9 +592,9 @@ def seconds_of(text: str) -> float:
     return float(match.group(1)) * UNITS_S[match.group(2)]
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
+def plural(number: int, noun: str, many: str = "") -> str:
     """'1 file', '2 files'."""
-    return "%d %s" % (number, noun if number == 1 else plural or noun + "s")
+    return "%d %s" % (number, noun if number == 1 else many or noun + "s")
 
 
 # == Cron ==
@@ -1073,16 +1073,16 @@ def describe(text: str, name: str = "") -> str:
     months = [MONTHS[number - 1] for number in sorted(month.values)] if len(month.values) < 12 else []
     if months and re.match(r"on the \d+\w\w of the month\Z", days) and len(months) <= 3:
         day = sorted(dom.values)[0]
-        return "%s on %s" % (times, _join(["%d %s" % (day, each) for each in months]))
+        return "%s on %s" % (times, join_words(["%d %s" % (day, each) for each in months]))
     if days == "every day" and "every" in times:
         days = ""  # 'every 5 minutes' says it
-    return " ".join(filter(None, (times, days, "in " + _join(months) if months else "")))
+    return " ".join(filter(None, (times, days, "in " + join_words(months) if months else "")))
 
 
 def _describe_time(minute: _FieldParser, hour: _FieldParser) -> str:
     minutes, hours = sorted(minute.values), sorted(hour.values)
     if len(minutes) * len(hours) <= 6:
-        return "at " + _join(["%02d:%02d" % (h, m) for h in hours for m in minutes])
+        return "at " + join_words(["%02d:%02d" % (h, m) for h in hours for m in minutes])
     if len(hours) == 24:
         if minutes == [0]:
             return "every hour on the hour"
@@ -1091,7 +1091,7 @@ def _describe_time(minute: _FieldParser, hour: _FieldParser) -> str:
     if steady:
         return "%s from %02d:%02d to %02d:%02d" % (steady, hours[0], minutes[0], hours[-1], minutes[-1])
     text = _steady_minutes(minutes) or _minute_list(minutes)
-    return "%s of hour%s %s" % (text, "s" * (len(hours) > 1), _join(_span_texts(hours, str)))
+    return "%s of hour%s %s" % (text, "s" * (len(hours) > 1), join_words(_span_texts(hours, str)))
 
 
 def _steady_minutes(minutes: "List[int]") -> str:
@@ -1115,7 +1115,7 @@ def _is_run(numbers: "List[int]") -> bool:
 
 
 def _minute_list(minutes: "List[int]") -> str:
-    return "at minute%s %s" % ("s" * (len(minutes) > 1), _join(_span_texts(minutes, str)))
+    return "at minute%s %s" % ("s" * (len(minutes) > 1), join_words(_span_texts(minutes, str)))
 
 
 def _describe_days(dom: _FieldParser, dow: _FieldParser) -> str:
@@ -1134,11 +1134,11 @@ def _describe_days(dom: _FieldParser, dow: _FieldParser) -> str:
         weekdays = _weekday_spans(sorted(day or 7 for day in dow.values))
     nths = ["%s %s" % ("last" if nth < 0 else _ordinal(nth), WEEKDAYS[weekday]) for weekday, nth in sorted(dow.nth)]
     if nths:
-        weekdays.append("the %s of the month" % _join(nths))
-    by_month = _join(month_days) + " of the month" if month_days else ""
+        weekdays.append("the %s of the month" % join_words(nths))
+    by_month = join_words(month_days) + " of the month" if month_days else ""
     if by_month and not by_month.startswith("every"):
         by_month = "the " + by_month
-    by_week = _join(weekdays) if weekdays else ""
+    by_week = join_words(weekdays) if weekdays else ""
     if by_month and by_week:
         return ("on %s, and also on %s" if either else "on %s that fall on %s") % (
             (by_month, by_week) if either else (by_week, by_month))
@@ -1154,7 +1154,7 @@ def large_step_advice(schedule: CronSchedule, name: str = "") -> "Tuple[str, str
     if not items:
         return "", ""
     text = "%s %s past the end of the field; as cron takes it, the task runs %s" % (
-        _join(items), "steps" if len(items) == 1 else "step", describe(schedule.text, name))
+        join_words(items), "steps" if len(items) == 1 else "step", describe(schedule.text, name))
     return text, _large_step_hint(schedule, name)
 
 
@@ -1226,7 +1226,7 @@ def _ordinal(number: int) -> str:
     return "%d%s" % (number, suffix)
 
 
-def _join(words: "Sequence[str]") -> str:
+def join_words(words: "Sequence[str]") -> str:
     return words[0] if len(words) == 1 else "%s and %s" % (", ".join(words[:-1]), words[-1])
 
 
@@ -1295,7 +1295,7 @@ def is_date(value: "Any") -> bool:
         return False
 
 
-def _web_address(value: "Any") -> bool:
+def is_web_address(value: "Any") -> bool:
     return is_text(value) and bool(re.match(
         r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/@?#:\[\]]+)(:[0-9]{1,5})?([/?#]\S*)?\Z", value))
 
@@ -1324,14 +1324,14 @@ TASK_RULES = {rule.key: rule for rule in (
     Rule(key="kill_grace", allowed=SECONDS_TEXT % "0", check=is_seconds(0)),
     Rule(key="nice", allowed="a whole number from -20 to 19", check=is_whole(-20, 19)),
     Rule(key="max_output_bytes", allowed="a whole number from 0 to 1099511627776", check=is_whole(0, 1 << 40)),
-    Rule(key="ping_url", allowed="an http or https address, or null", check=_web_address, null=True, secret=True),
+    Rule(key="ping_url", allowed="an http or https address, or null", check=is_web_address, null=True, secret=True),
 )}
 
 SETTING_RULES = {rule.key: rule for rule in (
     Rule(key="max_concurrent_tasks", allowed="a whole number from 1 to 1000", check=is_whole(1, 1000)),
     Rule(key="task_timeout_default", allowed=SECONDS_TEXT % "1", check=is_seconds(1)),
     Rule(key="task_history_retention_days", allowed="a number of days from 1 to 36500", check=is_seconds(1, 36500)),
-    Rule(key="notification_webhook", allowed="an http or https address, or null", check=_web_address, null=True,
+    Rule(key="notification_webhook", allowed="an http or https address, or null", check=is_web_address, null=True,
          secret=True),
     Rule(key="notification_command", allowed="a string for /bin/sh, a list of strings, or null", check=_command,
          null=True, secret=True),
@@ -1780,14 +1780,14 @@ def _standing(config: Config, name: str, state: TaskState, slot: int) -> str:
         return "is invalid: %s" % config.invalid.get(name, "it is not in the configuration")
     failed = ""
     if state.last and state.last.get("status") != "success":
-        failed = "%s at %s" % (_outcome(state.last), state.last.get("ended_at"))
+        failed = "%s at %s" % (outcome_text(state.last), state.last.get("ended_at"))
     standing = task_standing(state)
     if standing in ("running", "queued"):
         return "%s, and is %s again" % (failed, standing) if failed else "is " + standing
     if state.cycle is not None and standing == "retrying":
         last = state.cycle.attempts[-1] if state.cycle.attempts else state.last
         return "%s at %s, and is tried again %s" % (
-            _outcome(last), last.get("ended_at"), retry_text(state.cycle))
+            outcome_text(last), last.get("ended_at"), retry_text(state.cycle))
     if not dependency.enabled:
         return "is disabled"
     if not state.schedule_key and state.cursor:
@@ -1813,7 +1813,7 @@ def first_tick_after(at: float) -> int:
     return int(at) + -int(at) % MINUTE
 
 
-def _outcome(result: "Dict[str, Any]") -> str:
+def outcome_text(result: "Dict[str, Any]") -> str:
     status = str(result.get("status"))
     if status == "failed":
         return "failed (exit %s)" % result.get("exit_code")
@@ -1948,7 +1948,7 @@ class _Draft:
             elif fact.kind == "never":
                 self._start_again(name, state)
             elif fact.kind == "held" and fact.unended:
-                self._heed_unended(name, state, fact.unended)
+                self._handle_unended(name, state, fact.unended)
             elif fact.kind not in ("held", "unknown"):
                 self._finish(name, state, fact.result or {
                     "status": "interrupted", "exit_code": None, "ended_at": self.now,
@@ -1981,7 +1981,7 @@ class _Draft:
                 "reason": "%s (%d times in a row)" % (
                     run.trouble or "its supervisor ended before it could start the command", STARTS_LOST)})
 
-    def _heed_unended(self, name: str, state: TaskState, text: str) -> None:
+    def _handle_unended(self, name: str, state: TaskState, text: str) -> None:
         """Tell once of a run that was to end and cannot be ended."""
         assert state.run is not None
         if state.run.unended == text:
@@ -2018,9 +2018,9 @@ class _Draft:
         else:
             changes["marks"] = _marked(state, record["status"])
             changes.update(self._tell_of_end(name, state, record, cycle))
-            self.records.append(dict(record, **_cycle_facts(cycle)) if cycle is not None else record)
+            self.records.append(dict(record, **_cycle_fields(cycle)) if cycle is not None else record)
         said = "%s: run %s %s after %s s" % (
-            name, run.run_id, "succeeded" if success else _outcome(record), record["duration_s"])
+            name, run.run_id, "succeeded" if success else outcome_text(record), record["duration_s"])
         if record.get("reason"):
             said += ": %s" % record["reason"]
         if retry is not None:
@@ -2055,7 +2055,7 @@ class _Draft:
         """Tell of a verdict: the first failure, every so often while it lasts, and when it is over."""
         task = self.config.tasks.get(name)
         facts = {key: record.get(key) for key in LAST_KEYS + ("reason",)}
-        facts.update(attempts=record.get("attempt"), outcome=_outcome(record), output_tail=record.get("output_tail"))
+        facts.update(attempts=record.get("attempt"), outcome=outcome_text(record), output_tail=record.get("output_tail"))
         if record["status"] == "success":
             self._ping(task, "success")
             if state.notified_at:
@@ -2115,7 +2115,7 @@ class _Draft:
         """End an open cycle that is not running: by what its attempts came to, or else by a skip."""
         cycle = self.tasks[name].cycle
         assert cycle is not None
-        facts = _cycle_facts(cycle)
+        facts = _cycle_fields(cycle)
         if cycle.attempts:
             *facts["attempts"], last = cycle.attempts
             if not facts["attempts"]:
@@ -2148,9 +2148,9 @@ class _Draft:
             if fact is not None and fact.kind == "unknown":
                 continue  # whether a slot meets a run cannot be told: it waits, undecided
             if not task.enabled:
-                self._rest(name, "disabled", "the task was disabled", self.now)
+                self._suspend(name, "disabled", "the task was disabled", self.now)
             elif pause is not None:
-                self._rest(name, "paused", "the task was paused", pause["since"])
+                self._suspend(name, "paused", "the task was paused", pause["since"])
             else:
                 if state is None or state.schedule_key != task.schedule_key:
                     resumed_at = max(over.get(name, 0.0), over.get(ALL_TASKS, 0.0))
@@ -2161,7 +2161,7 @@ class _Draft:
 
     def _open_slots_of(self, task: Task, state: TaskState) -> None:
         if state.cursor > self.now or (state.satisfied_until or 0) > self.now:
-            state = self._heed_the_clock(task, state)
+            state = self._handle_clock_set_back(task, state)
         if state.queued_slot is not None and state.cycle is None and state.run is None:
             state = self._open_queued(task, state)
         if state.next_slot is not None and state.next_slot <= self.now:
@@ -2171,7 +2171,7 @@ class _Draft:
         elif task.schedule.reboot and state.boot_id != self.facts.boot_id:
             slot = min(self.facts.boot_at, int(self.now))
             state = self.put(task.name, cursor=slot, boot_id=self.facts.boot_id)
-            self._arrive(task, state, slot, None)
+            self._open_cycle(task, state, slot, None)
 
     def _open_queued(self, task: Task, state: TaskState) -> TaskState:
         """The slot that waited for the cycle before it has its turn."""
@@ -2184,12 +2184,12 @@ class _Draft:
 
     def _forget(self, name: str) -> None:
         """Take a task that was removed out of the state, as soon as its run has ended."""
-        self._rest(name, "removed", "the task is no longer in the configuration", self.now)
+        self._suspend(name, "removed", "the task is no longer in the configuration", self.now)
         if self.tasks[name].run is None:
             del self.tasks[name]
             self.changed = True
 
-    def _rest(self, name: str, how: str, reason: str, since: float) -> None:
+    def _suspend(self, name: str, how: str, reason: str, since: float) -> None:
         """A task that is disabled, paused or removed has no slots; `how` is the word for it."""
         state = self.tasks.get(name)
         if state is None:
@@ -2243,7 +2243,7 @@ class _Draft:
             changes["consumed"] = successes(self.tasks, task)
         return self.put(task.name, **changes)
 
-    def _heed_the_clock(self, task: Task, state: TaskState) -> TaskState:
+    def _handle_clock_set_back(self, task: Task, state: TaskState) -> TaskState:
         """The clock was set back. Up to three hours are bridged, more is a correction (Debian cron(8))."""
         now = int(self.now)
         correction = self.jumped_back_s > CLOCK_CORRECTION_S
@@ -2270,7 +2270,7 @@ class _Draft:
         state = self.put(task.name, cursor=slot, next_slot=task.schedule.next(max(slot, self.now), task.timezone))
         if slot <= state.decided_until < self.now:
             return  # a clock that starts in 1970, say, is right again: this slot had its verdict before
-        self._arrive(task, state, slot, merged_since)
+        self._open_cycle(task, state, slot, merged_since)
 
     def _join_due(self, task: Task, state: TaskState) -> None:
         """A task without a schedule runs when all its dependencies have a success it has not used yet."""
@@ -2281,7 +2281,7 @@ class _Draft:
             self.put(task.name, consumed=fresh, cycle=Cycle(slot=int(self.now), trigger="dependency", phase="queued",
                                                             since=self.now))
 
-    def _arrive(self, task: Task, state: TaskState, slot: int, merged_since: "int | None") -> None:
+    def _open_cycle(self, task: Task, state: TaskState, slot: int, merged_since: "int | None") -> None:
         """A slot has come: open a cycle for it, or say why not."""
         name, cycle = task.name, state.cycle
         if cycle is not None and cycle.phase == "waiting":
@@ -2348,7 +2348,7 @@ class _Draft:
         root, _ = root_cause(self.config, tasks, blocker, cycle.slot)
         self._skip(task.name, "skipped_dependency", cycle.slot, "waited for '%s' until %s: %s" % (
             blocker, event, explain_unmet(self.config, tasks, blocker, cycle.slot)),
-            dependency=blocker, root=root, **_cycle_facts(cycle))
+            dependency=blocker, root=root, **_cycle_fields(cycle))
         self.put(task.name, cycle=None)
 
     def choose_starts(self) -> None:
@@ -2507,7 +2507,7 @@ def _result_record(name: str, run: Run, result: "Dict[str, Any]") -> "Dict[str, 
     return record
 
 
-def _cycle_facts(cycle: Cycle) -> "Dict[str, Any]":
+def _cycle_fields(cycle: Cycle) -> "Dict[str, Any]":
     """What a verdict says about its cycle beyond its last attempt."""
     facts: "Dict[str, Any]" = {}
     if cycle.merged_since is not None:
@@ -2521,7 +2521,7 @@ def _cycle_facts(cycle: Cycle) -> "Dict[str, Any]":
 
 # == Audit ==
 
-class Span(Value):
+class Period(Value):
     """A stretch in which a task had one schedule. Its slots lie in (start, end]."""
 
     start: float = 0.0
@@ -2579,7 +2579,7 @@ class Ledger:
         return found[-1] if found else None
 
 
-def spans_of(events: "Iterable[Tuple[str, float, Dict[str, Any]]]", known: TaskState, now: float) -> "List[Span]":
+def periods_of(events: "Iterable[Tuple[str, float, Dict[str, Any]]]", known: TaskState, now: float) -> "List[Span]":
     """The stretches of one task's schedules, by its events (kind, time, facts), oldest first."""
     spans: "List[Span]" = []
     current: "Span | None" = None
@@ -2589,15 +2589,15 @@ def spans_of(events: "Iterable[Tuple[str, float, Dict[str, Any]]]", known: TaskS
             continue
         since = float(from_iso(facts.get("since")) or at)
         if is_first and facts.get("was"):
-            current = Span(key=facts["was"])
+            current = Period(key=facts["was"])
         if current is not None:
             undecided = from_iso(facts.get("undecided_since"))
             is_lost = kind == "anchored" and not facts.get("was")
             spans.append(current.replace(end=since, undecided_since=undecided, is_lost=is_lost))
-        current = Span(start=since, key=facts.get("key", "")) if kind == "anchored" else None
+        current = Period(start=since, key=facts.get("key", "")) if kind == "anchored" else None
         is_first = False
     if is_first and known.schedule_key:
-        current = Span(key=known.schedule_key)
+        current = Period(key=known.schedule_key)
     return spans + ([current.replace(end=now, is_open=True)] if current is not None else [])
 
 
@@ -2648,7 +2648,7 @@ def audit_all(config: Config, state: State, verdicts: "Iterable[Dict[str, Any]]"
                  for kind, _, facts in of_task if kind == "clock"]
         undecided = ("the task is invalid: %s" % config.invalid[name] if name in config.invalid else
                      "no tick since %s" % iso(last_tick) if last_tick else "no tick has run yet")
-        yield from audit(name, spans_of(of_task, known, now), Ledger(by_task.get(name, ()), known), gaps, jumps, since,
+        yield from audit(name, periods_of(of_task, known, now), Ledger(by_task.get(name, ()), known), gaps, jumps, since,
                          rezoned_at, last_tick - TICK_STALE_S if last_tick and name in config.tasks else 0.0,
                          undecided)
 
@@ -2667,7 +2667,7 @@ def lost_pauses(events: "Iterable[Dict[str, Any]]", since: float) -> "List[Dict[
     return lost
 
 
-def _fate(slot: int, span: Span, ledger: Ledger, jumps: "Sequence[Tuple[int, int]]", decided_until: float,
+def _fate(slot: int, span: Period, ledger: Ledger, jumps: "Sequence[Tuple[int, int]]", decided_until: float,
           undecided: str) -> "Tuple[str, str]":
     verdicts = ledger.by_slot.get(slot, [])
     if len(verdicts) > 1 and not any(to <= slot <= before for to, before in jumps):
@@ -2815,7 +2815,7 @@ def task_document(config: Config, state: State, task: Task, now: float,
         next_run = first_tick_after(max(cycle.retry_at, now))
         last = cycle.attempts[-1] if cycle.attempts else known.last
         reason = "%s%s attempt %d of %d, %s" % (
-            _outcome(last), ": %s;" % last["reason"] if last.get("reason") else ",", cycle.attempt,
+            outcome_text(last), ": %s;" % last["reason"] if last.get("reason") else ",", cycle.attempt,
             task.retry_count + 1, retry_text(cycle))
     elif cycle is not None and standing == "queued":
         reason = "waits for a free place since %s" % iso(cycle.since)
@@ -2852,9 +2852,9 @@ def status_document(config: Config, state: State, now: float, last_tick: "float 
         problems.append("No tick has run yet: the first comes within a minute of symphony_conductor.py install.")
     elif now - last_tick > TICK_STALE_S:
         problems.append("The last tick was %s ago: cron does not call the conductor, or its ticks fail "
-                        "(see logs/conductor_cron.log)." % span_text(now - last_tick))
+                        "(see logs/conductor_cron.log)." % duration_text(now - last_tick))
     elif last_tick - now > TICK_STALE_S:
-        problems.append("The last tick is %s ahead of the clock, which was set back: none came since." % span_text(
+        problems.append("The last tick is %s ahead of the clock, which was set back: none came since." % duration_text(
             last_tick - now))
     problems += [str(problem) for problem in config.problems if not problem.warning]
     tasks = [task_document(config, state, task, now, last_tick) for task in config.tasks.values()]
@@ -2866,7 +2866,7 @@ def status_document(config: Config, state: State, now: float, last_tick: "float 
         if task["consecutive_failures"] and task["enabled"] and task["last_run"]:
             last = task["last_run"]
             problems.append("%s: the last run %s at %s (%d in a row)%s." % (
-                task["name"], _outcome(last), last["ended_at"], task["consecutive_failures"],
+                task["name"], outcome_text(last), last["ended_at"], task["consecutive_failures"],
                 ": %s" % last["reason"] if last.get("reason") else ""))
         run = state.tasks.get(task["name"], TaskState()).run
         if run is not None and run.unended:
@@ -2905,7 +2905,7 @@ def recent_results(state: State, history: "List[Dict[str, Any]]") -> "List[Dict[
     return [{key: record.get(key) for key in RESULT_KEYS} for record in found[:RECENT_RESULTS]]
 
 
-def span_text(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """A length of time in two units at most: 45s, 5m, 3h 20m, 12d 4h."""
     seconds = int(max(0.0, seconds))
     if seconds < MINUTE:
@@ -2936,20 +2936,20 @@ def status_table(document: "Dict[str, Any]", width: int, coloured: bool = False)
     last_tick = document["last_tick"]
     starts = sorted((task["next_run"], task["name"]) for task in document["tasks"] if task["next_run"])
     ago_s = now - (from_iso(last_tick) or 0)
-    head = ["no tick yet" if not last_tick else "last tick %s ago" % span_text(ago_s) if ago_s > -MINUTE else
-            "last tick %s ahead" % span_text(-ago_s),
+    head = ["no tick yet" if not last_tick else "last tick %s ago" % duration_text(ago_s) if ago_s > -MINUTE else
+            "last tick %s ahead" % duration_text(-ago_s),
             "running %d of %d" % (document["running_now"], document["max_concurrent_tasks"])]
     if starts:
-        head.append("next: %s %s" % (_cut(starts[0][1], longest), _coming_text(starts[0][0], now)))
+        head.append("next: %s %s" % (cut_text(starts[0][1], longest), _coming_text(starts[0][0], now)))
     word, colour = ("healthy", "good") if document["healthy"] else ("NOT healthy", "bad")
-    lines = [_cut(" | ".join([word] + head), width).replace(word, _painted(word, colour, coloured), 1)]
+    lines = [cut_text(" | ".join([word] + head), width).replace(word, _painted(word, colour, coloured), 1)]
     lines += ["  ! " + problem for problem in document["problems"]] + [""]
     rows: "List[Tuple[str, ...]]" = [("TASK", "STATE", "LAST", "RECENT", "NEXT", "SCHEDULE")]
-    rows += [(_cut(task["name"], longest),) + _status_row(task, now, width >= WIDE) for task in document["tasks"]]
+    rows += [(cut_text(task["name"], longest),) + _status_row(task, now, width >= WIDE) for task in document["tasks"]]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     for task, row in zip([None] + document["tasks"], rows):
         line = "  ".join([cell.ljust(widths[column]) for column, cell in enumerate(row[:5])] + [row[5]]).rstrip()
-        line = _cut(line, width)
+        line = cut_text(line, width)
         lines.append(_painted_row(task, row, widths, line) if coloured else line)
         if task is not None and task["reason"]:
             lines.append("  %s: %s" % ("late" if task["state"] == "idle" else task["state"], task["reason"]))
@@ -2958,7 +2958,7 @@ def status_table(document: "Dict[str, Any]", width: int, coloured: bool = False)
     return "\n".join(lines)
 
 
-def _cut(text: str, width: int) -> str:
+def cut_text(text: str, width: int) -> str:
     return text if len(text) <= width else text[:max(width - 3, 0)] + "..."
 
 
@@ -2966,11 +2966,11 @@ def _status_row(task: "Dict[str, Any]", now: float, wide: bool) -> "Tuple[str, .
     last, usual_s = task["last_run"], task["usual_duration_s"]
     text = "never"
     if last:
-        text = "%s %s ago" % (last["status"], span_text(now - (from_iso(last["ended_at"]) or 0)))
+        text = "%s %s ago" % (last["status"], duration_text(now - (from_iso(last["ended_at"]) or 0)))
         took_s = last.get("duration_s") or 0
         is_unusual = usual_s and took_s >= 1 and took_s > UNUSUAL_FACTOR * usual_s
         if wide or is_unusual:
-            text += ", took %s%s" % (span_text(took_s), " (usually %s)" % span_text(usual_s) if usual_s else "")
+            text += ", took %s%s" % (duration_text(took_s), " (usually %s)" % duration_text(usual_s) if usual_s else "")
     coming = _coming_text(task["next_run"], now)
     return task["state"], text, task["recent"] or "-", coming, _schedule_words(task)
 
@@ -2979,7 +2979,7 @@ def _coming_text(next_run: "str | None", now: float) -> str:
     at = from_iso(next_run)
     if at is None:
         return "-"
-    return "in " + span_text(at - now) if at > now else "due"
+    return "in " + duration_text(at - now) if at > now else "due"
 
 
 def _painted(text: str, colour: str, coloured: bool = True) -> str:
@@ -3007,7 +3007,7 @@ def _schedule_words(task: "Dict[str, Any]") -> str:
         return "-"
     if task["schedule"]:
         return describe(task["schedule"], task["name"])
-    return "after %s" % _join(task["dependencies"]) if task["dependencies"] else "by hand"
+    return "after %s" % join_words(task["dependencies"]) if task["dependencies"] else "by hand"
 
 
 # What to say of a slot, by its fate; those that ran are told by their verdict.
@@ -3051,7 +3051,7 @@ FINDINGS_SHOWN = 40
 def audit_text(document: "Dict[str, Any]") -> str:
     """The audit for people, verdict first."""
     lines = ["%s, %d unexplained, %s to %s" % (
-        counted(document["slots"], "slot"), document["unexplained"], document["since"], document["until"])]
+        plural(document["slots"], "slot"), document["unexplained"], document["since"], document["until"])]
     lines += ["  ! %s: slot %s: %s" % (found["task"], found["scheduled_for"], found["reason"])
               for found in document["findings"][:FINDINGS_SHOWN]]
     if len(document["findings"]) > FINDINGS_SHOWN:
@@ -3077,7 +3077,7 @@ def history_rows(verdicts: "Sequence[Dict[str, Any]]") -> str:
     for verdict in verdicts:
         code = verdict.get("exit_code")
         rows.append((verdict["ended_at"], verdict["task"], verdict["status"], verdict.get("scheduled_for") or "by hand",
-                     span_text(verdict.get("duration_s") or 0) if verdict.get("run_id") else "-",
+                     duration_text(verdict.get("duration_s") or 0) if verdict.get("run_id") else "-",
                      str(verdict.get("attempt") or "-"), "-" if code is None else str(code),
                      verdict.get("reason") or ""))
     return columns(rows)
@@ -3096,12 +3096,12 @@ def simulation_text(forecasts: "Sequence[Forecast]", days: float) -> str:
     troubled = [each for each in forecasts if each.overlaps or each.late or each.stranded]
     for each in troubled + [each for each in forecasts if each not in troubled]:
         delays = sorted(each.delays) or [0.0]
-        rows.append((each.task, str(each.runs), span_text(each.duration_s) + ("?" if each.is_guess else ""),
-                     span_text(delays[len(delays) // 2]), span_text(delays[-1]), str(each.overlaps), str(each.late),
+        rows.append((each.task, str(each.runs), duration_text(each.duration_s) + ("?" if each.is_guess else ""),
+                     duration_text(delays[len(delays) // 2]), duration_text(delays[-1]), str(each.overlaps), str(each.late),
                      str(each.stranded)))
-    lines = ["%s in %s; %s" % (counted(sum(each.runs for each in forecasts), "run"), counted(int(days), "day"),
+    lines = ["%s in %s; %s" % (plural(sum(each.runs for each in forecasts), "run"), plural(int(days), "day"),
                                     "no slot would be lost" if not troubled else
-                                    "%s would lose slots" % counted(len(troubled), "task")), "", columns(rows)]
+                                    "%s would lose slots" % plural(len(troubled), "task")), "", columns(rows)]
     if any(each.is_guess for each in forecasts):
         lines += ["", "?: no run is known; its timeout stands for what it takes"]
     for each in troubled:
@@ -3109,7 +3109,7 @@ def simulation_text(forecasts: "Sequence[Forecast]", days: float) -> str:
                             (each.late, "%s: %s skipped, because the start_deadline would pass in the queue"),
                             (each.stranded, "%s: %s skipped, because a dependency would not be done by its next slot")):
             if count:
-                lines.append("  ! " + text % (each.task, counted(count, "slot")))
+                lines.append("  ! " + text % (each.task, plural(count, "slot")))
     return "\n".join(lines)
 
 
@@ -3173,15 +3173,15 @@ def why_text(config: Config, state: State, task: Task, slot: "Slot | None", verd
         said[0] += "it runs once after each boot."
     elif slot is None:
         said[0] += "no slot of it is known yet." if task.schedule else "it has no schedule and runs %s." % (
-            "after %s" % _join(task.dependencies) if task.dependencies else "by hand")
+            "after %s" % join_words(task.dependencies) if task.dependencies else "by hand")
     else:
         said[0] += "the slot %s%s %s." % (
             local_text(slot.at, task.timezone), _shift_text(slot), _fate_text(slot, verdict))
     if verdict is not None and slot is None:
         said.append("Its newest run%s %s %s ago%s." % (
             ", by hand," if verdict.get("trigger") == "manual" else "",
-            "succeeded" if verdict["status"] == "success" else _outcome(verdict),
-            span_text(now - (from_iso(verdict["ended_at"]) or now)),
+            "succeeded" if verdict["status"] == "success" else outcome_text(verdict),
+            duration_text(now - (from_iso(verdict["ended_at"]) or now)),
             ": %s" % verdict["reason"] if verdict.get("reason") else ""))
     elif verdict is not None:
         said += _verdict_sentences(task, verdict)
@@ -3196,7 +3196,7 @@ def why_text(config: Config, state: State, task: Task, slot: "Slot | None", verd
         said.append("No start is planned.")
     elif following > now:
         said.append("It starts next at %s (in %s)." % (
-            local_text(following, task.timezone), span_text(following - now)))
+            local_text(following, task.timezone), duration_text(following - now)))
     else:
         said.append("Its slot %s is due, and the next tick decides it." % (
             local_text(following, task.timezone)))
@@ -3214,7 +3214,7 @@ def _fate_text(slot: Slot, verdict: "Dict[str, Any] | None") -> str:
                           FATES.get(slot.fate, slot.fate))
     late_s = (from_iso(verdict["started_at"]) or slot.at) - slot.at
     return "%s%s%s" % ("is " if slot.fate in UNEXPLAINED else "", FATES.get(slot.fate, slot.fate),
-                       ", %s after its time" % span_text(late_s) if late_s >= LATE_AFTER_S else "")
+                       ", %s after its time" % duration_text(late_s) if late_s >= LATE_AFTER_S else "")
 
 
 def _verdict_sentences(task: Task, verdict: "Dict[str, Any]") -> "List[str]":
@@ -3230,7 +3230,7 @@ def _verdict_sentences(task: Task, verdict: "Dict[str, Any]") -> "List[str]":
         code = verdict.get("exit_code")
         said.append("Attempt %d%s took %s%s." % (
             attempts, " of %d" % (task.retry_count + 1) if attempts > 1 else "",
-            span_text(verdict.get("duration_s") or 0), "" if code is None else " and ended with exit code %d" % code))
+            duration_text(verdict.get("duration_s") or 0), "" if code is None else " and ended with exit code %d" % code))
     if verdict.get("reason"):
         said.append("%s." % (verdict["reason"][0].upper() + verdict["reason"][1:].rstrip(".")))
     return said
@@ -3669,7 +3669,7 @@ class Clock:
             return None
 
 
-def _command_output(*argv: str) -> str:
+def command_output(*argv: str) -> str:
     """What a helper program prints; '' when it fails or is missing."""
     try:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -3679,7 +3679,7 @@ def _command_output(*argv: str) -> str:
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
 
 
-def _proc_text(name: str) -> str:
+def proc_text(name: str) -> str:
     """A file of /proc; '' where there is none. Raises OSError where that cannot be told."""
     try:
         with open(os.path.join(PROC, name), encoding="utf-8", errors="replace") as handle:
@@ -3688,15 +3688,15 @@ def _proc_text(name: str) -> str:
         return ""
 
 
-def boot_id() -> str:
+def current_boot_id() -> str:
     """A text that is another one after every boot. Raises StorageError where that cannot be told."""
     with doing("read", "%s/sys/kernel/random/boot_id" % PROC):
-        found = _proc_text("sys/kernel/random/boot_id").strip()
-        booted = re.search(r"(?m)^btime (\d+)$", "" if found else _proc_text("stat"))
+        found = proc_text("sys/kernel/random/boot_id").strip()
+        booted = re.search(r"(?m)^btime (\d+)$", "" if found else proc_text("stat"))
     if booted:
         return booted.group(1)
     for name in () if found else ("kern.bootsessionuuid", "kern.boot_id"):  # macOS, FreeBSD
-        found = found or _command_output("sysctl", "-n", name).strip()
+        found = found or command_output("sysctl", "-n", name).strip()
     found = found or "%d" % boot_time(0.0)
     if found == "0" and shutil.which("sysctl"):
         raise StorageError("cannot tell which boot this is: sysctl does not answer")
@@ -3706,10 +3706,10 @@ def boot_id() -> str:
 def boot_time(now: float) -> int:
     """When this machine was booted, in epoch seconds."""
     with doing("read", "%s/uptime" % PROC):
-        uptime = _proc_text("uptime").split()
+        uptime = proc_text("uptime").split()
     if uptime:
         return int(now - float(uptime[0]))
-    match = re.search(r"sec\s*=\s*(\d+)", _command_output("sysctl", "-n", "kern.boottime"))
+    match = re.search(r"sec\s*=\s*(\d+)", command_output("sysctl", "-n", "kern.boottime"))
     return int(match.group(1)) if match else 0
 
 
@@ -3769,7 +3769,7 @@ class FileLock:
 
     def _lock(self, path: str) -> bool:
         with doing("open the lock", path):
-            fd = _open_making_folder(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+            fd = open_making_folder(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
         self.fds.append(fd)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -3827,7 +3827,7 @@ def close_written(fd: int) -> None:
         pass  # it is closed all the same
 
 
-def _open_making_folder(path: str, flags: int) -> int:
+def open_making_folder(path: str, flags: int) -> int:
     """Open a file of the conductor, for the owner alone, making its folder when there is none.
 
     Raises OSError, also for what is no regular file: a pipe without a reader would hold up the writer.
@@ -3901,7 +3901,7 @@ def write_atomic(path: str, data: "bytes | Iterable[bytes]", durable: bool = Tru
     """
     temporary = path + ".tmp"
     try:
-        fd = _open_making_folder(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW)
+        fd = open_making_folder(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW)
         try:
             for piece in (data,) if isinstance(data, bytes) else data:
                 write_all(fd, piece)
@@ -3944,7 +3944,7 @@ def append_lines(path: str, lines: "Sequence[str]", max_bytes: int = 0) -> None:
     try:
         if max_bytes:
             rotate(path, max_bytes)
-        fd = _open_append(path)
+        fd = open_append(path)
         try:
             write_all(fd, data)
         finally:
@@ -3953,8 +3953,8 @@ def append_lines(path: str, lines: "Sequence[str]", max_bytes: int = 0) -> None:
         raise StorageError.of("append to", path, error)
 
 
-def _open_append(path: str) -> int:
-    return _open_making_folder(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW)
+def open_append(path: str) -> int:
+    return open_making_folder(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW)
 
 
 def is_journal(fd: int) -> bool:
@@ -4514,13 +4514,13 @@ class Store:
         except FileNotFoundError:
             return State(pauses=self._copied_pauses()), [], True
         except ValueError as error:
-            notes = ["WARNING %s cannot be used (%s)" % (STATE_NAME, _why(error))]
+            notes = ["WARNING %s cannot be used (%s)" % (STATE_NAME, error_text(error))]
         try:
             state = self._read_state(self.backup_path)
             return state, notes + ["WARNING the copy before it, %s.bak, is used instead" % STATE_NAME], True
         except (FileNotFoundError, ValueError) as error:
             return State(), notes + ["WARNING %s.bak cannot be used either (%s): every schedule starts anew from now; "
-                                     "slots missed before are lost" % (STATE_NAME, _why(error))], True
+                                     "slots missed before are lost" % (STATE_NAME, error_text(error))], True
 
     def _read_state(self, path: str) -> State:
         """A state by its path. Raises FileNotFoundError, and ValueError for what is no state."""
@@ -4529,7 +4529,7 @@ class Store:
         except FileNotFoundError:
             raise
         except ForeignFile as error:
-            raise ValueError(_why(error))
+            raise ValueError(error_text(error))
         except OSError as error:
             raise StorageError.of("read", path, error)
 
@@ -4616,7 +4616,7 @@ class Store:
         by_day: "Dict[str, List[Dict[str, Any]]]" = {}
         for record in records:
             if "channel" in record:
-                self.spool(record)
+                self.enqueue(record)
         events = [record for record in records if "event" in record and "channel" not in record]
         records = [record for record in records if "event" not in record]
         for record in records:
@@ -4684,7 +4684,7 @@ class Store:
 
     # -- messages that wait to be sent
 
-    def spool(self, message: "Dict[str, Any]") -> None:
+    def enqueue(self, message: "Dict[str, Any]") -> None:
         """Put a message among those to be sent, unless it is there or was sent already."""
         path = self.path("%s/%s.json" % (SPOOL_DIR, message["id"]))
         if not os.path.lexists(path) and not os.path.lexists(path + ".sent"):
@@ -4721,11 +4721,11 @@ class Store:
         except StorageError:
             return 0.0
 
-    def unspool(self, path: str) -> None:
+    def mark_sent(self, path: str) -> None:
         """Note that a message is dealt with, so that a crash just now does not send it twice."""
         os.rename(path, path + ".sent")
 
-    def forget_sent(self) -> None:
+    def prune_sent(self) -> None:
         """Remove the notes of messages that no state brings back: those that none has among what it has to record."""
         kept = set()
         for path in (self.state_path, self.backup_path):
@@ -4964,7 +4964,7 @@ def _event_of(line: bytes) -> "Dict[str, Any]":
     return event if sound else {}
 
 
-def _why(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error) or type(error).__name__
 
 
@@ -5050,21 +5050,21 @@ def process_of(pid: int) -> "Process | None":
     """The process with this pid as the kernel shows it, or None. Raises OSError."""
     if has_proc():
         return _process_in_proc(pid)
-    rows = _parse_ps(_command_output("ps", "-o", PS_COLUMNS, "-p", str(pid)))
+    rows = _parse_ps(command_output("ps", "-o", PS_COLUMNS, "-p", str(pid)))
     return rows[0] if rows else None
 
 
 def process_table() -> "List[Process] | None":
     """Every process that can be seen; None where nothing shows any. Raises OSError."""
     if not has_proc():
-        return _parse_ps(_command_output("ps", "-A", "-o", PS_COLUMNS)) or None
+        return _parse_ps(command_output("ps", "-A", "-o", PS_COLUMNS)) or None
     rows = [_process_in_proc(int(name)) for name in os.listdir(PROC) if name.isdigit()]
     return [process for process in rows if process is not None]
 
 
 def _process_in_proc(pid: int) -> "Process | None":
     try:
-        text = _proc_text("%d/stat" % pid)
+        text = proc_text("%d/stat" % pid)
     except PermissionError:
         return None  # it is hidden from us
     # proc(5): the second field is the name in parentheses, and may hold spaces and parentheses itself.
@@ -5237,13 +5237,13 @@ def members_text(members: "Sequence[Process]") -> str:
         except (OSError, KeyError):
             continue
     whose = " of %s" % ", ".join(sorted(owners)) if owners else ""
-    return counted(len(members), "process", "processes") + whose
+    return plural(len(members), "process", "processes") + whose
 
 
 def run_in_process_table(root: str, run_id: str, mark: str) -> bool:
     """Whether a process carries this run in its environment or its arguments. Raises OSError."""
     if not has_proc():
-        lines = _command_output("ps", "-A", "-o", "args=").splitlines()
+        lines = command_output("ps", "-A", "-o", "args=").splitlines()
         return any(root in line and run_id in line for line in lines)
     for pid in [int(name) for name in os.listdir(PROC) if name.isdigit()]:
         environment, arguments = _process_text(pid, "environ"), _process_text(pid, "cmdline")
@@ -5712,7 +5712,7 @@ def start_gated(argv: "Sequence[str]", env: "Dict[str, str]", cwd: str, nice: in
                    {_bytes(name): _bytes(text) for name, text in env.items()})
     except (OSError, ValueError) as error:
         missing = isinstance(error, (FileNotFoundError, NotADirectoryError)) and not stage
-        os.write(failure_write, _bytes("%s: %s" % (stage or argv[0], _why(error))))
+        os.write(failure_write, _bytes("%s: %s" % (stage or argv[0], error_text(error))))
         os._exit(EXIT_NOT_FOUND if missing else EXIT_CANNOT_RUN)
     finally:
         os._exit(EXIT_CANNOT_RUN)
@@ -5831,7 +5831,7 @@ class Supervisor:
         definition = self.store.keep_definition(self.spec["definition"])
         self.record = dict(
             self.spec, env={}, definition=definition, root=self.store.root, mark=self.mark,
-            supervisor=os.getpid(), boot_id=boot_id(), pid=pid, pid_start=pid_start, started_mono=started_mono,
+            supervisor=os.getpid(), boot_id=current_boot_id(), pid=pid, pid_start=pid_start, started_mono=started_mono,
             command_started_at=self.clock.now())
 
     @staticmethod
@@ -5851,7 +5851,7 @@ class Supervisor:
 
     def _not_started(self, error: Exception, started_mono: float) -> "Dict[str, Any]":
         """The result of an attempt whose command could not be started."""
-        self.trouble = "it was not started: %s" % (error if isinstance(error, ConductorError) else _why(error))
+        self.trouble = "it was not started: %s" % (error if isinstance(error, ConductorError) else error_text(error))
         now = self.clock.now()
         if self.output is not None:
             self.output.line("%s run=%s: %s" % (iso(now), self.spec["run_id"], self.trouble))
@@ -5868,7 +5868,7 @@ class Supervisor:
             output = self._open()
         except (ConductorError, OSError) as error:
             # Its timeout is worth more than its output.
-            self.trouble = "its output is lost: %s" % (error if isinstance(error, ConductorError) else _why(error))
+            self.trouble = "its output is lost: %s" % (error if isinstance(error, ConductorError) else error_text(error))
             output = self.output = Output(os.open(os.devnull, os.O_WRONLY), 0)
             self.signals = self.signals or Signals()
         try:
@@ -5906,7 +5906,7 @@ class Supervisor:
         make_folder(self.store.path("status/runs"))
         with doing("open", path):
             rotate(path, TASK_LOG_ROTATE_BYTES)
-            self.output = Output(_open_append(path), self.spec["max_output_bytes"], self.echo)
+            self.output = Output(open_append(path), self.spec["max_output_bytes"], self.echo)
         with doing("make a pipe for", "the signals of " + self.name):
             self.signals = Signals()
         return self.output
@@ -6082,7 +6082,7 @@ def send_to_web(url: str, body: "Dict[str, Any] | None") -> str:
     """POST a JSON body, or GET without one: '' when it was taken, else why not, without the address in it."""
     from http.client import HTTPException
     from urllib import error, request
-    if not _web_address(url):
+    if not is_web_address(url):
         return "it is no http or https address"
     headers = {"User-Agent": "symphony-conductor/%s" % __version__}
     data = None
@@ -6173,7 +6173,7 @@ def deliver(store: Store, config: Config, clock: Clock) -> None:
         failed: "Set[str]" = set()
         while _deliver_round(store, config, clock, failed):
             pass
-        store.forget_sent()
+        store.prune_sent()
     finally:
         lock.release()
 
@@ -6191,9 +6191,9 @@ def _deliver_round(store: Store, config: Config, clock: Clock, failed: "Set[str]
     for path, message in spooled:
         about = (message["channel"], message["task"] or "")
         if message["channel"] == "ping" and message["tries"] and newest[about] != path:
-            store.unspool(path)
+            store.mark_sent(path)
             continue
-        if about not in waiting and is_due(message, clock.now()):
+        if about not in waiting and is_retry_due(message, clock.now()):
             is_busy = True
             if _deliver_one(store, config, clock, path, message, failed):
                 continue
@@ -6201,7 +6201,7 @@ def _deliver_round(store: Store, config: Config, clock: Clock, failed: "Set[str]
     return is_busy
 
 
-def is_due(message: "Dict[str, Any]", now: float) -> bool:
+def is_retry_due(message: "Dict[str, Any]", now: float) -> bool:
     """Whether the next try of a message has come; the clock may have been set back since it was planned."""
     return not now < message["next_try_at"] <= now + RETRY_SEND_S[-1]
 
@@ -6228,14 +6228,14 @@ def _deliver_one(store: Store, config: Config, clock: Clock, path: str, message:
         else:
             done.append(way)
     if not troubles:
-        store.unspool(path)
+        store.mark_sent(path)
         return True
     now, tries = clock.now(), message["tries"] + 1
     what = "%s %s" % (message["event"], message["task"] or "")
     if now - (from_iso(message["at"]) or 0) > SEND_FOR_S:
-        store.unspool(path)
+        store.mark_sent(path)
         store.log(now, ["WARNING message '%s' is given up after %s: %s" % (
-            what.strip(), counted(tries, "try", "tries"), "; ".join(troubles))])
+            what.strip(), plural(tries, "try", "tries"), "; ".join(troubles))])
         return True
     wait_s = RETRY_SEND_S[min(tries, len(RETRY_SEND_S)) - 1]
     write_atomic(path, json.dumps(dict(message, tries=tries, next_try_at=now + wait_s, done=done)).encode())
@@ -6314,7 +6314,7 @@ class Conductor:
     def _send_what_waits(self) -> None:
         """Have the messages sent that are due; whoever calls this holds no lock, and waits for nothing."""
         now = self.clock.now()
-        if any(is_due(message, now) for _, message in self.store.spooled()):
+        if any(is_retry_due(message, now) for _, message in self.store.spooled()):
             self.send(self.store)
 
     def _decide(self, is_tick: bool, settle_only: bool = False) -> Outcome:
@@ -6322,7 +6322,7 @@ class Conductor:
         now = self.clock.now()
         self.troubles = []
         evidence = Evidence(clock_offset=now - self.clock.monotonic(), suspended=self.clock.suspended(),
-                            boot_id=boot_id())
+                            boot_id=current_boot_id())
         watched = self.store.watched()
         look_again = self.store.may_hide_a_change(watched)
         stamp = "%08x" % stable_hash(repr(watched))
@@ -6466,7 +6466,7 @@ class Conductor:
                 gap: "Gap | None" = None, trouble: "str | None" = None) -> "Tuple[Decision, Dict[str, FileLock]]":
         """A decision whose starts and adoptions all have their task's lock."""
         runs = {name: self._fact(name, known.run) for name, known in state.tasks.items() if known.run is not None}
-        facts = Facts(boot_id=boot_id(), boot_at=boot_time(now), zone_stamp=zone_stamp(), gap=gap, trouble=trouble,
+        facts = Facts(boot_id=current_boot_id(), boot_at=boot_time(now), zone_stamp=zone_stamp(), gap=gap, trouble=trouble,
                       runs=runs)
         while True:
             decision = decide(config, state, now, facts, self.store.last_tick() or 0.0, settle_only)
@@ -6493,7 +6493,7 @@ class Conductor:
             return RunFact(kind="unknown")
 
     def _note_trouble(self, what: str, error: Exception) -> None:
-        self.troubles.append("%s: %s" % (what, error if isinstance(error, ConductorError) else _why(error)))
+        self.troubles.append("%s: %s" % (what, error if isinstance(error, ConductorError) else error_text(error)))
 
     def _look_at(self, name: str, run: Run) -> RunFact:
         lock = self.store.task_lock(name)
@@ -6511,7 +6511,7 @@ class Conductor:
             return RunFact(kind="held", run=known_as, unended=str(mine.get("unended") or ""))
         if mine:
             job = job_of(mine, self.store.root, self.store.pipe_path(name, mine["run_id"]))
-            is_alive = mine["boot_id"] == boot_id() and may_live(job)
+            is_alive = mine["boot_id"] == current_boot_id() and may_live(job)
             return RunFact(kind="orphan" if is_alive else "vanished", run=known_as)
         # Without the record of its start it was not started, unless somebody removed or damaged status/ meanwhile.
         if run.run_id and (run_in_process_table(self.store.root, run.run_id, self.store.mark(run.run_id))
@@ -6533,7 +6533,7 @@ class Conductor:
             except (ConductorError, OSError) as error:
                 self._note_trouble(name, error)
                 run = tasks[name].run
-                tasks[name] = tasks[name].replace(run=run and run.replace(trouble=_why(error)))
+                tasks[name] = tasks[name].replace(run=run and run.replace(trouble=error_text(error)))
         if tasks != decision.state.tasks:
             self._commit(decision.state.replace(tasks=tasks))  # so that the attempt fails for its own reason
 
@@ -6771,7 +6771,7 @@ class Conductor:
         self._mark_settled(state, decision.state)
         self.store.record(decision.lines, config.task_history_retention_days)
         if task.ping_url:
-            self.store.spool({"event": "ping", "task": task.name, "at": iso(now), "channel": "ping", "kind": "start",
+            self.store.enqueue({"event": "ping", "task": task.name, "at": iso(now), "channel": "ping", "kind": "start",
                               "id": run_id_of(now, state_after.told)})
         self.store.log(now, notes + decision.notes + ["%s: starting run %s by hand" % (task.name, run.run_id)])
         return run
@@ -6922,7 +6922,7 @@ def interpreter() -> str:
     return os.fsdecode(os.fsencode(known))
 
 
-def become(name: str) -> None:
+def switch_user(name: str) -> None:
     """Go on with the rights, the home and the crontab of this user. Raises UsageError where that cannot be."""
     import pwd
     try:
@@ -6941,7 +6941,7 @@ def become(name: str) -> None:
         os.environ.pop(variable, None)
 
 
-def account() -> "Tuple[str, str]":
+def current_user() -> "Tuple[str, str]":
     """The name of whom this runs as, and the home that cron would use."""
     import pwd
     try:
@@ -6957,7 +6957,7 @@ def check_installable(store: Store) -> None:
         raise UsageError("a folder with a line break in its name cannot stand in a crontab or a unit")
     if store.config_path != store.path(CONFIG_NAME):
         raise UsageError("a tick reads %s" % CONFIG_NAME, "move the file there, or use another --root")
-    user = account()[0]
+    user = current_user()[0]
     if not os.access(interpreter(), os.X_OK):
         raise UnavailableError("%s may not run %s" % (user, interpreter()), "use a Python that it may run")
     if not os.access(store.root, os.W_OK | os.X_OK):
@@ -7007,9 +7007,9 @@ class Timer:
         self.root = root
         self.is_system = os.geteuid() == 0
         # Also root's own: without User= systemd sets no HOME, LOGNAME and SHELL, which cron does.
-        self.user = (user or account()[0]) if self.is_system else ""
+        self.user = (user or current_user()[0]) if self.is_system else ""
         if user and not self.is_system:
-            become(user)  # says who may
+            switch_user(user)  # says who may
         home = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
         self.folder = SYSTEM_UNITS if self.is_system else os.path.join(home, "systemd/user")
 
@@ -7037,7 +7037,7 @@ class Timer:
         except UnavailableError as error:
             code, complaint = 1, str(error)
         return [] if code == 0 else ["note: it runs only while you are logged in (%s); to mend that: "
-                                     "sudo loginctl enable-linger %s" % (complaint, account()[0])]
+                                     "sudo loginctl enable-linger %s" % (complaint, current_user()[0])]
 
     def files(self) -> "Dict[str, str]":
         """The unit files that are there for this root, with their contents. Raises when they are another's."""
@@ -7103,7 +7103,7 @@ SHELL_WORDS = ("if for while until case { ( ! : . [ alias bg break cd command co
                "ulimit umask unset wait").split()
 
 
-def say(text: str, stream: "Any" = None, end: str = "\n") -> None:
+def print_line(text: str, stream: "Any" = None, end: str = "\n") -> None:
     """Print a line; what the terminal's encoding lacks is written as an escape, never an error."""
     stream = stream or sys.stdout
     encoding = stream.encoding or "ascii"
@@ -7126,18 +7126,18 @@ def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def complain(text: str, program: str = "symphony_conductor") -> None:
+def warn(text: str, program: str = "symphony_conductor") -> None:
     """Print to stderr, each line with the program's name; where nobody can read that, the exit code is left."""
     try:
         for line in text.splitlines():
-            say("%s: %s" % (program, line), sys.stderr)
+            print_line("%s: %s" % (program, line), sys.stderr)
         sys.stderr.flush()
     except (OSError, StorageError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
-def say_json(document: "Any") -> None:
-    say(json.dumps(document, indent=2))
+def print_json(document: "Any") -> None:
+    print_line(json.dumps(document, indent=2))
 
 
 def exit_code_of(command: "Callable[[], int]", program: str = "symphony_conductor",
@@ -7151,7 +7151,7 @@ def exit_code_of(command: "Callable[[], int]", program: str = "symphony_conducto
         _to_output(sys.stdout.flush)
         return code
     except ConductorError as error:
-        complain(str(error), program)
+        warn(str(error), program)
         if isinstance(error, StorageError):
             _discard_output()  # where that was the trouble, it would be once more at the end
         return error.exit_code
@@ -7161,10 +7161,10 @@ def exit_code_of(command: "Callable[[], int]", program: str = "symphony_conducto
         _discard_output()  # the reader of the output left; so do we, without a word
         return EXIT_OK
     except OSError as error:
-        complain("%s: %s" % (_place_of(error), error.strerror or error), program)
+        warn("%s: %s" % (_place_of(error), error.strerror or error), program)
         return EXIT_IOERR
     except Exception as error:
-        complain("internal error, please report it: %s: %s%s" % (type(error).__name__, error, _traceback_note(keep)),
+        warn("internal error, please report it: %s: %s%s" % (type(error).__name__, error, _traceback_note(keep)),
                  program)
         return EXIT_SOFTWARE
 
@@ -7194,7 +7194,7 @@ def cmd_tick(store: Store, args: "argparse.Namespace") -> int:
     store.hold()
     outcome = Conductor(store).tick()
     if outcome.lines and not is_journal(1):  # there, the log has said it
-        complain("\n".join(outcome.lines))
+        warn("\n".join(outcome.lines))
     return outcome.exit_code
 
 
@@ -7231,9 +7231,9 @@ def cmd_run(store: Store, args: "argparse.Namespace") -> int:
         _take_cron_environment(store)
     sys.stdout.flush()
     store.hold()
-    outcome = Conductor(store).run(args.task, args.dependencies, echo_fd=1, tell=complain)
+    outcome = Conductor(store).run(args.task, args.dependencies, echo_fd=1, tell=warn)
     if outcome.lines:
-        complain("\n".join(outcome.lines))
+        warn("\n".join(outcome.lines))
     return outcome.exit_code
 
 
@@ -7241,14 +7241,14 @@ def _take_cron_environment(store: Store) -> None:
     """Go on with the environment that cron gave the last tick that did work, as far as it can be told."""
     known = store.tick_environment()
     if known is None:
-        complain("no tick has kept its environment yet; this is what cron gives at the least")
+        warn("no tick has kept its environment yet; this is what cron gives at the least")
     names, path = known or ([], CRON_PATH)
-    user, home = account()
+    user, home = current_user()
     env = {name: os.environ[name] for name in names if name in os.environ}
     env.update(HOME=home, LOGNAME=user, SHELL="/bin/sh", PATH=path)
     unknown = sorted(set(names) - set(env))
     if unknown:
-        complain("not set here, so left out: %s; of cron's environment, names are kept and no values but PATH" % (
+        warn("not set here, so left out: %s; of cron's environment, names are kept and no values but PATH" % (
             ", ".join(unknown)))
     os.environ.clear()
     os.environ.update(env)
@@ -7258,9 +7258,9 @@ def cmd_status(store: Store, args: "argparse.Namespace") -> int:
     if args.watch:
         return _watch_status(store, args)
     if args.json or not (args.table or sys.stdout.isatty()):
-        say_json(Conductor(store).status(args.task or ""))
+        print_json(Conductor(store).status(args.task or ""))
     else:
-        say(_status_screen(store, args))
+        print_line(_status_screen(store, args))
     return EXIT_OK
 
 
@@ -7287,12 +7287,12 @@ def _watch_status(store: Store, args: "argparse.Namespace") -> int:
     while True:
         lines = _status_screen(store, args).split("\n")
         size = terminal_size()
-        lines = [line if "\x1b" in line else _cut(line, size.columns) for line in lines]  # those in colour are cut
+        lines = [line if "\x1b" in line else cut_text(line, size.columns) for line in lines]  # those in colour are cut
         height = max(size.lines - 1, 1)
         more = ["(%d more lines)" % (len(lines) - height + 1)] if len(lines) > height else []
         shown = lines[:height - len(more)] + more
         # Home, each line with the rest of it cleared, then the rest of the screen: nothing flickers.
-        say("\x1b[H" + "".join(line + "\x1b[K\n" for line in shown) + "\x1b[J", end="")
+        print_line("\x1b[H" + "".join(line + "\x1b[K\n" for line in shown) + "\x1b[J", end="")
         sys.stdout.flush()
         sleep(WATCH_EVERY_S)
 
@@ -7310,8 +7310,8 @@ def cmd_pause(store: Store, args: "argparse.Namespace") -> int:
     reason = "".join(each if each.isprintable() else " " for each in args.reason)  # it is shown in one line
     store.hold()
     outcome = Conductor(store).pause(_paused_name(args), until, reason)
-    say("paused %s until %s" % (args.task or "all tasks", local_text(until, zone) if until else "you resume"))
-    complain("\n".join(outcome.lines))
+    print_line("paused %s until %s" % (args.task or "all tasks", local_text(until, zone) if until else "you resume"))
+    warn("\n".join(outcome.lines))
     return EXIT_OK
 
 
@@ -7320,9 +7320,9 @@ def cmd_resume(store: Store, args: "argparse.Namespace") -> int:
     outcome = Conductor(store).resume(_paused_name(args))
     left = ", ".join("all tasks" if name == ALL_TASKS else name for name in sorted(store.read_state()[0].pauses)
                      if ALL_TASKS in (name, args.task or ALL_TASKS))
-    say("resumed %s; %s" % (args.task or "all tasks",
+    print_line("resumed %s; %s" % (args.task or "all tasks",
                             "still paused: %s" % left if left else "slots count from now on"))
-    complain("\n".join(outcome.lines))
+    warn("\n".join(outcome.lines))
     return EXIT_OK
 
 
@@ -7357,9 +7357,9 @@ def cmd_history(store: Store, args: "argparse.Namespace") -> int:
     found = [verdict for verdict in verdicts if verdict["status"].startswith(args.status or "")]
     found = found[::-1][:args.limit]
     if args.json:
-        say_json(found)
+        print_json(found)
     else:
-        say(history_rows(found) if found else "there is no such verdict since %s" % args.since)
+        print_line(history_rows(found) if found else "there is no such verdict since %s" % args.since)
     return EXIT_OK
 
 
@@ -7389,7 +7389,7 @@ def cmd_logs(store: Store, args: "argparse.Namespace") -> int:
         text = read_bytes(path, LARGEST_FILE)
     except FileNotFoundError:
         text = b""
-        complain("%s has not run yet" % args.task)
+        warn("%s has not run yet" % args.task)
     _print_bytes(_last_lines(text, args.lines or 50))
     if args.follow:
         _follow(path, len(text))
@@ -7438,9 +7438,9 @@ def cmd_audit(store: Store, args: "argparse.Namespace") -> int:
     document = audit_document(_audited(store, since, now, args.task or ""), recorded(
         store, store.read_state()[0], now)[1], since, now)
     if args.json:
-        say_json(document)
+        print_json(document)
     else:
-        say(audit_text(document))
+        print_line(audit_text(document))
     return EXIT_FAILED if document["unexplained"] else EXIT_OK
 
 
@@ -7490,7 +7490,7 @@ def cmd_why(store: Store, args: "argparse.Namespace") -> int:
     since = slot.at if slot is not None else at - 30 * DAY
     verdicts = [verdict for verdict in recorded(store, store.read_state()[0], since, task.name)[0] if (
         verdict["ended_at"] <= (iso(at) or "") if slot is None else verdict.get("scheduled_for") == iso(slot.at))]
-    say(why_text(config, store.read_state()[0], task, slot, verdicts[-1] if verdicts else None, now,
+    print_line(why_text(config, store.read_state()[0], task, slot, verdicts[-1] if verdicts else None, now,
                  store.last_tick()))
     return EXIT_OK
 
@@ -7510,7 +7510,7 @@ def cmd_diff(store: Store, args: "argparse.Namespace") -> int:
     verdicts = [verdict for verdict in store.verdicts(0, args.task) if verdict.get("run_id")]
     bad = next((verdict for verdict in reversed(verdicts) if verdict["status"] != "success"), None)
     if bad is None:
-        say("no run of '%s' that is remembered has failed" % args.task)
+        print_line("no run of '%s' that is remembered has failed" % args.task)
         return EXIT_OK
     before = verdicts[:verdicts.index(bad)]
     good = next((verdict for verdict in reversed(before) if verdict["status"] == "success"), None)
@@ -7519,7 +7519,7 @@ def cmd_diff(store: Store, args: "argparse.Namespace") -> int:
     outputs = [_output_text(store, args.task, verdict["run_id"]) for verdict in (good, bad)]
     definitions = [store.definition(verdict.get("definition")) for verdict in (good, bad)]
     changes = definition_changes(*definitions) if all(definitions) else ["not known any more"]
-    say(diff_text((good, outputs[0]), (bad, outputs[1]), changes))
+    print_line(diff_text((good, outputs[0]), (bad, outputs[1]), changes))
     return EXIT_OK
 
 
@@ -7538,13 +7538,13 @@ def cmd_simulate(store: Store, args: "argparse.Namespace") -> int:
     known = {name: state.usual_s for name, state in store.read_state()[0].tasks.items() if state.usual_s}
     forecasts = simulate(config, known, Clock().now(), args.days)
     if args.json:
-        say_json([{field: getattr(forecast, field) for field in (
+        print_json([{field: getattr(forecast, field) for field in (
             "task", "runs", "delays", "overlaps", "late", "stranded", "duration_s", "is_guess")}
                   for forecast in forecasts])
     else:
-        say(simulation_text(forecasts, args.days))
+        print_line(simulation_text(forecasts, args.days))
     for problem in config.problems:
-        complain(str(problem))
+        warn(str(problem))
     return EXIT_CONFIG if config.problems else EXIT_OK
 
 
@@ -7562,13 +7562,13 @@ def cmd_doctor(store: Store, args: "argparse.Namespace") -> int:
     bad = [finding for finding in findings if finding.level != "ok"]
     problems = sum(finding.level == "problem" for finding in findings)
     if args.json:
-        say_json([{"level": finding.level, "topic": finding.topic, "text": finding.text, "hint": finding.hint}
+        print_json([{"level": finding.level, "topic": finding.topic, "text": finding.text, "hint": finding.hint}
                   for finding in findings])
     else:
-        say("%s, %s; %s looked at" % (counted(problems, "problem"), counted(len(bad) - problems, "warning"),
-                                      counted(len({finding.topic for finding in findings}), "thing")))
+        print_line("%s, %s; %s looked at" % (plural(problems, "problem"), plural(len(bad) - problems, "warning"),
+                                      plural(len({finding.topic for finding in findings}), "thing")))
         for finding in bad + [finding for finding in findings if finding.level == "ok"]:
-            say("  %-8s %s: %s%s" % (finding.level, finding.topic, finding.text,
+            print_line("  %-8s %s: %s%s" % (finding.level, finding.topic, finding.text,
                                      " (%s)" % finding.hint if finding.hint else ""))
     return EXIT_FAILED if problems else EXIT_OK
 
@@ -7579,14 +7579,14 @@ def _examine_ticks(store: Store) -> "Iterator[Finding]":
     if last is None:
         yield Finding(level="problem", topic=topic, text="none has run yet", hint="install, or ./setup.sh")
     elif now - last > TICK_STALE_S:
-        yield Finding(level="problem", topic=topic, text="the last was %s ago" % span_text(now - last),
+        yield Finding(level="problem", topic=topic, text="the last was %s ago" % duration_text(now - last),
                       hint="logs/conductor_cron.log says whether ticks fail; without a new line there, cron is not "
                            "running, and ./setup.sh says how to start it")
     elif last - now > TICK_STALE_S:
         yield Finding(level="problem", topic=topic, hint="./setup.sh looks whether the cron daemon runs",
-                      text="the clock was set back by %s or more, and none came since" % span_text(last - now))
+                      text="the clock was set back by %s or more, and none came since" % duration_text(last - now))
     else:
-        yield Finding(topic=topic, text="the last was %s ago" % span_text(now - last))
+        yield Finding(topic=topic, text="the last was %s ago" % duration_text(now - last))
 
 
 def _examine_line(store: Store) -> "Iterator[Finding]":
@@ -7652,7 +7652,7 @@ def _examine_configuration(store: Store) -> "Iterator[Finding]":
         yield Finding(level="warning" if problem.warning else "problem", topic=topic, hint=problem.hint,
                       text="%s: %s" % (problem.place, problem.text))
     if not found:
-        yield Finding(topic=topic, text="%s, and cron finds their programs" % counted(len(config.tasks), "task"))
+        yield Finding(topic=topic, text="%s, and cron finds their programs" % plural(len(config.tasks), "task"))
 
 
 def _examine_clocks(store: Store) -> "Iterator[Finding]":
@@ -7682,8 +7682,8 @@ def _examine_files(store: Store) -> "Iterator[Finding]":
     files = [path for path, _ in store.own_files()]
     foreign = [path for path in files if _owner_of(path) not in (None, os.geteuid())]
     if foreign:
-        yield Finding(level="problem", topic=topic, hint="chown %s those files" % account()[0],
-                      text="%s belong to somebody else, such as %s" % (counted(len(foreign), "file"),
+        yield Finding(level="problem", topic=topic, hint="chown %s those files" % current_user()[0],
+                      text="%s belong to somebody else, such as %s" % (plural(len(foreign), "file"),
                                                                        store.shown(foreign[0])))
     for folder in sorted({folder for folder, _ in OWN_FILES} | {"logs", "status"} - {"__pycache__"}):
         path = store.path(folder)
@@ -7692,9 +7692,9 @@ def _examine_files(store: Store) -> "Iterator[Finding]":
     closed = [path for path in files if not os.access(path, os.R_OK) and _owner_of(path) is not None]
     if closed:
         yield Finding(level="problem", topic=topic, text="%s cannot be read, such as %s" % (
-            counted(len(closed), "file"), store.shown(closed[0])))
+            plural(len(closed), "file"), store.shown(closed[0])))
     if not foreign:
-        yield Finding(topic=topic, text="%s, all of them yours" % counted(len(files), "file"))
+        yield Finding(topic=topic, text="%s, all of them yours" % plural(len(files), "file"))
     notes = store.read_state()[1]
     for note in notes:
         yield Finding(level="problem", topic=topic, text=note)
@@ -7712,7 +7712,7 @@ def _examine_messages(store: Store) -> "Iterator[Finding]":
     oldest = min([message["at"] for message in waiting], default="")
     yield Finding(level="warning", topic="messages", hint="the log says why; they are tried again for a day",
                   text="%s not delivered yet, the oldest of %s" % (
-                      counted(len(waiting), "message is", "messages are"), oldest)) if waiting else Finding(
+                      plural(len(waiting), "message is", "messages are"), oldest)) if waiting else Finding(
         topic="messages", text="none waits to be delivered")
 
 
@@ -7751,10 +7751,10 @@ def cmd_notify_test(store: Store, args: "argparse.Namespace") -> int:
     code = EXIT_OK
     for way, send in ways.items():
         trouble = send()
-        say("%s: %s" % (way, trouble or "taken"))
+        print_line("%s: %s" % (way, trouble or "taken"))
         code = EXIT_FAILED if trouble else code
     if not config.enable_notifications:
-        say("note: enable_notifications is false, so this was the only message")
+        print_line("note: enable_notifications is false, so this was the only message")
     return code
 
 
@@ -7776,8 +7776,8 @@ def cmd_check(store: Store, args: "argparse.Namespace") -> int:
         problems += error.problems
     errors = sum(not problem.warning for problem in problems)
     for problem in problems:
-        say(str(problem), sys.stdout if problem.warning else sys.stderr)
-    say("%s: %d task%s, %d problem%s, %d warning%s" % (
+        print_line(str(problem), sys.stdout if problem.warning else sys.stderr)
+    print_line("%s: %d task%s, %d problem%s, %d warning%s" % (
         store.shown(store.config_path), tasks, "s" * (tasks != 1), errors, "s" * (errors != 1),
         len(problems) - errors, "s" * (len(problems) - errors != 1)))
     return EXIT_CONFIG if errors else EXIT_OK
@@ -7833,13 +7833,13 @@ def cmd_next(store: Store, args: "argparse.Namespace") -> int:
     state, now = store.read_state()[0], Clock().now()
     slots = coming_slots(config, state, store.last_tick(), now, args.count, only)
     if args.json:
-        say_json([{"task": name, "scheduled_for": iso(at)} for at, name in slots])
+        print_json([{"task": name, "scheduled_for": iso(at)} for at, name in slots])
         return EXIT_OK
     for at, name in slots:
         due = "" if at > now else "  (due: the next tick decides it)"
-        say("%s  %s%s" % (local_text(at, config.tasks[name].timezone), name, due))
+        print_line("%s  %s%s" % (local_text(at, config.tasks[name].timezone), name, due))
     if not slots:
-        say("nothing is scheduled" + ("; resume ends a pause" if state.pauses else ""))
+        print_line("nothing is scheduled" + ("; resume ends a pause" if state.pauses else ""))
     return EXIT_OK
 
 
@@ -7859,12 +7859,12 @@ def cmd_explain(store: Store, args: "argparse.Namespace") -> int:
         slots += [] if at is None else [at]
     words = describe(args.expression, args.name)
     if args.json:
-        say_json({"expression": schedule.text, "description": words, "zone": args.zone,
+        print_json({"expression": schedule.text, "description": words, "zone": args.zone,
                   "next": [iso(slot) for slot in slots]})
         return EXIT_OK
-    say("%s: %s" % (schedule.text, words))
+    print_line("%s: %s" % (schedule.text, words))
     for slot in slots:
-        say("  %s" % local_text(slot, args.zone))
+        print_line("  %s" % local_text(slot, args.zone))
     return EXIT_OK
 
 
@@ -7897,20 +7897,20 @@ STARTER_CONFIG = """\
 """
 
 
-def called_as() -> str:
+def own_command() -> str:
     """How a person calls this file from anywhere."""
     path = os.path.abspath(__file__)
     return ("" if os.access(path, os.X_OK) else "python3 ") + shlex.quote(path)
 
 
 def cmd_init(store: Store, args: "argparse.Namespace") -> int:
-    script = called_as()
+    script = own_command()
     place = store.shown(store.config_path)
     store.check_root()
     try:
-        fd = _open_making_folder(store.config_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        fd = open_making_folder(store.config_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     except FileExistsError:
-        say("%s is there already; it stays as it is" % place)
+        print_line("%s is there already; it stays as it is" % place)
         return EXIT_OK
     except OSError as error:
         raise StorageError.of("write", store.config_path, error)
@@ -7918,10 +7918,10 @@ def cmd_init(store: Store, args: "argparse.Namespace") -> int:
         write_all(fd, STARTER_CONFIG.encode())
     finally:
         os.close(fd)
-    say("wrote %s, with two tasks as examples. What comes next:" % place)
-    say("  make it yours:     edit %s" % store.config_path)
-    say("  look it over:      %s check" % script)
-    say("  let cron call it:  %s install" % script)
+    print_line("wrote %s, with two tasks as examples. What comes next:" % place)
+    print_line("  make it yours:     edit %s" % store.config_path)
+    print_line("  look it over:      %s check" % script)
+    print_line("  let cron call it:  %s install" % script)
     return EXIT_OK
 
 
@@ -7929,28 +7929,28 @@ def cmd_install(store: Store, args: "argparse.Namespace") -> int:
     if args.timer:
         return _install_timer(store, args)
     if args.user:
-        become(args.user)
+        switch_user(args.user)
     check_installable(store)
     before = read_crontab()
     above, block, _ = split_at_block(before, store.root)
     mailto = (mail_addresses(block) or [""])[0] if args.mailto is None else args.mailto
     line = crontab_line(store.root, interpreter(), os.path.abspath(__file__), bool(mailto))
-    lines = block_lines(line, mailto, (mail_addresses(above) or [account()[0]])[-1])
+    lines = block_lines(line, mailto, (mail_addresses(above) or [current_user()[0]])[-1])
     after = with_block(before, store.root, lines)
     if after == before:
-        say("the crontab line is installed already:")
+        print_line("the crontab line is installed already:")
     elif args.dry_run:
-        say("would install the crontab line:")
+        print_line("would install the crontab line:")
     else:
         for folder in ("logs/automation", "status/automation_health", "status/history"):
             make_folder(store.path(folder))
         write_crontab(after, before, store)
-        say("installed the crontab line:")
-    say("\n".join(lines))
+        print_line("installed the crontab line:")
+    print_line("\n".join(lines))
     if not args.dry_run:
         _tick_first(store)
     if daemon_note():
-        say(daemon_note())
+        print_line(daemon_note())
     return EXIT_OK
 
 
@@ -7962,7 +7962,7 @@ def _tick_first(store: Store, user: str = "") -> None:
         except (ConductorError, OSError) as error:
             lines = str(error).splitlines()
         if lines:
-            say("note: the first tick says: %s" % lines[0])
+            print_line("note: the first tick says: %s" % lines[0])
 
     if os.path.exists(store.state_path):
         return
@@ -7980,7 +7980,7 @@ def _install_timer(store: Store, args: "argparse.Namespace") -> int:
     except UnicodeDecodeError:
         raise UsageError("a folder whose name is not UTF-8 cannot stand in a unit", "use the crontab")
     timer = Timer(store.root, args.user or "")
-    is_other = timer.user not in ("", account()[0])
+    is_other = timer.user not in ("", current_user()[0])
     if is_other:
         code = _as_user(timer.user, lambda: check_installable(store))
         if code:
@@ -7989,30 +7989,30 @@ def _install_timer(store: Store, args: "argparse.Namespace") -> int:
         check_installable(store)
     files = timer.wanted(interpreter(), os.path.abspath(__file__))
     if timer.files() == files and not args.dry_run and timer.is_running():
-        say("the timer is installed already: %s" % ", ".join(files))
+        print_line("the timer is installed already: %s" % ", ".join(files))
         _tick_first(store, timer.user if is_other else "")
         return EXIT_OK
     for path, text in files.items():
-        say("%s %s" % ("would write" if args.dry_run else "writing", path))
+        print_line("%s %s" % ("would write" if args.dry_run else "writing", path))
         if args.dry_run:
-            say(text, end="")
+            print_line(text, end="")
     if not args.dry_run:
         timer.install(files)
         scope = "" if timer.is_system else "--user "
-        say("the timer runs:     systemctl %sstatus %s.timer" % (scope, UNIT))
-        say("what it did is in:  journalctl %s-t %s" % (scope, UNIT))
+        print_line("the timer runs:     systemctl %sstatus %s.timer" % (scope, UNIT))
+        print_line("what it did is in:  journalctl %s-t %s" % (scope, UNIT))
         for note in timer.keep_running():
-            say(note)
+            print_line(note)
         _tick_first(store, timer.user if is_other else "")
     if installed_block(store):
-        say("note: the crontab calls the conductor as well; that does no harm, and `uninstall` takes it out there")
+        print_line("note: the crontab calls the conductor as well; that does no harm, and `uninstall` takes it out there")
     return EXIT_OK
 
 
 def _as_user(name: str, command: "Callable[[], Any]") -> int:
     """Carry out a command as another user, in a process of its own: its exit code."""
     def carry_out() -> int:
-        become(name)
+        switch_user(name)
         command()
         return EXIT_OK
 
@@ -8033,12 +8033,12 @@ def cmd_uninstall(store: Store, args: "argparse.Namespace") -> int:
     if args.timer:
         _uninstall_timer(store, Timer(store.root, args.user or ""), args.dry_run)
     if args.user:
-        become(args.user)
+        switch_user(args.user)
     if not args.timer:
         _uninstall_line(store, args.dry_run)
     if args.purge:
         return _purge(store, args.dry_run)
-    say("configuration, state and logs stay")
+    print_line("configuration, state and logs stay")
     return EXIT_OK
 
 
@@ -8054,32 +8054,32 @@ def _uninstall_line(store: Store, dry_run: bool) -> None:
     try:
         before = read_crontab()
     except UnavailableError:
-        say("there is no crontab(1) here, so there is no line to remove")
+        print_line("there is no crontab(1) here, so there is no line to remove")
         return
     after = without_block(before, store.root)
     if after == before:
-        say("there is no crontab line for %s" % store.root)
+        print_line("there is no crontab line for %s" % store.root)
     elif dry_run:
-        say("would remove from the crontab:")
-        say(split_at_block(before, store.root)[1], end="")
+        print_line("would remove from the crontab:")
+        print_line(split_at_block(before, store.root)[1], end="")
     else:
         write_crontab(after, before, store)
         _forget_ticks(store)
-        say("removed the crontab line for %s" % store.root)
+        print_line("removed the crontab line for %s" % store.root)
 
 
 def _uninstall_timer(store: Store, timer: Timer, dry_run: bool) -> None:
     files = timer.files()
     if not files:
-        say("there is no timer for %s" % timer.root)
+        print_line("there is no timer for %s" % timer.root)
     elif dry_run:
-        say("would stop the timer and remove %s" % ", ".join(files))
+        print_line("would stop the timer and remove %s" % ", ".join(files))
     else:
         timer.uninstall()
         _forget_ticks(store)
-        say("removed %s" % ", ".join(files))
+        print_line("removed %s" % ", ".join(files))
         if not timer.is_system:
-            say("note: lingering stays as it is; if nothing else of yours needs it: loginctl disable-linger")
+            print_line("note: lingering stays as it is; if nothing else of yours needs it: loginctl disable-linger")
 
 
 def _purge(store: Store, dry_run: bool) -> int:
@@ -8089,50 +8089,50 @@ def _purge(store: Store, dry_run: bool) -> int:
     for path, size in files:
         folders.setdefault(os.path.dirname(store.shown(path)) or ".", []).append(size)
     if not files:
-        say("there is no state and no log in %s" % store.root)
+        print_line("there is no state and no log in %s" % store.root)
         return EXIT_OK
-    say("state and logs in %s:" % store.root)
+    print_line("state and logs in %s:" % store.root)
     for folder, sizes in sorted(folders.items()):
-        say("  %-26s %5d file%s  %8d bytes" % (folder, len(sizes), " " if len(sizes) == 1 else "s", sum(sizes)))
+        print_line("  %-26s %5d file%s  %8d bytes" % (folder, len(sizes), " " if len(sizes) == 1 else "s", sum(sizes)))
     if dry_run:
-        say("would ask, and then remove these")
+        print_line("would ask, and then remove these")
         return EXIT_OK
-    say("Remove them for good? Type yes: ", end="")
+    print_line("Remove them for good? Type yes: ", end="")
     sys.stdout.flush()
     if sys.stdin.readline().strip() != "yes":
-        say("nothing was removed")
+        print_line("nothing was removed")
         return EXIT_OK
-    say("removed %d files; the configuration stays" % store.remove_own_files())
+    print_line("removed %d files; the configuration stays" % store.remove_own_files())
     return EXIT_OK
 
 
 def cmd_import_crontab(store: Store, args: "argparse.Namespace") -> int:
     text, place, is_system = _table_to_import(args.file)
     known = _known_tasks(store, strict=args.write)
-    user, home = account()
+    user, home = current_user()
     for path in store.config_files()[1:]:  # a file may hold a task of another name
         known.setdefault(os.path.basename(path)[:-len(".json")], Task())
     found = import_tasks(text, user, home, is_system, known)
     for number, line, reason in found.left_out:
-        complain("%s: line %d: %s: %s" % (place, number, reason, re.sub(
+        warn("%s: line %d: %s: %s" % (place, number, reason, re.sub(
             "[\x00-\x08\x0a-\x1f\x7f-\x9f]", lambda found: ascii(found.group())[1:-1], line)))
     if not args.write:
-        say_json({"tasks": [task for _, task in found.tasks]})
+        print_json({"tasks": [task for _, task in found.tasks]})
         return EXIT_OK
     for _, task in found.tasks:
         path = store.path("%s/%s.json" % (DROP_IN_DIR, task["name"]))
         if os.path.lexists(path):
             raise UsageError("%s is there already" % store.shown(path), "move it away; what was written so far stays")
         write_atomic(path, (json.dumps(task, indent=2) + "\n").encode())
-        say("wrote %s" % store.shown(path))
+        print_line("wrote %s" % store.shown(path))
     if found.tasks:
-        say("These lines run twice until you remove them from %s:" % (
+        print_line("These lines run twice until you remove them from %s:" % (
             "your crontab (crontab -e)" if args.file is None else place))
         lines = crontab_lines(text)
         for number, _ in found.tasks:
-            say("%5d  %s" % (number, lines[number - 1].rstrip("\r\n")))
+            print_line("%5d  %s" % (number, lines[number - 1].rstrip("\r\n")))
     else:
-        say("nothing was written")
+        print_line("nothing was written")
     return EXIT_OK
 
 
@@ -8169,7 +8169,7 @@ def count_option(text: str) -> int:
     return int(text)
 
 
-def length_option(text: str) -> float:
+def duration_option(text: str) -> float:
     try:
         return seconds_of(text)
     except ValueError as error:
@@ -8232,7 +8232,7 @@ def command_table() -> "Dict[str, Tuple[Callable[..., int], str, Tuple[Any, ...]
         "pause": (cmd_pause, "give a task no slots for a while; what runs goes on", (
             _option("task", nargs="?", metavar="TASK"), _option("--all", action="store_true", help="every task"),
             [_option("--until", metavar="TIME", help="such as 2025-06-02T10:00 (default: until resumed)"),
-             _option("--for", dest="length", type=length_option, metavar="LENGTH", help="such as 30m, 2h or 1d")],
+             _option("--for", dest="length", type=duration_option, metavar="LENGTH", help="such as 30m, 2h or 1d")],
             _option("--reason", default="", metavar="TEXT"))),
         "resume": (cmd_resume, "end a pause", (
             _option("task", nargs="?", metavar="TASK"),

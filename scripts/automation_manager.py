@@ -35,7 +35,7 @@ import stat
 import time
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
-from common import RefusedError, command_parser, counted, finish, read_own, sc, subcommands
+from common import RefusedError, command_parser, plural, finish, read_own, sc, subcommands
 
 REVIEW_AFTER_DAYS = 180
 SCRIPT_DIR = "scripts/automations"
@@ -184,7 +184,7 @@ def note(store: "sc.Store", now: float, text: str) -> None:
     try:
         store.log(now, [text])
     except sc.StorageError as error:
-        sc.complain("that is done, but not logged: %s" % error, "automation_manager")
+        sc.warn("that is done, but not logged: %s" % error, "automation_manager")
 
 
 # -- register, create
@@ -283,7 +283,7 @@ def cmd_create(store: "sc.Store", args: argparse.Namespace, now: float) -> int:
                 raise
             note(store, now, "%s: created for %s" % (args.name, args.owner))
     tell_new(store, config, args, now, "create")
-    sc.say("  script: %s%s" % (command, "" if args.dry_run else " (write it; until then it fails)"))
+    sc.print_line("  script: %s%s" % (command, "" if args.dry_run else " (write it; until then it fails)"))
     return sc.EXIT_OK
 
 
@@ -301,16 +301,16 @@ PAST = {"register": "registered", "create": "created"}
 def tell_new(store: "sc.Store", config: "sc.Config", args: argparse.Namespace, now: float, verb: str) -> None:
     """The verdict, what the schedule means, and what is legal but suspicious."""
     task = config.tasks[args.name]
-    sc.say("%s %s: %s/%s.json" % ("would %s" % verb if args.dry_run else PAST[verb], args.name, sc.DROP_IN_DIR,
+    sc.print_line("%s %s: %s/%s.json" % ("would %s" % verb if args.dry_run else PAST[verb], args.name, sc.DROP_IN_DIR,
                                   args.name))
-    sc.say("  runs: %s" % schedule_words(task))
-    sc.say("  next start: %s" % next_start(task, now))
+    sc.print_line("  runs: %s" % schedule_words(task))
+    sc.print_line("  next start: %s" % next_start(task, now))
     for problem in sc.suspicions(config, now):
         if problem.task == args.name:
-            sc.say("  warning: %s (%s)" % (problem.text, problem.hint))
+            sc.print_line("  warning: %s (%s)" % (problem.text, problem.hint))
     for name in task.dependencies:
         if name in config.invalid:
-            sc.say("  warning: dependencies: '%s' cannot run: %s" % (name, config.invalid[name]))
+            sc.print_line("  warning: dependencies: '%s' cannot run: %s" % (name, config.invalid[name]))
 
 
 def schedule_words(task: "sc.Task") -> str:
@@ -324,7 +324,7 @@ def schedule_words(task: "sc.Task") -> str:
 def next_start(task: "sc.Task", now: float) -> str:
     slot = task.schedule.next(now, task.timezone) if task.schedule is not None else None
     if slot is not None:
-        return "%s (in %s)" % (sc.local_text(slot, task.timezone), sc.span_text(slot - now))
+        return "%s (in %s)" % (sc.local_text(slot, task.timezone), sc.duration_text(slot - now))
     return "after the next boot" if task.schedule is not None else "open"
 
 
@@ -360,12 +360,12 @@ def cmd_list(store: "sc.Store", args: argparse.Namespace, now: float) -> int:
     config, entries = read_entries(store)
     found = listing(config, entries, store.read_state()[0], now)
     if args.json:
-        sc.say_json(found)
+        sc.print_json(found)
         return sc.EXIT_OK
     parts = [(sum(entry["state"] == "disabled" for entry in found), "disabled"),
              (sum(entry["state"] == "invalid" for entry in found), "invalid"),
              (sum(entry["review_overdue"] for entry in found), "to be reviewed")]
-    sc.say(counted(len(found), "automation") + "".join(", %d %s" % part for part in parts if part[0]))
+    sc.print_line(plural(len(found), "automation") + "".join(", %d %s" % part for part in parts if part[0]))
     rows = [("NAME", "STATE", "OWNER", "REVIEW", "SCHEDULE")]
     for entry in found:
         review = (entry["review_by"] or "-") + (" overdue" if entry["review_overdue"] else "")
@@ -379,7 +379,7 @@ def say_table(rows: "Sequence[Sequence[str]]", indent: str = "") -> None:
     cells = [[" ".join(cell.split()) for cell in row] for row in rows]  # a line stays one, whatever a file holds
     widths = [max(map(len, column)) for column in zip(*cells)]
     for row in cells:
-        sc.say(indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+        sc.print_line(indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
 
 
 # -- health: rules
@@ -452,7 +452,7 @@ def _by_file(task: "sc.Task", text: str, known: "sc.TaskState", changed_at: floa
     if fact.at > now + sc.CLOCK_OFFSET_TOLERANCE_S:
         return "unknown", "the health file is dated in the future: %s" % sc.iso(fact.at)
     said = "%s%s %s ago" % (fact.status, "" if fact.status in ("success", "skipped") else " (exit %d)" % fact.exit_code,
-                            sc.span_text(now - fact.at))
+                            sc.duration_text(now - fact.at))
     if fact.contradictory:
         return "down", "%s; the status contradicts exit code %d" % (said, fact.exit_code)
     retried = known.cycle is not None and bool(known.cycle.attempts)
@@ -464,7 +464,7 @@ def _by_file(task: "sc.Task", text: str, known: "sc.TaskState", changed_at: floa
     if due is None or due > now:
         return "up", said
     if now > _deadline(task, due, known):
-        return "down", "%s; no success for its slot %s (grace %s)" % (said, sc.iso(due), sc.span_text(grace_of(task)))
+        return "down", "%s; no success for its slot %s (grace %s)" % (said, sc.iso(due), sc.duration_text(grace_of(task)))
     if fact.status == "success" and _in_progress(known):
         return "up", "%s; %s" % (said, sc.task_standing(known))
     waits = ", waits for '%s'" % known.cycle.waiting_for if known.cycle and known.cycle.waiting_for else ""
@@ -529,7 +529,7 @@ def verdict(found: "List[Health]") -> str:
     level = level_of(found)
     names = {state: [each.name for each in found if each.state == state] for state, _ in LEVELS}
     if level == "OK":
-        text = "OK - %s" % counted(len(found), "automation")
+        text = "OK - %s" % plural(len(found), "automation")
         counts = ["%d %s" % (len(names[state]), state) for state, _ in LEVELS if names[state]]
         return text + (": " + ", ".join(counts) if counts else "")
     parts = ["%d of %d %s: %s" % (len(names[state]), len(found), state, ", ".join(names[state]))
@@ -595,16 +595,16 @@ def cmd_health(store: "sc.Store", args: argparse.Namespace, now: float) -> int:
         level, line = "UNKNOWN", shortened("UNKNOWN - %s" % notes[0])
     overdue = [each for each in found if is_overdue(each.review_by, now)]
     if args.json:
-        sc.say_json({"verdict": line, "level": level, "now": sc.iso(now), "notes": notes, "automations": [
+        sc.print_json({"verdict": line, "level": level, "now": sc.iso(now), "notes": notes, "automations": [
             {"name": each.name, "state": each.state, "reason": each.reason, "owner": each.owner,
              "review_by": each.review_by or None, "review_overdue": each in overdue} for each in found]})
     else:
-        sc.say(line)
+        sc.print_line(line)
         say_table([(each.name, each.state, each.reason) for each in found], "  ")
         for each in overdue:
-            sc.say("  review overdue: %s, %s%s" % (each.name, each.review_by, each.owner and " (%s)" % each.owner))
+            sc.print_line("  review overdue: %s, %s%s" % (each.name, each.review_by, each.owner and " (%s)" % each.owner))
         for text in notes:
-            sc.say("  ! " + text)
+            sc.print_line("  ! " + text)
     return EXIT_STRICT_WARNING if args.strict and level == "WARNING" else EXIT_CODES[level]
 
 
@@ -618,7 +618,7 @@ def cmd_switch(store: "sc.Store", args: argparse.Namespace, now: float) -> int:
         entry = own_drop_in(store, entries, args.name)
         task = sc.task_named(config, args.name)
         if task.enabled == args.enabled:
-            sc.say("%s is already %s" % (args.name, word))
+            sc.print_line("%s is already %s" % (args.name, word))
             return sc.EXIT_OK
         try:
             json.loads(entry.text)
@@ -628,12 +628,12 @@ def cmd_switch(store: "sc.Store", args: argparse.Namespace, now: float) -> int:
         entry.raw["enabled"] = args.enabled
         sc.write_atomic(store.path(entry.place), drop_in_bytes(entry.document))
         note(store, now, "%s: %s by hand" % (args.name, word))
-    sc.say("%s %s: %s" % (word, args.name, entry.place))
+    sc.print_line("%s %s: %s" % (word, args.name, entry.place))
     if args.enabled:
-        sc.say("  next start: %s" % next_start(task, now))
+        sc.print_line("  next start: %s" % next_start(task, now))
     waiting = [] if args.enabled else dependents(entries, args.name)
     if waiting:
-        sc.say("  warning: %s will wait for it" % ", ".join(waiting))
+        sc.print_line("  warning: %s will wait for it" % ", ".join(waiting))
     return sc.EXIT_OK
 
 
@@ -653,8 +653,8 @@ def cmd_retire(store: "sc.Store", args: argparse.Namespace, now: float) -> int:
         except FileNotFoundError:
             pass  # it never ran; otherwise its last failure would be a warning for good
         note(store, now, "%s: retired by hand%s" % (args.name, ": %s" % args.reason if args.reason else ""))
-    sc.say("retired %s: %s" % (args.name, target))
-    sc.say("  its script stays; to take it back: mv %s %s" % (shlex.quote(target), shlex.quote(entry.place)))
+    sc.print_line("retired %s: %s" % (args.name, target))
+    sc.print_line("  its script stays; to take it back: mv %s %s" % (shlex.quote(target), shlex.quote(entry.place)))
     return sc.EXIT_OK
 
 

@@ -37,7 +37,7 @@ from common import (
     check_format,
     check_replaced,
     command_parser,
-    counted,
+    plural,
     finish,
     read_own,
     sc,
@@ -127,7 +127,7 @@ def distrust(document: "Dict[str, Any]", root: Root, head: "str | None", has_git
     errors = document["errors"]
     first = errors[0] if errors and isinstance(errors[0], dict) else {}
     checks = (
-        (age_s > max_age_s, "it is %s old, and --max-age is %s" % (sc.span_text(age_s), sc.span_text(max_age_s))),
+        (age_s > max_age_s, "it is %s old, and --max-age is %s" % (sc.duration_text(age_s), sc.duration_text(max_age_s))),
         (age_s < -1, "it was taken in the future (%s)" % document["finished"]),
         (document["host"] != host, "it was taken on the host '%s'" % printable(document["host"])),
         (document["root"] != stored_path(root.path) or (document["root_dev"], document["root_ino"]) != (
@@ -135,7 +135,7 @@ def distrust(document: "Dict[str, Any]", root: Root, head: "str | None", has_git
         (document["git"] != has_git, "the tree had %s git repository then" % ("a" if document["git"] else "no")),
         (document["head"] != head, "HEAD has moved since"),
         (errors, "it met %s, the first at %s: %s" % (
-            counted(len(errors), "error"), printable(str(first.get("path"))), printable(str(first.get("error"))))),
+            plural(len(errors), "error"), printable(str(first.get("path"))), printable(str(first.get("error"))))),
     )
     return next((why for wrong, why in checks if wrong), "")
 
@@ -193,13 +193,13 @@ def reasons_to_keep(file: File, rule: CleanupRule, rules: Rules, root_dev: int, 
         yield "its time is in the future"
     if file.changed_ns > (now - rule.age_s) * 1e9:
         yield "it changed %s ago, and the rule waits %s" % (
-            sc.span_text(now - file.changed_ns / 1e9), sc.span_text(rule.age_s))
+            sc.duration_text(now - file.changed_ns / 1e9), sc.duration_text(rule.age_s))
     if file.expires is not None:
         yield "registered to expire at %s" % file.expires
     if file.references is None:
         yield "whether other files name it cannot be known"
     elif file.references:
-        yield "%s it" % counted(file.references, "file names", "files name")
+        yield "%s it" % plural(file.references, "file names", "files name")
 
 
 def make_plan(document: "Dict[str, Any]", rules: Rules, now: float, max_fraction: float = MAX_FRACTION) -> Plan:
@@ -402,31 +402,31 @@ def _write_report(root: Root, args: "argparse.Namespace", report: "Dict[str, Any
 
 def _print_report(form: str, report: "Dict[str, Any]") -> None:
     if form == "json":
-        sc.say_json(report)
+        sc.print_json(report)
     else:
-        sc.say(cleanup_report.markdown(report) if form == "markdown" else cleanup_report.table(report))
+        sc.print_line(cleanup_report.markdown(report) if form == "markdown" else cleanup_report.table(report))
 
 
 def _tell(args: "argparse.Namespace", engine: Engine, plan: Plan, results: "List[Removal]",
           quarantine: Quarantine) -> None:
     if plan.refused and args.format in (None, "table"):
-        sc.say(verdict(plan, results, args.execute))
+        sc.print_line(verdict(plan, results, args.execute))
         return
     if not args.execute:
         _print_report(args.format or "table", engine.report(plan, results, quarantine))
         if args.format in (None, "table"):
-            sc.say("nothing was changed; --execute removes")
+            sc.print_line("nothing was changed; --execute removes")
         return
-    sc.say(verdict(plan, results, True))
+    sc.print_line(verdict(plan, results, True))
     for note in quarantine.notes:
-        sc.say("  note: " + note)
+        sc.print_line("  note: " + note)
     for removal in results:
         if removal.reason != "left for the next run":
             size = ", " + size_text(removal.size) if removal.size else ""
-            sc.say("  %s: %s%s (%s: %s)" % (removal.outcome, printable(removal.path), size, removal.rule,
+            sc.print_line("  %s: %s%s (%s: %s)" % (removal.outcome, printable(removal.path), size, removal.rule,
                                             removal.reason))
     if any(removal.outcome == "removed" for removal in results):
-        sc.say("  " + cleanup_report.restore_hint(engine.root, quarantine.run_id, engine.now))
+        sc.print_line("  " + cleanup_report.restore_hint(engine.root, quarantine.run_id, engine.now))
 
 
 # -- the review
@@ -436,17 +436,17 @@ QUESTION = "[d]elete, [k]eep, [v]iew, [q]uit? "
 
 def review(root: Root, items: "List[Candidate]", now: float) -> "List[Candidate]":
     """List all candidates, then ask for each; those to be removed. Quitting keeps everything, also what was chosen."""
-    sc.say("%s may go:" % counted(len(items), "file"))
+    sc.print_line("%s may go:" % plural(len(items), "file"))
     for item in items:
-        sc.say("  %s  (%s, %s: %s)" % (printable(item.path), size_text(item.size), item.rule, item.reason))
+        sc.print_line("  %s  (%s, %s: %s)" % (printable(item.path), size_text(item.size), item.rule, item.reason))
     chosen: "List[Candidate]" = []
     for number, item in enumerate(items, 1):
         answer = _ask("%d of %d: %s\n%s" % (number, len(items), printable(item.path), QUESTION))
         while answer == "v":
-            sc.say(_view(root, item, now))
+            sc.print_line(_view(root, item, now))
             answer = _ask(QUESTION)
         if answer == "q":
-            sc.say("nothing is removed")
+            sc.print_line("nothing is removed")
             return []
         if answer == "d":
             chosen.append(item)
@@ -459,7 +459,7 @@ ANSWERS = {word[:size]: word[0] for word in ("delete", "keep", "view", "quit") f
 def _ask(question: str) -> str:
     """One of d, k, v, q; the end of the input is q. Anything else is asked again: no slip deletes."""
     while True:
-        sc.say(question, end="")
+        sc.print_line(question, end="")
         sys.stdout.flush()
         line = sys.stdin.readline()
         if not line:
@@ -478,7 +478,7 @@ def _view(root: Root, item: Candidate, now: float) -> str:
             os.close(fd)
     except OSError as error:
         return "  cannot be read: %s" % error.strerror
-    head = "  %s, changed %s ago, mode %03o" % (size_text(item.size), sc.span_text(
+    head = "  %s, changed %s ago, mode %03o" % (size_text(item.size), sc.duration_text(
         now - max(item.mtime_ns, item.ctime_ns) / 1e9), stat.S_IMODE(item.mode))
     lines = data.decode("utf-8", "surrogateescape").split("\n")[:REASONS_SHOWN]
     return "\n".join([head] + ["  | " + (printable(line.rstrip("\r")) if line.strip() else "") for line in lines])
@@ -494,10 +494,10 @@ def cmd_restore(root: Root, args: "argparse.Namespace") -> int:
             target = native_path(root.relative(target))
         results = quarantine.restore(target)
     failed = [removal for removal in results if removal.outcome == "failed"]
-    sc.say("%s - %s restored%s" % ("WARNING" if failed else "OK", counted(len(results) - len(failed), "file"),
+    sc.print_line("%s - %s restored%s" % ("WARNING" if failed else "OK", plural(len(results) - len(failed), "file"),
                                    ", %d not" % len(failed) if failed else ""))
     for removal in results:
-        sc.say("  %s: %s%s" % (removal.outcome, printable(removal.path), " (%s)" % removal.reason if removal.reason
+        sc.print_line("  %s: %s%s" % (removal.outcome, printable(removal.path), " (%s)" % removal.reason if removal.reason
                                else ""))
     return sc.EXIT_FAILED if failed else sc.EXIT_OK
 
@@ -513,14 +513,14 @@ def cmd_purge(root: Root, args: "argparse.Namespace") -> int:
     left = sum(run.left for run in gone)
     files, size = sum(run.files for run in gone) - left, sum(run.size for run in gone)
     why = "" if gone else ": nothing is in quarantine" if not kept else (
-        ": the oldest of %s was taken %s ago" % (counted(len(kept), "run"), sc.span_text(now - kept[0].newest)))
-    sc.say("%s - %s %s (%s)%s%s" % ("WARNING" if left else "OK", counted(files, "file"), "would be deleted"
+        ": the oldest of %s was taken %s ago" % (plural(len(kept), "run"), sc.duration_text(now - kept[0].newest)))
+    sc.print_line("%s - %s %s (%s)%s%s" % ("WARNING" if left else "OK", plural(files, "file"), "would be deleted"
                                     if args.dry_run else "deleted", size_text(size), why,
                                     ", %d could not be" % left if left else ""))
     for run in gone:
-        sc.say("  %s: %s, %s" % (run.run_id, counted(run.files, "file"), size_text(run.size)))
+        sc.print_line("  %s: %s, %s" % (run.run_id, plural(run.files, "file"), size_text(run.size)))
     for note in quarantine.notes:
-        sc.say("  note: " + note)
+        sc.print_line("  note: " + note)
     return sc.EXIT_FAILED if left else sc.EXIT_OK
 
 

@@ -6,7 +6,7 @@ import time
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import automation_manager
-from common import HOME, counted, sc, size_text
+from common import HOME, plural, sc, size_text
 from file_lifecycle import Registry
 from quarantine import PURGE_AGE_S, HeldRun
 from tree import Root, printable, stored_path
@@ -129,7 +129,7 @@ def sections(report: "Dict[str, Any]", path: "Callable[[str], str]", words: "Cal
                 report["removed"], "nothing is in quarantine", at("at"), at("files"),
                 lambda item: size_text(item["bytes"]), lambda item: path(item["restore"]), at("purge_after")),
         section("Candidates", ("path", "size", "age", "rule", "reason", "saved by"), report["candidates"], "none",
-                path_of, lambda item: size_text(item["size"]), lambda item: sc.span_text(item["age_s"]), at("rule"),
+                path_of, lambda item: size_text(item["size"]), lambda item: sc.duration_text(item["age_s"]), at("rule"),
                 at("reason"), at("saved_by")),
         section("Named by a rule, and kept", ("path", "rule", "why"), report["skipped"], "none", path_of, at("rule"),
                 at("reason")),
@@ -159,12 +159,12 @@ def disk_line(report: "Dict[str, Any]") -> str:
 
 def details(report: "Dict[str, Any]") -> "List[Row]":
     limits, inventory = report["thresholds"], report["inventory"]
-    age = "unknown" if inventory["age_s"] is None else sc.span_text(inventory["age_s"])
+    age = "unknown" if inventory["age_s"] is None else sc.duration_text(inventory["age_s"])
     return [("root", plain(report["root"])), ("host", plain(report["host"])), ("HEAD", report["head"] or "none"),
-            ("inventory", "%s old, %s, %s" % (age, counted(inventory["files"], "file"), size_text(inventory["bytes"]))),
+            ("inventory", "%s old, %s, %s" % (age, plural(inventory["files"], "file"), size_text(inventory["bytes"]))),
             ("deletions a run, at most", str(limits["max_deletions"])),
             ("part of the tree, at most", "%g %% of files or bytes" % (100 * limits["max_fraction"])),
-            ("age of the inventory, at most", sc.span_text(limits["max_age_s"]))]
+            ("age of the inventory, at most", sc.duration_text(limits["max_age_s"]))]
 
 
 # -- the two forms

@@ -14,7 +14,7 @@ if HOME not in sys.path:
 
 import symphony_conductor as sc  # noqa: E402
 
-seconds_of, age_option, counted = sc.seconds_of, sc.length_option, sc.counted
+seconds_of, age_option, plural = sc.seconds_of, sc.duration_option, sc.plural
 
 EXIT_REFUSED = 3  # nothing was changed, and the reason was said
 

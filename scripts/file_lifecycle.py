@@ -43,7 +43,7 @@ from common import (
     age_option,
     check_format,
     command_parser,
-    counted,
+    plural,
     finish,
     read_own,
     sc,
@@ -272,7 +272,7 @@ def transient_file(lifetime_hours: "float | Callable[..., Any]" = DEFAULT_HOURS,
                 try:
                     register(made, lifetime_s, reason="made by %s" % function.__name__, metadata=facts)
                 except sc.ConductorError as error:  # the file is made, and the caller wants it
-                    sc.complain("%s is not registered: %s" % (printable(os.fsdecode(made)), error), "file_lifecycle")
+                    sc.warn("%s is not registered: %s" % (printable(os.fsdecode(made)), error), "file_lifecycle")
                     return made
                 if cleanup_on_exit:
                     atexit.register(_expire_now, os.path.abspath(made), os.getpid())
@@ -291,7 +291,7 @@ def _expire_now(path: str, made_by: int) -> None:
         if entry is not None:
             take_expired(root, [entry], time.time(), execute=True, limit=1, at_once=True)
     except (sc.ConductorError, OSError) as error:
-        sc.complain("%s stays until it expires: %s" % (printable(path), error), "file_lifecycle")
+        sc.warn("%s stays until it expires: %s" % (printable(path), error), "file_lifecycle")
 
 
 @contextlib.contextmanager
@@ -458,13 +458,13 @@ def cmd_register(root: Root, args: "argparse.Namespace") -> int:
     if not os.path.lexists(args.path):
         raise sc.UsageError("there is no '%s'" % printable(args.path))
     entry = register(args.path, args.expires, args.reason, args.owner, root=root)
-    sc.say("registered: %s may go at %s" % (printable(entry.path), sc.iso(entry.expires)))
+    sc.print_line("registered: %s may go at %s" % (printable(entry.path), sc.iso(entry.expires)))
     return sc.EXIT_OK
 
 
 def cmd_unregister(root: Root, args: "argparse.Namespace") -> int:
     was = unregister(args.path, root)
-    sc.say("%s %s" % (printable(root.relative(args.path)), "is kept" if was else "was not registered"))
+    sc.print_line("%s %s" % (printable(root.relative(args.path)), "is kept" if was else "was not registered"))
     return sc.EXIT_OK if was else sc.EXIT_FAILED
 
 
@@ -474,12 +474,12 @@ def cmd_list(root: Root, args: "argparse.Namespace") -> int:
     due = expired(entries, now)
     shown = due if args.expired else sorted(entries.values(), key=lambda entry: (entry.expires, entry.path))
     if args.json:
-        sc.say_json([dict(stored_entry(entry), path=entry.path, expired=entry.expires <= now) for entry in shown])
+        sc.print_json([dict(stored_entry(entry), path=entry.path, expired=entry.expires <= now) for entry in shown])
         return sc.EXIT_OK
-    sc.say("%s registered, %d due" % (counted(len(entries), "file"), len(due)))
+    sc.print_line("%s registered, %d due" % (plural(len(entries), "file"), len(due)))
     for entry in shown:
         left = entry.expires - now
-        sc.say("  %-14s %s%s" % ("due" if left <= 0 else "in " + sc.span_text(left), printable(entry.path),
+        sc.print_line("  %-14s %s%s" % ("due" if left <= 0 else "in " + sc.duration_text(left), printable(entry.path),
                                  "  (%s)" % printable(entry.reason) if entry.reason else ""))
     return sc.EXIT_OK
 
@@ -489,14 +489,14 @@ def cmd_cleanup(root: Root, args: "argparse.Namespace") -> int:
     due = expired(Registry(root).read(), now)
     results = take_expired(root, due, now, args.execute, args.max_deletions) if due else []
     removals = [removal for removal in results if removal.outcome != "note"]
-    sc.say("%s due; %s" % (counted(len(due), "entry", "entries"), outcome_line(removals, args.execute)))
+    sc.print_line("%s due; %s" % (plural(len(due), "entry", "entries"), outcome_line(removals, args.execute)))
     for removal in results:
-        sc.say("  note: " + removal.reason if removal.outcome == "note" else
+        sc.print_line("  note: " + removal.reason if removal.outcome == "note" else
                "  %s: %s (%s)" % (removal.outcome, printable(removal.path), removal.reason))
     if not args.execute and due:
-        sc.say("nothing was changed; --execute does it")
+        sc.print_line("nothing was changed; --execute does it")
     elif any(removal.outcome == "removed" for removal in removals):
-        sc.say("to undo: cleanup_engine.py restore PATH")
+        sc.print_line("to undo: cleanup_engine.py restore PATH")
     return sc.EXIT_FAILED if any(removal.outcome == "failed" for removal in results) else sc.EXIT_OK
 
 

@@ -34,7 +34,7 @@ from common import (
     bytes_option,
     check_replaced,
     command_parser,
-    counted,
+    plural,
     finish,
     open_own,
     sc,
@@ -710,8 +710,8 @@ class Inventory:
         classes = ", ".join("%d %s" % (number, name) for name, number in self.total(0)["class"].items())
         errors = self.walk.errors
         return "%s - %s, %s (%s) in %.1f s%s" % (
-            "WARNING" if errors else "OK", counted(files, "file"), size_text(size), classes or "nothing",
-            self.finished - self.started, "; %s, so nothing may be removed" % counted(len(errors), "error") if errors
+            "WARNING" if errors else "OK", plural(files, "file"), size_text(size), classes or "nothing",
+            self.finished - self.started, "; %s, so nothing may be removed" % plural(len(errors), "error") if errors
             else "")
 
 
@@ -737,16 +737,16 @@ def main() -> int:
     check_replaced(output, FORMAT)
     inventory = Inventory(root, args.references, args.min_duplicate, args.cache).take()
     inventory.write(output)
-    sc.say(inventory.verdict())
+    sc.print_line(inventory.verdict())
     for error in inventory.walk.errors[:ERRORS_SHOWN]:
-        sc.say("  error: %s: %s" % (printable(error["path"]) if error["path"] else "the root", error["error"]))
+        sc.print_line("  error: %s: %s" % (printable(error["path"]) if error["path"] else "the root", error["error"]))
     if len(inventory.walk.errors) > ERRORS_SHOWN:
-        sc.say("  and %d more" % (len(inventory.walk.errors) - ERRORS_SHOWN))
+        sc.print_line("  and %d more" % (len(inventory.walk.errors) - ERRORS_SHOWN))
     for left_out in inventory.walk.not_entered:
-        sc.say("  not entered: %s: %s" % (printable(left_out["path"]), left_out["why"]))
+        sc.print_line("  not entered: %s: %s" % (printable(left_out["path"]), left_out["why"]))
     for note in inventory.notes:
-        sc.say("  note: " + note)
-    sc.say("  written to %s" % printable(stored_path(output)))
+        sc.print_line("  note: " + note)
+    sc.print_line("  written to %s" % printable(stored_path(output)))
     return sc.EXIT_OK
 
 

@@ -18,7 +18,7 @@ import stat
 import time
 from typing import Any, Callable, Dict, Iterator, List, Sequence, Set, Tuple
 
-from common import RefusedError, check_format, counted, read_own, sc, size_text
+from common import RefusedError, check_format, plural, read_own, sc, size_text
 from tree import (
     ACTIONS_NAME,
     OPEN_FOLDER,
@@ -331,7 +331,7 @@ class Quarantine:
             left = log.unsettled()
         finally:
             log.close()
-        return ["a clean-up was interrupted at %s; the next --execute settles that" % counted(
+        return ["a clean-up was interrupted at %s; the next --execute settles that" % plural(
             len(left), "file")] if left else []
 
     def _recover(self) -> None:
@@ -666,7 +666,7 @@ class Quarantine:
             return
         if paths:
             self.notes.append("%s in %s/%s: taken by mistake while somebody changed them, and never purged; move them "
-                              "where they belong (%s)" % (counted(len(paths), "file"), QUARANTINE_NAME, KEPT_NAME,
+                              "where they belong (%s)" % (plural(len(paths), "file"), QUARANTINE_NAME, KEPT_NAME,
                                                           ", ".join(map(printable, paths[:3]))))
 
     def remove_empty_folders(self, paths: "Sequence[str]") -> "List[str]":
@@ -904,7 +904,7 @@ def outcome_line(removals: "Sequence[Removal]", execute: bool) -> str:
     """The verdict on a clean-up: what went, or why nothing did."""
     gone = [removal for removal in removals if removal.outcome in ("removed", "would be removed")]
     rest = [removal for removal in removals if removal.outcome in ("skipped", "failed")]
-    text = "%s %s (%s)" % (counted(len(gone), "file"), "moved to quarantine" if execute else "would be removed",
+    text = "%s %s (%s)" % (plural(len(gone), "file"), "moved to quarantine" if execute else "would be removed",
                            size_text(sum(removal.size for removal in gone)))
     if rest:
         text += ", %d kept" % len(rest)

@@ -10,7 +10,7 @@ import html
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 from cleanup_report import plain
-from common import counted, sc, size_text
+from common import plural, sc, size_text
 
 ROW_MARKS = 400    # more on one row than a screen has room for are put together
 PAGE_MARKS = 6000  # on the whole page: 50 tasks over 30 days stay under 1 MiB
@@ -73,7 +73,7 @@ def length_text(seconds: "float | None") -> str:
     if seconds < 10:
         return "%.3gs" % round(seconds, 2 if seconds < 1 else 1)
     if seconds < sc.MINUTE or seconds >= sc.HOUR:
-        return sc.span_text(seconds)
+        return sc.duration_text(seconds)
     minutes, rest = divmod(int(seconds), sc.MINUTE)
     return "%dm %ds" % (minutes, rest) if rest else "%dm" % minutes
 
@@ -192,7 +192,7 @@ def bucket_title(start: float, end: float, marks: "Sequence[Mark]") -> str:
     """What the hover tells of slots that were put together."""
     same_day = start // sc.DAY == (end - 1) // sc.DAY
     until = clock_text(end) if same_day else "%s %s" % (day_text(end), clock_text(end))
-    return "%s %s to %s: %s, %s" % (day_text(start), clock_text(start), until, counted(len(marks), "slot"),
+    return "%s %s to %s: %s, %s" % (day_text(start), clock_text(start), until, plural(len(marks), "slot"),
                                     counts_text(marks))
 
 
@@ -247,7 +247,7 @@ def timeline(document: "Dict[str, Any]", rows: "Dict[str, List[Mark]]") -> str:
     lines = [timeline_row('<a href="#%s">%s</a>' % (h(task_id(name)), h(name)), row_drawing(marks, axis, limit))
              for name, marks in rows.items()]
     if gaps:
-        lines.insert(0, timeline_row("no tick", drawing(counted(len(gaps), "gap"), "".join(
+        lines.insert(0, timeline_row("no tick", drawing(plural(len(gaps), "gap"), "".join(
             '<path class="off" d="%s"><title>%s</title></path>' % (path, h(gap_title(gap))) for gap, path in gaps))))
     return ('%s%s<div class="scroll" role="region" aria-labelledby="timeline" tabindex="0"><table class="line"><thead>'
             '<tr><th scope="col">Task</th><th scope="col"><span class="hide">Runs over time, UTC</span>%s</th></tr>'
@@ -273,7 +273,7 @@ def background(axis: Axis, gaps: "Sequence[str]") -> str:
 def gap_title(gap: "Dict[str, Any]") -> str:
     start = sc.from_iso(gap["since"]) or 0
     return "no tick for %s, from %s %s: %s" % (
-        sc.span_text(gap["length_s"]), day_text(start), clock_text(start), gap["words"])
+        sc.duration_text(gap["length_s"]), day_text(start), clock_text(start), gap["words"])
 
 
 def axis_drawing(axis: Axis) -> str:
@@ -367,7 +367,7 @@ def stacked(*lines: str) -> Cell:
 
 def more(total: int, noun: str, plural: str = "") -> str:
     hidden = total - ROWS_SHOWN
-    return "<p>%s</p>" % muted("and %s more" % counted(hidden, noun, plural)) if hidden > 0 else ""
+    return "<p>%s</p>" % muted("and %s more" % plural(hidden, noun, plural)) if hidden > 0 else ""
 
 
 # -- the sections, in the order of the page
@@ -422,7 +422,7 @@ def task_row(task: "Dict[str, Any]") -> "Sequence[Cell]":
     state = "" if task["state"] in ("idle", "running") else ' <span class="state">%s</span>' % h(task["state"])
     bad = ["%d\u00a0%s" % (count, h(status)) for status, count in task["verdicts"].items()
            if status != "success" and not status.startswith("skipped")]
-    retries = counted(task["retries"], "retry", "retries") if task["retries"] else ""
+    retries = plural(task["retries"], "retry", "retries") if task["retries"] else ""
     waits = task["waits"]
     return (stacked("<b>%s</b>%s" % (h(task["name"]), state), muted(h(task["words"])), muted(h(task["description"]))),
             stacked("<b>%s</b>" % percent_text(task["success_rate"]) if task["ran"] else "",
@@ -477,13 +477,13 @@ def outcome_cell(failure: "Dict[str, Any]") -> Cell:
     if not failure["attempts"]:
         return h(failure["status"].replace("_", ": "))
     return stacked(h(failure["status"]) + code, muted("%s, took %s" % (
-        counted(failure["attempts"], "attempt"), length_text(failure["duration_s"]))))
+        plural(failure["attempts"], "attempt"), length_text(failure["duration_s"]))))
 
 
 def gaps_section(document: "Dict[str, Any]") -> str:
     gaps = document["gaps"]
     rows = [(time_tag(gap["since"]), "now" if gap["ongoing"] else time_tag(gap["until"]),
-             sc.span_text(gap["length_s"]), h(gap["words"])) for gap in reversed(gaps[-ROWS_SHOWN:])]
+             sc.duration_text(gap["length_s"]), h(gap["words"])) for gap in reversed(gaps[-ROWS_SHOWN:])]
     columns = (("From", ""), ("To", ""), ("Length", "num"), ("Cause", "wide"))
     text = table("Times without a tick", columns, rows) + more(len(gaps), "gap") if rows else "<p>None.</p>"
     return section("gaps", "Times without a tick", "What fell due in them was caught up, by the rules of each task.",
@@ -506,7 +506,7 @@ def removed_section(document: "Dict[str, Any]") -> str:
     purged = document["purged"]
     if purged["runs"]:
         text += "<p>Deleted for good: %s of %s, %s.</p>" % (
-            counted(purged["files"], "file"), counted(purged["runs"], "earlier run"), size_text(purged["bytes"]))
+            plural(purged["files"], "file"), plural(purged["runs"], "earlier run"), size_text(purged["bytes"]))
     return section("removed", "Removed by clean-up", "By run, the newest first.", text)
 
 
@@ -521,9 +521,9 @@ def coming_section(document: "Dict[str, Any]") -> str:
         columns = (("File", "path"), ("Size", "num"), ("Rule", ""), ("Reason", "wide"))
         text += table("What clean-up will remove next", columns, rows) + more(len(found["candidates"]), "file")
     if found["later"]:
-        text += "<p>%s</p>" % muted("%s for the run after that." % counted(found["later"], "more file", "more files"))
+        text += "<p>%s</p>" % muted("%s for the run after that." % plural(found["later"], "more file", "more files"))
     return section("coming", "To be removed next", "By the analysis of %s, %s old." % (
-        time_tag(found["at"]), sc.span_text(found["age_s"])), text)
+        time_tag(found["at"]), sc.duration_text(found["age_s"])), text)
 
 
 def disk_section(document: "Dict[str, Any]") -> str:

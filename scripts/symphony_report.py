@@ -38,7 +38,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Sequence, Tuple
 
 from cleanup_report import FORMAT as REPORT_FORMAT
 from cleanup_report import code, prose, restore_command
-from common import check_format, command_parser, counted, finish, read_own, sc, size_text
+from common import check_format, command_parser, plural, finish, read_own, sc, size_text
 from quarantine import PURGE_AGE_S, run_time
 from symphony_page import KINDS, Mark, length_text, page, percent_text
 from tree import ACTIONS_NAME, QUARANTINE_NAME, REPORT_NAME, stored_path
@@ -167,7 +167,7 @@ def read_facts(store: "sc.Store", since: float, clock: "sc.Clock") -> Facts:
     kept = now - config.task_history_retention_days * sc.DAY
     if since < kept:
         since = kept
-        notes.append("The history is kept for %s, so the report begins there." % counted(
+        notes.append("The history is kept for %s, so the report begins there." % plural(
             int(config.task_history_retention_days), "day"))
     state = store.read_state()[0]
     verdicts = [each for each in map(slim, store.verdicts(since)) if each is not None]
@@ -441,7 +441,7 @@ def report(facts: Facts) -> Record:
     analysis = next_removals(facts.analysis, facts.now)
     problems = list(facts.status["problems"])
     if audit["unexplained"]:
-        problems.append("%s unexplained: due, and no single verdict says what became of it." % counted(
+        problems.append("%s unexplained: due, and no single verdict says what became of it." % plural(
             audit["unexplained"], "slot is", "slots are"))
     if analysis is not None and analysis["refused"]:
         problems.append("The clean-up refuses: %s." % analysis["refused"].rstrip("."))
@@ -463,11 +463,11 @@ def verdicts_by_task(facts: Facts) -> "Dict[str, List[Record]]":
 def verdict(problems: "Sequence[str]", tasks: "Sequence[Record]", length_s: float) -> str:
     """One sentence."""
     ran, good = sum(task["ran"] for task in tasks), sum(task["succeeded"] for task in tasks)
-    done = "%s of the slots that ran in %s succeeded" % (percent_text(good / float(ran)), sc.span_text(length_s)) if (
-        ran) else "nothing ran in %s" % sc.span_text(length_s)
+    done = "%s of the slots that ran in %s succeeded" % (percent_text(good / float(ran)), sc.duration_text(length_s)) if (
+        ran) else "nothing ran in %s" % sc.duration_text(length_s)
     if problems:
-        return "Not healthy: %s; %s." % (counted(len(problems), "problem"), done)
-    return "Healthy: no problem with %s; %s." % (counted(len(tasks), "task"), done)
+        return "Not healthy: %s; %s." % (plural(len(problems), "problem"), done)
+    return "Healthy: no problem with %s; %s." % (plural(len(tasks), "task"), done)
 
 
 def headline(document: Record) -> str:
@@ -516,7 +516,7 @@ def markdown(document: Record) -> str:
     lines = ["**%s**" % prose(document["verdict"]), ""]
     lines += ["- %s" % prose(problem) for problem in document["problems"]] + [""] * bool(document["problems"])
     audit = document["audit"]
-    lines += ["%s, %d unexplained, %s to %s" % (counted(audit["slots"], "slot"), audit["unexplained"], audit["since"],
+    lines += ["%s, %d unexplained, %s to %s" % (plural(audit["slots"], "slot"), audit["unexplained"], audit["since"],
                                                 audit["until"]), ""]
     lines += ["- %s: slot %s: %s" % (code(found["task"]), found["scheduled_for"], prose(found["reason"]))
               for found in audit["findings"][:FAILURES_SHOWN]] + [""] * bool(audit["findings"])
@@ -550,7 +550,7 @@ def failure_lines(document: Record) -> "List[str]":
 
 
 def gap_lines(document: Record) -> "List[str]":
-    rows = [[gap["since"], "now" if gap["ongoing"] else gap["until"], sc.span_text(gap["length_s"]), gap["words"]]
+    rows = [[gap["since"], "now" if gap["ongoing"] else gap["until"], sc.duration_text(gap["length_s"]), gap["words"]]
             for gap in document["gaps"][::-1][:FAILURES_SHOWN]]
     return cut(len(document["gaps"]), ("from", "to", "length", "cause"), rows, (2,)) or ["none"]
 
@@ -567,7 +567,7 @@ def coming_lines(document: Record) -> "List[str]":
         return ["no analysis is on file"]
     rows = [[code(item["path"]), size_text(item["size"]), prose(item["rule"])]
             for item in found["candidates"][:FAILURES_SHOWN]]
-    said = "%s (%s old)" % (prose(found["verdict"]), sc.span_text(found["age_s"]))
+    said = "%s (%s old)" % (prose(found["verdict"]), sc.duration_text(found["age_s"]))
     table = cut(len(found["candidates"]), ("file", "size", "rule"), rows, (1,))
     return [said, ""] + table if table else [said]
 
@@ -642,11 +642,11 @@ def main() -> int:
     text = FORMS[args.format](facts, document).encode("utf-8")
     if args.output:
         write_output(args.output, text)
-        sc.say("%s; %s, %s" % (headline(document), args.output, size_text(len(text))))
+        sc.print_line("%s; %s, %s" % (headline(document), args.output, size_text(len(text))))
     else:
         sys.stdout.flush()
         sc.write_all(1, text)
-        sc.complain(headline(document), "symphony_report")
+        sc.warn(headline(document), "symphony_report")
     return sc.EXIT_OK
 
 

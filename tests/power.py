@@ -416,7 +416,7 @@ def recover(root, now):
         result = {"status": "success", "exit_code": 0, "ended_at": clock.now(), "duration_s": 0.0,
                   "output_tail": "", "output_bytes": 0}
         store.write_run(spec["task"], dict(
-            spec, env={}, pid=NOBODY, pid_start="", boot_id=sc.boot_id(), supervisor=os.getpid(),
+            spec, env={}, pid=NOBODY, pid_start="", boot_id=sc.current_boot_id(), supervisor=os.getpid(),
             started_mono=clock.monotonic(), result=result))
         lock.release()
 

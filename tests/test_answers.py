@@ -354,7 +354,7 @@ def test_a_run_as_cron_has_the_names_and_the_path_of_the_last_tick(project):
                  LC_ALL="C.UTF-8", HOME="/elsewhere")
     found = environment_of(project, "--as-cron", env=shell)
     assert set(found) - {"PWD", "OLDPWD", "_", "SHLVL"} == set(CRON) | {"OWN"}
-    assert found["PATH"] == CRON["PATH"] and found["SHELL"] == "/bin/sh" and found["HOME"] == sc.account()[1]
+    assert found["PATH"] == CRON["PATH"] and found["SHELL"] == "/bin/sh" and found["HOME"] == sc.current_user()[1]
     assert found["MINE"] == "of the shell", "the values are not kept, only the names"
     assert environment_of(project, env=shell)["ELSE"] == "x"
     assert grep_root(project, "of cron") == []

@@ -188,7 +188,7 @@ def missed(month):
     found = []
     for name, verdicts in by_task.items():
         known = month.state.tasks.get(name, sc.TaskState())
-        spans = sc.spans_of(happened[name], known, month.now)
+        spans = sc.periods_of(happened[name], known, month.now)
         ledger = sc.Ledger(verdicts, known)
         merged, starts = ledger.merged, ledger._starts
         for verdict in verdicts:
@@ -341,7 +341,7 @@ def test_slots_that_went_with_a_state_are_told_as_that():
 
 
 def test_a_schedule_that_is_no_longer_taken_is_still_audited():
-    span = sc.Span(start=at("2025-06-02T00:30:00Z"), end=at("2025-06-02T02:30:00Z"),
+    span = sc.Period(start=at("2025-06-02T00:30:00Z"), end=at("2025-06-02T02:30:00Z"),
                    key="0/90 * * * * UTC")
     verdict = {"scheduled_for": "2025-06-02T01:00:00Z", "status": "success"}
     ledger = sc.Ledger([verdict], sc.TaskState())

@@ -331,7 +331,7 @@ def test_after_a_fallback_a_held_lock_is_a_run_of_the_slot(project):
         sc.Conductor(store, launch=hold).tick()
     assert len(started) == 1, "its lock is held, so it runs"
     assert json.loads(project.call("status")[1])["running_now"] == 1
-    record = dict(spec, env={}, pid=sc.NO_PID, pid_start="", boot_id=sc.boot_id(), supervisor=os.getpid(),
+    record = dict(spec, env={}, pid=sc.NO_PID, pid_start="", boot_id=sc.current_boot_id(), supervisor=os.getpid(),
                   started_mono=0.0)
     result = {"status": "success", "exit_code": 0, "ended_at": time.time()}
     store.write_run("job", dict(record, result=result))

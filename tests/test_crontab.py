@@ -446,7 +446,7 @@ def test_mailto_holds_within_the_block_and_what_held_before_holds_again_after_it
     lines = block_of(fake, project)
     assert lines[0] == "MAILTO=ops@x,dev@x" and len(lines) == 3
     assert lines[1].endswith(" --root=. tick 2>&1 | tee -a logs/conductor_cron.log")
-    assert lines[2] == (restored or "MAILTO=" + sc.account()[0])
+    assert lines[2] == (restored or "MAILTO=" + sc.current_user()[0])
     assert project.call("uninstall", env=with_tools(fake))[0] == 0
     assert (fake / "table").read_text() == above + "5 4 * * * x\n"
 
@@ -559,7 +559,7 @@ def test_an_account_that_is_not_there_is_refused(project, fake):
 
 
 def test_ones_own_account_may_be_named(project, fake):
-    assert project.call("install", "--user", sc.account()[0], env=with_tools(fake))[0] == 0
+    assert project.call("install", "--user", sc.current_user()[0], env=with_tools(fake))[0] == 0
     assert (fake / "table").read_text().startswith("# BEGIN symphony-conductor %s\n" % project.root)
 
 

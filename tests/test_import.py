@@ -325,7 +325,7 @@ def test_import_prints_a_configuration_that_check_accepts(project, env, tmp_path
     assert normal(err) == [line % "crontab" for line in COMPLAINTS]
     tasks = json.loads(out)["tasks"]
     assert [(task["name"], task["schedule"], task["cwd"]) for task in tasks] == [
-        ("backup", "5 4 * * *", sc.account()[1]), ("start", "@reboot", sc.account()[1])]
+        ("backup", "5 4 * * *", sc.current_user()[1]), ("start", "@reboot", sc.current_user()[1])]
     other = tmp_path / "imported.json"
     other.write_text(out)
     other.chmod(0o600)

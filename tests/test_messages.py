@@ -318,7 +318,7 @@ def test_a_body_is_what_chats_show_and_programs_read():
 def waiting(project, *messages):
     store = sc.Store(str(project.root))
     for number, message in enumerate(messages, 1):
-        store.spool(dict({"id": "20250602T020000Z-%d" % number, "event": "failed", "task": "a", "channel": "notify",
+        store.enqueue(dict({"id": "20250602T020000Z-%d" % number, "event": "failed", "task": "a", "channel": "notify",
                           "at": "2025-06-02T02:00:00Z", "outcome": "failed"}, **message))
     return store
 
@@ -395,7 +395,7 @@ def test_a_message_that_the_state_still_holds_is_not_sent_again(project, listene
     clock = HandClock(at("2025-06-02T02:00:00Z"))
     sc.deliver(store, store.read_config(), clock)
     clock.advance(5 * sc.DAY)
-    store.spool(held[0])
+    store.enqueue(held[0])
     waiting(project, {"id": "20250607T020000Z-9", "event": "recovered"})
     sc.deliver(store, store.read_config(), clock)
     assert [body["event"] for body in listener.bodies()] == ["failed", "failed", "recovered"]

@@ -137,7 +137,7 @@ class Home:
                                   stderr=subprocess.STDOUT, **where)
             code, said = done.returncode, done.stdout
         output = said.decode("utf-8").replace(str(self.home), "/home/me")
-        output = output.replace('"cwd": "%s"' % sc.account()[1], '"cwd": "/home/me"')  # the home that cron would use
+        output = output.replace('"cwd": "%s"' % sc.current_user()[1], '"cwd": "/home/me"')  # the home that cron would use
         lines = [line for line in output.splitlines() if not line.startswith("note: you are root")]
         return code, lines, (self.home / ".pwd").read_text().rstrip("\n")
 

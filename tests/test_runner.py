@@ -409,12 +409,12 @@ def test_without_proc_ps_tells_of_a_run_that_lost_its_files(without_proc):
 
 def test_without_proc_sysctl_tells_of_the_boot(without_proc):
     assert sc.boot_time(0.0) == 1748858400
-    assert sc.boot_id() == "1748858400"
+    assert sc.current_boot_id() == "1748858400"
 
 
 def test_without_proc_the_session_of_the_boot_is_asked_for_first(without_proc, tmp_path):
     (tmp_path / "tools" / "uuid").write_text("A-B-C\n")
-    assert sc.boot_id() == "A-B-C"
+    assert sc.current_boot_id() == "A-B-C"
 
 
 def test_without_proc_and_without_the_tools_nothing_is_made_up(tmp_path, monkeypatch):

@@ -360,14 +360,14 @@ def test_a_user_whose_timer_cannot_outlive_the_session_is_told_how(project, pers
     assert code == 0
     assert out.splitlines()[-1] == (
         "note: it runs only while you are logged in (Access denied); to mend that: sudo loginctl enable-linger %s"
-        % sc.account()[0])
+        % sc.current_user()[0])
 
 
 def test_an_ordinary_user_installs_for_nobody_else(project, personal):
     for command in ("install", "uninstall"):
         assert personal.main(project, command, "--timer", "--user", "daemon") == (
             2, "", "symphony_conductor: --user: only root can do this for 'daemon' (use sudo)\n")
-    assert personal.main(project, "install", "--timer", "--user", sc.account()[0])[0] == 0
+    assert personal.main(project, "install", "--timer", "--user", sc.current_user()[0])[0] == 0
 
 
 def test_a_system_unit_has_the_home_and_the_name_that_cron_gives_a_task(project, system):

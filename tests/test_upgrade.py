@@ -195,7 +195,7 @@ def test_a_message_in_a_later_form_is_neither_sent_nor_touched(project):
     store = sc.Store(str(project.root))
     message = {"event": "test", "channel": "notify", "task": None, "at": "2025-06-02T10:00:00Z"}
     for number, version in enumerate((sc.MESSAGE_VERSION, sc.MESSAGE_VERSION + 1), 1):
-        store.spool(dict(message, id="20250602T100000Z-%d" % number, mood="good"))
+        store.enqueue(dict(message, id="20250602T100000Z-%d" % number, mood="good"))
         path = project.root / "status" / "spool" / ("20250602T100000Z-%d.json" % number)
         document = json.loads(path.read_text())
         assert (document["version"], document["by"], document["mood"]) == (1, sc.__version__, "good")
