@@ -53,8 +53,14 @@ if TYPE_CHECKING:
     import signal
     import stat
     import subprocess
-    from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
+    from typing import Any, Callable, ClassVar, Dict, Iterable, Iterator, List, Sequence, Set, Tuple, TypeVar
+
+    from typing_extensions import TypedDict, dataclass_transform
 else:
+    def dataclass_transform(**_):
+        """Tells a type checker that the fields of a class are what its constructor takes."""
+        return lambda cls: cls
+
     class _Late:
         """A module that is imported when it is first used: a tick with nothing to do pays for none of these."""
 
@@ -207,8 +213,163 @@ class CronSyntaxError(ConductorError, ValueError):
     exit_code = EXIT_CONFIG
 
 
+# == Text and units ==
+
+UNITS_S = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}
+
+
+def seconds_of(text: str) -> float:
+    """Seconds in '90s', '30m', '26h', '14d' or '2w'. Raises ValueError."""
+    match = re.match(r"([0-9]{1,6}(?:\.[0-9]+)?)([smhdw])\Z", text)
+    if not match:
+        raise ValueError("%r is no age; write a number and a unit, such as 26h or 14d (s, m, h, d, w)" % text)
+    return float(match.group(1)) * UNITS_S[match.group(2)]
+
+
+def plural(number: int, noun: str, many: str = "") -> str:
+    """'1 file', '2 files'."""
+    return "%d %s" % (number, noun if number == 1 else many or noun + "s")
+
+
+def iso(at: "float | None") -> "str | None":
+    """UTC epoch seconds as ISO 8601 with Z, as every stored time is."""
+    return None if at is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def duration_text(seconds: float) -> str:
+    """A length of time in two units at most: 45s, 5m, 3h 20m, 12d 4h."""
+    seconds = int(max(0.0, seconds))
+    if seconds < MINUTE:
+        return "%ds" % seconds
+    if seconds < HOUR:
+        return "%dm" % (seconds // MINUTE)
+    if seconds < DAY:
+        hours, rest = divmod(seconds, HOUR)
+        return "%dh %dm" % (hours, rest // MINUTE) if rest >= MINUTE else "%dh" % hours
+    days, rest = divmod(seconds, DAY)
+    return "%dd %dh" % (days, rest // HOUR) if rest >= HOUR else "%dd" % days
+
+
+def join_words(words: "Sequence[str]") -> str:
+    return words[0] if len(words) == 1 else "%s and %s" % (", ".join(words[:-1]), words[-1])
+
+
+def columns(rows: "Sequence[Sequence[str]]") -> str:
+    """Rows of cells as text, each column as wide as its widest cell; the last one is not padded."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    return "\n".join("  ".join([cell.ljust(width) for cell, width in zip(row, widths)] + [row[-1]]).rstrip()
+                     for row in rows)
+
+
+def cut_text(text: str, width: int) -> str:
+    return text if len(text) <= width else text[:max(width - 3, 0)] + "..."
+
+
 # == Values ==
 
+if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain dictionaries
+    AnyValue = TypeVar("AnyValue", bound="Value")
+
+
+    class Result(TypedDict, total=False):
+        """What became of a command, as its supervisor reports it. `ended_at` is in epoch seconds."""
+
+        status: str
+        exit_code: "int | None"
+        ended_at: float
+        duration_s: float
+        output_tail: str
+        output_bytes: int
+        dropped_bytes: int
+        signal: int
+        reason: str
+
+    class Verdict(TypedDict, total=False):
+        """A line of the history: what became of a slot, or of one attempt (`interim`). Times are ISO 8601."""
+
+        task: str
+        status: str
+        scheduled_for: "str | None"
+        started_at: "str | None"
+        ended_at: str
+        duration_s: float
+        exit_code: "int | None"
+        attempt: int
+        trigger: str
+        run_id: "str | None"
+        log: "str | None"
+        output_tail: str
+        output_bytes: int
+        dropped_bytes: int
+        signal: int
+        reason: "str | None"
+        definition: str
+        interim: bool
+        merged_since: "str | None"
+        absorbed: "str | None"
+        attempts: "List[Verdict]"
+        dependency: str
+        root_cause: str
+
+    class Event(TypedDict, total=False):
+        """A line of `status/events.jsonl`: what an audit has to know beside the verdicts."""
+
+        event: str
+        at: str
+        task: str
+
+    class Message(TypedDict, total=False):
+        """What somebody is told: a notification (`channel` notify) or the ping of a dead-man switch."""
+
+        event: str
+        channel: str
+        kind: str
+        id: str
+        at: str
+        task: "str | None"
+        version: int
+        by: str
+
+    class RunRecord(TypedDict, total=False):
+        """A file of `status/runs/`: a command that was started, and how to find what came of it."""
+
+        version: int
+        by: str
+        task: str
+        run_id: str
+        trigger: str
+        slot: "int | None"
+        scheduled_for: "str | None"
+        attempt: int
+        retries_left: bool
+        started_at: float
+        started_mono: float
+        command_started_at: float
+        command: "str | List[str]"
+        cwd: str
+        nice: int
+        timeout: float
+        kill_grace: float
+        max_output_bytes: int
+        env: "Dict[str, str]"
+        definition: "str | None"
+        root: str
+        mark: str
+        supervisor: int
+        boot_id: str
+        pid: int
+        pid_start: str
+        result: Result
+
+    class Pause(TypedDict):
+        """A pause of a task, or of all. Times are epoch seconds; `until` is None for one without an end."""
+
+        since: float
+        until: "float | None"
+        reason: str
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
 class Value:
     """A record of facts. Fields and defaults stand at class level; `replace` makes a changed copy.
 
@@ -216,12 +377,13 @@ class Value:
     in memory and as JSON.
     """
 
-    unknown: "Dict[str, Any]" = {}  # what a later version stored beside these fields
+    unknown: "ClassVar[Dict[str, Any]]" = {}  # what a later version stored beside these fields
 
-    def __init__(self, **fields: "Any") -> None:
-        self.__dict__.update(fields)
+    if not TYPE_CHECKING:  # there, the constructor takes the fields and nothing else
+        def __init__(self, **fields):
+            self.__dict__.update(fields)
 
-    def replace(self, **changes: "Any") -> "Any":
+    def replace(self: "AnyValue", **changes: "Any") -> "AnyValue":
         """A copy with these fields changed."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
@@ -554,11 +716,6 @@ def _zone_exists(name: str) -> bool:
     return False
 
 
-def iso(at: "float | None") -> "str | None":
-    """UTC epoch seconds as ISO 8601 with Z, as every stored time is."""
-    return None if at is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
-
-
 def from_iso(text: "str | None", zone: "Zone | None" = None) -> "int | None":
     """The reverse of `iso`; also takes offsets, and times without one as wall time of `zone`.
 
@@ -579,22 +736,6 @@ def from_iso(text: "str | None", zone: "Zone | None" = None) -> "int | None":
         return wall
     sign = -1 if suffix[0] == "-" else 1
     return wall - sign * (int(suffix[1:3]) * HOUR + int(suffix[-2:]) * MINUTE)
-
-
-UNITS_S = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}
-
-
-def seconds_of(text: str) -> float:
-    """Seconds in '90s', '30m', '26h', '14d' or '2w'. Raises ValueError."""
-    match = re.match(r"([0-9]{1,6}(?:\.[0-9]+)?)([smhdw])\Z", text)
-    if not match:
-        raise ValueError("%r is no age; write a number and a unit, such as 26h or 14d (s, m, h, d, w)" % text)
-    return float(match.group(1)) * UNITS_S[match.group(2)]
-
-
-def plural(number: int, noun: str, many: str = "") -> str:
-    """'1 file', '2 files'."""
-    return "%d %s" % (number, noun if number == 1 else many or noun + "s")
 
 
 # == Cron ==
@@ -1224,10 +1365,6 @@ def _weekday_spans(days: "List[int]") -> "List[str]":
 def _ordinal(number: int) -> str:
     suffix = "th" if 10 < number % 100 < 14 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return "%d%s" % (number, suffix)
-
-
-def join_words(words: "Sequence[str]") -> str:
-    return words[0] if len(words) == 1 else "%s and %s" % (", ".join(words[:-1]), words[-1])
 
 
 # == Configuration rules ==
@@ -2293,9 +2430,9 @@ class _Draft:
                 self._drop_queued(name, "skipped_late", self._lateness(task, state.queued_slot))
             self._skip(name, "skipped_late", slot, self._lateness(task, slot), **merged)
         elif cycle is None and state.run is None:
-            fields = {} if merged_since is None else {"merged_since": merged_since}
-            self.put(name, cycle=Cycle(slot=slot, phase="waiting" if task.dependencies else "queued", since=self.now,
-                                       trigger=self._trigger(slot), **fields))
+            phase = "waiting" if task.dependencies else "queued"
+            self.put(name, cycle=Cycle(slot=slot, phase=phase, since=self.now,
+                                       trigger=self._trigger(slot), merged_since=merged_since))
         elif task.overlap == "queue":
             since = state.queued_since if state.queued_since is not None else state.queued_slot
             self.put(name, queued_slot=slot, queued_since=since if since is not None else merged_since)
@@ -2519,7 +2656,7 @@ def _cycle_fields(cycle: Cycle) -> "Dict[str, Any]":
     return facts
 
 
-# == Audit ==
+# == Audit and why ==
 
 class Period(Value):
     """A stretch in which a task had one schedule. Its slots lie in (start, end]."""
@@ -2579,10 +2716,10 @@ class Ledger:
         return found[-1] if found else None
 
 
-def periods_of(events: "Iterable[Tuple[str, float, Dict[str, Any]]]", known: TaskState, now: float) -> "List[Span]":
+def periods_of(events: "Iterable[Tuple[str, float, Dict[str, Any]]]", known: TaskState, now: float) -> "List[Period]":
     """The stretches of one task's schedules, by its events (kind, time, facts), oldest first."""
-    spans: "List[Span]" = []
-    current: "Span | None" = None
+    spans: "List[Period]" = []
+    current: "Period | None" = None
     is_first = True
     for kind, at, facts in events:
         if kind not in ("anchored", "rested"):
@@ -2601,7 +2738,7 @@ def periods_of(events: "Iterable[Tuple[str, float, Dict[str, Any]]]", known: Tas
     return spans + ([current.replace(end=now, is_open=True)] if current is not None else [])
 
 
-def audit(name: str, spans: "Sequence[Span]", ledger: Ledger, gaps: "Sequence[Tuple[float, float]]",
+def audit(name: str, spans: "Sequence[Period]", ledger: Ledger, gaps: "Sequence[Tuple[float, float]]",
           jumps: "Sequence[Tuple[int, int]]", since: float, rezoned_at: float, decided_until: float,
           undecided: str) -> "Iterator[Slot]":
     """Every due slot of a task from `since` on, recomputed from its schedules and held against the history.
@@ -2685,79 +2822,6 @@ def _fate(slot: int, span: Period, ledger: Ledger, jumps: "Sequence[Tuple[int, i
         return "due", undecided
     return "unexplained", "there is no verdict for it" + (
         "; the state was lost before %s" % iso(span.end) if span.is_lost else "")
-
-
-# == Simulation ==
-
-class Forecast(Value):
-    """What a simulation saw of one task. Delays are seconds from a slot to its start."""
-
-    task: str = ""
-    runs: int = 0
-    delays: "List[float]" = []
-    overlaps: int = 0
-    late: int = 0
-    stranded: int = 0     # slots that waited for a dependency until the next one came
-    duration_s: float = 0.0
-    is_guess: bool = False  # no run of it is known: its timeout stands for the duration
-
-
-def simulate(config: Config, durations: "Dict[str, float]", now: float, days: float) -> "List[Forecast]":
-    """Replay the schedules from now on, with these durations and every run a success: a forecast a task.
-
-    The decisions are those of `decide`, with a tick a minute and one at each end; a task without a duration takes
-    as long as its timeout lets it.
-    """
-    seen = {name: Forecast(task=name, delays=[], duration_s=durations.get(name, task.timeout),
-                           is_guess=name not in durations) for name, task in config.tasks.items()}
-    state, ends = State(), {}  # type: State, Dict[str, float]
-    facts = Facts(boot_id="simulated")
-    at, end = float(int(now)), now + days * DAY
-    while at <= end:
-        over = {name for name, when in ends.items() if when <= at}
-        runs = {name: RunFact(kind="ended" if name in over else "held",
-                              result={"status": "success", "ended_at": ends[name], "exit_code": 0}) for name in ends}
-        for name in over:
-            del ends[name]
-        decision = decide(config, state, at, facts.replace(runs=runs), at)
-        first, state = not state.tasks, decision.state.replace(pending=[])
-        if first:  # what was due before counts as done: a weekly dependency is not waited for until its next week
-            state = state.replace(tasks={name: known.replace(satisfied_until=int(at))
-                                         for name, known in state.tasks.items()})
-        for task, run in decision.starts:
-            ends[task.name] = at + max(seen[task.name].duration_s, 0.001)
-            seen[task.name] = _seen_start(seen[task.name], at - (run.slot or at))
-        for record in decision.records:
-            _count_skip(seen, record)
-        at = _next_moment(config, state, ends, at)
-    return list(seen.values())
-
-
-def _seen_start(forecast: Forecast, delay_s: float) -> Forecast:
-    forecast.delays.append(delay_s)
-    changed: Forecast = forecast.replace(runs=forecast.runs + 1)
-    return changed
-
-
-SKIPS_COUNTED = {"skipped_overlap": "overlaps", "skipped_late": "late", "skipped_dependency": "stranded"}
-
-
-def _count_skip(seen: "Dict[str, Forecast]", record: "Dict[str, Any]") -> None:
-    field = SKIPS_COUNTED.get(record["status"])
-    if field:
-        forecast = seen[record["task"]]
-        seen[record["task"]] = forecast.replace(**{field: getattr(forecast, field) + 1})
-
-
-def _next_moment(config: Config, state: State, ends: "Dict[str, float]", at: float) -> float:
-    """When something happens next: a run ends, or the tick comes that sees the next slot or deadline."""
-    moments = [known.next_slot for known in state.tasks.values() if known.next_slot is not None]
-    for name, known in state.tasks.items():
-        deadline = config.tasks[name].start_deadline
-        if known.cycle is not None and known.run is None and deadline is not None:
-            moments.append(int(known.cycle.slot + deadline + 1))
-    ticks = [moment + -moment % MINUTE for moment in moments]
-    return max(min(list(ends.values()) + [float(tick) for tick in ticks] + [float("inf")]), at + 0.001)
 
 
 # == Rendering ==
@@ -2905,20 +2969,6 @@ def recent_results(state: State, history: "List[Dict[str, Any]]") -> "List[Dict[
     return [{key: record.get(key) for key in RESULT_KEYS} for record in found[:RECENT_RESULTS]]
 
 
-def duration_text(seconds: float) -> str:
-    """A length of time in two units at most: 45s, 5m, 3h 20m, 12d 4h."""
-    seconds = int(max(0.0, seconds))
-    if seconds < MINUTE:
-        return "%ds" % seconds
-    if seconds < HOUR:
-        return "%dm" % (seconds // MINUTE)
-    if seconds < DAY:
-        hours, rest = divmod(seconds, HOUR)
-        return "%dh %dm" % (hours, rest // MINUTE) if rest >= MINUTE else "%dh" % hours
-    days, rest = divmod(seconds, DAY)
-    return "%dd %dh" % (days, rest // HOUR) if rest >= HOUR else "%dd" % days
-
-
 COLOURS = {"bad": "31", "good": "32", "wait": "33", "dim": "2", "head": "1"}  # ECMA-48, select graphic rendition
 STATE_COLOURS = {"running": "good", "invalid": "bad", "waiting": "wait", "retrying": "bad", "queued": "wait",
                  "paused": "wait", "disabled": "dim"}
@@ -2956,10 +3006,6 @@ def status_table(document: "Dict[str, Any]", width: int, coloured: bool = False)
     if len(rows) == 1:
         lines.append("(no tasks)")
     return "\n".join(lines)
-
-
-def cut_text(text: str, width: int) -> str:
-    return text if len(text) <= width else text[:max(width - 3, 0)] + "..."
 
 
 def _status_row(task: "Dict[str, Any]", now: float, wide: bool) -> "Tuple[str, ...]":
@@ -3083,87 +3129,6 @@ def history_rows(verdicts: "Sequence[Dict[str, Any]]") -> str:
     return columns(rows)
 
 
-def columns(rows: "Sequence[Sequence[str]]") -> str:
-    """Rows of cells as text, each column as wide as its widest cell; the last one is not padded."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    return "\n".join("  ".join([cell.ljust(width) for cell, width in zip(row, widths)] + [row[-1]]).rstrip()
-                     for row in rows)
-
-
-def simulation_text(forecasts: "Sequence[Forecast]", days: float) -> str:
-    """What a simulation found, the tasks that would have trouble first."""
-    rows = [("TASK", "RUNS", "TAKES", "DELAY", "LONGEST", "OVERLAPS", "LATE", "STRANDED")]
-    troubled = [each for each in forecasts if each.overlaps or each.late or each.stranded]
-    for each in troubled + [each for each in forecasts if each not in troubled]:
-        delays = sorted(each.delays) or [0.0]
-        rows.append((each.task, str(each.runs), duration_text(each.duration_s) + ("?" if each.is_guess else ""),
-                     duration_text(delays[len(delays) // 2]), duration_text(delays[-1]), str(each.overlaps), str(each.late),
-                     str(each.stranded)))
-    lines = ["%s in %s; %s" % (plural(sum(each.runs for each in forecasts), "run"), plural(int(days), "day"),
-                                    "no slot would be lost" if not troubled else
-                                    "%s would lose slots" % plural(len(troubled), "task")), "", columns(rows)]
-    if any(each.is_guess for each in forecasts):
-        lines += ["", "?: no run is known; its timeout stands for what it takes"]
-    for each in troubled:
-        for count, text in ((each.overlaps, "%s: %s skipped, because the run before would still be going"),
-                            (each.late, "%s: %s skipped, because the start_deadline would pass in the queue"),
-                            (each.stranded, "%s: %s skipped, because a dependency would not be done by its next slot")):
-            if count:
-                lines.append("  ! " + text % (each.task, plural(count, "slot")))
-    return "\n".join(lines)
-
-
-# What differs from run to run without meaning anything.
-NORMAL_FORMS = (
-    (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?( ?(Z|UTC|[+-]\d\d:?\d\d))?", "<time>"),
-    (r"\b\d{8}T\d{6}Z(-\d+)?", "<time>"),
-    (r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun),? [A-Za-z0-9 ]{5,12} \d\d:\d\d:\d\d( [A-Z]{2,5})?( \d{4})?", "<time>"),
-    (r"\b\d{1,2}:\d\d:\d\d([.,]\d+)?\b", "<time>"),
-    (r"(?i)\b(pid|process)([ =:#]*)\d+", r"\1\2<pid>"),
-    (r"\[\d{2,7}\]", "[<pid>]"),
-    (r"\b\d+([.,]\d+)? ?(ns|us|ms|s|sec|secs|seconds?|min|minutes?|h|hours?)\b", "<duration>"),
-    (r"\b0x[0-9a-f]{4,16}\b", "<address>"),
-    (r"/tmp/[^\s'\":]+", "<temporary>"),
-)
-
-
-def normalised(output: str) -> "List[str]":
-    """The lines of a run's output as far as they can be compared with those of another run."""
-    own = re.search(r"(?m)^--- \S+ start run=.* pid=(\d+)$", output)
-    lines = [line for line in output.splitlines() if not re.match(r"--- \S+ (start|end|adopted) run=", line)]
-    for pattern, form in (((r"\b%s\b" % own.group(1), "<pid>"),) if own else ()) + NORMAL_FORMS:
-        lines = [re.sub(pattern, form, line) for line in lines]
-    return lines
-
-
-def definition_changes(before: "Dict[str, Any]", after: "Dict[str, Any]") -> "List[str]":
-    """What changed in a task from one run to another, a line a field; values of env are never shown."""
-    changes = []
-    for field in sorted(set(before) | set(after)):
-        old, new = before.get(field), after.get(field)
-        if old == new:
-            continue
-        if field == "env":
-            old, new = old or {}, new or {}
-            names = sorted(name for name in set(old) | set(new) if old.get(name) != new.get(name))
-            changes.append("env: %s changed" % ", ".join(names))
-        else:
-            changes.append("%s: %s -> %s" % (field, json.dumps(old, ensure_ascii=False),
-                                             json.dumps(new, ensure_ascii=False)))
-    return changes
-
-
-def diff_text(good: "Tuple[Dict[str, Any], str]", bad: "Tuple[Dict[str, Any], str]",
-              changes: "Sequence[str]") -> str:
-    """The last good output of a task against a failing one, and what changed in its definition; (verdict, output)."""
-    labels = ["%s run %s, ended %s" % (verdict["status"], verdict["run_id"], verdict["ended_at"])
-              for verdict, _ in (good, bad)]
-    lines = ["definition: %s" % change for change in changes] or ["definition: unchanged"]
-    lines += list(difflib.unified_diff(normalised(good[1]), normalised(bad[1]), labels[0], labels[1], lineterm="")) or [
-        "output: the same, but for times, process numbers and durations"]
-    return "\n".join(lines)
-
-
 def why_text(config: Config, state: State, task: Task, slot: "Slot | None", verdict: "Dict[str, Any] | None",
              now: float, last_tick: "float | None" = None) -> str:
     """One paragraph on a slot of a task: what it was, what decided it, what comes next, what can be done."""
@@ -3283,7 +3248,7 @@ def local_text(at: float, zone: "str | None") -> str:
                               minutes % 60)
 
 
-# == Tables and units ==
+# -- what cron and systemd read
 
 # What cron and systemd read. The comments on each part are in cron/symphony.crontab, which ends with this very line;
 # it stands here as well because this file works without any other.
@@ -3458,182 +3423,6 @@ def unit_texts(root: str, python: str, script: str, user: str = "") -> "Dict[str
             for suffix, text in ((".service", service), (".timer", TIMER_UNIT))}
 
 
-class Entry(Value):
-    """A line of a crontab that starts something, with what the lines above it say of it. `number` counts from 1."""
-
-    number: int = 0
-    line: str = ""
-    schedule: str = ""
-    command: str = ""
-    user: str = ""
-    comment: str = ""
-    variables: "Dict[str, str]" = {}
-
-
-class Imported(Value):
-    """What became of a crontab: tasks with the numbers of their lines; (number, line, reason) for what is left out."""
-
-    tasks: "List[Tuple[int, Dict[str, Any]]]" = []
-    left_out: "List[Tuple[int, str, str]]" = []
-
-
-TABLE_TIMES = r"(?:@\S+|\S+(?:[ \t]+\S+){4})"
-TABLE_VARIABLE = r"""[ \t]*("[^"]*"|'[^']*'|[^\s=#"']+)[ \t]*=[ \t]*(.*?)[ \t\r]*\Z"""
-# An entry that is switched off, or the heading of the columns: no description of what follows.
-COMMENTED_OUT = (r"@(?:reboot|hourly|daily|midnight|weekly|monthly|yearly|annually)\b|"
-                 r"(?:[\d*][\d*,/-]*[ \t]+){2}\S|m\w*[ \t]+h\w*[ \t]+d")
-CALLS_THE_TICK = r"symphony_conductor\b.*\btick\b"
-OWN_BLOCK = r"(?ms)^%s([^\n]*)$.*?^%s\1$"
-MISSING_TIMEOUT_S = DAY
-
-# Variables that mean something to cron, or that it does not take from a table: why they are no part of a task.
-CRON_VARIABLES = {
-    "MAILTO": "the conductor sends no mail by itself; notification_webhook tells of failures",
-    "RANDOM_DELAY": "there is no random delay; H in place of a minute spreads tasks evenly",
-    "START_HOURS_RANGE": "that is for anacron; start_deadline bounds how late a task may start",
-    "LOGNAME": "cron sets it, whatever a table says", "USER": "cron sets it, whatever a table says",
-}
-SILENT_VARIABLES = ("CRON_TZ", "MAILFROM", "CONTENT_TYPE", "CONTENT_TRANSFER_ENCODING")
-
-
-def crontab_entries(text: str, has_users: bool) -> "Tuple[List[Entry], List[Tuple[int, str, str]]]":
-    """The entries of a crontab, by the rules of Debian's crontab(5), and what its other lines cannot mean here.
-
-    `has_users`: a system table, whose lines name a user before the command. Blocks of the conductor are passed over.
-    """
-    own = [match.span() for match in re.finditer(OWN_BLOCK % (BLOCK_BEGIN, BLOCK_END), text)]
-    pattern = r"[ \t]*-?(%s)[ \t]+%s(\S.*)" % (TABLE_TIMES, r"(\S+)[ \t]+" if has_users else "()")
-    entries, left_out = [], []
-    comment: "List[str]" = []
-    variables: "Dict[str, str]" = {}
-    at = 0
-    for number, line in enumerate(crontab_lines(text), 1):
-        start, at, line = at, at + len(line), line.rstrip("\r\n")
-        variable, entry = re.match(TABLE_VARIABLE, line), re.match(pattern, line)
-        if any(low <= start < high for low, high in own) or not line.strip():
-            comment = []
-        elif line.lstrip().startswith("#"):
-            words = line.lstrip("# \t").rstrip()
-            comment = comment + [words] if words and not re.match(COMMENTED_OUT, words) else []
-        elif variable:
-            name, value = variable.group(1).strip("\"'"), variable.group(2)
-            variables = dict(variables)
-            # Debian's cron drops blanks at the end even within quotes.
-            variables[name] = (value[1:-1] if re.match(r"""(["']).*\1\Z""", value) else value).rstrip(" \t")
-            if variables[name] and name in CRON_VARIABLES:
-                left_out.append((number, line, CRON_VARIABLES[name]))
-        elif entry:
-            entries.append(Entry(number=number, line=line, schedule=entry.group(1), user=entry.group(2),
-                                 command=entry.group(3), comment=" ".join(comment), variables=variables))
-            comment = []
-        else:
-            left_out.append((number, line, "this is neither a variable nor a schedule with a command"))
-    return entries, left_out
-
-
-def shell_command(command: str, shell: str) -> "str | List[str]":
-    """The command of a crontab line as a task has it.
-
-    An unescaped % ends the command, and what follows is its standard input, where further ones are line breaks;
-    in the command, a backslash before a % or a backslash goes (Debian crontab(5), and what its cron does).
-    """
-    match = re.match(r"((?:\\.|[^%\\])*\\?)(%?)(.*)", command)
-    assert match  # it fits any text of one line
-    words = re.sub(r"\\([%\\])", r"\1", match.group(1))
-    words = re.sub(r"(?<!\\)[ \t]+\Z", "", words)
-    fed = re.sub(r"\\%|%", lambda mark: "%" if mark.group() != "%" else "\n", match.group(3))
-    if not fed:
-        return words if shell == "/bin/sh" else [shell, "-c", words]
-    fed = fed[:-1] if fed.endswith("\n") else fed  # cron ends the last line, where that is not done yet
-    end = "END_OF_INPUT"
-    while end in fed.split("\n"):
-        end += "_"
-    group = "{\n%s\n}" % words if shell == "/bin/sh" else "exec %s -c %s" % (shlex.quote(shell), shlex.quote(words))
-    return "%s <<'%s'\n%s\n%s" % (group, end, fed, end)
-
-
-PREPARING = ("cd", "test", "[", "[[", "export", ".", "source", "set", "umask", "ulimit", ":", "sleep", "mkdir", "")
-WRAPPING = ("sudo nice ionice chrt env nohup exec command time timeout flock setsid chronic cronic systemd-cat run-one "
-            "run-parts sh bash dash ksh zsh perl ruby php node").split()
-NO_NAME = r"-|[A-Za-z_]\w*=|[0-9.]+[smhd]?\Z|[<>!|&*]|\Z"
-
-
-def task_name_for(command: str, taken: "Iterable[str]") -> str:
-    """A name for a task made from its command: that of the program, or of the script that an interpreter runs."""
-    command = re.sub(r"(?<!\\)%.*", "", command)  # the rest is its standard input
-    parts = [[word.strip("\"'`(){}$") for word in part.split()] for part in re.split(r"&&|\|\|?|;", command)]
-    words = next((part for part in parts if (part + [""])[0] not in PREPARING), parts[0])
-    found, before, wrapper = "", "", ""
-    for word in words:
-        last = word.rstrip("/").rpartition("/")[2]
-        if wrapper == "sudo" and before in ("-u", "-g") or re.match(NO_NAME, word):
-            pass  # whom sudo asks to be
-        elif wrapper == "flock":
-            wrapper = ""  # what it locks
-        elif last in WRAPPING or re.match(r"python[0-9.]*\Z", last):
-            wrapper = last
-        else:
-            found = last
-            break
-        before = word
-    base = re.sub(r"\.(sh|py|pl|rb|php|js|bash)\Z", "", found)
-    base = re.sub(r"[^A-Za-z0-9_.-]+", "_", base).strip("_.-")[:60] or "task"
-    name, number = base, 1
-    while name in taken:
-        number += 1
-        name = "%s-%d" % (base, number)
-    return name
-
-
-def import_tasks(text: str, user: str, home: str, has_users: bool, known: "Dict[str, Task]") -> Imported:
-    """The tasks that do what the lines of a crontab do for `user`, whose home is `home`.
-
-    Cron starts a command once, in the home, for as long as it takes: so no retries, that folder, and a day. A line
-    that is one of the `known` tasks already is left out, as is what cannot be said as a task.
-    """
-    entries, left_out = crontab_entries(text, has_users)
-    tasks: "List[Tuple[int, Dict[str, Any]]]" = []
-    taken = set(known)
-    for entry in entries:
-        task = _imported_task(entry, home, taken)
-        config = build_config([("crontab", {"tasks": [task]})])
-        same = [name for name, other in known.items()
-                if config.tasks and _does_the_same(config.tasks[task["name"]], other)]
-        reason = ("it calls the conductor itself" if re.search(CALLS_THE_TICK, entry.command) else
-                  "it runs as %s, and a task as whoever calls the tick" % entry.user
-                  if has_users and entry.user != user else
-                  str(config.problems[0]).partition("': ")[2] if config.problems else
-                  "the task '%s' is just that" % same[0] if same else "")
-        if reason:
-            left_out.append((entry.number, entry.line, reason))
-        else:
-            taken.add(task["name"])
-            tasks.append((entry.number, task))
-    return Imported(tasks=tasks, left_out=sorted(left_out))
-
-
-def _imported_task(entry: Entry, home: str, taken: "Set[str]") -> "Dict[str, Any]":
-    variables = entry.variables
-    task: "Dict[str, Any]" = {"name": task_name_for(entry.command, taken)}
-    if entry.comment:
-        task["description"] = entry.comment
-    task.update(command=shell_command(entry.command, variables.get("SHELL") or "/bin/sh"), schedule=entry.schedule,
-                cwd=variables.get("HOME") or home, timeout=MISSING_TIMEOUT_S, retry_count=0)
-    if variables.get("CRON_TZ"):
-        task["timezone"] = variables["CRON_TZ"]
-    env = {name: value for name, value in variables.items()
-           if name not in CRON_VARIABLES and name not in SILENT_VARIABLES}
-    if env.get("SHELL") == "/bin/sh":
-        del env["SHELL"]  # as cron sets it
-    if env:
-        task["env"] = env
-    return task
-
-
-def _does_the_same(one: Task, other: Task) -> bool:
-    return all(getattr(one, field) == getattr(other, field) for field in ("command", "schedule_key", "cwd", "env"))
-
-
 # ---------------------------------------------------------------------------------------------------------
 # Below this line: clock, disk, processes.
 # ---------------------------------------------------------------------------------------------------------
@@ -3716,7 +3505,7 @@ def boot_time(now: float) -> int:
 CRON_READING = "2"  # changes when an expression gets other slots than it had: next slots are computed anew
 
 
-def zone_stamp() -> str:
+def current_zone_stamp() -> str:
     """Changes when a schedule may have other slots than before. Its first word changes with the zone alone."""
     months = (1704067200 + month * 30 * DAY for month in range(12))  # always the same ones: 2024, by now of the past
     texts = [",".join(str(zone_named(None).span(at)[2]) for at in months)]
@@ -3729,7 +3518,73 @@ def zone_stamp() -> str:
     return " ".join(texts + [CRON_READING])
 
 
+# == Heartbeat ==
+
+def signature(path: "str | bytes") -> str:
+    """What `stat` says of a file, as far as it tells one version from another.
+
+    '-' when there is none, '?' when that cannot be told.
+    """
+    try:
+        found = posix.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return "-"
+    except OSError:
+        return "?"
+    return "%d %d %d %o %d" % (found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode, found.st_uid)
+
+
+LARGEST_HEARTBEAT = 1 << 24  # 100,000 drop-ins
+
+
+def nothing_to_do(heartbeat: bytes, now: float, monotonic: float) -> bool:
+    """Whether a tick may leave at once: nothing is due and nothing changed.
+
+    This is the path of nearly every tick. It reads one small file, asks `stat` for those it names, notes the
+    heartbeat, and parses nothing: its cost does not grow with the number of tasks. No lock is taken, because
+    nothing is decided; whoever changes the state changes its signature.
+    """
+    try:
+        fd = posix.open(heartbeat, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK)
+        try:
+            found = posix.fstat(fd)
+            lines = posix.read(fd, min(found.st_size, LARGEST_HEARTBEAT)).split(b"\n")
+        finally:
+            posix.close(fd)
+        version, wake_at, clock_offset = lines[0].split(b" ")[:3]
+        if (version != b"2" or not -1 < now - found.st_mtime <= TICK_STALE_S or now >= float(wake_at)
+                # A reboot, a suspend or a clock that was set moves one clock against the other.
+                or abs(now - monotonic - float(clock_offset)) > CLOCK_OFFSET_TOLERANCE_S):
+            return False
+        for line in lines[1:]:
+            seen, path = line.split(b" /", 1)
+            if seen == b"?" or signature(b"/" + path).encode() != seen:
+                return False  # '?': it could not be told then, so look again
+        posix.utime(heartbeat, (now, now))
+        return True
+    except (OSError, ValueError):
+        return False
+
+
+def is_idle_tick(argv: "Sequence[str]") -> bool:
+    """Whether this is a plain tick with nothing to do."""
+    options = argv[:-1] if argv[-1:] == ["tick"] else ["?"]
+    if len(options) == 1 and options[0].startswith("--root="):
+        options = ["--root", options[0][len("--root="):]]
+    if options and (len(options) != 2 or options[0] != "--root"):
+        return False
+    root: "str | bytes" = options[1] if options else (
+        posix.environ.get(b"SYMPHONY_ROOT", b"") or __file__.rpartition("/")[0] or ".")
+    if isinstance(root, str):
+        root = root.encode(sys.getfilesystemencoding(), "surrogateescape")
+    return nothing_to_do(root + b"/" + HEARTBEAT_NAME.encode(), time.time(), time.monotonic())
+
+
 # == Files ==
+
+def error_text(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error) or type(error).__name__
+
 
 class FileLock:
     """A flock on a file, held until `release`, or until every process that inherited it is gone.
@@ -3988,7 +3843,6 @@ class ForeignFile(OSError):
     """What stands under a name of the conductor's is nothing that it ever writes there."""
 
 
-LARGEST_HEARTBEAT = 1 << 24  # 100,000 drop-ins
 READ_AT_ONCE = 1 << 16
 LARGEST_FILE = 1 << 30  # no state, record or day of history comes near it
 
@@ -4031,19 +3885,7 @@ def _size_of_own(fd: int, path: str) -> int:
     return found.st_size
 
 
-def signature(path: "str | bytes") -> str:
-    """What `stat` says of a file, as far as it tells one version from another.
-
-    '-' when there is none, '?' when that cannot be told.
-    """
-    try:
-        found = posix.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return "-"
-    except OSError:
-        return "?"
-    return "%d %d %d %o %d" % (found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode, found.st_uid)
-
+# == Stored shapes ==
 
 def parse_document(text: str, place: str) -> "Any":
     """JSON with // comments. Raises ConfigError with the line and column of what is wrong."""
@@ -4094,8 +3936,6 @@ _STORED_TYPES: "Dict[type, Dict[str, Any]]" = {
             "retry_at": (int, float), "merged_since": (int, type(None)), "absorbed": (int, type(None)),
             "lost_starts": int, "attempts": list},
 }
-
-
 LARGEST_NUMBER = 10 ** 11  # no time, count or length in the state comes near it
 
 
@@ -4200,13 +4040,93 @@ def dump_state(state: State) -> bytes:
 
 RUN_VERSION = 1      # of the record of a run, and of what its supervisor is told
 MESSAGE_VERSION = 1  # of a message that waits to be sent
-
 # What the record of a run must hold, and what its result must.
-_RUN_TYPES: "Tuple[Tuple[str, Any], ...]" = (
+RUN_TYPES: "Tuple[Tuple[str, Any], ...]" = (
     ("run_id", str), ("trigger", str), ("attempt", int), ("slot", (int, type(None))), ("started_at", (int, float)),
     ("pid", int), ("pid_start", str), ("boot_id", str), ("supervisor", int), ("started_mono", (int, float)))
-_RESULT_TYPES: "Tuple[Tuple[str, Any], ...]" = (
+RESULT_TYPES: "Tuple[Tuple[str, Any], ...]" = (
     ("status", str), ("ended_at", (int, float)), ("exit_code", (int, type(None))))
+_VERDICT_TYPES: "Tuple[Tuple[str, Any], ...]" = (
+    ("run_id", (str, type(None))), ("reason", (str, type(None))), ("attempt", (int, type(None))),
+    ("duration_s", (int, float, type(None))), ("attempts", (list, type(None))))
+
+
+def _is_schedule_key(key: str) -> bool:
+    """Whether a schedule, as events name it, can be read; the zone of an old one may be gone by now."""
+    text, _, zone = key.rpartition(" ")
+    try:
+        return not text or bool(CronSchedule(text, recorded=True) and zone_named(zone or None))
+    except ConductorError:
+        return False
+
+
+def is_message(message: "Any") -> bool:
+    """Whether this is a message as `spool` keeps them."""
+    def is_number(value: "Any") -> bool:
+        return type(value) in (int, float) and bool(abs(value) < LARGEST_NUMBER)
+
+    try:
+        return isinstance(message["event"], str) and isinstance(message["channel"], str) and (
+            type(message["tries"]) is int and is_number(message["next_try_at"])) and (
+            message["task"] is None or isinstance(message["task"], str)) and from_iso(message["at"]) is not None
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def verdict_of(line: bytes) -> "Dict[str, Any] | None":
+    """A line of the history; None for what a crash, or somebody, left there instead."""
+    try:
+        record: "Dict[str, Any]" = json.loads(line.decode("utf-8"))
+        _check_record(record)
+        for key in ("scheduled_for", "started_at", "merged_since"):
+            from_iso(record.get(key))
+        sound = isinstance(record.get("task"), str) and all(
+            isinstance(record.get(key), types) for key, types in _VERDICT_TYPES)
+        if record.get("attempts") and sound:
+            record["attempts"] = list(filter(_is_result, record["attempts"]))
+        return record if sound else None
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _is_result(record: "Any") -> bool:
+    try:
+        _check_record(record)
+        return True
+    except (ValueError, TypeError):
+        return False
+
+
+def event_of(line: bytes) -> "Dict[str, Any]":
+    """A line of the events; {} for what a crash, or somebody, left there instead."""
+    try:
+        event = json.loads(line.decode("utf-8"))
+        sound = isinstance(event["event"], str) and None not in (
+            from_iso(event["at"]), event["event"] != "gap" or from_iso(event["since"]))
+        if event["event"] in ("begun", "paused"):
+            sound = sound and all(map(_is_pause, event["pauses"].values()))
+        for facts in event.get("tasks", {}).values():
+            from_iso(facts.get("undecided_since"))
+            since = from_iso(facts.get("since"))
+            sound = sound and (None not in (since, from_iso(facts["was"])) if event["event"] == "clock" else
+                               _is_schedule_key(facts["key"] if event["event"] == "anchored" else "") and
+                               _is_schedule_key(facts.get("was") or ""))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return {}
+    return event if sound else {}
+
+
+# == Store ==
+
+def _is_private_group(found: "os.stat_result") -> bool:
+    """Whether the group is the owner's own and has no other member, as distributions with umask 002 set it up."""
+    import grp
+    import pwd
+    try:
+        owner, group = pwd.getpwuid(found.st_uid), grp.getgrgid(found.st_gid)
+    except KeyError:
+        return False
+    return owner.pw_gid == found.st_gid and group.gr_name == owner.pw_name and set(group.gr_mem) <= {owner.pw_name}
 
 
 # What the conductor writes for itself: folder under the root, pattern of the names.
@@ -4578,7 +4498,7 @@ class Store:
         except OSError as error:
             raise StorageError.of("read", path, error)
         check_version(record, RUN_VERSION, self.shown(path))
-        sound = isinstance(record, dict) and all(isinstance(record.get(key), types) for key, types in _RUN_TYPES)
+        sound = isinstance(record, dict) and all(isinstance(record.get(key), types) for key, types in RUN_TYPES)
         return record if sound else {}
 
     def write_run(self, name: str, record: "Dict[str, Any]", durable: bool = True) -> None:
@@ -4670,7 +4590,7 @@ class Store:
             lines = read_bytes(path).splitlines(True)
         except OSError:
             return
-        kept = [line for line in lines if _event_of(line).get("at", oldest) >= oldest]
+        kept = [line for line in lines if event_of(line).get("at", oldest) >= oldest]
         if len(kept) < len(lines):
             write_atomic(path, b"".join(kept))
 
@@ -4680,7 +4600,7 @@ class Store:
             lines = read_bytes(self.path(EVENTS_NAME)).splitlines()
         except FileNotFoundError:
             return []
-        return [event for event in map(_event_of, lines) if event]
+        return [event for event in map(event_of, lines) if event]
 
     # -- messages that wait to be sent
 
@@ -4706,7 +4626,7 @@ class Store:
             if name.endswith(".json"):
                 try:
                     message = json.loads(read_bytes(path).decode("utf-8"))
-                    if _is_message(message) and message.get("version", 1) <= MESSAGE_VERSION:
+                    if is_message(message) and message.get("version", 1) <= MESSAGE_VERSION:
                         found.append((path, message))
                 except (FileNotFoundError, ForeignFile, ValueError, RecursionError):
                     continue
@@ -4778,7 +4698,7 @@ class Store:
             except OSError as error:
                 raise StorageError.of("read", path, error)
             for line in reversed(lines):
-                record = _verdict_of(line) if wanted in line and line and len(found) < limit else None
+                record = verdict_of(line) if wanted in line and line and len(found) < limit else None
                 if record and only in ("", record["task"]):
                     found.append(record)
         return found
@@ -4795,7 +4715,7 @@ class Store:
             if not name.endswith(".jsonl") or name[:10] < first[:10]:
                 continue
             for line in read_bytes(self.path("status/history/" + name)).split(b"\n"):
-                record = _verdict_of(line) if line and wanted in line else None
+                record = verdict_of(line) if line and wanted in line else None
                 if record and record["ended_at"] >= first and only in ("", record["task"]):
                     yield record
 
@@ -4892,120 +4812,6 @@ class Store:
         lines += ["%s %s" % (seen, name) for name, seen in watched + [state]]
         write_atomic(path, "\n".join(lines).encode("utf-8", "surrogateescape"), durable=False)
         os.utime(path, (at, at))
-
-
-def _is_schedule_key(key: str) -> bool:
-    """Whether a schedule, as events name it, can be read; the zone of an old one may be gone by now."""
-    text, _, zone = key.rpartition(" ")
-    try:
-        return not text or bool(CronSchedule(text, recorded=True) and zone_named(zone or None))
-    except ConductorError:
-        return False
-
-
-def _is_message(message: "Any") -> bool:
-    """Whether this is a message as `spool` keeps them."""
-    def is_number(value: "Any") -> bool:
-        return type(value) in (int, float) and bool(abs(value) < LARGEST_NUMBER)
-
-    try:
-        return isinstance(message["event"], str) and isinstance(message["channel"], str) and (
-            type(message["tries"]) is int and is_number(message["next_try_at"])) and (
-            message["task"] is None or isinstance(message["task"], str)) and from_iso(message["at"]) is not None
-    except (KeyError, TypeError, ValueError):
-        return False
-
-
-def _verdict_of(line: bytes) -> "Dict[str, Any] | None":
-    """A line of the history; None for what a crash, or somebody, left there instead."""
-    try:
-        record: "Dict[str, Any]" = json.loads(line.decode("utf-8"))
-        _check_record(record)
-        for key in ("scheduled_for", "started_at", "merged_since"):
-            from_iso(record.get(key))
-        sound = isinstance(record.get("task"), str) and all(
-            isinstance(record.get(key), types) for key, types in _VERDICT_TYPES)
-        if record.get("attempts") and sound:
-            record["attempts"] = list(filter(_is_result, record["attempts"]))
-        return record if sound else None
-    except (ValueError, TypeError, RecursionError):
-        return None
-
-
-def _is_result(record: "Any") -> bool:
-    try:
-        _check_record(record)
-        return True
-    except (ValueError, TypeError):
-        return False
-
-
-_VERDICT_TYPES: "Tuple[Tuple[str, Any], ...]" = (
-    ("run_id", (str, type(None))), ("reason", (str, type(None))), ("attempt", (int, type(None))),
-    ("duration_s", (int, float, type(None))), ("attempts", (list, type(None))))
-
-
-def _event_of(line: bytes) -> "Dict[str, Any]":
-    """A line of the events; {} for what a crash, or somebody, left there instead."""
-    try:
-        event = json.loads(line.decode("utf-8"))
-        sound = isinstance(event["event"], str) and None not in (
-            from_iso(event["at"]), event["event"] != "gap" or from_iso(event["since"]))
-        if event["event"] in ("begun", "paused"):
-            sound = sound and all(map(_is_pause, event["pauses"].values()))
-        for facts in event.get("tasks", {}).values():
-            from_iso(facts.get("undecided_since"))
-            since = from_iso(facts.get("since"))
-            sound = sound and (None not in (since, from_iso(facts["was"])) if event["event"] == "clock" else
-                               _is_schedule_key(facts["key"] if event["event"] == "anchored" else "") and
-                               _is_schedule_key(facts.get("was") or ""))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return {}
-    return event if sound else {}
-
-
-def error_text(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error) or type(error).__name__
-
-
-def _is_private_group(found: "os.stat_result") -> bool:
-    """Whether the group is the owner's own and has no other member, as distributions with umask 002 set it up."""
-    import grp
-    import pwd
-    try:
-        owner, group = pwd.getpwuid(found.st_uid), grp.getgrgid(found.st_gid)
-    except KeyError:
-        return False
-    return owner.pw_gid == found.st_gid and group.gr_name == owner.pw_name and set(group.gr_mem) <= {owner.pw_name}
-
-
-def nothing_to_do(heartbeat: bytes, now: float, monotonic: float) -> bool:
-    """Whether a tick may leave at once: nothing is due and nothing changed.
-
-    This is the path of nearly every tick. It reads one small file, asks `stat` for those it names, notes the
-    heartbeat, and parses nothing: its cost does not grow with the number of tasks. No lock is taken, because
-    nothing is decided; whoever changes the state changes its signature.
-    """
-    try:
-        fd = posix.open(heartbeat, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK)
-        try:
-            found = posix.fstat(fd)
-            lines = posix.read(fd, min(found.st_size, LARGEST_HEARTBEAT)).split(b"\n")
-        finally:
-            posix.close(fd)
-        version, wake_at, clock_offset = lines[0].split(b" ")[:3]
-        if (version != b"2" or not -1 < now - found.st_mtime <= TICK_STALE_S or now >= float(wake_at)
-                # A reboot, a suspend or a clock that was set moves one clock against the other.
-                or abs(now - monotonic - float(clock_offset)) > CLOCK_OFFSET_TOLERANCE_S):
-            return False
-        for line in lines[1:]:
-            seen, path = line.split(b" /", 1)
-            if seen == b"?" or signature(b"/" + path).encode() != seen:
-                return False  # '?': it could not be told then, so look again
-        posix.utime(heartbeat, (now, now))
-        return True
-    except (OSError, ValueError):
-        return False
 
 
 # == Runner ==
@@ -6466,7 +6272,7 @@ class Conductor:
                 gap: "Gap | None" = None, trouble: "str | None" = None) -> "Tuple[Decision, Dict[str, FileLock]]":
         """A decision whose starts and adoptions all have their task's lock."""
         runs = {name: self._fact(name, known.run) for name, known in state.tasks.items() if known.run is not None}
-        facts = Facts(boot_id=current_boot_id(), boot_at=boot_time(now), zone_stamp=zone_stamp(), gap=gap, trouble=trouble,
+        facts = Facts(boot_id=current_boot_id(), boot_at=boot_time(now), zone_stamp=current_zone_stamp(), gap=gap, trouble=trouble,
                       runs=runs)
         while True:
             decision = decide(config, state, now, facts, self.store.last_tick() or 0.0, settle_only)
@@ -6505,7 +6311,7 @@ class Conductor:
             mine = record
         known_as = _run_of(mine) if mine and not run.run_id else None
         result = mine.get("result")
-        if isinstance(result, dict) and all(isinstance(result.get(key), types) for key, types in _RESULT_TYPES):
+        if isinstance(result, dict) and all(isinstance(result.get(key), types) for key, types in RESULT_TYPES):
             return RunFact(kind="ended", result=result, run=known_as)
         if not is_free:
             return RunFact(kind="held", run=known_as, unended=str(mine.get("unended") or ""))
@@ -6857,7 +6663,7 @@ def task_named(config: Config, name: str) -> Task:
     raise UsageError("unknown task '%s' (%s)" % (name, hint))
 
 
-# == Crontab and timer ==
+# == Crontab ==
 
 NO_CRONTAB = r"no crontab for|can't open .*: No such file"  # Vixie cron and its descendants; busybox
 SYSTEM_UNITS = "/etc/systemd/system"
@@ -7352,7 +7158,7 @@ def _since_option(text: str, now: float) -> float:
 
 def cmd_history(store: Store, args: "argparse.Namespace") -> int:
     if args.task:
-        _check_known(store, args.task)
+        check_task_known(store, args.task)
     verdicts = store.verdicts(_since_option(args.since, Clock().now()), args.task or "")
     found = [verdict for verdict in verdicts if verdict["status"].startswith(args.status or "")]
     found = found[::-1][:args.limit]
@@ -7363,7 +7169,7 @@ def cmd_history(store: Store, args: "argparse.Namespace") -> int:
     return EXIT_OK
 
 
-def _check_known(store: Store, name: str) -> None:
+def check_task_known(store: Store, name: str) -> None:
     """Raises UsageError for a task that neither the configuration nor the state nor a log knows."""
     known = set(store.read_state()[0].tasks)
     try:
@@ -7377,7 +7183,7 @@ def _check_known(store: Store, name: str) -> None:
 
 
 def cmd_logs(store: Store, args: "argparse.Namespace") -> int:
-    _check_known(store, args.task)
+    check_task_known(store, args.task)
     if args.run_id:
         text = store.run_output(args.task, args.run_id)
         if text is None:
@@ -7434,7 +7240,7 @@ def cmd_audit(store: Store, args: "argparse.Namespace") -> int:
     kept_s = _config_in_force(store).task_history_retention_days * DAY
     since = max(_since_option(args.since, now), now - kept_s)  # what is older is not remembered
     if args.task:
-        _check_known(store, args.task)
+        check_task_known(store, args.task)
     document = audit_document(_audited(store, since, now, args.task or ""), recorded(
         store, store.read_state()[0], now)[1], since, now)
     if args.json:
@@ -7503,49 +7309,6 @@ def _newest_slot(store: Store, task: Task, at: float, now: float) -> "Slot | Non
         if slots:
             return slots[-1]
     return None
-
-
-def cmd_diff(store: Store, args: "argparse.Namespace") -> int:
-    _check_known(store, args.task)
-    verdicts = [verdict for verdict in store.verdicts(0, args.task) if verdict.get("run_id")]
-    bad = next((verdict for verdict in reversed(verdicts) if verdict["status"] != "success"), None)
-    if bad is None:
-        print_line("no run of '%s' that is remembered has failed" % args.task)
-        return EXIT_OK
-    before = verdicts[:verdicts.index(bad)]
-    good = next((verdict for verdict in reversed(before) if verdict["status"] == "success"), None)
-    if good is None:
-        raise UsageError("no run of '%s' before %s that is remembered has succeeded" % (args.task, bad["run_id"]))
-    outputs = [_output_text(store, args.task, verdict["run_id"]) for verdict in (good, bad)]
-    definitions = [store.definition(verdict.get("definition")) for verdict in (good, bad)]
-    changes = definition_changes(*definitions) if all(definitions) else ["not known any more"]
-    print_line(diff_text((good, outputs[0]), (bad, outputs[1]), changes))
-    return EXIT_OK
-
-
-def _output_text(store: Store, name: str, run_id: str) -> str:
-    text = store.run_output(name, run_id)
-    if text is None:
-        raise UsageError("the log of run %s is gone" % run_id, "logs are kept up to %d files of %d MiB a task" % (
-            LOG_GENERATIONS + 1, TASK_LOG_ROTATE_BYTES >> 20))
-    return text.decode("utf-8", "replace")
-
-
-def cmd_simulate(store: Store, args: "argparse.Namespace") -> int:
-    if args.file:
-        store = Store(store.root, os.path.abspath(args.file))
-    config = store.read_config()
-    known = {name: state.usual_s for name, state in store.read_state()[0].tasks.items() if state.usual_s}
-    forecasts = simulate(config, known, Clock().now(), args.days)
-    if args.json:
-        print_json([{field: getattr(forecast, field) for field in (
-            "task", "runs", "delays", "overlaps", "late", "stranded", "duration_s", "is_guess")}
-                  for forecast in forecasts])
-    else:
-        print_line(simulation_text(forecasts, args.days))
-    for problem in config.problems:
-        warn(str(problem))
-    return EXIT_CONFIG if config.problems else EXIT_OK
 
 
 class Finding(Value):
@@ -8106,61 +7869,6 @@ def _purge(store: Store, dry_run: bool) -> int:
     return EXIT_OK
 
 
-def cmd_import_crontab(store: Store, args: "argparse.Namespace") -> int:
-    text, place, is_system = _table_to_import(args.file)
-    known = _known_tasks(store, strict=args.write)
-    user, home = current_user()
-    for path in store.config_files()[1:]:  # a file may hold a task of another name
-        known.setdefault(os.path.basename(path)[:-len(".json")], Task())
-    found = import_tasks(text, user, home, is_system, known)
-    for number, line, reason in found.left_out:
-        warn("%s: line %d: %s: %s" % (place, number, reason, re.sub(
-            "[\x00-\x08\x0a-\x1f\x7f-\x9f]", lambda found: ascii(found.group())[1:-1], line)))
-    if not args.write:
-        print_json({"tasks": [task for _, task in found.tasks]})
-        return EXIT_OK
-    for _, task in found.tasks:
-        path = store.path("%s/%s.json" % (DROP_IN_DIR, task["name"]))
-        if os.path.lexists(path):
-            raise UsageError("%s is there already" % store.shown(path), "move it away; what was written so far stays")
-        write_atomic(path, (json.dumps(task, indent=2) + "\n").encode())
-        print_line("wrote %s" % store.shown(path))
-    if found.tasks:
-        print_line("These lines run twice until you remove them from %s:" % (
-            "your crontab (crontab -e)" if args.file is None else place))
-        lines = crontab_lines(text)
-        for number, _ in found.tasks:
-            print_line("%5d  %s" % (number, lines[number - 1].rstrip("\r\n")))
-    else:
-        print_line("nothing was written")
-    return EXIT_OK
-
-
-def _table_to_import(name: "str | None") -> "Tuple[str, str, bool]":
-    """The text of a crontab, how messages call it, and whether its lines name a user, as the system's do."""
-    if name is None:
-        return os.fsencode(read_crontab()).decode("utf-8", "surrogateescape"), "crontab", False
-    if name == "-":
-        return sys.stdin.buffer.read().decode("utf-8", "surrogateescape"), "stdin", False
-    try:
-        text = read_bytes(name, follow=True).decode("utf-8", "surrogateescape")
-    except OSError as error:
-        raise StorageError.of("read", name, error)
-    path = os.path.realpath(name)
-    return text, name, path == "/etc/crontab" or os.path.dirname(path) == "/etc/cron.d"
-
-
-def _known_tasks(store: Store, strict: bool) -> "Dict[str, Task]":
-    """The tasks that are there, by name, those that are wrong among them; their names are taken."""
-    try:
-        config = store.read_config()
-    except ConfigError:
-        if strict:
-            raise
-        return {}
-    return dict({name: Task(name=name) for name in config.invalid}, **config.tasks)
-
-
 # == Command line ==
 
 def count_option(text: str) -> int:
@@ -8183,7 +7891,8 @@ def mail_option(text: str) -> str:
     return text
 
 
-def _option(*names: str, **how: "Any") -> "Tuple[Tuple[str, ...], Dict[str, Any]]":
+def option(*names: str, **how: "Any") -> "Tuple[Tuple[str, ...], Dict[str, Any]]":
+    """What argparse takes for an option or a positional: its names, and how it is read."""
     return names, how
 
 
@@ -8193,132 +7902,229 @@ def command_table() -> "Dict[str, Tuple[Callable[..., int], str, Tuple[Any, ...]
     The last two have no help: a tick starts them, and nobody else needs them. It is a function so that a tick with
     nothing to do does not pay for it.
     """
-    task = _option("task", metavar="TASK")
-    of_task = _option("--task", metavar="NAME")
-    as_json = _option("--json", action="store_true")
-    here = _option("--here", action="store_true")  # the root is the current folder, whatever --root calls it
-    since = _option("--since", default="7d", metavar="WHEN", help="a time, or a length such as 12h (default: 7d)")
+    task = option("task", metavar="TASK")
+    of_task = option("--task", metavar="NAME")
+    as_json = option("--json", action="store_true")
+    here = option("--here", action="store_true")  # the root is the current folder, whatever --root calls it
+    since = option("--since", default="7d", metavar="WHEN", help="a time, or a length such as 12h (default: 7d)")
     installing = (
-        _option("--user", metavar="NAME", help="for this user (default: yourself); others than you take root"),
-        _option("--timer", action="store_true", help="a systemd timer in place of the crontab line"),
-        _option("--dry-run", action="store_true", help="say what would be done, and do nothing"))
+        option("--user", metavar="NAME", help="for this user (default: yourself); others than you take root"),
+        option("--timer", action="store_true", help="a systemd timer in place of the crontab line"),
+        option("--dry-run", action="store_true", help="say what would be done, and do nothing"))
     return {
         "tick": (cmd_tick, "start what is due; cron calls it every minute", ()),
         "run": (cmd_run, "run one task now, in the foreground", (
-            _option("--task", required=True, metavar="NAME"),
-            [_option("--with-dependencies", dest="dependencies", action="store_const", const="first", default="check",
+            option("--task", required=True, metavar="NAME"),
+            [option("--with-dependencies", dest="dependencies", action="store_const", const="first", default="check",
                      help="run the dependencies that are not met first, in order"),
-             _option("--ignore-dependencies", dest="dependencies", action="store_const", const="ignore",
+             option("--ignore-dependencies", dest="dependencies", action="store_const", const="ignore",
                      help="run it whatever its dependencies came to")],
-            _option("--as-cron", action="store_true", help="with the environment that cron gave the last tick"))),
+            option("--as-cron", action="store_true", help="with the environment that cron gave the last tick"))),
         "status": (cmd_status, "how things stand: a table on a terminal, JSON when piped", (
-            [as_json, _option("--table", action="store_true"),
-             _option("--watch", action="store_true", help="the table, drawn again every two seconds")],
+            [as_json, option("--table", action="store_true"),
+             option("--watch", action="store_true", help="the table, drawn again every two seconds")],
             of_task)),
         "history": (cmd_history, "the verdicts, newest first", (
             of_task, since,
-            _option("--status", metavar="STATUS", help="only this one; skipped stands for all that were skipped"),
-            _option("--limit", type=count_option, default=50, metavar="N"), as_json)),
+            option("--status", metavar="STATUS", help="only this one; skipped stands for all that were skipped"),
+            option("--limit", type=count_option, default=50, metavar="N"), as_json)),
         "logs": (cmd_logs, "what a task printed", (
             task,
-            _option("--lines", type=count_option, metavar="N", help="the last so many (default: 50; of a run, all)"),
-            [_option("--follow", action="store_true", help="and what it prints from now on"),
-             _option("--run", dest="run_id", metavar="RUN_ID", help="the output of this run")])),
+            option("--lines", type=count_option, metavar="N", help="the last so many (default: 50; of a run, all)"),
+            [option("--follow", action="store_true", help="and what it prints from now on"),
+             option("--run", dest="run_id", metavar="RUN_ID", help="the output of this run")])),
         "audit": (cmd_audit, "hold every due slot against the history; exit 1 when one is unexplained", (
             since, of_task, as_json)),
         "why": (cmd_why, "why a task ran, or did not, and what comes next", (
             task,
-            _option("--at", metavar="TIME", help="the slot at that time, or the newest before it (default: now)"))),
+            option("--at", metavar="TIME", help="the slot at that time, or the newest before it (default: now)"))),
         "pause": (cmd_pause, "give a task no slots for a while; what runs goes on", (
-            _option("task", nargs="?", metavar="TASK"), _option("--all", action="store_true", help="every task"),
-            [_option("--until", metavar="TIME", help="such as 2025-06-02T10:00 (default: until resumed)"),
-             _option("--for", dest="length", type=duration_option, metavar="LENGTH", help="such as 30m, 2h or 1d")],
-            _option("--reason", default="", metavar="TEXT"))),
+            option("task", nargs="?", metavar="TASK"), option("--all", action="store_true", help="every task"),
+            [option("--until", metavar="TIME", help="such as 2025-06-02T10:00 (default: until resumed)"),
+             option("--for", dest="length", type=duration_option, metavar="LENGTH", help="such as 30m, 2h or 1d")],
+            option("--reason", default="", metavar="TEXT"))),
         "resume": (cmd_resume, "end a pause", (
-            _option("task", nargs="?", metavar="TASK"),
-            _option("--all", action="store_true", help="the pause of every task"))),
-        "diff": (cmd_diff, "the last good output of a task against the newest failing one", (task,)),
-        "simulate": (cmd_simulate, "what the schedules would come to, before they are put to use", (
-            _option("--days", type=count_option, default=7, metavar="N"),
-            _option("--config", dest="file", metavar="FILE", help="of this file instead"), as_json)),
+            option("task", nargs="?", metavar="TASK"),
+            option("--all", action="store_true", help="the pause of every task"))),
         "doctor": (cmd_doctor, "what is wrong between cron, this machine and you; exit 1 on a problem", (as_json,)),
         "notify-test": (cmd_notify_test, "send one message to whoever the configuration names", ()),
         "check": (cmd_check, "every problem of the configuration; exit 0 or 78", (
-            _option("--config", dest="file", metavar="FILE", help="check this file instead"),)),
+            option("--config", dest="file", metavar="FILE", help="check this file instead"),)),
         "next": (cmd_next, "the coming slots of all tasks, in time order", (
-            of_task, _option("--count", type=count_option, default=10, metavar="N"), as_json)),
+            of_task, option("--count", type=count_option, default=10, metavar="N"), as_json)),
         "explain": (cmd_explain, "a schedule in plain English, and its next slots", (
-            _option("expression"), _option("--zone", metavar="ZONE", help="an IANA name (default: the system's zone)"),
-            _option("--from", dest="start", metavar="TIME", help="such as 2025-06-02T10:00 or ...Z (default: now)"),
-            _option("--count", type=count_option, default=5, metavar="N"),
-            _option("--name", default="", metavar="NAME", help="the task whose name seeds H"), as_json)),
+            option("expression"), option("--zone", metavar="ZONE", help="an IANA name (default: the system's zone)"),
+            option("--from", dest="start", metavar="TIME", help="such as 2025-06-02T10:00 or ...Z (default: now)"),
+            option("--count", type=count_option, default=5, metavar="N"),
+            option("--name", default="", metavar="NAME", help="the task whose name seeds H"), as_json)),
         "init": (cmd_init, "write a configuration to start from, where there is none", ()),
         "install": (cmd_install, "put the line that calls tick into your crontab", installing + (
-            _option("--mailto", type=mail_option, metavar="ADDRESS",
+            option("--mailto", type=mail_option, metavar="ADDRESS",
                     help="let cron mail what a tick has to say; '' ends that (default: as it is)"),)),
         "uninstall": (cmd_uninstall, "take it out again; configuration, state and logs stay", installing + (
-            _option("--purge", action="store_true", help="remove state and logs as well, after asking"),)),
-        "import-crontab": (cmd_import_crontab, "turn the lines of a crontab into tasks", (
-            _option("file", nargs="?", metavar="FILE", help="a crontab, - for stdin (default: your own)"),
-            _option("--write", action="store_true", help="write a file each into %s, and say which lines to remove "
-                    "from the crontab" % DROP_IN_DIR))),
+            option("--purge", action="store_true", help="remove state and logs as well, after asking"),)),
         "deliver": (cmd_deliver, "", (here,)),
         "supervise": (cmd_supervise, "", (
-            here, _option("verb", choices=("start", "adopt")), _option("lock_fd", type=int), _option("task"),
-            _option("run_id"))),
+            here, option("verb", choices=("start", "adopt")), option("lock_fd", type=int), option("task"),
+            option("run_id"))),
     }
 
 
-def _commands_of(argv: "Sequence[str]", names: "Iterable[str]") -> "List[str]":
-    """Those of all commands that this command line may mean; all of them where that is not plain to see."""
-    words = iter(argv)
-    for word in words:
-        if word in ("--root", "--config"):
-            next(words, "")
-        elif word in names:
-            return [name for name in names if name in argv]
-        elif not word.startswith(("--root=", "--config=")):
-            break
-    return list(names)
+def command_word(words: "Sequence[str]") -> "int | None":
+    """Where in a command line the command stands; None without one, or where only the parser can tell."""
+    at = 0
+    while at < len(words):
+        if not words[at].startswith("-"):
+            return at
+        if words[at] in ("--root", "--config"):
+            at += 1
+        elif not words[at].startswith(("--root=", "--config=")):
+            return None
+        at += 1
+    return None
 
 
-def build_parser(argv: "Sequence[str]") -> "argparse.ArgumentParser":
-    """What reads this command line, each command bound to its function. To build all commands takes 8 ms."""
-    summary, _, rest = (__doc__ or "").partition("\n\n")
-    width = terminal_size().columns - 2  # argparse would ask shutil, and that brings all its compressors along
+def _plain_parser(program: str, documentation: str) -> "argparse.ArgumentParser":
+    """A parser that shows a docstring as it stands, with the options that every command has."""
+    summary, _, rest = documentation.partition("\n\n")
+    width = terminal_size().columns - 2  # argparse would ask shutil, which imports its compressors
     parser = argparse.ArgumentParser(
-        prog="symphony_conductor.py", description=summary, epilog=rest,
+        prog=program, description=summary, epilog=rest,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=width))
-    parser.add_argument("--version", action="version", version="symphony_conductor %s" % __version__)
     parser.add_argument("--root", help="the project's folder (default: $SYMPHONY_ROOT, else that of this file)")
     parser.add_argument("--config", help="the configuration (default: %s under the root)" % CONFIG_NAME)
+    return parser
+
+
+def _add_options(parser: "argparse.ArgumentParser", options: "Sequence[Any]") -> None:
+    for item in options:
+        group: "Any" = parser
+        if isinstance(item, list):
+            group = parser.add_mutually_exclusive_group()
+        for names, how in item if isinstance(item, list) else [item]:
+            group.add_argument(*names, **how)
+
+
+def build_parser(only: "str | None" = None) -> "argparse.ArgumentParser":
+    """The parser of the command line, each command bound to its function.
+
+    `only`: the one command that is asked for, as building all of them takes 8 ms.
+    """
+    documentation = __doc__ or ""
+    if only is None:
+        documentation += beside_help()
+    parser = _plain_parser("symphony_conductor.py", documentation)
+    parser.add_argument("--version", action="store_true", help="show the version, and the commit in a checkout")
+    parser.set_defaults(func=_no_command)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", prog=parser.prog)
-    table = command_table()
-    for name in _commands_of(argv, table):
-        func, text, options = table[name]
+    width = terminal_size().columns - 2
+    for name, (func, text, options) in command_table().items():
+        if only not in (None, name):
+            continue
         about: "Dict[str, Any]" = {"help": text, "description": text} if text else {}
         command = commands.add_parser(
             name, formatter_class=lambda prog: argparse.HelpFormatter(prog, width=width), **about)
         command.set_defaults(func=func)
-        for option in options:
-            group = command.add_mutually_exclusive_group() if isinstance(option, list) else command
-            for flags, how in option if isinstance(option, list) else [option]:
-                group.add_argument(*flags, **how)
+        _add_options(command, options)
     return parser
 
 
-def _idle_tick(argv: "Sequence[str]") -> bool:
-    """Whether this is a plain tick with nothing to do."""
-    options = argv[:-1] if argv[-1:] == ["tick"] else ["?"]
-    if len(options) == 1 and options[0].startswith("--root="):
-        options = ["--root", options[0][len("--root="):]]
-    if options and (len(options) != 2 or options[0] != "--root"):
-        return False
-    root: "str | bytes" = options[1] if options else (
-        posix.environ.get(b"SYMPHONY_ROOT", b"") or __file__.rpartition("/")[0] or ".")
-    if isinstance(root, str):
-        root = root.encode(sys.getfilesystemencoding(), "surrogateescape")
-    return nothing_to_do(root + b"/" + HEARTBEAT_NAME.encode(), time.time(), time.monotonic())
+def _no_command(store: Store, args: "argparse.Namespace") -> int:
+    if args.version:
+        print_line("symphony_conductor %s" % version_text())
+        return EXIT_OK
+    build_parser().print_usage(sys.stderr)
+    return EXIT_USAGE
+
+
+def version_text() -> str:
+    """The version and, in a checkout, the commit: '1.2.0 (3f2a91c)'; '+' stands for changes since then."""
+    folder = os.path.dirname(os.path.realpath(__file__))
+    if not os.path.exists(os.path.join(folder, ".git")):
+        return __version__
+    try:
+        done = subprocess.run(
+            ["git", "-C", folder, "describe", "--always", "--exclude=*", "--abbrev=7", "--dirty=+"],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return __version__
+    commit = done.stdout.decode("ascii", "replace").strip()
+    if done.returncode or not commit:
+        return __version__
+    return "%s (%s)" % (__version__, commit)
+
+
+# -- commands beside this file: scripts/symphony_NAME.py, as git-NAME is to git
+
+BESIDE = ("diff", "import-crontab", "report", "simulate")  # what this version comes with
+BESIDE_NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z"
+
+
+def path_beside(name: str) -> str:
+    """Where the file of a command that this one does not hold is looked for."""
+    folder = os.path.join(os.path.dirname(os.path.realpath(__file__)), "scripts")
+    return os.path.join(folder, "symphony_%s.py" % name.replace("-", "_"))
+
+
+def commands_beside() -> "Dict[str, str]":
+    """The commands that are there beside this file, each with the first line of its docstring."""
+    commands = {}
+    folder = os.path.dirname(path_beside("any"))
+    for file_name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        match = re.match(r"symphony_([a-z0-9_]+)\.py\Z", file_name)
+        if not match:
+            continue
+        try:
+            text = read_bytes(os.path.join(folder, file_name), follow=True)
+        except OSError:
+            continue  # listed or not, to run it says why it cannot be read
+        line = re.match(br'(?:#![^\n]*\n)?"""([^"\n]*)', text)
+        commands[match.group(1).replace("_", "-")] = line.group(1).decode("utf-8", "replace") if line else ""
+    return commands
+
+
+def beside_help() -> str:
+    """What --help adds about the commands beside this file."""
+    commands = commands_beside()
+    if not commands:
+        return "\nCommands that come with scripts/, which is not here: %s.\n" % ", ".join(BESIDE)
+    lines = ["  %-16s %s" % (name, text.rstrip(".")) for name, text in commands.items()]
+    return "\nCommands beside this file, in scripts/ (COMMAND --help tells more):\n%s\n" % "\n".join(lines)
+
+
+def run_beside(store: Store, name: str, words: "Sequence[str]") -> int:
+    """Become the command `name` beside this file. It is checked as a configuration is: it decides what runs."""
+    path = path_beside(name)
+    if not re.match(BESIDE_NAME, name) or not os.path.isfile(path):
+        if name in BESIDE:
+            raise UnavailableError("'%s' is not part of this file" % name, "put scripts/%s of version %s into %s" % (
+                os.path.basename(path), __version__, os.path.dirname(path)))
+        raise UsageError("unknown command '%s'" % name,
+                         did_you_mean(name, list(command_table()) + list(BESIDE)) or "--help lists them")
+    problems = [problem for checked in (os.path.dirname(path), path) for problem in store.insecure(checked)]
+    if problems:
+        raise ConfigError(problems)
+    sys.stdout.flush()
+    with doing("run", path):
+        os.execv(interpreter(), [interpreter(), path] + list(words))
+    return EXIT_OK
+
+
+def command_beside(documentation: "str | None", options: "Sequence[Any]",
+                   func: "Callable[[Store, argparse.Namespace], int]") -> None:
+    """All that a command beside this file does but for its own work: `func` takes the store and the options."""
+    def parse() -> "argparse.Namespace":
+        name = os.path.basename(sys.argv[0])[len("symphony_"):-len(".py")].replace("_", "-")
+        parser = _plain_parser("symphony_conductor.py " + name, documentation or "")
+        _add_options(parser, options)
+        parser.set_defaults(func=func)
+        return parser.parse_args()
+
+    open_standard_streams()
+    sys.exit(_carry_out(parse))
+
+
+# -- where it all begins
 
 
 def _root_of(args: "argparse.Namespace") -> str:
@@ -8330,20 +8136,14 @@ def _root_of(args: "argparse.Namespace") -> str:
     return os.path.realpath(root)
 
 
-def main(argv: "Sequence[str] | None" = None) -> int:
-    """Run one command line of the conductor: its exit code."""
+def _carry_out(parse: "Callable[[], argparse.Namespace]") -> int:
+    """Read a command line and run its command: the exit code. The log keeps the traceback of a defect."""
     stores: "List[Store]" = []
 
     def command() -> int:
-        words = sys.argv[1:] if argv is None else argv
-        parser = build_parser(words)
-        args = parser.parse_args(words)
-        if not args.command:
-            parser.print_usage(sys.stderr)
-            return EXIT_USAGE
-        store = Store(_root_of(args), os.path.abspath(args.config) if args.config else "")
-        stores.append(store)
-        return int(args.func(store, args))
+        args = parse()
+        stores.append(Store(_root_of(args), os.path.abspath(args.config) if args.config else ""))
+        return int(args.func(stores[0], args))
 
     def keep(lines: "List[str]") -> None:
         if not stores:
@@ -8351,6 +8151,24 @@ def main(argv: "Sequence[str] | None" = None) -> int:
         stores[0].log(time.time(), lines)
 
     return exit_code_of(command, keep=keep)
+
+
+def main(argv: "Sequence[str] | None" = None) -> int:
+    """Run one command line of the conductor: its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+
+    def parse() -> "argparse.Namespace":
+        at = command_word(words)
+        if at is None:
+            return build_parser().parse_args(words)
+        if words[at] in command_table():
+            return build_parser(words[at]).parse_args(words)
+        args = build_parser("").parse_args(words[:at])
+        options = ["--root", _root_of(args)] + (["--config", args.config] if args.config else [])
+        args.func = lambda store, args: run_beside(store, words[at], options + words[at + 1:])
+        return args
+
+    return _carry_out(parse)
 
 
 def forget_the_locale_of_python() -> None:
@@ -8377,7 +8195,7 @@ def open_standard_streams() -> None:
 
 def command_line() -> None:
     """Where the crontab line and the script come in."""
-    if _idle_tick(sys.argv[1:]):
+    if is_idle_tick(sys.argv[1:]):
         posix._exit(EXIT_OK)  # nothing was opened or printed, so taking the interpreter down in order is wasted time
     open_standard_streams()
     forget_the_locale_of_python()

@@ -35,7 +35,7 @@ import stat
 import time
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
-from common import RefusedError, command_parser, plural, finish, read_own, sc, subcommands
+from common import RefusedError, command_parser, finish, plural, read_own, sc, subcommands
 
 REVIEW_AFTER_DAYS = 180
 SCRIPT_DIR = "scripts/automations"

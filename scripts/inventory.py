@@ -34,9 +34,9 @@ from common import (
     bytes_option,
     check_replaced,
     command_parser,
-    plural,
     finish,
     open_own,
+    plural,
     sc,
     size_text,
 )

@@ -38,9 +38,9 @@ from typing import Any, Dict, Iterable, Iterator, List, Sequence, Tuple
 
 from cleanup_report import FORMAT as REPORT_FORMAT
 from cleanup_report import code, prose, restore_command
-from common import check_format, command_parser, plural, finish, read_own, sc, size_text
+from common import check_format, command_parser, finish, plural, read_own, sc, size_text
 from quarantine import PURGE_AGE_S, run_time
-from symphony_page import KINDS, Mark, length_text, page, percent_text
+from report_page import KINDS, Mark, length_text, page, percent_text
 from tree import ACTIONS_NAME, QUARANTINE_NAME, REPORT_NAME, stored_path
 
 FORMAT = 1                # of the JSON document

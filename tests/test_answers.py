@@ -16,6 +16,7 @@ from test_operator import NIGHT, hands, verdict
 from test_planning import World, at, task
 
 import symphony_conductor as sc
+import symphony_simulate
 
 HOUR, DAY = 3600, 86400
 
@@ -227,7 +228,7 @@ def test_why_of_a_task_for_each_boot(hand, monkeypatch):
     hand.configure(task("a", "@reboot"))
     hand.tick()
     assert hand.call("why", "a")[1].startswith("a: it runs once after each boot.")
-    monkeypatch.setattr(sc, "boot_id", lambda: "another")
+    monkeypatch.setattr(sc, "current_boot_id", lambda: "another")
     assert len(hand.tick("2025-06-02T10:01:00Z")) == 1
     hand.tick("2025-06-02T10:02:00Z")
     text = hand.call("why", "a")[1]
@@ -555,7 +556,7 @@ def test_doctor_looks_for_the_notification_command_on_crons_path_and_at_what_wai
     hand.configure(task("a", "0 2 * * *"), enable_notifications=True, notification_command=["my-own-notify"])
     monkeypatch.setenv("PATH", "/nowhere")
     hand.tick()
-    hand.store().spool({"id": "20250602T100000Z-1", "event": "failed", "task": "a", "channel": "notify",
+    hand.store().enqueue({"id": "20250602T100000Z-1", "event": "failed", "task": "a", "channel": "notify",
                         "at": "2025-06-02T10:00:00Z"})
     out = hand.call("doctor")[1]
     assert "notification_command: 'my-own-notify' is not on cron's PATH (" in out
@@ -595,7 +596,7 @@ def test_doctor_does_not_miss_cron_where_a_timer_calls(project, monkeypatch):
 def forecast(tasks, durations, days=1, start="2025-06-02T00:00:00Z", **settings):
     config = sc.build_config([("c.json", {"tasks": tasks, "settings": dict({"timezone": "UTC"}, **settings)})])
     assert not config.problems
-    return {each.task: each for each in sc.simulate(config, durations, at(start), days)}
+    return {each.task: each for each in symphony_simulate.simulate(config, durations, at(start), days)}
 
 
 def test_a_simulation_tells_how_long_a_slot_waits_for_a_place():
@@ -640,14 +641,14 @@ def test_a_simulation_takes_the_timeout_where_no_run_is_known_and_tries_nothing_
 
 def test_a_simulation_in_words():
     found = forecast([task("good", "0 2 * * *"), task("a", "*/10 * * * *", timeout=1500)], {"good": 61})
-    assert sc.simulation_text(list(found.values()), 1).splitlines() == [
+    assert symphony_simulate.simulation_text(list(found.values()), 1).splitlines() == [
         "49 runs in 1 day; 1 task would lose slots", "",
         "TASK  RUNS  TAKES  DELAY  LONGEST  OVERLAPS  LATE  STRANDED",
         "a     48    25m?   0s     0s       96        0     0",
         "good  1     1m     0s     0s       0         0     0", "",
         "?: no run is known; its timeout stands for what it takes",
         "  ! a: 96 slots skipped, because the run before would still be going"]
-    assert sc.simulation_text([], 7).splitlines()[0] == "0 runs in 7 days; no slot would be lost"
+    assert symphony_simulate.simulation_text([], 7).splitlines()[0] == "0 runs in 7 days; no slot would be lost"
 
 
 def tree(root):

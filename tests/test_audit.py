@@ -280,7 +280,7 @@ class Moving(Month):
 
     def move_to(self, zone, monkeypatch, data="1"):
         monkeypatch.setitem(sc._ZONES, None, sc.Zone(zone))
-        self.stamp = sc.zone_stamp().split()[0] + " " + data
+        self.stamp = sc.current_zone_stamp().split()[0] + " " + data
 
     def pass_days(self, days):
         end = self.now + days * DAY

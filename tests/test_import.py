@@ -9,6 +9,7 @@ import pytest
 from conftest import NAMESPACE, SCRIPT, CronDaemon, Project, every_minute
 
 import symphony_conductor as sc
+import symphony_import_crontab
 
 # -- names
 
@@ -52,14 +53,14 @@ NAMES = [
 
 @pytest.mark.parametrize("command, name", NAMES)
 def test_a_task_is_named_after_the_program_or_the_script(command, name):
-    assert sc.task_name_for(command, ()) == name
+    assert symphony_import_crontab.task_name_for(command, ()) == name
     assert sc.is_name(name)
 
 
 def test_a_name_that_is_taken_gets_a_number():
-    assert sc.task_name_for("/x/backup.sh", {"backup"}) == "backup-2"
-    assert sc.task_name_for("/x/backup.sh", {"backup", "backup-2", "backup-4"}) == "backup-3"
-    assert sc.is_name(sc.task_name_for("x" * 99, {"x" * 60}))
+    assert symphony_import_crontab.task_name_for("/x/backup.sh", {"backup"}) == "backup-2"
+    assert symphony_import_crontab.task_name_for("/x/backup.sh", {"backup", "backup-2", "backup-4"}) == "backup-3"
+    assert sc.is_name(symphony_import_crontab.task_name_for("x" * 99, {"x" * 60}))
 
 
 # -- commands
@@ -91,13 +92,13 @@ COMMANDS = [
 
 @pytest.mark.parametrize("command, shell, wanted", COMMANDS)
 def test_a_command_with_its_percent_signs_becomes_what_the_shell_is_to_see(command, shell, wanted):
-    assert sc.shell_command(command, shell) == wanted
+    assert symphony_import_crontab.shell_command(command, shell) == wanted
 
 
 # -- lines
 
 def entries(text, has_users=False):
-    found, left_out = sc.crontab_entries(text, has_users)
+    found, left_out = symphony_import_crontab.crontab_entries(text, has_users)
     return [(entry.number, entry.schedule, entry.user, entry.command, entry.comment) for entry in found], left_out
 
 
@@ -160,12 +161,12 @@ def test_what_is_neither_a_variable_nor_an_entry_is_left_out_with_the_reason():
     ("A=it's", {"A": "it's"}),
 ])
 def test_the_variables_of_a_crontab(line, wanted):
-    found, left_out = sc.crontab_entries(line + "\n5 4 * * * x\n", False)
+    found, left_out = symphony_import_crontab.crontab_entries(line + "\n5 4 * * * x\n", False)
     assert left_out == [] and found[0].variables == wanted
 
 
 def test_a_variable_holds_for_the_lines_below_it_until_it_is_set_again():
-    found, _ = sc.crontab_entries("1 1 * * * a\nX=1\n2 2 * * * b\nY=2\nX=3\n3 3 * * * c\n", False)
+    found, _ = symphony_import_crontab.crontab_entries("1 1 * * * a\nX=1\n2 2 * * * b\nY=2\nX=3\n3 3 * * * c\n", False)
     assert [entry.variables for entry in found] == [{}, {"X": "1"}, {"X": "3", "Y": "2"}]
 
 
@@ -183,7 +184,7 @@ def test_a_line_that_calls_the_conductor_is_no_task_of_the_conductor():
            "* * * * * /srv/a/symphony_conductor.py tick >> x 2>&1",
            "* * * * * python3 /a/symphony_conductor.py --root /b tick"]
     text = "\n".join(own) + "\n5 4 * * * /srv/a/symphony_conductor.py check\n"
-    found = sc.import_tasks(text, "me", "/home/me", False, {})
+    found = symphony_import_crontab.import_tasks(text, "me", "/home/me", False, {})
     assert [(number, reason) for number, _, reason in found.left_out] == [
         (number, "it calls the conductor itself") for number in (1, 2, 3)]
     assert [number for number, _ in found.tasks] == [4]
@@ -192,7 +193,7 @@ def test_a_line_that_calls_the_conductor_is_no_task_of_the_conductor():
 # -- tasks
 
 def tasks_of(text, known=None, user="me", has_users=False):
-    found = sc.import_tasks(text, user, "/home/me", has_users, known or {})
+    found = symphony_import_crontab.import_tasks(text, user, "/home/me", has_users, known or {})
     return [task for _, task in found.tasks], [(number, reason) for number, _, reason in found.left_out]
 
 
@@ -451,7 +452,7 @@ def test_a_system_table_is_known_by_its_place(project):
             code, out, _ = project.call("import-crontab", path)
             assert code == 0
             assert not any(task["name"] == "root" for task in json.loads(out)["tasks"])
-    assert sc._table_to_import("/etc/hostname")[2] is False
+    assert symphony_import_crontab._table_to_import("/etc/hostname")[2] is False
 
 
 def test_the_imported_tasks_run_where_cron_ran_them(project, tmp_path):
@@ -566,6 +567,9 @@ class Differential:
         (folder / "now").mkdir()
         self.project = Project(folder / "project")
         (self.project.root / "symphony_conductor.py").write_bytes(SCRIPT.read_bytes())
+        beside = self.project.root / "scripts" / "symphony_import_crontab.py"
+        beside.parent.mkdir(mode=0o755)
+        beside.write_bytes((SCRIPT.parent / "scripts" / beside.name).read_bytes())
         self.project.configure()
         self.process = subprocess.Popen(
             NAMESPACE + ["/bin/sh", "-c", DIFFERENTIAL, "sh", str(folder), sys.executable],

@@ -517,7 +517,7 @@ def gaps(hand):
 
 
 def reboot(hand, monkeypatch):
-    monkeypatch.setattr(sc, "boot_id", lambda: "another")
+    monkeypatch.setattr(sc, "current_boot_id", lambda: "another")
     hand.clock.mono = 5.0
 
 

@@ -10,8 +10,8 @@ import bench_report
 import pytest
 from conftest import HandClock, run_script
 
+import report_page as page
 import symphony_conductor as sc
-import symphony_page as page
 import symphony_report as report
 
 NOW = sc.from_iso("2025-06-08T12:00:00Z")

@@ -365,9 +365,9 @@ def stacked(*lines: str) -> Cell:
     return "<span>%s</span>" % "<br>".join(found) if found else NONE
 
 
-def more(total: int, noun: str, plural: str = "") -> str:
+def more(total: int, noun: str, many: str = "") -> str:
     hidden = total - ROWS_SHOWN
-    return "<p>%s</p>" % muted("and %s more" % plural(hidden, noun, plural)) if hidden > 0 else ""
+    return "<p>%s</p>" % muted("and %s more" % plural(hidden, noun, many)) if hidden > 0 else ""
 
 
 # -- the sections, in the order of the page
