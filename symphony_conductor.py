@@ -1,29 +1,29 @@
 #!/usr/bin/env python3
 """Symphony Conductor: maintenance tasks on cron schedules, driven by one crontab line.
 
-There is no resident process. Cron calls `symphony_conductor.py tick` every minute; a tick decides what is
-due, starts one small supervisor per task, and is gone. State, history, logs and health files live under
-the project root.
+There is no resident process. Cron calls `symphony_conductor.py tick` every minute; a tick decides
+what is due, starts one small supervisor per task, and exits. State, history, logs and health files
+live under the project root.
 
     symphony_conductor.py tick                 what cron calls
     symphony_conductor.py run --task NAME      run one task now, in the foreground
-    symphony_conductor.py status               how things stand (JSON when piped)
-    symphony_conductor.py why NAME             why it ran, or did not
-    symphony_conductor.py history, logs NAME   the verdicts, and what a task printed
-    symphony_conductor.py audit                every due slot held against the history
-    symphony_conductor.py pause, resume        no slots for a while
-    symphony_conductor.py check                every problem of the configuration
-    symphony_conductor.py next                 the coming slots
+    symphony_conductor.py status               show status (JSON when piped)
+    symphony_conductor.py why NAME             why a task ran, or did not
+    symphony_conductor.py history, logs NAME   past results, and what a task printed
+    symphony_conductor.py audit                check every due slot against the history
+    symphony_conductor.py pause, resume        suspend a task's schedule for a while
+    symphony_conductor.py check                list every problem of the configuration
+    symphony_conductor.py next                 upcoming runs
     symphony_conductor.py explain "0 2 * * *"  a schedule in words
     symphony_conductor.py install, uninstall   the crontab line
 
-Exit codes: 0 ok; 1 a task failed; 2 usage; 69 a needed program is missing; 70 a defect of the conductor;
+Exit codes: 0 ok; 1 a task failed; 2 usage; 69 a needed program is missing; 70 an internal error;
 74 a file could not be read or written; 75 busy, or a dependency is not met; 78 bad configuration.
 `run` passes on the command's own status; 124 on timeout, 128+N when signal N ended it.
 
-The map is `grep -n '^# == ' symphony_conductor.py`. Each section uses only those above it; nothing above
-*Clock* reads a clock, the disk or the environment (but for *Zones*, which asks the C library for its zone
-data). Python 3.6 and newer, standard library only.
+Contents: grep -n '^# == ' symphony_conductor.py. Each section uses only those above it. Nothing
+above *Clock* reads a clock, the disk or the environment, except that *Zones* asks the C library for
+its zone data. Python 3.6 and newer, standard library only.
 """
 
 # Built into every interpreter, so they cost a start nothing.
@@ -32,7 +32,8 @@ import posix
 import sys
 import time
 
-# What a module makes of itself is kept: to look for garbage meanwhile costs every tick a thirtieth.
+# What a module creates at import stays alive, so collecting meanwhile finds nothing: it would only
+# cost every tick a thirtieth of its time.
 _collects_garbage = gc.isenabled()
 gc.disable()
 
@@ -53,7 +54,8 @@ if TYPE_CHECKING:
     import signal
     import stat
     import subprocess
-    from typing import Any, Callable, ClassVar, Dict, Iterable, Iterator, List, Sequence, Set, Tuple, TypeVar
+    from typing import Any, Callable, ClassVar, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
+    from typing import TypeVar
 
     from typing_extensions import TypedDict, dataclass_transform
 else:
@@ -62,7 +64,7 @@ else:
         return lambda cls: cls
 
     class _Late:
-        """A module that is imported when it is first used: a tick with nothing to do pays for none of these."""
+        """A module that is imported when it is first used: an idle tick needs none of these."""
 
         def __init__(self, name):
             self.__dict__["name"] = name
@@ -70,7 +72,7 @@ else:
         def __getattr__(self, attribute):
             try:
                 module = globals()[self.name] = __import__(self.name)
-            except ImportError as error:  # a file that could not be read just now: EIO
+            except ImportError as error:  # its file could not be read just now: EIO
                 raise OSError(5, "cannot be imported (%s)" % error, "the module " + self.name)
             return getattr(module, attribute)
 
@@ -117,7 +119,7 @@ LOG_GENERATIONS = 5
 RECENT_RESULTS = 20
 ATTEMPTS_KEPT = 20
 STARTS_LOST = 3      # so many lost starts in a row are a failed attempt
-STARTS_AT_ONCE = 64  # each one holds a descriptor until its supervisor has it; the next tick starts more
+STARTS_AT_ONCE = 64  # each holds a descriptor until its supervisor has it; the next tick starts more
 
 CONFIG_NAME = "config/conductor_config.json"
 DROP_IN_DIR = "config/tasks.d"
@@ -131,7 +133,7 @@ ENVIRONMENT_NAME = "status/tick_environment.json"
 
 
 class ConductorError(Exception):
-    """Something the user has to know: one line, what to do about it, and the exit code that goes with it."""
+    """Something the user has to know: one line, what to do about it, and the exit code."""
 
     exit_code = EXIT_FAILED
 
@@ -160,14 +162,17 @@ class StorageError(ConductorError):
 
     @classmethod
     def of(cls, doing: str, place: str, error: OSError) -> "StorageError":
-        """`doing` and `place` as they follow "cannot"; `./`, where the root is held, is left out."""
+        """`doing` and `place` follow the word "cannot"; a leading `./`, the held root, is dropped."""
         if place.startswith("./"):
             place = place[2:] or "the root folder"
         return cls("cannot %s %s: %s" % (doing, place, error.strerror or error))
 
 
 class doing:
-    """Gives an OSError that lacks one its place: `with doing("start", "the supervisor of x"):`."""
+    """Turns an OSError into a StorageError that says what was being done, and to what.
+
+    `with doing("start", "the supervisor of x"):`
+    """
 
     def __init__(self, what: str, place: str) -> None:
         self.what, self.place = what, place
@@ -208,7 +213,7 @@ class VersionError(ConductorError):
 
 
 class CronSyntaxError(ConductorError, ValueError):
-    """A schedule that is wrong: the field, the value and what is allowed, and a suggestion where there is one."""
+    """A schedule that is wrong: the field, the value, what is allowed and, if possible, a fix."""
 
     exit_code = EXIT_CONFIG
 
@@ -222,47 +227,62 @@ def seconds_of(text: str) -> float:
     """Seconds in '90s', '30m', '26h', '14d' or '2w'. Raises ValueError."""
     match = re.match(r"([0-9]{1,6}(?:\.[0-9]+)?)([smhdw])\Z", text)
     if not match:
-        raise ValueError("%r is no age; write a number and a unit, such as 26h or 14d (s, m, h, d, w)" % text)
+        raise ValueError(
+            "%r is not a duration; write a number and a unit (s, m, h, d, w), such as 26h" % text)
     return float(match.group(1)) * UNITS_S[match.group(2)]
 
 
 def plural(number: int, noun: str, many: str = "") -> str:
-    """'1 file', '2 files'."""
-    return "%d %s" % (number, noun if number == 1 else many or noun + "s")
+    """'1 file', '2 files'; `many` is a plural that is not the noun with an s."""
+    if number == 1:
+        return "1 %s" % noun
+    return "%d %s" % (number, many or noun + "s")
 
 
 def iso(at: "float | None") -> "str | None":
     """UTC epoch seconds as ISO 8601 with Z, as every stored time is."""
-    return None if at is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+    if at is None:
+        return None
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 def duration_text(seconds: float) -> str:
     """A length of time in two units at most: 45s, 5m, 3h 20m, 12d 4h."""
-    seconds = int(max(0.0, seconds))
-    if seconds < MINUTE:
-        return "%ds" % seconds
-    if seconds < HOUR:
-        return "%dm" % (seconds // MINUTE)
-    if seconds < DAY:
-        hours, rest = divmod(seconds, HOUR)
-        return "%dh %dm" % (hours, rest // MINUTE) if rest >= MINUTE else "%dh" % hours
-    days, rest = divmod(seconds, DAY)
-    return "%dd %dh" % (days, rest // HOUR) if rest >= HOUR else "%dd" % days
+    rest = int(max(0.0, seconds))
+    if rest < MINUTE:
+        return "%ds" % rest
+    if rest < HOUR:
+        return "%dm" % (rest // MINUTE)
+    large, small = (HOUR, MINUTE) if rest < DAY else (DAY, HOUR)
+    letters = {MINUTE: "m", HOUR: "h", DAY: "d"}
+    text = "%d%s" % (rest // large, letters[large])
+    if rest % large >= small:
+        text += " %d%s" % (rest % large // small, letters[small])
+    return text
 
 
 def join_words(words: "Sequence[str]") -> str:
-    return words[0] if len(words) == 1 else "%s and %s" % (", ".join(words[:-1]), words[-1])
+    """'a', 'a and b', 'a, b and c'."""
+    if len(words) == 1:
+        return words[0]
+    return "%s and %s" % (", ".join(words[:-1]), words[-1])
 
 
 def columns(rows: "Sequence[Sequence[str]]") -> str:
-    """Rows of cells as text, each column as wide as its widest cell; the last one is not padded."""
+    """Rows of cells as text, each column as wide as its widest cell; the last is not padded."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    return "\n".join("  ".join([cell.ljust(width) for cell, width in zip(row, widths)] + [row[-1]]).rstrip()
-                     for row in rows)
+    lines = []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths)]
+        lines.append("  ".join(cells + [row[-1]]).rstrip())
+    return "\n".join(lines)
 
 
 def cut_text(text: str, width: int) -> str:
-    return text if len(text) <= width else text[:max(width - 3, 0)] + "..."
+    """The text in at most `width` columns; what is left out is marked by dots."""
+    if len(text) <= width:
+        return text
+    return text[:max(width - 3, 0)] + "..."
 
 
 # == Values ==
@@ -399,7 +419,8 @@ class Value:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return "%s(%s)" % (type(self).__name__, ", ".join("%s=%r" % item for item in self.stored().items()))
+        fields = ", ".join("%s=%r" % item for item in self.stored().items())
+        return "%s(%s)" % (type(self).__name__, fields)
 
     def stored(self) -> "Dict[str, Any]":
         """The fields that differ from their defaults."""
@@ -418,9 +439,12 @@ class Problem(Value):
     field: str = ""
 
     def __str__(self) -> str:
-        label = "warning: " if self.warning else ""
-        hint = " (%s)" % self.hint if self.hint else ""
-        return "%s%s: %s%s" % (label, self.place, self.text, hint)
+        line = "%s: %s" % (self.place, self.text)
+        if self.warning:
+            line = "warning: " + line
+        if self.hint:
+            line += " (%s)" % self.hint
+        return line
 
 
 class Task(Value):
@@ -450,12 +474,14 @@ class Task(Value):
     order: int = 0
     place: str = ""
     changed_at: "float | None" = None       # when the file that holds it changed; None: not known
-    zone_changed_at: "float | None" = None  # the same of the files that its time zone comes from
+    zone_changed_at: "float | None" = None  # the same for the files that its time zone comes from
 
     @property
     def schedule_key(self) -> str:
         """Changes when the slots of the task do."""
-        return "%s %s" % (self.schedule.text, self.timezone or "") if self.schedule else "none"
+        if self.schedule is None:
+            return "none"
+        return "%s %s" % (self.schedule.text, self.timezone or "")
 
     def retry_wait(self, attempt: int) -> float:
         """Seconds between the end of `attempt` and the start of the next."""
@@ -467,7 +493,7 @@ class Task(Value):
 
 
 class Config(Value):
-    """The configuration in force: tasks in their order, settings, and everything found wrong with the files."""
+    """The configuration in force: tasks in order, settings, and every problem of its files."""
 
     tasks: "Dict[str, Task]" = {}
     invalid: "Dict[str, str]" = {}  # task name -> why it cannot run
@@ -614,12 +640,12 @@ class Decision(Value):
 
 # == Zones ==
 
-SPAN_BLOCK_BITS = 25  # 2**25 s, a little over a year: the stretch of zone data that is looked up at a time
-PROBE_S = 6 * DAY     # no zone has changed its offset and changed it back so soon since 1970
+SPAN_BLOCK_BITS = 25  # zone data is looked up in blocks of 2**25 s, a little over a year
+PROBE_S = 6 * DAY     # since 1970 no zone has changed its offset and changed it back so soon
 
 
 class Zone:
-    """A time zone, as spans of constant offset from UTC, read from the C library by way of TZ and tzset."""
+    """A time zone as spans of constant offset from UTC, read from the C library by TZ and tzset."""
 
     def __init__(self, name: "str | None") -> None:
         self.name = name
@@ -644,7 +670,7 @@ class Zone:
         raise AssertionError("the spans of a block cover it")
 
     def _read_block(self, start: int) -> "List[Tuple[int, int, int, int]]":
-        # The system's zone is the machine's: a TZ in somebody's shell must not move the slots of every task.
+        # The system's zone is the machine's: a TZ in a person's shell must not move any slot.
         saved = os.environ.get("TZ")
         _set_tz(self.name)
         try:
@@ -689,17 +715,21 @@ _ZONES: "Dict[str | None, Zone]" = {None: Zone(None)}
 
 
 def zone_named(name: "str | None") -> Zone:
-    """The zone with this IANA name; None is the system's. An unknown name is a ConductorError, never UTC."""
+    """The zone with this IANA name; None is the system's.
+
+    An unknown name raises ConductorError; the C library would take it for UTC without a word.
+    """
     zone = _ZONES.get(name)
     if zone is None:
         if not name or not _zone_exists(name):
-            raise ConductorError("unknown time zone %.60r" % name, "use an IANA name such as Europe/Paris or UTC")
+            raise ConductorError("unknown time zone %.60r" % name,
+                                 "use an IANA name such as Europe/Paris or UTC")
         zone = _ZONES[name] = Zone(name)
     return zone
 
 
 def _zone_exists(name: str) -> bool:
-    """The C library takes an unknown TZ for UTC without a word, so look for the file it would read."""
+    """Whether the file is there that the C library would read for this TZ."""
     if name in ("UTC", "GMT"):
         return True
     if not re.match(r"(?!right/|posixrules)[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*\Z", name):
@@ -716,6 +746,10 @@ def _zone_exists(name: str) -> bool:
     return False
 
 
+TIME_PATTERN = (r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d))?(?:\.\d+)?)?"
+                r"\s*(Z|[+-]\d\d:?\d\d)?\Z")
+
+
 def from_iso(text: "str | None", zone: "Zone | None" = None) -> "int | None":
     """The reverse of `iso`; also takes offsets, and times without one as wall time of `zone`.
 
@@ -723,27 +757,29 @@ def from_iso(text: "str | None", zone: "Zone | None" = None) -> "int | None":
     """
     if text is None:
         return None
-    match = re.match(r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d))?(?:\.\d+)?)?\s*(Z|[+-]\d\d:?\d\d)?\Z", text)
+    match = re.match(TIME_PATTERN, text)
     if not match:
         raise ValueError("%r is not a time such as 2025-06-02T10:00 or 2025-06-02T10:00:00Z" % text)
-    parts = [int(part or 0) for part in match.groups()[:6]]
-    since_epoch = datetime.datetime(*parts) - datetime.datetime(1970, 1, 1)  # type: ignore[arg-type]
+    year, month, day, hour, minute, second = [int(part or 0) for part in match.groups()[:6]]
+    since_epoch = datetime.datetime(year, month, day, hour, minute, second) - datetime.datetime(
+        1970, 1, 1)
     wall = since_epoch.days * DAY + since_epoch.seconds
     suffix = match.group(7)
     if suffix is None and zone is not None:
+        # The offset of about that time gives an instant; the offset in force then is the right one.
         return wall - zone.span(wall - zone.span(wall)[2])[2]
     if suffix in (None, "Z"):
         return wall
-    sign = -1 if suffix[0] == "-" else 1
-    return wall - sign * (int(suffix[1:3]) * HOUR + int(suffix[-2:]) * MINUTE)
+    ahead = int(suffix[1:3]) * HOUR + int(suffix[-2:]) * MINUTE
+    return wall + ahead if suffix[0] == "-" else wall - ahead
 
 
 # == Cron ==
 
 MONTH_NAMES = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 DAY_NAMES = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
-MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-          "November", "December")
+MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September",
+          "October", "November", "December")
 WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 
 NICKNAMES = {
@@ -766,7 +802,9 @@ class CronField(Value):
     special: str = ""  # what the field takes besides numbers, names, lists, ranges and steps
 
     def allowed(self) -> str:
-        names = ", %s-%s" % (self.names[0], self.names[-1]) if self.names else ""
+        names = ""
+        if self.names:
+            names = ", %s-%s" % (self.names[0], self.names[-1])
         return "%d-%d%s, *, lists, ranges, steps%s" % (self.low, self.high, names, self.special)
 
 
@@ -780,7 +818,7 @@ FIELDS = (
 
 
 def stable_hash(text: str) -> int:
-    """FNV-1a, 32 bits, mixed once more: the same on every machine and version, unlike hash()."""
+    """FNV-1a, 32 bits, mixed once more: the same on every machine and version, unlike `hash`."""
     value = 0x811C9DC5
     for byte in text.encode("utf-8", "surrogateescape"):
         value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
@@ -790,7 +828,7 @@ def stable_hash(text: str) -> int:
 
 
 class _FieldParser:
-    """One field of an expression: text to a set of numbers, and the day rules that are no numbers."""
+    """One field of an expression: its numbers, and the day rules that are no numbers (L, 1#2)."""
 
     def __init__(self, field: CronField, text: str, name: str, recorded: bool) -> None:
         self.field = field
@@ -800,11 +838,13 @@ class _FieldParser:
         self.values: "Set[int]" = set()
         self.last_day = self.last_weekday = False          # L, LW
         self.nth: "Set[Tuple[int, int]]" = set()           # (weekday, n), n = -1 for the last
-        self.large_steps: "List[str]" = []                 # taken though they step past its end
+        self.large_steps: "List[str]" = []                 # accepted though they step past its end
         # The same for the calendar's arithmetic; each is filled for its own field only.
-        self.day_bits = 0                     # bit 1 is the first of the month
-        self.week_bits: "List[int]" = []      # for each weekday a month may begin with: its matching days as bits
-        self.months_ahead: "List[int]" = []   # for each month, January = 0: how far the next matching one is
+        self.day_bits = 0  # bit 1 is the first of the month
+        # For each weekday that a month may begin with: its matching days as bits.
+        self.week_bits: "List[int]" = []
+        # For each month, January = 0: how many months ahead the next matching one is.
+        self.months_ahead: "List[int]" = []
 
     def error(self, value: str, why: str, hint: str = "") -> CronSyntaxError:
         return CronSyntaxError("%s '%s' %s" % (self.field.name, value, why), hint)
@@ -812,7 +852,8 @@ class _FieldParser:
     def parse(self) -> "_FieldParser":
         for item in self.text.split(","):
             if not item:
-                raise self.error(self.text, "has an empty entry in its list", "remove the extra comma")
+                raise self.error(
+                    self.text, "has an empty entry in its list", "remove the extra comma")
             if not self._special(item):
                 self._plain(item)
         if self.field.name == "day-of-month":
@@ -822,8 +863,9 @@ class _FieldParser:
             weeks = [sum(2 << (day - first) % 7 for day in self.values) for first in range(7)]
             self.week_bits = [week | week << 7 | week << 14 | week << 21 | week << 28 for week in weeks]
         elif self.field.name == "month":
-            self.months_ahead = [next(ahead for ahead in range(12) if (month + ahead) % 12 + 1 in self.values)
-                                 for month in range(12)]
+            for month in range(12):
+                self.months_ahead.append(next(
+                    ahead for ahead in range(12) if (month + ahead) % 12 + 1 in self.values))
         return self
 
     def _special(self, item: str) -> bool:
@@ -835,11 +877,13 @@ class _FieldParser:
         if self.field.name != "day-of-week":
             return False
         if upper == "L":
-            raise self.error(item, "needs a weekday in front", "5L is the last Friday of the month")
+            raise self.error(
+                item, "needs a weekday in front", "5L is the last Friday of the month")
         if "#" in item:
             day, _, nth = item.partition("#")
             if nth not in ("1", "2", "3", "4", "5"):
-                raise self.error(item, "is not WEEKDAY#N with N in 1-5", "1#2 is the second Monday")
+                raise self.error(
+                    item, "is not WEEKDAY#N with N in 1-5", "1#2 is the second Monday")
             self.nth.add((self._number(day, item) % 7, int(nth)))
             return True
         if len(item) > 1 and upper.endswith("L") and upper not in self.field.names:
@@ -849,10 +893,13 @@ class _FieldParser:
 
     def _plain(self, item: str) -> None:
         span, slash, step_text = item.partition("/")
-        step = self._step(item, step_text) if slash else 1
+        step = 1
+        if slash:
+            step = self._step(item, step_text)
         low, high = self.field.low, self.field.high
-        # 7 is another name of Sunday: '*/2' counts 0, 2, 4, 6 and must not reach it.
-        top = 6 if self.field.name == "day-of-week" else high
+        top = high
+        if self.field.name == "day-of-week":
+            top = 6  # 7 is another name for Sunday: '*/2' counts 0, 2, 4, 6 and must not reach it
         if span == "*":
             high = top
         elif span == "H" or span.startswith("H("):
@@ -898,7 +945,8 @@ class _FieldParser:
             match = re.match(r"H\((\w+)-(\w+)\)\Z", span)
             if not match:
                 raise self.error(item, "is not H, H/STEP, H(LOW-HIGH) or H(LOW-HIGH)/STEP")
-            low, high = self._number(match.group(1), item), self._number(match.group(2), item)
+            low = self._number(match.group(1), item)
+            high = self._number(match.group(2), item)
             if low > high:
                 raise self.error(item, "starts after it ends")
         if stepped and step > high - low + 1:
@@ -913,10 +961,12 @@ class _FieldParser:
         if text.upper() in self.field.names:
             return self.field.names.index(text.upper()) + self.field.low
         if not text or text.strip("0123456789"):  # isdigit() would let other scripts' digits in
-            raise self.error(item, "is not understood; allowed are %s" % self.field.allowed(), self._typo_hint(item))
+            raise self.error(item, "is not understood; allowed are %s" % self.field.allowed(),
+                             self._typo_hint(item))
         value = int(text[:9])
         if not self.field.low <= value <= self.field.high or len(text) > 9:
-            raise self.error(text[:20], "is outside %d-%d" % (self.field.low, self.field.high), self._range_hint(value))
+            raise self.error(text[:20], "is outside %d-%d" % (self.field.low, self.field.high),
+                             self._range_hint(value))
         return value
 
     def _step(self, item: str, text: str) -> int:
@@ -928,9 +978,10 @@ class _FieldParser:
 
     def _large_step_error(self, item: str) -> CronSyntaxError:
         hint = "write '%s', which means the same" % self.first_of(item)
-        if self.field.name in ("minute", "hour"):
-            hint += "; a step counts within one %s: for longer intervals list the %s" % (
-                ("hour", "hours") if self.field.name == "minute" else ("day", "days"))
+        within = {"minute": "hour", "hour": "day"}.get(self.field.name)
+        if within:
+            hint += "; a step counts within one %s: for longer intervals list the %ss" % (
+                within, within)
         return self.error(item, "has a step larger than the field", hint)
 
     def first_of(self, item: str) -> str:
@@ -940,20 +991,28 @@ class _FieldParser:
             return span
         if span != "*":
             return span.partition("-")[0]
-        # Without its '*' the field would no longer ask for the weekday to match as well.
-        return "*/31" if self.field.name == "day-of-month" else str(self.field.low)
+        if self.field.name == "day-of-month":
+            return "*/31"  # without its '*' the field would no longer ask for the weekday as well
+        return str(self.field.low)
 
     def _wrapped_hint(self, low: int, high: int) -> str:
+        """What to write in place of a range that goes round the end of the field, as fri-mon."""
         def show(number: int) -> str:
-            return self.field.names[number - self.field.low].lower() if self.field.names else str(number)
+            if self.field.names:
+                return self.field.names[number - self.field.low].lower()
+            return str(number)
+
+        def show_range(first: int, last: int) -> str:
+            if first == last:
+                return show(first)
+            return "%s-%s" % (show(first), show(last))
 
         top = self.field.high
         if self.field.name == "day-of-week":
             if low == 7:
                 return "write '%s'" % ("0-%d" % high if high else "0")
             top = 6
-        parts = ["%s-%s" % (show(a), show(b)) if a != b else show(a) for a, b in ((low, top), (self.field.low, high))]
-        return "write '%s'" % ",".join(parts)
+        return "write '%s,%s'" % (show_range(low, top), show_range(self.field.low, high))
 
     def _range_hint(self, value: int) -> str:
         if self.field.name == "hour" and value == 24:
@@ -968,9 +1027,11 @@ class _FieldParser:
         if re.match(r"\d+\.\d+\Z", item):
             return "did you mean '%s'?" % item.replace(".", ",")
         if re.match(r"\d+:\d+\Z", item):
-            return "minute and hour are two fields: '%d %d'" % (int(item.split(":")[1]), int(item.split(":")[0]))
-        close = difflib.get_close_matches(item[:3].upper(), self.field.names, 1, 0.5)
-        return "did you mean '%s'?" % close[0].lower() if close else ""
+            hour, minute = item.split(":")
+            return "minute and hour are two fields: '%d %d'" % (int(minute), int(hour))
+        for close in difflib.get_close_matches(item[:3].upper(), self.field.names, 1, 0.5):
+            return "did you mean '%s'?" % close.lower()
+        return ""
 
 
 _FIELDS_PARSED: "Dict[Tuple[str, str, bool], _FieldParser]" = {}
@@ -990,15 +1051,15 @@ _MONTH_SHAPES: "Dict[int, Tuple[int, int, int]]" = {}
 
 
 def _month_shape(key: int) -> "Tuple[int, int, int]":
-    """Of the month `key` (years * 12 + months, January = 0): the day before its first, its length, the first's weekday.
+    """A month's shape: the day before its first, its length in days, the weekday of its first.
 
-    Days are counted from 1970-01-01.
+    `key` is years * 12 + months, January = 0; days are counted from 1970-01-01.
     """
     shape = _MONTH_SHAPES.get(key)
     if shape is None:
-        eve, following = (datetime.date(each // 12, each % 12 + 1, 1).toordinal() - EPOCH_ORDINAL - 1
-                          for each in (key, key + 1))
-        shape = _MONTH_SHAPES[key] = eve, following - eve, (eve + 5) % 7
+        eve, next_eve = (datetime.date(month // 12, month % 12 + 1, 1).toordinal() - EPOCH_ORDINAL - 1
+                         for month in (key, key + 1))
+        shape = _MONTH_SHAPES[key] = eve, next_eve - eve, (eve + 5) % 7
     return shape
 
 
@@ -1021,7 +1082,7 @@ class CronSchedule:
             return
         self.fields = [_parsed_field(field, part, name, recorded)
                        for field, part in zip(FIELDS, self._split())]
-        minute, hour, self._dom, month, self._dow = self.fields
+        minute, hour, self._dom, month, self._dow = self.fields  # dom, dow: day of month, of week
         self.wildcard = minute.text.startswith("*") or hour.text.startswith("*")
         self._times = _times_of_day(frozenset(minute.values), frozenset(hour.values))
         self._month = month
@@ -1042,22 +1103,29 @@ class CronSchedule:
         if text.startswith("@"):
             if text.lower() in NICKNAMES:
                 return NICKNAMES[text.lower()].split()
-            close = [] if text.lower().startswith("@every") else difflib.get_close_matches(text.lower(), NICKNAMES, 1)
-            raise CronSyntaxError("schedule '%s' is not known; allowed are %s" % (text, " ".join(sorted(NICKNAMES))),
-                                  "did you mean '%s'?" % close[0] if close else "'*/5 * * * *' is every 5 minutes")
+            hint = "'*/5 * * * *' is every 5 minutes"
+            if not text.lower().startswith("@every"):
+                for close in difflib.get_close_matches(text.lower(), NICKNAMES, 1):
+                    hint = "did you mean '%s'?" % close
+            raise CronSyntaxError("schedule '%s' is not known; allowed are %s" % (
+                text, " ".join(sorted(NICKNAMES))), hint)
         parts = text.split()
         if len(parts) != 5:
-            hint = {0: "'0 2 * * *' is every day at 02:00", 6: "there is no field for seconds or years"}.get(
-                len(parts), "use * for a field that does not matter")
-            raise CronSyntaxError("schedule '%s' has %d field%s; it takes five: minute hour day-of-month month "
-                                  "day-of-week" % (text, len(parts), "" if len(parts) == 1 else "s"), hint)
+            hints = {0: "'0 2 * * *' is every day at 02:00",
+                     6: "there is no field for seconds or years"}
+            raise CronSyntaxError(
+                "schedule '%s' has %s; it takes five: minute hour day-of-month month day-of-week" % (
+                    text, plural(len(parts), "field")),
+                hints.get(len(parts), "use * for a field that does not matter"))
         return parts
 
     def _why_never(self) -> str:
         months = " or ".join(MONTHS[month - 1] for month in sorted(self._month.values))
         days = " or ".join(str(day) for day in sorted(self._dom.values)) or self._dom.text
-        return "day-of-month %s does not come in %s%s" % (
-            days, months, "" if len(self._dow.values) == 7 else " on the weekdays named")
+        reason = "day-of-month %s does not come in %s" % (days, months)
+        if len(self._dow.values) < 7:
+            reason += " on the weekdays named"
+        return reason
 
     # Days are counted from 1970-01-01, wall minutes from its midnight on the zone's own clocks.
 
@@ -1070,12 +1138,20 @@ class CronSchedule:
         if self._dom.last_day:
             days |= 1 << length
         if self._dom.last_weekday:
-            days |= 1 << length - max(0, (weekday + length - 2) % 7 - 4)  # Saturday and Sunday give way to Friday
+            # Saturday and Sunday give way to Friday.
+            days |= 1 << length - max(0, (weekday + length - 2) % 7 - 4)
         week = self._dow.week_bits[weekday]
         for nth_weekday, nth in self._dow.nth:
             first = 1 + (nth_weekday - weekday) % 7
-            week |= 1 << first + 7 * (nth - 1 if nth > 0 else (length - first) // 7)
-        days = (days & week if self.both_days else days | week) & (2 << length) - 1
+            weeks_later = nth - 1
+            if nth < 0:  # the last one
+                weeks_later = (length - first) // 7
+            week |= 1 << first + 7 * weeks_later
+        if self.both_days:
+            days &= week
+        else:
+            days |= week
+        days &= (2 << length) - 1
         self._month_memo = (key, eve, days)
         return eve, days
 
@@ -1123,8 +1199,10 @@ class CronSchedule:
             index = bisect.bisect_left(self._times, minute)
             if index < len(self._times):
                 return day * 1440 + self._times[index]
-        found = self._day_from(day + 1)
-        return None if found is None else found * 1440 + self._times[0]
+        later = self._day_from(day + 1)
+        if later is None:
+            return None
+        return later * 1440 + self._times[0]
 
     def _wall_until(self, wall: int) -> "int | None":
         """The last matching wall minute at or before `wall`."""
@@ -1133,8 +1211,10 @@ class CronSchedule:
             index = bisect.bisect_right(self._times, minute)
             if index:
                 return day * 1440 + self._times[index - 1]
-        found = self._day_until(day - 1)
-        return None if found is None else found * 1440 + self._times[-1]
+        earlier = self._day_until(day - 1)
+        if earlier is None:
+            return None
+        return earlier * 1440 + self._times[-1]
 
     def next(self, after: float, zone: "str | None" = None) -> "int | None":
         """The first slot strictly after `after`, both in UTC epoch seconds; None when there is none.
@@ -1149,17 +1229,20 @@ class CronSchedule:
             start, end, offset, before = spans.span(at)
             wall_s = at + offset
             if not self.wildcard:
-                # Wall times up to start + before were already met ahead of the change of offset; on entering
-                # the span, those that the change skipped are still to be met, at its start.
+                # Wall times up to start + before were met ahead of the change of offset. Those that
+                # the change skipped are met on entering the span, at its start.
                 wall_s = start + before if at == start else max(wall_s, start + before)
-            found = self._wall_from(-(-wall_s // 60))
-            if found is None:
+            wall = self._wall_from(-(-wall_s // 60))
+            if wall is None:
                 return None
-            slot = max(found * 60 - offset, start)
+            slot = max(wall * 60 - offset, start)
             if slot < end:
                 return slot
-            # A fixed wall time lies where it lies; only a wildcard can match in the hour that a change repeats.
-            at = end if self.wildcard else max(end, slot - 2 * DAY)
+            at = end
+            if not self.wildcard:
+                # Only a wildcard can match in the hour that a change repeats; a fixed wall time is
+                # at most two days from where this span's offset puts it.
+                at = max(end, slot - 2 * DAY)
 
     def previous(self, at: float, zone: "str | None" = None) -> "int | None":
         """The newest slot at or before `at`; the mirror of `next`."""
@@ -1169,27 +1252,29 @@ class CronSchedule:
         at = int(at // 1)
         while True:
             start, end, offset, before = spans.span(at)
-            found = self._wall_until((at + offset) // 60)
-            if found is None:
+            wall = self._wall_until((at + offset) // 60)
+            if wall is None:
                 return None
-            slot = found * 60 - offset
+            slot = wall * 60 - offset
             if self.wildcard:
                 if slot >= start:
                     return slot
                 at = start - 1
-            else:
-                if found * 60 >= start + before:
-                    return max(slot, start)
-                # Ahead of a repeated hour there may be later wall times than the one that was searched from.
-                at = start - 1 if before > offset else min(start - 1, slot + 2 * DAY)
-
+                continue
+            if wall * 60 >= start + before:
+                return max(slot, start)
+            at = start - 1
+            if before <= offset:  # ahead of a repeated hour there may be later wall times than this
+                at = min(at, slot + 2 * DAY)
 
     def is_shifted(self, slot: int, zone: "str | None" = None) -> bool:
         """Whether a slot stands for wall-clock times that the zone's clocks skipped just before it."""
         if self.reboot or self.wildcard:
             return False
         start, _, offset, before = zone_named(zone).span(slot)
-        return slot == start and offset > before and self._wall_from((start + before) // 60) != (start + offset) // 60
+        if slot != start or offset <= before:
+            return False
+        return self._wall_from((start + before) // 60) != (start + offset) // 60
 
 
 _TIMES: "Dict[Tuple[frozenset[int], frozenset[int]], Tuple[int, ...]]" = {}
@@ -1200,7 +1285,8 @@ def _times_of_day(minutes: "frozenset[int]", hours: "frozenset[int]") -> "Tuple[
     key = (minutes, hours)
     times = _TIMES.get(key)
     if times is None:
-        times = _TIMES[key] = tuple(hour * 60 + minute for hour in sorted(hours) for minute in sorted(minutes))
+        times = tuple(hour * 60 + minute for hour in sorted(hours) for minute in sorted(minutes))
+        _TIMES[key] = times
     return times
 
 
@@ -1211,13 +1297,16 @@ def describe(text: str, name: str = "") -> str:
         return "once after each boot"
     minute, hour, dom, month, dow = schedule.fields
     times, days = _describe_time(minute, hour), _describe_days(dom, dow)
-    months = [MONTHS[number - 1] for number in sorted(month.values)] if len(month.values) < 12 else []
-    if months and re.match(r"on the \d+\w\w of the month\Z", days) and len(months) <= 3:
-        day = sorted(dom.values)[0]
-        return "%s on %s" % (times, join_words(["%d %s" % (day, each) for each in months]))
-    if days == "every day" and "every" in times:
-        days = ""  # 'every 5 minutes' says it
-    return " ".join(filter(None, (times, days, "in " + join_words(months) if months else "")))
+    words = [times]
+    if days != "every day" or "every" not in times:  # 'every 5 minutes' says it
+        words.append(days)
+    if len(month.values) < 12:
+        months = [MONTHS[number - 1] for number in sorted(month.values)]
+        if len(months) <= 3 and re.match(r"on the \d+\w\w of the month\Z", days):
+            day = sorted(dom.values)[0]
+            return "%s on %s" % (times, join_words(["%d %s" % (day, name) for name in months]))
+        words.append("in " + join_words(months))
+    return " ".join(words)
 
 
 def _describe_time(minute: _FieldParser, hour: _FieldParser) -> str:
@@ -1228,11 +1317,17 @@ def _describe_time(minute: _FieldParser, hour: _FieldParser) -> str:
         if minutes == [0]:
             return "every hour on the hour"
         return _steady_minutes(minutes) or _minute_list(minutes) + " of every hour"
-    steady = _steady_hours(hours) if len(minutes) == 1 else _is_run(hours) and _steady_minutes(minutes)
+    steady = ""
+    if len(minutes) == 1:
+        steady = _steady_hours(hours)
+    elif _is_run(hours):
+        steady = _steady_minutes(minutes)
     if steady:
-        return "%s from %02d:%02d to %02d:%02d" % (steady, hours[0], minutes[0], hours[-1], minutes[-1])
+        return "%s from %02d:%02d to %02d:%02d" % (
+            steady, hours[0], minutes[0], hours[-1], minutes[-1])
     text = _steady_minutes(minutes) or _minute_list(minutes)
-    return "%s of hour%s %s" % (text, "s" * (len(hours) > 1), join_words(_span_texts(hours, str)))
+    noun = "hour" if len(hours) == 1 else "hours"
+    return "%s of %s %s" % (text, noun, join_words(_range_texts(hours, str)))
 
 
 def _steady_minutes(minutes: "List[int]") -> str:
@@ -1240,7 +1335,9 @@ def _steady_minutes(minutes: "List[int]") -> str:
     if len(minutes) == 60:
         return "every minute"
     step = _even_step(minutes, 60)
-    return "every %d minutes" % step if step else ""
+    if not step:
+        return ""
+    return "every %d minutes" % step
 
 
 def _steady_hours(hours: "List[int]") -> str:
@@ -1248,7 +1345,9 @@ def _steady_hours(hours: "List[int]") -> str:
     if _is_run(hours):
         return "every hour"
     step = _even_step(hours, 24)
-    return "every %d hours" % step if step else ""
+    if not step:
+        return ""
+    return "every %d hours" % step
 
 
 def _is_run(numbers: "List[int]") -> bool:
@@ -1256,36 +1355,59 @@ def _is_run(numbers: "List[int]") -> bool:
 
 
 def _minute_list(minutes: "List[int]") -> str:
-    return "at minute%s %s" % ("s" * (len(minutes) > 1), join_words(_span_texts(minutes, str)))
+    noun = "minute" if len(minutes) == 1 else "minutes"
+    return "at %s %s" % (noun, join_words(_range_texts(minutes, str)))
 
 
 def _describe_days(dom: _FieldParser, dow: _FieldParser) -> str:
     either = not (dom.text.startswith("*") or dow.text.startswith("*"))
     if either and (len(dom.values) == 31 or len(dow.values) == 7):
         return "every day"
-    month_days: "List[str]" = []
+    by_month, by_week = _describe_month_days(dom), _describe_weekdays(dow)
+    if by_month and by_week:
+        if either:
+            return "on %s, and also on %s" % (by_month, by_week)
+        return "on %s that fall on %s" % (by_week, by_month)
+    if re.match(r"\w+ to \w+\Z", by_week):
+        return by_week  # Monday to Friday
+    if by_month or by_week:
+        return "on " + (by_month or by_week)
+    return "every day"
+
+
+def _describe_month_days(dom: _FieldParser) -> str:
+    """'the 1st and last day of the month', or '' for a field that names no days."""
+    days: "List[str]" = []
     if dom.values and len(dom.values) < 31:
-        month_days = _span_texts(sorted(dom.values), _ordinal)
-        step = min(dom.values - {1}) - 1 if len(month_days) > 6 else 0
-        if step and sorted(dom.values) == list(range(1, 32, step)):
-            month_days = ["every %s day from the 1st" % _ordinal(step)]
-    month_days += ["last day"] * dom.last_day + ["last working day"] * dom.last_weekday
+        days = _range_texts(sorted(dom.values), _ordinal)
+        if len(days) > 6:
+            step = min(dom.values - {1}) - 1
+            if step and sorted(dom.values) == list(range(1, 32, step)):
+                days = ["every %s day from the 1st" % _ordinal(step)]
+    if dom.last_day:
+        days.append("last day")
+    if dom.last_weekday:
+        days.append("last working day")
+    if not days:
+        return ""
+    text = join_words(days) + " of the month"
+    return text if text.startswith("every") else "the " + text
+
+
+def _describe_weekdays(dow: _FieldParser) -> str:
+    """'Mondays and the last Friday of the month', or '' for a field that names no days."""
     weekdays: "List[str]" = []
     if dow.values and len(dow.values) < 7:
-        weekdays = _weekday_spans(sorted(day or 7 for day in dow.values))
-    nths = ["%s %s" % ("last" if nth < 0 else _ordinal(nth), WEEKDAYS[weekday]) for weekday, nth in sorted(dow.nth)]
+        weekdays = _weekday_texts(sorted(day or 7 for day in dow.values))
+    nths = []
+    for weekday, nth in sorted(dow.nth):
+        which = "last" if nth < 0 else _ordinal(nth)
+        nths.append("%s %s" % (which, WEEKDAYS[weekday]))
     if nths:
         weekdays.append("the %s of the month" % join_words(nths))
-    by_month = join_words(month_days) + " of the month" if month_days else ""
-    if by_month and not by_month.startswith("every"):
-        by_month = "the " + by_month
-    by_week = join_words(weekdays) if weekdays else ""
-    if by_month and by_week:
-        return ("on %s, and also on %s" if either else "on %s that fall on %s") % (
-            (by_month, by_week) if either else (by_week, by_month))
-    if len(weekdays) == 1 and " to " in by_week and not nths:
-        return by_week
-    return "on " + (by_month or by_week) if by_month or by_week else "every day"
+    if not weekdays:
+        return ""
+    return join_words(weekdays)
 
 
 def large_step_advice(schedule: CronSchedule, name: str = "") -> "Tuple[str, str]":
@@ -1294,14 +1416,18 @@ def large_step_advice(schedule: CronSchedule, name: str = "") -> "Tuple[str, str
              for field in schedule.fields for item in field.large_steps]
     if not items:
         return "", ""
-    text = "%s %s past the end of the field; as cron takes it, the task runs %s" % (
-        join_words(items), "steps" if len(items) == 1 else "step", describe(schedule.text, name))
+    verb = "steps" if len(items) == 1 else "step"
+    text = "%s %s past the end of the field; as cron reads it, the task runs %s" % (
+        join_words(items), verb, describe(schedule.text, name))
     return text, _large_step_hint(schedule, name)
 
 
 def _large_step_hint(schedule: CronSchedule, name: str) -> str:
-    parts = [",".join(field.first_of(item) if item in field.large_steps else item
-                      for item in field.text.split(",")) for field in schedule.fields]
+    parts = []
+    for field in schedule.fields:
+        items = field.text.split(",")
+        parts.append(",".join(
+            field.first_of(item) if item in field.large_steps else item for item in items))
     plain = CronSchedule(" ".join(parts), name)
     dom, dow = schedule.fields[2], schedule.fields[4]
     if len(dom.values) < 31 and len(dow.values) < 7 and (dom.large_steps or dow.large_steps):
@@ -1334,10 +1460,13 @@ def _even_step(numbers: "List[int]", size: int) -> int:
     if len(numbers) < 2 or numbers[0]:
         return 0
     step = numbers[1]
-    return step if size % step == 0 and numbers == list(range(0, size, step)) else 0
+    if size % step or numbers != list(range(0, size, step)):
+        return 0
+    return step
 
 
-def _spans(numbers: "Sequence[int]") -> "Iterator[Tuple[int, int]]":
+def _ranges(numbers: "Sequence[int]") -> "Iterator[Tuple[int, int]]":
+    """First and last of each stretch of consecutive numbers."""
     start = previous = numbers[0]
     for number in list(numbers[1:]) + [-1]:
         if number != previous + 1:
@@ -1346,9 +1475,9 @@ def _spans(numbers: "Sequence[int]") -> "Iterator[Tuple[int, int]]":
         previous = number
 
 
-def _span_texts(numbers: "List[int]", show: "Callable[[int], str]") -> "List[str]":
+def _range_texts(numbers: "List[int]", show: "Callable[[int], str]") -> "List[str]":
     texts: "List[str]" = []
-    for first, last in _spans(numbers):
+    for first, last in _ranges(numbers):
         if last - first >= 2:
             texts.append("%s to %s" % (show(first), show(last)))
         else:
@@ -1356,14 +1485,16 @@ def _span_texts(numbers: "List[int]", show: "Callable[[int], str]") -> "List[str
     return texts
 
 
-def _weekday_spans(days: "List[int]") -> "List[str]":
+def _weekday_texts(days: "List[int]") -> "List[str]":
     """Weekdays 1 (Monday) to 7 (Sunday) as words."""
-    spans = _span_texts(days, lambda day: WEEKDAYS[day % 7])
-    return [text if " to " in text else text + "s" for text in spans]
+    texts = _range_texts(days, lambda day: WEEKDAYS[day % 7])
+    return [text if " to " in text else text + "s" for text in texts]
 
 
 def _ordinal(number: int) -> str:
-    suffix = "th" if 10 < number % 100 < 14 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    suffix = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    if number in (11, 12, 13):
+        suffix = "th"
     return "%d%s" % (number, suffix)
 
 

@@ -525,11 +525,11 @@ def test_secret_does_not_come_up_in_a_suspicion():
      "timeout: 61 s is longer than the schedule's interval of 60 s", "be skipped"),
     ({}, "schedule", "schedule: there is none and no dependency either", "it starts only by hand"),
     ({"schedule": '"*/60 * * * *"'}, "schedule",
-     "schedule: minute '*/60' steps past the end of the field; as cron takes it, the task runs "
+     "schedule: minute '*/60' steps past the end of the field; as cron reads it, the task runs "
      "every hour on the hour",
      "write '0 * * * *'"),
     ({"schedule": '"0 0 */100,1-7 * MON"'}, "schedule",
-     "schedule: day-of-month '*/100' steps past the end of the field; as cron takes it, the task "
+     "schedule: day-of-month '*/100' steps past the end of the field; as cron reads it, the task "
      "runs at 00:00 on Mondays that fall on the 1st to 7th of the month", "write '0 0 * * MON#1'"),
 ])
 def test_legal_but_odd_task_is_warned_of(fields, field, text, hint):

@@ -755,7 +755,7 @@ LARGE_STEPS_THAT_CRON_TAKES = [
 
 @pytest.mark.parametrize("text, items, words, hint", LARGE_STEPS_THAT_CRON_TAKES)
 def test_large_step_that_cron_users_rely_on_is_taken_with_advice(text, items, words, hint):
-    said = "%s %s past the end of the field; as cron takes it, the task runs %s" % (
+    said = "%s %s past the end of the field; as cron reads it, the task runs %s" % (
         items, "step" if " and " in items else "steps", words)
     assert sc.describe(text) == words
     assert sc.large_step_advice(sc.CronSchedule(text)) == (said, hint)
