@@ -347,6 +347,21 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         id: str
         at: str
         task: "str | None"
+        outcome: str
+        dependents: "List[str]"
+        since: str
+        status: str
+        exit_code: "int | None"
+        attempts: "int | None"
+        scheduled_for: "str | None"
+        started_at: "str | None"
+        ended_at: str
+        duration_s: float
+        run_id: "str | None"
+        reason: "str | None"
+        output_tail: "str | None"
+        tries: int
+        not_before: float
         version: int
         by: str
 
@@ -1506,7 +1521,7 @@ LONGEST_S = 10 * 366 * DAY
 
 
 class Rule(Value):
-    """What one key of the configuration takes. `check` says whether a value fits; `allowed` says it in words."""
+    """What one key of the configuration takes: `check` tells whether a value fits, `allowed` how."""
 
     key: str = ""
     allowed: str = ""
@@ -1538,7 +1553,8 @@ def is_seconds(low: float, high: float = LONGEST_S) -> "Callable[[Any], bool]":
 
 
 def is_name(value: "Any") -> bool:
-    return isinstance(value, str) and bool(re.match(NAME_PATTERN, value)) and len(value) <= NAME_LIMIT
+    return (isinstance(value, str) and len(value) <= NAME_LIMIT
+            and bool(re.match(NAME_PATTERN, value)))
 
 
 def _command(value: "Any") -> bool:
@@ -1569,52 +1585,69 @@ def is_web_address(value: "Any") -> bool:
 
 
 SECONDS_TEXT = "a number of seconds from %s to 10 years"
+COMMAND_TEXT = "a string for /bin/sh, or a list of strings"
+ADDRESS_TEXT = "an http or https address, or null"
 
-TASK_RULES = {rule.key: rule for rule in (
-    Rule(key="name", allowed="letters, digits, '_', '.', '-', at most 100, a letter or digit first", check=is_name,
-         required=True),
-    Rule(key="command", allowed="a string for /bin/sh, or a list of strings", check=_command, required=True),
-    Rule(key="schedule", allowed="a cron expression such as \"0 2 * * *\"", check=is_text, null=True),
-    Rule(key="dependencies", allowed="a list of task names", check=_names),
-    Rule(key="timeout", allowed=SECONDS_TEXT % "1", check=is_seconds(1)),
-    Rule(key="retry_count", allowed="a whole number from 0 to 1000", check=is_whole(0, 1000)),
-    Rule(key="retry_delay", allowed=SECONDS_TEXT % "0", check=is_seconds(0)),
-    Rule(key="retry_backoff", allowed="a number from 1 to 100", check=is_seconds(1, 100)),
-    Rule(key="enabled", allowed="true or false", check=is_flag),
-    Rule(key="description", allowed="a string", check=is_text),
-    Rule(key="owner", allowed="a string", check=is_text),
-    Rule(key="review_by", allowed="a date such as \"2026-12-31\"", check=is_date, null=True),
-    Rule(key="env", allowed="an object of strings, each key a variable's name", check=_environment, secret=True),
-    Rule(key="cwd", allowed="a folder, relative to the root or absolute", check=is_filled, null=True),
-    Rule(key="timezone", allowed="an IANA name such as \"Europe/Paris\"", check=is_filled, null=True),
-    Rule(key="start_deadline", allowed=SECONDS_TEXT % "1" + ", or null", check=is_seconds(1), null=True),
-    Rule(key="overlap", allowed='"skip" or "queue"', check=lambda value: value in ("skip", "queue")),
-    Rule(key="kill_grace", allowed=SECONDS_TEXT % "0", check=is_seconds(0)),
-    Rule(key="nice", allowed="a whole number from -20 to 19", check=is_whole(-20, 19)),
-    Rule(key="max_output_bytes", allowed="a whole number from 0 to 1099511627776", check=is_whole(0, 1 << 40)),
-    Rule(key="ping_url", allowed="an http or https address, or null", check=is_web_address, null=True, secret=True),
-)}
 
-SETTING_RULES = {rule.key: rule for rule in (
-    Rule(key="max_concurrent_tasks", allowed="a whole number from 1 to 1000", check=is_whole(1, 1000)),
-    Rule(key="task_timeout_default", allowed=SECONDS_TEXT % "1", check=is_seconds(1)),
-    Rule(key="task_history_retention_days", allowed="a number of days from 1 to 36500", check=is_seconds(1, 36500)),
-    Rule(key="notification_webhook", allowed="an http or https address, or null", check=is_web_address, null=True,
-         secret=True),
-    Rule(key="notification_command", allowed="a string for /bin/sh, a list of strings, or null", check=_command,
-         null=True, secret=True),
-    Rule(key="enable_notifications", allowed="true or false", check=is_flag),
-    Rule(key="renotify_hours", allowed="a number of hours from 0.1 to 8760", check=is_seconds(0.1, 8760)),
+def _rules(*rules: Rule) -> "Dict[str, Rule]":
+    return {rule.key: rule for rule in rules}
+
+
+TASK_RULES = _rules(
+    Rule(key="name", check=is_name, required=True,
+         allowed="letters, digits, '_', '.', '-', at most 100, a letter or digit first"),
+    Rule(key="command", check=_command, required=True, allowed=COMMAND_TEXT),
+    Rule(key="schedule", check=is_text, null=True,
+         allowed="a cron expression such as \"0 2 * * *\""),
+    Rule(key="dependencies", check=_names, allowed="a list of task names"),
+    Rule(key="timeout", check=is_seconds(1), allowed=SECONDS_TEXT % "1"),
+    Rule(key="retry_count", check=is_whole(0, 1000), allowed="a whole number from 0 to 1000"),
+    Rule(key="retry_delay", check=is_seconds(0), allowed=SECONDS_TEXT % "0"),
+    Rule(key="retry_backoff", check=is_seconds(1, 100), allowed="a number from 1 to 100"),
+    Rule(key="enabled", check=is_flag, allowed="true or false"),
+    Rule(key="description", check=is_text, allowed="a string"),
+    Rule(key="owner", check=is_text, allowed="a string"),
+    Rule(key="review_by", check=is_date, null=True, allowed="a date such as \"2026-12-31\""),
+    Rule(key="env", check=_environment, secret=True,
+         allowed="an object of strings, each key a variable's name"),
+    Rule(key="cwd", check=is_filled, null=True, allowed="a folder, relative to the root or absolute"),
+    Rule(key="timezone", check=is_filled, null=True,
+         allowed="an IANA name such as \"Europe/Paris\""),
+    Rule(key="start_deadline", check=is_seconds(1), null=True,
+         allowed=SECONDS_TEXT % "1" + ", or null"),
+    Rule(key="overlap", check=lambda value: value in ("skip", "queue"), allowed='"skip" or "queue"'),
+    Rule(key="kill_grace", check=is_seconds(0), allowed=SECONDS_TEXT % "0"),
+    Rule(key="nice", check=is_whole(-20, 19), allowed="a whole number from -20 to 19"),
+    Rule(key="max_output_bytes", check=is_whole(0, 1 << 40),
+         allowed="a whole number from 0 to 1099511627776"),
+    Rule(key="ping_url", check=is_web_address, null=True, secret=True, allowed=ADDRESS_TEXT),
+)
+
+SETTING_RULES = _rules(
+    Rule(key="max_concurrent_tasks", check=is_whole(1, 1000),
+         allowed="a whole number from 1 to 1000"),
+    Rule(key="task_timeout_default", check=is_seconds(1), allowed=SECONDS_TEXT % "1"),
+    Rule(key="task_history_retention_days", check=is_seconds(1, 36500),
+         allowed="a number of days from 1 to 36500"),
+    Rule(key="notification_webhook", check=is_web_address, null=True, secret=True,
+         allowed=ADDRESS_TEXT),
+    Rule(key="notification_command", check=_command, null=True, secret=True,
+         allowed="a string for /bin/sh, a list of strings, or null"),
+    Rule(key="enable_notifications", check=is_flag, allowed="true or false"),
+    Rule(key="renotify_hours", check=is_seconds(0.1, 8760),
+         allowed="a number of hours from 0.1 to 8760"),
     TASK_RULES["timezone"],
     TASK_RULES["env"],
-)}
+)
 
 DOCUMENT_KEYS = ("tasks", "settings")
 
 
-def did_you_mean(word: str, known: "Iterable[str]") -> str:
-    close = difflib.get_close_matches(word, list(known), 1, 0.6)
-    return "did you mean '%s'?" % close[0] if close else ""
+def did_you_mean(word: str, names: "Iterable[str]") -> str:
+    """A suggestion for a misspelt word, '' where none is close."""
+    for close in difflib.get_close_matches(word, list(names), 1, 0.6):
+        return "did you mean '%s'?" % close
+    return ""
 
 
 def _shown(value: "Any", rule: Rule) -> str:
@@ -1624,10 +1657,11 @@ def _shown(value: "Any", rule: Rule) -> str:
         text = json.dumps(value, ensure_ascii=False)
     except RecursionError:
         text = "a value nested too deeply"
-    return text if len(text) <= 60 else text[:57] + "..."
+    return cut_text(text, 60)
 
 
-def check_fields(raw: "Dict[str, Any]", rules: "Dict[str, Rule]", place: str, task: str) -> "List[Problem]":
+def check_fields(raw: "Dict[str, Any]", rules: "Dict[str, Rule]", place: str,
+                 task: str) -> "List[Problem]":
     """Everything wrong with the keys and values of one object."""
     problems = []
 
@@ -1640,11 +1674,17 @@ def check_fields(raw: "Dict[str, Any]", rules: "Dict[str, Rule]", place: str, ta
             problem(key, "unknown key '%s'" % key,
                     did_you_mean(key, rules) or "allowed are %s" % ", ".join(sorted(rules)))
         elif not (value is None and rule.null) and not rule.check(value):
-            problem(key, "%s: %s is not allowed" % (key, _shown(value, rule)), "use %s" % rule.allowed)
+            problem(key, "%s: %s is not allowed" % (key, _shown(value, rule)),
+                    "use %s" % rule.allowed)
     for key, rule in rules.items():
         if rule.required and key not in raw:
             problem(key, "%s is missing" % key, "use %s" % rule.allowed)
     return problems
+
+
+def _problem_of(field: str, error: ConductorError, place: str, task: str = "") -> Problem:
+    return Problem(place=place, text="%s: %s" % (field, error.message), hint=error.hint, task=task,
+                   field=field)
 
 
 class _TaskBuilder:
@@ -1661,15 +1701,19 @@ class _TaskBuilder:
 
     def add(self, raw: "Any", place: str, changed_at: "float | None") -> None:
         if not isinstance(raw, dict):
-            self.problems.append(Problem(place=place, text="an entry of type %s is no task" % type(raw).__name__,
-                                         hint="use an object with name, command and schedule"))
+            self.problems.append(Problem(
+                place=place, text="a task cannot be of type %s" % type(raw).__name__,
+                hint="use an object with name, command and schedule"))
             return
-        name: str = raw["name"] if is_name(raw.get("name")) else ""
-        place = "%s '%s'" % (place, name) if name else place
+        name = ""
+        if is_name(raw.get("name")):
+            name = raw["name"]
+            place = "%s '%s'" % (place, name)
         problems = check_fields(raw, TASK_RULES, place, name)
         if name in self.places:
-            problems.append(Problem(place=place, task=name, field="name", hint="names are unique over all files",
-                                    text="name '%s' is used already by %s" % (name, self.places[name])))
+            problems.append(Problem(
+                place=place, task=name, field="name", hint="names are unique over all files",
+                text="name '%s' is already used by %s" % (name, self.places[name])))
         values = {key: value for key, value in raw.items() if value is not None}
         if not problems:
             problems = self._convert(values, place, name)
@@ -1683,7 +1727,7 @@ class _TaskBuilder:
             return
         zone_changed_at = changed_at
         if changed_at is not None and raw.get("timezone") is None:
-            # Which of the two files gave it another zone cannot be told: the later one is sure.
+            # Which of the two files changed its zone cannot be told; the later time is safe.
             zone_changed_at = max(changed_at, self.settings_changed_at or changed_at)
         self.tasks[name] = Task(order=len(self.places), place=place, changed_at=changed_at,
                                 zone_changed_at=zone_changed_at, **values)
@@ -1700,14 +1744,12 @@ class _TaskBuilder:
         try:
             zone_named(values.get("timezone"))
         except ConductorError as error:
-            problems.append(Problem(place=place, text="timezone: %s" % error.message, hint=error.hint, task=name,
-                                    field="timezone"))
+            problems.append(_problem_of("timezone", error, place, name))
         if "schedule" in values:
             try:
                 values["schedule"] = self._schedule(values["schedule"], name)
             except CronSyntaxError as error:
-                problems.append(Problem(place=place, text="schedule: %s" % error.message, hint=error.hint, task=name,
-                                        field="schedule"))
+                problems.append(_problem_of("schedule", error, place, name))
         return problems
 
     def _schedule(self, text: str, name: str) -> CronSchedule:
@@ -1722,10 +1764,12 @@ class _TaskBuilder:
         for task in list(self.tasks.values()):
             for dependency in task.dependencies:
                 if dependency == task.name:
-                    self._reject(task, "the task depends on itself", "remove '%s' from its dependencies" % task.name)
+                    self._reject(task, "the task depends on itself",
+                                 "remove '%s' from its dependencies" % task.name)
                 elif dependency not in self.tasks and dependency not in self.invalid:
                     others = [name for name in self.places if name != task.name]
-                    self._reject(task, "unknown task '%s'" % dependency, did_you_mean(dependency, others))
+                    self._reject(task, "unknown task '%s'" % dependency,
+                                 did_you_mean(dependency, others))
         sound = dict(self.tasks)
         for path in dependency_cycles({name: task.dependencies for name, task in sound.items()}):
             for name in path[:-1]:
@@ -1733,8 +1777,8 @@ class _TaskBuilder:
                              "remove one of these dependencies")
 
     def _reject(self, task: Task, text: str, hint: str) -> None:
-        self.problems.append(Problem(place=task.place, text="dependencies: " + text, hint=hint, task=task.name,
-                                     field="dependencies"))
+        self.problems.append(Problem(place=task.place, text="dependencies: " + text, hint=hint,
+                                     task=task.name, field="dependencies"))
         self.invalid.setdefault(task.name, "dependencies: " + text)
         self.tasks.pop(task.name, None)
 
@@ -1744,12 +1788,11 @@ def dependency_cycles(graph: "Dict[str, Tuple[str, ...]]") -> "List[List[str]]":
     cycles = []
     done: "Set[str]" = set()
     for root in graph:
-        path: "List[str]" = []
-        on_path: "Set[str]" = set()
-        stack = [] if root in done else [(root, iter(graph[root]))]
-        if stack:
-            path.append(root)
-            on_path.add(root)
+        if root in done:
+            continue
+        path = [root]
+        on_path = {root}
+        stack = [(root, iter(graph[root]))]  # a deep chain must not meet Python's recursion limit
         while stack:
             name, rest = stack[-1]
             for dependency in rest:
@@ -1769,11 +1812,11 @@ def dependency_cycles(graph: "Dict[str, Tuple[str, ...]]") -> "List[List[str]]":
 
 def build_config(documents: "Sequence[Tuple[str, Any]]",
                  changed_at: "Dict[str, float] | None" = None) -> Config:
-    """The configuration from its parsed documents, each with the name of its file; the main one comes first.
+    """The configuration from its parsed documents: (name of the file, document), the main one first.
 
     `changed_at` says when each file changed, as far as that is known.
-    A bad task is left out and listed in `invalid` and `problems`. What concerns the whole raises ConfigError,
-    with every problem of the documents.
+    A bad task is left out and listed in `invalid` and `problems`. What is wrong with the whole
+    raises ConfigError, with every problem of the documents.
     """
     place, main = documents[0]
     if not isinstance(main, dict):
@@ -1784,19 +1827,22 @@ def build_config(documents: "Sequence[Tuple[str, Any]]",
                 for key in main if key not in DOCUMENT_KEYS]
     raw_tasks, settings = main.get("tasks", []), main.get("settings", {})
     if not isinstance(raw_tasks, list):
-        problems.append(Problem(place=place, text="tasks is not a list", field="tasks", hint="use [{...}, {...}]"))
+        problems.append(Problem(place=place, text="tasks is not a list", field="tasks",
+                                hint="use [{...}, {...}]"))
         raw_tasks = []
     if not isinstance(settings, dict):
-        problems.append(Problem(place=place, text="settings is not an object", field="settings", hint="use {...}"))
+        problems.append(Problem(place=place, text="settings is not an object", field="settings",
+                                hint="use {...}"))
         settings = {}
     problems += check_fields(settings, SETTING_RULES, "%s: settings" % place, "")
     settings = {key: tuple(value) if isinstance(value, list) else value
                 for key, value in settings.items() if value is not None}
-    try:
-        zone_named(settings["timezone"] if is_filled(settings.get("timezone")) else None)
-    except ConductorError as error:
-        problems.append(Problem(place="%s: settings" % place, text="timezone: %s" % error.message, hint=error.hint,
-                                field="timezone"))
+    if is_filled(settings.get("timezone")):
+        try:
+            zone_named(settings["timezone"])
+        except ConductorError as error:
+            problems.append(_problem_of("timezone", error, "%s: settings" % place))
+    # Where the settings are wrong, the tasks are still read for their own problems.
     times = changed_at or {}
     builder = _TaskBuilder({} if problems else settings, times.get(place))
     for index, raw in enumerate(raw_tasks):
@@ -1815,70 +1861,77 @@ def build_config(documents: "Sequence[Tuple[str, Any]]",
 
 def suspicions(config: Config, now: float) -> "List[Problem]":
     """Warnings for what is legal, but probably not meant."""
-    found = []
+    warnings = []
 
     def suspect(task: Task, field: str, text: str, hint: str) -> None:
-        found.append(Problem(place=task.place, text="%s: %s" % (field, text), hint=hint, warning=True, task=task.name,
-                             field=field))
+        warnings.append(Problem(place=task.place, text="%s: %s" % (field, text), hint=hint,
+                                warning=True, task=task.name, field=field))
 
     for task in config.tasks.values():
         interval = shortest_interval(task, now)
         if interval and task.timeout > interval:
-            suspect(task, "timeout", "%g s is longer than the schedule's interval of %d s" % (task.timeout, interval),
-                    "a run that takes so long makes the next one %s" % (
-                        "wait" if task.overlap == "queue" else "be skipped"))
+            effect = "wait" if task.overlap == "queue" else "be skipped"
+            suspect(task, "timeout",
+                    "%g s is longer than the schedule's interval of %d s" % (task.timeout, interval),
+                    "a run that takes so long makes the next one %s" % effect)
         for name in task.dependencies:
             dependency = config.tasks.get(name)
             if dependency and not dependency.enabled and task.enabled:
                 suspect(task, "dependencies", "'%s' is disabled" % name,
                         "'%s' waits until '%s' succeeds by hand" % (task.name, name))
-        text, hint = large_step_advice(task.schedule, task.name) if task.schedule else ("", "")
-        if text:
-            suspect(task, "schedule", text, hint)
-        if not task.schedule and not task.dependencies:
-            suspect(task, "schedule", "there is none and no dependency either", "it starts only by hand")
-    return found
+        if task.schedule is not None:
+            text, hint = large_step_advice(task.schedule, task.name)
+            if text:
+                suspect(task, "schedule", text, hint)
+        elif not task.dependencies:
+            suspect(task, "schedule", "there is none and no dependency either",
+                    "it starts only by hand")
+    return warnings
 
 
 def shortest_interval(task: Task, now: float, slots: int = 8) -> "int | None":
     """The shortest gap between the task's coming slots, in seconds."""
     if task.schedule is None or task.schedule.reboot:
         return None
-    gaps = []
+    gaps: "List[int]" = []
     at = task.schedule.next(now, task.timezone)
-    for _ in range(slots):
-        following = None if at is None else task.schedule.next(at, task.timezone)
-        if at is None or following is None:
-            break
-        gaps.append(following - at)
+    while at is not None and len(gaps) < slots:
+        following = task.schedule.next(at, task.timezone)
+        if following is not None:
+            gaps.append(following - at)
         at = following
-    return min(gaps) if gaps else None
+    return min(gaps, default=None)
 
 
 # == Messages ==
 
 # Shapes of secrets in what a command printed: the word stays, what follows it goes.
-_SECRET_WORD = r"(?:password|passwd|passphrase|\bpass|\bpwd|secret|token|api[_-]?key|access[_-]?key|credentials?)"
+_SECRET_WORD = (r"(?:password|passwd|passphrase|\bpass|\bpwd|secret|token"
+                r"|api[_-]?key|access[_-]?key|credentials?)")
 _SECRET_VALUE = r"(?:\"[^\"\n]*\"?|'[^'\n]*'?|\{[^}\n]*\}|[^\s,;\"'{}]+)"
 SECRET_SHAPES = (
     (r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*-----|\Z)", "***"),
     (r"(?i)(authorization[\"']?\s*[=:]\s*[\"']?)[^\"'\n]+", r"\1***"),
-    (r"(?i)(%s[\"']?\s*[=:]\s*)(?:(?:bearer|basic)\s+)?%s" % (_SECRET_WORD, _SECRET_VALUE), r"\1***"),
+    (r"(?i)(%s[\"']?\s*[=:]\s*)(?:(?:bearer|basic)\s+)?%s" % (_SECRET_WORD, _SECRET_VALUE),
+     r"\1***"),
     (r"(?i)(\s--?[a-z-]*%s\s+)(?!-)%s" % (_SECRET_WORD, _SECRET_VALUE), r"\1***"),
     (r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", r"\1 ***"),
     (r"://[^/\s@]+@", "://***@"),
-    (r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|sk-|AKIA|ASIA|eyJ)[A-Za-z0-9_./=-]{10,}", "***"),
+    (r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|sk-|AKIA|ASIA|eyJ)[A-Za-z0-9_./=-]{10,}",
+     "***"),
 )
 LEAST_SECRET = 6  # shorter values of env would blank out half of what was said
 
 
 def masked(text: str, secrets: "Iterable[str]") -> str:
-    """The end of what a command printed, without these values and without what looks like a secret."""
-    for secret in sorted((each for each in secrets if len(each) >= LEAST_SECRET), key=len, reverse=True):
+    """The end of a command's output, with these values and whatever looks like a secret masked."""
+    values = [secret for secret in secrets if len(secret) >= LEAST_SECRET]
+    for secret in sorted(values, key=len, reverse=True):
         text = text.replace(secret, "***")
-        # The text may begin within one.
-        cut = next((length for length in range(len(secret) - 1, 2, -1) if text.startswith(secret[-length:])), 0)
-        text = "***" * bool(cut) + text[cut:]
+        for length in range(len(secret) - 1, 2, -1):
+            if text.startswith(secret[-length:]):  # the end that was kept begins within the secret
+                text = "***" + text[length:]
+                break
     for shape, instead in SECRET_SHAPES:
         text = re.sub(shape, instead, text)
     return text
@@ -1886,41 +1939,53 @@ def masked(text: str, secrets: "Iterable[str]") -> str:
 
 def secrets_of(config: Config, task: "Task | None") -> "List[str]":
     """The values of the configuration that must not leave it."""
-    values = list(config.env.values()) + (list(task.env.values()) if task is not None else [])
-    return values + [url for url in (config.notification_webhook, task and task.ping_url) if url]
+    values = list(config.env.values()) + [config.notification_webhook or ""]
+    if task is not None:
+        values += list(task.env.values()) + [task.ping_url or ""]
+    return [value for value in values if value]
 
 
-# event -> how its text begins; the rest are the facts below it.
+# Event -> the text that it begins with; the fields of the message fill it in.
 MESSAGE_TEXTS = {
-    "failed": "%(task)s %(outcome)s, and is not tried again",
-    "recovered": "%(task)s is well again",
+    "failed": "%(task)s %(outcome)s; no retries left",
+    "recovered": "%(task)s has recovered",
     "unended": "%(task)s %(outcome)s; no further attempt starts until it is gone",
-    "blocked": "%(task)s holds up %(dependents)s: it %(outcome)s",
+    "blocked": "%(task)s is blocking %(dependents)s: it %(outcome)s",
     "configuration": "the configuration has problems: %(outcome)s",
-    "configuration_good": "the configuration is good again",
+    "configuration_good": "the configuration is valid again",
     "gap": "no tick from %(since)s to %(at)s: %(outcome)s",
-    "test": "this is a test of the notifications",
+    "test": "this is a test notification",
 }
-MESSAGE_KEYS = ("event", "task", "status", "exit_code", "attempts", "scheduled_for", "started_at", "ended_at",
-                "duration_s", "run_id", "reason", "dependents", "output_tail", "at")
+MESSAGE_KEYS = ("event", "task", "status", "exit_code", "attempts", "scheduled_for", "started_at",
+                "ended_at", "duration_s", "run_id", "reason", "dependents", "output_tail", "at")
+TEXT_LIMIT = 2000        # Discord takes so many characters
+TAIL_LINES_TOLD = 10
+TAIL_LIMIT_TOLD = 1500
 
 
-def message_body(message: "Dict[str, Any]", host: str, root: str) -> "Dict[str, Any]":
-    """What is sent: a text for people under the names that Slack, Mattermost and Discord look for, and facts."""
-    facts = dict(dict.fromkeys(("task", "outcome", "dependents", "since", "at"), ""), **message)
-    facts["dependents"] = ", ".join(message.get("dependents", ()))
-    text = "[%s] %s" % (host, MESSAGE_TEXTS.get(message["event"], "%(event)s") % facts)
+def message_body(message: "Message", host: str, root: str) -> "Dict[str, Any]":
+    """What is sent: a text for people, under the names that Slack, Mattermost and Discord look for,
+    and the facts for programs.
+    """
+    fields: "Dict[str, Any]" = dict.fromkeys(("task", "outcome", "since", "at"), "")
+    fields.update(message)
+    fields["dependents"] = ", ".join(message.get("dependents", ()))
+    text = "[%s] %s" % (host, MESSAGE_TEXTS.get(message["event"], "%(event)s") % fields)
     tail = (message.get("output_tail") or "").strip()
     if tail:
-        text += "\n```\n%s\n```" % "\n".join(tail.splitlines()[-10:]).replace("`", "\'")[-1500:]
+        lines = tail.splitlines()[-TAIL_LINES_TOLD:]
+        text += "\n```\n%s\n```" % "\n".join(lines).replace("`", "'")[-TAIL_LIMIT_TOLD:]
     body = {key: message.get(key) for key in MESSAGE_KEYS}
-    return dict(body, text=text, content=text[:2000], host=host, root=root)  # Discord takes 2,000 characters
+    return dict(body, text=text, content=text[:TEXT_LIMIT], host=host, root=root)
+
+
+PING_PATHS = {"start": "/start", "success": "", "fail": "/fail"}
 
 
 def ping_address(url: str, kind: str) -> str:
     """The address of a dead-man switch for start, success or fail; a query stays at the end."""
     base, mark, query = url.partition("?")
-    return base.rstrip("/") + {"start": "/start", "success": "", "fail": "/fail"}[kind] + mark + query
+    return base.rstrip("/") + PING_PATHS[kind] + mark + query
 
 
 # == Planning ==
@@ -2899,7 +2964,7 @@ def audit_all(config: Config, state: State, verdicts: "Iterable[Dict[str, Any]]"
     for verdict in verdicts:
         by_task.setdefault(verdict["task"], []).append(verdict)
     happened: "Dict[str, List[Tuple[str, float, Dict[str, Any]]]]" = {}
-    gaps = []
+    gaps: "List[int]" = []
     rezoned_at = 0.0
     for event in events:
         at = float(from_iso(event["at"]) or 0)

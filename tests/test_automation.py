@@ -171,7 +171,7 @@ REFUSALS = [
     (("a", "job.sh", NIGHTLY, *WHO, "--review-by", "soon"),
      "register 'a': review_by: \"soon\" is not allowed (use a date such as \"2026-12-31\")"),
     (("backup", "job.sh", NIGHTLY, *WHO),
-     "register 'backup': name 'backup' is used already by config/conductor_config.json: tasks[0] 'backup' (names are "
+     "register 'backup': name 'backup' is already used by config/conductor_config.json: tasks[0] 'backup' (names are "
      "unique over all files)"),
     (("a", "none.sh", NIGHTLY, *WHO), "none.sh: no such file or directory (paths are relative to the root)"),
     (("a", "config", NIGHTLY, *WHO), "config: is no regular file (name the script itself)"),
@@ -310,7 +310,7 @@ def test_create_makes_a_script_that_fails_until_it_is_written_and_registers_it(e
     assert (code, out) == (1, "tidy: what is to be done is not written down here yet\n")
     path.write_text(path.read_text().replace("exit 1\n", ""))
     assert empty.call("run", "--task", "tidy")[0] == 0
-    assert refused(empty, "create", "tidy", "@hourly", *WHO).startswith("create 'tidy': name 'tidy' is used already")
+    assert refused(empty, "create", "tidy", "@hourly", *WHO).startswith("create 'tidy': name 'tidy' is already used")
 
 
 def test_create_leaves_no_script_behind_when_it_is_refused(empty):

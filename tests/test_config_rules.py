@@ -284,7 +284,7 @@ def test_entry_that_is_no_task_leaves_the_others(raw):
     assert list(config.tasks) == ["job"]
     problem, = config.problems
     assert problem.place == FILE + ": tasks[0]"
-    assert "is no task" in problem.text
+    assert "a task cannot be of type" in problem.text
     assert problem.hint == "use an object with name, command and schedule"
 
 
@@ -363,7 +363,7 @@ def test_name_used_twice_sets_both_tasks_aside():
     config = build(task_json(), task_json("other"), task_json(command='"false"'))
     assert list(config.tasks) == ["other"]
     assert messages(config) == [
-        "conf.json: tasks[2] 'job': name 'job' is used already by conf.json: tasks[0] 'job' "
+        "conf.json: tasks[2] 'job': name 'job' is already used by conf.json: tasks[0] 'job' "
         "(names are unique over all files)"]
     assert list(config.invalid) == ["job"]
     assert (config.problems[0].task, config.problems[0].field) == ("job", "name")
@@ -373,7 +373,7 @@ def test_name_used_in_two_files_names_both_files():
     config = sc.build_config([(FILE, {"tasks": [{"name": "a", "command": "true"}]}),
                               ("tasks.d/1.json", {"name": "a", "command": "true"})])
     assert config.tasks == {}
-    assert messages(config) == ["tasks.d/1.json 'a': name 'a' is used already by conf.json: tasks[0] 'a' "
+    assert messages(config) == ["tasks.d/1.json 'a': name 'a' is already used by conf.json: tasks[0] 'a' "
                                 "(names are unique over all files)"]
 
 

@@ -307,7 +307,7 @@ def test_a_body_is_what_chats_show_and_programs_read():
     message = {"event": "failed", "task": "a", "at": "2025-06-02T02:00:00Z", "outcome": "failed (exit 3)",
                "exit_code": 3, "output_tail": "x" * 5000 + "\n```\nend"}
     body = sc.message_body(message, "box", "/srv/a")
-    assert body["text"].startswith("[box] a failed (exit 3), and is not tried again\n```\n")
+    assert body["text"].startswith("[box] a failed (exit 3); no retries left\n```\n")
     assert body["text"].endswith("\nend\n```") and body["text"].count("```") == 2
     assert len(body["content"]) <= 2000 and body["content"] == body["text"][:2000]
     assert (body["task"], body["exit_code"], body["host"], body["root"]) == ("a", 3, "box", "/srv/a")
