@@ -542,6 +542,18 @@ def test_a_task_without_a_schedule_runs_when_all_its_dependencies_have_a_new_suc
     assert world.finish("b", "2025-06-04T03:01:00Z") == ["join@2025-06-04T03:01:00Z"]
 
 
+def test_a_success_by_hand_lets_its_dependent_run_once():
+    world = World(task("by_hand"), task("use", "0 2 * * *", dependencies=["by_hand"]))
+    world.tick("2025-06-02T10:00:00Z")
+    by_hand = world.config.tasks["by_hand"]
+    world.state, _ = sc.begin_manual(world.state, by_hand, at("2025-06-02T11:00:00Z"))
+    world.finish("by_hand", "2025-06-02T11:01:00Z")
+    assert world.tick("2025-06-03T02:00:00Z") == ["use@2025-06-03T02:00:00Z"]
+    world.finish("use", "2025-06-03T02:01:00Z")
+    assert world.tick("2025-06-04T02:00:00Z") == [], "the next slot needs a new success"
+    assert world.state.tasks["use"].cycle.waiting_for == "by_hand"
+
+
 def test_a_bad_dependency_stops_only_its_dependents():
     world = World(task("ok", "0 2 * * *"))
     world.config = sc.build_config([("c.json", {"tasks": [
