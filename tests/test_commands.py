@@ -5,11 +5,13 @@ import json
 import os
 import re
 import subprocess
+import symtable
 import sys
 import time
 
 import pytest
 from conftest import REPOSITORY, SCRIPT, SCRIPTS, due_once, every_minute
+from house import conditionals, is_multi_line, is_nested, long_lines
 
 import symphony_conductor as sc
 
@@ -319,47 +321,283 @@ def test_the_file_follows_its_floor_plan():
                       "Command line"]
 
 
-def test_each_section_uses_only_those_above_it():
-    source = SCRIPT.read_text(encoding="utf-8")
-    tree = ast.parse(source)
-    defined = {}
-    for node in tree.body:
+class Statement:
+    """A top-level statement: what it defines, and which top-level names it uses."""
+
+    def __init__(self, node, start, text):
+        self.node = node
+        top = symtable.symtable(text, "<statement>", "exec")
+        tables = [top]
+        for table in tables:
+            tables.extend(table.get_children())
+        self.defined = {symbol.get_name() for symbol in top.get_symbols()
+                        if symbol.is_assigned() or symbol.is_imported()}
+        self.uses = {}  # name -> the first line of the function, or of the statement, that uses it
+        for table in tables:
+            line = start + max(table.get_lineno() - 1, 0)
+            for symbol in table.get_symbols():
+                if symbol.is_referenced() and (table is top or symbol.is_global()):
+                    self.uses.setdefault(symbol.get_name(), line)
+
+
+def is_docstring(node):
+    return isinstance(node, ast.Expr) and isinstance(
+        node.value, ast.Str if sys.version_info < (3, 8) else ast.Constant)
+
+
+def first_line(node):
+    """The line of a statement, or of the first of its decorators."""
+    return min(part.lineno for part in [node] + getattr(node, "decorator_list", []))
+
+
+def sections_of(source):
+    """(title, statements) of each section; the first has no title and is what comes before them."""
+    lines = source.splitlines()
+    nodes = [node for node in ast.parse(source).body if not is_docstring(node)]
+    starts = [first_line(node) for node in nodes]
+    headings = [(number, line[len("# == "):-len(" ==")]) for number, line in enumerate(lines, 1)
+                if re.match(r"# == .+ ==$", line)]
+    sections = [("", [])]
+    for node, start, following in zip(nodes, starts, starts[1:] + [len(lines) + 1]):
+        while headings and headings[0][0] < start:
+            sections.append((headings.pop(0)[1], []))
+        text = "\n".join(lines[start - 1:following - 1])
+        sections[-1][1].append(Statement(node, start, text))
+    return sections
+
+
+def uses_across_sections(source):
+    """(name, line, place of the section that uses it, place of the section that defines it)."""
+    sections = sections_of(source)
+    home = {}
+    for place, (_, statements) in enumerate(sections):
+        for statement in statements:
+            for name in statement.defined:
+                home.setdefault(name, place)
+    return [(name, line, place, home[name])
+            for place, (_, statements) in enumerate(sections)
+            for statement in statements
+            for name, line in sorted(statement.uses.items())
+            if home.get(name, place) != place]
+
+
+def upward_uses(source):
+    """What uses a name of a later section."""
+    return ["line %d: %s" % (line, name)
+            for name, line, place, home in uses_across_sections(source) if home > place]
+
+
+def is_private(name):
+    return name.startswith("_") and name != "_" and not name.endswith("__")
+
+
+def private_attributes(class_node):
+    """The attributes with an underscore that a class has: its own, and those of its objects."""
+    names = set()
+    for node in class_node.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            defined[node.name] = node.lineno
-        for target in getattr(node, "targets", []):
-            if isinstance(target, ast.Name):
-                defined[target.id] = node.lineno
-    starts = [number for number, line in enumerate(source.splitlines(), 1) if line.startswith("# == ")]
+            names.add(node.name)
+    for node in ast.walk(class_node):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(node.attr)
+    return set(filter(is_private, names))
 
-    def section(line):
-        return sum(start <= line for start in starts)
 
-    upward = []
-    for node in tree.body:
-        loads = [inner for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Load)]
-        own = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)}
-        own |= {inner.arg for inner in ast.walk(node) if isinstance(inner, ast.arg)}
-        for inner in loads:
-            if inner.id in defined and inner.id not in own and section(defined[inner.id]) > section(node.lineno):
-                upward.append((inner.id, inner.lineno))
-    assert upward == []
+def private_uses(source):
+    """What uses a name with an underscore of another section, or of a class of another section."""
+    offenders = ["line %d: %s" % (line, name)
+                 for name, line, _, _ in uses_across_sections(source) if is_private(name)]
+    sections = sections_of(source)
+    owned = [set() for _ in sections]
+    for place, (_, statements) in enumerate(sections):
+        for statement in statements:
+            if isinstance(statement.node, ast.ClassDef):
+                owned[place] |= private_attributes(statement.node)
+    for place, (_, statements) in enumerate(sections):
+        others = set().union(*(owned[:place] + owned[place + 1:])) - owned[place]
+        for statement in statements:
+            offenders += ["line %d: .%s" % (node.lineno, node.attr)
+                          for node in ast.walk(statement.node)
+                          if isinstance(node, ast.Attribute) and node.attr in others]
+    return offenders
+
+
+# The part of the standard library that is pure: whole modules, constants, and functions with the
+# number of arguments below which they would ask the clock.
+PURE_MODULES = {"bisect", "difflib", "json", "re", "shlex"}
+PURE_CONSTANTS = {"datetime.MAXYEAR"}
+PURE_FUNCTIONS = {"datetime.date": 1, "datetime.date.fromordinal": 1, "datetime.datetime": 1,
+                  "time.gmtime": 1, "time.strftime": 2}
+# What a section is allowed beside that: zone data comes from the C library, by way of TZ and tzset.
+ALLOWED = {"Zones": {"open", "os.environ", "os.environ.get", "os.environ.pop", "os.path.join",
+                     "time.localtime", "time.tzset"}}
+IMPURE_BUILTINS = {"open", "print", "input", "exec", "eval", "globals", "__import__"}
+CLOCK_METHODS = {"now", "utcnow", "today"}  # of the classes of datetime, and of a Clock
+
+
+def impure_uses(source):
+    """What reads a clock, the disk or the environment above the section Clock."""
+    modules = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    sections = sections_of(source)
+    last = [title for title, _ in sections].index("Clock")
+    return ["line %d: %s" % (line, name)
+            for title, statements in sections[1:last]
+            for statement in statements
+            for name, line in impure_parts(statement.node, modules)
+            if name not in ALLOWED.get(title, ())]
+
+
+def impure_parts(tree, modules):
+    """(name, line) of whatever is neither pure nor made of what is."""
+    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    for node in parents:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            imported = [getattr(node, "module", None) or alias.name for alias in node.names]
+            if not PURE_MODULES.issuperset(imported):
+                yield "import " + ", ".join(imported), node.lineno
+        elif isinstance(node, ast.Name) and node.id in IMPURE_BUILTINS:
+            yield node.id, node.lineno
+        elif isinstance(node, ast.Name) and node.id in modules - PURE_MODULES:
+            name, whole = node.id, node
+            while isinstance(parents[whole], ast.Attribute):
+                whole = parents[whole]
+                name += "." + whole.attr
+            call = parents[whole]
+            is_called = isinstance(call, ast.Call) and call.func is whole
+            is_pure = is_called and len(call.args) >= PURE_FUNCTIONS.get(name, sys.maxsize)
+            if not is_pure and name not in PURE_CONSTANTS:
+                yield name, node.lineno
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in CLOCK_METHODS:
+            yield "." + node.func.attr, node.lineno
+
+
+def test_each_section_uses_only_those_above_it():
+    assert upward_uses(SCRIPT.read_text(encoding="utf-8")) == []
 
 
 def test_the_pure_sections_touch_no_clock_disk_or_environment():
-    source = SCRIPT.read_text(encoding="utf-8")
-    lines = source.splitlines()
-    first, last = (lines.index("# == %s ==" % title) for title in ("Cron", "Clock"))
-    impure = {"os", "posix", "sys", "subprocess", "fcntl", "signal", "socket", "select", "shutil"}
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        if not first < getattr(node, "lineno", 0) < last:
-            continue
-        if isinstance(node, ast.Name) and node.id in impure | {"open", "print"}:
-            found.append((node.id, node.lineno))
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "time" and (
-                node.attr not in ("gmtime", "strftime")):
-            found.append((node.attr, node.lineno))
-    assert found == []
+    assert impure_uses(SCRIPT.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.xfail(strict=False, reason="the sections still share some of their private names")
+def test_no_section_uses_what_is_private_to_another():
+    assert private_uses(SCRIPT.read_text(encoding="utf-8")) == []
+
+
+HOUSE = """
+import datetime, os, re, sys, time
+# == Planning ==
+class Draft:
+    _tasks = {}
+    def decide(self, state, now):
+        %s
+        return re.sub("a", "b", state), time.gmtime(now), datetime.date(1970, 1, 1)
+def following(now):
+    limit = [limit for limit in (now, 2) if limit]
+    return limit
+# == Zones ==
+def zone():
+    return os.environ["TZ"]
+# == Clock ==
+def clock(draft):
+    %s
+    return time.time()
+# == Store ==
+class Store:
+    def __init__(self):
+        self._recorded = set()
+    def _prune(self): pass
+def load_state(): pass
+_types: "Dict[str, type]" = {}
+(first, [second, *rest]) = (1, [2])
+for limit in (1, 2):
+    last = limit
+if limit:
+    import grp
+    def prune(): pass
+"""
+
+
+def house(planning="pass", clock="pass"):
+    """A small file of four sections, with these statements in two of them."""
+    return HOUSE % (planning, clock)
+
+
+def test_a_file_that_keeps_the_rules_of_its_sections_passes():
+    assert (upward_uses(house()), impure_uses(house()), private_uses(house())) == ([], [], [])
+
+
+@pytest.mark.parametrize("name", [
+    "load_state", "Store", "_types", "first", "second", "rest", "last", "prune", "grp"])
+def test_every_kind_of_name_counts_as_defined_in_its_section(name):
+    for statement in ("%s", "return state or %s(now)", "return [now, %s]", "state.x = %s.y",
+                      "return [%s for _ in state]", "return lambda: %s"):
+        uses = upward_uses(house(statement % name))
+        assert [use.split(": ")[1] for use in uses] == [name], statement
+    assert upward_uses(house("%s = 1; return %s" % (name, name))) == []
+
+
+@pytest.mark.parametrize("statement, name", [
+    ("now = datetime.datetime.now()", "datetime.datetime.now"),
+    ("now = datetime.datetime.now().timestamp()", "datetime.datetime.now"),
+    ("datetime.date.today()", "datetime.date.today"),
+    ("day = datetime.date", "datetime.date"),
+    ("self.clock.now()", ".now"),
+    ("time.time()", "time.time"),
+    ("time.gmtime()", "time.gmtime"),
+    ("time.strftime('%Y')", "time.strftime"),
+    ("list(map(time.gmtime, [now]))", "time.gmtime"),
+    ("machine = os", "os"),
+    ("os.environ.get('TZ')", "os.environ.get"),
+    ("sys.argv", "sys.argv"),
+    ("open(state)", "open"),
+    ("print(state)", "print"),
+    ("import socket", "import socket"),
+    ("from time import time", "import time"),
+])
+def test_every_way_to_the_machine_is_seen_in_a_pure_section(statement, name):
+    assert "line 7: " + name in impure_uses(house(statement))
+    assert impure_uses(house(clock=statement)) == []
+
+
+@pytest.mark.parametrize("statement, name", [
+    ("_types.get(draft)", "_types"),
+    ("draft._recorded", "._recorded"),
+    ("draft.store._prune()", "._prune"),
+    ("draft._tasks = {}", "._tasks"),
+])
+def test_what_is_private_to_another_section_is_seen(statement, name):
+    assert [use.split(": ")[1] for use in private_uses(house(clock=statement))] == [name]
+
+
+@pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.name)
+def test_a_script_uses_only_public_names_of_the_core(path):
+    private = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and is_private(node.attr):
+            if getattr(node.value, "id", "") not in ("self", "cls", "os"):
+                private.append((node.attr, node.lineno))
+        elif isinstance(node, ast.alias) and is_private(node.name):
+            private.append((node.name, path.name))
+    assert private == []
+
+
+@pytest.mark.xfail(strict=False, reason="the lines are still to be shortened")
+@pytest.mark.parametrize("path", [SCRIPT] + sorted(SCRIPTS.glob("*.py")),
+                         ids=lambda path: path.name)
+def test_no_line_is_longer_than_a_hundred_columns(path):
+    assert long_lines(path.read_text(encoding="utf-8").splitlines()) == []
+
+
+@pytest.mark.xfail(strict=False, reason="some conditional expressions are still to be unfolded")
+def test_no_conditional_expression_is_nested_or_runs_over_several_lines():
+    expressions = conditionals(ast.parse(SCRIPT.read_text(encoding="utf-8")))
+    assert [node.lineno for node in expressions if is_nested(node) or is_multi_line(node)] == []
 
 
 @pytest.mark.parametrize("path", [SCRIPT] + sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.name)
