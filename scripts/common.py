@@ -12,7 +12,9 @@ HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 if HOME not in sys.path:
     sys.path.append(HOME)
 
-import symphony_conductor as sc  # noqa: E402
+import symphony_conductor  # noqa: E402
+
+sc = symphony_conductor  # assigned, because mypy lets no module pass on what it imports
 
 seconds_of, age_option, plural = sc.seconds_of, sc.duration_option, sc.plural
 
