@@ -2964,7 +2964,7 @@ def audit_all(config: Config, state: State, verdicts: "Iterable[Dict[str, Any]]"
     for verdict in verdicts:
         by_task.setdefault(verdict["task"], []).append(verdict)
     happened: "Dict[str, List[Tuple[str, float, Dict[str, Any]]]]" = {}
-    gaps: "List[int]" = []
+    gaps = []
     rezoned_at = 0.0
     for event in events:
         at = float(from_iso(event["at"]) or 0)

@@ -462,7 +462,8 @@ def impure_parts(tree, modules):
                 yield "import " + ", ".join(imported), node.lineno
         elif isinstance(node, ast.Name) and node.id in IMPURE_BUILTINS:
             yield node.id, node.lineno
-        elif isinstance(node, ast.Name) and node.id in modules - PURE_MODULES:
+        elif (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+              and node.id in modules - PURE_MODULES):
             name, whole = node.id, node
             while isinstance(parents[whole], ast.Attribute):
                 whole = parents[whole]

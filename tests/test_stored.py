@@ -224,7 +224,7 @@ def test_the_record_of_a_run_without_a_needed_field_counts_as_damaged(store, fie
 
 
 def test_a_message_survives(store):
-    store.spool(MESSAGE)
+    store.enqueue(MESSAGE)
     (_, stored), = store.spooled()
     assert {key: stored[key] for key in MESSAGE} == MESSAGE
     assert set(stored) - set(MESSAGE) == {"tries", "next_try_at", "version", "by"}
