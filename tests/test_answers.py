@@ -10,20 +10,13 @@ import sys
 import time
 
 import pytest
-from conftest import due_once, every_minute
-from test_audit import Month, original_tasks
-from test_operator import NIGHT, hands, verdict
-from test_planning import World, at, task
+from support import due_once, every_minute
+from world import NIGHT, Month, World, at, original_tasks, task, verdict
 
 import symphony_conductor as sc
 import symphony_simulate
 
 HOUR, DAY = 3600, 86400
-
-
-@pytest.fixture
-def hand(tmp_path, capfd, monkeypatch):
-    yield from hands(tmp_path, capfd, monkeypatch)
 NOON = "2025-06-03T12:00:00Z"
 
 

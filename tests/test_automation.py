@@ -11,7 +11,7 @@ import sys
 import time
 
 import pytest
-from conftest import REPOSITORY, Project, due_once, every_minute
+from support import REPOSITORY, Project, due_once, every_minute
 
 import symphony_conductor as sc
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 
 import pytest
-from conftest import IMPORTED, SCRIPT, Project, due_once, every_minute, may_live
+from support import IMPORTED, SCRIPT, Project, due_once, every_minute, may_live
 
 import symphony_conductor as sc
 

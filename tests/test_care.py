@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import REPOSITORY, SCRIPTS, git, run_script
+from support import REPOSITORY, SCRIPTS, git, run_script
 
 import cleanup_rules
 import file_lifecycle

@@ -17,7 +17,7 @@ import tempfile
 import time
 
 import pytest
-from conftest import SCRIPT, SCRIPTS, Project, git, run_script
+from support import SCRIPT, SCRIPTS, Project, git, run_script
 
 import cleanup_engine as engine
 import cleanup_report as report

@@ -5,7 +5,7 @@ import os
 import re
 
 import pytest
-from conftest import REPOSITORY
+from support import REPOSITORY
 
 import cleanup_rules
 import symphony_conductor as sc

@@ -7,37 +7,25 @@ import sys
 import time
 
 import pytest
-from conftest import SCRIPT, Project, due_once, may_live
-from support import PAUSE, calls_in, looked_on, strace_works, was_killed
+from support import (
+    PAUSE,
+    SCRIPT,
+    Project,
+    due_once,
+    kill_points,
+    looked_on,
+    may_live,
+    recording,
+    strace_works,
+    was_killed,
+)
 
 import symphony_conductor as sc
 
-CALLS = "%file,write,pwrite64,fsync,flock,ftruncate"
 # -S leaves the packages of the machine out.
 PYTHON = [sys.executable, "-I", "-S", "-c",
           "import sys; sys.path.append(%r); import symphony_conductor as c\n%sc.command_line()" % (
               str(SCRIPT.parent), PAUSE)]
-
-
-def recording(log):
-    return ["-y", "-o", str(log), "-e", "trace=" + CALLS]
-
-
-LOOKING = ("stat", "lstat", "newfstatat", "statx", "access", "faccessat", "readlink", "getcwd", "chdir", "execve")
-
-
-def kill_points(root, log):
-    """(system call, how many-eth of its kind) for each one that changed a file below the folder, or a lock.
-
-    What only looks leaves no other trace than the next call that does something. A path that begins with a
-    dot is below the folder as well: the programs stand in it.
-    """
-    def matters(name, line):
-        is_read = name in ("open", "openat") and "O_CREAT" not in line and "O_WRONLY" not in line
-        return (str(root) in line or '"./' in line) and not is_read and name not in LOOKING
-
-    return [(name, number) for name, number, line in calls_in(log.read_text(errors="replace")) if matters(name, line)]
-
 
 pytestmark = pytest.mark.skipif(not strace_works(), reason="strace with fault injection is not here")
 

@@ -14,7 +14,7 @@ import sys
 import time
 
 import pytest
-from conftest import NAMESPACE, ODD_NAME, REPOSITORY, SCRIPT, CronDaemon, Project, every_minute
+from support import NAMESPACE, ODD_NAME, REPOSITORY, SCRIPT, CronDaemon, Project, every_minute
 
 import symphony_conductor as sc
 

@@ -7,8 +7,7 @@ import sys
 
 import inject
 import pytest
-from conftest import REPOSITORY
-from support import strace_works
+from support import REPOSITORY, strace_works
 
 needs_strace = pytest.mark.skipif(not strace_works(),
                                   reason="strace with fault injection is not here")

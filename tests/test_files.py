@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import due_once, every_minute
+from support import Project, due_once, every_minute
 
 import symphony_conductor as sc
 
@@ -383,7 +383,6 @@ def mounted_tmpfs(folder):
 
 @pytest.mark.skipif(not ROOT, reason="mounting takes root")
 def test_a_run_whose_end_meets_a_really_full_disk_is_recorded_when_there_is_room(tmp_path):
-    from conftest import Project
     folder = tmp_path / "small"
     folder.mkdir()
     if not mounted_tmpfs(folder):

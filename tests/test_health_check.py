@@ -10,7 +10,7 @@ import tempfile
 import time
 
 import pytest
-from conftest import REPOSITORY, Project
+from support import REPOSITORY, Project
 
 CHECK = REPOSITORY / "scripts" / "quick_health_check.sh"
 TOOLS = ("awk", "cat", "date", "df", "find", "ls", "ps", "stat", "timeout")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import NAMESPACE, SCRIPT, CronDaemon, Project, every_minute
+from support import NAMESPACE, SCRIPT, CronDaemon, Project, every_minute
 
 import symphony_conductor as sc
 import symphony_import_crontab

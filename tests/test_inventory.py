@@ -16,7 +16,7 @@ import tempfile
 import time
 
 import pytest
-from conftest import SCRIPTS, git, run_script
+from support import SCRIPTS, git, run_script
 
 import inventory
 import symphony_conductor as sc

@@ -15,8 +15,18 @@ import threading
 import time
 
 import pytest
-from conftest import NAMESPACE, REPOSITORY, SCRIPTS, git, run_script
-from test_crash import PAUSE, looked_on, recording, strace_works, was_killed
+from support import (
+    NAMESPACE,
+    PAUSE,
+    REPOSITORY,
+    SCRIPTS,
+    git,
+    looked_on,
+    recording,
+    run_script,
+    strace_works,
+    was_killed,
+)
 
 import symphony_conductor as sc
 

@@ -11,7 +11,7 @@ import tarfile
 import time
 
 import pytest
-from conftest import REPOSITORY, SCRIPT, SCRIPTS, Project, git
+from support import REPOSITORY, SCRIPT, SCRIPTS, Project, git
 
 import symphony_conductor as sc
 

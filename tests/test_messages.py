@@ -9,8 +9,8 @@ import threading
 import time
 
 import pytest
-from conftest import HandClock, Project, every_minute
-from test_planning import World, at, task
+from support import HandClock, Project, every_minute
+from world import World, at, task
 
 import symphony_conductor as sc
 

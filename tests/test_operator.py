@@ -16,106 +16,12 @@ import threading
 import time
 
 import pytest
-from conftest import REPOSITORY, HandClock, Project, every_minute
-from test_planning import World, at, task
+from support import REPOSITORY, every_minute
+from world import NIGHT, World, at, task, verdict
 
 import symphony_conductor as sc
 
 SGR = re.compile(r"\x1b\[[0-9;]*m")
-NIGHT = "2025-06-03T02:00:00Z"
-
-
-class Hand:
-    """A project whose clock is moved by hand, and whose runs end as the test says. No process is started."""
-
-    def __init__(self, root, capfd, monkeypatch, start="2025-06-02T10:00:00Z"):
-        self.project = Project(root)
-        self.root = self.project.root
-        self.clock = HandClock(at(start))
-        self.clock.suspended = lambda: 0.0
-        self.capfd = capfd
-        self.ends = {}     # task -> status and exit code; a success when it is not named
-        self.held = set()  # tasks whose runs go on
-        self.locks = {}
-        self.started = []
-        monkeypatch.setattr(sc, "Clock", lambda: self.clock)
-        monkeypatch.setattr(sc, "launch_delivery", lambda store: None)
-        monkeypatch.setattr(sc, "run_in_process_table", lambda *run: False)
-
-    def configure(self, *tasks, **settings):
-        settings.setdefault("timezone", "UTC")
-        self.project.configure(*tasks, **settings)
-
-    def store(self):
-        return sc.Store(os.path.realpath(str(self.root)))
-
-    def conductor(self):
-        return sc.Conductor(self.store(), self.clock, self.launch, lambda store: None)
-
-    def launch(self, store, verb, spec, lock):
-        self.started.append("%s@%s" % (spec["task"], spec["scheduled_for"]))
-        record = dict(spec, env={}, pid=1, pid_start="", boot_id="", supervisor=os.getpid(), started_mono=1.0,
-                      definition=store.keep_definition(spec["definition"]))
-        if spec["task"] in self.held:
-            self.locks[spec["task"]] = (os.dup(lock.fd), record)  # as its supervisor would inherit it
-            store.write_run(spec["task"], record)
-            return
-        store.write_run(spec["task"], dict(record, result=self.result(spec["task"], record)))
-        lock.release()
-
-    def result(self, name, record):
-        status, code = self.ends.get(name, ("success", 0))
-        return {"status": status, "exit_code": code, "ended_at": self.clock.at + 2, "duration_s": 2.0,
-                "output_tail": "", "definition": record["definition"]}
-
-    def release(self, name):
-        """Let a run that was held end now."""
-        lock_fd, record = self.locks.pop(name)
-        self.held.discard(name)
-        self.store().write_run(name, dict(record, result=self.result(name, record)))
-        os.close(lock_fd)
-
-    def tick(self, when=None):
-        """One tick; what it started."""
-        if when is not None:
-            self.move(when)
-        before = len(self.started)
-        self.conductor().tick()
-        return self.started[before:]
-
-    def minute(self):
-        """A minute later, cron calls: nearly always there is nothing to do."""
-        self.clock.advance(60 - self.clock.at % 60)
-        heartbeat = os.path.join(str(self.root), sc.HEARTBEAT_NAME).encode()
-        return [] if sc.nothing_to_do(heartbeat, self.clock.at, self.clock.mono) else self.tick()
-
-    def move(self, when):
-        target = at(when) if isinstance(when, str) else when
-        self.clock.advance(target - self.clock.at)
-
-    def call(self, *args):
-        """A command in this process: (exit code, stdout, stderr)."""
-        self.capfd.readouterr()
-        if args[0] in sc.BESIDE:
-            return self.project.call(*args)  # which would take this very process
-        code = sc.main(["--root", str(self.root)] + list(args))
-        out, err = self.capfd.readouterr()
-        return code, out, err
-
-    def state(self):
-        return self.store().read_state()[0]
-
-
-def hands(tmp_path, capfd, monkeypatch):
-    made = Hand(tmp_path / "project", capfd, monkeypatch)
-    yield made
-    for lock_fd, _ in made.locks.values():
-        os.close(lock_fd)
-
-
-@pytest.fixture
-def hand(tmp_path, capfd, monkeypatch):
-    yield from hands(tmp_path, capfd, monkeypatch)
 
 
 def table(world, now, width=80, **more):
@@ -482,15 +388,6 @@ def test_watch_without_a_terminal_is_refused(project):
 
 
 # -- history
-
-def verdict(name, ended_at, status="success", **more):
-    record = {"task": name, "status": status, "scheduled_for": ended_at, "started_at": ended_at, "ended_at": ended_at,
-              "duration_s": 1.5, "exit_code": int(status == "failed"), "attempt": 1, "trigger": "schedule",
-              "run_id": "R-" + ended_at, "log": "logs/automation/%s.log" % name, "output_tail": ""}
-    if status.startswith("skipped"):
-        record.update(run_id=None, started_at=None, exit_code=None, attempt=0, reason="told why")
-    return dict(record, **more)
-
 
 @pytest.fixture
 def told(hand):

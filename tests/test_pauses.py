@@ -6,18 +6,12 @@ import subprocess
 import time
 
 import pytest
-from conftest import due_once, every_minute
-from test_operator import NIGHT, hands
-from test_planning import World, at, task
+from support import due_once, every_minute
+from world import NIGHT, World, at, task
 
 import symphony_conductor as sc
 
 HOUR = 3600
-
-
-@pytest.fixture
-def hand(tmp_path, capfd, monkeypatch):
-    yield from hands(tmp_path, capfd, monkeypatch)
 
 
 class Paused(World):

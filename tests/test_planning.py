@@ -1,82 +1,11 @@
 """The decision of a tick: tables and stories over the pure function, with the clock as an argument."""
 
 import pytest
+from world import World, at, task
 
 import symphony_conductor as sc
 
 DAY = 86400
-
-
-def at(text):
-    return sc.from_iso(text)
-
-
-class World:
-    """A configuration, a state, and runs that end when the test says so."""
-
-    def __init__(self, *tasks, **settings):
-        self.configure(*tasks, **settings)
-        self.state = sc.State()
-        self.ended = {}
-        self.kinds = {}
-        self.boot = "boot-1"
-        self.booted_at = at("2025-01-01T00:00:00Z")
-        self.verdicts = []
-        self.last_seen = 0.0
-
-    def configure(self, *tasks, **settings):
-        """Another configuration, in a file that changed at `changed_at`."""
-        times = {}
-        changed_at = settings.pop("changed_at", None)
-        if changed_at is not None:
-            times["c.json"] = at(changed_at) if isinstance(changed_at, str) else changed_at
-        settings.setdefault("timezone", "UTC")
-        document = {"tasks": list(tasks), "settings": settings}
-        self.config = sc.build_config([("c.json", document)], times)
-        assert not self.config.problems, self.config.problems
-
-    def tick(self, when):
-        """Decide; returns what was started as 'name@slot' texts."""
-        now = at(when) if isinstance(when, str) else when
-        runs = {}
-        for name, known in self.state.tasks.items():
-            if known.run is not None:
-                result = self.ended.pop(name, None)
-                kind = "ended" if result else self.kinds.get(name, "held")
-                runs[name] = sc.RunFact(kind=kind, result=result or {})
-        facts = self.facts(boot_id=self.boot, boot_at=self.booted_at, zone_stamp="z", runs=runs)
-        decision = sc.decide(self.config, self.state, now, facts, self.last_seen)
-        self.state = decision.state
-        self.last_seen = now
-        self.decision = decision
-        self.verdicts += [record for record in decision.records if not record.get("interim")]
-        return ["%s@%s" % (task.name, sc.iso(run.slot)) for task, run in decision.starts]
-
-    def facts(self, **fields):
-        return sc.Facts(**fields)
-
-    def end(self, name, status="success", when=None, code=None):
-        ended_at = at(when) if when else self.last_seen + 1
-        self.ended[name] = {"status": status, "ended_at": ended_at,
-                            "exit_code": code if code is not None else 0 if status == "success" else 1}
-
-    def finish(self, name, when, status="success"):
-        """The run ends, and the supervisor decides again."""
-        self.end(name, status, when)
-        return self.tick(when)
-
-    def said(self):
-        return [(record["task"], record["status"], record["scheduled_for"]) for record in self.verdicts]
-
-    def triggers(self):
-        return [run.trigger for _, run in self.decision.starts]
-
-
-def task(name, schedule=None, **more):
-    found = dict({"name": name, "command": "true", "retry_count": 0}, **more)
-    if schedule:
-        found["schedule"] = schedule
-    return found
 
 
 def test_installing_starts_nothing_by_surprise():

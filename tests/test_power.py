@@ -4,7 +4,7 @@ import os
 
 import power
 import pytest
-from conftest import HandClock, every_minute
+from support import HandClock, every_minute
 
 import symphony_conductor as sc
 

@@ -21,8 +21,18 @@ import time
 import traceback
 
 import pytest
-from conftest import SCRIPT, SCRIPTS, Project, git
-from test_crash import PAUSE, kill_points, looked_on, recording, strace_works, was_killed
+from support import (
+    PAUSE,
+    SCRIPT,
+    SCRIPTS,
+    Project,
+    git,
+    kill_points,
+    looked_on,
+    recording,
+    strace_works,
+    was_killed,
+)
 
 import quarantine as quarantine_module
 import symphony_conductor as sc

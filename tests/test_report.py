@@ -8,7 +8,7 @@ import stat
 
 import bench_report
 import pytest
-from conftest import HandClock, run_script
+from support import HandClock, run_script
 
 import report_page as page
 import symphony_conductor as sc

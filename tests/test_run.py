@@ -1,11 +1,12 @@
 """tests/run on a box that lacks things: what it installs, and the one command that it names."""
 
+import ast
 import os
 import shutil
 import subprocess
 
 import pytest
-from conftest import REPOSITORY
+from support import REPOSITORY
 
 TOOLS = ("cat", "chmod", "cp", "dirname", "mkdir", "mktemp", "rm", "sh", "tail")
 PROGRAMS = ("cron", "systemd-analyze", "strace", "dash", "busybox", "git")
@@ -167,3 +168,26 @@ def test_another_system_than_debian_is_not_told_of_apt(box):
 def test_one_file_of_tests_is_not_said_to_take_minutes(box):
     box.write("ensurepip", "")
     assert box.run("tests/run")[1].startswith("tests/run: Python 3.11.2\n")
+
+
+# -- the files of the tests
+
+def imported(path):
+    """The modules that a file imports, at its head or within a function."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names.add(node.module)
+        elif isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+    return names
+
+
+def test_no_test_module_imports_from_a_test_module():
+    """What several share is in support.py and world.py: pytest would run an imported test twice."""
+    folder = REPOSITORY / "tests"
+    tests = {path.stem for path in folder.glob("test_*.py")}
+    assert "test_run" in tests
+    assert "support" in imported(folder / "conftest.py")
+    assert {path.name: imported(path) & tests for path in folder.glob("*.py")
+            if imported(path) & tests} == {}

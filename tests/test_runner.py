@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from conftest import due_once, every_minute
+from support import due_once, every_minute
 
 import symphony_conductor as sc
 

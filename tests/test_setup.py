@@ -19,7 +19,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import NAMESPACE, ODD_NAME, REPOSITORY, SCRIPT, Project, every_minute, git
+from support import NAMESPACE, ODD_NAME, REPOSITORY, SCRIPT, Project, every_minute, git
 
 import symphony_conductor as sc
 

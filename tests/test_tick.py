@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import SCRIPT, HandClock, due_once, every_minute, may_live, settle
+from support import SCRIPT, HandClock, due_once, every_minute, may_live, settle
 
 import symphony_conductor as sc
 

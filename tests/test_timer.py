@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from conftest import ODD_NAME, SCRIPT, Project, due_once, every_minute
+from support import ODD_NAME, SCRIPT, Project, due_once, every_minute
 
 import symphony_conductor as sc
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import REPOSITORY, SCRIPT, Project, due_once
+from support import REPOSITORY, SCRIPT, Project, due_once
 
 import symphony_conductor as sc
 

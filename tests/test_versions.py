@@ -9,7 +9,7 @@ import os
 import stat
 
 import pytest
-from conftest import Project, run_script
+from support import Project, run_script
 
 import common
 import file_lifecycle as fl

@@ -13,7 +13,7 @@ import sys
 import textwrap
 
 import pytest
-from conftest import REPOSITORY, SCRIPT, SCRIPTS, git
+from support import REPOSITORY, SCRIPT, SCRIPTS, git
 
 import cleanup_report
 
