@@ -1057,6 +1057,12 @@ for name in usr etc; do
     mount --bind "/$name" "$name"
     mount -o remount,bind,ro "$name"
 done
+# The health check runs for real, but how full this machine's disk is must not decide.
+printf '#!/bin/sh\necho a b c d e f\necho /dev/vda 1000000 200000 800000 20%% /\n' > "$1/df"
+chmod 755 "$1/df"
+for df in usr/bin/df bin/df; do
+    [ ! -e "$df" ] || mount --bind "$1/df" "$df"
+done
 for name in passwd group shadow; do
     cp "/etc/$name" "$1/$name"
     cat "$1/more-$name" >> "$1/$name"
