@@ -51,6 +51,16 @@ def settle(path):
     os.utime(str(path), (time.time() - 1, time.time() - 1))
 
 
+def wait_until(condition, timeout_s=20.0):
+    """Poll until the condition holds; what it returned last."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        answer = condition()
+        if answer or time.monotonic() > deadline:
+            return answer
+        time.sleep(0.02)
+
+
 def finished(command, **more):
     """Run a command to its end: (exit code, stdout, stderr)."""
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -115,13 +125,7 @@ class Project:
         return path.read_text().splitlines() if path.exists() else []
 
     def wait_until(self, condition, timeout_s=20.0):
-        """Poll until the condition holds; what it returned last."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            found = condition()
-            if found or time.monotonic() > deadline:
-                return found
-            time.sleep(0.02)
+        return wait_until(condition, timeout_s)
 
     def wait_for_idle(self, timeout_s=20.0):
         """Wait until the state holds no running task and the history no gap."""
@@ -133,6 +137,12 @@ class Project:
         # Whoever settled the last run holds the lock until the history is written.
         assert lock.acquire(10)
         lock.release()
+
+
+def is_alive(pid):
+    """Whether a process with this pid runs; one that only waits to be reaped does not."""
+    process = sc.process_of(pid)
+    return process is not None and not process.is_dead
 
 
 def may_live(record):

@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from support import REPOSITORY, SCRIPTS, git, run_script
+from support import REPOSITORY, SCRIPTS, git, run_script, wait_until
 
 import cleanup_rules
 import file_lifecycle
@@ -42,8 +42,7 @@ def put(path, text="content"):
 
 def grown_old(path):
     """Wait until the newest rule of the test takes the file."""
-    while time.time() < os.lstat(str(path)).st_ctime + 1.1:
-        time.sleep(0.05)
+    assert wait_until(lambda: time.time() > os.lstat(str(path)).st_ctime + 1.1)
 
 
 def clean(root):

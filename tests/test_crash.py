@@ -4,7 +4,6 @@ import concurrent.futures
 import json
 import shutil
 import sys
-import time
 
 import pytest
 from support import (
@@ -45,12 +44,14 @@ def recover_and_check(project):
     path = project.root / "conductor_state.json"
     sc.load_state(path.read_text())
     assert project.call("tick")[0] == 0
-    for _ in range(100):
+
+    def is_settled():
         project.tick()
         tasks = project.state()["tasks"].values()
-        if project.lines("second.out") and not any("run" in task or "cycle" in task for task in tasks):
-            break
-        time.sleep(0.05)
+        return project.lines("second.out") and not any(
+            "run" in task or "cycle" in task for task in tasks)
+
+    assert project.wait_until(is_settled)
     project.call("tick")
     sc.load_state(path.read_text())
     log = project.read("logs/symphony_conductor.log")

@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import pytest
-from support import Project, due_once, every_minute
+from support import Project, due_once, every_minute, is_alive
 
 import symphony_conductor as sc
 
@@ -142,7 +142,7 @@ def test_a_slot_that_started_is_not_started_again_when_only_the_copy_before_is_l
     (project.root / "conductor_state.json").write_text("")
     project.tick()
     project.tick()
-    time.sleep(0.3)
+    project.wait_for_idle()  # a run that had started would be in the state until its end
     assert project.lines("out") == ["ran"]
     assert project.state()["tasks"]["a"]["cursor"] == midnight
 
@@ -393,7 +393,9 @@ def test_a_run_whose_end_meets_a_really_full_disk_is_recorded_when_there_is_room
         project.anchor()
         project.call("tick")
         assert project.wait_until(lambda: (folder / "filler").exists() and os.statvfs(str(folder)).f_bavail == 0)
-        time.sleep(0.5)
+        record = sc.Store(str(folder)).read_run("a")
+        assert project.wait_until(lambda: not is_alive(record["pid"]))
+        project.call("tick")  # which would find the end, had it been recorded
         assert "run" in project.state()["tasks"]["a"]
         assert project.history() == []
         (folder / "filler").unlink()

@@ -16,7 +16,7 @@ import tempfile
 import time
 
 import pytest
-from support import SCRIPTS, git, run_script
+from support import SCRIPTS, git, run_script, wait_until
 
 import inventory
 import symphony_conductor as sc
@@ -1367,10 +1367,8 @@ def hanging(repository, shim, tmp_path):
                              'exec "$REAL_GIT" "$@"\n' % (tmp_path, tmp_path))
     process = subprocess.Popen([sys.executable, str(SCRIPTS / "inventory.py"), "--root", str(repository)],
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 20
-    while not (tmp_path / "here").exists():
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.01)
+    assert wait_until(lambda: (tmp_path / "here").exists() or process.poll() is not None)
+    assert process.poll() is None
     yield process
     put(tmp_path, "go")
     process.kill()

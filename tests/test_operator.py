@@ -565,12 +565,14 @@ def test_a_reader_that_leaves_is_no_error(project):
                                stderr=subprocess.PIPE)
     assert process.stdout.readline() == b"x" * 99 + b"\n"
     process.stdout.close()
-    deadline = time.monotonic() + 20
-    while process.poll() is None and time.monotonic() < deadline:
+
+    def has_left():
         with open(str(project.root / "logs" / "automation" / "a.log"), "ab") as handle:
             handle.write(b"more\n")
-        time.sleep(0.02)
-    assert process.wait(20) == 0 and process.stderr.read() == b""
+        return process.poll() is not None
+
+    assert project.wait_until(has_left)
+    assert process.returncode == 0 and process.stderr.read() == b""
     process.stderr.close()
     for command in ("history", "doctor", "audit", "simulate"):
         done = subprocess.run(["/bin/sh", "-c", '"$@" | true', "sh"] + project.command(command),

@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from support import SCRIPT, HandClock, due_once, every_minute, may_live, settle
+from support import SCRIPT, HandClock, due_once, every_minute, is_alive, may_live, settle
 
 import symphony_conductor as sc
 
@@ -198,7 +198,7 @@ def test_a_join_is_not_run_again_when_only_the_copy_before_is_left(project):
     project.call("tick")
     project.wait_for_idle()
     project.call("tick")
-    time.sleep(0.3)
+    project.wait_for_idle()  # a run that had started would be in the state until its end
     assert project.lines("out") == ["ran"]
 
 
@@ -216,14 +216,18 @@ def running_record(project, name):
     return record
 
 
+def kill_supervisor(project, record):
+    os.kill(record["supervisor"], signal.SIGKILL)
+    assert project.wait_until(lambda: not is_alive(record["supervisor"]))
+
+
 def test_a_command_whose_supervisor_was_killed_is_adopted_and_not_doubled(project):
     project.configure(every_minute("job", "echo started >> out; echo one; sleep 2; echo two; echo done >> out"))
     project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: project.lines("out"))
     record = running_record(project, "job")
-    os.kill(record["supervisor"], signal.SIGKILL)
-    time.sleep(0.1)
+    kill_supervisor(project, record)
     for minute in (1, 2):
         project.tick(time.time() + 60 * minute)
     assert may_live(record)
@@ -242,8 +246,7 @@ def test_an_adopted_command_is_held_to_its_timeout(project):
     project.call("tick")
     assert project.wait_until(lambda: project.lines("out"))
     record = running_record(project, "job")
-    os.kill(record["supervisor"], signal.SIGKILL)
-    time.sleep(0.1)
+    kill_supervisor(project, record)
     project.tick(time.time() + 60)
     assert project.wait_until(lambda: any(entry["status"] == "timeout" for entry in project.history()))
     # The supervisor carries the run's mark as well, and has its own end before it.
@@ -272,10 +275,9 @@ def test_a_run_of_an_earlier_boot_is_interrupted_even_if_the_pid_lives(project):
     project.anchor()
     project.call("tick")
     record = running_record(project, "job")
-    os.kill(record["supervisor"], signal.SIGKILL)
+    kill_supervisor(project, record)
     path = project.root / "status" / "runs" / "job.json"
     path.write_text(json.dumps(dict(record, boot_id="another boot")))
-    time.sleep(0.1)
     project.tick(time.time() + 60)
     assert [entry["status"] for entry in project.history()][0] == "interrupted"
 
