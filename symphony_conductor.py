@@ -5656,6 +5656,11 @@ def close_all_but(kept: int) -> None:
             close_quietly(fd)
 
 
+def argv_of(command: "str | Sequence[str]") -> "List[str]":
+    """The arguments of a command: text is for the shell, a list is run as it is."""
+    return ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
+
+
 def open_pipe(path: str) -> "Tuple[int, int]":
     """(read end, write end) of a pipe for a command's output.
 
@@ -5809,7 +5814,7 @@ class Supervisor:
             reader, writer = open_pipe(self.pipe_path)
         with doing("start a process for", self.name):
             pid, gate, failure = start_gated(
-                self._argv(), self._environment(), self._cwd(), self.spec["nice"], writer)
+                argv_of(self.spec["command"]), self._environment(), self._cwd(), self.spec["nice"], writer)
         try:
             with doing("look at the process of", self.name):
                 process = process_of(pid)
@@ -5956,10 +5961,6 @@ class Supervisor:
             iso(self.record["command_started_at"]), self.spec["run_id"], self.spec["attempt"], self.spec["trigger"],
             self.spec["scheduled_for"], os.uname()[1], self.record["pid"])
 
-    def _argv(self) -> "Sequence[str]":
-        command = self.spec["command"]
-        return ["/bin/sh", "-c", command] if isinstance(command, str) else command
-
     def _cwd(self) -> str:
         return os.path.join(self.store.base, self.spec["cwd"])
 
@@ -6058,69 +6059,81 @@ def launch_supervisor(store: Store, verb: str, spec: "Dict[str, Any]", lock: Fil
 # == Delivery ==
 
 SEND_TIMEOUT_S = 10
-RETRY_SEND_S = (60, 300, 900, 3600)  # after the first failure, the second, ...; the last one from then on
+RETRY_SEND_S = (60, 300, 900, 3600)  # after the first failure, the second, ...; then the last
 SEND_FOR_S = DAY
 DELIVERY_LOCK = "status/locks/.delivery.lock"
 
 
 def web_opener() -> "Any":
-    """What opens http and https addresses, and nothing else: a redirect to another scheme is refused."""
+    """What opens http and https addresses and nothing else, nor a redirect to another scheme."""
     from urllib import error, request
 
     class SameScheme(request.HTTPRedirectHandler):
-        def redirect_request(self, req: "Any", fp: "Any", code: int, msg: str, headers: "Any", newurl: str) -> "Any":
+        def redirect_request(self, req: "Any", fp: "Any", code: int, msg: str, headers: "Any",
+                             newurl: str) -> "Any":
+            # A POST would go on as a GET without its body, and its receiver would seem to have it.
             if req.data is not None or newurl.partition(":")[0].lower() != req.type:
                 raise error.HTTPError(req.full_url, code, "redirected elsewhere", headers, fp)
             return super().redirect_request(req, fp, code, msg, headers, newurl)
 
+    # build_opener() would add handlers for file, ftp and data.
     opener = request.OpenerDirector()
-    for handler in (request.ProxyHandler, request.HTTPHandler, request.HTTPSHandler, request.HTTPDefaultErrorHandler,
-                    SameScheme, request.HTTPErrorProcessor):
+    for handler in (request.ProxyHandler, request.HTTPHandler, request.HTTPSHandler,
+                    request.HTTPDefaultErrorHandler, SameScheme, request.HTTPErrorProcessor):
         opener.add_handler(handler())
     return opener
 
 
 def send_to_web(url: str, body: "Dict[str, Any] | None") -> str:
-    """POST a JSON body, or GET without one: '' when it was taken, else why not, without the address in it."""
+    """POST a JSON body, or GET without one: '' when it was accepted, else why not.
+
+    The reason never holds the address: the path of a webhook is its password.
+    """
     from http.client import HTTPException
     from urllib import error, request
     if not is_web_address(url):
-        return "it is no http or https address"
+        return "not an http or https address"
     headers = {"User-Agent": "symphony-conductor/%s" % __version__}
     data = None
     if body is not None:
         data = json.dumps(body).encode()
         headers["Content-Type"] = "application/json"
+    cause: "BaseException | str"
     try:
-        with web_opener().open(request.Request(url, data, headers), timeout=SEND_TIMEOUT_S) as answer:
+        question = request.Request(url, data, headers)
+        with web_opener().open(question, timeout=SEND_TIMEOUT_S) as answer:
             answer.read(1024)
         return ""
     except error.HTTPError as problem:
-        return "it answers %d" % problem.code
+        return "HTTP status %d" % problem.code
     except error.URLError as problem:
-        reason = problem.reason
-        return "it cannot be reached: %s" % (getattr(reason, "strerror", None) or type(reason).__name__)
-    except (OSError, HTTPException, ValueError) as problem:  # a text of these may hold the address
-        return "it cannot be reached: %s" % (getattr(problem, "strerror", None) or type(problem).__name__)
+        cause = problem.reason
+    except (OSError, HTTPException, ValueError) as problem:
+        cause = problem
+    # Only the kind of failure: the text of an exception may hold the address.
+    return "request failed: %s" % (getattr(cause, "strerror", None) or type(cause).__name__)
 
 
 def send_to_command(command: "str | Tuple[str, ...]", body: "Dict[str, Any]") -> str:
     """Hand a body to a command on its standard input: '' when it exits 0, else why not."""
-    argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
+    text = body["text"].replace("\0", " ")  # which no environment can hold
     env = dict(os.environ, SYMPHONY_EVENT=body["event"], SYMPHONY_TASK=body["task"] or "",
-               SYMPHONY_TEXT=body["text"].replace("\0", " "))  # which no environment can hold
+               SYMPHONY_TEXT=text)
     try:
-        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                   env=env, start_new_session=True)
+        process = subprocess.Popen(
+            argv_of(command), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, env=env, start_new_session=True)
     except OSError as problem:
-        return "it cannot be started: %s" % os.strerror(problem.errno or 0)
+        return "cannot start: %s" % os.strerror(problem.errno or 0)
     try:
         process.communicate(json.dumps(body).encode(), timeout=SEND_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        return "it took longer than %d s" % SEND_TIMEOUT_S
-    return "" if process.returncode == 0 else "it exits with %d" % process.returncode
+        return "timed out after %d s" % SEND_TIMEOUT_S
+    if process.returncode:
+        return "exited with %d" % process.returncode
+    return ""
 
 
 class _TooLong(Exception):
@@ -6128,7 +6141,10 @@ class _TooLong(Exception):
 
 
 def in_time(send: "Callable[[], str]") -> str:
-    """What `send` returns, within its time all told: an answer that trickles in is one that does not come."""
+    """What `send` returns, cut off after its time altogether.
+
+    urllib's timeout is that of one read: a server that sends a byte a second would never meet it.
+    """
     def stop(number: int, frame: "Any") -> None:
         raise _TooLong
 
@@ -6137,40 +6153,45 @@ def in_time(send: "Callable[[], str]") -> str:
     try:
         return send()
     except _TooLong:
-        return "it took longer than %d s" % SEND_TIMEOUT_S
+        return "timed out after %d s" % SEND_TIMEOUT_S
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 
-def ways_to_send(config: Config, message: "Dict[str, Any]", root: str) -> "Dict[str, Callable[[], str]]":
-    """How a message is sent, by the names of the ways; none, when the configuration has none any more."""
+def ways_to_send(config: Config, message: "Dict[str, Any]",
+                 root: str) -> "Dict[str, Callable[[], str]]":
+    """How a message is sent, by the settings that say so; {} when there are none (any more)."""
     if message["channel"] == "ping":
         task = config.tasks.get(message["task"] or "")
         if task is None or not task.ping_url:
             return {}
         address = ping_address(task.ping_url, message["kind"])
         return {"ping_url": lambda: in_time(lambda: send_to_web(address, None))}
-    ways: "Dict[str, Callable[[], str]]" = {}
     if not config.enable_notifications and message["event"] != "test":
-        return ways
-    url, command = config.notification_webhook, config.notification_command
+        return {}
 
-    def body() -> "Dict[str, Any]":
+    def body() -> "Dict[str, Any]":  # made while sending: a damaged message holds up no other
         return message_body(message, os.uname()[1], root)
 
-    if url:
-        ways["notification_webhook"] = lambda: in_time(lambda: send_to_web(str(url), body()))
+    webhook = config.notification_webhook or ""
+    command = config.notification_command or ""
+    ways: "Dict[str, Callable[[], str]]" = {}
+    if webhook:
+        ways["notification_webhook"] = lambda: in_time(lambda: send_to_web(webhook, body()))
     if command:
-        ways["notification_command"] = lambda: send_to_command(command or "", body())
+        ways["notification_command"] = lambda: send_to_command(command, body())
     return ways
 
 
 def deliver(store: Store, config: Config, clock: Clock) -> None:
-    """Send what is due, in its order; what is not taken is tried again for a day. No lock of ticks or tasks is held."""
+    """Send what is due, in its order; what is not accepted is tried again for a day.
+
+    No lock of the tick or of a task is held: a receiver that is slow delays no run.
+    """
     lock = FileLock(store.path(DELIVERY_LOCK))
     if not lock.acquire():
-        return  # somebody is at it; what is new since their last look is for the next tick
+        return  # another delivery is at work; what it has not seen is for the next tick
     try:
         failed: "Set[str]" = set()
         while _deliver_round(store, config, clock, failed):
@@ -6181,30 +6202,38 @@ def deliver(store: Store, config: Config, clock: Clock) -> None:
 
 
 def _deliver_round(store: Store, config: Config, clock: Clock, failed: "Set[str]") -> bool:
-    """Send what is due now: whether there was anything. `failed` are the addresses that did not answer before.
+    """Send what is due now: whether there was anything. `failed` collects the ways that refused.
 
-    A message waits while one about the same task does: a success that overtakes its start, or a recovery its failure,
-    would tell the wrong story. Of a dead-man switch only the newest is news: what it did not take before gives way.
+    A message waits for an earlier one about the same task: a success that overtakes its start, or a
+    recovery its failure, would tell the wrong story. Of a task's pings only the newest is news: one
+    that was not accepted gives way to it.
     """
     waiting: "Set[Tuple[str, str]]" = set()
     is_busy = False
     spooled = store.spooled()
-    newest = {(message["channel"], message["task"] or ""): path for path, message in spooled}
+    newest = {_subject_of(message): path for path, message in spooled}
     for path, message in spooled:
-        about = (message["channel"], message["task"] or "")
-        if message["channel"] == "ping" and message["tries"] and newest[about] != path:
+        subject = _subject_of(message)
+        is_newest = newest[subject] == path
+        if message["channel"] == "ping" and message["tries"] and not is_newest:
             store.mark_sent(path)
             continue
-        if about not in waiting and is_retry_due(message, clock.now()):
+        if subject not in waiting and is_retry_due(message, clock.now()):
             is_busy = True
             if _deliver_one(store, config, clock, path, message, failed):
                 continue
-        waiting.add(about)
+        waiting.add(subject)
     return is_busy
 
 
+def _subject_of(message: "Dict[str, Any]") -> "Tuple[str, str]":
+    """The channel and the task of a message: those with the same are sent in their order."""
+    return message["channel"], message["task"] or ""
+
+
 def is_retry_due(message: "Dict[str, Any]", now: float) -> bool:
-    """Whether the next try of a message has come; the clock may have been set back since it was planned."""
+    """Whether the next try of a message has come."""
+    # One that is further off than any wait was planned before the clock was set back.
     return not now < message["next_try_at"] <= now + RETRY_SEND_S[-1]
 
 
@@ -6212,39 +6241,55 @@ def _deliver_one(store: Store, config: Config, clock: Clock, path: str, message:
                  failed: "Set[str]") -> bool:
     """Try to send a message by each way that has not taken it: whether it is dealt with."""
     done = list(message.get("done", []))
-    ways = ways_to_send(config, message, store.root)
-    troubles = [] if ways else ["the configuration names nobody to tell"]
-    for way, send in ways.items():
-        if way in done:
-            continue
-        address = "%s %s" % (way, message["task"] if way == "ping_url" else "")
-        # Who did not answer a moment ago is not waited for again: the messages of others would be late.
-        trouble = "it did not take the message before" if address in failed else ""
-        try:
-            trouble = trouble or send()
-            failed.update([address] if trouble else [])
-        except Exception as error:  # a message that cannot be sent at all must not hold up the others
-            trouble = "it cannot be sent: %s" % type(error).__name__
-        if trouble:
-            troubles.append("%s: %s" % (way, trouble))
-        else:
-            done.append(way)
+    troubles = _send(config, message, store.root, done, failed)
     if not troubles:
         store.mark_sent(path)
         return True
     now, tries = clock.now(), message["tries"] + 1
-    what = "%s %s" % (message["event"], message["task"] or "")
+    name = ("%s %s" % (message["event"], message["task"] or "")).strip()
+    why = "; ".join(troubles)
     if now - (from_iso(message["at"]) or 0) > SEND_FOR_S:
         store.mark_sent(path)
-        store.log(now, ["WARNING message '%s' is given up after %s: %s" % (
-            what.strip(), plural(tries, "try", "tries"), "; ".join(troubles))])
+        store.log(now, ["WARNING giving up on message '%s' after %s: %s" % (
+            name, plural(tries, "try", "tries"), why)])
         return True
     wait_s = RETRY_SEND_S[min(tries, len(RETRY_SEND_S)) - 1]
-    write_atomic(path, json.dumps(dict(message, tries=tries, next_try_at=now + wait_s, done=done)).encode())
+    later = dict(message, tries=tries, next_try_at=now + wait_s, done=done)
+    write_atomic(path, json.dumps(later).encode())
     if tries == 1:
-        store.log(now, ["WARNING message '%s' was not taken and is tried again for a day: %s" % (
-            what.strip(), "; ".join(troubles))])
+        store.log(now, ["WARNING message '%s' was not accepted; retrying for %d h: %s" % (
+            name, SEND_FOR_S // HOUR, why)])
     return False
+
+
+def _send(config: Config, message: "Dict[str, Any]", root: str, done: "List[str]",
+          failed: "Set[str]") -> "List[str]":
+    """Send a message by the ways that are not in `done`, which are added to it: what went wrong."""
+    ways = ways_to_send(config, message, root)
+    if not ways:
+        return ["no notification target is configured"]
+    troubles = []
+    for way, send in ways.items():
+        if way in done:
+            continue
+        address = way
+        if way == "ping_url":
+            address = "%s %s" % (way, message["task"])  # each task has its own
+        # Not waited for again, a moment after it did not answer: the others would be late.
+        trouble = "the previous message was not accepted"
+        if address not in failed:
+            try:
+                trouble = send()
+            except Exception as error:  # a damaged message must not hold up the others
+                trouble = "cannot be sent: %s" % type(error).__name__
+            else:
+                if trouble:
+                    failed.add(address)
+        if trouble:
+            troubles.append("%s: %s" % (way, trouble))
+        else:
+            done.append(way)
+    return troubles
 
 
 def launch_delivery(store: Store) -> None:

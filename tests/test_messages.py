@@ -88,9 +88,9 @@ BODY = {"event": "test", "task": None, "text": "x"}
 
 
 @pytest.mark.parametrize("path, trouble", [
-    ("/ok", ""), ("/broken", "it answers 500"), ("/file", "it answers 302"), ("/ftp", "it answers 302"),
-    ("/elsewhere", "it answers 302"), ("/early", "it cannot be reached: RemoteDisconnected"),
-    ("/garbage", "it cannot be reached: BadStatusLine"), ("/missing", ""),
+    ("/ok", ""), ("/broken", "HTTP status 500"), ("/file", "HTTP status 302"), ("/ftp", "HTTP status 302"),
+    ("/elsewhere", "HTTP status 302"), ("/early", "request failed: RemoteDisconnected"),
+    ("/garbage", "request failed: BadStatusLine"), ("/missing", ""),
 ])
 def test_a_body_is_taken_or_the_reason_is_told(listener, path, trouble):
     assert sc.send_to_web(listener.url + path, BODY) == trouble
@@ -100,25 +100,25 @@ def test_a_body_is_taken_or_the_reason_is_told(listener, path, trouble):
 def test_an_answer_that_never_comes_is_waited_for_in_bounds(listener, soon):
     started = time.monotonic()
     assert sc.send_to_web(listener.url + "/hang", BODY) in (
-        "it cannot be reached: timeout", "it cannot be reached: TimeoutError", "it cannot be reached: timed out")
+        "request failed: timeout", "request failed: TimeoutError", "request failed: timed out")
     assert time.monotonic() - started < 5
 
 
 def test_an_answer_that_trickles_in_is_cut_off(listener, soon, monkeypatch):
-    assert sc.in_time(lambda: sc.send_to_web(listener.url + "/drip", BODY)) == "it took longer than 0 s"
+    assert sc.in_time(lambda: sc.send_to_web(listener.url + "/drip", BODY)) == "timed out after 0 s"
 
 
 def test_a_ping_is_not_sent_on_to_https_either(listener, monkeypatch):
     monkeypatch.setitem(Talk.ANSWERS, "/secure", b"HTTP/1.0 302 Found\r\nLocation: https" +
                         listener.url[len("http"):].encode() + b"/ok\r\n\r\n")
-    assert sc.send_to_web(listener.url + "/secure", None) == "it answers 302"
+    assert sc.send_to_web(listener.url + "/secure", None) == "HTTP status 302"
     assert [path for _, path, _ in listener.got] == ["/secure"]
 
 
 def test_a_ping_follows_a_redirect_of_its_own_scheme_only(listener):
     assert sc.send_to_web(listener.url + "/elsewhere", None) == ""
     assert [(method, path) for method, path, _ in listener.got] == [("GET", "/elsewhere"), ("GET", "/ok")]
-    assert sc.send_to_web(listener.url + "/file", None) == "it answers 302"
+    assert sc.send_to_web(listener.url + "/file", None) == "HTTP status 302"
 
 
 def test_where_nobody_listens_the_reason_has_no_address_in_it():
@@ -126,7 +126,7 @@ def test_where_nobody_listens_the_reason_has_no_address_in_it():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     for body in (None, BODY):
-        assert sc.send_to_web("http://127.0.0.1:%d/SECRET" % port, body) == "it cannot be reached: Connection refused"
+        assert sc.send_to_web("http://127.0.0.1:%d/SECRET" % port, body) == "request failed: Connection refused"
     assert "SECRET" not in sc.send_to_web("http://no host/SECRET", BODY)
     assert "SECRET" not in sc.send_to_web("http://[broken/SECRET", BODY)
 
@@ -138,7 +138,7 @@ def test_no_other_scheme_is_opened(scheme):
 
 @pytest.mark.parametrize("command, trouble", [
     ("cat > told; echo \"$SYMPHONY_EVENT/$SYMPHONY_TASK/$SYMPHONY_TEXT\" >> told", ""),
-    ("exit 3", "it exits with 3"), (("/no/such/program",), "it cannot be started: No such file or directory"),
+    ("exit 3", "exited with 3"), (("/no/such/program",), "cannot start: No such file or directory"),
     ("exec 0<&-; exit 0", ""),
 ])
 def test_a_command_gets_the_body_and_its_facts(tmp_path, monkeypatch, command, trouble):
@@ -150,7 +150,7 @@ def test_a_command_gets_the_body_and_its_facts(tmp_path, monkeypatch, command, t
 
 def test_a_command_that_does_not_end_is_ended_with_its_children(soon):
     started = time.monotonic()
-    assert sc.send_to_command("sleep 30 & sleep 30", BODY) == "it took longer than 0 s"
+    assert sc.send_to_command("sleep 30 & sleep 30", BODY) == "timed out after 0 s"
     assert time.monotonic() - started < 5
 
 
@@ -343,8 +343,8 @@ def test_what_is_not_taken_is_tried_again_for_a_day_and_then_given_up(project, l
     assert tries[:6] == [0, 60, 360, 1260, 4860, 8460] and 24 * HOUR < tries[-1] <= 25 * HOUR
     log = project.lines("logs/symphony_conductor.log")
     assert [line.partition(" ")[2] for line in log] == [
-        "WARNING message 'failed a' was not taken and is tried again for a day: notification_webhook: it answers 500",
-        "WARNING message 'failed a' is given up after %d tries: notification_webhook: it answers 500" % len(tries)]
+        "WARNING message 'failed a' was not accepted; retrying for 24 h: notification_webhook: HTTP status 500",
+        "WARNING giving up on message 'failed a' after %d tries: notification_webhook: HTTP status 500" % len(tries)]
 
 
 def test_nothing_on_disk_or_shown_holds_the_address(project, listener):
@@ -444,8 +444,8 @@ def test_a_message_that_cannot_be_sent_holds_up_no_other(project, listener, monk
     (left,) = store.spooled()
     assert (left[1]["task"], left[1]["tries"]) == ("c", 1)
     log = project.read("logs/symphony_conductor.log")
-    assert "WARNING message 'recovered c' was not taken and is tried again for a day: notification_webhook: it " \
-        "cannot be sent: TypeError; notification_command: it cannot be sent: TypeError" in log
+    assert "WARNING message 'recovered c' was not accepted; retrying for 24 h: notification_webhook: " \
+        "cannot be sent: TypeError; notification_command: cannot be sent: TypeError" in log
 
 
 def test_a_message_without_an_address_waits_for_one_and_is_given_up_aloud(project, listener):
@@ -458,7 +458,7 @@ def test_a_message_without_an_address_waits_for_one_and_is_given_up_aloud(projec
     clock.advance(sc.DAY + 1)
     sc.deliver(store, store.read_config(), clock)
     assert listener.got == [] and store.spooled() == []
-    assert "is given up after 2 tries: the configuration names nobody to tell" in project.read(
+    assert "after 2 tries: no notification target is configured" in project.read(
         "logs/symphony_conductor.log")
 
 
@@ -530,7 +530,7 @@ def test_while_a_message_waits_every_tick_looks_after_it(project):
 def test_notify_test_says_who_took_it(project, listener):
     configured(project, notification_webhook=listener.url + "/ok", notification_command="exit 4")
     assert project.call("notify-test") == (
-        1, "notification_webhook: taken\nnotification_command: it exits with 4\n", "")
+        1, "notification_webhook: taken\nnotification_command: exited with 4\n", "")
     configured(project, notification_webhook=listener.url + "/ok", enable_notifications=False)
     code, out, _ = project.call("notify-test")
     assert code == 0 and out.splitlines() == [
