@@ -5110,61 +5110,91 @@ def job_of(record: "Dict[str, Any]", root: str, pipe: str) -> Job:
 def job_members(job: Job, table: "Sequence[Process]") -> "List[Process]":
     """What can be seen of a job, less the dead: its group and session, and all that descends from it.
 
-    Without a parent that all of it falls to, what carries the run's mark in its environment counts as well.
-    What carries the mark of another run is not of it: where a command calls the conductor, say. Raises OSError.
+    Without a parent that all of it falls to, what carries the run's mark in its environment counts as
+    well. What carries the mark of another run is not of it, say where a command calls the conductor.
+    Raises OSError.
     """
     children: "Dict[int, List[Process]]" = {}
     for process in table:
         children.setdefault(process.parent, []).append(process)
-    leader = next((process for process in table if process.pid == job.pid), None)
-    is_reused = leader is not None and bool(job.start) and leader.start != job.start
-    seeds = [] if is_reused else [
-        process for process in table if job.pid in (process.group, process.session)]
+    seeds: "List[Process]" = []
+    if not is_number_reused(job, table):
+        seeds = [process for process in table if job.pid in (process.group, process.session)]
     if job.supervisor:
         seeds += children.get(job.supervisor, [])
     elif all(seed.is_dead for seed in seeds):
         seeds += marked_processes(job, table)
-    found: "Dict[int, Process]" = {}
+    members: "Dict[int, Process]" = {}
     while seeds:
         process = seeds.pop()
-        if process.pid in found or process.pid == os.getpid() or (process.pid, process.start) in job.others:
+        is_other = process.pid == os.getpid() or (process.pid, process.start) in job.others
+        if is_other or process.pid in members:
             continue
         if process.pid == job.pid or mark_of(process) in ("", job.mark):
-            found[process.pid] = process
+            members[process.pid] = process
             seeds += children.get(process.pid, [])
-    return [process for process in found.values() if not process.is_dead]
+    return [process for process in members.values() if not process.is_dead]
 
 
-def mark_of(process: Process) -> str:
-    """The mark in the environment that a process began with; '' where it has none, or none for us."""
+def is_number_reused(job: Job, table: "Sequence[Process]") -> bool:
+    """Whether the table shows another process under the job's number: its group is another one, too."""
+    starts = [process.start for process in table if process.pid == job.pid]
+    return bool(job.start and starts) and job.start not in starts
+
+
+def _environment_of(process: Process) -> bytes:
+    """The environment that a process began with, each entry between two NULs; empty if none may be read."""
     if not has_proc():
-        return ""
-    found = re.search(br"\0SYMPHONY_MARK=([^\0]*)", b"\0" + _process_text(process.pid, "environ"))
-    return found.group(1).decode("utf-8", "replace") if found else ""
+        return b""
+    return b"\0" + _process_text(process, "environ") + b"\0"
 
 
-def _process_text(pid: int, part: str) -> bytes:
+def _process_text(process: Process, part: str) -> bytes:
     """A file of /proc about a process; b'' when it ended, or belongs to somebody else. Raises OSError."""
     try:
-        return read_bytes("%s/%d/%s" % (PROC, pid, part))
+        return read_bytes("%s/%d/%s" % (PROC, process.pid, part))
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return b""
 
 
+def mark_of(process: Process) -> str:
+    """The mark in the environment that a process began with; '' where it has none, or none for us."""
+    return _mark_in(_environment_of(process))
+
+
+def _mark_in(environment: bytes) -> str:
+    match = re.search(br"\0SYMPHONY_MARK=([^\0]*)", environment)
+    return match.group(1).decode("utf-8", "replace") if match else ""
+
+
 def marked_processes(job: Job, table: "Sequence[Process]") -> "List[Process]":
-    """The processes whose environment carries this run of this root, where environments can be read."""
-    if not has_proc():
-        return []
-    marks: "Sequence[bytes]" = [b"\0SYMPHONY_MARK=%s\0" % job.mark.encode()]
-    if not job.mark:
-        marks = (b"\0SYMPHONY_RUN_ID=%s\0" % job.run_id.encode(),
-                 b"\0SYMPHONY_ROOT=%s\0" % _bytes(job.root))
-    found = []
+    """The processes whose environment names the run of a job, where environments can be read."""
+    # Versions before 1.1 set no mark.
+    unmarked = (b"\0SYMPHONY_RUN_ID=%s\0" % _bytes(job.run_id), b"\0SYMPHONY_ROOT=%s\0" % _bytes(job.root))
+    members = []
     for process in table:
-        text = b"\0" + _process_text(process.pid, "environ") + b"\0"
-        if all(mark in text for mark in marks):
-            found.append(process)
-    return found
+        environment = _environment_of(process)
+        mark = _mark_in(environment)
+        if mark:
+            is_member = mark == job.mark
+        else:
+            is_member = all(entry in environment for entry in unmarked)
+        if is_member:
+            members.append(process)
+    return members
+
+
+def run_in_process_table(root: str, run_id: str, mark: str) -> bool:
+    """Whether a process names this run in its environment or its arguments. Raises OSError."""
+    if has_proc():
+        table = process_table() or []
+        if marked_processes(Job(root=root, run_id=run_id, mark=mark), table):
+            return True
+        # A supervisor that an older version started has it in its arguments alone.
+        lines = [_process_text(process, "cmdline") for process in table]
+    else:
+        lines = _bytes(command_output("ps", "-A", "-o", "args=")).splitlines()
+    return any(_bytes(root) in line and _bytes(run_id) in line for line in lines)
 
 
 def may_live(job: Job) -> bool:
@@ -5200,9 +5230,9 @@ def _explains_group(job: Job, table: "Sequence[Process] | None") -> bool:
 
     A supervisor reaps its own: what is dead there explains nothing.
     """
-    group = [process for process in table or () if job.pid in (process.pid, process.group)]
-    if any(process.pid == job.pid and job.start and process.start != job.start for process in group):
+    if is_number_reused(job, table or ()):
         return True
+    group = [process for process in table or () if job.pid in (process.pid, process.group)]
     return not job.supervisor and any(process.is_dead for process in group)
 
 
@@ -5240,21 +5270,6 @@ def members_text(members: "Sequence[Process]") -> str:
             continue
     whose = " of %s" % ", ".join(sorted(owners)) if owners else ""
     return plural(len(members), "process", "processes") + whose
-
-
-def run_in_process_table(root: str, run_id: str, mark: str) -> bool:
-    """Whether a process carries this run in its environment or its arguments. Raises OSError."""
-    if not has_proc():
-        lines = command_output("ps", "-A", "-o", "args=").splitlines()
-        return any(root in line and run_id in line for line in lines)
-    for pid in [int(name) for name in os.listdir(PROC) if name.isdigit()]:
-        environment, arguments = _process_text(pid, "environ"), _process_text(pid, "cmdline")
-        if mark.encode() in environment:
-            return True
-        # An older version set no mark.
-        if any(_bytes(root) in text and run_id.encode() in text for text in (environment, arguments)):
-            return True
-    return False
 
 
 def become_subreaper() -> bool:
@@ -5549,9 +5564,8 @@ class Watch:
             members = job_members(self.job, table)
         except OSError:
             table = members = []  # the group is told all the same
-        leader = next((process for process in table if process.pid == self.job.pid), None)
         # Once the leader was reaped and its group is empty, the number is free for others.
-        if leader is None or not self.job.start or leader.start == self.job.start:
+        if not is_number_reused(self.job, table):
             self._send(os.killpg, self.job.pid, number)
         for process in members:
             if process.group != self.job.pid and self._is_still(process):
@@ -5858,7 +5872,7 @@ class Supervisor:
 
     def _not_started(self, error: Exception, started_mono: float) -> "Dict[str, Any]":
         """The result of an attempt whose command could not be started."""
-        self.trouble = "it was not started: %s" % (error if isinstance(error, ConductorError) else error_text(error))
+        self.trouble = "it was not started: %s" % error_text(error)
         now = self.clock.now()
         if self.output is not None:
             self.output.line("%s run=%s: %s" % (iso(now), self.spec["run_id"], self.trouble))
@@ -5875,7 +5889,7 @@ class Supervisor:
             output = self._open()
         except (ConductorError, OSError) as error:
             # Its timeout is worth more than its output.
-            self.trouble = "its output is lost: %s" % (error if isinstance(error, ConductorError) else error_text(error))
+            self.trouble = "its output is lost: %s" % error_text(error)
             output = self.output = Output(os.open(os.devnull, os.O_WRONLY), 0)
             self.signals = self.signals or Signals()
         try:
