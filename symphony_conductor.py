@@ -5261,7 +5261,7 @@ def members_text(members: "Sequence[Process]") -> str:
     """'2 processes of root', for people."""
     import pwd
     if not members:
-        return "processes that cannot be seen from here"
+        return "processes that are hidden from this user"
     owners = set()
     for process in members:
         try:
@@ -5398,7 +5398,8 @@ class Echo:
             self.flush()
         self.dropped += len(self.backlog)
         if self.dropped:
-            self.trouble = "%d bytes were dropped, as nothing was read for %d seconds" % (self.dropped, ECHO_STALL_S)
+            self.trouble = "%d bytes were dropped because nothing was read for %d seconds" % (
+                self.dropped, ECHO_STALL_S)
         self._close()
 
 
@@ -5759,7 +5760,7 @@ def result_of(watch: Watch, output: Output, clock: Clock, started_mono: float) -
     if output.total > output.kept:
         result["dropped_bytes"] = output.total - output.kept
     if not watch.is_child and not is_stopped:
-        result["reason"] = "its supervisor was killed, so how the command ended is not known"
+        result["reason"] = "its supervisor was killed; exit status unknown"
     return result
 
 
@@ -5767,7 +5768,12 @@ SPEC_FIELDS = ("command", "cwd", "nice", "timeout", "kill_grace", "max_output_by
 SPEC_DEFAULTS: "Dict[str, Any]" = dict(
     {field: getattr(Task, field) for field in SPEC_FIELDS},
     env={}, attempt=1, trigger="schedule", slot=None, retries_left=False, definition={})
-STOP_WORDS = {"timeout": "timed out", "interrupted": "was told to end", "leftovers": "left processes behind"}
+# By what the tree was told to end for: when, and which processes.
+UNENDED_TEXTS = {
+    "timeout": "timed out at %s but cannot be killed: %s",
+    "interrupted": "was interrupted at %s but cannot be killed: %s",
+    "leftovers": "left processes behind at %s that cannot be killed: %s",
+    "": "failed at %s and left processes running: %s"}
 
 
 def import_now(*modules: "Any") -> None:
@@ -5824,16 +5830,17 @@ class Supervisor:
         Raises ConductorError or OSError as long as nothing was started.
         """
         output = self._open()
-        with doing("make the pipe", self.pipe_path):
+        with doing("create the pipe", self.pipe_path):
             reader, writer = open_pipe(self.pipe_path)
         with doing("start a process for", self.name):
             pid, gate, failure = start_gated(
                 argv_of(self.spec["command"]), self._environment(), self._cwd(), self.spec["nice"], writer)
         try:
-            with doing("look at the process of", self.name):
+            with doing("inspect the process of", self.name):
                 process = process_of(pid)
             if process is None:  # it waits at the gate, so it is there
-                raise StorageError("cannot look at the process of %s: nothing shows it" % self.name)
+                raise StorageError(
+                    "cannot inspect the process of %s: not in the process table" % self.name)
             self._note_start(started_mono, pid, process.start)
             self.store.write_run(self.name, self.record)
         except (ConductorError, OSError):
@@ -5844,8 +5851,8 @@ class Supervisor:
         output.line(self._header())
         trouble = self._open_gate(gate, failure)
         if trouble:
-            output.take(("cannot start: %s\n" % trouble).encode())
-            self.failure = "it could not be started: %s" % trouble
+            self.failure = "cannot start: %s" % trouble
+            output.take(_bytes(self.failure + "\n"))
         return output, reader
 
     def _note_start(self, started_mono: float, pid: int, pid_start: str) -> None:
@@ -5872,7 +5879,7 @@ class Supervisor:
 
     def _not_started(self, error: Exception, started_mono: float) -> "Dict[str, Any]":
         """The result of an attempt whose command could not be started."""
-        self.trouble = "it was not started: %s" % error_text(error)
+        self.trouble = "not started: %s" % error_text(error)
         now = self.clock.now()
         if self.output is not None:
             self.output.line("%s run=%s: %s" % (iso(now), self.spec["run_id"], self.trouble))
@@ -5889,7 +5896,7 @@ class Supervisor:
             output = self._open()
         except (ConductorError, OSError) as error:
             # Its timeout is worth more than its output.
-            self.trouble = "its output is lost: %s" % error_text(error)
+            self.trouble = "output lost: %s" % error_text(error)
             output = self.output = Output(os.open(os.devnull, os.O_WRONLY), 0)
             self.signals = self.signals or Signals()
         try:
@@ -5905,7 +5912,7 @@ class Supervisor:
         deadline = time.monotonic() + STORAGE_RETRY_S
         while time.monotonic() < deadline:
             if self.signals is not None and self.signals.received:
-                raise StorageError("the end of run %s could not be written down" % self.spec["run_id"])
+                raise StorageError("cannot record the end of run %s" % self.spec["run_id"])
             sleep(GROUP_POLL_S)
 
     def close(self) -> None:
@@ -5928,7 +5935,7 @@ class Supervisor:
         with doing("open", path):
             rotate(path, TASK_LOG_ROTATE_BYTES)
             self.output = Output(open_append(path), self.spec["max_output_bytes"], self.echo)
-        with doing("make a pipe for", "the signals of " + self.name):
+        with doing("create a pipe for", "the signals of " + self.name):
             self.signals = Signals()
         return self.output
 
@@ -5957,10 +5964,7 @@ class Supervisor:
         """Write down that processes outlive the command or their end by force; the next tick tells of it."""
         assert self.watch is not None
         since = iso(self.clock.now() - UNENDED_AFTER_S)
-        if self.watch.stopping:
-            text = "%s at %s, cannot be ended: %s" % (STOP_WORDS[self.watch.stopping], since, members)
-        else:
-            text = "failed at %s, left behind: %s" % (since, members)
+        text = UNENDED_TEXTS[self.watch.stopping] % (since, members)
         if self.output is not None:
             self.output.line("%s %s" % (iso(self.clock.now()), text))
         self.record = dict(self.record, unended=text)

@@ -173,7 +173,7 @@ def test_a_log_that_is_a_folder_is_a_failed_attempt_with_its_reason(project):
     settled(project)
     verdict = project.history()[0]
     assert (verdict["task"], verdict["status"], verdict["exit_code"], verdict["attempt"]) == ("job", "failed", 74, 2)
-    reason = "it was not started: cannot open logs/automation/job.log: Is a directory"
+    reason = "not started: cannot open logs/automation/job.log: Is a directory"
     assert verdict["reason"] == reason and verdict["attempts"][0]["reason"] == reason
     assert project.lines("out") == [] and project.health("job").startswith("failed:")
     document = json.loads(project.call("status")[1])
@@ -254,7 +254,7 @@ def test_an_end_that_cannot_be_written_down_is_told_and_a_signal_ends_the_wait(p
     assert "job: the end of run " in line and "cannot be written down yet: cannot write status/runs/job.json" in line
     process.send_signal(signal.SIGTERM)
     assert process.wait(15) == 0
-    assert b"could not be written down" in process.stderr.read()
+    assert b"cannot record the end of run " in process.stderr.read()
     process.stderr.close()
     (project.root / "status" / "runs" / "job.json.tmp").rmdir()
     project.call("tick")
@@ -275,7 +275,7 @@ def test_an_adopted_command_is_held_to_its_timeout_though_its_log_is_lost(projec
     assert project.wait_until(lambda: not may_live(record))
     assert project.wait_until(lambda: (project.root / "status" / "history").is_dir() and project.history())
     assert statuses(project) == ["timeout"]
-    assert "its output is lost: cannot open logs/automation/job.log: Is a directory" in project.read(
+    assert "output lost: cannot open logs/automation/job.log: Is a directory" in project.read(
         "logs/symphony_conductor.log")
 
 
@@ -494,7 +494,7 @@ def test_what_a_failed_command_left_behind_holds_the_retry(project):
     project.call("tick")
     assert "run" in project.state()["tasks"]["job"]
     problems = json.loads(project.call("status")[1])["problems"]
-    assert [text for text in problems if text.startswith("job failed at 2") and ", left behind: " in text]
+    assert [text for text in problems if text.startswith("job failed at 2") and " and left processes running: " in text]
     (project.root / "go").write_text("")
     assert project.wait_until(project.history)
     assert project.lines("begun") == ["1", "left", "2"]
@@ -677,7 +677,7 @@ def test_what_cannot_be_ended_is_said_once_and_holds_the_retry(box):
     record = box.project.root / "status" / "runs" / "job.json"
     assert box.project.wait_until(lambda: record.exists() and "unended" in json.loads(record.read_text()))
     text = json.loads(record.read_text())["unended"]
-    assert text.startswith("timed out at 2") and text.endswith(", cannot be ended: 1 process of root")
+    assert text.startswith("timed out at 2") and text.endswith(" but cannot be killed: 1 process of root")
     for _ in range(2):
         assert box.call("tick") == (0, "", "")
     document = json.loads(box.call("status")[1])
@@ -776,7 +776,7 @@ def test_a_reader_that_takes_nothing_holds_up_no_timeout(project):
     assert statuses(project) == ["timeout"]
     assert process.wait(15) == 124
     said = process.stderr.read().decode()
-    assert re.search(r"not all of the output could be shown: \d+ bytes were dropped, as nothing was read "
+    assert re.search(r"not all of the output could be shown: \d+ bytes were dropped because nothing was read "
                      r"for 5 seconds \(see logs noisy\)\n", said)
     process.stdout.close()
     process.stderr.close()
