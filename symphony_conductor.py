@@ -5019,11 +5019,11 @@ UNENDED_AFTER_S = 5.0     # so long after SIGKILL, what still lives cannot be en
 READ_BYTES = 65536
 OUTPUT_END_BYTES = 65536  # the error stands at the end
 ECHO_BACKLOG_BYTES = 262144
-ECHO_CHUNK_BYTES = 512    # so much a pipe takes when poll(2) says that it takes anything (PIPE_BUF)
+ECHO_CHUNK_BYTES = 512    # what a pipe takes when poll(2) says that it takes anything (PIPE_BUF)
 ECHO_STALL_S = 5.0
 STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
 SET_CHILD_SUBREAPER = 36  # prctl(2)
-NO_PID = 2 ** 31 - 1      # no process has it (Linux ends at 2**22), so a signal to it reaches nobody
+NO_PID = 2 ** 31 - 1      # above every pid (Linux ends at 2**22): a signal to it reaches nobody
 PS_COLUMNS = "pid=,ppid=,pgid=,stat=,lstart="
 
 
@@ -5035,7 +5035,7 @@ class Process(Value):
     group: int = 0
     session: int = 0
     state: str = ""
-    start: str = ""  # with the pid and the boot, tells a process from a later one with the same number
+    start: str = ""  # when it began: tells it from a later one with its pid, within a boot
 
     @property
     def is_dead(self) -> bool:
@@ -5069,7 +5069,7 @@ def _process_in_proc(pid: int) -> "Process | None":
         text = proc_text("%d/stat" % pid)
     except PermissionError:
         return None  # it is hidden from us
-    # proc(5): the second field is the name in parentheses, and may hold spaces and parentheses itself.
+    # proc(5): the second field is the name in parentheses, which may hold spaces and parentheses.
     fields = text[text.rfind(")") + 1:].split()
     if len(fields) <= 19:
         return None
@@ -5086,33 +5086,33 @@ def _parse_ps(text: str) -> "List[Process]":
 class Job(Value):
     """What is known of a command that was started: enough to find all that came of it.
 
-    A job is a tree and not a group: what leaves the group by setsid(2) or a double fork is still of it.
+    It is a tree and not a group: what leaves the group by setsid(2) or a double fork belongs to it.
     """
 
     pid: int = 0         # of the command itself; also the number of its group and its session
-    start: str = ""
+    start: str = ""      # as Process has it; '' when it is unknown
     run_id: str = ""
     root: str = ""       # as its environment has it
-    mark: str = ""       # in its environment too, and in no other's; '' when an older version started it
-    supervisor: int = 0  # this process, when whatever loses its parent becomes its child
-    others: "frozenset[Tuple[int, str]]" = frozenset()  # (pid, start) of children that it had before
-    pipe: str = ""       # the name of the pipe that its output goes to
+    mark: str = ""       # in its environment, and in no other run's; none before version 1.1
+    supervisor: int = 0  # this process, if it is a subreaper: the tree's orphans fall to it
+    others: "frozenset[Tuple[int, str]]" = frozenset()  # (pid, start) of the children it had before
+    pipe: str = ""       # the path of the pipe that its output goes to
 
 
 def job_of(record: "Dict[str, Any]", root: str, pipe: str) -> Job:
-    """The job that the record of a run tells of."""
-    # kill(2): 0 is the caller's own group and 1 everybody; no command has them.
-    pid = record["pid"] if record["pid"] > 1 else NO_PID
+    """The job that a run's record is about; `root` stands in where an old record names none."""
+    pid = record["pid"]
+    if pid <= 1:
+        pid = NO_PID  # kill(2): 0 is the caller's own group and -1 everybody, as is group 1
     return Job(pid=pid, start=record["pid_start"], run_id=record["run_id"],
                root=str(record.get("root") or root), mark=str(record.get("mark") or ""), pipe=pipe)
 
 
 def job_members(job: Job, table: "Sequence[Process]") -> "List[Process]":
-    """What can be seen of a job, less the dead: its group and session, and all that descends from it.
+    """What can be seen of a job, less the dead: its group, its session and all their descendants.
 
-    Without a parent that all of it falls to, what carries the run's mark in its environment counts as
-    well. What carries the mark of another run is not of it, say where a command calls the conductor.
-    Raises OSError.
+    Where no subreaper collects its orphans, processes that carry the run's mark count as well.
+    Those with the mark of another run do not: a command may call the conductor. Raises OSError.
     """
     children: "Dict[int, List[Process]]" = {}
     for process in table:
@@ -5137,20 +5137,20 @@ def job_members(job: Job, table: "Sequence[Process]") -> "List[Process]":
 
 
 def is_number_reused(job: Job, table: "Sequence[Process]") -> bool:
-    """Whether the table shows another process under the job's number: its group is another one, too."""
+    """Whether another process has the job's pid by now; a group of that number is not the job's."""
     starts = [process.start for process in table if process.pid == job.pid]
     return bool(job.start and starts) and job.start not in starts
 
 
 def _environment_of(process: Process) -> bytes:
-    """The environment that a process began with, each entry between two NULs; empty if none may be read."""
+    """The environment that a process began with, each entry between NULs; b'' without /proc."""
     if not has_proc():
         return b""
     return b"\0" + _process_text(process, "environ") + b"\0"
 
 
 def _process_text(process: Process, part: str) -> bytes:
-    """A file of /proc about a process; b'' when it ended, or belongs to somebody else. Raises OSError."""
+    """A file of /proc about a process; b'' if it has ended or is another user's. Raises OSError."""
     try:
         return read_bytes("%s/%d/%s" % (PROC, process.pid, part))
     except (FileNotFoundError, ProcessLookupError, PermissionError):
@@ -5158,7 +5158,7 @@ def _process_text(process: Process, part: str) -> bytes:
 
 
 def mark_of(process: Process) -> str:
-    """The mark in the environment that a process began with; '' where it has none, or none for us."""
+    """The mark in the environment that a process began with; '' if it has none that we may see."""
     return _mark_in(_environment_of(process))
 
 
@@ -5170,7 +5170,8 @@ def _mark_in(environment: bytes) -> str:
 def marked_processes(job: Job, table: "Sequence[Process]") -> "List[Process]":
     """The processes whose environment names the run of a job, where environments can be read."""
     # Versions before 1.1 set no mark.
-    unmarked = (b"\0SYMPHONY_RUN_ID=%s\0" % _bytes(job.run_id), b"\0SYMPHONY_ROOT=%s\0" % _bytes(job.root))
+    unmarked = (b"\0SYMPHONY_RUN_ID=%s\0" % _bytes(job.run_id),
+                b"\0SYMPHONY_ROOT=%s\0" % _bytes(job.root))
     members = []
     for process in table:
         environment = _environment_of(process)
@@ -5200,45 +5201,48 @@ def run_in_process_table(root: str, run_id: str, mark: str) -> bool:
 def may_live(job: Job) -> bool:
     """Whether anything of a job lives, or may: only proof makes it False. Raises OSError.
 
-    Proof is that all that can be seen of it is dead, and that the kernel knows of no member of its group,
-    or the table shows why it does. Where the processes of others are hidden (proc(5): hidepid), a group
-    that the kernel knows and the table does not show is one that lives.
+    Proof is that all that can be seen of it is dead, and that its group is gone or is explained by
+    the table. Where other users' processes are hidden (proc(5): hidepid), a group that exists and
+    is not in the table is alive.
     """
-    table = process_table()
-    if table is not None and job_members(job, table):
+    table = process_table() or []
+    if job_members(job, table):
         return True
     if job.supervisor:
         if not has_children():
             return False
-        shown = [process for process in table or () if process.parent == job.supervisor]
-        if not shown or any(process.is_dead for process in shown):
+        children = [process for process in table if process.parent == job.supervisor]
+        if not children or any(process.is_dead for process in children):
             return True  # a child that cannot be seen, or one to be reaped before another look
-    try:
-        os.killpg(job.pid, 0)
-        is_known = True
-    except ProcessLookupError:
-        is_known = False
-    except PermissionError:
-        is_known = True
-    if is_known and not _explains_group(job, table):
+    if _group_exists(job.pid) and not _explains_group(job, table):
         return True
     return bool(job.pipe) and pipe_has_reader(job.pipe)
 
 
-def _explains_group(job: Job, table: "Sequence[Process] | None") -> bool:
-    """Whether the table shows that the number was given to others, or the dead that nobody has reaped yet.
+def _group_exists(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
+
+
+def _explains_group(job: Job, table: "Sequence[Process]") -> bool:
+    """Whether the group is that of a later process, or of dead that nobody has reaped yet.
 
     A supervisor reaps its own: what is dead there explains nothing.
     """
-    if is_number_reused(job, table or ()):
+    if is_number_reused(job, table):
         return True
-    group = [process for process in table or () if job.pid in (process.pid, process.group)]
+    group = [process for process in table if job.pid in (process.pid, process.group)]
     return not job.supervisor and any(process.is_dead for process in group)
 
 
 def has_children() -> bool:
     """Whether this process has children, dead ones among them; also while that cannot be told."""
-    try:
+    try:  # WNOWAIT leaves the exit status to whoever reaps them
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return False
@@ -5248,12 +5252,13 @@ def has_children() -> bool:
 
 
 def pipe_has_reader(path: str) -> bool:
-    """Whether a process holds a named pipe open for reading, as a command does whoever it runs as."""
+    """Whether a process holds a named pipe open for reading; commands do (`open_pipe`)."""
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW))
     except OSError as error:
         # fifo(7): ENXIO, as nobody has it open for reading. The others: there is no such pipe.
-        return error.errno not in (errno.ENXIO, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR)
+        return error.errno not in (
+            errno.ENXIO, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR)
     return True
 
 
@@ -5268,12 +5273,14 @@ def members_text(members: "Sequence[Process]") -> str:
             owners.add(pwd.getpwuid(os.stat("%s/%d" % (PROC, process.pid)).st_uid).pw_name)
         except (OSError, KeyError):
             continue
-    whose = " of %s" % ", ".join(sorted(owners)) if owners else ""
-    return plural(len(members), "process", "processes") + whose
+    text = plural(len(members), "process", "processes")
+    if owners:
+        text += " of %s" % ", ".join(sorted(owners))
+    return text
 
 
 def become_subreaper() -> bool:
-    """Let whatever loses its parent below this process become its child (Linux prctl(2)): whether it does."""
+    """Have orphans of the tree become children of this process (prctl(2)): whether that works."""
     if not sys.platform.startswith("linux"):
         return False
     try:
@@ -5316,10 +5323,10 @@ class Signals:
 
 
 class Echo:
-    """A terminal, pipe or file that shows the output of a run by hand, and never holds up its watch.
+    """A terminal, pipe or file that shows the output of a run by hand and never blocks its watch.
 
-    A reader that is slow slows the command down, as in any pipeline. One that takes nothing for
-    ECHO_STALL_S does so no longer: what it does not take is dropped.
+    A slow reader slows the command down, as in any pipeline. One that reads nothing for
+    ECHO_STALL_S does so no longer: what it does not read is dropped.
     """
 
     def __init__(self, fd: int, clock: Clock) -> None:
@@ -5334,8 +5341,9 @@ class Echo:
             mode = os.fstat(fd).st_mode
             self.is_file = stat.S_ISREG(mode)
             if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
-                # Opened anew, it can be made not to block without a change for those who share it.
-                self.fd = os.open("/proc/self/fd/%d" % fd, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+                # O_NONBLOCK belongs to the open file, which the shell shares: so it is opened anew.
+                path = "/proc/self/fd/%d" % fd
+                self.fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
                 self.is_own = True
         except OSError:
             pass  # then poll(2) has to say when a little can be written
@@ -5368,8 +5376,11 @@ class Echo:
         """Write what can be written without waiting."""
         try:
             while self.backlog and self._is_ready():
-                size = len(self.backlog) if self.is_file else ECHO_CHUNK_BYTES
-                self.backlog = self.backlog[os.write(self.fd, self.backlog[:size]):]
+                size = ECHO_CHUNK_BYTES  # more might block where the descriptor is not our own
+                if self.is_file:
+                    size = len(self.backlog)
+                written = os.write(self.fd, self.backlog[:size])
+                self.backlog = self.backlog[written:]
                 self.moved_at = self.clock.monotonic()
         except BlockingIOError:
             pass
@@ -5391,7 +5402,7 @@ class Echo:
         return bool(poll.poll(0))
 
     def finish(self) -> None:
-        """Give the reader what is left, as long as it takes something."""
+        """Give the reader what is left, as long as it goes on reading."""
         self.flush()
         while self.is_waiting and not self.is_stalled:
             sleep(LOCK_POLL_S)
@@ -5404,32 +5415,32 @@ class Echo:
 
 
 class Output:
-    """Where a command's output goes: the task's log, perhaps an echo. Its head and its end are kept.
+    """Where a command's output goes: the task's log, which keeps its head and end, and an echo.
 
-    `limit` is how many bytes of the head. Of what follows, the last OUTPUT_END_BYTES, though no more than
-    of the head, are written once the command is through.
+    `limit` is the size of the head in bytes. Of what follows, the last OUTPUT_END_BYTES (no more
+    than `limit`) are written once the command has ended.
     """
 
     def __init__(self, log_fd: int, limit: int, echo: "Echo | None" = None) -> None:
         self.log_fd = log_fd
         self.limit = limit
         self.echo = echo
-        self.total = self.kept = 0
-        self.tail = b""
-        self.end = b""
+        self.total = self.kept = 0  # bytes: of all output, and those in the log
+        self.tail = b""  # for the verdict
+        self.end = b""   # what of the output past the limit is still to be written
         self.last_byte = b"\n"
         self.trouble = "max_output_bytes is %d" % limit  # why something is dropped
 
     def take(self, data: bytes) -> None:
         """Pass on what the command printed. Never raises, never holds the command up."""
+        room = max(0, self.limit - self.total)
         self.total += len(data)
         self.tail = (self.tail + data)[-OUTPUT_TAIL_BYTES:]
-        room = max(0, self.limit - (self.total - len(data)))
         if room:
             self._write(data[:room])
-        most = min(OUTPUT_END_BYTES, self.limit)
-        if most and len(data) > room:
-            self.end = (self.end + data[room:])[-most:]
+        end_size = min(OUTPUT_END_BYTES, self.limit)
+        if end_size and len(data) > room:
+            self.end = (self.end + data[room:])[-end_size:]
         if self.echo is not None:
             self.echo.take(data)
 
@@ -5442,7 +5453,7 @@ class Output:
             self.trouble = str(error.strerror)  # a full disk must not block the command
 
     def write_end(self) -> None:
-        """Write the end of what went over the limit, and how much was dropped ahead of it."""
+        """Write the end of what went over the limit, and ahead of it how much was dropped."""
         end, self.end = self.end, b""
         dropped = self.total - self.kept - len(end)
         if dropped > 0:
@@ -5452,9 +5463,11 @@ class Output:
 
     def line(self, text: str) -> None:
         """A line of the conductor's own."""
-        text = "%s--- %s\n" % ("" if self.last_byte == b"\n" else "\n", text)
+        text = "--- %s\n" % text
+        if self.last_byte != b"\n":
+            text = "\n" + text
         try:
-            write_all(self.log_fd, text.encode("utf-8", "surrogateescape"))
+            write_all(self.log_fd, _bytes(text))
             self.last_byte = b"\n"
         except OSError:
             pass  # as with output: no line is worth a run
@@ -5464,16 +5477,17 @@ class Output:
 
 
 class Watch:
-    """Waits for the end of a command: passes its output on, enforces its timeout, ends its tree when told to.
+    """Waits for the end of a command: passes its output on, enforces its timeout, ends its tree.
 
-    `is_child` is false for a command that was adopted: its exit status cannot be had. With `holds_retry`
-    the wait for a command that failed lasts until nothing of it lives. `tell_unended` is called once, with
-    what could not be ended.
+    `deadline` is in monotonic seconds, `reader` the end of the pipe that the output comes from.
+    `is_child` is false for a command that was adopted: its exit status cannot be had. With
+    `holds_retry` the wait for a command that failed lasts until nothing of it lives. `note_unended`
+    is called once, with the processes that outlive SIGKILL or the command.
     """
 
     def __init__(self, clock: Clock, job: Job, deadline: float, kill_grace: float, reader: int,
                  output: Output, signals: Signals, is_child: bool, holds_retry: bool,
-                 tell_unended: "Callable[[str], None]") -> None:
+                 note_unended: "Callable[[str], None]") -> None:
         self.clock = clock
         self.job = job
         self.deadline = deadline
@@ -5483,15 +5497,16 @@ class Watch:
         self.signals = signals
         self.is_child = is_child
         self.holds_retry = holds_retry
-        self.tell_unended = tell_unended
+        self.note_unended = note_unended
         self.wait_status: "int | None" = None
-        self.stopping = ""  # timeout, interrupted or leftovers, once the tree was told to end
-        self.stop_signal = 0
+        self.stopping = ""    # timeout, interrupted or leftovers, once the tree was told to end
+        self.stop_signal = 0  # the one that this process got, if it did
         self.kill_at = self.unended_at = float("inf")
-        self.is_unended = self.is_told = False
+        self.is_unended = False  # something outlived SIGKILL
+        self.is_noted = False
 
     def wait(self) -> None:
-        """Return when the command is through, and its whole tree if that had to be ended."""
+        """Return when the command has ended, and its whole tree if that had to be ended."""
         while True:
             try:
                 if self._is_over():
@@ -5504,7 +5519,7 @@ class Watch:
 
     def _is_over(self) -> bool:
         if not self.is_child:
-            # The supervisor that was killed held no writing end: at the end of the pipe nobody has one.
+            # The supervisor that was killed held no writing end: at end of file, nobody does.
             return self.reader < 0 and not may_live(self.job)
         self._reap()
         if self.wait_status is None:
@@ -5513,7 +5528,7 @@ class Watch:
         return not (has_to_end and may_live(self.job))
 
     def _reap(self) -> None:
-        """Take the exit status of the command, and those of what lost its parent to this process."""
+        """Take the exit status of the command, and of the orphans that fell to this process."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -5534,37 +5549,41 @@ class Watch:
         if now >= self.kill_at:
             self._signal_tree(signal.SIGKILL)
             self.kill_at = now + KILL_AGAIN_S
-        if self.wait_status is not None and not self.stopping and not self.is_told:
+        is_left_behind = self.wait_status is not None and not self.stopping
+        if is_left_behind and not self.is_noted:
             # The command has failed, and what it left behind holds its retry.
             self.unended_at = min(self.unended_at, now + UNENDED_AFTER_S)
         if now >= self.unended_at:
             members = members_text(job_members(self.job, process_table() or []))
             self.unended_at = float("inf")
-            self.is_told = True
+            self.is_noted = True
             self.is_unended = bool(self.stopping)
-            self.tell_unended(members)
+            self.note_unended(members)
 
     def _stop(self, reason: str, now: float) -> None:
         if not self.stopping:
-            # What a failed command left behind is ended, and changes nothing about how the command ended.
-            self.stopping = reason if self.wait_status is None else "leftovers"
+            self.stopping = reason
+            if self.wait_status is not None:
+                self.stopping = "leftovers"  # which changes nothing about how the command ended
             self.deadline = float("inf")
             self.kill_at = now + self.kill_grace
             self.unended_at = self.kill_at + UNENDED_AFTER_S
             self._signal_tree(signal.SIGTERM)
         elif self.signals.received:
-            self.kill_at = now  # somebody is impatient
+            self.kill_at = now  # a second Ctrl-C does not wait for kill_grace
         if self.signals.received:
             self.stop_signal = self.signals.received[0]
             del self.signals.received[:]
 
     def _signal_tree(self, number: int) -> None:
         """Send a signal to the group, all at once, and then to what has left it."""
+        table: "List[Process]" = []
+        members: "List[Process]" = []
         try:
             table = process_table() or []
             members = job_members(self.job, table)
         except OSError:
-            table = members = []  # the group is told all the same
+            pass  # the group gets its signal all the same
         # Once the leader was reaped and its group is empty, the number is free for others.
         if not is_number_reused(self.job, table):
             self._send(os.killpg, self.job.pid, number)
@@ -5582,7 +5601,7 @@ class Watch:
         try:
             how(target, number)
         except (ProcessLookupError, PermissionError):
-            pass  # gone, or somebody else's: whether it lives is looked at, not concluded from this
+            pass  # gone, or another user's: whether it lives is looked up, not concluded from this
 
     def _pause(self) -> None:
         """Wait for output, a signal, the end of a child, or the next thing to enforce."""
@@ -5591,29 +5610,33 @@ class Watch:
         echo = self.output.echo
         if echo is not None and echo.is_waiting:
             poll.register(echo.fd, select.POLLOUT)
-        if self.reader >= 0 and not (echo is not None and echo.is_full):
+        has_room = echo is None or not echo.is_full
+        if self.reader >= 0 and has_room:
             poll.register(self.reader, select.POLLIN)
-        ready = {fd for fd, _ in poll.poll(int(self._longest_pause_s(echo) * 1000) + 1)}
+        pause_ms = int(self._longest_pause_s(echo) * 1000) + 1  # rounded up, or it spins to the end
+        ready = {fd for fd, _ in poll.poll(pause_ms)}
         if self.signals.fd in ready:
             self.signals.drain()
         if echo is not None:
             echo.flush()
-        # Of a pipe whose writers were gone before it was opened, poll(2) tells no end (Linux fifo(7)); read(2) does.
-        if self.reader in ready or (self.reader >= 0 and not self.is_child):
+        # Of a pipe whose writers were gone before it was opened, poll(2) reports no end of file
+        # (Linux fifo(7)); read(2) does.
+        has_to_try = self.reader >= 0 and not self.is_child
+        if self.reader in ready or has_to_try:
             self._read()
 
     def _longest_pause_s(self, echo: "Echo | None") -> float:
         if self.is_unended:
             return KILL_AGAIN_S
-        polls = HOUR if self.is_child else ADOPTED_POLL_S
+        is_echo_waiting = echo is not None and echo.is_waiting
+        has_ended = self.wait_status is not None
+        longest = float(HOUR)  # the end of a child is a signal
         if self.stopping:
-            polls = GROUP_POLL_S
-        elif self.wait_status is not None:
-            polls = ADOPTED_POLL_S  # and a child's end is a signal
-        elif echo is not None and echo.is_waiting:
-            polls = ADOPTED_POLL_S
-        now = self.clock.monotonic()
-        return max(0.0, min(self.deadline - now, self.kill_at - now, self.unended_at - now, polls))
+            longest = GROUP_POLL_S
+        elif has_ended or is_echo_waiting or not self.is_child:
+            longest = ADOPTED_POLL_S
+        next_at = min(self.deadline, self.kill_at, self.unended_at)
+        return max(0.0, min(next_at - self.clock.monotonic(), longest))
 
     def _read(self) -> bool:
         """Whether there was something to read."""
@@ -5628,20 +5651,23 @@ class Watch:
         return bool(data)
 
     def _read_rest(self) -> None:
-        """Take what is in the pipe. A background process may go on writing: what comes later is not waited for."""
-        for _ in range(64):
+        """Take what is in the pipe. What a background process writes later is not waited for."""
+        for _ in range(64):  # enough for any pipe; one that is kept full has no end
             try:
                 if self.reader < 0 or not self._read():
                     return
             except OSError:
-                continue  # once more: what is in the pipe may be the reason of a failure
+                continue  # try again: the pipe may hold the reason of a failure
 
     def _close_reader(self) -> None:
         close_quietly(self.reader)
         self.reader = -1
 
     def leave_reader_behind(self) -> None:
-        """Let a background process that still holds the pipe write on: a closed or full pipe would end or block it."""
+        """Leave a process that drains the pipe as long as a background process holds it.
+
+        A closed pipe would end that process by SIGPIPE, a full one would block it.
+        """
         if self.reader < 0:
             return
         try:
@@ -5679,8 +5705,8 @@ def argv_of(command: "str | Sequence[str]") -> "List[str]":
 def open_pipe(path: str) -> "Tuple[int, int]":
     """(read end, write end) of a pipe for a command's output.
 
-    The pipe has a name, so that another supervisor can take it up when this one is killed; the command holds
-    it for reading too, so that until then it neither fails nor ends by SIGPIPE.
+    The pipe has a name, so that another supervisor can take it up when this one is killed. The
+    command holds it for reading too (O_RDWR), so that until then it does not end by SIGPIPE.
     """
     try:
         os.mkfifo(path, 0o600)
@@ -5693,36 +5719,53 @@ def open_pipe(path: str) -> "Tuple[int, int]":
 
 
 def _bytes(text: str) -> bytes:
-    """Text as commands get it: UTF-8 whatever the locale says, and what was no UTF-8 before as it was."""
+    """Text as commands get it: UTF-8 whatever the locale; what was no UTF-8 stays as it was."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def start_gated(argv: "Sequence[str]", env: "Dict[str, str]", cwd: str, nice: int,
                 writer: int) -> "Tuple[int, int, int]":
-    """Fork a process that will become the command once a byte comes through the gate; (pid, gate, failure pipe).
+    """Fork a process that becomes the command once a byte comes through the gate.
 
-    It leads a session and group of its own. When the gate closes first it ends without having run anything: the
-    start is written down in between, so that it cannot be forgotten.
+    Returns (pid, gate, failure pipe). The process leads a session and a group of its own. When the
+    gate closes without a byte it ends and has run nothing: the start is recorded in between, so
+    that no command runs that is not on record. Raises OSError.
     """
     gate_read, gate = os.pipe()
     failure, failure_write = os.pipe()
     pid = os.fork()
-    if pid:
-        for fd in (gate_read, failure_write, writer):
-            close_quietly(fd)
-        return pid, gate, failure
+    if pid == 0:
+        try:
+            os.close(gate)  # else it would hold its own gate open when the parent is killed
+            _become_command(argv, env, cwd, nice, writer, gate_read, failure_write)
+        finally:
+            os._exit(EXIT_CANNOT_RUN)
+    for fd in (gate_read, failure_write, writer):
+        close_quietly(fd)
+    return pid, gate, failure
+
+
+def _become_command(argv: "Sequence[str]", env: "Dict[str, str]", cwd: str, nice: int, writer: int,
+                    gate: int, failure: int) -> None:
+    """The child of `start_gated`, up to its exec; when it returns, that failed (126 for a shell).
+
+    Nothing is imported here (`import_now` came first): an import that fails would do so unseen.
+    What fails is written to `failure`, which exec closes as it does all but 0, 1 and 2: Python
+    opens them close-on-exec (PEP 446).
+    """
     stage = ""
     try:
-        os.close(gate)
         os.setsid()
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.dup2(writer, 1)
         os.dup2(writer, 2)
+        # Ahead of the gate: a signal meanwhile is to end this process, and to wake nobody else.
         signal.set_wakeup_fd(-1)
+        # SIGPIPE and SIGXFSZ are ignored in Python, SIGQUIT in the background jobs of a shell.
         for name in STOP_SIGNALS + ("SIGCHLD", "SIGPIPE", "SIGXFSZ", "SIGQUIT"):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
-        if not os.read(gate_read, 1):
+        if not os.read(gate, 1):
             os._exit(EXIT_NOT_FOUND)
         stage = "nice %d" % nice
         if nice:
@@ -5733,33 +5776,37 @@ def start_gated(argv: "Sequence[str]", env: "Dict[str, str]", cwd: str, nice: in
         os.execvpe(_bytes(argv[0]), [_bytes(word) for word in argv],
                    {_bytes(name): _bytes(text) for name, text in env.items()})
     except (OSError, ValueError) as error:
-        missing = isinstance(error, (FileNotFoundError, NotADirectoryError)) and not stage
-        os.write(failure_write, _bytes("%s: %s" % (stage or argv[0], error_text(error))))
-        os._exit(EXIT_NOT_FOUND if missing else EXIT_CANNOT_RUN)
-    finally:
-        os._exit(EXIT_CANNOT_RUN)
-    raise AssertionError("the child does not return")
+        is_missing = isinstance(error, (FileNotFoundError, NotADirectoryError)) and not stage
+        os.write(failure, _bytes("%s: %s" % (stage or argv[0], error_text(error))))
+        if is_missing:
+            os._exit(EXIT_NOT_FOUND)
 
 
-def result_of(watch: Watch, output: Output, clock: Clock, started_mono: float) -> "Dict[str, Any]":
+def result_of(watch: Watch, output: Output, clock: Clock, started_mono: float) -> "Result":
     """What became of a command, for its verdict."""
-    status, code, ended_by = "interrupted", None, None  # type: str, int | None, int | None
-    if watch.wait_status is not None:
-        ended_by = os.WTERMSIG(watch.wait_status) if os.WIFSIGNALED(watch.wait_status) else None
-        code = 128 + ended_by if ended_by else os.WEXITSTATUS(watch.wait_status)
+    status = "interrupted"
+    code: "int | None" = None
+    ended_by = 0  # the signal that ended the command, where it was not one of ours
+    if watch.stopping == "timeout":
+        status, code = "timeout", EXIT_TIMEOUT
+    elif watch.stopping == "interrupted":
+        code = 128 + watch.stop_signal
+    elif watch.wait_status is not None:
+        if os.WIFSIGNALED(watch.wait_status):
+            ended_by = os.WTERMSIG(watch.wait_status)
+            code = 128 + ended_by
+        else:
+            code = os.WEXITSTATUS(watch.wait_status)
         status = "failed" if code else "success"
-    is_stopped = watch.stopping in ("timeout", "interrupted")
-    if is_stopped:
-        status = watch.stopping
-        code = EXIT_TIMEOUT if status == "timeout" else 128 + watch.stop_signal
-    result = {"status": status, "exit_code": code, "ended_at": round(clock.now(), 3),
-              "duration_s": round(max(0.0, clock.monotonic() - started_mono), 3),
-              "output_tail": output.tail.decode("utf-8", "replace"), "output_bytes": output.total}
-    if ended_by and not is_stopped:
+    result: "Result" = {
+        "status": status, "exit_code": code, "ended_at": round(clock.now(), 3),
+        "duration_s": round(max(0.0, clock.monotonic() - started_mono), 3),
+        "output_tail": output.tail.decode("utf-8", "replace"), "output_bytes": output.total}
+    if ended_by:
         result["signal"] = ended_by
     if output.total > output.kept:
         result["dropped_bytes"] = output.total - output.kept
-    if not watch.is_child and not is_stopped:
+    if code is None:
         result["reason"] = "its supervisor was killed; exit status unknown"
     return result
 
@@ -5779,16 +5826,18 @@ UNENDED_TEXTS = {
 def import_now(*modules: "Any") -> None:
     """Import modules that are otherwise imported when they are first used. Raises OSError."""
     for module in modules:
-        hasattr(module, "__name__")
+        hasattr(module, "__name__")  # any attribute makes a _Late one import itself
 
 
 class Supervisor:
     """One attempt of one task, from the start of its command to the result on disk.
 
-    `spec` is what the decision says about it: the fields of the task that matter, and the run.
+    `spec` is what the decision says about it: the fields of the task that matter, and the run
+    (`spec_of`). To adopt a command, it is the record that its first supervisor wrote.
     """
 
-    def __init__(self, store: Store, clock: Clock, spec: "Dict[str, Any]", echo_fd: int = -1) -> None:
+    def __init__(self, store: Store, clock: Clock, spec: "Dict[str, Any]",
+                 echo_fd: int = -1) -> None:
         self.store = store
         self.clock = clock
         self.spec = dict(SPEC_DEFAULTS, **spec)  # another version may have written it
@@ -5802,11 +5851,11 @@ class Supervisor:
         self.mark = ""
         self.is_subreaper = False
         self.others: "frozenset[Tuple[int, str]]" = frozenset()
-        self.trouble = ""  # why nothing was started, and what the command could not be started for
-        self.failure = ""
+        self.trouble = ""  # why no process was started, or the output of an adopted one is lost
+        self.failure = ""  # why the process that was started could not become the command
 
     def run(self) -> "Dict[str, Any]":
-        """Start the command and wait for its end; what keeps it from being started is a failed attempt."""
+        """Start the command and wait for its end; what cannot be started is a failed attempt."""
         started_mono = self.clock.monotonic()
         try:
             self._prepare()
@@ -5816,13 +5865,17 @@ class Supervisor:
         return self._watch_to_the_end(output, reader, is_child=True)
 
     def _prepare(self) -> None:
-        """See to it that all that comes of the command can be told from what was there before."""
-        import_now(errno, re, select, signal, stat)  # once the command runs, none that fails may end the watch
+        """Make sure that what comes of the command can be told from what was there before."""
+        # Once the command runs, no import that fails may end the watch.
+        import_now(errno, re, select, signal, stat)
         self.mark = self.store.mark(self.spec["run_id"])
         if has_children():
-            self.others = frozenset((process.pid, process.start) for process in process_table() or ()
-                                    if process.parent == os.getpid())
-        self.is_subreaper = become_subreaper()  # ahead of the fork: something may lose its parent at once
+            # Jobs of the shell that became this program, or of a dependency run before.
+            self.others = frozenset(
+                (process.pid, process.start) for process in process_table() or ()
+                if process.parent == os.getpid())
+        # Ahead of the fork: the command may leave an orphan at once.
+        self.is_subreaper = become_subreaper()
 
     def _start(self, started_mono: float) -> "Tuple[Output, int]":
         """Start the command: where its output goes, and where it is read from.
@@ -5834,7 +5887,8 @@ class Supervisor:
             reader, writer = open_pipe(self.pipe_path)
         with doing("start a process for", self.name):
             pid, gate, failure = start_gated(
-                argv_of(self.spec["command"]), self._environment(), self._cwd(), self.spec["nice"], writer)
+                argv_of(self.spec["command"]), self._environment(), self._cwd(),
+                self.spec["nice"], writer)
         try:
             with doing("inspect the process of", self.name):
                 process = process_of(pid)
@@ -5858,8 +5912,9 @@ class Supervisor:
     def _note_start(self, started_mono: float, pid: int, pid_start: str) -> None:
         definition = self.store.keep_definition(self.spec["definition"])
         self.record = dict(
-            self.spec, env={}, definition=definition, root=self.store.root, mark=self.mark,
-            supervisor=os.getpid(), boot_id=current_boot_id(), pid=pid, pid_start=pid_start, started_mono=started_mono,
+            self.spec, env={},  # people put passwords there
+            definition=definition, root=self.store.root, mark=self.mark, supervisor=os.getpid(),
+            boot_id=current_boot_id(), pid=pid, pid_start=pid_start, started_mono=started_mono,
             command_started_at=self.clock.now())
 
     @staticmethod
@@ -5884,13 +5939,14 @@ class Supervisor:
         if self.output is not None:
             self.output.line("%s run=%s: %s" % (iso(now), self.spec["run_id"], self.trouble))
             self.output.close()
-        self.record = dict(self.spec, env={}, definition=None, root=self.store.root, supervisor=os.getpid(),
-                           boot_id="", pid=NO_PID, pid_start="", started_mono=started_mono)
-        return {"status": "failed", "exit_code": EXIT_IOERR, "ended_at": round(now, 3), "duration_s": 0.0,
-                "output_tail": "", "output_bytes": 0, "reason": self.trouble}
+        self.record = dict(
+            self.spec, env={}, definition=None, root=self.store.root, supervisor=os.getpid(),
+            boot_id="", pid=NO_PID, pid_start="", started_mono=started_mono)
+        return {"status": "failed", "exit_code": EXIT_IOERR, "ended_at": round(now, 3),
+                "duration_s": 0.0, "output_tail": "", "output_bytes": 0, "reason": self.trouble}
 
     def adopt(self) -> "Dict[str, Any]":
-        """Take over a command whose supervisor was killed: its output, its timeout, the record of its end."""
+        """Take over a command whose supervisor was killed: its output, its timeout, its result."""
         self.record = dict(self.spec)
         try:
             output = self._open()
@@ -5908,7 +5964,7 @@ class Supervisor:
         return self._watch_to_the_end(output, reader, is_child=False)
 
     def wait_for_room(self) -> None:
-        """Wait before another try to write the result down. Raises StorageError when a signal ends that."""
+        """Wait before another try to record the result. Raises StorageError on a signal."""
         deadline = time.monotonic() + STORAGE_RETRY_S
         while time.monotonic() < deadline:
             if self.signals is not None and self.signals.received:
@@ -5916,14 +5972,14 @@ class Supervisor:
             sleep(GROUP_POLL_S)
 
     def close(self) -> None:
-        """Once the result is on disk: give signals and the pipe back."""
+        """Once the result is on disk: restore the signals and give up the pipe."""
         if self.signals is not None:
             self.signals.close()
         if self.watch is not None:
             try:
                 self.watch.leave_reader_behind()
             except OSError:
-                pass  # no process can be had; the background process will find its pipe closed
+                pass  # no process can be forked; the background process will find its pipe closed
         try:
             os.unlink(self.pipe_path)
         except OSError:
@@ -5942,26 +5998,25 @@ class Supervisor:
     def _watch_to_the_end(self, output: Output, reader: int, is_child: bool) -> "Dict[str, Any]":
         assert self.signals is not None
         started_mono = float(self.record["started_mono"])
-        job = job_of(self.record, self.store.root, "")  # the pipe is read here, so it tells nothing
+        job = job_of(self.record, self.store.root, "")  # no pipe: its reader is this process
         if self.is_subreaper:
             job = job.replace(supervisor=os.getpid(), others=self.others)
         self.watch = Watch(
-            self.clock, job, started_mono + self.spec["timeout"], self.spec["kill_grace"], reader, output,
-            self.signals, is_child, bool(self.spec["retries_left"]), self._note_unended)
+            self.clock, job, started_mono + self.spec["timeout"], self.spec["kill_grace"], reader,
+            output, self.signals, is_child, bool(self.spec["retries_left"]), self._note_unended)
         self.watch.wait()
         output.write_end()
         result = result_of(self.watch, output, self.clock, started_mono)
-        result["definition"] = self.record.get("definition")
         if self.failure and result["status"] == "failed":
             result["reason"] = self.failure
         output.line("%s end run=%s status=%s exit_code=%s duration=%ss output=%d bytes" % (
-            iso(result["ended_at"]), self.spec["run_id"], result["status"], result["exit_code"], result["duration_s"],
-            result["output_bytes"]))
+            iso(result["ended_at"]), self.spec["run_id"], result["status"], result["exit_code"],
+            result["duration_s"], result["output_bytes"]))
         output.close()
-        return result
+        return dict(result, definition=self.record.get("definition"))
 
     def _note_unended(self, members: str) -> None:
-        """Write down that processes outlive the command or their end by force; the next tick tells of it."""
+        """Record that processes outlive the command or SIGKILL; the next tick reports it."""
         assert self.watch is not None
         since = iso(self.clock.now() - UNENDED_AFTER_S)
         text = UNENDED_TEXTS[self.watch.stopping] % (since, members)
@@ -5976,49 +6031,56 @@ class Supervisor:
     def _header(self) -> str:
         # The command itself is not written: people put passwords there.
         return "%s start run=%s attempt=%d trigger=%s scheduled_for=%s host=%s pid=%d" % (
-            iso(self.record["command_started_at"]), self.spec["run_id"], self.spec["attempt"], self.spec["trigger"],
-            self.spec["scheduled_for"], os.uname()[1], self.record["pid"])
+            iso(self.record["command_started_at"]), self.spec["run_id"], self.spec["attempt"],
+            self.spec["trigger"], self.spec["scheduled_for"], os.uname()[1], self.record["pid"])
 
     def _cwd(self) -> str:
         return os.path.join(self.store.base, self.spec["cwd"])
 
     def _environment(self) -> "Dict[str, str]":
-        return dict(os.environ, **dict(
-            self.spec["env"], SYMPHONY_TASK=self.name, SYMPHONY_RUN_ID=self.spec["run_id"],
-            SYMPHONY_SCHEDULED_FOR=self.spec["scheduled_for"], SYMPHONY_ATTEMPT=str(self.spec["attempt"]),
-            SYMPHONY_ROOT=self.store.root, SYMPHONY_MARK=self.mark))
+        return {
+            **os.environ, **self.spec["env"],  # ahead of ours: it cannot take the mark away
+            "SYMPHONY_TASK": self.name, "SYMPHONY_RUN_ID": self.spec["run_id"],
+            "SYMPHONY_SCHEDULED_FOR": self.spec["scheduled_for"],
+            "SYMPHONY_ATTEMPT": str(self.spec["attempt"]), "SYMPHONY_ROOT": self.store.root,
+            "SYMPHONY_MARK": self.mark}
 
 
 def definition_of(config: Config, task: Task) -> "Dict[str, Any]":
-    """A task's definition as it is kept beside its runs; of the values of env it tells only whether they changed."""
+    """A task's definition as it is kept with its runs.
+
+    The values of env are hashed: whether they changed can be told, and no password is kept.
+    """
     fields = {field: getattr(task, field) for field in (
-        "command", "cwd", "timeout", "kill_grace", "nice", "max_output_bytes", "retry_count", "retry_delay",
-        "retry_backoff", "overlap", "start_deadline", "dependencies", "timezone")}
-    env = {name: "%08x" % stable_hash(value) for name, value in dict(config.env, **task.env).items()}
+        "command", "cwd", "timeout", "kill_grace", "nice", "max_output_bytes", "retry_count",
+        "retry_delay", "retry_backoff", "overlap", "start_deadline", "dependencies", "timezone")}
+    env = dict(config.env, **task.env)
+    env = {name: "%08x" % stable_hash(value) for name, value in env.items()}
     return dict(fields, schedule=task.schedule and task.schedule.text, env=env)
 
 
 def spec_of(config: Config, task: Task, run: Run) -> "Dict[str, Any]":
     """What a supervisor has to know of a task and its run, as JSON can hold it."""
-    fields = {field: getattr(task, field) for field in SPEC_FIELDS}
-    fields.update((field, getattr(run, field)) for field in ("run_id", "attempt", "trigger", "slot", "started_at"))
+    scheduled_for = run.started_at if run.slot is None else run.slot
     return dict(
-        fields, version=RUN_VERSION, by=__version__, task=task.name, env=dict(config.env, **task.env),
-        scheduled_for=iso(run.slot if run.slot is not None else run.started_at),
+        {field: getattr(task, field) for field in SPEC_FIELDS},
+        version=RUN_VERSION, by=__version__, task=task.name, env=dict(config.env, **task.env),
+        run_id=run.run_id, attempt=run.attempt, trigger=run.trigger, slot=run.slot,
+        started_at=run.started_at, scheduled_for=iso(scheduled_for),
         retries_left=run.trigger != "manual" and run.attempt <= task.retry_count,
         definition=definition_of(config, task))
 
 
 def start_detached(store: Store, arguments: "Sequence[str]", mark: str, stdin: int = -1,
                    keep: "Iterable[int]" = ()) -> None:
-    """Start this program anew, in a session of its own and in the root folder, whatever that is called now.
+    """Start this program anew, in a session of its own and in the root folder.
 
-    It inherits the descriptors in `keep`, and a journal. `mark` is that of the run which it is for.
-    Raises OSError when it could not be started.
+    It inherits the descriptors in `keep`, and standard output where that is a journal. `mark` is
+    that of the run which it is for. Raises OSError when it could not be started.
     """
-    argv = [sys.executable, "-I", "-S"] + program_arguments(store.script, store.base) + [
-        "--root=" + store.root] + list(arguments)
-    failure, failure_write = os.pipe()  # which the start of the program closes
+    argv = [sys.executable, "-I", "-S"] + program_arguments(store.script, store.base)
+    argv += ["--root=" + store.root] + list(arguments)
+    failure, failure_write = os.pipe()  # exec closes it, so that end of file is a success
     try:
         pid = os.fork()
     except OSError:
@@ -6028,7 +6090,7 @@ def start_detached(store: Store, arguments: "Sequence[str]", mark: str, stdin: i
     if pid == 0:
         try:
             os.setsid()
-            os.chdir(store.base)
+            os.chdir(store.base)  # which follows the folder when it is renamed
             null = os.open(os.devnull, os.O_RDWR)
             os.dup2(null if stdin < 0 else stdin, 0)
             if not is_journal(1):
@@ -6036,7 +6098,8 @@ def start_detached(store: Store, arguments: "Sequence[str]", mark: str, stdin: i
             os.dup2(null, 2)
             for fd in keep:
                 os.set_inheritable(fd, True)
-            os.environ["SYMPHONY_MARK"] = mark  # whoever calls this may be the command of another run
+            # Else that of a command which calls the conductor, and this would be of its tree.
+            os.environ["SYMPHONY_MARK"] = mark
             os.execv(argv[0], argv)
         except OSError as error:
             os.write(failure_write, b"%d" % (error.errno or 0))
@@ -6063,11 +6126,13 @@ def launch_supervisor(store: Store, verb: str, spec: "Dict[str, Any]", lock: Fil
         with doing("start", "the supervisor of " + spec["task"]):
             reader, writer = os.pipe()
             try:
-                start_detached(store, arguments, store.mark(spec["run_id"]), reader, lock.fds)
-                close_quietly(reader)
+                try:
+                    start_detached(store, arguments, store.mark(spec["run_id"]), reader, lock.fds)
+                finally:
+                    close_quietly(reader)  # else no EPIPE would tell that the supervisor is gone
                 write_all(writer, json.dumps(spec).encode())
             except BrokenPipeError:
-                pass  # it is gone already: without a record of its start the next tick starts it again
+                pass  # it is gone; as it recorded no start, the next tick starts it again
             finally:
                 close_quietly(writer)
     finally:
