@@ -361,7 +361,8 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         reason: "str | None"
         output_tail: "str | None"
         tries: int
-        not_before: float
+        next_try_at: float
+        done: "List[str]"
         version: int
         by: str
 
@@ -4807,7 +4808,7 @@ class Store:
             document = dict(message, tries=0, next_try_at=0, version=MESSAGE_VERSION, by=__version__)
             write_atomic(path, json.dumps(document).encode())
 
-    def spooled(self) -> "List[Tuple[str, Dict[str, Any]]]":
+    def spooled(self) -> "List[Tuple[str, Message]]":
         """(path, message) of what waits to be sent, oldest first."""
         found = []
         folder = self.path(SPOOL_DIR)
@@ -6242,7 +6243,7 @@ def in_time(send: "Callable[[], str]") -> str:
         signal.signal(signal.SIGALRM, before)
 
 
-def ways_to_send(config: Config, message: "Dict[str, Any]",
+def ways_to_send(config: Config, message: "Message",
                  root: str) -> "Dict[str, Callable[[], str]]":
     """How a message is sent, by the settings that say so; {} when there are none (any more)."""
     if message["channel"] == "ping":
@@ -6309,18 +6310,18 @@ def _deliver_round(store: Store, config: Config, clock: Clock, failed: "Set[str]
     return is_busy
 
 
-def _subject_of(message: "Dict[str, Any]") -> "Tuple[str, str]":
+def _subject_of(message: "Message") -> "Tuple[str, str]":
     """The channel and the task of a message: those with the same are sent in their order."""
     return message["channel"], message["task"] or ""
 
 
-def is_retry_due(message: "Dict[str, Any]", now: float) -> bool:
+def is_retry_due(message: "Message", now: float) -> bool:
     """Whether the next try of a message has come."""
     # One that is further off than any wait was planned before the clock was set back.
     return not now < message["next_try_at"] <= now + RETRY_SEND_S[-1]
 
 
-def _deliver_one(store: Store, config: Config, clock: Clock, path: str, message: "Dict[str, Any]",
+def _deliver_one(store: Store, config: Config, clock: Clock, path: str, message: "Message",
                  failed: "Set[str]") -> bool:
     """Try to send a message by each way that has not taken it: whether it is dealt with."""
     done = list(message.get("done", []))
@@ -6345,7 +6346,7 @@ def _deliver_one(store: Store, config: Config, clock: Clock, path: str, message:
     return False
 
 
-def _send(config: Config, message: "Dict[str, Any]", root: str, done: "List[str]",
+def _send(config: Config, message: "Message", root: str, done: "List[str]",
           failed: "Set[str]") -> "List[str]":
     """Send a message by the ways that are not in `done`, which are added to it: what went wrong."""
     ways = ways_to_send(config, message, root)
@@ -7830,8 +7831,9 @@ def cmd_deliver(store: Store, args: "argparse.Namespace") -> int:
 
 def cmd_notify_test(store: Store, args: "argparse.Namespace") -> int:
     config = store.read_config()
-    ways = ways_to_send(config, {"event": "test", "channel": "notify", "at": iso(Clock().now()), "task": None},
-                        store.root)
+    message: "Message" = {
+        "event": "test", "channel": "notify", "at": iso(Clock().now()) or "", "task": None}
+    ways = ways_to_send(config, message, store.root)
     if not ways:
         raise UsageError("there is nobody to tell", "set notification_webhook or notification_command in %s" %
                          store.shown(store.config_path))
