@@ -414,6 +414,7 @@ class Value:
     """
 
     unknown: "ClassVar[Dict[str, Any]]" = {}  # what a later version stored beside these fields
+    STORED_AS: "ClassVar[Dict[str, str]]" = {}  # field -> its key, where that is another name
 
     if not TYPE_CHECKING:  # there, the constructor takes the fields and nothing else
         def __init__(self, **fields):
@@ -4086,123 +4087,206 @@ def _size_of_own(fd: int, path: str) -> int:
 
 def parse_document(text: str, place: str) -> "Any":
     """JSON with // comments. Raises ConfigError with the line and column of what is wrong."""
+    def refuse(reason: str, **more: "Any") -> ConfigError:
+        return ConfigError([Problem(place=place, text=reason, **more)])
+
     def unique(pairs: "List[Tuple[str, Any]]") -> "Dict[str, Any]":
-        found = dict(pairs)
-        if len(found) < len(pairs):
+        document = dict(pairs)
+        if len(document) < len(pairs):
             keys = [key for key, _ in pairs]
             twice = next(key for key in keys if keys.count(key) > 1)
-            raise ConfigError([Problem(place=place, text="key '%s' is used twice in one object" % twice, field=twice,
-                                       hint="keep one of them")])
-        return found
+            raise refuse("key '%s' is used twice in one object" % twice, field=twice,
+                         hint="keep one of them")
+        return document
 
-    def constant(name: str) -> "Any":
-        raise ConfigError([Problem(place=place, text="%s is no JSON number" % name)])
+    def constant(name: str) -> "Any":  # NaN, Infinity, -Infinity: json takes them by default
+        raise refuse("%s is not a JSON number" % name)
 
     if "//" in text:
+        # The first alternative keeps strings, so that a // inside one begins no comment.
         text = re.sub(r'("(?:[^"\\\n]|\\.)*")|//[^\n]*', lambda match: match.group(1) or "", text)
     try:
         return json.loads(text, object_pairs_hook=unique, parse_constant=constant)
-    except ValueError as error:
-        if not isinstance(error, json.JSONDecodeError):
-            raise ConfigError([Problem(place=place, text="not valid JSON: %s" % error)])
-        hint = "the file is empty" if not text.strip() else ""
-        before = text[:error.pos].rstrip()
-        if before.endswith(",") and text[error.pos:].lstrip()[:1] in ("}", "]") or (
-                "trailing comma" in error.msg):
-            hint = "remove the comma behind the last entry"
-        elif "',' delimiter" in error.msg and before[-1:] in ('"', "}", "]"):
-            hint = "is a comma missing before it?"
-        raise ConfigError([Problem(place="%s: line %d column %d" % (place, error.lineno, error.colno), hint=hint,
-                                   text="not valid JSON: %s" % error.msg)])
+    except json.JSONDecodeError as error:
+        raise ConfigError([_syntax_problem(place, error)])
+    except ValueError as error:  # a number with more digits than Python converts
+        raise refuse("not valid JSON: %s" % error)
     except RecursionError:
-        raise ConfigError([Problem(place=place, text="not valid JSON: nested too deeply")])
+        raise refuse("not valid JSON: nested too deeply")
 
 
-# How a value of the state is read back: the class it becomes, or the types that it may have.
-_STORED_TYPES: "Dict[type, Dict[str, Any]]" = {
-    State: {"version": int, "tasks": dict, "seq": int, "runs_started": int, "last_now": (int, float), "zone_stamp": str,
-            "config_stamp": str, "pending": list, "pauses": dict, "told": int},
-    TaskState: {"schedule_key": str, "cursor": int, "next_slot": (int, type(None)), "boot_id": str, "run": Run,
-                "cycle": Cycle, "queued_slot": (int, type(None)), "queued_since": (int, type(None)),
-                "decided_until": int, "satisfied_until": (int, type(None)), "success_seq": int, "consumed": dict,
-                "consecutive_failures": int, "last": dict, "skipped": dict, "marks": str, "usual_s": (int, float),
-                "notified_at": (int, float), "blocking_at": (int, float)},
-    Run: {"run_id": str, "trigger": str, "slot": (int, type(None)), "attempt": int, "started_at": (int, float),
-          "absorbed": (int, type(None)), "unended": str, "trouble": str},
-    Cycle: {"slot": int, "phase": str, "trigger": str, "attempt": int, "waiting_for": str, "since": (int, float),
-            "retry_at": (int, float), "merged_since": (int, type(None)), "absorbed": (int, type(None)),
-            "lost_starts": int, "attempts": list},
+def _syntax_problem(place: str, error: "json.JSONDecodeError") -> Problem:
+    before, after = error.doc[:error.pos].rstrip(), error.doc[error.pos:].lstrip()
+    hint = ""
+    if not error.doc.strip():
+        hint = "the file is empty"
+    elif "trailing comma" in error.msg or (before.endswith(",") and after[:1] in ("}", "]")):
+        hint = "remove the comma after the last entry"
+    elif "',' delimiter" in error.msg and before[-1:] in ('"', "}", "]"):
+        hint = "is a comma missing before it?"
+    return Problem(place="%s: line %d column %d" % (place, error.lineno, error.colno), hint=hint,
+                   text="not valid JSON: %s" % error.msg)
+
+
+LARGEST_NUMBER = 10 ** 11  # no time, count or length that is stored comes near it
+RUN_VERSION = 1      # of the record of a run, and of what its supervisor is told
+MESSAGE_VERSION = 1  # of a message that waits to be sent
+
+# Python's types of a JSON value. `type(value) in` and not isinstance: True is an int to the latter.
+_TEXT, _INT, _NUMBER, _LIST, _NULL = (str,), (int,), (int, float), (list,), (type(None),)
+
+# What a record must hold to be worked with; other fields are as they come.
+RUN_TYPES = (
+    ("run_id", _TEXT), ("trigger", _TEXT), ("attempt", _INT), ("slot", _INT + _NULL),
+    ("started_at", _NUMBER), ("started_mono", _NUMBER), ("pid", _INT), ("pid_start", _TEXT),
+    ("boot_id", _TEXT), ("supervisor", _INT))
+RESULT_TYPES = (("status", _TEXT), ("ended_at", _NUMBER), ("exit_code", _INT + _NULL))
+_VERDICT_TYPES = (
+    ("status", _TEXT), ("ended_at", _TEXT), ("exit_code", _INT + _NULL), ("run_id", _TEXT + _NULL),
+    ("reason", _TEXT + _NULL), ("attempt", _INT + _NULL), ("duration_s", _NUMBER + _NULL),
+    ("attempts", _LIST + _NULL))
+_SKIP_TYPES = (("status", _TEXT), ("scheduled_for", _TEXT))
+_EVENT_TYPES = (("event", _TEXT), ("at", _TEXT))
+_MESSAGE_TYPES = _EVENT_TYPES + (
+    ("channel", _TEXT), ("task", _TEXT + _NULL), ("tries", _INT), ("next_try_at", _NUMBER))
+
+
+def has_types(document: "Any", types: "Tuple[Tuple[str, Tuple[type, ...]], ...]") -> bool:
+    """Whether this is an object whose fields have these types; a missing one counts as null."""
+    if type(document) is not dict:
+        return False
+    for key, allowed in types:
+        if type(document.get(key)) not in allowed:
+            return False
+    return True
+
+
+def _is_int(value: "Any") -> bool:
+    return type(value) is int and abs(value) < LARGEST_NUMBER
+
+
+def _is_number(value: "Any") -> bool:
+    return type(value) in _NUMBER and bool(abs(value) < LARGEST_NUMBER)  # NaN is not
+
+
+def _is_iso(text: "Any") -> bool:
+    try:
+        return from_iso(text) is not None
+    except (ValueError, TypeError):
+        return False
+
+
+def _is_verdict(record: "Any") -> bool:
+    return has_types(record, _VERDICT_TYPES) and _is_iso(record["ended_at"])
+
+
+def _is_pause(pause: "Any") -> bool:
+    def is_time(at: "Any") -> bool:
+        return _is_number(at) and at >= 0
+
+    if type(pause) is not dict or type(pause.get("reason")) is not str:
+        return False
+    return is_time(pause.get("since")) and (pause.get("until") is None or is_time(pause["until"]))
+
+
+def _can_be_recorded(record: "Any") -> bool:
+    """Whether this is a verdict, an event or a message, and says in which file it belongs."""
+    if has_types(record, _EVENT_TYPES):
+        message_id = record.get("id", "")  # it becomes the name of a file
+        return "channel" not in record or (
+            type(message_id) is str and bool(re.match(r"[0-9TZ-]+\Z", message_id)))
+    return _is_verdict(record) and is_name(record.get("task")) and (
+        "run_id" in record and "scheduled_for" in record)
+
+
+# What a value of the state must pass: by its field, or else by the annotation. In a List it is
+# each item that must, and in a Dict, unless that is a "Dict[str, Any]", the value of each key.
+VALIDATORS: "Dict[str, Callable[[Any], bool]]" = {
+    "int": _is_int,
+    "float": _is_number,
+    "str": lambda value: type(value) is str,
+    "State.pending": _can_be_recorded,
+    "State.pauses": _is_pause,
+    "TaskState.last": lambda value: value == {} or _is_verdict(value),
+    "TaskState.skipped": lambda value: value == {} or has_types(value, _SKIP_TYPES),
+    "Cycle.attempts": _is_verdict,
 }
-LARGEST_NUMBER = 10 ** 11  # no time, count or length in the state comes near it
+_STORED_CLASSES = {cls.__name__: cls for cls in (State, TaskState, Run, Cycle)}
+# For each class, made when it is first read: stored key -> the field's name and its reader.
+_READERS: "Dict[str, Dict[str, Tuple[str, Callable[[Any], Any]]]]" = {}
+
+
+def _reader(field: str, annotation: str) -> "Callable[[Any], Any]":
+    """The function that makes a field's value from its stored form, or raises ValueError.
+
+    Raises KeyError for a field that VALIDATORS lacks: whoever adds one says there what it may hold.
+    """
+    wrong = "%s is malformed" % field
+    if annotation.endswith(" | None"):
+        read = _reader(field, annotation[:-len(" | None")])
+        return lambda raw: None if raw is None else read(raw)
+    if annotation in _STORED_CLASSES:
+        return lambda raw: load_value(_STORED_CLASSES[annotation], raw)
+
+    if annotation.startswith("List["):
+        read_item = _reader(field, annotation[len("List["):-1])
+
+        def read_list(raw: "Any") -> "Any":
+            if type(raw) is not list:
+                raise ValueError(wrong)
+            return [read_item(item) for item in raw]
+        return read_list
+
+    if annotation.startswith("Dict[str, ") and annotation != "Dict[str, Any]":
+        read_item = _reader(field, annotation[len("Dict[str, "):-1])
+
+        def read_dict(raw: "Any") -> "Any":
+            if type(raw) is not dict:
+                raise ValueError(wrong)
+            return {key: read_item(item) for key, item in raw.items()}
+        return read_dict
+
+    is_valid = VALIDATORS.get(field) or VALIDATORS[annotation]
+
+    def read_plain(raw: "Any") -> "Any":
+        if not is_valid(raw):
+            raise ValueError(wrong)
+        return raw
+    return read_plain
+
+
+def _readers_of(cls: "Any") -> "Dict[str, Tuple[str, Callable[[Any], Any]]]":
+    name = cls.__name__
+    if name not in _READERS:
+        _READERS[name] = {}
+        for field, annotation in cls.__annotations__.items():
+            text = getattr(annotation, "__name__", annotation)  # int itself, or "int | None"
+            key = cls.STORED_AS.get(field, field)
+            _READERS[name][key] = (field, _reader("%s.%s" % (name, field), text))
+    return _READERS[name]
 
 
 def load_value(cls: "Any", raw: "Any") -> "Any":
-    """A value from its stored form; what a later version added is kept. Raises ValueError for a wrong type."""
+    """A value from its stored form; what a later version added is kept. Raises ValueError."""
     if type(raw) is not dict:
-        raise ValueError("%s is stored as %s" % (cls.__name__, type(raw).__name__))
-    fields = {}
-    for key, expected in _STORED_TYPES[cls].items():
-        if key not in raw:
-            continue
-        value = raw[key]
-        if expected in _STORED_TYPES:
-            value = load_value(expected, value)
-        elif type(value) is not expected and not (isinstance(expected, tuple) and type(value) in expected):
-            raise ValueError("%s.%s is stored as %s" % (cls.__name__, key, type(value).__name__))
-        elif isinstance(value, (int, float)) and not abs(value) < LARGEST_NUMBER:
-            raise ValueError("%s.%s is out of all bounds" % (cls.__name__, key))
-        elif key in ("pending", "attempts"):
-            for record in value:
-                _check_record(record)
-            if key == "pending" and not all(map(_can_be_recorded, value)):
-                raise ValueError("%s.pending holds something else" % cls.__name__)
-        elif key == "last" and value:
-            _check_record(value)
-        elif key == "skipped" and value and not (isinstance(value.get("status"), str) and (
-                isinstance(value.get("scheduled_for"), str))):
-            raise ValueError("%s.skipped holds something else" % cls.__name__)
-        elif key == "pauses" and not all(map(_is_pause, value.values())):
-            raise ValueError("%s.pauses holds something else" % cls.__name__)
-        elif key == "consumed" and not all(type(number) is int for number in value.values()):
-            raise ValueError("%s.consumed holds no numbers" % cls.__name__)
-        fields[key] = value
-    if len(fields) < len(raw):
-        fields["unknown"] = {key: value for key, value in raw.items() if key not in fields}
+        raise ValueError("%s is not a JSON object" % cls.__name__)
+    readers = _readers_of(cls)
+    fields, unknown = {}, {}
+    for key, value in raw.items():
+        if key in readers:
+            name, read = readers[key]
+            fields[name] = read(value)
+        else:
+            unknown[key] = value
+    if unknown:
+        fields["unknown"] = unknown
     return cls(**fields)
 
 
-def _can_be_recorded(record: "Dict[str, Any]") -> bool:
-    """Whether what waits to be recorded says where it belongs."""
-    if "event" in record:
-        return "channel" not in record or isinstance(record.get("id"), str) and bool(
-            re.match(r"[0-9TZ-]+\Z", record["id"]))
-    return is_name(record.get("task")) and "run_id" in record and "scheduled_for" in record
-
-
-def _is_pause(value: "Any") -> bool:
-    def is_time(at: "Any") -> bool:
-        return type(at) in (int, float) and bool(0 <= at < LARGEST_NUMBER)
-
-    return type(value) is dict and isinstance(value.get("reason"), str) and is_time(value.get("since")) and (
-        value.get("until") is None or is_time(value["until"]))
-
-
-def _check_record(record: "Any") -> None:
-    """Raises ValueError for what is no result as this program writes them."""
-    if type(record) is dict and isinstance(record.get("event"), str) and isinstance(record.get("at"), str):
-        return
-    if type(record) is not dict or not isinstance(record.get("status"), str):
-        raise ValueError("a result is stored as something else")
-    if record.get("exit_code") is not None and type(record["exit_code"]) is not int:
-        raise ValueError("a result has no exit code")
-    if from_iso(record.get("ended_at") if isinstance(record.get("ended_at"), str) else "") is None:
-        raise ValueError("a result has no end")
-
-
 def dump_value(value: Value) -> "Dict[str, Any]":
-    """A value as `load_value` reads it back."""
-    fields = {key: dump_value(field) if isinstance(field, Value) else field
-              for key, field in value.stored().items() if key != "unknown"}
+    """The fields as `load_value` reads them; values among them stay as they are, for json.dumps."""
+    fields = {value.STORED_AS.get(name, name): field for name, field in value.stored().items()}
+    fields.pop("unknown", None)
     return dict(value.unknown, **fields)
 
 
@@ -4214,7 +4298,7 @@ def check_version(document: "Any", newest: int, place: str) -> None:
 
 
 def load_state(text: str, place: str = STATE_NAME) -> State:
-    """The state from its file. Raises ValueError when it is no state, VersionError when it is of a later version."""
+    """The state from its file. Raises ValueError for what is none, VersionError for a later one."""
     try:
         document = json.loads(text)
         check_version(document, STATE_VERSION, place)  # ahead of all else: its fields may be others
@@ -4223,94 +4307,79 @@ def load_state(text: str, place: str = STATE_NAME) -> State:
         state: State = load_value(State, document)
     except RecursionError:
         raise ValueError("nested too deeply")
-    tasks = {name: load_value(TaskState, raw) for name, raw in state.tasks.items()}
-    loaded: State = state.replace(tasks=tasks)
-    return loaded
+    return state
 
 
 def dump_state(state: State) -> bytes:
     """The bytes of the state's file."""
-    tasks = {name: dump_value(task_state) for name, task_state in state.tasks.items()}
-    document = dict(dump_value(state.replace(tasks=tasks)), version=STATE_VERSION, by=__version__)
-    return json.dumps(document, separators=(",", ":")).encode("ascii") + b"\n"
-
-
-RUN_VERSION = 1      # of the record of a run, and of what its supervisor is told
-MESSAGE_VERSION = 1  # of a message that waits to be sent
-# What the record of a run must hold, and what its result must.
-RUN_TYPES: "Tuple[Tuple[str, Any], ...]" = (
-    ("run_id", str), ("trigger", str), ("attempt", int), ("slot", (int, type(None))), ("started_at", (int, float)),
-    ("pid", int), ("pid_start", str), ("boot_id", str), ("supervisor", int), ("started_mono", (int, float)))
-RESULT_TYPES: "Tuple[Tuple[str, Any], ...]" = (
-    ("status", str), ("ended_at", (int, float)), ("exit_code", (int, type(None))))
-_VERDICT_TYPES: "Tuple[Tuple[str, Any], ...]" = (
-    ("run_id", (str, type(None))), ("reason", (str, type(None))), ("attempt", (int, type(None))),
-    ("duration_s", (int, float, type(None))), ("attempts", (list, type(None))))
+    document = dict(dump_value(state), version=STATE_VERSION, by=__version__)
+    return json.dumps(document, separators=(",", ":"), default=dump_value).encode("ascii") + b"\n"
 
 
 def _is_schedule_key(key: str) -> bool:
-    """Whether a schedule, as events name it, can be read; the zone of an old one may be gone by now."""
+    """Whether a schedule, as events name it, can be read."""
     text, _, zone = key.rpartition(" ")
     try:
-        return not text or bool(CronSchedule(text, recorded=True) and zone_named(zone or None))
-    except ConductorError:
+        if text:
+            CronSchedule(text, recorded=True)
+            zone_named(zone or None)
+    except ConductorError:  # also when the zone was removed from the system since
         return False
+    return True
 
 
 def is_message(message: "Any") -> bool:
-    """Whether this is a message as `spool` keeps them."""
-    def is_number(value: "Any") -> bool:
-        return type(value) in (int, float) and bool(abs(value) < LARGEST_NUMBER)
-
-    try:
-        return isinstance(message["event"], str) and isinstance(message["channel"], str) and (
-            type(message["tries"]) is int and is_number(message["next_try_at"])) and (
-            message["task"] is None or isinstance(message["task"], str)) and from_iso(message["at"]) is not None
-    except (KeyError, TypeError, ValueError):
+    """Whether this is a message as `enqueue` keeps them."""
+    if not has_types(message, _MESSAGE_TYPES) or "task" not in message:
         return False
+    return _is_number(message["next_try_at"]) and _is_iso(message["at"])
 
 
 def verdict_of(line: bytes) -> "Dict[str, Any] | None":
     """A line of the history; None for what a crash, or somebody, left there instead."""
     try:
         record: "Dict[str, Any]" = json.loads(line.decode("utf-8"))
-        _check_record(record)
-        for key in ("scheduled_for", "started_at", "merged_since"):
-            from_iso(record.get(key))
-        sound = isinstance(record.get("task"), str) and all(
-            isinstance(record.get(key), types) for key, types in _VERDICT_TYPES)
-        if record.get("attempts") and sound:
-            record["attempts"] = list(filter(_is_result, record["attempts"]))
-        return record if sound else None
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, RecursionError):
         return None
-
-
-def _is_result(record: "Any") -> bool:
-    try:
-        _check_record(record)
-        return True
-    except (ValueError, TypeError):
-        return False
+    if not _is_verdict(record) or type(record.get("task")) is not str:
+        return None
+    for key in ("scheduled_for", "started_at", "merged_since"):
+        if record.get(key) is not None and not _is_iso(record[key]):
+            return None
+    if record.get("attempts"):
+        record["attempts"] = list(filter(_is_verdict, record["attempts"]))
+    return record
 
 
 def event_of(line: bytes) -> "Dict[str, Any]":
     """A line of the events; {} for what a crash, or somebody, left there instead."""
     try:
-        event = json.loads(line.decode("utf-8"))
-        sound = isinstance(event["event"], str) and None not in (
-            from_iso(event["at"]), event["event"] != "gap" or from_iso(event["since"]))
-        if event["event"] in ("begun", "paused"):
-            sound = sound and all(map(_is_pause, event["pauses"].values()))
-        for facts in event.get("tasks", {}).values():
-            from_iso(facts.get("undecided_since"))
-            since = from_iso(facts.get("since"))
-            sound = sound and (None not in (since, from_iso(facts["was"])) if event["event"] == "clock" else
-                               _is_schedule_key(facts["key"] if event["event"] == "anchored" else "") and
-                               _is_schedule_key(facts.get("was") or ""))
+        event: "Dict[str, Any]" = json.loads(line.decode("utf-8"))
+        if has_types(event, _EVENT_TYPES) and _is_event(event):
+            return event
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return {}
-    return event if sound else {}
+        pass
+    return {}
+
+
+def _is_event(event: "Dict[str, Any]") -> bool:
+    """Whether an audit can read its parts. One of a wrong type may raise what Python raises then."""
+    kind = event["event"]
+    times, keys, pauses = [event["at"]], [], []
+    if kind == "gap":
+        times.append(event["since"])
+    elif kind in ("begun", "paused"):
+        pauses += event["pauses"].values()
+    for facts in event.get("tasks", {}).values():
+        times += [facts[key] for key in ("since", "undecided_since") if facts.get(key) is not None]
+        if kind == "clock":
+            times += [facts["since"], facts["was"]]  # `was` is a time here, else a schedule
+            continue
+        keys.append(facts.get("was") or "")
+        if kind == "anchored":
+            keys.append(facts["key"])
+    return all(map(_is_iso, times)) and all(map(_is_schedule_key, keys)) and (
+        all(map(_is_pause, pauses)))
 
 
 # == Store ==

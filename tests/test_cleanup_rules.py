@@ -321,7 +321,7 @@ def problems_of(path):
     (b"{\"rules\": [}", "config/cleanup_rules.json: line 1 column 12: not valid JSON: Expecting value"),
     (b"{\"rules\": [],\n \"rules\": []}",
      "config/cleanup_rules.json: key 'rules' is used twice in one object (keep one of them)"),
-    (b"{\"rules\": NaN}", "config/cleanup_rules.json: NaN is no JSON number"),
+    (b"{\"rules\": NaN}", "config/cleanup_rules.json: NaN is not a JSON number"),
     (b"[" * 100000, "config/cleanup_rules.json: not valid JSON: nested too deeply"),
     (b"{\"r\xe9gles\": []}", "config/cleanup_rules.json: byte 3 is not UTF-8 (save it as UTF-8)"),
     (b"[]", "config/cleanup_rules.json: holds no object (use {\"rules\": [...], ...})"),

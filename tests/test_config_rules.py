@@ -652,7 +652,7 @@ def test_key_used_twice_is_refused(text, key):
 
 @pytest.mark.parametrize("name", ["NaN", "Infinity", "-Infinity"])
 def test_constant_that_json_does_not_have_is_refused(name):
-    assert str(parse_refusal('{"a": %s}' % name)) == "conf.json: %s is no JSON number" % name
+    assert str(parse_refusal('{"a": %s}' % name)) == "conf.json: %s is not a JSON number" % name
 
 
 @pytest.mark.parametrize("text", ["[" * 100000, '{"a":' * 100000, "[" * 100000 + "]" * 100000])
