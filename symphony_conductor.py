@@ -585,6 +585,8 @@ STATE_VERSION = 1
 class State(Value):
     """Everything that is remembered between ticks; `conductor_state.json` holds it."""
 
+    STORED_AS = {"messages_made": "told"}  # as older versions read it
+
     version: int = STATE_VERSION
     tasks: "Dict[str, TaskState]" = {}
     seq: int = 0
@@ -593,7 +595,7 @@ class State(Value):
     zone_stamp: str = ""               # of the zone data that every next_slot was computed with
     config_stamp: str = ""             # the version of the configuration whose problems were last logged
     pending: "List[Dict[str, Any]]" = []  # verdicts and events committed here, but perhaps not yet on file
-    told: int = 0                      # how many messages were made
+    messages_made: int = 0             # how many, ever; part of each message's id
     pauses: "Dict[str, Dict[str, Any]]" = {}  # task name, or * for all -> since, until (null: for good), reason
 
 
@@ -2749,11 +2751,12 @@ class _Draft:
         if self.messages:
             self.changed = True
             for number, message in enumerate(self.messages, 1):
-                message["id"] = run_id_of(self.now, state.told + number)
+                message["id"] = run_id_of(self.now, state.messages_made + number)
         if self.changed or self.records or events:
             state = state.replace(tasks=self.tasks, seq=self.seq, runs_started=self.runs_started,
                                   last_now=self.last_now, zone_stamp=self.zone_stamp,
-                                  pauses=self.pauses, told=state.told + len(self.messages),
+                                  pauses=self.pauses,
+                                  messages_made=state.messages_made + len(self.messages),
                                   pending=self.records + events + self.messages)
         return Decision(state=state, changed=self.changed or bool(events), starts=self.starts, adoptions=self.adoptions,
                         records=self.records, events=events, messages=self.messages, notes=self.notes,
@@ -6966,13 +6969,14 @@ class Conductor:
             raise BusyError("%s: dependency %s" % (task.name, why), "--with-dependencies runs what is missing "
                             "first, --ignore-dependencies goes ahead")
         state_after, run = begin_manual(decision.state, task, now)
-        state_after = state_after.replace(told=state_after.told + bool(task.ping_url))
+        messages_made = state_after.messages_made + bool(task.ping_url)
+        state_after = state_after.replace(messages_made=messages_made)
         self._commit(state_after, aside)
         self._mark_settled(state, decision.state)
         self.store.record(decision.lines, config.task_history_retention_days)
         if task.ping_url:
             self.store.enqueue({"event": "ping", "task": task.name, "at": iso(now), "channel": "ping", "kind": "start",
-                              "id": run_id_of(now, state_after.told)})
+                              "id": run_id_of(now, messages_made)})
         self.store.log(now, notes + decision.notes + ["%s: starting run %s by hand" % (task.name, run.run_id)])
         return run
 

@@ -168,6 +168,12 @@ def test_fields_that_a_later_version_added_are_kept(project):
         "tasks": {"a": {"cursor": 6, "mood": "good", "run": {"run_id": "x", "lane": 7}}}}
 
 
+def test_a_field_that_was_renamed_keeps_its_key_so_that_older_versions_read_it():
+    text = sc.dump_state(sc.State(messages_made=3)).decode()
+    assert json.loads(text) == {"version": 1, "by": sc.__version__, "told": 3}
+    assert sc.load_state(text) == sc.State(messages_made=3)
+
+
 @pytest.mark.parametrize("document", [{"by": "9.0.0"}, {"by": "9.0.0", "tasks": [], "seq": "many"}])
 def test_a_state_in_a_later_form_is_refused_and_left_alone(project, document):
     project.configure(every_minute("a"))
