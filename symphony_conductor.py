@@ -3631,11 +3631,12 @@ def unit_texts(root: str, python: str, script: str, user: str = "") -> "Dict[str
 # == Clock ==
 
 PROC = "/proc"  # where there is none, ps and sysctl answer
-CLOCK_BOOTTIME = 7 if sys.platform.startswith("linux") else -1  # clock_gettime(2); Python names it from 3.7 on
+# Of clock_gettime(2); Python has a name for it from 3.7 on. Elsewhere, -1 is an error to the call.
+CLOCK_BOOTTIME = 7 if sys.platform.startswith("linux") else -1
 
 
 def sleep(seconds: float) -> None:
-    """Wait, by poll(2): time.sleep goes by an absolute time, and fails where a test fakes the clock."""
+    """Wait, by poll(2): time.sleep waits for an absolute time, and fails under a faked clock."""
     try:
         select.poll().poll(max(0, int(seconds * 1000)))
     except (OSError, AttributeError):  # no memory; no poll(2)
@@ -3643,7 +3644,7 @@ def sleep(seconds: float) -> None:
 
 
 class Clock:
-    """The time of day for schedules and records, and the monotonic clock for durations. Tests pass their own."""
+    """Time of day for schedules and records, monotonic time for durations. Tests pass their own."""
 
     def now(self) -> float:
         return time.time()
@@ -3652,25 +3653,26 @@ class Clock:
         return time.monotonic()
 
     def suspended(self) -> "float | None":
-        """Seconds that this machine was suspended since it was booted; None where the system does not tell."""
-        try:
+        """Seconds that this machine was suspended since its boot; None where that is unknown."""
+        try:  # CLOCK_BOOTTIME counts them, CLOCK_MONOTONIC does not
             return time.clock_gettime(CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
         except (AttributeError, OSError):
             return None
 
 
 def command_output(*argv: str) -> str:
-    """What a helper program prints; '' when it fails or is missing."""
+    """The output of a helper program; '' when it fails or is missing."""
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                              timeout=10, env=dict(os.environ, LC_ALL="C", TZ="UTC0"))
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            timeout=10, env=dict(os.environ, LC_ALL="C", TZ="UTC0"))
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
 
 
 def proc_text(name: str) -> str:
-    """A file of /proc; '' where there is none. Raises OSError where that cannot be told."""
+    """A file of /proc; '' where there is none. Raises OSError when it cannot be read."""
     try:
         with open(os.path.join(PROC, name), encoding="utf-8", errors="replace") as handle:
             return handle.read()
@@ -3679,18 +3681,23 @@ def proc_text(name: str) -> str:
 
 
 def current_boot_id() -> str:
-    """A text that is another one after every boot. Raises StorageError where that cannot be told."""
+    """A text that differs after every boot. Raises StorageError when it cannot be determined."""
     with doing("read", "%s/sys/kernel/random/boot_id" % PROC):
-        found = proc_text("sys/kernel/random/boot_id").strip()
-        booted = re.search(r"(?m)^btime (\d+)$", "" if found else proc_text("stat"))
-    if booted:
-        return booted.group(1)
-    for name in () if found else ("kern.bootsessionuuid", "kern.boot_id"):  # macOS, FreeBSD
-        found = found or command_output("sysctl", "-n", name).strip()
-    found = found or "%d" % boot_time(0.0)
-    if found == "0" and shutil.which("sysctl"):
-        raise StorageError("cannot tell which boot this is: sysctl does not answer")
-    return found
+        boot_id = proc_text("sys/kernel/random/boot_id").strip()
+        if boot_id:
+            return boot_id
+        match = re.search(r"(?m)^btime (\d+)$", proc_text("stat"))
+    if match:
+        return match.group(1)
+    for name in ("kern.bootsessionuuid", "kern.boot_id"):  # macOS, FreeBSD
+        boot_id = command_output("sysctl", "-n", name).strip()
+        if boot_id:
+            return boot_id
+    booted_at = boot_time(0.0)
+    # A guess here would read as a reboot, and every run would count as gone.
+    if not booted_at and shutil.which("sysctl"):
+        raise StorageError("cannot determine the boot ID: sysctl failed")
+    return str(booted_at)
 
 
 def boot_time(now: float) -> int:
@@ -3703,17 +3710,19 @@ def boot_time(now: float) -> int:
     return int(match.group(1)) if match else 0
 
 
-CRON_READING = "2"  # changes when an expression gets other slots than it had: next slots are computed anew
+# Raise it when some expression gets other slots than before: every next slot is computed anew.
+CRON_READING = "2"
 
 
 def current_zone_stamp() -> str:
-    """Changes when a schedule may have other slots than before. Its first word changes with the zone alone."""
-    months = (1704067200 + month * 30 * DAY for month in range(12))  # always the same ones: 2024, by now of the past
+    """Changes when a schedule may get other slots. Its first word changes with the zone alone."""
+    # The offsets of 2024: fixed months, and past ones, so that time alone changes nothing.
+    months = (1704067200 + month * 30 * DAY for month in range(12))
     texts = [",".join(str(zone_named(None).span(at)[2]) for at in months)]
     for path in ("/etc/localtime", "/usr/share/zoneinfo/tzdata.zi", "/usr/share/zoneinfo/Etc/UTC"):
         try:
-            found = os.stat(path)
-            texts.append("%d.%d" % (found.st_mtime_ns, found.st_size))
+            info = os.stat(path)
+            texts.append("%d.%d" % (info.st_mtime_ns, info.st_size))
         except OSError:
             texts.append("-")
     return " ".join(texts + [CRON_READING])
@@ -3722,17 +3731,18 @@ def current_zone_stamp() -> str:
 # == Heartbeat ==
 
 def signature(path: "str | bytes") -> str:
-    """What `stat` says of a file, as far as it tells one version from another.
+    """What stat(2) says of a file, as far as it tells one version from another.
 
-    '-' when there is none, '?' when that cannot be told.
+    '-' when there is none, '?' when it cannot be read.
     """
     try:
-        found = posix.stat(path)
+        info = posix.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return "-"
     except OSError:
         return "?"
-    return "%d %d %d %o %d" % (found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode, found.st_uid)
+    return "%d %d %d %o %d" % (
+        info.st_mtime_ns, info.st_size, info.st_ino, info.st_mode, info.st_uid)
 
 
 LARGEST_HEARTBEAT = 1 << 24  # 100,000 drop-ins
@@ -3741,44 +3751,57 @@ LARGEST_HEARTBEAT = 1 << 24  # 100,000 drop-ins
 def nothing_to_do(heartbeat: bytes, now: float, monotonic: float) -> bool:
     """Whether a tick may leave at once: nothing is due and nothing changed.
 
-    This is the path of nearly every tick. It reads one small file, asks `stat` for those it names, notes the
-    heartbeat, and parses nothing: its cost does not grow with the number of tasks. No lock is taken, because
-    nothing is decided; whoever changes the state changes its signature.
+    This is the path of nearly every tick. It reads one small file, calls stat(2) for the files that
+    it names, touches it and parses nothing: the cost does not grow with the number of tasks. It
+    takes no lock, because it decides nothing; whoever changes the state changes its signature.
     """
     try:
         fd = posix.open(heartbeat, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK)
         try:
-            found = posix.fstat(fd)
-            lines = posix.read(fd, min(found.st_size, LARGEST_HEARTBEAT)).split(b"\n")
+            info = posix.fstat(fd)
+            lines = posix.read(fd, min(info.st_size, LARGEST_HEARTBEAT)).split(b"\n")
         finally:
             posix.close(fd)
         version, wake_at, clock_offset = lines[0].split(b" ")[:3]
-        if (version != b"2" or not -1 < now - found.st_mtime <= TICK_STALE_S or now >= float(wake_at)
-                # A reboot, a suspend or a clock that was set moves one clock against the other.
-                or abs(now - monotonic - float(clock_offset)) > CLOCK_OFFSET_TOLERANCE_S):
+        if version != b"2" or now >= float(wake_at):
+            return False
+        if not -1 < now - info.st_mtime <= TICK_STALE_S:
+            return False  # a gap, which a whole tick records
+        # A reboot, a suspend or a clock that was set moves one clock against the other.
+        if abs(now - monotonic - float(clock_offset)) > CLOCK_OFFSET_TOLERANCE_S:
             return False
         for line in lines[1:]:
-            seen, path = line.split(b" /", 1)
-            if seen == b"?" or signature(b"/" + path).encode() != seen:
-                return False  # '?': it could not be told then, so look again
+            recorded, path = line.split(b" /", 1)
+            # '?': the last tick could not read it, so this one has to try.
+            if recorded == b"?" or signature(b"/" + path).encode() != recorded:
+                return False
         posix.utime(heartbeat, (now, now))
         return True
     except (OSError, ValueError):
         return False
 
 
+def _fsencode(path: str) -> bytes:
+    """os.fsencode, without the import of os."""
+    return path.encode(sys.getfilesystemencoding(), "surrogateescape")
+
+
 def is_idle_tick(argv: "Sequence[str]") -> bool:
     """Whether this is a plain tick with nothing to do."""
-    options = argv[:-1] if argv[-1:] == ["tick"] else ["?"]
+    if argv[-1:] != ["tick"]:
+        return False
+    options = list(argv[:-1])
     if len(options) == 1 and options[0].startswith("--root="):
         options = ["--root", options[0][len("--root="):]]
-    if options and (len(options) != 2 or options[0] != "--root"):
-        return False
-    root: "str | bytes" = options[1] if options else (
-        posix.environ.get(b"SYMPHONY_ROOT", b"") or __file__.rpartition("/")[0] or ".")
-    if isinstance(root, str):
-        root = root.encode(sys.getfilesystemencoding(), "surrogateescape")
-    return nothing_to_do(root + b"/" + HEARTBEAT_NAME.encode(), time.time(), time.monotonic())
+    root = posix.environ.get(b"SYMPHONY_ROOT", b"")
+    if options:
+        if len(options) != 2 or options[0] != "--root":
+            return False
+        root = _fsencode(options[1])
+    elif not root:
+        root = _fsencode(__file__.rpartition("/")[0] or ".")
+    heartbeat = root + b"/" + HEARTBEAT_NAME.encode()
+    return nothing_to_do(heartbeat, time.time(), time.monotonic())
 
 
 # == Files ==
