@@ -3811,16 +3811,16 @@ def error_text(error: Exception) -> str:
 
 
 class FileLock:
-    """A flock on a file, held until `release`, or until every process that inherited it is gone.
+    """A flock on a file, held until `release`, or until every process that inherited it has ended.
 
-    With `second`, that file is locked as well: somebody who deletes one of them lets nobody in.
+    With `second`, that file is locked as well: deleting only one of them lets nobody in.
     """
 
     def __init__(self, path: str, second: str = "") -> None:
         self.path = path
         self.paths = [path] + ([second] if second else [])
         self.fds: "List[int]" = []
-        self.refused = path  # the one that somebody else held when it could not be had
+        self.refused = path  # the one that another process holds, after `acquire` failed
 
     @property
     def fd(self) -> int:
@@ -3860,28 +3860,28 @@ class FileLock:
         return True
 
     def is_current(self) -> bool:
-        """Whether each path still is the locked file: somebody may have deleted it after the open."""
+        """Whether each path still is the locked file: it may have been deleted after the open."""
         try:
             return all(os.path.samestat(os.fstat(fd), os.lstat(path))
                        for fd, path in zip(self.fds, self.paths))
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise StorageError.of("look at the lock", self.path, error)
+            raise StorageError.of("check the lock", self.path, error)
 
     def take_over(self, fd: int) -> None:
-        """Go on with the lock that another process held and handed on as this descriptor."""
+        """Go on with the lock that another process took and passed on as this descriptor."""
         self.fds = [fd]
         with doing("take over the lock", self.path):
             os.set_inheritable(fd, False)
 
     def note(self, text: str) -> None:
-        """Write who holds the lock, for people; nothing reads it back to decide."""
+        """Write who holds the lock, for people: no decision depends on it."""
         try:
             os.ftruncate(self.fd, 0)
             os.pwrite(self.fd, text.encode(), 0)
         except OSError:
-            pass  # the lock itself is what counts
+            pass  # the lock is held all the same
 
     def release(self) -> None:
         # Never unlink: a waiter may hold the old inode, and then two would own the lock.
@@ -3891,34 +3891,37 @@ class FileLock:
 
 
 def close_quietly(fd: int) -> None:
-    """Close a descriptor that nothing was written to which matters; it is closed all the same (close(2))."""
+    """Close a descriptor that nothing of value was written to."""
     try:
         os.close(fd)
     except OSError:
-        pass
+        pass  # it is closed all the same: close(2)
 
 
 def close_written(fd: int) -> None:
-    """Close a descriptor that was written to: a network file system tells of a lost write here. Raises OSError."""
+    """Close a descriptor that was written to. Raises OSError.
+
+    A network file system may report only here that a write was lost.
+    """
     try:
         os.close(fd)
     except InterruptedError:
-        pass  # it is closed all the same
+        pass  # it is closed all the same: close(2)
 
 
 def open_making_folder(path: str, flags: int) -> int:
     """Open a file of the conductor, for the owner alone, making its folder when there is none.
 
-    Raises OSError, also for what is no regular file: a pipe without a reader would hold up the writer.
+    Raises OSError, also for anything but a regular file.
     """
-    flags |= os.O_NONBLOCK
+    flags |= os.O_NONBLOCK  # a pipe that somebody put there would block until it has a reader
     try:
         fd = os.open(path, flags, 0o600)
     except FileNotFoundError:
         make_folder(os.path.dirname(path))
         fd = os.open(path, flags, 0o600)
     try:
-        _size_of_own(fd, path)
+        _check_regular(os.fstat(fd), path)
     except OSError:
         close_quietly(fd)
         raise
@@ -3934,8 +3937,9 @@ def make_folder(path: str) -> None:
         os.mkdir(path, 0o700)
     except OSError as error:
         if not os.path.isdir(path):
-            raise StorageError.of("make the folder", path, error)
-    sync_folder(os.path.dirname(path))  # else a power cut takes it, with all that was synced inside
+            raise StorageError.of("create the folder", path, error)
+    # Else a power cut may take it, with all that was synced inside.
+    sync_folder(os.path.dirname(path))
 
 
 def sync_folder(path: str) -> None:
@@ -3945,8 +3949,9 @@ def sync_folder(path: str) -> None:
         try:
             os.fsync(fd)
         except OSError as error:
+            # These three come from file systems that cannot sync a folder.
             if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
-                raise  # what is left are file systems that cannot; the rename itself is done
+                raise
         finally:
             close_quietly(fd)
 
@@ -3960,7 +3965,7 @@ def sync_file(path: str) -> None:
         finally:
             close_quietly(fd)
     except FileNotFoundError:
-        pass  # somebody removed it, and with it what there was to keep
+        pass  # it was deleted: nothing is left to keep
     except OSError as error:
         raise StorageError.of("sync", path, error)
 
@@ -3972,22 +3977,25 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view):]
 
 
-def write_atomic(path: str, data: "bytes | Iterable[bytes]", durable: bool = True, keep: str = "") -> None:
-    """Replace a file by write, fsync and rename, so that readers and crashes see the old or the new one.
+def write_atomic(path: str, data: "bytes | Iterable[bytes]", durable: bool = True,
+                 keep: str = "") -> None:
+    """Replace a file by write, fsync and rename: readers and crashes see the old or the new one.
 
-    With `keep` the old one stays under that name; the path itself is never missing. Raises StorageError.
-    One writer at a time: the temporary name is fixed, so that a crash leaves one stray file and no more.
+    With `keep` the old one stays under that name; the path itself is never missing. One writer at
+    a time: the temporary name is fixed, so that a crash leaves no more than one stray file.
+    Raises StorageError.
     """
+    pieces = (data,) if isinstance(data, bytes) else data
     temporary = path + ".tmp"
     try:
         fd = open_making_folder(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW)
         try:
-            for piece in (data,) if isinstance(data, bytes) else data:
+            for piece in pieces:
                 write_all(fd, piece)
             if durable:
                 os.fsync(fd)
         except OSError:
-            os.ftruncate(fd, 0)  # on a full disk, what was written so far is in everybody's way
+            os.ftruncate(fd, 0)  # the disk may be full: give back what was written so far
             raise
         finally:
             close_written(fd)
@@ -4001,9 +4009,9 @@ def write_atomic(path: str, data: "bytes | Iterable[bytes]", durable: bool = Tru
 
 
 def _keep_copy(path: str, keep: str) -> None:
-    """The file under a second name, without a moment in which the first is missing."""
-    if not os.path.isfile(path):
-        os.rename(path, keep)  # a folder or a dangling link in the file's place
+    """Give the file a second name, without a moment in which the first is missing."""
+    if not os.path.isfile(path):  # a folder or a dangling link in the file's place
+        os.rename(path, keep)
         return
     temporary = keep + ".tmp"
     try:
@@ -4018,8 +4026,12 @@ def _keep_copy(path: str, keep: str) -> None:
 
 
 def append_lines(path: str, lines: "Sequence[str]", max_bytes: int = 0) -> None:
-    """Append whole lines with one write; files over `max_bytes` are rotated first. Raises StorageError."""
-    data = "".join(line.rstrip("\n").replace("\n", " ") + "\n" for line in lines).encode("utf-8", "backslashreplace")
+    """Append whole lines with one write; a file over `max_bytes` is rotated first.
+
+    Raises StorageError.
+    """
+    text = "".join(line.rstrip("\n").replace("\n", " ") + "\n" for line in lines)
+    data = text.encode("utf-8", "backslashreplace")
     try:
         if max_bytes:
             rotate(path, max_bytes)
@@ -4037,19 +4049,19 @@ def open_append(path: str) -> int:
 
 
 def is_journal(fd: int) -> bool:
-    """Whether systemd has connected this descriptor to its journal (systemd.exec(5): $JOURNAL_STREAM)."""
-    wanted = os.environ.get("JOURNAL_STREAM")
-    if not wanted:
+    """Whether this descriptor leads to systemd's journal (systemd.exec(5): $JOURNAL_STREAM)."""
+    stream = os.environ.get("JOURNAL_STREAM")  # device:inode
+    if not stream:
         return False
     try:
-        found = os.fstat(fd)
+        info = os.fstat(fd)
     except OSError:
         return False
-    return wanted == "%d:%d" % (found.st_dev, found.st_ino)
+    return stream == "%d:%d" % (info.st_dev, info.st_ino)
 
 
 def rotate(path: str, max_bytes: int) -> None:
-    """path -> path.1 -> … -> path.5, when it has grown over `max_bytes`."""
+    """Rename path -> path.1 -> ... -> path.5, when it has grown over `max_bytes`."""
     try:
         if os.stat(path).st_size <= max_bytes:
             return
@@ -4074,39 +4086,47 @@ LARGEST_FILE = 1 << 30  # no state, record or day of history comes near it
 def read_bytes(path: str, limit: int = -1, follow: bool = False) -> bytes:
     """The file, or its last `limit` bytes.
 
-    It is read as the conductor writes: a regular file, no link (but with `follow`), of a size that is
-    possible; anything else is a ForeignFile. Raises OSError, always with the path.
+    It has to be as the conductor writes its files: regular, no link (unless `follow`) and of a
+    possible size; anything else is a ForeignFile. Raises OSError, always with the path.
     """
-    flags = os.O_RDONLY | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    flags = os.O_RDONLY | os.O_NONBLOCK
+    if not follow:
+        flags |= os.O_NOFOLLOW
     try:
         fd = os.open(path, flags)
         try:
-            size = _size_of_own(fd, path)
-            if limit >= 0:
-                os.lseek(fd, max(0, size - limit), os.SEEK_SET)
-            elif size > LARGEST_FILE:
-                raise ForeignFile(errno.EFBIG, "it is larger than any that the conductor writes", path)
-            pieces: "List[bytes]" = []
-            while not pieces or pieces[-1]:
-                pieces.append(os.read(fd, max(READ_AT_ONCE, min(size, LARGEST_FILE))))
-            return b"".join(pieces)
+            return _read_descriptor(fd, path, limit)
         finally:
             close_quietly(fd)
     except ForeignFile:
         raise
     except OSError as error:
         if error.errno == errno.ELOOP and os.path.islink(path):
-            raise ForeignFile(errno.ELOOP, "it is a symbolic link, and none is followed here", path)
+            raise ForeignFile(errno.ELOOP, "Is a symbolic link", path)
         raise OSError(error.errno, error.strerror, path)
 
 
-def _size_of_own(fd: int, path: str) -> int:
-    found = os.fstat(fd)
-    if stat.S_ISDIR(found.st_mode):
+def _read_descriptor(fd: int, path: str, limit: int) -> bytes:
+    info = os.fstat(fd)
+    _check_regular(info, path)
+    if limit >= 0:
+        os.lseek(fd, max(0, info.st_size - limit), os.SEEK_SET)
+    elif info.st_size > LARGEST_FILE:
+        raise ForeignFile(errno.EFBIG, os.strerror(errno.EFBIG), path)
+    pieces: "List[bytes]" = []
+    while True:  # by its end and not by its size: it may be growing
+        piece = os.read(fd, max(READ_AT_ONCE, min(info.st_size, LARGEST_FILE)))
+        if not piece:
+            return b"".join(pieces)
+        pieces.append(piece)
+
+
+def _check_regular(info: "os.stat_result", path: str) -> None:
+    """Raises ForeignFile for anything but a regular file."""
+    if stat.S_ISDIR(info.st_mode):
         raise ForeignFile(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    if not stat.S_ISREG(found.st_mode):
-        raise ForeignFile(errno.EINVAL, "it is no regular file", path)
-    return found.st_size
+    if not stat.S_ISREG(info.st_mode):
+        raise ForeignFile(errno.EINVAL, "Not a regular file", path)
 
 
 # == Stored shapes ==
@@ -4389,7 +4409,7 @@ def event_of(line: bytes) -> "Dict[str, Any]":
 
 
 def _is_event(event: "Dict[str, Any]") -> bool:
-    """Whether an audit can read its parts. One of a wrong type may raise what Python raises then."""
+    """Whether an audit can read its parts. A wrong type may also raise what Python raises then."""
     kind = event["event"]
     times, keys, pauses = [event["at"]], [], []
     if kind == "gap":
