@@ -119,7 +119,7 @@ LOG_GENERATIONS = 5
 RECENT_RESULTS = 20
 ATTEMPTS_KEPT = 20
 STARTS_LOST = 3      # so many lost starts in a row are a failed attempt
-STARTS_AT_ONCE = 64  # each holds a descriptor until its supervisor has it; the next tick starts more
+STARTS_AT_ONCE = 64  # each holds a descriptor for a moment; the next tick starts the others
 
 CONFIG_NAME = "config/conductor_config.json"
 DROP_IN_DIR = "config/tasks.d"
@@ -162,7 +162,7 @@ class StorageError(ConductorError):
 
     @classmethod
     def of(cls, doing: str, place: str, error: OSError) -> "StorageError":
-        """`doing` and `place` follow the word "cannot"; a leading `./`, the held root, is dropped."""
+        """`doing` and `place` follow the word "cannot"; `./`, the held root, is dropped."""
         if place.startswith("./"):
             place = place[2:] or "the root folder"
         return cls("cannot %s %s: %s" % (doing, place, error.strerror or error))
@@ -208,8 +208,9 @@ class VersionError(ConductorError):
 
     @classmethod
     def of(cls, place: str, by: str) -> "VersionError":
-        return cls("%s was written by %s; this is %s" % (place, by or "a later version", __version__),
-                   "use the newer symphony_conductor.py again; nothing was changed")
+        return cls("%s was written by %s; this is %s" % (
+            place, by or "a later version", __version__),
+            "use the newer symphony_conductor.py again; nothing was changed")
 
 
 class CronSyntaxError(ConductorError, ValueError):
@@ -292,7 +293,7 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
 
 
     class Result(TypedDict, total=False):
-        """What became of a command, as its supervisor reports it. `ended_at` is in epoch seconds."""
+        """What became of a command, as its supervisor reports it; `ended_at` in epoch seconds."""
 
         status: str
         exit_code: "int | None"
@@ -305,7 +306,10 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         reason: str
 
     class Verdict(TypedDict, total=False):
-        """A line of the history: what became of a slot, or of one attempt (`interim`). Times are ISO 8601."""
+        """A line of the history: what became of a slot, or of one attempt (`interim`).
+
+        Times are ISO 8601.
+        """
 
         task: str
         status: str
@@ -339,7 +343,7 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         task: str
 
     class Message(TypedDict, total=False):
-        """What somebody is told: a notification (`channel` notify) or the ping of a dead-man switch."""
+        """A notification (`channel` notify), or the ping of a dead-man switch (ping)."""
 
         event: str
         channel: str
@@ -398,7 +402,7 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         result: Result
 
     class Pause(TypedDict):
-        """A pause of a task, or of all. Times are epoch seconds; `until` is None for one without an end."""
+        """A pause. Times are epoch seconds; `until` is None where it has no end."""
 
         since: float
         until: "float | None"
@@ -409,8 +413,8 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
 class Value:
     """A record of facts. Fields and defaults stand at class level; `replace` makes a changed copy.
 
-    An instance stores only what differs from the defaults, which keeps ten thousand of them small, both
-    in memory and as JSON.
+    An instance stores only what differs from the defaults, which keeps ten thousand of them small,
+    both in memory and as JSON.
     """
 
     unknown: "ClassVar[Dict[str, Any]]" = {}  # what a later version stored beside these fields
@@ -442,7 +446,8 @@ class Value:
     def stored(self) -> "Dict[str, Any]":
         """The fields that differ from their defaults."""
         cls = type(self)
-        return {name: value for name, value in self.__dict__.items() if value != getattr(cls, name)}
+        return {name: value for name, value in self.__dict__.items()
+                if value != getattr(cls, name)}
 
 
 class Problem(Value):
@@ -551,7 +556,7 @@ class Cycle(Value):
     retry_at: float = 0.0
     merged_since: "int | None" = None
     absorbed: "int | None" = None
-    lost_starts: int = 0    # how many supervisors in a row ended before they could start the command
+    lost_starts: int = 0    # supervisors in a row that ended before they could start the command
     attempts: "List[Dict[str, Any]]" = []
 
 
@@ -559,24 +564,24 @@ class TaskState(Value):
     """What is remembered of one task between ticks. Slots are UTC epoch seconds."""
 
     schedule_key: str = ""
-    cursor: int = 0                    # the newest slot decided
-    next_slot: "int | None" = None     # the first one after the cursor
-    boot_id: str = ""                  # the boot that @reboot was last decided for
+    cursor: int = 0                       # the newest slot decided
+    next_slot: "int | None" = None        # the first one after the cursor
+    boot_id: str = ""                     # the boot that @reboot was last decided for
     run: "Run | None" = None
     cycle: "Cycle | None" = None
-    queued_slot: "int | None" = None   # overlap "queue": the one slot that waits for the open cycle
-    queued_since: "int | None" = None
-    decided_until: int = 0             # the newest slot decided before the clock was corrected
-    satisfied_until: "int | None" = None  # slots up to here are answered for by a success
-    success_seq: int = 0               # the number of the newest success; numbers grow over all tasks
-    consumed: "Dict[str, int]" = {}    # dependency -> the success_seq that the newest start used
+    queued_slot: "int | None" = None      # overlap "queue": the slot that waits for the open cycle
+    queued_since: "int | None" = None     # the oldest slot merged into it
+    decided_until: int = 0                # newest slot decided before the clock was corrected
+    satisfied_until: "int | None" = None  # slots up to here are covered by a success
+    success_seq: int = 0                  # number of the newest success, counted over all tasks
+    consumed: "Dict[str, int]" = {}       # dependency -> success_seq that the newest start used
     consecutive_failures: int = 0
-    last: "Dict[str, Any]" = {}        # the newest result
-    skipped: "Dict[str, Any]" = {}     # the newest skip since then
-    marks: str = ""                    # one letter for each of the newest verdicts, oldest first
-    usual_s: float = 0.0               # what a success takes, the newer ones counting more
-    notified_at: float = 0.0           # when somebody was told that it fails; 0 once it is well again
-    blocking_at: float = 0.0           # when somebody was told that others wait for it in vain
+    last: "Dict[str, Any]" = {}           # the newest result
+    skipped: "Dict[str, Any]" = {}        # the newest skip since then
+    marks: str = ""                       # a letter for each of the newest verdicts, oldest first
+    usual_s: float = 0.0                  # what a success takes, the newer ones counting more
+    notified_at: float = 0.0              # when its failure was last notified; 0 once it recovered
+    blocking_at: float = 0.0              # when it was last notified that it blocks other tasks
 
 
 STATE_VERSION = 1
@@ -592,23 +597,24 @@ class State(Value):
     seq: int = 0
     runs_started: int = 0
     last_now: float = 0.0
-    zone_stamp: str = ""               # of the zone data that every next_slot was computed with
-    config_stamp: str = ""             # the version of the configuration whose problems were last logged
-    pending: "List[Dict[str, Any]]" = []  # verdicts and events committed here, but perhaps not yet on file
-    messages_made: int = 0             # how many, ever; part of each message's id
-    pauses: "Dict[str, Dict[str, Any]]" = {}  # task name, or * for all -> since, until (null: for good), reason
+    zone_stamp: str = ""    # of the zone data that every next_slot was computed with
+    config_stamp: str = ""  # the version of the configuration whose problems were last logged
+    # Verdicts and events that were committed here, but are perhaps not yet on file.
+    pending: "List[Dict[str, Any]]" = []
+    messages_made: int = 0  # how many, ever; part of each message's id
+    pauses: "Dict[str, Dict[str, Any]]" = {}  # by task name, or * for all tasks
 
 
 class Evidence(Value):
-    """What clocks and kernel say at one moment, by which a time without a tick is explained. Seconds."""
+    """What clocks and kernel say at one moment: it explains a time without a tick. Seconds."""
 
-    clock_offset: float = 0.0            # the clock of the day less the one that stops in suspend
-    suspended: "float | None" = None     # since boot; None where the system does not tell
+    clock_offset: float = 0.0         # the wall clock less the one that stops in suspend
+    suspended: "float | None" = None  # since boot; None where the system does not tell
     boot_id: str = ""
 
 
 class Gap(Value):
-    """A time without a tick, and what the evidence says of its cause; `cause` is '' when there is none."""
+    """A time without a tick, and its cause as far as the evidence tells; '' where it does not."""
 
     since: float = 0.0
     until: float = 0.0
@@ -618,11 +624,11 @@ class Gap(Value):
 class RunFact(Value):
     """What the disk and the kernel say of a run that the state holds for unfinished."""
 
-    # held, ended, never (started), orphan (the command outlives its supervisor), vanished, or unknown
+    # held, ended, never (started), orphan (the command outlives its supervisor), vanished, unknown
     kind: str = "held"
     result: "Dict[str, Any]" = {}
-    run: "Run | None" = None  # which run it is, where the state knew no more than that its lock was held
-    unended: str = ""         # what of it cannot be ended
+    run: "Run | None" = None  # which run, where the state only knew that the task's lock was held
+    unended: str = ""         # which of its processes cannot be killed
 
 
 class Facts(Value):
@@ -632,9 +638,10 @@ class Facts(Value):
     boot_at: int = 0
     zone_stamp: str = ""
     runs: "Dict[str, RunFact]" = {}
-    busy: "frozenset[str]" = frozenset()  # tasks whose lock is held by a run that the state does not know
+    busy: "frozenset[str]" = frozenset()  # tasks whose lock is held by a run unknown to the state
     gap: "Gap | None" = None
-    trouble: "str | None" = None  # of the configuration, when it is another version than before; '' when it is mended
+    # What is wrong with a new version of the configuration, '' if nothing; None: no new version.
+    trouble: "str | None" = None
 
 
 class Decision(Value):
@@ -645,16 +652,16 @@ class Decision(Value):
     starts: "List[Tuple[Task, Run]]" = []
     adoptions: "List[str]" = []
     records: "List[Dict[str, Any]]" = []  # verdicts
-    events: "List[Dict[str, Any]]" = []   # what an audit has to know beside them
-    messages: "List[Dict[str, Any]]" = []  # what somebody wants to be told
+    events: "List[Dict[str, Any]]" = []    # what an audit has to know beside them
+    messages: "List[Dict[str, Any]]" = []  # notifications and pings
+
+    notes: "List[str]" = []                # lines for the log
+    wake_at: float = 0.0                   # until then, no tick has anything to do
 
     @property
     def lines(self) -> "List[Dict[str, Any]]":
         """All that is to be written down."""
         return self.records + self.events + self.messages
-
-    notes: "List[str]" = []
-    wake_at: float = 0.0
 
 
 # == Zones ==
