@@ -887,7 +887,8 @@ class _FieldParser:
         elif self.field.name == "day-of-week":
             self.values = {day % 7 for day in self.values}
             weeks = [sum(2 << (day - first) % 7 for day in self.values) for first in range(7)]
-            self.week_bits = [week | week << 7 | week << 14 | week << 21 | week << 28 for week in weeks]
+            self.week_bits = [
+                week | week << 7 | week << 14 | week << 21 | week << 28 for week in weeks]
         elif self.field.name == "month":
             for month in range(12):
                 self.months_ahead.append(next(
@@ -1083,8 +1084,8 @@ def _month_shape(key: int) -> "Tuple[int, int, int]":
     """
     shape = _MONTH_SHAPES.get(key)
     if shape is None:
-        eve, next_eve = (datetime.date(month // 12, month % 12 + 1, 1).toordinal() - EPOCH_ORDINAL - 1
-                         for month in (key, key + 1))
+        firsts = [datetime.date(month // 12, month % 12 + 1, 1) for month in (key, key + 1)]
+        eve, next_eve = [first.toordinal() - EPOCH_ORDINAL - 1 for first in firsts]
         shape = _MONTH_SHAPES[key] = eve, next_eve - eve, (eve + 5) % 7
     return shape
 
@@ -1092,10 +1093,11 @@ def _month_shape(key: int) -> "Tuple[int, int, int]":
 class CronSchedule:
     """A cron expression and its slots.
 
-    Five fields or a nickname, as the README's dialect has them; `name` seeds `H`. Raises CronSyntaxError.
-    The day rule and the treatment of daylight saving time are those of Debian cron(8): a schedule whose
-    minute or hour starts with `*` follows elapsed time; any other starts once for each wall-clock time,
-    after the gap when the time is skipped, at the first occurrence when it is repeated.
+    Five fields or a nickname (config/README.md has the dialect); `name` seeds `H`. Raises
+    CronSyntaxError. The day rule and the treatment of daylight saving time are those of Debian
+    cron(8): a schedule whose minute or hour starts with `*` follows elapsed time; any other starts
+    once for each wall-clock time, after the gap when the time is skipped, at the first occurrence
+    when it is repeated.
     A schedule `recorded` in the history may have any step: the version that ran it took it.
     """
 
@@ -1140,8 +1142,8 @@ class CronSchedule:
             hints = {0: "'0 2 * * *' is every day at 02:00",
                      6: "there is no field for seconds or years"}
             raise CronSyntaxError(
-                "schedule '%s' has %s; it takes five: minute hour day-of-month month day-of-week" % (
-                    text, plural(len(parts), "field")),
+                "schedule '%s' has %s; it takes five: "
+                "minute hour day-of-month month day-of-week" % (text, plural(len(parts), "field")),
                 hints.get(len(parts), "use * for a field that does not matter"))
         return parts
 
@@ -1243,9 +1245,9 @@ class CronSchedule:
         return earlier * 1440 + self._times[-1]
 
     def next(self, after: float, zone: "str | None" = None) -> "int | None":
-        """The first slot strictly after `after`, both in UTC epoch seconds; None when there is none.
+        """The first slot strictly after `after`, in UTC epoch seconds; None when there is none.
 
-        `zone` is an IANA name; None is the system's zone. Raises ConductorError for an unknown zone.
+        `zone` is an IANA name; None is the system's. Raises ConductorError for an unknown zone.
         """
         if self.reboot:
             return None
@@ -1294,7 +1296,7 @@ class CronSchedule:
                 at = min(at, slot + 2 * DAY)
 
     def is_shifted(self, slot: int, zone: "str | None" = None) -> bool:
-        """Whether a slot stands for wall-clock times that the zone's clocks skipped just before it."""
+        """Whether a slot stands for wall-clock times that the zone skipped just before it."""
         if self.reboot or self.wildcard:
             return False
         start, _, offset, before = zone_named(zone).span(slot)
@@ -1532,7 +1534,7 @@ LONGEST_S = 10 * 366 * DAY
 
 
 class Rule(Value):
-    """What one key of the configuration takes: `check` tells whether a value fits, `allowed` how."""
+    """What one key of the configuration takes; `allowed` says in words what `check` tests."""
 
     key: str = ""
     allowed: str = ""
@@ -1569,8 +1571,9 @@ def is_name(value: "Any") -> bool:
 
 
 def _command(value: "Any") -> bool:
-    return is_filled(value) or (
-        isinstance(value, list) and bool(value) and all(map(is_text, value)) and is_filled(value[0]))
+    if isinstance(value, list) and value:
+        return all(map(is_text, value)) and is_filled(value[0])
+    return is_filled(value)
 
 
 def _names(value: "Any") -> bool:
@@ -1585,7 +1588,8 @@ def _environment(value: "Any") -> bool:
 def is_date(value: "Any") -> bool:
     """A day as ISO 8601 has it."""
     try:
-        return bool(re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z", value)) and from_iso(value) is not None
+        is_shaped = re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z", value) is not None
+        return is_shaped and from_iso(value) is not None
     except (TypeError, ValueError):
         return False
 
@@ -1621,12 +1625,14 @@ TASK_RULES = _rules(
     Rule(key="review_by", check=is_date, null=True, allowed="a date such as \"2026-12-31\""),
     Rule(key="env", check=_environment, secret=True,
          allowed="an object of strings, each key a variable's name"),
-    Rule(key="cwd", check=is_filled, null=True, allowed="a folder, relative to the root or absolute"),
+    Rule(key="cwd", check=is_filled, null=True,
+         allowed="a folder, relative to the root or absolute"),
     Rule(key="timezone", check=is_filled, null=True,
          allowed="an IANA name such as \"Europe/Paris\""),
     Rule(key="start_deadline", check=is_seconds(1), null=True,
          allowed=SECONDS_TEXT % "1" + ", or null"),
-    Rule(key="overlap", check=lambda value: value in ("skip", "queue"), allowed='"skip" or "queue"'),
+    Rule(key="overlap", check=lambda value: value in ("skip", "queue"),
+         allowed='"skip" or "queue"'),
     Rule(key="kill_grace", check=is_seconds(0), allowed=SECONDS_TEXT % "0"),
     Rule(key="nice", check=is_whole(-20, 19), allowed="a whole number from -20 to 19"),
     Rule(key="max_output_bytes", check=is_whole(0, 1 << 40),
@@ -1823,7 +1829,7 @@ def dependency_cycles(graph: "Dict[str, Tuple[str, ...]]") -> "List[List[str]]":
 
 def build_config(documents: "Sequence[Tuple[str, Any]]",
                  changed_at: "Dict[str, float] | None" = None) -> Config:
-    """The configuration from its parsed documents: (name of the file, document), the main one first.
+    """The configuration from its parsed documents: (file name, document), the main one first.
 
     `changed_at` says when each file changed, as far as that is known.
     A bad task is left out and listed in `invalid` and `problems`. What is wrong with the whole
@@ -1867,7 +1873,8 @@ def build_config(documents: "Sequence[Tuple[str, Any]]",
     builder.check_dependencies()
     if problems:
         raise ConfigError(problems + builder.problems)
-    return Config(tasks=builder.tasks, invalid=builder.invalid, problems=builder.problems, **settings)
+    return Config(tasks=builder.tasks, invalid=builder.invalid, problems=builder.problems,
+                  **settings)
 
 
 def suspicions(config: Config, now: float) -> "List[Problem]":
@@ -1883,7 +1890,8 @@ def suspicions(config: Config, now: float) -> "List[Problem]":
         if interval and task.timeout > interval:
             effect = "wait" if task.overlap == "queue" else "be skipped"
             suspect(task, "timeout",
-                    "%g s is longer than the schedule's interval of %d s" % (task.timeout, interval),
+                    "%g s is longer than the schedule's interval of %d s" % (
+                        task.timeout, interval),
                     "a run that takes so long makes the next one %s" % effect)
         for name in task.dependencies:
             dependency = config.tasks.get(name)
