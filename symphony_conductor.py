@@ -7360,13 +7360,14 @@ class Timer:
 CRON_PATH = "/usr/bin:/bin"  # crontab(5)
 FOLLOW_POLL_S = 0.3
 WATCH_EVERY_S = 2.0
-SHELL_WORDS = ("if for while until case { ( ! : . [ alias bg break cd command continue echo eval exec exit export "
-               "false fg getopts hash jobs kill printf pwd read readonly return set shift test times trap true type "
-               "ulimit umask unset wait").split()
+SHELL_WORDS = (
+    "if for while until case { ( ! : . [ alias bg break cd command continue echo eval exec exit"
+    " export false fg getopts hash jobs kill printf pwd read readonly return set shift test times"
+    " trap true type ulimit umask unset wait").split()
 
 
 def print_line(text: str, stream: "Any" = None, end: str = "\n") -> None:
-    """Print a line; what the terminal's encoding lacks is written as an escape, never an error."""
+    """Print a line; characters that the terminal's encoding lacks are written as escapes."""
     stream = stream or sys.stdout
     encoding = stream.encoding or "ascii"
     text = (text + end).encode(encoding, "backslashreplace").decode(encoding)
@@ -7374,28 +7375,28 @@ def print_line(text: str, stream: "Any" = None, end: str = "\n") -> None:
 
 
 def _to_output(write: "Callable[[], Any]") -> None:
-    """Write to a standard stream, with a place for what goes wrong there."""
+    """Write to a standard stream. Raises StorageError, or BrokenPipeError if the reader left."""
     try:
         write()
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise StorageError.of("write to", "the standard output", error)
+        raise StorageError.of("write to", "standard output", error)
 
 
-def _discard_output() -> None:
-    """Let what is still to be written go nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+def _discard_output(fd: int = 1) -> None:
+    """Discard what a stream has buffered: Python flushes it at exit, and would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
 
 
 def warn(text: str, program: str = "symphony_conductor") -> None:
-    """Print to stderr, each line with the program's name; where nobody can read that, the exit code is left."""
+    """Print to stderr, each line after the program's name. If that fails, the exit code remains."""
     try:
         for line in text.splitlines():
             print_line("%s: %s" % (program, line), sys.stderr)
         sys.stderr.flush()
     except (OSError, StorageError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        _discard_output(2)
 
 
 def print_json(document: "Any") -> None:
@@ -7404,9 +7405,9 @@ def print_json(document: "Any") -> None:
 
 def exit_code_of(command: "Callable[[], int]", program: str = "symphony_conductor",
                  keep: "Callable[[List[str]], Any] | None" = None) -> int:
-    """Carry out a command; the only place that turns an error into a line on stderr and an exit code.
+    """Run a command; the only place that turns an error into a line on stderr and an exit code.
 
-    `keep` takes the traceback of a defect, so that what is printed stays one line.
+    `keep` logs the traceback of an internal error, so that what is printed stays one line.
     """
     try:
         code = command()
@@ -7415,19 +7416,19 @@ def exit_code_of(command: "Callable[[], int]", program: str = "symphony_conducto
     except ConductorError as error:
         warn(str(error), program)
         if isinstance(error, StorageError):
-            _discard_output()  # where that was the trouble, it would be once more at the end
+            _discard_output()  # the output may be what failed
         return error.exit_code
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return 128 + signal.SIGINT  # as the shell reports a command that a signal ended
     except BrokenPipeError:
-        _discard_output()  # the reader of the output left; so do we, without a word
+        _discard_output()  # the reader, such as head(1), has seen enough: not an error
         return EXIT_OK
     except OSError as error:
         warn("%s: %s" % (_place_of(error), error.strerror or error), program)
         return EXIT_IOERR
     except Exception as error:
-        warn("internal error, please report it: %s: %s%s" % (type(error).__name__, error, _traceback_note(keep)),
-                 program)
+        warn("internal error, please report it: %s: %s%s" % (
+            type(error).__name__, error, _traceback_note(keep)), program)
         return EXIT_SOFTWARE
 
 
@@ -7436,26 +7437,29 @@ def _place_of(error: OSError) -> str:
     if error.filename:
         return os.fsdecode(error.filename)
     import traceback
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame[0] == __file__]
-    return "in %s()" % (frames[-1][2] if frames else "the Python library")
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame[0] == __file__:
+            return "in %s()" % frame[2]
+    return "in the Python library"
 
 
 def _traceback_note(keep: "Callable[[List[str]], Any] | None") -> str:
+    """Log the traceback of the current exception; the note that says where it is."""
     import traceback
     lines = traceback.format_exc().splitlines()
-    try:
-        if keep is not None:
+    if keep is not None:
+        try:
             keep(["ERROR " + line for line in lines])
             return " (details in logs/symphony_conductor.log)"
-    except ConductorError:
-        pass
+        except ConductorError:
+            pass  # the place in the source has to do
     return " (%s)" % lines[-2].strip()
 
 
 def cmd_tick(store: Store, args: "argparse.Namespace") -> int:
     store.hold()
     outcome = Conductor(store).tick()
-    if outcome.lines and not is_journal(1):  # there, the log has said it
+    if outcome.lines and not is_journal(1):  # the log has written them to the journal already
         warn("\n".join(outcome.lines))
     return outcome.exit_code
 
@@ -7467,17 +7471,18 @@ def cmd_supervise(store: Store, args: "argparse.Namespace") -> int:
         lock = store.task_lock(args.task)
         lock.take_over(args.lock_fd)
         spec = _spec_from_stdin(args.task)
-        if spec:
-            conductor.supervise(args.verb, spec, lock)
+        if not spec:
+            return EXIT_TEMPFAIL
+        conductor.supervise(args.verb, spec, lock)
+        return EXIT_OK
     except (ConductorError, OSError) as error:
-        conductor.log_trouble("%s: the supervisor of run %s gave up, and the next tick takes over" % (
+        conductor.log_trouble("%s: the supervisor of run %s gave up; the next tick takes over" % (
             args.task, args.run_id), error)
         raise
-    return EXIT_OK if spec else EXIT_TEMPFAIL
 
 
 def _spec_from_stdin(task: str) -> "Dict[str, Any]":
-    """What a supervisor is told; {} when whoever wrote it was killed: the next tick starts the run."""
+    """What to run; {} if the process that wrote it was killed: the next tick starts the run."""
     with doing("read", "the order to start " + task):
         text = sys.stdin.buffer.read().decode()
     try:
@@ -7491,7 +7496,7 @@ def _spec_from_stdin(task: str) -> "Dict[str, Any]":
 def cmd_run(store: Store, args: "argparse.Namespace") -> int:
     if args.as_cron:
         _take_cron_environment(store)
-    sys.stdout.flush()
+    sys.stdout.flush()  # the command writes to the same descriptor
     store.hold()
     outcome = Conductor(store).run(args.task, args.dependencies, echo_fd=1, tell=warn)
     if outcome.lines:
@@ -7500,18 +7505,23 @@ def cmd_run(store: Store, args: "argparse.Namespace") -> int:
 
 
 def _take_cron_environment(store: Store) -> None:
-    """Go on with the environment that cron gave the last tick that did work, as far as it can be told."""
-    known = store.tick_environment()
-    if known is None:
-        warn("no tick has kept its environment yet; this is what cron gives at the least")
-    names, path = known or ([], CRON_PATH)
+    """Switch to the environment that cron gave the last tick that did work.
+
+    Only the names and PATH of it are on disk, as values may be secrets: the others are the shell's.
+    """
+    recorded = store.tick_environment()
+    if recorded is None:
+        warn("no tick has recorded cron's environment yet; using the least that cron sets")
+        recorded = ([], CRON_PATH)
+    names, path = recorded
     user, home = current_user()
     env = {name: os.environ[name] for name in names if name in os.environ}
+    # cron sets these itself (crontab(5)), whatever they are in this shell.
     env.update(HOME=home, LOGNAME=user, SHELL="/bin/sh", PATH=path)
-    unknown = sorted(set(names) - set(env))
-    if unknown:
-        warn("not set here, so left out: %s; of cron's environment, names are kept and no values but PATH" % (
-            ", ".join(unknown)))
+    omitted = sorted(set(names) - set(env))
+    if omitted:
+        warn("not set in this shell, so omitted: %s (only names and PATH are recorded from cron)"
+             % ", ".join(omitted))
     os.environ.clear()
     os.environ.update(env)
 
@@ -7527,14 +7537,18 @@ def cmd_status(store: Store, args: "argparse.Namespace") -> int:
 
 
 def terminal_size() -> "os.terminal_size":
-    """The terminal's columns and lines: those of COLUMNS and LINES, else those it tells, else 80 by 24."""
+    """Columns and lines: from COLUMNS and LINES, else from the terminal, else 80 by 24."""
     try:
-        found = os.get_terminal_size(sys.__stdout__.fileno())  # type: ignore[union-attr]
+        actual = os.get_terminal_size(sys.__stdout__.fileno())  # type: ignore[union-attr]
     except (AttributeError, ValueError, OSError):
-        found = os.terminal_size((0, 0))
-    told = [os.environ.get(name, "") for name in ("COLUMNS", "LINES")]
-    wanted = [int(text) if re.match("[0-9]{1,5}$", text) else 0 for text in told]
-    return os.terminal_size([one or other or usual for one, other, usual in zip(wanted, found, (80, 24))])
+        actual = os.terminal_size((0, 0))
+    sizes = []
+    for name, size, default in zip(("COLUMNS", "LINES"), actual, (80, 24)):
+        text = os.environ.get(name, "")
+        if re.match(r"[0-9]{1,5}\Z", text):
+            size = int(text) or size
+        sizes.append(size or default)
+    return os.terminal_size(sizes)
 
 
 def _status_screen(store: Store, args: "argparse.Namespace") -> str:
@@ -7560,41 +7574,63 @@ def _watch_status(store: Store, args: "argparse.Namespace") -> int:
 
 
 def cmd_pause(store: Store, args: "argparse.Namespace") -> int:
-    now = Clock().now()
-    until = None if args.length is None else now + args.length
-    zone = task_named(_config_in_force(store), args.task).timezone if args.task and not args.all else None
-    if args.until:
-        until = _time_option("--until", args.until, zone)
-    if until is not None and not now < until < LARGEST_NUMBER:
-        raise UsageError("%s is %s" % ("--until: " + args.until if args.until else "--for: that",
-                                       "over" if until <= now else "too far off"),
-                         "" if until <= now else "without it, the pause lasts until you resume")
-    reason = "".join(each if each.isprintable() else " " for each in args.reason)  # it is shown in one line
+    zone = None
+    if args.task and not args.all:  # --until is meant, and printed, by the clock of the task
+        zone = task_named(_config_in_force(store), args.task).timezone
+    until = _end_of_pause(args, zone)
+    # A line break or a terminal's control sequence would spoil the line that status shows.
+    reason = "".join(letter if letter.isprintable() else " " for letter in args.reason)
     store.hold()
     outcome = Conductor(store).pause(_paused_name(args), until, reason)
-    print_line("paused %s until %s" % (args.task or "all tasks", local_text(until, zone) if until else "you resume"))
+    end = "until resumed" if until is None else "until " + local_text(until, zone)
+    print_line("paused %s %s" % (args.task or "all tasks", end))
     warn("\n".join(outcome.lines))
     return EXIT_OK
+
+
+def _end_of_pause(args: "argparse.Namespace", zone: "str | None") -> "float | None":
+    """When a new pause ends, in epoch seconds; None if it lasts until `resume`."""
+    now = Clock().now()
+    if args.until:
+        until = _time_option("--until", args.until, zone)
+        place = "--until: " + args.until
+    elif args.duration is not None:
+        until = now + args.duration
+        place = "--for: the end of the pause"
+    else:
+        return None
+    if until <= now:
+        raise UsageError("%s is not in the future" % place)
+    if until >= LARGEST_NUMBER:
+        raise UsageError("%s is too far in the future" % place,
+                         "without this option, the pause lasts until resumed")
+    return until
 
 
 def cmd_resume(store: Store, args: "argparse.Namespace") -> int:
     store.hold()
     outcome = Conductor(store).resume(_paused_name(args))
-    left = ", ".join("all tasks" if name == ALL_TASKS else name for name in sorted(store.read_state()[0].pauses)
-                     if ALL_TASKS in (name, args.task or ALL_TASKS))
-    print_line("resumed %s; %s" % (args.task or "all tasks",
-                            "still paused: %s" % left if left else "slots count from now on"))
+    left = sorted(store.read_state()[0].pauses)
+    if args.task and ALL_TASKS in left:
+        rest = ", but it is still paused by --all"
+    elif args.all and left:
+        rest = "; still paused by name: " + ", ".join(left)
+    else:
+        rest = "; slots count from now on"
+    print_line("resumed %s%s" % (args.task or "all tasks", rest))
     warn("\n".join(outcome.lines))
     return EXIT_OK
 
 
 def _paused_name(args: "argparse.Namespace") -> str:
+    """The name under which the state has a pause: that of the task, or ALL_TASKS."""
     if bool(args.task) == args.all:
         raise UsageError("name a task, or give --all")
     return args.task or ALL_TASKS
 
 
 def _time_option(option: str, text: str, zone: "str | None" = None) -> float:
+    """The epoch seconds of a time on the command line, by the clock of `zone` if it names none."""
     try:
         return float(from_iso(text, zone_named(zone)) or 0)
     except (ValueError, OverflowError) as error:
@@ -7602,13 +7638,13 @@ def _time_option(option: str, text: str, zone: "str | None" = None) -> float:
 
 
 def _since_option(text: str, now: float) -> float:
-    """The time that --since names: a length such as 7d before now, or a time."""
+    """The time that --since gives: a time, or a duration such as 7d before now."""
     try:
         return now - seconds_of(text)
     except ValueError:
         since = _time_option("--since", text)
     if since > now:
-        raise UsageError("--since: %s is still to come" % text)
+        raise UsageError("--since: %s is in the future" % text)
     return since
 
 
@@ -7768,171 +7804,193 @@ def _newest_slot(store: Store, task: Task, at: float, now: float) -> "Slot | Non
 
 
 class Finding(Value):
-    """One thing that the doctor looked at: ok, warning or problem; what it is about, what was found, what to do."""
+    """What the doctor found: ok, warning or problem, in words, and what to do about it."""
 
     level: str = "ok"
-    topic: str = ""
     text: str = ""
     hint: str = ""
 
 
 def cmd_doctor(store: Store, args: "argparse.Namespace") -> int:
-    findings = [finding for examine in EXAMINATIONS for finding in examine(store)]
-    bad = [finding for finding in findings if finding.level != "ok"]
-    problems = sum(finding.level == "problem" for finding in findings)
+    findings = [(topic, finding) for topic, examine in EXAMINATIONS.items()
+                for finding in examine(store)]
+    levels = [finding.level for _, finding in findings]
     if args.json:
-        print_json([{"level": finding.level, "topic": finding.topic, "text": finding.text, "hint": finding.hint}
-                  for finding in findings])
+        print_json([{"level": finding.level, "topic": topic, "text": finding.text,
+                     "hint": finding.hint} for topic, finding in findings])
     else:
-        print_line("%s, %s; %s looked at" % (plural(problems, "problem"), plural(len(bad) - problems, "warning"),
-                                      plural(len({finding.topic for finding in findings}), "thing")))
-        for finding in bad + [finding for finding in findings if finding.level == "ok"]:
-            print_line("  %-8s %s: %s%s" % (finding.level, finding.topic, finding.text,
-                                     " (%s)" % finding.hint if finding.hint else ""))
-    return EXIT_FAILED if problems else EXIT_OK
+        print_line("%s, %s; %s" % (plural(levels.count("problem"), "problem"),
+                                   plural(levels.count("warning"), "warning"),
+                                   plural(len(EXAMINATIONS), "check")))
+        # What is wrong comes first; a reader in trouble stops after a few lines.
+        for topic, finding in sorted(findings, key=lambda item: item[1].level == "ok"):
+            hint = " (%s)" % finding.hint if finding.hint else ""
+            print_line("  %-8s %s: %s%s" % (finding.level, topic, finding.text, hint))
+    return EXIT_FAILED if "problem" in levels else EXIT_OK
 
 
 def _examine_ticks(store: Store) -> "Iterator[Finding]":
     last, now = store.last_tick(), Clock().now()
-    topic = "ticks"
     if last is None:
-        yield Finding(level="problem", topic=topic, text="none has run yet", hint="install, or ./setup.sh")
+        yield Finding(level="problem", text="no tick has run yet",
+                      hint="run install, or ./setup.sh")
     elif now - last > TICK_STALE_S:
-        yield Finding(level="problem", topic=topic, text="the last was %s ago" % duration_text(now - last),
-                      hint="logs/conductor_cron.log says whether ticks fail; without a new line there, cron is not "
-                           "running, and ./setup.sh says how to start it")
+        yield Finding(level="problem", text="the last tick was %s ago" % duration_text(now - last),
+                      hint="logs/conductor_cron.log shows why ticks fail; if it has no new line,"
+                           " cron does not run them: run ./setup.sh")
     elif last - now > TICK_STALE_S:
-        yield Finding(level="problem", topic=topic, hint="./setup.sh looks whether the cron daemon runs",
-                      text="the clock was set back by %s or more, and none came since" % duration_text(last - now))
+        yield Finding(level="problem", hint="to check that cron is running: ./setup.sh",
+                      text="the clock was set back by %s or more, and no tick has run since"
+                           % duration_text(last - now))
     else:
-        yield Finding(topic=topic, text="the last was %s ago" % duration_text(now - last))
+        yield Finding(text="the last tick was %s ago" % duration_text(now - last))
 
 
 def _examine_line(store: Store) -> "Iterator[Finding]":
-    topic = "crontab"
     try:
         has_timer = bool(Timer(store.root, "").files())
     except ConductorError:
-        has_timer = False
+        has_timer = False  # the units belong to another root, or to another program
     try:
         table = read_crontab()
         block = split_at_block(table, store.root)[1]
     except ConductorError as error:
-        yield Finding(topic=topic, text="the systemd timer is there") if has_timer else Finding(
-            level="warning", topic=topic, text=str(error))
+        if has_timer:
+            yield Finding(text="the systemd timer is installed")
+        else:
+            yield Finding(level="warning", text=str(error))
         return
     for root in re.findall(r"(?m)^%s(.*)$" % BLOCK_BEGIN, table):
         if not os.path.isdir(root):
-            yield Finding(level="warning", topic=topic, text="there is a block for %s, which is gone" % root,
-                          hint="take it out with crontab -e")
-    if not block:
-        yield Finding(level="ok" if has_timer else "problem", topic=topic, text="no line for this folder" + (
-            "; the systemd timer is there" if has_timer else ""), hint="" if has_timer else "install")
-        return
-    python = python_of_block(block)
-    line = crontab_line(store.root, interpreter(), os.path.abspath(__file__), bool(mail_addresses(block)))
-    if python and not os.access(python, os.X_OK):
-        yield Finding(level="problem", topic=topic, text="the Python of its line, %s, is gone" % python, hint="install")
-    elif line not in block.splitlines():
-        yield Finding(level="warning", topic=topic, hint="install puts in the line that fits",
-                      text="its line is another than for this file and %s" % interpreter())
+            yield Finding(level="warning", hint="to remove the block: crontab -e",
+                          text="it has a block for %s, which does not exist" % root)
+    if block:
+        yield _examine_block(store, block)
+    elif has_timer:
+        yield Finding(text="no line for this folder; the systemd timer is installed")
     else:
-        yield Finding(topic=topic, text="its line calls this file with %s" % interpreter())
+        yield Finding(level="problem", text="no line for this folder", hint="run install")
+
+
+def _examine_block(store: Store, block: str) -> Finding:
+    """Whether the installed crontab line is the one that `install` would write now."""
+    python = python_of_block(block)
+    line = crontab_line(store.root, interpreter(), os.path.abspath(__file__),
+                        bool(mail_addresses(block)))
+    if python and not os.access(python, os.X_OK):
+        return Finding(level="problem", hint="run install",
+                       text="the Python of the crontab line does not exist: %s" % python)
+    if line not in block.splitlines():
+        return Finding(level="warning", hint="to update it, run install",
+                       text="the crontab line differs from the one install would write")
+    return Finding(text="the crontab line runs this file with %s" % interpreter())
 
 
 def _examine_environment(store: Store) -> "Iterator[Finding]":
-    topic, known = "environment", store.tick_environment()
-    if known is None:
-        yield Finding(level="warning", topic=topic, text="no tick has kept its environment yet")
+    recorded = store.tick_environment()
+    if recorded is None:
+        yield Finding(level="warning", text="no tick has recorded its environment yet")
         return
-    names, path = known
-    missing = sorted(set(os.environ) - set(names) - {"_", "SHLVL", "OLDPWD", "PWD", "TERM"})
-    folders = [folder for folder in os.environ.get("PATH", "").split(":") if folder not in path.split(":")]
-    yield Finding(topic=topic, text="cron's PATH is %s" % path)
+    names, path = recorded
+    yield Finding(text="cron's PATH is %s" % path)
+    folders = [folder for folder in os.environ.get("PATH", "").split(":")
+               if folder not in path.split(":")]
     if folders:
-        yield Finding(topic=topic, text="your shell's PATH has besides: %s" % ":".join(folders))
+        yield Finding(text="only in your shell's PATH: %s" % ":".join(folders))
+    # Every shell sets these; no task depends on them.
+    missing = sorted(set(os.environ) - set(names) - {"_", "SHLVL", "OLDPWD", "PWD", "TERM"})
     if missing:
-        yield Finding(topic=topic, text="your shell has besides: %s" % ", ".join(missing))
+        yield Finding(text="only in your shell's environment: %s" % ", ".join(missing))
 
 
 def _examine_configuration(store: Store) -> "Iterator[Finding]":
-    topic = "configuration"
+    recorded = store.tick_environment()
+    cron_path = recorded[1] if recorded else CRON_PATH
+    number = 0
     try:
         store.check_root()
         config = store.read_config()
+        number = len(config.tasks)
+        problems = config.problems + missing_programs(store, config, cron_path)
     except ConfigError as error:
-        for problem in error.problems:
-            yield Finding(level="problem", topic=topic, hint=problem.hint,
-                          text="%s: %s" % (problem.place, problem.text))
-        return
-    known = store.tick_environment()
-    found = config.problems + missing_programs(store, config, known[1] if known else CRON_PATH)
-    for problem in found:
-        yield Finding(level="warning" if problem.warning else "problem", topic=topic, hint=problem.hint,
+        problems = error.problems
+    for problem in problems:
+        yield Finding(level="warning" if problem.warning else "problem", hint=problem.hint,
                       text="%s: %s" % (problem.place, problem.text))
-    if not found:
-        yield Finding(topic=topic, text="%s, and cron finds their programs" % plural(len(config.tasks), "task"))
+    if not problems:
+        yield Finding(text="%s, and cron finds their programs" % plural(number, "task"))
 
 
 def _examine_clocks(store: Store) -> "Iterator[Finding]":
-    topic, now = "clock", Clock().now()
-    state = store.read_state()[0]
-    if state.last_now > now + CLOCK_OFFSET_TOLERANCE_S:
-        yield Finding(level="warning", topic=topic, hint="it was set back; up to three hours are bridged",
-                      text="it is behind the newest decision, of %s" % iso(state.last_now))
+    now = Clock().now()
+    decided_at = store.read_state()[0].last_now
+    if decided_at > now + CLOCK_OFFSET_TOLERANCE_S:
+        yield Finding(level="warning",
+                      text="the clock is behind the last recorded decision (%s)" % iso(decided_at),
+                      hint="it was set back; by up to 3h, no slot runs twice")
     else:
-        yield Finding(topic=topic, text="%s, here %s" % (iso(now), local_text(now, None)))
+        yield Finding(text="%s, local time %s" % (iso(now), local_text(now, None)))
     zone = os.environ.get("TZ")
-    if zone and not _has_zones(store) and time.localtime(now).tm_gmtoff != zone_named(None).span(int(now))[2]:
-        yield Finding(level="warning", topic=topic, text="your shell has TZ=%s; schedules go by /etc/localtime" % zone,
-                      hint="set timezone in the configuration")
+    if not zone or _has_zones(store):
+        return
+    if time.localtime(now).tm_gmtoff != zone_named(None).span(int(now))[2]:
+        yield Finding(level="warning", hint="set timezone in the configuration",
+                      text="your shell has TZ=%s, but schedules use /etc/localtime" % zone)
 
 
 def _has_zones(store: Store) -> bool:
     """Whether every schedule has a time zone of its own."""
     try:
-        return all(task.timezone for task in _config_in_force(store).tasks.values() if task.schedule is not None)
+        tasks = _config_in_force(store).tasks.values()
     except ConfigError:
         return False
+    return all(task.timezone for task in tasks if task.schedule is not None)
 
 
 def _examine_files(store: Store) -> "Iterator[Finding]":
-    topic = "files"
-    files = [path for path, _ in store.own_files()]
-    foreign = [path for path in files if _owner_of(path) not in (None, os.geteuid())]
+    def example(paths: "List[str]") -> str:
+        return store.shown(paths[0]) + (", ..." if len(paths) > 1 else "")
+
+    owners = {path: _owner_of(path) for path, _ in store.own_files()}
+    foreign = [path for path, owner in owners.items() if owner not in (None, os.geteuid())]
     if foreign:
-        yield Finding(level="problem", topic=topic, hint="chown %s those files" % current_user()[0],
-                      text="%s belong to somebody else, such as %s" % (plural(len(foreign), "file"),
-                                                                       store.shown(foreign[0])))
-    for folder in sorted({folder for folder, _ in OWN_FILES} | {"logs", "status"} - {"__pycache__"}):
-        path = store.path(folder)
+        files = plural(len(foreign), "file belongs to another user", "files belong to other users")
+        yield Finding(level="problem", text="%s: %s" % (files, example(foreign)),
+                      hint="run everything as one user; to give a file to %s: sudo chown"
+                           % current_user()[0])
+    else:
+        yield Finding(text="%s, all owned by you" % plural(len(owners), "file"))
+    folders = {folder for folder, _ in OWN_FILES} | {"logs", "status"}
+    for path in map(store.path, sorted(folders - {"__pycache__"})):
         if os.path.isdir(path) and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-            yield Finding(level="problem", topic=topic, text="%s cannot be read and written to" % path)
-    closed = [path for path in files if not os.access(path, os.R_OK) and _owner_of(path) is not None]
-    if closed:
-        yield Finding(level="problem", topic=topic, text="%s cannot be read, such as %s" % (
-            plural(len(closed), "file"), store.shown(closed[0])))
-    if not foreign:
-        yield Finding(topic=topic, text="%s, all of them yours" % plural(len(files), "file"))
-    notes = store.read_state()[1]
-    for note in notes:
-        yield Finding(level="problem", topic=topic, text=note)
+            yield Finding(level="problem", text="%s is not readable and writable" % path,
+                          hint="chmod u+rwx %s" % shlex.quote(path))
+    unreadable = [path for path, owner in owners.items()
+                  if owner is not None and not os.access(path, os.R_OK)]
+    if unreadable:
+        yield Finding(level="problem", text="%s cannot be read: %s" % (
+            plural(len(unreadable), "file"), example(unreadable)))
+    for note in store.read_state()[1]:
+        yield Finding(level="problem", text=note)
 
 
 def _owner_of(path: str) -> "int | None":
+    """The user who owns a file; None if it is gone: a tick writes beside a file, then renames."""
     try:
         return os.stat(path).st_uid
     except FileNotFoundError:
-        return None  # what is written aside first has its name for a moment only
+        return None
 
 
 def _examine_messages(store: Store) -> "Iterator[Finding]":
     waiting = [message for _, message in store.spooled()]
-    oldest = min([message["at"] for message in waiting], default="")
-    yield Finding(level="warning", topic="messages", hint="the log says why; they are tried again for a day",
-                  text="%s not delivered yet, the oldest of %s" % (
-                      plural(len(waiting), "message is", "messages are"), oldest)) if waiting else Finding(
-        topic="messages", text="none waits to be delivered")
+    if not waiting:
+        yield Finding(text="no undelivered messages")
+        return
+    oldest = min(message["at"] for message in waiting)
+    yield Finding(level="warning", hint="the log says why; they are retried for 24 h",
+                  text="%s, the oldest of %s" % (
+                      plural(len(waiting), "undelivered message"), oldest))
 
 
 LEAST_FREE_BYTES = 100 << 20
@@ -7940,18 +7998,29 @@ LEAST_FREE_SHARE = 0.02
 
 
 def _examine_disk(store: Store) -> "Iterator[Finding]":
-    found = os.statvfs(store.root)
-    free, total = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+    disk = os.statvfs(store.root)
+    free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
     text = "%d MiB free of %d MiB" % (free >> 20, total >> 20)
-    is_low = free < LEAST_FREE_BYTES or free < total * LEAST_FREE_SHARE
-    yield Finding(level="problem" if is_low else "ok", topic="disk", text=text,
-                  hint="nothing starts whose start cannot be written down" if is_low else "")
-    if found.f_files and found.f_favail < found.f_files * LEAST_FREE_SHARE:
-        yield Finding(level="problem", topic="disk", text="%d of %d inodes are free" % (found.f_favail, found.f_files))
+    if free < LEAST_FREE_BYTES or free < total * LEAST_FREE_SHARE:
+        yield Finding(level="problem", text=text, hint="tasks cannot start when the disk is full")
+    else:
+        yield Finding(text=text)
+    # Some file systems, such as btrfs, have no fixed number of inodes: they report 0.
+    if disk.f_files and disk.f_favail < disk.f_files * LEAST_FREE_SHARE:
+        yield Finding(level="problem",
+                      text="%d of %d inodes are free" % (disk.f_favail, disk.f_files))
 
 
-EXAMINATIONS = (_examine_ticks, _examine_line, _examine_configuration, _examine_environment, _examine_clocks,
-                _examine_files, _examine_messages, _examine_disk)
+EXAMINATIONS = {  # topic -> what examines it
+    "ticks": _examine_ticks,
+    "crontab": _examine_line,
+    "configuration": _examine_configuration,
+    "environment": _examine_environment,
+    "clock": _examine_clocks,
+    "files": _examine_files,
+    "messages": _examine_messages,
+    "disk": _examine_disk,
+}
 
 
 def cmd_deliver(store: Store, args: "argparse.Namespace") -> int:
@@ -7966,15 +8035,17 @@ def cmd_notify_test(store: Store, args: "argparse.Namespace") -> int:
         "event": "test", "channel": "notify", "at": iso(Clock().now()) or "", "task": None}
     ways = ways_to_send(config, message, store.root)
     if not ways:
-        raise UsageError("there is nobody to tell", "set notification_webhook or notification_command in %s" %
-                         store.shown(store.config_path))
+        raise UsageError("no notification target is configured",
+                         "set notification_webhook or notification_command in %s"
+                         % store.shown(store.config_path))
     code = EXIT_OK
     for way, send in ways.items():
         trouble = send()
-        print_line("%s: %s" % (way, trouble or "taken"))
-        code = EXIT_FAILED if trouble else code
+        print_line("%s: %s" % (way, trouble or "sent"))
+        if trouble:
+            code = EXIT_FAILED
     if not config.enable_notifications:
-        print_line("note: enable_notifications is false, so this was the only message")
+        print_line("note: enable_notifications is false: only test messages are sent")
     return code
 
 
@@ -7986,63 +8057,80 @@ def cmd_check(store: Store, args: "argparse.Namespace") -> int:
     try:
         store.check_root()
     except ConfigError as error:
-        problems += error.problems
+        problems += error.problems  # go on: every problem is reported at once
     try:
         config = store.read_config()
         tasks = len(config.tasks)
-        problems += config.problems + suspicions(config, Clock().now()) + missing_programs(store, config)
-        problems += [] if args.file else crontab_suspicions(store)
+        problems += config.problems + suspicions(config, Clock().now())
+        problems += missing_programs(store, config)
+        if not args.file:
+            problems += crontab_suspicions(store)
     except ConfigError as error:
         problems += error.problems
-    errors = sum(not problem.warning for problem in problems)
     for problem in problems:
+        # A CI job that keeps stderr only sees what stops tasks, not what is merely suspicious.
         print_line(str(problem), sys.stdout if problem.warning else sys.stderr)
-    print_line("%s: %d task%s, %d problem%s, %d warning%s" % (
-        store.shown(store.config_path), tasks, "s" * (tasks != 1), errors, "s" * (errors != 1),
-        len(problems) - errors, "s" * (len(problems) - errors != 1)))
+    errors = sum(not problem.warning for problem in problems)
+    print_line("%s: %s, %s, %s" % (
+        store.shown(store.config_path), plural(tasks, "task"), plural(errors, "problem"),
+        plural(len(problems) - errors, "warning")))
     return EXIT_CONFIG if errors else EXIT_OK
 
 
 def missing_programs(store: Store, config: Config, cron_path: str = CRON_PATH) -> "List[Problem]":
     """Warnings for commands whose program cron would not find."""
-    found = []
+    warnings = []
+
+    def look(field: str, command: "str | Tuple[str, ...]", folder: str, path: str, place: str,
+             task: str) -> None:
+        text, hint = _missing_program(command, folder, path)
+        if text:
+            warnings.append(Problem(place=place, text="%s: %s" % (field, text), hint=hint,
+                                    warning=True, task=task, field=field))
+
     for task in config.tasks.values():
-        text, hint = _missing_program(task.command, os.path.join(store.root, task.cwd),
-                                      task.env.get("PATH", config.env.get("PATH", cron_path)))
-        if text:
-            found.append(Problem(place=task.place, text="command: " + text, hint=hint, warning=True, task=task.name,
-                                 field="command"))
+        path = task.env.get("PATH", config.env.get("PATH", cron_path))
+        folder = os.path.join(store.root, task.cwd)
+        look("command", task.command, folder, path, task.place, task.name)
     if config.notification_command:
-        text, hint = _missing_program(config.notification_command, store.root, cron_path)
-        if text:
-            found.append(Problem(place=store.shown(store.config_path), text="notification_command: " + text, hint=hint,
-                                 warning=True, field="notification_command"))
-    return found
+        look("notification_command", config.notification_command, store.root, cron_path,
+             store.shown(store.config_path), "")
+    return warnings
 
 
-def _missing_program(command: "str | Tuple[str, ...]", folder: str, path: str) -> "Tuple[str, str]":
-    """What is wrong with the program of a command that is started in this folder with this PATH, and what to do."""
+def _missing_program(command: "str | Tuple[str, ...]", folder: str,
+                     path: str) -> "Tuple[str, str]":
+    """What is wrong with the program of a command started in this folder with this PATH, and a fix.
+
+    Two empty strings if nothing is, or if only the shell can tell.
+    """
     program = _program_of(command)
-    if not program or program in SHELL_WORDS and isinstance(command, str):
+    if not program or isinstance(command, str) and program in SHELL_WORDS:
         return "", ""
-    if "/" in program:
-        is_there = os.access(os.path.join(folder, program), os.X_OK)
-        return ("", "") if is_there else (
-            "'%s' is not there or not executable" % program, "chmod +x, or mend the path")
+    if "/" in program:  # then PATH is not searched (execvp(3)), and `folder` is where it starts
+        if os.access(os.path.join(folder, program), os.X_OK):
+            return "", ""
+        return ("'%s' does not exist or is not executable" % program,
+                "chmod +x, or correct the path")
     if shutil.which(program, path=path) is not None:
         return "", ""
     elsewhere = shutil.which(program)
-    hint = "write python3" if program == "python" and shutil.which("python3", path=path) else (
-        "write %s, or set PATH in env" % elsewhere if elsewhere else "install it, or set PATH in env")
+    if program == "python" and shutil.which("python3", path=path):
+        hint = "use python3"
+    elif elsewhere:
+        hint = "use %s, or set PATH in env" % elsewhere
+    else:
+        hint = "install it, or set PATH in env"
     return "'%s' is not on cron's PATH (%s)" % (program, path), hint
 
 
 def _program_of(command: "str | Tuple[str, ...]") -> str:
-    """The program that a command starts with, '' when only a shell could tell."""
+    """The program that a command starts with, '' if only a shell could tell."""
     if not isinstance(command, str):
         return command[0]
     for word in command.split():
-        if not re.match(r"[A-Za-z_][A-Za-z0-9_]*=[^\s'\"$`]*\Z", word):
+        is_assignment = re.match(r"[A-Za-z_][A-Za-z0-9_]*=[^\s'\"$`]*\Z", word)
+        if not is_assignment:
             return word if re.match(r"[A-Za-z0-9_./+-]+\Z", word) else ""
     return ""
 
@@ -8066,21 +8154,21 @@ def cmd_next(store: Store, args: "argparse.Namespace") -> int:
 def cmd_explain(store: Store, args: "argparse.Namespace") -> int:
     schedule = CronSchedule(args.expression, args.name)
     try:
-        zone = zone_named(args.zone)
+        zone_named(args.zone)
     except ConductorError as error:
         raise UsageError("--zone: %s" % error)
-    try:
-        at: "float | None" = Clock().now() if args.start is None else from_iso(args.start, zone)
-    except (ValueError, OverflowError) as error:
-        raise UsageError("--from: %s" % error)
+    at: "float | None" = Clock().now()
+    if args.start is not None:
+        at = _time_option("--from", args.start, args.zone)
     slots: "List[int]" = []
     while len(slots) < args.count and at is not None:
         at = schedule.next(at, args.zone)
-        slots += [] if at is None else [at]
+        if at is not None:
+            slots.append(at)
     words = describe(args.expression, args.name)
     if args.json:
         print_json({"expression": schedule.text, "description": words, "zone": args.zone,
-                  "next": [iso(slot) for slot in slots]})
+                    "next": [iso(slot) for slot in slots]})
         return EXIT_OK
     print_line("%s: %s" % (schedule.text, words))
     for slot in slots:
@@ -8090,23 +8178,23 @@ def cmd_explain(store: Store, args: "argparse.Namespace") -> int:
 
 STARTER_CONFIG = """\
 {
-  // Every tick reads this file, so an edit counts from the next minute on. `symphony_conductor.py check` tells
-  // what is wrong with it, `symphony_conductor.py next` what starts when.
+  // Edits take effect at the next tick. To find mistakes: symphony_conductor.py check.
+  // To see when tasks run: symphony_conductor.py next.
   "tasks": [
     {
-      // A sign of life every five minutes. What it prints goes to logs/automation/hello.log.
+      // Every five minutes. The output goes to logs/automation/hello.log.
       "name": "hello",
-      "command": "echo it works: $(date)",  // a string goes to /bin/sh -c, a list is run as it is
+      "command": "echo it works: $(date)",  // a string is run by /bin/sh -c, a list directly
       "schedule": "*/5 * * * *",            // minute hour day-of-month month day-of-week
-      "timeout": 60                         // seconds, then it is ended
+      "timeout": 60                         // time limit in seconds
     },
     {
-      // Every morning at 8, once the hello of that time has succeeded.
+      // Every morning at 8, once the 8 o'clock run of hello has succeeded.
       "name": "disk_space",
       "command": "df -h .",
       "schedule": "0 8 * * *",
       "dependencies": ["hello"],
-      "retry_count": 2,                     // two more attempts when it fails,
+      "retry_count": 2,                     // if it fails, two more attempts,
       "retry_delay": 300                    // five minutes apart
     }
   ],
@@ -8398,7 +8486,7 @@ def command_table() -> "Dict[str, Tuple[Callable[..., int], str, Tuple[Any, ...]
         "pause": (cmd_pause, "give a task no slots for a while; what runs goes on", (
             option("task", nargs="?", metavar="TASK"), option("--all", action="store_true", help="every task"),
             [option("--until", metavar="TIME", help="such as 2025-06-02T10:00 (default: until resumed)"),
-             option("--for", dest="length", type=duration_option, metavar="LENGTH", help="such as 30m, 2h or 1d")],
+             option("--for", dest="duration", type=duration_option, metavar="LENGTH", help="such as 30m, 2h or 1d")],
             option("--reason", default="", metavar="TEXT"))),
         "resume": (cmd_resume, "end a pause", (
             option("task", nargs="?", metavar="TASK"),

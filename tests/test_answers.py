@@ -354,14 +354,15 @@ def test_a_run_as_cron_has_the_names_and_the_path_of_the_last_tick(project):
     assert grep_root(project, "of cron") == []
     here = {name: value for name, value in shell.items() if name != "MINE"}
     said = project.call("run", "--task", "show", "--as-cron", env=here)[2]
-    assert said.startswith("symphony_conductor: not set here, so left out: MINE; of cron's environment")
+    assert said.startswith("symphony_conductor: not set in this shell, so omitted: MINE (only names and ")
 
 
 def test_a_run_as_cron_ahead_of_the_first_tick_says_so_and_takes_the_least(project):
     project.configure({"name": "show", "retry_count": 0, "command": ["/bin/sh", "-c", "exec env -0 > env.out"]})
     code, _, err = project.call("run", "--task", "show", "--as-cron", env=dict(os.environ, ELSE="x"))
-    assert code == 0 and err == ("symphony_conductor: no tick has kept its environment yet; this is what cron gives at "
-                                 "the least\n")
+    assert code == 0 and err == (
+        "symphony_conductor: no tick has recorded cron's environment yet; using the least that cron "
+        "sets\n")
     names = {line.partition("=")[0] for line in project.read("env.out").split("\0")}
     assert {"PATH", "HOME", "LOGNAME", "SHELL"} <= names and "ELSE" not in names
     (project.root / "status" / "tick_environment.json").write_text("{\"names\": 5}")
@@ -421,8 +422,8 @@ def test_doctor_has_nothing_to_say_where_all_is_well(clinic):
     assert code == 0 and {level for level, _, _ in found} == {"ok"}
     assert {topic for _, topic, _ in found} == {"ticks", "crontab", "configuration", "environment", "clock", "files",
                                                 "messages", "disk"}
-    assert clinic.call("doctor", env=clinic.env)[1].startswith("0 problems, 0 warnings; 8 things looked at\n")
-    assert ("ok", "crontab", "its line calls this file with %s" % sc.interpreter()) in found
+    assert clinic.call("doctor", env=clinic.env)[1].startswith("0 problems, 0 warnings; 8 checks\n")
+    assert ("ok", "crontab", "the crontab line runs this file with %s" % sc.interpreter()) in found
     assert ("ok", "environment", "cron's PATH is /usr/bin:/bin") in found
 
 
@@ -490,19 +491,20 @@ def open_root(project):
 
 
 @pytest.mark.parametrize("provoke, level, topic, text", [
-    (stale, "problem", "ticks", "the last was 1h 23m ago"), (no_heartbeat, "problem", "ticks", "none has run yet"),
+    (stale, "problem", "ticks", "the last tick was 1h 23m ago"),
+    (no_heartbeat, "problem", "ticks", "no tick has run yet"),
     (no_line, "problem", "crontab", "no line for this folder"),
-    (other_python, "problem", "crontab", "the Python of its line, /no/such/python3, is gone"),
-    (other_file, "warning", "crontab", "its line is another than for this file and "),
-    (orphan, "warning", "crontab", "there is a block for /gone, which is gone"),
-    (orphan_alone, "warning", "crontab", "there is a block for /gone, which is gone"),
+    (other_python, "problem", "crontab", "the Python of the crontab line does not exist: /no/such/python3"),
+    (other_file, "warning", "crontab", "the crontab line differs from the one install would write"),
+    (orphan, "warning", "crontab", "it has a block for /gone, which does not exist"),
+    (orphan_alone, "warning", "crontab", "it has a block for /gone, which does not exist"),
     (half_a_block, "warning", "crontab", "has no END line"),
     (missing_program, "warning", "configuration", "'no-such-tool' is not on cron's PATH (/usr/bin:/bin)"),
     (broken_configuration, "problem", "configuration", "not valid JSON"),
     (bad_task, "problem", "configuration", "minute '61' is outside 0-59"),
     (open_root, "problem", "configuration", "others can write to it"),
-    (no_environment, "warning", "environment", "no tick has kept its environment yet"),
-    (clock_behind, "warning", "clock", "it is behind the newest decision, of "),
+    (no_environment, "warning", "environment", "no tick has recorded its environment yet"),
+    (clock_behind, "warning", "clock", "the clock is behind the last recorded decision ("),
     (damaged_state, "problem", "files", "conductor_state.json cannot be used"),
 ], ids=lambda value: getattr(value, "__name__", None))
 def test_doctor_finds(clinic, provoke, level, topic, text):
@@ -526,7 +528,7 @@ def test_doctor_warns_of_a_zone_that_only_your_shell_has(clinic):
     zone = "Asia/Tokyo" if offset != 9 * HOUR else "UTC"
     code, found = clinic.ask(TZ=zone)
     assert code == 0
-    assert ("warning", "clock", "your shell has TZ=%s; schedules go by /etc/localtime" % zone) in found
+    assert ("warning", "clock", "your shell has TZ=%s, but schedules use /etc/localtime" % zone) in found
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
@@ -534,7 +536,7 @@ def test_doctor_finds_files_of_somebody_else(clinic):
     os.chown(str(clinic.root / "conductor_state.json"), 54321, -1)
     code, found = clinic.ask()
     assert code == 1
-    assert ("problem", "files", "1 file belong to somebody else, such as conductor_state.json") in found
+    assert ("problem", "files", "1 file belongs to another user: conductor_state.json") in found
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -542,7 +544,7 @@ def test_doctor_finds_a_folder_that_cannot_be_written_to(clinic):
     (clinic.root / "logs").chmod(0o500)
     code, found = clinic.ask()
     (clinic.root / "logs").chmod(0o700)
-    assert code == 1 and ("problem", "files", "%s cannot be read and written to" % (clinic.root / "logs")) in found
+    assert code == 1 and ("problem", "files", "%s is not readable and writable" % (clinic.root / "logs")) in found
 
 
 def test_doctor_looks_for_the_notification_command_on_crons_path_and_at_what_waits(hand, monkeypatch):
@@ -553,7 +555,7 @@ def test_doctor_looks_for_the_notification_command_on_crons_path_and_at_what_wai
                         "at": "2025-06-02T10:00:00Z"})
     out = hand.call("doctor")[1]
     assert "notification_command: 'my-own-notify' is not on cron's PATH (" in out
-    assert "  warning  messages: 1 message is not delivered yet, the oldest of 2025-06-02T10:00:00Z (the log" in out
+    assert "  warning  messages: 1 undelivered message, the oldest of 2025-06-02T10:00:00Z (the log" in out
     assert "notification_command: 'my-own-notify' is not on cron's PATH (" in hand.call("check")[1]
 
 
@@ -578,7 +580,7 @@ def test_doctor_does_not_miss_cron_where_a_timer_calls(project, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(sc.Timer, "files", lambda self: {"x": "y"})
     found = list(sc._examine_line(sc.Store(str(project.root))))
-    assert [(finding.level, finding.text) for finding in found] == [("ok", "the systemd timer is there")]
+    assert [(finding.level, finding.text) for finding in found] == [("ok", "the systemd timer is installed")]
     monkeypatch.setattr(sc.Timer, "files", lambda self: {})
     found = list(sc._examine_line(sc.Store(str(project.root))))
     assert [finding.level for finding in found] == ["warning"] and "cannot run crontab" in found[0].text
@@ -732,4 +734,4 @@ def test_the_commands_answer_in_a_folder_where_nothing_has_happened_yet(project)
         assert code == expected and "Traceback" not in err and "internal error" not in err, command
     done = subprocess.run([sys.executable, str(sc.__file__), "--root", str(project.root), "pause", "a"],
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"paused a until you resume\n", b"")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"paused a until resumed\n", b"")

@@ -163,8 +163,8 @@ def test_check_warns_of_what_is_legal_but_suspicious(project, tmp_path):
         "'off' succeeds by hand)",
         "warning: config/conductor_config.json: tasks[3] 'lost': command: 'no-such-program-at-all' is not on cron's "
         "PATH (/usr/bin:/bin) (install it, or set PATH in env)",
-        "warning: config/conductor_config.json: tasks[4] 'script': command: './scripts/missing.sh' is not there or not "
-        "executable (chmod +x, or mend the path)",
+        "warning: config/conductor_config.json: tasks[4] 'script': command: './scripts/missing.sh' does not exist or "
+        "is not executable (chmod +x, or correct the path)",
         "config/conductor_config.json: 7 tasks, 0 problems, 4 warnings"]
 
 

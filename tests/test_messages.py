@@ -530,14 +530,15 @@ def test_while_a_message_waits_every_tick_looks_after_it(project):
 def test_notify_test_says_who_took_it(project, listener):
     configured(project, notification_webhook=listener.url + "/ok", notification_command="exit 4")
     assert project.call("notify-test") == (
-        1, "notification_webhook: taken\nnotification_command: exited with 4\n", "")
+        1, "notification_webhook: sent\nnotification_command: exited with 4\n", "")
     configured(project, notification_webhook=listener.url + "/ok", enable_notifications=False)
     code, out, _ = project.call("notify-test")
     assert code == 0 and out.splitlines() == [
-        "notification_webhook: taken", "note: enable_notifications is false, so this was the only message"]
+        "notification_webhook: sent", "note: enable_notifications is false: only test messages are sent"]
     configured(project)
     code, _, err = project.call("notify-test")
-    assert code == 2 and err.startswith("symphony_conductor: there is nobody to tell (set notification_webhook or ")
+    assert code == 2 and err.startswith(
+        "symphony_conductor: no notification target is configured (set notification_webhook or ")
 
 
 def test_an_empty_root_has_no_spool(tmp_path):

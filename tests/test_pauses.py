@@ -294,7 +294,7 @@ def test_pausing_all_does_not_end_with_the_pause_of_one(hand):
     hand.configure(task("a", "*/5 * * * *"), task("b", "*/5 * * * *"))
     hand.tick()
     assert hand.call("pause", "a", "--for", "1m")[0] == 0
-    assert hand.call("pause", "--all")[:2] == (0, "paused all tasks until you resume\n")
+    assert hand.call("pause", "--all")[:2] == (0, "paused all tasks until resumed\n")
     assert hand.tick("2025-06-02T10:30:00Z") == []
     assert sorted(hand.state().pauses) == ["*"]
     code, _, err = hand.call("resume", "a")
@@ -342,7 +342,7 @@ def test_a_pause_does_not_fail_for_what_is_wrong_with_other_tasks(hand):
     hand.configure(task("a", "*/5 * * * *"), task("odd", "61 * * * *"))
     hand.tick()
     code, out, err = hand.call("pause", "a")
-    assert out == "paused a until you resume\n" and (code == 0 or "minute '61'" in err)
+    assert out == "paused a until resumed\n" and (code == 0 or "minute '61'" in err)
     assert sorted(hand.state().pauses) == ["a"]
 
 
@@ -462,7 +462,7 @@ def test_a_pause_waits_for_the_tick_that_holds_the_lock(project):
     assert project.state().get("pauses") is None
     lock.release()
     out, err = process.communicate(timeout=20)
-    assert (process.returncode, out, err) == (0, b"paused a until you resume\n", b"")
+    assert (process.returncode, out, err) == (0, b"paused a until resumed\n", b"")
     assert list(project.state()["pauses"]) == ["a"]
 
 
