@@ -8430,99 +8430,147 @@ def duration_option(text: str) -> float:
 
 
 def mail_option(text: str) -> str:
-    """An address, or several with commas, that crontab(5) takes and no mail program takes for an option."""
+    """An address, or several with commas, as crontab(5) takes them; never an option."""
     if text and not re.match(r"[A-Za-z0-9_][A-Za-z0-9._%+@,=:/-]*\Z", text):
-        raise argparse.ArgumentTypeError("%r is no mail address" % text)
+        raise argparse.ArgumentTypeError("%r is not a mail address" % text)
     return text
 
 
 def option(*names: str, **how: "Any") -> "Tuple[Tuple[str, ...], Dict[str, Any]]":
-    """What argparse takes for an option or a positional: its names, and how it is read."""
+    """An option or a positional argument: its names, and what argparse does with it."""
     return names, how
 
 
-def command_table() -> "Dict[str, Tuple[Callable[..., int], str, Tuple[Any, ...]]]":
+if TYPE_CHECKING:
+    CommandTable = Dict[str, Tuple[Callable[..., int], str, Tuple[Any, ...]]]
+
+
+def command_table() -> "CommandTable":
     """Each command's function, help and options; of the options in a list only one may be given.
 
-    The last two have no help: a tick starts them, and nobody else needs them. It is a function so that a tick with
-    nothing to do does not pay for it.
+    It is a function so that an idle tick does not pay for it.
     """
+    table = _commands_for_tasks()
+    table.update(_commands_for_the_configuration())
+    table.update(_commands_for_the_installation())
+    return table
+
+
+def _commands_for_tasks() -> "CommandTable":
     task = option("task", metavar="TASK")
-    of_task = option("--task", metavar="NAME")
-    as_json = option("--json", action="store_true")
-    here = option("--here", action="store_true")  # the root is the current folder, whatever --root calls it
-    since = option("--since", default="7d", metavar="WHEN", help="a time, or a length such as 12h (default: 7d)")
-    installing = (
-        option("--user", metavar="NAME", help="for this user (default: yourself); others than you take root"),
-        option("--timer", action="store_true", help="a systemd timer in place of the crontab line"),
-        option("--dry-run", action="store_true", help="say what would be done, and do nothing"))
+    of_task = option("--task", metavar="NAME", help="only this task")
+    as_json = option("--json", action="store_true", help="print JSON")
+    since = option("--since", default="7d", metavar="WHEN",
+                   help="a time, or a duration such as 12h (default: 7d)")
     return {
-        "tick": (cmd_tick, "start what is due; cron calls it every minute", ()),
-        "run": (cmd_run, "run one task now, in the foreground", (
+        "tick": (cmd_tick, "start the tasks that are due; run by cron", ()),
+        "run": (cmd_run, "run a task now, in the foreground", (
             option("--task", required=True, metavar="NAME"),
-            [option("--with-dependencies", dest="dependencies", action="store_const", const="first", default="check",
-                     help="run the dependencies that are not met first, in order"),
-             option("--ignore-dependencies", dest="dependencies", action="store_const", const="ignore",
-                     help="run it whatever its dependencies came to")],
-            option("--as-cron", action="store_true", help="with the environment that cron gave the last tick"))),
-        "status": (cmd_status, "how things stand: a table on a terminal, JSON when piped", (
-            [as_json, option("--table", action="store_true"),
-             option("--watch", action="store_true", help="the table, drawn again every two seconds")],
+            [option("--with-dependencies", dest="dependencies", action="store_const",
+                    const="first", default="check",
+                    help="run the unmet dependencies first, in order"),
+             option("--ignore-dependencies", dest="dependencies", action="store_const",
+                    const="ignore", help="run it even if its dependencies failed")],
+            option("--as-cron", action="store_true",
+                   help="run it in the environment that cron provides"))),
+        "status": (cmd_status, "show status: a table on a terminal, JSON when piped", (
+            [as_json, option("--table", action="store_true", help="print the table"),
+             option("--watch", action="store_true",
+                    help="redraw the table every two seconds")],
             of_task)),
-        "history": (cmd_history, "the verdicts, newest first", (
+        "history": (cmd_history, "list past results, newest first", (
             of_task, since,
-            option("--status", metavar="STATUS", help="only this one; skipped stands for all that were skipped"),
-            option("--limit", type=count_option, default=50, metavar="N"), as_json)),
-        "logs": (cmd_logs, "what a task printed", (
+            option("--status", metavar="STATUS",
+                   help="only this status; skipped includes every skipped_*"),
+            option("--limit", type=count_option, default=50, metavar="N",
+                   help="at most N results (default: 50)"), as_json)),
+        "logs": (cmd_logs, "show what a task printed", (
             task,
-            option("--lines", type=count_option, metavar="N", help="the last so many (default: 50; of a run, all)"),
-            [option("--follow", action="store_true", help="and what it prints from now on"),
+            option("--lines", type=count_option, metavar="N",
+                   help="show the last N lines (default: 50; all with --run)"),
+            [option("--follow", action="store_true", help="keep printing new output"),
              option("--run", dest="run_id", metavar="RUN_ID", help="the output of this run")])),
-        "audit": (cmd_audit, "hold every due slot against the history; exit 1 when one is unexplained", (
-            since, of_task, as_json)),
-        "why": (cmd_why, "why a task ran, or did not, and what comes next", (
+        "audit": (
+            cmd_audit,
+            "compare every scheduled run with the history; exits 1 if one is unexplained",
+            (since, of_task, as_json)),
+        "why": (cmd_why, "explain why a task ran or did not run, and what happens next", (
             task,
-            option("--at", metavar="TIME", help="the slot at that time, or the newest before it (default: now)"))),
-        "pause": (cmd_pause, "give a task no slots for a while; what runs goes on", (
-            option("task", nargs="?", metavar="TASK"), option("--all", action="store_true", help="every task"),
-            [option("--until", metavar="TIME", help="such as 2025-06-02T10:00 (default: until resumed)"),
-             option("--for", dest="duration", type=duration_option, metavar="LENGTH", help="such as 30m, 2h or 1d")],
-            option("--reason", default="", metavar="TEXT"))),
-        "resume": (cmd_resume, "end a pause", (
+            option("--at", metavar="TIME",
+                   help="ask about the run due at TIME, or the latest before it (default: now)"))),
+        "pause": (cmd_pause, "suspend a task's schedule; running tasks continue", (
             option("task", nargs="?", metavar="TASK"),
-            option("--all", action="store_true", help="the pause of every task"))),
-        "doctor": (cmd_doctor, "what is wrong between cron, this machine and you; exit 1 on a problem", (as_json,)),
-        "notify-test": (cmd_notify_test, "send one message to whoever the configuration names", ()),
-        "check": (cmd_check, "every problem of the configuration; exit 0 or 78", (
+            option("--all", action="store_true", help="suspend every task"),
+            [option("--until", metavar="TIME",
+                    help="such as 2025-06-02T10:00 (default: until resumed)"),
+             option("--for", dest="duration", type=duration_option, metavar="DURATION",
+                    help="such as 30m, 2h or 1d")],
+            option("--reason", default="", metavar="TEXT", help="shown by status and why"))),
+        "resume": (cmd_resume, "resume a task's schedule", (
+            option("task", nargs="?", metavar="TASK"),
+            option("--all", action="store_true", help="end the pause of pause --all"))),
+    }
+
+
+def _commands_for_the_configuration() -> "CommandTable":
+    as_json = option("--json", action="store_true", help="print JSON")
+    return {
+        "doctor": (
+            cmd_doctor, "diagnose cron, the environment and the installation; exits 1 on a problem",
+            (as_json,)),
+        "notify-test": (cmd_notify_test, "send a test notification", ()),
+        "check": (cmd_check, "report every problem in the configuration; exits 78 on one", (
             option("--config", dest="file", metavar="FILE", help="check this file instead"),)),
-        "next": (cmd_next, "the coming slots of all tasks, in time order", (
-            of_task, option("--count", type=count_option, default=10, metavar="N"), as_json)),
-        "explain": (cmd_explain, "a schedule in plain English, and its next slots", (
-            option("expression"), option("--zone", metavar="ZONE", help="an IANA name (default: the system's zone)"),
-            option("--from", dest="start", metavar="TIME", help="such as 2025-06-02T10:00 or ...Z (default: now)"),
-            option("--count", type=count_option, default=5, metavar="N"),
-            option("--name", default="", metavar="NAME", help="the task whose name seeds H"), as_json)),
-        "init": (cmd_init, "write a configuration to start from, where there is none", ()),
-        "install": (cmd_install, "put the line that calls tick into your crontab", installing + (
+        "next": (cmd_next, "list upcoming runs", (
+            option("--task", metavar="NAME", help="only this task"),
+            option("--count", type=count_option, default=10, metavar="N",
+                   help="the number of runs (default: 10)"), as_json)),
+        "explain": (cmd_explain, "describe a schedule in English and list its next runs", (
+            option("expression"),
+            option("--zone", metavar="ZONE", help="IANA time zone (default: the system's)"),
+            option("--from", dest="start", metavar="TIME",
+                   help="such as 2025-06-02T10:00 or ...Z (default: now)"),
+            option("--count", type=count_option, default=5, metavar="N",
+                   help="the number of runs (default: 5)"),
+            option("--name", default="", metavar="NAME",
+                   help="the task whose name H is derived from"), as_json)),
+    }
+
+
+def _commands_for_the_installation() -> "CommandTable":
+    """The last two have no help, and none is needed: only the conductor itself runs them."""
+    installing = (
+        option("--user", metavar="NAME",
+               help="for this user (default: yourself); another user requires root"),
+        option("--timer", action="store_true", help="a systemd timer instead of the crontab line"),
+        option("--dry-run", action="store_true", help="only show what would be done"))
+    # The root is the current folder: it keeps its hold of that even if the root is renamed.
+    here = option("--here", action="store_true")
+    return {
+        "init": (cmd_init, "write a starting configuration if there is none", ()),
+        "install": (cmd_install, "install the crontab line", installing + (
             option("--mailto", type=mail_option, metavar="ADDRESS",
-                    help="let cron mail what a tick has to say; '' ends that (default: as it is)"),)),
-        "uninstall": (cmd_uninstall, "take it out again; configuration, state and logs stay", installing + (
-            option("--purge", action="store_true", help="remove state and logs as well, after asking"),)),
+                   help="have cron mail tick output; '' turns it off (default: keep the current"
+                        " setting)"),)),
+        "uninstall": (
+            cmd_uninstall, "remove the crontab line; configuration, state and logs stay",
+            installing + (option("--purge", action="store_true",
+                                 help="also remove state and logs, after asking"),)),
         "deliver": (cmd_deliver, "", (here,)),
         "supervise": (cmd_supervise, "", (
-            here, option("verb", choices=("start", "adopt")), option("lock_fd", type=int), option("task"),
-            option("run_id"))),
+            here, option("verb", choices=("start", "adopt")), option("lock_fd", type=int),
+            option("task"), option("run_id"))),
     }
 
 
 def command_word(words: "Sequence[str]") -> "int | None":
-    """Where in a command line the command stands; None without one, or where only the parser can tell."""
+    """The index of the command in a command line; None if there is none, or only argparse knows."""
     at = 0
     while at < len(words):
         if not words[at].startswith("-"):
             return at
         if words[at] in ("--root", "--config"):
-            at += 1
+            at += 1  # its value is a word of its own
         elif not words[at].startswith(("--root=", "--config=")):
             return None
         at += 1
@@ -8530,36 +8578,41 @@ def command_word(words: "Sequence[str]") -> "int | None":
 
 
 def _plain_parser(program: str, documentation: str) -> "argparse.ArgumentParser":
-    """A parser that shows a docstring as it stands, with the options that every command has."""
+    """A parser that shows a docstring as it is, with the options that every command has."""
     summary, _, rest = documentation.partition("\n\n")
     width = terminal_size().columns - 2  # argparse would ask shutil, which imports its compressors
     parser = argparse.ArgumentParser(
         prog=program, description=summary, epilog=rest,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=width))
-    parser.add_argument("--root", help="the project's folder (default: $SYMPHONY_ROOT, else that of this file)")
-    parser.add_argument("--config", help="the configuration (default: %s under the root)" % CONFIG_NAME)
+    parser.add_argument(
+        "--root", help="root folder (default: $SYMPHONY_ROOT, else the folder of this file)")
+    parser.add_argument(
+        "--config", help="configuration file (default: %s in the root)" % CONFIG_NAME)
     return parser
 
 
 def _add_options(parser: "argparse.ArgumentParser", options: "Sequence[Any]") -> None:
     for item in options:
         group: "Any" = parser
+        alternatives = [item]
         if isinstance(item, list):
             group = parser.add_mutually_exclusive_group()
-        for names, how in item if isinstance(item, list) else [item]:
+            alternatives = item
+        for names, how in alternatives:
             group.add_argument(*names, **how)
 
 
 def build_parser(only: "str | None" = None) -> "argparse.ArgumentParser":
     """The parser of the command line, each command bound to its function.
 
-    `only`: the one command that is asked for, as building all of them takes 8 ms.
+    `only`: the command that is asked for, as building all of them takes 8 ms.
     """
     documentation = __doc__ or ""
     if only is None:
         documentation += beside_help()
     parser = _plain_parser("symphony_conductor.py", documentation)
-    parser.add_argument("--version", action="store_true", help="show the version, and the commit in a checkout")
+    parser.add_argument("--version", action="store_true",
+                        help="show the version, and the commit in a checkout")
     parser.set_defaults(func=_no_command)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", prog=parser.prog)
     width = terminal_size().columns - 2
@@ -8583,7 +8636,7 @@ def _no_command(store: Store, args: "argparse.Namespace") -> int:
 
 
 def version_text() -> str:
-    """The version and, in a checkout, the commit: '1.2.0 (3f2a91c)'; '+' stands for changes since then."""
+    """The version and, in a checkout, the commit: '1.2.0 (3f2a91c)'; '+' means local changes."""
     folder = os.path.dirname(os.path.realpath(__file__))
     if not os.path.exists(os.path.join(folder, ".git")):
         return __version__
@@ -8619,12 +8672,13 @@ def commands_beside() -> "Dict[str, str]":
         match = re.match(r"symphony_([a-z0-9_]+)\.py\Z", file_name)
         if not match:
             continue
+        name = match.group(1).replace("_", "-")
         try:
             text = read_bytes(os.path.join(folder, file_name), follow=True)
         except OSError:
-            continue  # listed or not, to run it says why it cannot be read
+            continue  # running it reports why it cannot be read
         line = re.match(br'(?:#![^\n]*\n)?"""([^"\n]*)', text)
-        commands[match.group(1).replace("_", "-")] = line.group(1).decode("utf-8", "replace") if line else ""
+        commands[name] = line.group(1).decode("utf-8", "replace") if line else ""
     return commands
 
 
@@ -8632,9 +8686,9 @@ def beside_help() -> str:
     """What --help adds about the commands beside this file."""
     commands = commands_beside()
     if not commands:
-        return "\nCommands that come with scripts/, which is not here: %s.\n" % ", ".join(BESIDE)
+        return "\nCommands in scripts/, which is not installed here: %s.\n" % ", ".join(BESIDE)
     lines = ["  %-16s %s" % (name, text.rstrip(".")) for name, text in commands.items()]
-    return "\nCommands beside this file, in scripts/ (COMMAND --help tells more):\n%s\n" % "\n".join(lines)
+    return "\nCommands in scripts/ (see COMMAND --help):\n%s\n" % "\n".join(lines)
 
 
 def run_beside(store: Store, name: str, words: "Sequence[str]") -> int:
@@ -8657,7 +8711,7 @@ def run_beside(store: Store, name: str, words: "Sequence[str]") -> int:
 
 def command_beside(documentation: "str | None", options: "Sequence[Any]",
                    func: "Callable[[Store, argparse.Namespace], int]") -> None:
-    """All that a command beside this file does but for its own work: `func` takes the store and the options."""
+    """The `main` of a command beside this file: parse its options, call `func`, exit."""
     def parse() -> "argparse.Namespace":
         name = os.path.basename(sys.argv[0])[len("symphony_"):-len(".py")].replace("_", "-")
         parser = _plain_parser("symphony_conductor.py " + name, documentation or "")
@@ -8669,25 +8723,30 @@ def command_beside(documentation: "str | None", options: "Sequence[Any]",
     sys.exit(_carry_out(parse))
 
 
-# -- where it all begins
+# -- main
 
 
 def _root_of(args: "argparse.Namespace") -> str:
     if getattr(args, "here", False):
         return os.getcwd()
-    root = args.root or os.environ.get("SYMPHONY_ROOT") or os.path.dirname(os.path.abspath(__file__))
+    folder = os.path.dirname(os.path.abspath(__file__))
+    root = args.root or os.environ.get("SYMPHONY_ROOT") or folder
     if not os.path.isdir(root):
         raise UsageError("--root: %s is not a folder" % root)
     return os.path.realpath(root)
 
 
 def _carry_out(parse: "Callable[[], argparse.Namespace]") -> int:
-    """Read a command line and run its command: the exit code. The log keeps the traceback of a defect."""
+    """Parse a command line and run its command: the exit code.
+
+    An internal error after the root is known has its traceback in the log.
+    """
     stores: "List[Store]" = []
 
     def command() -> int:
         args = parse()
-        stores.append(Store(_root_of(args), os.path.abspath(args.config) if args.config else ""))
+        config_path = os.path.abspath(args.config) if args.config else ""
+        stores.append(Store(_root_of(args), config_path))
         return int(args.func(stores[0], args))
 
     def keep(lines: "List[str]") -> None:
@@ -8708,8 +8767,11 @@ def main(argv: "Sequence[str] | None" = None) -> int:
             return build_parser().parse_args(words)
         if words[at] in command_table():
             return build_parser(words[at]).parse_args(words)
+        # Not of the core: a command beside this file parses its own options.
         args = build_parser("").parse_args(words[:at])
-        options = ["--root", _root_of(args)] + (["--config", args.config] if args.config else [])
+        options = ["--root", _root_of(args)]
+        if args.config:
+            options += ["--config", args.config]
         args.func = lambda store, args: run_beside(store, words[at], options + words[at + 1:])
         return args
 
@@ -8717,18 +8779,21 @@ def main(argv: "Sequence[str] | None" = None) -> int:
 
 
 def forget_the_locale_of_python() -> None:
-    """Where no locale is set, Python 3.7 and later set LC_CTYPE for themselves; the tasks are to see what cron gave."""
-    if "LC_CTYPE" in os.environ and not os.environ.get("LC_ALL"):
-        try:
-            given = read_bytes("/proc/self/environ").split(b"\0")
-        except OSError:
-            return
-        if not any(one.startswith(b"LC_CTYPE=") for one in given):
-            del os.environ["LC_CTYPE"]
+    """Unset the LC_CTYPE that Python 3.7 and later set (PEP 538): tasks inherit what cron gave."""
+    if "LC_CTYPE" not in os.environ or os.environ.get("LC_ALL"):
+        return
+    try:
+        original = read_bytes("/proc/self/environ").split(b"\0")
+    except OSError:
+        return
+    if not any(variable.startswith(b"LC_CTYPE=") for variable in original):
+        del os.environ["LC_CTYPE"]
 
 
 def open_standard_streams() -> None:
-    """Where the caller closed 0, 1 or 2, files opened later would take their places and be written to."""
+    """Open those of 0, 1 and 2 that the caller closed: else a file would get the number, and be
+    written to by whatever prints.
+    """
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
@@ -8739,12 +8804,12 @@ def open_standard_streams() -> None:
 
 
 def command_line() -> None:
-    """Where the crontab line and the script come in."""
+    """The entry point of the crontab line and of the script."""
     if is_idle_tick(sys.argv[1:]):
-        posix._exit(EXIT_OK)  # nothing was opened or printed, so taking the interpreter down in order is wasted time
+        posix._exit(EXIT_OK)  # nothing was opened or printed: taking Python down takes longer
     open_standard_streams()
     forget_the_locale_of_python()
-    gc.disable()  # a process that lives for one decision leaves no garbage worth looking for
+    gc.disable()  # the process lives for one decision: collecting would only cost time
     sys.exit(main())
 
 

@@ -485,7 +485,7 @@ def test_what_is_no_mail_address_is_refused_before_anything_is_done(project, fak
     (fake / "table").write_text(NEIGHBOURS)
     env = dict(with_tools(fake), PYTHONIOENCODING="utf-8", LC_ALL="C.UTF-8")
     code, out, err = project.call("install", "--mailto=" + address, env=env)
-    assert (code, out) == (2, "") and "is no mail address" in err
+    assert (code, out) == (2, "") and "is not a mail address" in err
     assert (fake / "table").read_text() == NEIGHBOURS and not (fake / "writes").exists()
 
 
