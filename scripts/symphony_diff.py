@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compare the last good output of a task with the newest failing one.
+"""Compare a task's last successful output with its latest failed one.
 
     symphony_conductor.py diff TASK
 

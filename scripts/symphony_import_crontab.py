@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Turn the lines of a crontab into tasks.
+"""Convert the lines of a crontab to tasks.
 
     symphony_conductor.py import-crontab [--write] [FILE]
 

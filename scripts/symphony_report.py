@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A report of what the conductor and the clean-up did: one page, a summary in Markdown, or JSON.
+"""Write a report: one page, a summary in Markdown, or JSON.
 
     symphony_report.py --output report.html             one HTML file that needs nothing else
     symphony_report.py --format markdown --since 7d     for the summary of a job

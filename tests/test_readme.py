@@ -357,6 +357,18 @@ def test_the_tables_have_every_command_that_help_lists():
     assert {"tick", "status", "uninstall"} <= commands <= in_tables
 
 
+def test_the_tables_say_what_help_says():
+    texts = {name: text for name, (_, text, _) in sc.command_table().items()}
+    for name, text in sc.commands_beside().items():
+        texts[name] = text[:1].lower() + text[1:].rstrip(".")
+    for name in ("README.md", "scripts/README.md"):
+        for usage, text in re.findall(r"(?m)^\| `([a-z-]+)(?: [^`]*)?`(?:, `[^`]*`)? \| (.*) \|$",
+                                      TEXTS[name]):
+            if usage in texts:
+                assert text.startswith(re.split("[;:]", texts.pop(usage))[0]), usage
+    assert set(texts) == {"resume", "deliver", "supervise"}  # the row of pause has resume
+
+
 @pytest.mark.parametrize("usage, options", COMMANDS)
 def test_every_row_of_the_tables_is_a_command_that_works(home_of, usage, options):
     home = home_of("config/README.md")
