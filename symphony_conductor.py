@@ -3044,131 +3044,206 @@ def _fate(slot: int, span: Period, ledger: Ledger, jumps: "Sequence[Tuple[int, i
 
 HEALTH_EXIT_SKIPPED = EXIT_TEMPFAIL
 HEALTH_SKIPS = ("skipped_dependency", "skipped_late")
-RESULT_KEYS = ("task", "status", "scheduled_for", "started_at", "ended_at", "duration_s", "exit_code", "attempt",
-               "trigger", "log", "output_tail", "run_id", "reason")
+RESULT_KEYS = ("task", "status", "scheduled_for", "started_at", "ended_at", "duration_s",
+               "exit_code", "attempt", "trigger", "log", "output_tail", "run_id", "reason")
 
 
-def health_line(record: "Dict[str, Any]") -> "str | None":
-    """`status:timestamp:exit_code` for a result, or None for one that leaves the health file as it is."""
-    if record["status"] in HEALTH_SKIPS:
-        return "skipped:%s:%d\n" % (record["ended_at"], HEALTH_EXIT_SKIPPED)
-    if not record["run_id"]:
+def health_line(verdict: "Dict[str, Any]") -> "str | None":
+    """`status:timestamp:exit_code`; None for a verdict that leaves the health file as it is."""
+    if verdict["status"] in HEALTH_SKIPS:
+        return "skipped:%s:%d\n" % (verdict["ended_at"], HEALTH_EXIT_SKIPPED)
+    if not verdict["run_id"]:
         return None
-    code = record.get("exit_code")
-    return "%s:%s:%d\n" % (record["status"], record["ended_at"], EXIT_UNKNOWN if code is None else code)
+    code = verdict.get("exit_code")
+    if code is None:
+        code = EXIT_UNKNOWN
+    return "%s:%s:%d\n" % (verdict["status"], verdict["ended_at"], code)
 
+
+# -- status
 
 def pause_document(state: State, task: Task) -> "Dict[str, Any] | None":
     """The pause that a task is under, its own or that of all; None without one."""
-    found = [(pause["until"] is None, pause["until"] or 0, name) for name, pause in state.pauses.items()
-             if name in (task.name, ALL_TASKS)]
-    if not found:
+    names = [name for name in (task.name, ALL_TASKS) if name in state.pauses]
+    if not names:
         return None
-    pause = state.pauses[max(found)[2]]  # the one that lasts longer
+    # The one that lasts longest counts; a pause without an end outlasts every other.
+    pause = max((state.pauses[name] for name in names),
+                key=lambda pause: (pause["until"] is None, pause["until"] or 0))
     return {"since": iso(pause["since"]), "until": iso(pause["until"]), "reason": pause["reason"],
-            "names": sorted(name for _, _, name in found)}
-
-
-def _shown_state(state: State, task: Task, standing: str) -> str:
-    if standing == "running":
-        return standing
-    return "disabled" if not task.enabled else "paused" if pause_document(state, task) else standing
+            "names": sorted(names)}
 
 
 def task_document(config: Config, state: State, task: Task, now: float,
                   last_tick: "float | None" = None) -> "Dict[str, Any]":
-    """What `status` tells of one task; its next run comes from the very slots that ticks go by."""
-    known = state.tasks.get(task.name, TaskState())
-    cycle = known.cycle
-    standing = task_standing(known)
-    next_run = coming_slot(task, state, last_tick, now)
-    undecided = undecided_slot(task, state, last_tick, now)
+    """What `status` tells of one task.
+
+    Its next run comes from the functions that ticks decide by, so that what is shown is what runs.
+    """
+    task_state = state.tasks.get(task.name, TaskState())
+    cycle = task_state.cycle
+    standing = task_standing(task_state)
     pause = pause_document(state, task)
-    reason = "" if pause is None else "until %s%s" % (
-        pause["until"] or "somebody resumes it", pause["reason"] and " (%s)" % pause["reason"])
-    waiting_for = cycle.waiting_for if cycle is not None and standing == "waiting" else ""
+    shown = standing
+    if standing != "running":  # which neither a pause nor "enabled": false ends
+        if not task.enabled:
+            shown = "disabled"
+        elif pause is not None:
+            shown = "paused"
+
+    reason = _open_reason(config, state, task)
+    if not reason and pause is not None:
+        reason = _pause_text(pause)
+        if shown != "paused":
+            reason = "paused " + reason
+    elif not reason:
+        reason = _late_reason(undecided_slot(task, state, last_tick, now), now)
+
+    waiting_for = None
+    next_run = coming_slot(task, state, last_tick, now)
     if cycle is not None and standing == "waiting":
-        reason = explain_unmet(config, state.tasks, waiting_for, cycle.slot)
-    elif known.run is not None and known.run.unended:
-        reason = known.run.unended
+        waiting_for = cycle.waiting_for or None
     elif cycle is not None and standing == "retrying":
         next_run = first_tick_after(max(cycle.retry_at, now))
-        last = cycle.attempts[-1] if cycle.attempts else known.last
-        reason = "%s%s attempt %d of %d, %s" % (
-            outcome_text(last), ": %s;" % last["reason"] if last.get("reason") else ",", cycle.attempt,
-            task.retry_count + 1, retry_text(cycle))
-    elif cycle is not None and standing == "queued":
-        reason = "waits for a free place since %s" % iso(cycle.since)
-    elif undecided is not None and now - undecided > TICK_STALE_S and pause is None:
-        reason = "its slot %s is due, and no tick came" % iso(undecided)
-    shown = _shown_state(state, task, standing)
-    if pause is not None and shown != "paused":
-        reason = "paused " + reason
-    return {
-        "name": task.name, "enabled": task.enabled, "schedule": task.schedule.text if task.schedule else None,
-        "description": task.description, "state": shown,
-        "waiting_for": waiting_for or None, "reason": reason, "owner": task.owner,
-        "dependencies": list(task.dependencies), "paused": pause,
-        "next_run": iso(next_run) if task.enabled else None,
-        "last_run": known.last or None, "consecutive_failures": known.consecutive_failures, "recent": known.marks,
-        "usual_duration_s": known.usual_s or None,
+    schedule = None
+    if task.schedule is not None:
+        schedule = task.schedule.text
+    document = {
+        "name": task.name, "enabled": task.enabled, "schedule": schedule,
+        "description": task.description, "state": shown, "waiting_for": waiting_for,
+        "reason": reason, "owner": task.owner, "dependencies": list(task.dependencies),
+        "paused": pause, "next_run": iso(next_run) if task.enabled else None,
     }
+    document.update(_past_runs(task_state))
+    return document
+
+
+def _past_runs(task_state: TaskState) -> "Dict[str, Any]":
+    """The part of a task's document that a task without a valid definition has as well."""
+    return {"last_run": task_state.last or None,
+            "consecutive_failures": task_state.consecutive_failures,
+            "recent": task_state.marks, "usual_duration_s": task_state.usual_s or None}
+
+
+def _open_reason(config: Config, state: State, task: Task) -> str:
+    """What holds up the open slot of a task, or what outlives its run; '' for nothing."""
+    task_state = state.tasks.get(task.name, TaskState())
+    cycle = task_state.cycle
+    if task_state.run is not None:
+        return task_state.run.unended
+    if cycle is None:
+        return ""
+    if cycle.phase == "waiting":
+        return explain_unmet(config, state.tasks, cycle.waiting_for, cycle.slot)
+    if cycle.phase == "queued":
+        return "since %s (max_concurrent_tasks reached)" % iso(cycle.since)
+    if cycle.phase == "retrying":
+        last = cycle.attempts[-1] if cycle.attempts else task_state.last
+        outcome = outcome_text(last)
+        if last.get("reason"):
+            outcome += ": %s" % last["reason"]
+        return "%s; attempt %d of %d starts %s" % (
+            outcome, cycle.attempt, task.retry_count + 1, retry_text(cycle))
+    return ""
+
+
+def _pause_text(pause: "Dict[str, Any]") -> str:
+    text = "until %s" % (pause["until"] or "resumed")
+    if pause["reason"]:
+        text += " (%s)" % pause["reason"]
+    return text
+
+
+def _late_reason(slot: "int | None", now: float) -> str:
+    # A tick that is only a little late is no news: cron may be busy.
+    if slot is None or now - slot <= TICK_STALE_S:
+        return ""
+    return "due since %s; no tick has started it" % iso(slot)
 
 
 def invalid_document(name: str, reason: str, state: State) -> "Dict[str, Any]":
     """What `status` tells of a task that the configuration gets wrong."""
-    known = state.tasks.get(name, TaskState())
-    return {"name": name, "enabled": True, "schedule": None, "description": "", "state": "invalid",
-            "waiting_for": None, "reason": reason, "owner": "", "dependencies": [], "paused": None, "next_run": None,
-            "last_run": known.last or None, "consecutive_failures": known.consecutive_failures, "recent": known.marks,
-            "usual_duration_s": known.usual_s or None}
+    document: "Dict[str, Any]" = {
+        "name": name, "enabled": True, "schedule": None, "description": "", "state": "invalid",
+        "waiting_for": None, "reason": reason, "owner": "", "dependencies": [], "paused": None,
+        "next_run": None,
+    }
+    document.update(_past_runs(state.tasks.get(name, TaskState())))
+    return document
+
+
+def _removed_documents(config: Config, state: State) -> "List[Dict[str, Any]]":
+    """What `status` tells of tasks that left the configuration while they run."""
+    return [dict(invalid_document(name, "removed from the configuration", state), state="running")
+            for name, task_state in state.tasks.items()
+            if task_state.run is not None
+            and name not in config.tasks and name not in config.invalid]
 
 
 def status_document(config: Config, state: State, now: float, last_tick: "float | None",
                     history: "List[Dict[str, Any]]", notices: "List[str]") -> "Dict[str, Any]":
-    """Everything `status` knows. `history` is verdicts, newest first; `notices` are problems found on the way."""
-    problems = list(notices)
-    if last_tick is None:
-        problems.append("No tick has run yet: the first comes within a minute of symphony_conductor.py install.")
-    elif now - last_tick > TICK_STALE_S:
-        problems.append("The last tick was %s ago: cron does not call the conductor, or its ticks fail "
-                        "(see logs/conductor_cron.log)." % duration_text(now - last_tick))
-    elif last_tick - now > TICK_STALE_S:
-        problems.append("The last tick is %s ahead of the clock, which was set back: none came since." % duration_text(
-            last_tick - now))
-    problems += [str(problem) for problem in config.problems if not problem.warning]
+    """Everything `status` knows.
+
+    `history` is verdicts, newest first; `notices` are problems found while reading the files.
+    """
     tasks = [task_document(config, state, task, now, last_tick) for task in config.tasks.values()]
     tasks += [invalid_document(name, reason, state) for name, reason in config.invalid.items()]
-    tasks += [dict(invalid_document(name, "it is no longer in the configuration", state), state="running")
-              for name, known in state.tasks.items()
-              if known.run is not None and name not in config.tasks and name not in config.invalid]
+    tasks += _removed_documents(config, state)
+    problems = notices + _tick_problems(now, last_tick)
+    problems += [str(problem) for problem in config.problems if not problem.warning]
     for task in tasks:
-        if task["consecutive_failures"] and task["enabled"] and task["last_run"]:
-            last = task["last_run"]
-            problems.append("%s: the last run %s at %s (%d in a row)%s." % (
-                task["name"], outcome_text(last), last["ended_at"], task["consecutive_failures"],
-                ": %s" % last["reason"] if last.get("reason") else ""))
-        run = state.tasks.get(task["name"], TaskState()).run
-        if run is not None and run.unended:
-            problems.append("%s %s." % (task["name"], run.unended))
-        if task["state"] == "waiting" and _is_stuck(config, state, task["name"]):
-            problems.append("%s waits: %s." % (task["name"], task["reason"]))
-    running = [{"task": name, "run_id": known.run.run_id, "attempt": known.run.attempt, "trigger": known.run.trigger,
-                "scheduled_for": iso(known.run.slot), "started_at": iso(known.run.started_at),
-                "duration_s": round(max(0.0, now - known.run.started_at), 1)}
-               for name, known in state.tasks.items() if known.run is not None]
+        problems += _task_problems(config, state, task)
+    running = [_run_document(name, task_state.run, now)
+               for name, task_state in state.tasks.items() if task_state.run is not None]
     return {"now": iso(now), "version": __version__, "healthy": not problems, "problems": problems,
-            "last_tick": iso(last_tick), "max_concurrent_tasks": config.max_concurrent_tasks, "tasks": tasks,
-            "running": running, "running_now": len(running), "recent_results": recent_results(state, history)}
+            "last_tick": iso(last_tick), "max_concurrent_tasks": config.max_concurrent_tasks,
+            "tasks": tasks, "running": running, "running_now": len(running),
+            "recent_results": recent_results(state, history)}
+
+
+def _run_document(name: str, run: Run, now: float) -> "Dict[str, Any]":
+    return {"task": name, "run_id": run.run_id, "attempt": run.attempt, "trigger": run.trigger,
+            "scheduled_for": iso(run.slot), "started_at": iso(run.started_at),
+            "duration_s": round(max(0.0, now - run.started_at), 1)}
+
+
+def _tick_problems(now: float, last_tick: "float | None") -> "List[str]":
+    if last_tick is None:
+        return ["No tick has run yet: the first one runs within a minute of "
+                "symphony_conductor.py install."]
+    if now - last_tick > TICK_STALE_S:
+        return ["The last tick was %s ago: cron does not run it, or it fails "
+                "(see logs/conductor_cron.log)." % duration_text(now - last_tick)]
+    if last_tick - now > TICK_STALE_S:
+        return ["The last tick is %s ahead of the clock: the clock was set back, and no tick has "
+                "run since." % duration_text(last_tick - now)]
+    return []
+
+
+def _task_problems(config: Config, state: State, task: "Dict[str, Any]") -> "List[str]":
+    problems = []
+    name, last = task["name"], task["last_run"]
+    if task["consecutive_failures"] and task["enabled"] and last:
+        text = "%s: the last run %s at %s (%d in a row)" % (
+            name, outcome_text(last), last["ended_at"], task["consecutive_failures"])
+        if last.get("reason"):
+            text += ": %s" % last["reason"]
+        problems.append(text + ".")
+    run = state.tasks.get(name, TaskState()).run
+    if run is not None and run.unended:
+        problems.append("%s %s." % (name, run.unended))
+    if task["state"] == "waiting" and _is_stuck(config, state, name):
+        problems.append("%s is %s." % (name, _standing_text(task)))
+    return problems
 
 
 def _is_stuck(config: Config, state: State, name: str) -> bool:
-    """Whether a waiting task waits for something that nothing is going to change by itself."""
+    """Whether a task waits in vain: what it comes down to neither runs nor is about to."""
     cycle = state.tasks[name].cycle
     assert cycle is not None
     root, _ = root_cause(config, state.tasks, cycle.waiting_for, cycle.slot)
-    known = state.tasks.get(root, TaskState())
-    return known.run is None and known.cycle is None
+    root_state = state.tasks.get(root, TaskState())
+    return root_state.run is None and root_state.cycle is None
 
 
 def recent_results(state: State, history: "List[Dict[str, Any]]") -> "List[Dict[str, Any]]":
@@ -3185,82 +3260,134 @@ def recent_results(state: State, history: "List[Dict[str, Any]]") -> "List[Dict[
     return [{key: record.get(key) for key in RESULT_KEYS} for record in found[:RECENT_RESULTS]]
 
 
-COLOURS = {"bad": "31", "good": "32", "wait": "33", "dim": "2", "head": "1"}  # ECMA-48, select graphic rendition
-STATE_COLOURS = {"running": "good", "invalid": "bad", "waiting": "wait", "retrying": "bad", "queued": "wait",
-                 "paused": "wait", "disabled": "dim"}
-WIDE = 110           # columns from which on durations are shown
-UNUSUAL_FACTOR = 2   # so many times what is usual is worth a word in a narrow table
+# -- status for people
+
+COLOURS = {"bad": "31", "good": "32", "wait": "33", "dim": "2", "head": "1"}  # ECMA-48, SGR
+STATE_COLOURS = {"running": "good", "invalid": "bad", "waiting": "wait", "retrying": "bad",
+                 "queued": "wait", "paused": "wait", "disabled": "dim"}
+WIDE = 110           # columns from which on every duration is shown
+UNUSUAL_FACTOR = 2   # so many times the usual duration is shown in a narrow table as well
 
 
 def status_table(document: "Dict[str, Any]", width: int, coloured: bool = False) -> str:
-    """The status for people: a headline, problems, and a row a task with the reason below it where there is one.
+    """The status for people: a headline, problems, and a row a task with its reason below it.
 
     No row is longer than `width`; in a reason, nothing is cut.
     """
     now = from_iso(document["now"]) or 0
-    longest = max(12, width // 3)
-    last_tick = document["last_tick"]
-    starts = sorted((task["next_run"], task["name"]) for task in document["tasks"] if task["next_run"])
-    ago_s = now - (from_iso(last_tick) or 0)
-    head = ["no tick yet" if not last_tick else "last tick %s ago" % duration_text(ago_s) if ago_s > -MINUTE else
-            "last tick %s ahead" % duration_text(-ago_s),
-            "running %d of %d" % (document["running_now"], document["max_concurrent_tasks"])]
-    if starts:
-        head.append("next: %s %s" % (cut_text(starts[0][1], longest), _coming_text(starts[0][0], now)))
-    word, colour = ("healthy", "good") if document["healthy"] else ("NOT healthy", "bad")
-    lines = [cut_text(" | ".join([word] + head), width).replace(word, _painted(word, colour, coloured), 1)]
-    lines += ["  ! " + problem for problem in document["problems"]] + [""]
+    name_width = max(12, width // 3)
+    lines = [_headline(document, now, name_width, width, coloured)]
+    lines += ["  ! " + problem for problem in document["problems"]]
+    lines.append("")
     rows: "List[Tuple[str, ...]]" = [("TASK", "STATE", "LAST", "RECENT", "NEXT", "SCHEDULE")]
-    rows += [(cut_text(task["name"], longest),) + _status_row(task, now, width >= WIDE) for task in document["tasks"]]
+    for task in document["tasks"]:
+        name = cut_text(task["name"], name_width)
+        rows.append((name,) + _status_row(task, now, width >= WIDE))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     for task, row in zip([None] + document["tasks"], rows):
-        line = "  ".join([cell.ljust(widths[column]) for column, cell in enumerate(row[:5])] + [row[5]]).rstrip()
-        line = cut_text(line, width)
-        lines.append(_painted_row(task, row, widths, line) if coloured else line)
+        cells = [cell.ljust(widths[column]) for column, cell in enumerate(row[:5])]
+        line = cut_text("  ".join(cells + [row[5]]).rstrip(), width)
+        if coloured:  # only now: the escapes count for no column
+            line = _painted_row(task, row, widths, line)
+        lines.append(line)
         if task is not None and task["reason"]:
-            lines.append("  %s: %s" % ("late" if task["state"] == "idle" else task["state"], task["reason"]))
-    if len(rows) == 1:
+            lines.append("  " + _standing_text(task))
+    if not document["tasks"]:
         lines.append("(no tasks)")
     return "\n".join(lines)
 
 
+def _headline(document: "Dict[str, Any]", now: float, name_width: int, width: int,
+              coloured: bool) -> str:
+    verdict, colour = "NOT healthy", "bad"
+    if document["healthy"]:
+        verdict, colour = "healthy", "good"
+    parts = [verdict, _tick_text(document["last_tick"], now),
+             "running %d of %d" % (document["running_now"], document["max_concurrent_tasks"])]
+    starts = [(task["next_run"], task["name"]) for task in document["tasks"] if task["next_run"]]
+    if starts:
+        next_run, name = min(starts)
+        parts.append("next: %s %s" % (cut_text(name, name_width), _coming_text(next_run, now)))
+    line = cut_text(" | ".join(parts), width)
+    if coloured:
+        line = line.replace(verdict, _painted(verdict, colour), 1)
+    return line
+
+
+def _tick_text(last_tick: "str | None", now: float) -> str:
+    at = from_iso(last_tick)
+    if at is None:
+        return "no tick yet"
+    if at - now >= MINUTE:  # less is no more than the two clocks' rounding
+        return "last tick %s ahead" % duration_text(at - now)
+    return "last tick %s ago" % duration_text(now - at)
+
+
 def _status_row(task: "Dict[str, Any]", now: float, wide: bool) -> "Tuple[str, ...]":
+    return (task["state"], _last_text(task, now, wide), task["recent"] or "-",
+            _coming_text(task["next_run"], now), _schedule_words(task))
+
+
+def _last_text(task: "Dict[str, Any]", now: float, wide: bool) -> str:
     last, usual_s = task["last_run"], task["usual_duration_s"]
-    text = "never"
-    if last:
-        text = "%s %s ago" % (last["status"], duration_text(now - (from_iso(last["ended_at"]) or 0)))
-        took_s = last.get("duration_s") or 0
-        is_unusual = usual_s and took_s >= 1 and took_s > UNUSUAL_FACTOR * usual_s
-        if wide or is_unusual:
-            text += ", took %s%s" % (duration_text(took_s), " (usually %s)" % duration_text(usual_s) if usual_s else "")
-    coming = _coming_text(task["next_run"], now)
-    return task["state"], text, task["recent"] or "-", coming, _schedule_words(task)
+    if not last:
+        return "never"
+    text = "%s %s ago" % (last["status"], duration_text(now - (from_iso(last["ended_at"]) or 0)))
+    took_s = last.get("duration_s") or 0
+    is_unusual = usual_s and took_s >= 1 and took_s > UNUSUAL_FACTOR * usual_s
+    if wide or is_unusual:
+        text += ", took %s" % duration_text(took_s)
+        if usual_s:
+            text += " (usually %s)" % duration_text(usual_s)
+    return text
+
+
+def _standing_text(task: "Dict[str, Any]") -> str:
+    """A state and its reason: 'waiting: ...', 'paused until ...', 'late: ...'."""
+    state, reason = task["state"], task["reason"]
+    if not reason:
+        return str(state)
+    if state == "idle":
+        state = "late"  # nothing else gives an idle task a reason
+    if reason.startswith(("until ", "since ")):
+        return "%s %s" % (state, reason)
+    return "%s: %s" % (state, reason)
 
 
 def _coming_text(next_run: "str | None", now: float) -> str:
     at = from_iso(next_run)
     if at is None:
         return "-"
-    return "in " + duration_text(at - now) if at > now else "due"
+    if at <= now:
+        return "due"
+    return "in " + duration_text(at - now)
 
 
-def _painted(text: str, colour: str, coloured: bool = True) -> str:
-    return "\x1b[%sm%s\x1b[0m" % (COLOURS[colour], text) if coloured and text.strip() else text
+def _painted(text: str, colour: str) -> str:
+    if not colour or not text.strip():
+        return text
+    return "\x1b[%sm%s\x1b[0m" % (COLOURS[colour], text)
 
 
-def _painted_row(task: "Dict[str, Any] | None", row: "Sequence[str]", widths: "Sequence[int]", line: str) -> str:
+def _painted_row(task: "Dict[str, Any] | None", row: "Sequence[str]", widths: "Sequence[int]",
+                 line: str) -> str:
     """A row that is cut to its length already, with the cells that matter in colour."""
     if task is None:
         return _painted(line, "head")
-    colours = ["", STATE_COLOURS.get(task["state"], ""),
-               "" if not task["last_run"] else "good" if task["last_run"]["status"] == "success" else "bad",
-               "bad" if set(row[3]) & set("FTI") else "", "", "dim"]
-    painted, place = "", 0
+    last_colour = recent_colour = ""
+    if task["last_run"]:
+        last_colour = "good" if task["last_run"]["status"] == "success" else "bad"
+    if set(task["recent"]) - {MARKS["success"], SKIP_MARK}:
+        recent_colour = "bad"
+    colours = ("", STATE_COLOURS.get(task["state"], ""), last_colour, recent_colour, "", "dim")
+    painted, start = "", 0
     for column, cell in enumerate(row):
-        end = place + widths[column] + 2 if column < len(widths) else len(line)
-        piece = line[place:end]
-        painted += piece.replace(cell, _painted(cell, colours[column]), 1) if colours[column] else piece
-        place = end
+        end = len(line)
+        if column < len(widths):
+            end = start + widths[column] + 2
+        # A cell that the width cut short is not in its piece, and stays as it is.
+        painted += line[start:end].replace(cell, _painted(cell, colours[column]), 1)
+        start = end
     return painted
 
 
@@ -3269,42 +3396,59 @@ def _schedule_words(task: "Dict[str, Any]") -> str:
         return "-"
     if task["schedule"]:
         return describe(task["schedule"], task["name"])
-    return "after %s" % join_words(task["dependencies"]) if task["dependencies"] else "by hand"
+    return _unscheduled_words(task["dependencies"])
 
 
-# What to say of a slot, by its fate; those that ran are told by their verdict.
+def _unscheduled_words(dependencies: "Sequence[str]") -> str:
+    if dependencies:
+        return "after %s" % join_words(dependencies)
+    return "by hand"
+
+
+# -- audit and history
+
+# What became of a slot, by its fate.
 FATES = {
-    "success": "ran and succeeded", "failed": "ran and failed", "timeout": "ran into its timeout",
-    "interrupted": "ran and was interrupted", "merged": "merged into a later slot",
-    "skipped_overlap": "skipped, the run before was still going",
-    "skipped_dependency": "skipped, a dependency was not met in time",
-    "skipped_late": "skipped, too late to start", "skipped_paused": "skipped, the task was paused",
-    "skipped_disabled": "skipped, the task was disabled", "skipped_removed": "skipped, the task was removed",
-    "edited": "dropped by a change of the schedule", "open": "not over yet", "due": "due, and not decided yet",
-    "double": "recorded with two verdicts", "unexplained": "unexplained",
+    "success": "ran and succeeded",
+    "failed": "ran and failed",
+    "timeout": "ran and timed out",
+    "interrupted": "ran and was interrupted",
+    "merged": "merged into a later slot",
+    "skipped_overlap": "skipped: previous run still going",
+    "skipped_dependency": "skipped: dependency not met in time",
+    "skipped_late": "skipped: too late to start",
+    "skipped_paused": "skipped: the task was paused",
+    "skipped_disabled": "skipped: the task was disabled",
+    "skipped_removed": "skipped: the task was removed",
+    "edited": "not run: paused, disabled or rescheduled before a tick",
+    "open": "not finished yet",
+    "due": "due, not decided yet",
+    "double": "recorded more than once",
+    "unexplained": "unexplained",
 }
 
 
 def audit_document(slots: "Iterable[Slot]", events: "Sequence[Dict[str, Any]]", since: float,
                    until: float) -> "Dict[str, Any]":
-    """The audit as JSON has it: numbers, the times without a tick, and every slot that nothing explains."""
+    """The audit as JSON: counts, the times without a tick, and every slot that is unexplained."""
     recent = [event for event in events if (from_iso(event["at"]) or 0) >= since]
-    fates: "Dict[str, int]" = {}
-    total = shifted = was_off = 0
-    unexplained = []
+    counts = dict.fromkeys(FATES, 0)
+    shifted = was_off = 0
+    findings = []
     for slot in slots:
-        total += 1
-        fates[slot.fate] = fates.get(slot.fate, 0) + 1
+        counts[slot.fate] = counts.get(slot.fate, 0) + 1
         shifted += slot.shifted
         was_off += slot.was_off
         if slot.fate in UNEXPLAINED:
-            unexplained.append({"task": slot.task, "scheduled_for": iso(slot.at), "fate": slot.fate,
-                                "reason": slot.reason})
-    return {"since": iso(since), "until": iso(until), "slots": total, "unexplained": len(unexplained),
-            "fates": {fate: fates[fate] for fate in FATES if fate in fates}, "while_no_tick_ran": was_off,
-            "shifted_by_daylight_saving": shifted, "gaps": [event for event in recent if event["event"] == "gap"],
+            findings.append({"task": slot.task, "scheduled_for": iso(slot.at), "fate": slot.fate,
+                             "reason": slot.reason})
+    return {"since": iso(since), "until": iso(until), "slots": sum(counts.values()),
+            "unexplained": len(findings),
+            "fates": {fate: counts[fate] for fate in FATES if counts[fate]},
+            "while_no_tick_ran": was_off, "shifted_by_daylight_saving": shifted,
+            "gaps": [event for event in recent if event["event"] == "gap"],
             "zone_changes": [event["at"] for event in recent if event["event"] == "rezoned"],
-            "lost_pauses": lost_pauses(events, since), "findings": unexplained}
+            "lost_pauses": lost_pauses(events, since), "findings": findings}
 
 
 FINDINGS_SHOWN = 40
@@ -3312,125 +3456,173 @@ FINDINGS_SHOWN = 40
 
 def audit_text(document: "Dict[str, Any]") -> str:
     """The audit for people, verdict first."""
+    findings = document["findings"]
     lines = ["%s, %d unexplained, %s to %s" % (
-        plural(document["slots"], "slot"), document["unexplained"], document["since"], document["until"])]
-    lines += ["  ! %s: slot %s: %s" % (found["task"], found["scheduled_for"], found["reason"])
-              for found in document["findings"][:FINDINGS_SHOWN]]
-    if len(document["findings"]) > FINDINGS_SHOWN:
-        lines.append("  ! and %d more, which --json names" % (len(document["findings"]) - FINDINGS_SHOWN))
-    lines += ["  %6d  %s" % (count, FATES[fate]) for fate, count in document["fates"].items()]
-    for key, text in (("while_no_tick_ran", "of them came while no tick ran"),
-                      ("shifted_by_daylight_saving", "of them were moved by daylight saving time")):
-        if document[key]:
-            lines.append("  %6d  %s" % (document[key], text))
-    lines += ["  the state was lost before %s, and with it the pause of %s%s" % (
-        lost["at"], "all tasks" if lost["task"] == ALL_TASKS else lost["task"],
-        lost["reason"] and " (%s)" % lost["reason"]) for lost in document["lost_pauses"]]
-    lines += ["  no tick from %s to %s: %s" % (
-        gap["since"], gap["at"], GAP_CAUSES.get(gap.get("cause"), GAP_CAUSES[""])) for gap in document["gaps"]]
-    lines += ["  the system's time zone changed at %s: without a timezone of its own, no slot of a task before that "
-              "can be recomputed" % at for at in document["zone_changes"][-1:]]
+        plural(document["slots"], "slot"), document["unexplained"], document["since"],
+        document["until"])]
+    lines += ["  ! %s: slot %s: %s" % (finding["task"], finding["scheduled_for"], finding["reason"])
+              for finding in findings[:FINDINGS_SHOWN]]
+    if len(findings) > FINDINGS_SHOWN:
+        lines.append("  ! and %d more (--json lists them all)" % (len(findings) - FINDINGS_SHOWN))
+    counts = [(count, FATES[fate]) for fate, count in document["fates"].items()]
+    counts += [(document["while_no_tick_ran"], "of these were due while no tick ran"),
+               (document["shifted_by_daylight_saving"],
+                "of these were moved by daylight saving time")]
+    lines += ["  %6d  %s" % (count, text) for count, text in counts if count]
+    for lost in document["lost_pauses"]:
+        name = "all tasks" if lost["task"] == ALL_TASKS else lost["task"]
+        line = "  the state was lost before %s, and with it the pause of %s" % (lost["at"], name)
+        if lost["reason"]:
+            line += " (%s)" % lost["reason"]
+        lines.append(line)
+    for gap in document["gaps"]:
+        cause = GAP_CAUSES.get(gap.get("cause"), GAP_CAUSES[""])
+        lines.append("  no tick from %s to %s: %s" % (gap["since"], gap["at"], cause))
+    if document["zone_changes"]:
+        lines.append("  the system's time zone changed at %s: earlier slots of tasks without a "
+                     "timezone of their own cannot be recomputed" % document["zone_changes"][-1])
     return "\n".join(lines)
 
 
 def history_rows(verdicts: "Sequence[Dict[str, Any]]") -> str:
-    """One line a verdict: when it ended, of what, and what it was."""
-    rows = [("ENDED", "TASK", "VERDICT", "SLOT", "TOOK", "TRY", "EXIT", "WHY")]
-    for verdict in verdicts:
-        code = verdict.get("exit_code")
-        rows.append((verdict["ended_at"], verdict["task"], verdict["status"], verdict.get("scheduled_for") or "by hand",
-                     duration_text(verdict.get("duration_s") or 0) if verdict.get("run_id") else "-",
-                     str(verdict.get("attempt") or "-"), "-" if code is None else str(code),
-                     verdict.get("reason") or ""))
-    return columns(rows)
+    """A table of one line a verdict: when it ended, of what, and what it was."""
+    heads = ("ENDED", "TASK", "RESULT", "SLOT", "TOOK", "TRY", "EXIT", "REASON")
+    return columns([heads] + [_history_row(verdict) for verdict in verdicts])
 
 
-def why_text(config: Config, state: State, task: Task, slot: "Slot | None", verdict: "Dict[str, Any] | None",
-             now: float, last_tick: "float | None" = None) -> str:
-    """One paragraph on a slot of a task: what it was, what decided it, what comes next, what can be done."""
-    said = ["%s: " % task.name]
+def _history_row(verdict: "Dict[str, Any]") -> "Tuple[str, ...]":
+    took = exit_code = "-"
+    if verdict.get("run_id"):
+        took = duration_text(verdict.get("duration_s") or 0)
+    if verdict.get("exit_code") is not None:
+        exit_code = str(verdict["exit_code"])
+    return (verdict["ended_at"], verdict["task"], verdict["status"],
+            verdict.get("scheduled_for") or "by hand", took, str(verdict.get("attempt") or "-"),
+            exit_code, verdict.get("reason") or "")
+
+
+# -- why
+
+def why_text(config: Config, state: State, task: Task, slot: "Slot | None",
+             verdict: "Verdict | None", now: float, last_tick: "float | None" = None) -> str:
+    """One paragraph on a slot of a task: what it was, what decided it, what comes next, what to do.
+
+    Without a slot, `verdict` is that of the latest run.
+    """
     document = task_document(config, state, task, now, last_tick)
-    if slot is None and task.schedule is not None and task.schedule.reboot:
-        said[0] += "it runs once after each boot."
-    elif slot is None:
-        said[0] += "no slot of it is known yet." if task.schedule else "it has no schedule and runs %s." % (
-            "after %s" % join_words(task.dependencies) if task.dependencies else "by hand")
-    else:
-        said[0] += "the slot %s%s %s." % (
-            local_text(slot.at, task.timezone), _shift_text(slot), _fate_text(slot, verdict))
-    if verdict is not None and slot is None:
-        said.append("Its newest run%s %s %s ago%s." % (
-            ", by hand," if verdict.get("trigger") == "manual" else "",
-            "succeeded" if verdict["status"] == "success" else outcome_text(verdict),
-            duration_text(now - (from_iso(verdict["ended_at"]) or now)),
-            ": %s" % verdict["reason"] if verdict.get("reason") else ""))
+    sentences = [_slot_sentence(task, slot, verdict)]
+    if slot is None:
+        if verdict is not None:
+            sentences.append(_latest_run_sentence(verdict, now))
     elif verdict is not None:
-        said += _verdict_sentences(task, verdict)
-    elif slot is not None and slot.reason not in ("", document["state"]):
-        said.append("%s." % (slot.reason[0].upper() + slot.reason[1:]))
-    if document["reason"]:
-        said.append("Now it is %s: %s." % (document["state"], document["reason"].rstrip(".")))
-    elif document["state"] != "idle":
-        said.append("Now it is %s." % document["state"])
-    following = from_iso(document["next_run"])
-    if following is None:
-        said.append("No start is planned.")
-    elif following > now:
-        said.append("It starts next at %s (in %s)." % (
-            local_text(following, task.timezone), duration_text(following - now)))
-    else:
-        said.append("Its slot %s is due, and the next tick decides it." % (
-            local_text(following, task.timezone)))
-    said += _advice(document, verdict)
-    return " ".join(said)
+        sentences += _verdict_sentences(task, slot, verdict)
+    elif slot.reason not in ("", document["state"]):  # the state is told below
+        sentences.append(_as_sentence(slot.reason))
+    if document["reason"] or document["state"] != "idle":
+        sentences.append("It is now %s." % _standing_text(document).rstrip("."))
+    sentences.append(_next_run_sentence(task, from_iso(document["next_run"]), now))
+    sentences += _advice(document, verdict)
+    return "%s: %s" % (task.name, " ".join(sentences))
+
+
+def _slot_sentence(task: Task, slot: "Slot | None", verdict: "Verdict | None") -> str:
+    if slot is not None:
+        return "the slot %s%s %s." % (
+            local_text(slot.at, task.timezone), _shift_text(slot), _fate_text(slot, verdict))
+    if task.schedule is None:
+        return "it has no schedule and runs %s." % _unscheduled_words(task.dependencies)
+    if task.schedule.reboot:
+        return "it runs once after each boot."
+    return "it has never been due."
 
 
 def _shift_text(slot: Slot) -> str:
-    return " (moved by daylight saving time)" if slot.shifted else " (no tick ran at the time)" if slot.was_off else ""
+    if slot.shifted:
+        return " (moved by daylight saving time)"
+    if slot.was_off:
+        return " (no tick ran at the time)"
+    return ""
 
 
-def _fate_text(slot: Slot, verdict: "Dict[str, Any] | None") -> str:
-    if verdict is None or not verdict.get("started_at"):
-        return "%s %s" % ("is" if slot.fate in ("open", "due") + UNEXPLAINED else "was",
-                          FATES.get(slot.fate, slot.fate))
-    late_s = (from_iso(verdict["started_at"]) or slot.at) - slot.at
-    return "%s%s%s" % ("is " if slot.fate in UNEXPLAINED else "", FATES.get(slot.fate, slot.fate),
-                       ", %s after its time" % duration_text(late_s) if late_s >= LATE_AFTER_S else "")
+def _fate_text(slot: Slot, verdict: "Verdict | None") -> str:
+    text = FATES.get(slot.fate, slot.fate)
+    if slot.fate in ("open", "due") + UNEXPLAINED:
+        return "is " + text
+    if slot.fate not in MARKS:
+        return "was " + text
+    started_at = None if verdict is None else from_iso(verdict.get("started_at"))
+    if started_at is None or started_at - slot.at < LATE_AFTER_S:
+        return text
+    return text.replace("ran", "ran %s late" % duration_text(started_at - slot.at), 1)
 
 
-def _verdict_sentences(task: Task, verdict: "Dict[str, Any]") -> "List[str]":
-    said = []
-    attempts = verdict.get("attempt") or 0
-    if verdict.get("trigger") == "dependency":
-        said.append("It waited for its dependencies, and started when the last of them had succeeded.")
-    elif verdict.get("trigger") == "catch_up":
-        said.append("It was caught up after its time.")
-    if verdict.get("merged_since"):
-        said.append("It answers for every slot since %s." % verdict["merged_since"])
-    if verdict.get("run_id"):
-        code = verdict.get("exit_code")
-        said.append("Attempt %d%s took %s%s." % (
-            attempts, " of %d" % (task.retry_count + 1) if attempts > 1 else "",
-            duration_text(verdict.get("duration_s") or 0), "" if code is None else " and ended with exit code %d" % code))
+def _as_sentence(text: str) -> str:
+    return "%s%s." % (text[0].upper(), text[1:].rstrip("."))
+
+
+def _latest_run_sentence(verdict: "Verdict", now: float) -> str:
+    outcome = "succeeded"
+    if verdict["status"] != "success":
+        outcome = outcome_text(dict(verdict))
+    trigger = ", started by hand," if verdict.get("trigger") == "manual" else ""
+    ago_s = now - (from_iso(verdict["ended_at"]) or now)
+    text = "Its latest run%s %s %s ago" % (trigger, outcome, duration_text(ago_s))
     if verdict.get("reason"):
-        said.append("%s." % (verdict["reason"][0].upper() + verdict["reason"][1:].rstrip(".")))
-    return said
+        text += ": %s" % verdict["reason"]
+    return text + "."
 
 
-def _advice(document: "Dict[str, Any]", verdict: "Dict[str, Any] | None") -> "List[str]":
+def _verdict_sentences(task: Task, slot: Slot, verdict: "Verdict") -> "List[str]":
+    sentences = []
+    if verdict.get("trigger") == "dependency":
+        sentences.append("It waited for its dependencies, and started when the last of them had "
+                         "succeeded.")
+    elif verdict.get("trigger") == "catch_up":
+        sentences.append("It ran late, as a catch-up.")
+    if verdict.get("merged_since"):
+        sentences.append("It also covers every slot since %s." % verdict["merged_since"])
+    if verdict.get("run_id"):
+        attempt = verdict.get("attempt") or 0
+        text = "Attempt %d" % attempt
+        if attempt > 1:
+            text += " of %d" % (task.retry_count + 1)
+        text += " took %s" % duration_text(verdict.get("duration_s") or 0)
+        code = verdict.get("exit_code")
+        if code is not None:
+            text += " and ended with exit code %d" % code
+        sentences.append(text + ".")
+    reason = verdict.get("reason")
+    if reason and reason not in FATES.get(slot.fate, ""):  # which may have said it already
+        sentences.append(_as_sentence(reason))
+    return sentences
+
+
+def _next_run_sentence(task: Task, at: "int | None", now: float) -> str:
+    if at is None:
+        return "No run is scheduled."
+    if at <= now:
+        return "Its slot %s is due, and the next tick decides it." % local_text(at, task.timezone)
+    return "Next run: %s (in %s)." % (local_text(at, task.timezone), duration_text(at - now))
+
+
+def _advice(document: "Dict[str, Any]", verdict: "Verdict | None") -> "List[str]":
+    """The commands that help a task in this state."""
     name = document["name"]
     if document["state"] == "paused":
-        return ["To end the pause: %s." % " and ".join(
-            "resume %s" % ("--all" if each == ALL_TASKS else each) for each in document["paused"]["names"])]
+        commands = ["resume %s" % ("--all" if paused == ALL_TASKS else paused)
+                    for paused in document["paused"]["names"]]
+        return ["To end the pause: %s." % " and ".join(commands)]
     if document["state"] == "disabled":
-        return ["To give it slots again, set enabled to true."]
+        return ['To re-enable it, set "enabled": true.']
     if document["state"] == "waiting":
-        return ["To let it go: run --task %s; or without waiting: run --task %s --ignore-dependencies." % (
-            document["waiting_for"], name)]
+        return ["To release it: run --task %s. To run it anyway: run --task %s "
+                "--ignore-dependencies." % (document["waiting_for"], name)]
     if verdict is not None and verdict["status"] not in ("success", "skipped_overlap"):
         return ["Its output: logs %s. To run it now: run --task %s." % (name, name)]
     return []
 
+
+# -- upcoming runs
 
 def coming_slots(config: Config, state: State, last_tick: "float | None", now: float, count: int,
                  only: str = "") -> "List[Tuple[int, str]]":
@@ -3440,9 +3632,10 @@ def coming_slots(config: Config, state: State, last_tick: "float | None", now: f
     """
     upcoming = []
     for task in config.tasks.values():
-        slot = coming_slot(task, state, last_tick, now) if only in ("", task.name) else None
-        if slot is not None:
-            upcoming.append((slot, task.order, task))
+        if only in ("", task.name):
+            slot = coming_slot(task, state, last_tick, now)
+            if slot is not None:
+                upcoming.append((slot, task.order, task))
     upcoming.sort(key=lambda entry: entry[:2])
     slots: "List[Tuple[int, str]]" = []
     while upcoming and len(slots) < count:
@@ -3459,9 +3652,9 @@ def local_text(at: float, zone: "str | None") -> str:
     """A time as the clocks of the zone show it, with its offset: Sun 2025-06-01 03:00 +0200."""
     offset = zone_named(zone).span(int(at))[2]
     sign = "-" if offset < 0 else "+"
-    minutes = abs(offset) // MINUTE
-    return "%s %s%02d%02d" % (time.strftime("%a %Y-%m-%d %H:%M", time.gmtime(at + offset)), sign, minutes // 60,
-                              minutes % 60)
+    hours, minutes = divmod(abs(offset) // MINUTE, 60)
+    wall_time = time.strftime("%a %Y-%m-%d %H:%M", time.gmtime(at + offset))
+    return "%s %s%02d%02d" % (wall_time, sign, hours, minutes)
 
 
 # -- what cron and systemd read

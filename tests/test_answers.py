@@ -35,41 +35,41 @@ def idle_world(**more):
 
 
 RAN_UNTIL, SKIPPED_AT = "2025-06-03T02:00:05Z", "2025-06-04T02:00:00Z"
-NEXT = " It starts next at Wed 2025-06-04 02:00 +0000 (in 14h)."
+NEXT = " Next run: Wed 2025-06-04 02:00 +0000 (in 14h)."
 ADVICE = " Its output: logs a. To run it now: run --task a."
 
 
 @pytest.mark.parametrize("fate, of_slot, reason, expected", [
     ("success", {}, "", "ran and succeeded. Attempt 1 took 1s and ended with exit code 0." + NEXT),
     ("success", {"trigger": "catch_up", "started_at": "2025-06-03T07:00:00Z", "merged_since": "2025-06-01T02:00:00Z"},
-     "", "ran and succeeded, 5h after its time. It was caught up after its time. It answers for every slot since "
+     "", "ran 5h late and succeeded. It ran late, as a catch-up. It also covers every slot since "
      "2025-06-01T02:00:00Z. Attempt 1 took 1s and ended with exit code 0." + NEXT),
     ("success", {"trigger": "dependency"}, "",
      "ran and succeeded. It waited for its dependencies, and started when the last of them had "
      "succeeded. Attempt 1 took 1s and ended with exit code 0." + NEXT),
     ("failed", {"attempt": 3}, "",
      "ran and failed. Attempt 3 of 3 took 1s and ended with exit code 1." + NEXT + ADVICE),
-    ("timeout", {"exit_code": None}, "", "ran into its timeout. Attempt 1 took 1s." + NEXT + ADVICE),
+    ("timeout", {"exit_code": None}, "", "ran and timed out. Attempt 1 took 1s." + NEXT + ADVICE),
     ("interrupted", {"exit_code": None, "reason": "the command is gone"}, "",
      "ran and was interrupted. Attempt 1 took 1s. The command is gone." + NEXT + ADVICE),
     ("skipped_overlap", {"reason": "run R is still going"}, "",
-     "was skipped, the run before was still going. Run R is still going." + NEXT),
+     "was skipped: previous run still going. Run R is still going." + NEXT),
     ("skipped_dependency", {"reason": "waited for 'b'"}, "",
-     "was skipped, a dependency was not met in time. Waited for 'b'." + NEXT + ADVICE),
-    ("skipped_late", {"reason": "90 s late"}, "", "was skipped, too late to start. 90 s late." + NEXT + ADVICE),
+     "was skipped: dependency not met in time. Waited for 'b'." + NEXT + ADVICE),
+    ("skipped_late", {"reason": "90 s late"}, "", "was skipped: too late to start. 90 s late." + NEXT + ADVICE),
     ("skipped_paused", {"reason": "the task was paused"}, "",
-     "was skipped, the task was paused. The task was paused." + NEXT + ADVICE),
+     "was skipped: the task was paused." + NEXT + ADVICE),
     ("skipped_disabled", {"reason": "the task was disabled"}, "",
-     "was skipped, the task was disabled. The task was disabled." + NEXT + ADVICE),
+     "was skipped: the task was disabled." + NEXT + ADVICE),
     ("skipped_removed", {"reason": "it was gone"}, "",
-     "was skipped, the task was removed. It was gone." + NEXT + ADVICE),
+     "was skipped: the task was removed. It was gone." + NEXT + ADVICE),
     ("merged", None, "into 2025-06-04T02:00:00Z", "was merged into a later slot. Into 2025-06-04T02:00:00Z." + NEXT),
-    ("edited", None, "the schedule was changed", "was dropped by a change of the schedule. The schedule was changed." +
-     NEXT),
-    ("open", None, "queued", "is not over yet. Queued." + NEXT),
-    ("due", None, "no tick since X", "is due, and not decided yet. No tick since X." + NEXT),
+    ("edited", None, "the schedule was changed", "was not run: paused, disabled or rescheduled before a tick. "
+     "The schedule was changed." + NEXT),
+    ("open", None, "queued", "is not finished yet. Queued." + NEXT),
+    ("due", None, "no tick since X", "is due, not decided yet. No tick since X." + NEXT),
     ("unexplained", None, "there is no verdict for it", "is unexplained. There is no verdict for it." + NEXT),
-    ("double", None, "it has 2 verdicts", "is recorded with two verdicts. It has 2 verdicts." + NEXT),
+    ("double", None, "it has 2 verdicts", "is recorded more than once. It has 2 verdicts." + NEXT),
 ])
 def test_why_has_a_sentence_for_each_fate(fate, of_slot, reason, expected):
     record = None
@@ -107,14 +107,14 @@ def standing(name):
 
 
 @pytest.mark.parametrize("name, expected", [
-    ("idle", "It starts next at Wed 2025-06-04 02:00 +0000 (in 23h 30m)."),
-    ("running", "Now it is running. It starts next at Wed 2025-06-04 02:00 +0000 (in 23h 30m)."),
-    ("queued", "Now it is queued: waits for a free place since 2025-06-03T02:00:00Z."),
-    ("waiting", "Now it is waiting: 'd' is running."),
-    ("blocked", "Now it is waiting: 'd' failed (exit 1) at 2025-06-03T01:01:00Z."),
-    ("retrying", "Now it is retrying: failed (exit 1), attempt 2 of 3, at the first tick after "
-     "2025-06-03T03:10:00Z. It starts next at Tue 2025-06-03 03:10 +0000 (in 40m)."),
-    ("late", "Now it is idle: its slot 2025-06-03T02:00:00Z is due, and no tick came."),
+    ("idle", "Next run: Wed 2025-06-04 02:00 +0000 (in 23h 30m)."),
+    ("running", "It is now running. Next run: Wed 2025-06-04 02:00 +0000 (in 23h 30m)."),
+    ("queued", "It is now queued since 2025-06-03T02:00:00Z (max_concurrent_tasks reached)."),
+    ("waiting", "It is now waiting: 'd' is running."),
+    ("blocked", "It is now waiting: 'd' failed (exit 1) at 2025-06-03T01:01:00Z."),
+    ("retrying", "It is now retrying: failed (exit 1); attempt 2 of 3 starts at the first tick after "
+     "2025-06-03T03:10:00Z. Next run: Tue 2025-06-03 03:10 +0000 (in 40m)."),
+    ("late", "It is now late: due since 2025-06-03T02:00:00Z; no tick has started it."),
 ])
 def test_why_tells_how_the_task_stands_and_what_comes_next(name, expected):
     world = standing(name)
@@ -122,7 +122,7 @@ def test_why_tells_how_the_task_stands_and_what_comes_next(name, expected):
     text = why(world, slot=slot, now="2025-06-03T02:30:00Z")
     assert expected in text
     if name in ("waiting", "blocked"):
-        assert text.endswith("To let it go: run --task d; or without waiting: run --task a --ignore-dependencies.")
+        assert text.endswith("To release it: run --task d. To run it anyway: run --task a --ignore-dependencies.")
 
 
 @pytest.mark.parametrize("names, expected", [
@@ -134,7 +134,7 @@ def test_why_says_how_to_end_a_pause_and_it_works(hand, names, expected):
     for name in names:
         assert hand.call("pause", name if name != "*" else "--all", "--reason", "moving")[0] == 0
     text = hand.call("why", "a")[1]
-    assert "Now it is paused: until somebody resumes it (moving). No start is planned. " + expected in text
+    assert "It is now paused until resumed (moving). No run is scheduled. " + expected in text
     for command in text.rpartition("pause: ")[2].strip(" .\n").split(" and "):
         assert hand.call(*command.split())[0] == 0
     assert "paused" not in hand.call("why", "a")[1]
@@ -142,8 +142,8 @@ def test_why_says_how_to_end_a_pause_and_it_works(hand, names, expected):
 
 def test_why_of_a_disabled_task_says_how_to_enable_it(hand):
     hand.configure(task("a", "0 2 * * *", enabled=False))
-    assert hand.call("why", "a") == (0, "a: no slot of it is known yet. Now it is disabled. No start is planned. To "
-                                        "give it slots again, set enabled to true.\n", "")
+    assert hand.call("why", "a") == (0, "a: it has never been due. It is now disabled. No run is scheduled. To "
+                                        "re-enable it, set \"enabled\": true.\n", "")
 
 
 # -- why: on disk
@@ -166,29 +166,29 @@ def nights(hand):
 
 
 @pytest.mark.parametrize("when, expected", [
-    ("2025-06-02T20:00:00Z", "a: no slot of it is known yet."),
+    ("2025-06-02T20:00:00Z", "a: it has never been due."),
     ("2025-06-03T02:00:00Z", "a: the slot Tue 2025-06-03 02:00 +0000 ran and succeeded."),
     ("2025-06-03T23:00:00Z", "a: the slot Tue 2025-06-03 02:00 +0000 ran and succeeded."),
     ("2025-06-04T12:00:00Z", "a: the slot Wed 2025-06-04 02:00 +0000 ran and failed. Attempt 1 took 2s and ended with "
                              "exit code 7."),
     ("2025-06-05T12:00:00Z", "a: the slot Thu 2025-06-05 02:00 +0000 (no tick ran at the time) was merged into a later "
                              "slot. Into 2025-06-06T02:00:00Z."),
-    ("2025-06-06T12:00:00Z", "a: the slot Fri 2025-06-06 02:00 +0000 (no tick ran at the time) ran and succeeded, 7h "
-                             "after its time. It was caught up after its time. It answers for every slot since "
+    ("2025-06-06T12:00:00Z", "a: the slot Fri 2025-06-06 02:00 +0000 (no tick ran at the time) ran 7h late "
+                             "and succeeded. It ran late, as a catch-up. It also covers every slot since "
                              "2025-06-05T02:00:00Z."),
 ])
 def test_why_at_a_time_tells_of_the_slot_before_it(nights, when, expected):
     code, out, err = nights.call("why", "a", "--at", when)
     assert (code, err) == (0, "") and out.startswith(expected)
-    assert "It starts next at Sat 2025-06-07 02:00 +0000 (in 16h 58m)." in out
+    assert "Next run: Sat 2025-06-07 02:00 +0000 (in 16h 58m)." in out
     if when == "2025-06-06T12:00:00Z":
         assert nights.call("why", "a")[1] == out
 
 
 def test_why_of_a_join_tells_of_its_newest_run_up_to_that_time(nights):
     assert nights.call("why", "join")[1] == (
-        "join: it has no schedule and runs after a. Its newest run succeeded 58s ago. No start is planned.\n")
-    assert "Its newest run succeeded 3d 7h ago." in nights.call("why", "join", "--at", "2025-06-04T12:00:00Z")[1]
+        "join: it has no schedule and runs after a. Its latest run succeeded 58s ago. No run is scheduled.\n")
+    assert "Its latest run succeeded 3d 7h ago." in nights.call("why", "join", "--at", "2025-06-04T12:00:00Z")[1]
 
 
 @pytest.mark.parametrize("arguments, code, complaint", [
@@ -225,7 +225,7 @@ def test_why_of_a_task_for_each_boot(hand, monkeypatch):
     assert len(hand.tick("2025-06-02T10:01:00Z")) == 1
     hand.tick("2025-06-02T10:02:00Z")
     text = hand.call("why", "a")[1]
-    assert text.startswith("a: it runs once after each boot. Its newest run succeeded ") and "no slot" not in text
+    assert text.startswith("a: it runs once after each boot. Its latest run succeeded ") and "no slot" not in text
 
 
 def test_why_without_a_heartbeat_does_not_speak_of_1970(hand):

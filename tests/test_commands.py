@@ -36,7 +36,7 @@ def test_status_before_the_first_tick_says_that_there_was_none(project):
     assert STATUS_KEYS <= set(document)
     assert not document["healthy"] and document["last_tick"] is None
     assert document["problems"] == [
-        "No tick has run yet: the first comes within a minute of symphony_conductor.py install."]
+        "No tick has run yet: the first one runs within a minute of symphony_conductor.py install."]
 
 
 def test_status_is_json_when_piped_and_holds_what_it_promises(project):
@@ -84,8 +84,8 @@ def test_status_says_so_when_the_last_tick_is_old(project):
     os.utime(heartbeat, (time.time() - 4000, time.time() - 4000))
     document = status(project)
     assert not document["healthy"]
-    assert document["problems"] == ["The last tick was 1h 6m ago: cron does not call the conductor, or its "
-                                    "ticks fail (see logs/conductor_cron.log)."]
+    assert document["problems"] == ["The last tick was 1h 6m ago: cron does not run it, or it "
+                                    "fails (see logs/conductor_cron.log)."]
 
 
 def test_recent_results_are_the_twenty_newest_first(project):

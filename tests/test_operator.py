@@ -59,7 +59,7 @@ def test_the_table_tells_of_each_task_what_a_person_asks():
         "analyse  waiting   never                                  ++F+    in 23h 55m  at 02:10 every day",
         "  waiting: 'scan' is running",
         "flaky    retrying  failed 14m ago, took 30s (usually 1m)  ++F+    in 46m      at 02:00 every day",
-        "  retrying: failed (exit 3), attempt 2 of 3, at the first tick after 2025-06-03T03:00:30Z",
+        "  retrying: failed (exit 3); attempt 2 of 3 starts at the first tick after 2025-06-03T03:00:30Z",
         "third    idle      success 2m ago, took 2m (usually 1m)   ++F++   in 23h 46m  at 02:01 every day",
         "off      disabled  never                                  -       -           at 02:00 every day",
         "hand     idle      never                                  ++F+    -           by hand"]
@@ -106,10 +106,10 @@ REASONS = {
                                    world.tick("2025-06-03T02:30:00Z")), "b",
                     "  waiting: 'a' was interrupted at 2025-06-03T02:01:00Z"),
     "retrying": (lambda world: world.finish("r", "2025-06-03T02:01:00Z", "failed"), "r",
-                 "  retrying: failed (exit 1), attempt 2 of 3, "
+                 "  retrying: failed (exit 1); attempt 2 of 3 starts "
                  "at the first tick after 2025-06-03T02:11:00Z"),
     "queued": (lambda world: world.tick("2025-06-03T02:31:00Z"), "q",
-               "  queued: waits for a free place since 2025-06-03T02:31:00Z"),
+               "  queued since 2025-06-03T02:31:00Z (max_concurrent_tasks reached)"),
     "invalid": (lambda world: None, "odd", "  invalid: schedule: minute '61' is outside 0-59"),
 }
 
@@ -137,12 +137,13 @@ def test_a_slot_that_no_tick_has_seen_is_due_and_after_three_minutes_late():
     lines = table(world, "2025-06-03T02:00:30Z")
     assert lines[0].endswith("next: a due") and "  due   at 02:00" in lines[-1]
     assert table(world, "2025-06-03T02:03:00Z")[-1].startswith("a ")
-    assert table(world, "2025-06-03T02:03:01Z")[-1] == "  late: its slot 2025-06-03T02:00:00Z is due, and no tick came"
+    assert table(world, "2025-06-03T02:03:01Z")[-1] == (
+        "  late: due since 2025-06-03T02:00:00Z; no tick has started it")
 
 
 @pytest.mark.parametrize("until, line", [
-    (None, "  paused: until somebody resumes it (moving house)"),
-    ("2025-06-05T00:00:00Z", "  paused: until 2025-06-05T00:00:00Z (moving house)")])
+    (None, "  paused until resumed (moving house)"),
+    ("2025-06-05T00:00:00Z", "  paused until 2025-06-05T00:00:00Z (moving house)")])
 def test_a_pause_and_its_reason_are_told(until, line):
     world = World(task("a", "0 2 * * *"))
     world.tick("2025-06-02T10:00:00Z")
@@ -157,7 +158,7 @@ def test_a_task_that_runs_while_it_is_paused_does_not_read_as_if_it_ran_until_th
     world.tick("2025-06-02T10:00:00Z")
     world.tick(NIGHT)
     world.state = world.state.replace(pauses={"a": {"since": at(NIGHT), "until": None, "reason": ""}})
-    assert table(world, NIGHT)[-1] == "  running: paused until somebody resumes it"
+    assert table(world, NIGHT)[-1] == "  running: paused until resumed"
 
 
 @pytest.mark.parametrize("width", [40, 80, 130])
@@ -421,7 +422,7 @@ def test_the_history_is_filtered(told, options, expected):
 
 def test_the_history_is_one_line_a_verdict(told):
     assert told.call("history", "--since", "1d")[1].splitlines() == [
-        "ENDED                 TASK  VERDICT          SLOT                  TOOK  TRY  EXIT  WHY",
+        "ENDED                 TASK  RESULT           SLOT                  TOOK  TRY  EXIT  REASON",
         "2025-06-02T09:30:00Z  a     timeout          2025-06-02T09:30:00Z  1s    3    -",
         "2025-06-02T09:00:00Z  b     skipped_overlap  2025-06-02T09:00:00Z  -     -    -     told why",
         "2025-06-01T11:00:00Z  a     failed           by hand               1s    1    1",
@@ -624,7 +625,8 @@ def test_a_tick_ahead_of_the_clock_is_a_problem(hand):
     hand.clock.at -= 7200
     code, out, _ = hand.call("status", "--table")
     assert (code, out.splitlines()[0][:34]) == (0, "NOT healthy | last tick 2h ahead |")
-    assert "  ! The last tick is 2h ahead of the clock, which was set back: none came since.\n" in out
+    assert (
+        "  ! The last tick is 2h ahead of the clock: the clock was set back, and no tick has run since.\n") in out
     assert any(line.startswith("  problem  ticks: the clock was set back by 2h or more") for line in
                hand.call("doctor")[1].splitlines())
 
@@ -705,7 +707,7 @@ def test_a_task_that_was_removed_while_it_runs_has_a_row_until_it_ends(hand):
     hand.configure(every_minute("a"))
     hand.minute()
     out = hand.call("status", "--table")[1]
-    assert "  running: it is no longer in the configuration\n" in out and "gone  " in out
+    assert "  running: removed from the configuration\n" in out and "gone  " in out
     assert hand.call("status", "--task", "gone")[0] == 0
     hand.release("gone")
     hand.minute()

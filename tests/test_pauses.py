@@ -546,7 +546,7 @@ def test_a_tick_that_finds_an_old_heartbeat_records_the_gap_once(hand, monkeypat
     code, out, _ = hand.call("audit")
     assert code == 0
     assert "  no tick from 2025-06-02T10:03:00Z to 2025-06-02T11:03:00Z: " + told in out
-    assert "       1  of them came while no tick ran" in out
+    assert "       1  of these were due while no tick ran" in out
     log = hand.project.read("logs/symphony_conductor.log")
     assert log.count("WARNING no tick from 2025-06-02T10:03:00Z to 2025-06-02T11:03:00Z: " + told) == 1
 
@@ -664,8 +664,8 @@ def test_an_audit_explains_every_slot_and_says_how(week):
         "74 slots, 0 unexplained, 2025-05-29T12:00:00Z to 2025-06-05T12:00:00Z",
         "      68  ran and succeeded",
         "       5  merged into a later slot",
-        "       1  skipped, the run before was still going",
-        "       8  of them came while no tick ran",
+        "       1  skipped: previous run still going",
+        "       8  of these were due while no tick ran",
         "  no tick from 2025-06-04T00:59:00Z to 2025-06-04T07:00:00Z: the machine was up, and nobody called the tick: "
         "cron was stopped, or its line was gone"]
     assert week.call("audit", "--task", "use")[1].startswith("3 slots, 0 unexplained")
@@ -781,7 +781,7 @@ def test_an_audit_answers_while_time_goes_by(hand):
     hand.tick()
     assert hand.call("audit")[1].startswith("0 slots, 0 unexplained")
     hand.move("2025-06-02T10:01:30Z")
-    assert hand.call("audit")[1].splitlines()[1] == "       1  due, and not decided yet"
+    assert hand.call("audit")[1].splitlines()[1] == "       1  due, not decided yet"
     hand.held.add("a")
     hand.tick()
-    assert hand.call("audit")[1].splitlines()[1] == "       1  not over yet"
+    assert hand.call("audit")[1].splitlines()[1] == "       1  not finished yet"

@@ -663,7 +663,7 @@ def test_a_normal_wait_is_no_problem_and_a_stuck_one_is():
     assert sc.status_document(world.config, world.state, now, now, [], [])["problems"] == []
     world.finish("d", "2025-06-03T02:01:00Z", "failed")
     problems = sc.status_document(world.config, world.state, now + 60, now, [], [])["problems"]
-    assert len(problems) == 2 and problems[1].startswith("t waits: 'd' failed")
+    assert len(problems) == 2 and problems[1].startswith("t is waiting: 'd' failed")
 
 
 def test_no_more_starts_at_once_than_there_are_descriptors_for():

@@ -46,7 +46,6 @@ exit 1
 # Texts of the program that the manuals show in their next wording: both count as the same.
 REWORDED = (
     ("What comes next:", "Next steps:"),
-    ("no slot of it is known yet", "it has never been due"),
 )
 # What differs between machines and hours, in the order of replacement.
 VOLATILE = (
