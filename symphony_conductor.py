@@ -3659,8 +3659,8 @@ def local_text(at: float, zone: "str | None") -> str:
 
 # -- what cron and systemd read
 
-# What cron and systemd read. The comments on each part are in cron/symphony.crontab, which ends with this very line;
-# it stands here as well because this file works without any other.
+# cron/symphony.crontab explains each part, and ends with this very line; it stands here as well
+# because this file works without any other.
 CRONTAB_LINE = ("* * * * * cd @ROOT@ && { [ -d logs ] || mkdir -m 700 logs; } && "
                 "exec @PYTHON@ -I -S @PROGRAM@ tick @OUTPUT@")
 OUTPUT_LOGGED = ">>logs/conductor_cron.log 2>&1"
@@ -3677,21 +3677,24 @@ def program_arguments(script: str, root: str = "") -> "List[str]":
     A file whose name no import could take is run as it is, and compiled anew each time.
     """
     folder, _, name = script.rpartition("/")
-    module = name[:-3] if name.endswith(".py") else ""
-    if not module.isidentifier():
+    module, suffix = name[:-3], name[-3:]
+    if suffix != ".py" or not module.isidentifier():
         return [script]
-    place = ascii(folder)
-    if any(ord(letter) > 126 for letter in folder):  # which the reader's locale may spell another way
-        found = folder.encode("utf-8", "surrogateescape")
-        place = "%r.decode(sys.getfilesystemencoding(), 'surrogateescape')" % found
-    return ["-c", BOOT_CODE % ('"."' if folder == root else place, module)]
+    code = ascii(folder)
+    if folder == root:
+        code = '"."'
+    elif any(ord(letter) > 126 for letter in folder):  # cron's locale may decode them otherwise
+        code = "%r.decode(sys.getfilesystemencoding(), 'surrogateescape')" % folder.encode(
+            "utf-8", "surrogateescape")
+    return ["-c", BOOT_CODE % (code, module)]
 
 
 def cron_word(text: str) -> str:
     """A word for the shell in a command that every cron leaves as it is.
 
-    Vixie's cron and its descendants end a command at a %, and take a backslash before one or before another
-    backslash away; busybox's does neither. So the two are spelt for printf where that could matter.
+    Vixie's cron and its descendants end a command at a %, and take a backslash before one or before
+    another backslash away; busybox's does neither. So the two are spelt for printf where that could
+    matter.
     """
     if not re.search(r"%|\\\\", text):
         return shlex.quote(text)
@@ -3699,28 +3702,31 @@ def cron_word(text: str) -> str:
 
 
 def crontab_line(root: str, python: str, script: str, mailed: bool = False) -> str:
-    """The line that calls `tick` for `root`; `mailed`: cron also mails what a tick has to say."""
-    parts = {"ROOT": cron_word(root), "PYTHON": cron_word(python),
-             "PROGRAM": " ".join(map(cron_word, program_arguments(script, root))),
-             "OUTPUT": OUTPUT_MAILED if mailed else OUTPUT_LOGGED}
+    """The line that runs `tick` for `root`; `mailed`: cron also mails what a tick prints."""
+    program = " ".join(map(cron_word, program_arguments(script, root)))
     if script.rpartition("/")[0] != root:
-        parts["PROGRAM"] += " --root=."
+        program += " --root=."
+    parts = {"ROOT": cron_word(root), "PYTHON": cron_word(python), "PROGRAM": program,
+             "OUTPUT": OUTPUT_MAILED if mailed else OUTPUT_LOGGED}
     return re.sub("@([A-Z]+)@", lambda match: parts[match.group(1)], CRONTAB_LINE)
 
 
 def block_lines(line: str, mailto: str = "", before: str = "") -> "List[str]":
     """What goes between BEGIN and END: the line, within a MAILTO of its own if it has one.
 
-    A MAILTO holds for every line below it, so the one in force before the block is put back: none at all means
-    the owner of the table, and an empty one, which crontab takes in quotes only, nobody (crontab(5)).
+    A MAILTO holds for every line below it, so the one in force before the block is put back: none
+    at all means the owner of the table, and an empty one, which crontab takes in quotes only,
+    nobody (crontab(5)).
     """
-    return ["MAILTO=" + mailto, line, "MAILTO=" + (before or '""')] if mailto else [line]
+    if not mailto:
+        return [line]
+    return ["MAILTO=" + mailto, line, "MAILTO=" + (before or '""')]
 
 
 def mail_addresses(crontab: str) -> "List[str]":
     """The values of the MAILTO lines of a table, in their order."""
-    found = re.findall(r"(?m)^[ \t]*[\"']?MAILTO[\"']?[ \t]*=[ \t]*(.*?)[ \t\r]*$", crontab)
-    return [text[1:-1] if len(text) > 1 and text[0] in "\"'" and text[-1] == text[0] else text for text in found]
+    values = re.findall(r"(?m)^[ \t]*[\"']?MAILTO[\"']?[ \t]*=[ \t]*(.*?)[ \t\r]*$", crontab)
+    return [re.sub(r"\A([\"'])(.*)\1\Z", r"\2", value) for value in values]
 
 
 def crontab_lines(crontab: str) -> "List[str]":
@@ -3729,7 +3735,7 @@ def crontab_lines(crontab: str) -> "List[str]":
 
 
 def split_at_block(crontab: str, root: str) -> "Tuple[str, str, str]":
-    """What stands before the block of this root, the block, and what follows; the block is '' when there is none.
+    """What stands before the block of this root, the block ('' if there is none), and what follows.
 
     A block without its END raises ConfigError: where it stops is for a person to say.
     """
@@ -3740,17 +3746,21 @@ def split_at_block(crontab: str, root: str) -> "Tuple[str, str, str]":
     begin = texts.index(BLOCK_BEGIN + root)
     for end in range(begin + 1, len(texts)):
         if texts[end] == BLOCK_END + root:
-            return "".join(lines[:begin]), "".join(lines[begin:end + 1]), "".join(lines[end + 1:])
+            block, after = lines[begin:end + 1], lines[end + 1:]
+            return "".join(lines[:begin]), "".join(block), "".join(after)
         if texts[end].startswith(BLOCK_BEGIN):
             break
-    raise ConfigError([Problem(place="crontab", text="the block '%s%s' has no END line" % (BLOCK_BEGIN, root),
-                               hint="add '%s%s' after its last line with crontab -e" % (BLOCK_END, root))])
+    raise ConfigError([Problem(
+        place="crontab", text="the block '%s%s' has no END line" % (BLOCK_BEGIN, root),
+        hint="add '%s%s' after its last line with crontab -e" % (BLOCK_END, root))])
 
 
 def without_block(crontab: str, root: str) -> str:
     """The crontab less every block of this root; every other byte stays."""
     before, block, after = split_at_block(crontab, root)
-    return before + without_block(after, root) if block else crontab
+    if not block:
+        return crontab
+    return before + without_block(after, root)
 
 
 def with_block(crontab: str, root: str, lines: "Sequence[str]") -> str:
@@ -3763,14 +3773,16 @@ def with_block(crontab: str, root: str, lines: "Sequence[str]") -> str:
 
 
 def python_of_block(block: str) -> str:
-    """The interpreter that the line of a block names; '' when it takes a shell, or a person, to tell."""
+    """The interpreter that the line of a block names; '' when only a shell could tell."""
     for line in block.splitlines():
         try:
             words = shlex.split(line)
         except ValueError:
             continue
-        if "exec" in words[:-1] and "$(" not in words[words.index("exec") + 1]:
-            return words[words.index("exec") + 1]
+        if "exec" in words[:-1]:
+            python = words[words.index("exec") + 1]
+            if "$(" not in python:
+                return python
     return ""
 
 
