@@ -3043,6 +3043,7 @@ def _fate(slot: int, span: Period, ledger: Ledger, jumps: "Sequence[Tuple[int, i
 # == Rendering ==
 
 HEALTH_EXIT_SKIPPED = EXIT_TEMPFAIL
+# The skips that mean trouble; a skip for an overlap or a pause leaves the last result in place.
 HEALTH_SKIPS = ("skipped_dependency", "skipped_late")
 RESULT_KEYS = ("task", "status", "scheduled_for", "started_at", "ended_at", "duration_s",
                "exit_code", "attempt", "trigger", "log", "output_tail", "run_id", "reason")
@@ -3276,6 +3277,7 @@ def status_table(document: "Dict[str, Any]", width: int, coloured: bool = False)
     """
     now = from_iso(document["now"]) or 0
     name_width = max(12, width // 3)
+    # The verdict comes first: who is woken at night stops reading after a few lines.
     lines = [_headline(document, now, name_width, width, coloured)]
     lines += ["  ! " + problem for problem in document["problems"]]
     lines.append("")
@@ -3407,7 +3409,8 @@ def _unscheduled_words(dependencies: "Sequence[str]") -> str:
 
 # -- audit and history
 
-# What became of a slot, by its fate.
+# What became of a slot, by its fate: phrases that fit behind a count in an audit, and behind "was",
+# "is" or, if they begin with "ran", nothing in an answer of `why`.
 FATES = {
     "success": "ran and succeeded",
     "failed": "ran and failed",
@@ -3511,7 +3514,7 @@ def why_text(config: Config, state: State, task: Task, slot: "Slot | None",
     """
     document = task_document(config, state, task, now, last_tick)
     sentences = [_slot_sentence(task, slot, verdict)]
-    if slot is None:
+    if slot is None:  # a run by hand, after its dependencies or at a boot has none
         if verdict is not None:
             sentences.append(_latest_run_sentence(verdict, now))
     elif verdict is not None:
@@ -3636,6 +3639,7 @@ def coming_slots(config: Config, state: State, last_tick: "float | None", now: f
             slot = coming_slot(task, state, last_tick, now)
             if slot is not None:
                 upcoming.append((slot, task.order, task))
+    # One entry a task: its next slot is computed when this one is taken, for a schedule has no end.
     upcoming.sort(key=lambda entry: entry[:2])
     slots: "List[Tuple[int, str]]" = []
     while upcoming and len(slots) < count:
@@ -3668,6 +3672,7 @@ OUTPUT_MAILED = "2>&1 | tee -a logs/conductor_cron.log"
 
 BLOCK_BEGIN = "# BEGIN symphony-conductor "
 BLOCK_END = "# END symphony-conductor "
+# Appended, not put first: no file beside the program may stand in for one of the standard library.
 BOOT_CODE = "import sys; sys.path.append(%s); import %s as c; c.command_line()"
 
 
@@ -3781,7 +3786,7 @@ def python_of_block(block: str) -> str:
             continue
         if "exec" in words[:-1]:
             python = words[words.index("exec") + 1]
-            if "$(" not in python:
+            if "$(" not in python:  # as cron_word spells what cron would change
                 return python
     return ""
 
