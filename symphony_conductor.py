@@ -3553,10 +3553,14 @@ def _fate_text(slot: Slot, verdict: "Verdict | None") -> str:
         return "is " + text
     if slot.fate not in MARKS:
         return "was " + text
-    started_at = None if verdict is None else from_iso(verdict.get("started_at"))
-    if started_at is None or started_at - slot.at < LATE_AFTER_S:
+    late_s = 0
+    if verdict is not None:
+        # A retry is no late start: what counts is the first attempt.
+        first = (verdict.get("attempts") or [verdict])[0]
+        late_s = (from_iso(first.get("started_at")) or slot.at) - slot.at
+    if late_s < LATE_AFTER_S:
         return text
-    return text.replace("ran", "ran %s late" % duration_text(started_at - slot.at), 1)
+    return text.replace("ran", "ran %s late" % duration_text(late_s), 1)
 
 
 def _as_sentence(text: str) -> str:

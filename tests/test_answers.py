@@ -49,6 +49,8 @@ ADVICE = " Its output: logs a. To run it now: run --task a."
      "succeeded. Attempt 1 took 1s and ended with exit code 0." + NEXT),
     ("failed", {"attempt": 3}, "",
      "ran and failed. Attempt 3 of 3 took 1s and ended with exit code 1." + NEXT + ADVICE),
+    ("failed", {"attempt": 2, "started_at": "2025-06-03T02:05:05Z", "attempts": [{"started_at": NIGHT}]}, "",
+     "ran and failed. Attempt 2 of 3 took 1s and ended with exit code 1." + NEXT + ADVICE),
     ("timeout", {"exit_code": None}, "", "ran and timed out. Attempt 1 took 1s." + NEXT + ADVICE),
     ("interrupted", {"exit_code": None, "reason": "the command is gone"}, "",
      "ran and was interrupted. Attempt 1 took 1s. The command is gone." + NEXT + ADVICE),
