@@ -3,8 +3,8 @@
 
     symphony_conductor.py diff TASK
 
-Times, process numbers, durations and addresses are evened out, so that what is left is the difference. What changed in
-the task's definition between the two runs comes first.
+Times, process IDs, durations and addresses are replaced by placeholders, so that only real
+differences are shown. Changes of the task's definition between the two runs come first.
 """
 
 import argparse
@@ -13,17 +13,18 @@ import json
 import os
 import re
 import sys
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence
 
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import symphony_conductor as sc  # noqa: E402
 
-# What differs from run to run without meaning anything.
+# What differs from run to run without meaning anything, and its placeholder.
 NORMAL_FORMS = (
     (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d([.,]\d+)?)?( ?(Z|UTC|[+-]\d\d:?\d\d))?", "<time>"),
     (r"\b\d{8}T\d{6}Z(-\d+)?", "<time>"),
-    (r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun),? [A-Za-z0-9 ]{5,12} \d\d:\d\d:\d\d( [A-Z]{2,5})?( \d{4})?", "<time>"),
+    (r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun),? [A-Za-z0-9 ]{5,12} \d\d:\d\d:\d\d( [A-Z]{2,5})?( \d{4})?",
+     "<time>"),
     (r"\b\d{1,2}:\d\d:\d\d([.,]\d+)?\b", "<time>"),
     (r"(?i)\b(pid|process)([ =:#]*)\d+", r"\1\2<pid>"),
     (r"\[\d{2,7}\]", "[<pid>]"),
@@ -35,15 +36,22 @@ NORMAL_FORMS = (
 
 def normalised(output: str) -> "List[str]":
     """The lines of a run's output as far as they can be compared with those of another run."""
-    own = re.search(r"(?m)^--- \S+ start run=.* pid=(\d+)$", output)
-    lines = [line for line in output.splitlines() if not re.match(r"--- \S+ (start|end|adopted) run=", line)]
-    for pattern, form in (((r"\b%s\b" % own.group(1), "<pid>"),) if own else ()) + NORMAL_FORMS:
-        lines = [re.sub(pattern, form, line) for line in lines]
+    forms = list(NORMAL_FORMS)
+    header = re.search(r"(?m)^--- \S+ start run=.* pid=(\d+)$", output)
+    if header:  # the command's own process ID, wherever it was printed
+        forms.insert(0, (r"\b%s\b" % header.group(1), "<pid>"))
+    lines = [line for line in output.splitlines()
+             if not re.match(r"--- \S+ (start|end|adopted) run=", line)]
+    for pattern, placeholder in forms:
+        lines = [re.sub(pattern, placeholder, line) for line in lines]
     return lines
 
 
 def definition_changes(before: "Dict[str, Any]", after: "Dict[str, Any]") -> "List[str]":
-    """What changed in a task from one run to another, a line a field; values of env are never shown."""
+    """What changed in a task from one run to another, a line a field.
+
+    Values of env are never shown: they may be secrets.
+    """
     changes = []
     for field in sorted(set(before) | set(after)):
         old, new = before.get(field), after.get(field)
@@ -54,46 +62,52 @@ def definition_changes(before: "Dict[str, Any]", after: "Dict[str, Any]") -> "Li
             names = sorted(name for name in set(old) | set(new) if old.get(name) != new.get(name))
             changes.append("env: %s changed" % ", ".join(names))
         else:
-            changes.append("%s: %s -> %s" % (field, json.dumps(old, ensure_ascii=False),
-                                             json.dumps(new, ensure_ascii=False)))
+            texts = [json.dumps(value, ensure_ascii=False) for value in (old, new)]
+            changes.append("%s: %s -> %s" % (field, texts[0], texts[1]))
     return changes
 
 
-def diff_text(good: "Tuple[Dict[str, Any], str]", bad: "Tuple[Dict[str, Any], str]",
-              changes: "Sequence[str]") -> str:
-    """The last good output of a task against a failing one, and what changed in its definition; (verdict, output)."""
-    labels = ["%s run %s, ended %s" % (verdict["status"], verdict["run_id"], verdict["ended_at"])
-              for verdict, _ in (good, bad)]
-    lines = ["definition: %s" % change for change in changes] or ["definition: unchanged"]
-    lines += list(difflib.unified_diff(normalised(good[1]), normalised(bad[1]), labels[0], labels[1], lineterm="")) or [
-        "output: the same, but for times, process numbers and durations"]
-    return "\n".join(lines)
+def output_diff(labels: "Sequence[str]", outputs: "Sequence[str]") -> "List[str]":
+    """The lines in which the output of two runs differs, as diff -u writes them."""
+    before, after = map(normalised, outputs)
+    lines = list(difflib.unified_diff(before, after, labels[0], labels[1], lineterm=""))
+    return lines or ["output: the same, apart from times, process IDs and durations"]
 
 
 def cmd_diff(store: sc.Store, args: "argparse.Namespace") -> int:
     sc.check_task_known(store, args.task)
-    verdicts = [verdict for verdict in store.verdicts(0, args.task) if verdict.get("run_id")]
-    bad = next((verdict for verdict in reversed(verdicts) if verdict["status"] != "success"), None)
-    if bad is None:
-        sc.print_line("no run of '%s' that is remembered has failed" % args.task)
+    runs = [verdict for verdict in store.verdicts(0, args.task) if verdict.get("run_id")]
+    failures = [run for run in runs if run["status"] != "success"]
+    if not failures:
+        sc.print_line("no failed run of '%s' on record" % args.task)
         return sc.EXIT_OK
-    before = verdicts[:verdicts.index(bad)]
-    good = next((verdict for verdict in reversed(before) if verdict["status"] == "success"), None)
-    if good is None:
-        raise sc.UsageError("no run of '%s' before %s that is remembered has succeeded" % (args.task, bad["run_id"]))
-    outputs = [_output_text(store, args.task, verdict["run_id"]) for verdict in (good, bad)]
-    definitions = [store.definition(verdict.get("definition")) for verdict in (good, bad)]
-    changes = definition_changes(*definitions) if all(definitions) else ["not known any more"]
-    sc.print_line(diff_text((good, outputs[0]), (bad, outputs[1]), changes))
+    bad = failures[-1]
+    successes = [run for run in runs[:runs.index(bad)] if run["status"] == "success"]
+    if not successes:
+        raise sc.UsageError("no successful run of '%s' on record before %s" % (
+            args.task, bad["run_id"]))
+    pair = (successes[-1], bad)
+    outputs = [_output_text(store, args.task, run["run_id"]) for run in pair]
+    definitions = [store.definition(run.get("definition")) for run in pair]
+    if all(definitions):
+        changes = definition_changes(*definitions) or ["unchanged"]
+    else:
+        changes = ["no longer on record"]
+    labels = ["%s run %s, ended %s" % (run["status"], run["run_id"], run["ended_at"])
+              for run in pair]
+    lines = ["definition: %s" % change for change in changes] + output_diff(labels, outputs)
+    sc.print_line("\n".join(lines))
     return sc.EXIT_OK
 
 
 def _output_text(store: sc.Store, name: str, run_id: str) -> str:
-    text = store.run_output(name, run_id)
-    if text is None:
-        raise sc.UsageError("the log of run %s is gone" % run_id, "logs are kept up to %d files of %d MiB a task" % (
-            sc.LOG_GENERATIONS + 1, sc.TASK_LOG_ROTATE_BYTES >> 20))
-    return text.decode("utf-8", "replace")
+    output = store.run_output(name, run_id)
+    if output is None:
+        raise sc.UsageError(
+            "the output of run %s is no longer in the log" % run_id,
+            "%d files of %d MiB are kept for each task" % (
+                sc.LOG_GENERATIONS + 1, sc.TASK_LOG_ROTATE_BYTES >> 20))
+    return output.decode("utf-8", "replace")
 
 
 if __name__ == "__main__":

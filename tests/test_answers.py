@@ -290,7 +290,7 @@ def test_diff_shows_what_the_failing_run_printed_otherwise_and_what_was_changed(
 
     stable = "date -u +%Y-%m-%dT%H:%M:%SZ; date; echo pid $$ took 12.5 s at 0x7f00aa; mktemp -u"
     configure(stable + "; echo 3 files", env={"TOKEN": "geheim-1", "KEPT": "x"})
-    assert project.call("diff", "a")[:2] == (0, "no run of 'a' that is remembered has failed\n")
+    assert project.call("diff", "a")[:2] == (0, "no failed run of 'a' on record\n")
     assert project.call("run", "--task", "a")[0] == 0
     configure(stable + "; echo no such host; exit 4", env={"TOKEN": "geheim-2", "KEPT": "x", "NEW": "geheim-3"},
               timeout=60)
@@ -314,17 +314,17 @@ def test_diff_of_the_same_output_says_so(project):
     (project.root / "good").unlink()
     assert project.call("run", "--task", "a")[0] == 1
     assert project.call("diff", "a")[:2] == (
-        0, "definition: unchanged\noutput: the same, but for times, process numbers and durations\n")
+        0, "definition: unchanged\noutput: the same, apart from times, process IDs and durations\n")
     (project.root / "logs" / "automation" / "a.log").unlink()
     code, _, err = project.call("diff", "a")
-    assert code == 2 and "is gone" in err
+    assert code == 2 and "is no longer in the log" in err
 
 
 def test_diff_without_a_success_says_what_is_missing(project):
     project.configure({"name": "a", "command": "exit 1", "retry_count": 0})
     project.call("run", "--task", "a")
     code, out, err = project.call("diff", "a")
-    assert (code, out) == (2, "") and "that is remembered has succeeded" in err
+    assert (code, out) == (2, "") and "no successful run of 'a' on record before" in err
     assert project.call("diff", "b")[0] == 2
 
 
