@@ -639,13 +639,13 @@ def test_a_simulation_takes_the_timeout_where_no_run_is_known_and_tries_nothing_
 def test_a_simulation_in_words():
     found = forecast([task("good", "0 2 * * *"), task("a", "*/10 * * * *", timeout=1500)], {"good": 61})
     assert symphony_simulate.simulation_text(list(found.values()), 1).splitlines() == [
-        "49 runs in 1 day; 1 task would lose slots", "",
+        "49 runs in 1 day; 1 task would skip runs", "",
         "TASK  RUNS  TAKES  DELAY  LONGEST  OVERLAPS  LATE  STRANDED",
         "a     48    25m?   0s     0s       96        0     0",
         "good  1     1m     0s     0s       0         0     0", "",
-        "?: no run is known; its timeout stands for what it takes",
-        "  ! a: 96 slots skipped, because the run before would still be going"]
-    assert symphony_simulate.simulation_text([], 7).splitlines()[0] == "0 runs in 7 days; no slot would be lost"
+        "?: never ran; the timeout is used as its duration",
+        "  ! a: 96 runs skipped: previous run still going"]
+    assert symphony_simulate.simulation_text([], 7).splitlines()[0] == "0 runs in 7 days; no run would be skipped"
 
 
 def tree(root):
@@ -672,7 +672,7 @@ def test_questions_touch_nothing_on_disk(project, tmp_path):
     other.chmod(0o600)
     before = tree(project.root)
     code, out, err = project.call("simulate", "--days", "2")
-    assert code == 78 and "minute '61'" in err and " runs in 2 days; no slot would be lost\n" in out
+    assert code == 78 and "minute '61'" in err and " runs in 2 days; no run would be skipped\n" in out
     code, out, err = project.call("simulate", "--days", "1", "--config", str(other), "--json")
     found = json.loads(out)[0]
     assert (code, err, found["task"]) == (0, "", "c") and found["runs"] in (1440, 1441)
