@@ -136,7 +136,7 @@ def test_a_system_table_names_a_user_before_the_command():
     assert entries(text, has_users=True)[0] == [
         (2, "17 *\t* * *", "root", "cd / && x", "of the hour"), (3, "@daily", "www", "y z", "")]
     assert entries("@daily x\n", has_users=True) == (
-        [], [(1, "@daily x", "this is neither a variable nor a schedule with a command")])
+        [], [(1, "@daily x", "neither a variable nor a schedule with a command")])
 
 
 def test_what_is_neither_a_variable_nor_an_entry_is_left_out_with_the_reason():
@@ -144,7 +144,7 @@ def test_what_is_neither_a_variable_nor_an_entry_is_left_out_with_the_reason():
     found, left_out = entries("\n".join(garbage) + "\n7 7 * * * x\n")
     assert [entry[0] for entry in found] == [9]
     assert [number for number, _, _ in left_out] == list(range(1, 9))
-    assert {reason for _, _, reason in left_out} == {"this is neither a variable nor a schedule with a command"}
+    assert {reason for _, _, reason in left_out} == {"neither a variable nor a schedule with a command"}
 
 
 @pytest.mark.parametrize("line, wanted", [
@@ -186,7 +186,7 @@ def test_a_line_that_calls_the_conductor_is_no_task_of_the_conductor():
     text = "\n".join(own) + "\n5 4 * * * /srv/a/symphony_conductor.py check\n"
     found = symphony_import_crontab.import_tasks(text, "me", "/home/me", False, {})
     assert [(number, reason) for number, _, reason in found.left_out] == [
-        (number, "it calls the conductor itself") for number in (1, 2, 3)]
+        (number, "it runs the conductor itself") for number in (1, 2, 3)]
     assert [number for number, _ in found.tasks] == [4]
 
 
@@ -219,11 +219,12 @@ def test_the_shell_of_the_table_runs_the_command_and_stands_in_its_environment()
 
 
 @pytest.mark.parametrize("line, reason", [
-    ("MAILTO=ops@x", "the conductor sends no mail by itself; notification_webhook tells of failures"),
-    ("RANDOM_DELAY=5", "there is no random delay; H in place of a minute spreads tasks evenly"),
-    ("START_HOURS_RANGE=3-22", "that is for anacron; start_deadline bounds how late a task may start"),
-    ("LOGNAME=x", "cron sets it, whatever a table says"),
-    ("USER=x", "cron sets it, whatever a table says"),
+    ("MAILTO=ops@x", "the conductor does not mail output; to be notified of failures, set "
+                      "notification_webhook or notification_command"),
+    ("RANDOM_DELAY=5", "there is no random delay; to spread tasks evenly, use H as the minute"),
+    ("START_HOURS_RANGE=3-22", "only anacron uses it; start_deadline limits how late a task may start"),
+    ("LOGNAME=x", "cron sets it itself and ignores the crontab's value"),
+    ("USER=x", "cron sets it itself and ignores the crontab's value"),
 ])
 def test_a_variable_that_only_cron_understands_is_left_out_with_the_reason(line, reason):
     tasks, left_out = tasks_of(line + "\n5 4 * * * x\n")
@@ -250,7 +251,7 @@ def test_a_schedule_that_cron_takes_or_not_but_nobody_means_is_left_out_with_the
 def test_the_lines_of_other_users_in_a_system_table_are_left_out():
     tasks, left_out = tasks_of("5 4 * * * me x\n5 4 * * * www y\n", has_users=True)
     assert [task["name"] for task in tasks] == ["x"]
-    assert left_out == [(2, "it runs as www, and a task as whoever calls the tick")]
+    assert left_out == [(2, "it runs as www; tasks run as the user who runs the tick")]
 
 
 def test_names_are_unique_among_the_imported_and_the_known():
@@ -265,7 +266,8 @@ def test_what_is_a_task_already_is_not_imported_again_whatever_its_name():
     assert len(tasks) == 2
     config = sc.build_config([("f", {"tasks": [dict(task, name="n%d" % at) for at, task in enumerate(tasks)]})])
     assert config.problems == []
-    assert tasks_of(text, config.tasks) == ([], [(2, "the task 'n0' is just that"), (4, "the task 'n1' is just that")])
+    assert tasks_of(text, config.tasks) == (
+        [], [(2, "already defined as task 'n0'"), (4, "already defined as task 'n1'")])
     assert len(tasks_of(text.replace("5 4", "5 5"), config.tasks)[0]) == 2
     assert len(tasks_of(text.replace("A=b", "A=c"), config.tasks)[0]) == 2
 
@@ -291,8 +293,8 @@ TABLE = """MAILTO=ops@x
 @reboot cd /srv && ./start --now%first%second
 """
 COMPLAINTS = [
-    "symphony_conductor: %s: line 1: the conductor sends no mail by itself; notification_webhook tells of failures: "
-    "MAILTO=ops@x",
+    "symphony_conductor: %s: line 1: the conductor does not mail output; to be notified of failures, set "
+    "notification_webhook or notification_command: MAILTO=ops@x",
     "symphony_conductor: %s: line 7: schedule: minute '61' is outside 0-59: 61 * * * * broken"]
 
 
@@ -398,7 +400,8 @@ def test_write_makes_a_private_file_for_each_line_and_says_what_to_remove(projec
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     code, out, err = project.call("import-crontab", "--write", env=env)
     assert (code, out) == (0, "nothing was written\n")
-    assert "line 3: the task 'backup' is just that" in err and "line 8: the task 'start' is just that" in err
+    assert "line 3: already defined as task 'backup'" in err
+    assert "line 8: already defined as task 'start'" in err
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
