@@ -163,7 +163,7 @@ import os, sys
 sys.path.append(os.path.dirname(sys.argv[2]))
 import symphony_conductor as c
 def go():
-    c.become(sys.argv[1])
+    c.switch_user(sys.argv[1])
     if not os.access(sys.argv[2], os.R_OK):
         raise c.UsageError("%s may not read %s" % (sys.argv[1], sys.argv[2]), "move the folder, or let it be read")
     os.environ["SYMPHONY_SETUP_STEPS"] = sys.argv[3]
