@@ -3665,7 +3665,7 @@ def local_text(at: float, zone: "str | None") -> str:
     return "%s %s%02d%02d" % (wall_time, sign, hours, minutes)
 
 
-# -- what cron and systemd read
+# -- what cron reads
 
 # cron/symphony.crontab explains each part, and ends with this very line; it stands here as well
 # because this file works without any other.
@@ -3793,64 +3793,6 @@ def python_of_block(block: str) -> str:
             if "$(" not in python:  # as cron_word spells what cron would change
                 return python
     return ""
-
-
-UNIT = "symphony-conductor"
-UNIT_OWNER = "# symphony-conductor: "  # and the root: the first line of both files says whose they are
-
-SERVICE_UNIT = """\
-[Unit]
-Description=Symphony Conductor: start the tasks of @ROOT@ that are due
-
-[Service]
-Type=oneshot
-@USER@ExecStart=@COMMAND@
-# A tick is gone within milliseconds; the tasks it started go on, each with a supervisor of its own.
-KillMode=process
-# One task out of memory is one failed task, not the end of all of them.
-OOMPolicy=continue
-# A tick that hangs, on a dead file server perhaps, gives way to the next one.
-TimeoutStartSec=600
-# What the conductor did goes to the journal; that a tick began and ended, 1,440 times a day, does not.
-SyslogIdentifier=symphony-conductor
-SyslogLevel=notice
-LogLevelMax=notice
-# The tasks inherit whatever stands here. NoNewPrivileges would break sudo and crontab, ProtectSystem an upgrade of
-# packages, PrivateTmp a clean-up of /tmp; so only what no task can miss is taken away.
-StandardInput=null
-KeyringMode=private
-"""
-
-TIMER_UNIT = """\
-[Unit]
-Description=Symphony Conductor: a tick every minute
-
-[Timer]
-OnCalendar=*-*-* *:*:00
-AccuracySec=1s
-# What was missed while the machine was off is for the conductor to say: it catches up by the rules of each task.
-Persistent=false
-
-[Install]
-WantedBy=timers.target
-"""
-
-
-def unit_word(text: str) -> str:
-    """One word of an ExecStart line: systemd.service(5) has quotes and escapes as C does, and doubles % and $."""
-    special = {"\\": "\\\\", '"': '\\"', "%": "%%", "$": "$$", "\t": "\\t", "\r": "\\r"}
-    return '"%s"' % "".join(special.get(letter, letter) for letter in text)
-
-
-def unit_texts(root: str, python: str, script: str, user: str = "") -> "Dict[str, str]":
-    """The files of the systemd service and its timer, by their names. `user`: whom a system unit runs as."""
-    words = ["-I", "-S"] + program_arguments(script) + ["--root=" + root, "tick"]
-    program = unit_word(python).replace("$$", "$")  # the first word is no place for variables
-    parts = {"ROOT": root.replace("%", "%%"), "COMMAND": " ".join([program] + list(map(unit_word, words))),
-             "USER": "User=%s\n" % user if user else ""}
-    service = re.sub("@([A-Z]+)@", lambda match: parts[match.group(1)], SERVICE_UNIT)
-    return {UNIT + suffix: "%s%s\n%s" % (UNIT_OWNER, root, text)
-            for suffix, text in ((".service", service), (".timer", TIMER_UNIT))}
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -4903,8 +4845,11 @@ class Store:
         self.sources.append((place, text))
         return parse_document(text, place)
 
-    def insecure(self, path: str) -> "List[Problem]":
-        """What lets other users write to a file or folder that decides what runs as this user."""
+    def insecure(self, path: str, owner: int = 0) -> "List[Problem]":
+        """What lets other users write to a file or folder that decides what runs as this user.
+
+        `owner`: the one user besides root and this one that it may belong to.
+        """
         place = self.shown(path) if path != self.base else self.root
         try:
             found = os.stat(path)
@@ -4916,7 +4861,7 @@ class Store:
             return []
         quoted = shlex.quote(os.path.abspath(path))
         hint = "chmod %s %s" % ("o-w" if not found.st_mode & stat.S_IWGRP else "go-w", quoted)
-        if found.st_uid not in (0, os.geteuid()):
+        if found.st_uid not in (0, owner, os.geteuid()):
             return [Problem(place=place, text="belongs to another user (uid %d)" % found.st_uid,
                             hint="chown %d %s" % (os.geteuid(), quoted))]
         if found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _is_private_group(found)):
@@ -7336,11 +7281,13 @@ def task_named(config: Config, name: str) -> Task:
 # == Crontab ==
 
 NO_CRONTAB = r"no crontab for|can't open .*: No such file"  # Vixie cron and its descendants; busybox
+UNIT = "symphony-conductor"  # the systemd service and its timer
+UNIT_OWNER = "# symphony-conductor: "  # and the root: the first line of both files says whose they are
 SYSTEM_UNITS = "/etc/systemd/system"
 DAEMON_HINT = "if it is the old daemon's: sudo systemctl disable --now %s, then remove the file" % UNIT
 
 
-def _output_of(argv: "Sequence[str]", hint: str, feed: bytes = b"") -> "Tuple[int, bytes, str]":
+def output_of(argv: "Sequence[str]", hint: str, feed: bytes = b"") -> "Tuple[int, bytes, str]":
     """Exit status, output and complaint of a program of the system. Raises UnavailableError when it is missing."""
     try:
         done = subprocess.run(argv, input=feed, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -7352,7 +7299,7 @@ def _output_of(argv: "Sequence[str]", hint: str, feed: bytes = b"") -> "Tuple[in
 
 
 def _crontab(*arguments: str, feed: bytes = b"") -> "Tuple[int, bytes, str]":
-    return _output_of(("crontab",) + arguments, "install cron (Debian: cron, Red Hat: cronie), or use install --timer",
+    return output_of(("crontab",) + arguments, "install cron (Debian: cron, Red Hat: cronie), or use install --timer",
                       feed)
 
 
@@ -7462,6 +7409,23 @@ def crontab_suspicions(store: Store) -> "List[Problem]":
                     hint="run install again", warning=True)]
 
 
+def unit_folder() -> str:
+    """Where the systemd units of this user are: the system's for root, one's own for anybody else."""
+    if os.geteuid() == 0:
+        return SYSTEM_UNITS
+    config = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    return os.path.join(config, "systemd/user")
+
+
+def has_timer(root: str) -> bool:
+    """Whether this user has a systemd timer for this root."""
+    try:
+        text = os.fsdecode(read_bytes(os.path.join(unit_folder(), UNIT + ".timer")))
+    except OSError:
+        return False
+    return text.partition("\n")[0] == UNIT_OWNER + root
+
+
 def daemon_note() -> str:
     """What to say while the service of the daemon that this replaces is there: it would start the same tasks."""
     path = os.path.join(SYSTEM_UNITS, UNIT + ".service")
@@ -7471,102 +7435,6 @@ def daemon_note() -> str:
         return ""
     return "WARNING: %s starts the old daemon, so every task runs twice (%s)" % (path, DAEMON_HINT) if (
         "symphony_conductor.py start" in text) else ""
-
-
-class Timer:
-    """The systemd service and timer of a root: system units for root, the user's own for anybody else.
-
-    System units may run as another user; they start at boot, as the user's own do once lingering is on.
-    """
-
-    def __init__(self, root: str, user: str) -> None:
-        self.root = root
-        self.is_system = os.geteuid() == 0
-        # Also root's own: without User= systemd sets no HOME, LOGNAME and SHELL, which cron does.
-        self.user = (user or current_user()[0]) if self.is_system else ""
-        if user and not self.is_system:
-            switch_user(user)  # says who may
-        home = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
-        self.folder = SYSTEM_UNITS if self.is_system else os.path.join(home, "systemd/user")
-
-    def _systemctl(self, *arguments: str, check: bool = True) -> int:
-        scope = () if self.is_system else ("--user",)
-        runtime = "/run/user/%d" % os.geteuid()
-        if not self.is_system and os.path.isdir(runtime):
-            os.environ.setdefault("XDG_RUNTIME_DIR", runtime)
-        argv = ("systemctl",) + scope + arguments
-        code, _, complaint = _output_of(argv, "this box has no systemd; use the crontab")
-        if code and check:
-            raise ConductorError("%s failed (exit %d): %s" % (" ".join(argv), code, complaint))
-        return code
-
-    def is_running(self) -> bool:
-        return self._systemctl("is-enabled", UNIT + ".timer", check=False) == 0 == self._systemctl(
-            "is-active", UNIT + ".timer", check=False)
-
-    def keep_running(self) -> "List[str]":
-        """Let a user's own timer run from boot on, also while nobody is logged in; what is left for others to do."""
-        if self.is_system:
-            return []
-        try:
-            code, _, complaint = _output_of(("loginctl", "enable-linger"), "")
-        except UnavailableError as error:
-            code, complaint = 1, str(error)
-        return [] if code == 0 else ["note: it runs only while you are logged in (%s); to mend that: "
-                                     "sudo loginctl enable-linger %s" % (complaint, current_user()[0])]
-
-    def files(self) -> "Dict[str, str]":
-        """The unit files that are there for this root, with their contents. Raises when they are another's."""
-        found = {}
-        for name in (UNIT + ".service", UNIT + ".timer"):
-            path = os.path.join(self.folder, name)
-            try:
-                text = os.fsdecode(read_bytes(path))
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise StorageError.of("read", path, error)
-            if not text.startswith(UNIT_OWNER):
-                raise ConductorError("%s is not of this program's making" % path, DAEMON_HINT)
-            if text.partition("\n")[0] != UNIT_OWNER + self.root:
-                raise ConductorError("%s is for another folder" % path,
-                                     "there is one such timer for a user; use the crontab for further projects")
-            found[path] = text
-        return found
-
-    def wanted(self, python: str, script: str) -> "Dict[str, str]":
-        """The unit files as they should be, by their paths."""
-        texts = unit_texts(self.root, python, script, self.user)
-        return {os.path.join(self.folder, name): text for name, text in texts.items()}
-
-    def install(self, files: "Dict[str, str]") -> None:
-        """Write the units and start the timer; where systemd refuses, nothing is left behind."""
-        before = self.files()
-        os.makedirs(self.folder, mode=0o755, exist_ok=True)
-        for path, text in files.items():
-            write_atomic(path, os.fsencode(text))
-            os.chmod(path, 0o644)
-        is_enabled = False
-        try:
-            self._systemctl("daemon-reload")
-            is_enabled = True  # or in part: the link is made before the start that fails
-            self._systemctl("enable", "--now", UNIT + ".timer")
-        except ConductorError:
-            if not before and is_enabled:
-                self._systemctl("disable", "--now", UNIT + ".timer", check=False)
-            for path in set(files) - set(before):
-                os.unlink(path)
-            if not before and is_enabled:
-                self._systemctl("daemon-reload", check=False)
-            raise
-
-    def uninstall(self) -> None:
-        """Stop the timer and remove the units; running tasks go on."""
-        files = self.files()
-        self._systemctl("disable", "--now", UNIT + ".timer")
-        for path in files:
-            os.unlink(path)
-        self._systemctl("daemon-reload")
 
 
 # == Commands ==
@@ -8061,15 +7929,12 @@ def _examine_ticks(store: Store) -> "Iterator[Finding]":
 
 
 def _examine_line(store: Store) -> "Iterator[Finding]":
-    try:
-        has_timer = bool(Timer(store.root, "").files())
-    except ConductorError:
-        has_timer = False  # the units belong to another root, or to another program
+    timer_is_there = has_timer(store.root)
     try:
         table = read_crontab()
         block = split_at_block(table, store.root)[1]
     except ConductorError as error:
-        if has_timer:
+        if timer_is_there:
             yield Finding(text="the systemd timer is installed")
         else:
             yield Finding(level="warning", text=str(error))
@@ -8080,7 +7945,7 @@ def _examine_line(store: Store) -> "Iterator[Finding]":
                           text="it has a block for %s, which does not exist" % root)
     if block:
         yield _examine_block(store, block)
-    elif has_timer:
+    elif timer_is_there:
         yield Finding(text="no line for this folder; the systemd timer is installed")
     else:
         yield Finding(level="problem", text="no line for this folder", hint="run install")
@@ -8419,6 +8284,53 @@ STARTER_CONFIG = """\
 """
 
 
+# -- commands beside this file: scripts/symphony_NAME.py, as git-NAME is to git
+
+BESIDE = ("diff", "import-crontab", "report", "simulate", "timer")  # what this version comes with
+BESIDE_NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z"
+# What this Python was told goes for the next one as well; not -I, which would hide the folder of the script.
+PYTHON_FLAGS = (("-B", "dont_write_bytecode"), ("-E", "ignore_environment"), ("-s", "no_user_site"))
+
+
+def path_beside(name: str) -> str:
+    """Where the file of a command that this one does not hold is looked for."""
+    folder = os.path.join(os.path.dirname(os.path.realpath(__file__)), "scripts")
+    return os.path.join(folder, "symphony_%s.py" % name.replace("-", "_"))
+
+
+def is_beside(name: str) -> bool:
+    """Whether the file of this command is there."""
+    return bool(re.match(BESIDE_NAME, name)) and os.path.isfile(path_beside(name))
+
+
+def run_beside(store: Store, name: str, words: "Sequence[str]") -> int:
+    """Become the command `name` beside this file, with these words for it.
+
+    Its file is checked as a configuration is, as it decides what runs. It may also belong to the owner
+    of this file, who decides that already: root calls the core in somebody's checkout for their timer.
+    """
+    path = path_beside(name)
+    if not is_beside(name):
+        raise UnavailableError("'%s' is not part of this file" % name, "put scripts/%s of version %s into %s" % (
+            os.path.basename(path), __version__, os.path.dirname(path)))
+    owner = os.stat(store.script).st_uid
+    problems = store.insecure(os.path.dirname(path), owner) + store.insecure(path, owner)
+    if problems:
+        raise ConfigError(problems)
+    flags = [flag for flag, field in PYTHON_FLAGS if getattr(sys.flags, field)]
+    if owner != os.geteuid():
+        flags.append("-B")  # nobody leaves compiled files in somebody else's folder
+    options = ["--root", store.root]
+    if store.config_path != store.path(CONFIG_NAME):
+        options += ["--config", store.config_path]
+    sys.stdout.flush()
+    with doing("run", path):
+        os.execv(interpreter(), [interpreter()] + flags + [path] + options + list(words))
+    return EXIT_OK
+
+
+# -- init, install, uninstall
+
 def own_command() -> str:
     """How a person calls this file from anywhere."""
     path = os.path.abspath(__file__)
@@ -8448,8 +8360,10 @@ def cmd_init(store: Store, args: "argparse.Namespace") -> int:
 
 
 def cmd_install(store: Store, args: "argparse.Namespace") -> int:
+    if args.timer and args.mailto:
+        raise UsageError("--mailto is for cron", "what a timer's ticks say goes to the journal")
     if args.timer:
-        return _install_timer(store, args)
+        return run_beside(store, "timer", timer_words("install", args))
     if args.user:
         switch_user(args.user)
     check_installable(store)
@@ -8470,101 +8384,54 @@ def cmd_install(store: Store, args: "argparse.Namespace") -> int:
         print_line("installed the crontab line:")
     print_line("\n".join(lines))
     if not args.dry_run:
-        _tick_first(store)
+        tick_first(store)
     if daemon_note():
         print_line(daemon_note())
     return EXIT_OK
 
 
-def _tick_first(store: Store, user: str = "") -> None:
+def tick_first(store: Store) -> None:
     """Let the slots count from now on, not from the first call; nothing is due in a fresh state."""
-    def tick() -> None:
-        try:
-            lines = Conductor(store).tick(is_called=False).lines
-        except (ConductorError, OSError) as error:
-            lines = str(error).splitlines()
-        if lines:
-            print_line("note: the first tick says: %s" % lines[0])
-
     if os.path.exists(store.state_path):
         return
-    if user:
-        _as_user(user, tick)
-    else:
-        tick()
-
-
-def _install_timer(store: Store, args: "argparse.Namespace") -> int:
-    if args.mailto:
-        raise UsageError("--mailto is for cron", "what a timer's ticks say goes to the journal")
     try:
-        os.fsencode(store.root + os.path.abspath(__file__) + interpreter()).decode("utf-8")
-    except UnicodeDecodeError:
-        raise UsageError("a folder whose name is not UTF-8 cannot stand in a unit", "use the crontab")
-    timer = Timer(store.root, args.user or "")
-    is_other = timer.user not in ("", current_user()[0])
-    if is_other:
-        code = _as_user(timer.user, lambda: check_installable(store))
-        if code:
-            return code
-    else:
-        check_installable(store)
-    files = timer.wanted(interpreter(), os.path.abspath(__file__))
-    if timer.files() == files and not args.dry_run and timer.is_running():
-        print_line("the timer is installed already: %s" % ", ".join(files))
-        _tick_first(store, timer.user if is_other else "")
-        return EXIT_OK
-    for path, text in files.items():
-        print_line("%s %s" % ("would write" if args.dry_run else "writing", path))
-        if args.dry_run:
-            print_line(text, end="")
-    if not args.dry_run:
-        timer.install(files)
-        scope = "" if timer.is_system else "--user "
-        print_line("the timer runs:     systemctl %sstatus %s.timer" % (scope, UNIT))
-        print_line("what it did is in:  journalctl %s-t %s" % (scope, UNIT))
-        for note in timer.keep_running():
-            print_line(note)
-        _tick_first(store, timer.user if is_other else "")
-    if installed_block(store):
-        print_line("note: the crontab calls the conductor as well; that does no harm, and `uninstall` takes it out there")
-    return EXIT_OK
+        lines = Conductor(store).tick(is_called=False).lines
+    except (ConductorError, OSError) as error:
+        lines = str(error).splitlines()
+    if lines:
+        print_line("note: the first tick says: %s" % lines[0])
 
 
-def _as_user(name: str, command: "Callable[[], Any]") -> int:
-    """Carry out a command as another user, in a process of its own: its exit code."""
-    def carry_out() -> int:
-        switch_user(name)
-        command()
-        return EXIT_OK
-
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        code = EXIT_SOFTWARE
-        try:
-            code = exit_code_of(carry_out)
-            sys.stderr.flush()
-        finally:
-            os._exit(code)
-    status = os.waitpid(child, 0)[1]
-    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else EXIT_SOFTWARE
+def timer_words(action: str, args: "argparse.Namespace") -> "List[str]":
+    """The words after `timer` that ask for what these options of install or uninstall do."""
+    words = [action]
+    if args.user:
+        words += ["--user", args.user]
+    if args.dry_run:
+        words.append("--dry-run")
+    if action == "uninstall" and args.purge:
+        words.append("--purge")
+    return words
 
 
 def cmd_uninstall(store: Store, args: "argparse.Namespace") -> int:
     if args.timer:
-        _uninstall_timer(store, Timer(store.root, args.user or ""), args.dry_run)
+        return run_beside(store, "timer", timer_words("uninstall", args))
     if args.user:
         switch_user(args.user)
-    if not args.timer:
-        _uninstall_line(store, args.dry_run)
-    if args.purge:
-        return _purge(store, args.dry_run)
+    _uninstall_line(store, args.dry_run)
+    return finish_uninstall(store, args.purge, args.dry_run)
+
+
+def finish_uninstall(store: Store, purge: bool, dry_run: bool) -> int:
+    """What comes after the crontab line or the timer is gone: the state and the logs, if they are to go."""
+    if purge:
+        return _purge(store, dry_run)
     print_line("configuration, state and logs stay")
     return EXIT_OK
 
 
-def _forget_ticks(store: Store) -> None:
+def forget_ticks(store: Store) -> None:
     """Let no run that goes on start what is due at its end, as it does while ticks come."""
     try:
         os.unlink(store.path(HEARTBEAT_NAME))
@@ -8586,22 +8453,8 @@ def _uninstall_line(store: Store, dry_run: bool) -> None:
         print_line(split_at_block(before, store.root)[1], end="")
     else:
         write_crontab(after, before, store)
-        _forget_ticks(store)
+        forget_ticks(store)
         print_line("removed the crontab line for %s" % store.root)
-
-
-def _uninstall_timer(store: Store, timer: Timer, dry_run: bool) -> None:
-    files = timer.files()
-    if not files:
-        print_line("there is no timer for %s" % timer.root)
-    elif dry_run:
-        print_line("would stop the timer and remove %s" % ", ".join(files))
-    else:
-        timer.uninstall()
-        _forget_ticks(store)
-        print_line("removed %s" % ", ".join(files))
-        if not timer.is_system:
-            print_line("note: lingering stays as it is; if nothing else of yours needs it: loginctl disable-linger")
 
 
 def _purge(store: Store, dry_run: bool) -> int:
@@ -8866,17 +8719,7 @@ def version_text() -> str:
     return "%s (%s)" % (__version__, commit)
 
 
-# -- commands beside this file: scripts/symphony_NAME.py, as git-NAME is to git
-
-BESIDE = ("diff", "import-crontab", "report", "simulate")  # what this version comes with
-BESIDE_NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z"
-
-
-def path_beside(name: str) -> str:
-    """Where the file of a command that this one does not hold is looked for."""
-    folder = os.path.join(os.path.dirname(os.path.realpath(__file__)), "scripts")
-    return os.path.join(folder, "symphony_%s.py" % name.replace("-", "_"))
-
+# -- what --help tells of the commands beside this file, and what they begin with
 
 def commands_beside() -> "Dict[str, str]":
     """The commands that are there beside this file, each with the first line of its docstring."""
@@ -8903,24 +8746,6 @@ def beside_help() -> str:
         return "\nCommands in scripts/, which is not installed here: %s.\n" % ", ".join(BESIDE)
     lines = ["  %-16s %s" % (name, text.rstrip(".")) for name, text in commands.items()]
     return "\nCommands in scripts/ (see COMMAND --help):\n%s\n" % "\n".join(lines)
-
-
-def run_beside(store: Store, name: str, words: "Sequence[str]") -> int:
-    """Become the command `name` beside this file. It is checked as a configuration is: it decides what runs."""
-    path = path_beside(name)
-    if not re.match(BESIDE_NAME, name) or not os.path.isfile(path):
-        if name in BESIDE:
-            raise UnavailableError("'%s' is not part of this file" % name, "put scripts/%s of version %s into %s" % (
-                os.path.basename(path), __version__, os.path.dirname(path)))
-        raise UsageError("unknown command '%s'" % name,
-                         did_you_mean(name, list(command_table()) + list(BESIDE)) or "--help lists them")
-    problems = [problem for checked in (os.path.dirname(path), path) for problem in store.insecure(checked)]
-    if problems:
-        raise ConfigError(problems)
-    sys.stdout.flush()
-    with doing("run", path):
-        os.execv(interpreter(), [interpreter(), path] + list(words))
-    return EXIT_OK
 
 
 def command_beside(documentation: "str | None", options: "Sequence[Any]",
@@ -8981,12 +8806,12 @@ def main(argv: "Sequence[str] | None" = None) -> int:
             return build_parser().parse_args(words)
         if words[at] in command_table():
             return build_parser(words[at]).parse_args(words)
-        # Not of the core: a command beside this file parses its own options.
+        name = words[at]
+        if name not in BESIDE and not is_beside(name):
+            raise UsageError("unknown command '%s'" % name,
+                             did_you_mean(name, list(command_table()) + list(BESIDE)) or "--help lists them")
         args = build_parser("").parse_args(words[:at])
-        options = ["--root", _root_of(args)]
-        if args.config:
-            options += ["--config", args.config]
-        args.func = lambda store, args: run_beside(store, words[at], options + words[at + 1:])
+        args.func = lambda store, args: run_beside(store, name, words[at + 1:])
         return args
 
     return _carry_out(parse)

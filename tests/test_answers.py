@@ -580,10 +580,10 @@ def test_doctor_looks_at_the_disk(project, monkeypatch, disk, levels):
 
 def test_doctor_does_not_miss_cron_where_a_timer_calls(project, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(sc.Timer, "files", lambda self: {"x": "y"})
+    monkeypatch.setattr(sc, "has_timer", lambda root: True)
     found = list(sc._examine_line(sc.Store(str(project.root))))
     assert [(finding.level, finding.text) for finding in found] == [("ok", "the systemd timer is installed")]
-    monkeypatch.setattr(sc.Timer, "files", lambda self: {})
+    monkeypatch.setattr(sc, "has_timer", lambda root: False)
     found = list(sc._examine_line(sc.Store(str(project.root))))
     assert [finding.level for finding in found] == ["warning"] and "cannot run crontab" in found[0].text
 

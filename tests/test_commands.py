@@ -620,7 +620,7 @@ def test_only_the_standard_library_is_imported(path):
 def test_each_script_uses_only_those_before_it():
     order = ["common", "tree", "cleanup_rules", "quarantine", "file_lifecycle", "inventory", "automation_manager",
              "cleanup_report", "cleanup_engine", "report_page", "symphony_report", "symphony_simulate", "symphony_diff",
-             "symphony_import_crontab"]
+             "symphony_import_crontab", "symphony_timer"]
     assert sorted(order) == sorted(path.stem for path in SCRIPTS.glob("*.py"))
     for place, name in enumerate(order):
         tree = ast.parse((SCRIPTS / (name + ".py")).read_text(encoding="utf-8"))

@@ -10,9 +10,10 @@ import sys
 import time
 
 import pytest
-from support import ODD_NAME, SCRIPT, Project, due_once, every_minute
+from support import ODD_NAME, SCRIPT, SCRIPTS, Project, due_once, every_minute
 
 import symphony_conductor as sc
+import symphony_timer
 
 SERVICE, TIMER = "symphony-conductor.service", "symphony-conductor.timer"
 
@@ -54,7 +55,7 @@ def as_systemd_reads(line):
 
 
 def test_the_command_of_the_unit_is_the_tick_of_that_root():
-    texts = sc.unit_texts("/srv/a", "/usr/bin/python3", "/srv/a/symphony_conductor.py")
+    texts = symphony_timer.unit_texts("/srv/a", "/usr/bin/python3", "/srv/a/symphony_conductor.py")
     assert sorted(texts) == [SERVICE, TIMER]
     assert value_of(texts[SERVICE], "ExecStart") == (
         '"/usr/bin/python3" "-I" "-S" "-c" "import sys; sys.path.append(\'/srv/a\'); import symphony_conductor as c; '
@@ -68,7 +69,7 @@ def test_the_command_of_the_unit_is_the_tick_of_that_root():
 
 
 def test_a_unit_for_another_account_says_so():
-    texts = sc.unit_texts("/srv/a", "/usr/bin/python3", "/srv/a/symphony_conductor.py", "daemon")
+    texts = symphony_timer.unit_texts("/srv/a", "/usr/bin/python3", "/srv/a/symphony_conductor.py", "daemon")
     assert value_of(texts[SERVICE], "User") == "daemon"
 
 
@@ -76,7 +77,7 @@ def test_systemd_reads_from_the_unit_the_very_words_whatever_the_folder_is_calle
     for name in folder_names(300):
         root = "/srv/" + name
         script = root + "/symphony_conductor.py"
-        text = sc.unit_texts(root, "/usr/bin/python3", script)[SERVICE]
+        text = symphony_timer.unit_texts(root, "/usr/bin/python3", script)[SERVICE]
         assert as_systemd_reads(value_of(text, "ExecStart")) == [
             "/usr/bin/python3", "-I", "-S"] + sc.program_arguments(script) + ["--root=" + root, "tick"], name
         assert value_of(text, "Description").replace("%%", "%") == (
@@ -87,7 +88,7 @@ def test_systemd_reads_from_the_unit_the_very_words_whatever_the_folder_is_calle
 
 def test_a_dollar_in_the_path_of_the_python_stands_as_it_is():
     # systemd.service(5): the first word is no place for variables, so there is nothing to double for.
-    text = sc.unit_texts("/srv/a", "/opt/py$x/python3", "/srv/a/symphony_conductor.py")[SERVICE]
+    text = symphony_timer.unit_texts("/srv/a", "/opt/py$x/python3", "/srv/a/symphony_conductor.py")[SERVICE]
     assert value_of(text, "ExecStart").startswith('"/opt/py$x/python3" ')
 
 
@@ -102,13 +103,13 @@ def test_systemd_finds_nothing_to_complain_of_in_the_units(tmp_path):
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
         return done.returncode, done.stdout.decode("utf-8", "replace")
 
-    texts = sc.unit_texts("/srv/a", "/bin/sh", "/srv/a/symphony_conductor.py")
+    texts = symphony_timer.unit_texts("/srv/a", "/bin/sh", "/srv/a/symphony_conductor.py")
     if verified(texts) != (0, ""):
         pytest.skip("systemd-analyze does not work here: %s%s" % verified(texts))
     assert "Unknown key" in verified(dict(texts, **{SERVICE: texts[SERVICE] + "Nonsense=1\n"}))[1]
     for name in folder_names(20) + [ODD_NAME, "ends\\", " blanks ", "x" * 200]:
         for user in ("", "root"):
-            texts = sc.unit_texts("/srv/" + name, "/bin/sh", "/srv/%s/symphony_conductor.py" % name, user)
+            texts = symphony_timer.unit_texts("/srv/" + name, "/bin/sh", "/srv/%s/symphony_conductor.py" % name, user)
             assert verified(texts) == (0, ""), name
 
 
@@ -135,14 +136,18 @@ exit 1
 class Box:
     """A systemd that only writes down what it is asked, and the folder of its units."""
 
-    def __init__(self, folder, units, scope, capsys):
+    def __init__(self, folder, units, scope, capsys, monkeypatch):
         self.folder, self.units, self.scope, self.capsys = folder, units, scope, capsys
+        self.monkeypatch = monkeypatch
 
     def main(self, project, *arguments):
+        """The timer's command in this process: (exit code, stdout, stderr)."""
         self.capsys.readouterr()
-        code = sc.main(["--root", str(project.root)] + list(arguments))
+        self.monkeypatch.setattr(sys, "argv", ["symphony_timer.py", "--root", str(project.root)] + list(arguments))
+        with pytest.raises(SystemExit) as ended:
+            sc.command_beside(symphony_timer.__doc__, symphony_timer.OPTIONS, symphony_timer.cmd_timer)
         said = self.capsys.readouterr()
-        return code, said.out, said.err
+        return ended.value.code, said.out, said.err
 
     def calls(self):
         path = self.folder / "calls"
@@ -165,7 +170,7 @@ def make_box(tmp_path, monkeypatch, capsys, units, scope):
         (tools / name).write_text(text)
         (tools / name).chmod(0o755)
     monkeypatch.setenv("PATH", "%s:%s" % (tools, os.environ["PATH"]))
-    return Box(tools, units, scope, capsys)
+    return Box(tools, units, scope, capsys, monkeypatch)
 
 
 @pytest.fixture
@@ -196,7 +201,7 @@ def either(request):
 
 def test_install_writes_the_units_and_starts_the_timer(project, either):
     project.configure(every_minute("a"))
-    code, out, err = either.main(project, "install", "--timer")
+    code, out, err = either.main(project, "install")
     assert (code, err) == (0, "")
     assert out == ("writing %s\nwriting %s\nthe timer runs:     systemctl %sstatus symphony-conductor.timer\n"
                    "what it did is in:  journalctl %s-t symphony-conductor\n") % (
@@ -208,59 +213,60 @@ def test_install_writes_the_units_and_starts_the_timer(project, either):
     assert either.files() == [SERVICE, TIMER]
     assert {path.stat().st_mode & 0o777 for path in either.units.iterdir()} == {0o644}
     assert list(project.state()["tasks"]) == ["a"], "its slots count from now on"
+    assert sc.has_timer(str(project.root)) and not sc.has_timer("/another/root"), "which doctor asks"
     assert not (project.root / sc.HEARTBEAT_NAME).exists(), "systemd has not called it yet"
-    wanted = sc.unit_texts(str(project.root), sc.interpreter(), str(SCRIPT))
+    wanted = symphony_timer.unit_texts(str(project.root), sc.interpreter(), str(SCRIPT))
     assert {path.name: path.read_text(encoding="utf-8") for path in either.units.iterdir()} == (
         wanted if either.scope else {name: (either.units / name).read_text(encoding="utf-8") for name in wanted})
 
 
 def test_installing_twice_says_so_and_does_nothing(project, either):
-    assert either.main(project, "install", "--timer")[0] == 0
+    assert either.main(project, "install")[0] == 0
     before = {path.name: path.stat().st_mtime_ns for path in either.units.iterdir()}
     either.calls()
-    assert either.main(project, "install", "--timer") == (
-        0, "the timer is installed already: %s\n" % either.paths(), "")
+    assert either.main(project, "install") == (
+        0, "the timer is already installed: %s\n" % either.paths(), "")
     assert not [call for call in either.calls() if "is-" not in call]
     assert {path.name: path.stat().st_mtime_ns for path in either.units.iterdir()} == before
 
 
 def test_a_timer_that_was_stopped_or_edited_is_set_right_by_the_next_install(project, either):
-    assert either.main(project, "install", "--timer")[0] == 0
+    assert either.main(project, "install")[0] == 0
     (either.folder / "on").unlink()
-    assert either.main(project, "install", "--timer")[1].startswith("writing ")
+    assert either.main(project, "install")[1].startswith("writing ")
     assert (either.folder / "on").exists()
     good = (either.units / SERVICE).read_text()
     (either.units / SERVICE).write_text(good.replace("python", "nohtyp"))
-    assert either.main(project, "install", "--timer")[1].startswith("writing ")
+    assert either.main(project, "install")[1].startswith("writing ")
     assert (either.units / SERVICE).read_text() == good
 
 
 def test_a_dry_run_shows_the_units_and_touches_nothing(project, either):
     before = sorted(str(path) for path in project.root.rglob("*"))
-    code, out, err = either.main(project, "install", "--timer", "--dry-run")
+    code, out, err = either.main(project, "install", "--dry-run")
     assert (code, err) == (0, "")
     assert out.startswith("would write %s\n# symphony-conductor: %s\n[Unit]\n" % (either.units / SERVICE, project.root))
     assert either.files() == [] and not [call for call in either.calls() if "is-" not in call]
     assert sorted(str(path) for path in project.root.rglob("*")) == before
-    assert either.main(project, "install", "--timer")[0] == 0
+    assert either.main(project, "install")[0] == 0
     either.calls()
-    assert either.main(project, "uninstall", "--timer", "--dry-run") == (
+    assert either.main(project, "uninstall", "--dry-run") == (
         0, "would stop the timer and remove %s\nconfiguration, state and logs stay\n" % either.paths(), "")
     assert either.files() == [SERVICE, TIMER] and either.calls() == []
 
 
 def test_uninstall_stops_the_timer_and_removes_its_units_alone(project, either):
-    assert either.main(project, "install", "--timer")[0] == 0
+    assert either.main(project, "install")[0] == 0
     (either.units / "other.timer").write_text("theirs")
     either.calls()
-    code, out, err = either.main(project, "uninstall", "--timer")
+    code, out, err = either.main(project, "uninstall")
     assert (code, err) == (0, "")
     assert out.startswith("removed %s\n" % either.paths())
     assert out.endswith("configuration, state and logs stay\n")
     assert either.calls() == ["systemctl %sdisable --now %s" % (either.scope, TIMER),
                               "systemctl %sdaemon-reload" % either.scope]
     assert either.files() == ["other.timer"]
-    assert either.main(project, "uninstall", "--timer") == (
+    assert either.main(project, "uninstall") == (
         0, "there is no timer for %s\nconfiguration, state and logs stay\n" % project.root, "")
     assert either.calls() == []
 
@@ -270,10 +276,10 @@ def test_the_timer_of_another_project_stays_as_it_is(project, either, tmp_path):
     if either.scope and os.getuid() == 0:
         os.chown(str(other.root), 65534, -1)
         os.chown(str(other.root / "config"), 65534, -1)
-    assert either.main(project, "install", "--timer")[0] == 0
+    assert either.main(project, "install")[0] == 0
     before = {path.name: path.read_bytes() for path in either.units.iterdir()}
     either.calls()
-    for arguments in (["install", "--timer"], ["uninstall", "--timer"], ["uninstall", "--timer", "--dry-run"]):
+    for arguments in (["install"], ["install", "--dry-run"], ["uninstall"], ["uninstall", "--dry-run"]):
         code, out, err = either.main(other, *arguments)
         assert (code, out) == (1, "") and err.startswith("symphony_conductor: %s is for another folder (" % (
             either.units / SERVICE)) and "use the crontab" in err and len(err.splitlines()) == 1
@@ -284,7 +290,7 @@ def test_the_timer_of_another_project_stays_as_it_is(project, either, tmp_path):
 @pytest.mark.parametrize("verb", ["daemon-reload", "enable"])
 def test_where_systemd_refuses_nothing_is_left_behind(project, either, verb):
     (either.folder / ("fail-" + verb)).write_text("Failed to connect to bus: No medium found\n")
-    code, out, err = either.main(project, "install", "--timer")
+    code, out, err = either.main(project, "install")
     assert code == 1
     call = "systemctl %s%s" % (either.scope, verb if verb == "daemon-reload" else "enable --now " + TIMER)
     assert err == "symphony_conductor: %s failed (exit 1): Failed to connect to bus: No medium found\n" % call
@@ -296,17 +302,17 @@ def test_where_systemd_refuses_nothing_is_left_behind(project, either, verb):
 
 
 def test_where_systemd_refuses_a_change_the_units_stay(project, either):
-    assert either.main(project, "install", "--timer")[0] == 0
+    assert either.main(project, "install")[0] == 0
     (either.units / SERVICE).write_text((either.units / SERVICE).read_text() + "# edited\n")
     (either.folder / "fail-enable").write_text("no\n")
-    assert either.main(project, "install", "--timer")[0] == 1
+    assert either.main(project, "install")[0] == 1
     assert either.files() == [SERVICE, TIMER]
 
 
 def test_where_the_timer_cannot_be_stopped_its_units_stay(project, either):
-    assert either.main(project, "install", "--timer")[0] == 0
+    assert either.main(project, "install")[0] == 0
     (either.folder / "fail-disable").write_text("no\n")
-    code, _, err = either.main(project, "uninstall", "--timer")
+    code, _, err = either.main(project, "uninstall")
     assert code == 1 and err == "symphony_conductor: systemctl %sdisable --now %s failed (exit 1): no\n" % (
         either.scope, TIMER)
     assert either.files() == [SERVICE, TIMER]
@@ -314,23 +320,90 @@ def test_where_the_timer_cannot_be_stopped_its_units_stay(project, either):
 
 def test_a_box_without_systemd_is_told_about_the_crontab(project, either, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    code, _, err = either.main(project, "install", "--timer")
-    assert (code, err) == (69, "symphony_conductor: cannot run systemctl: No such file or directory; this box has no "
-                           "systemd; use the crontab\n")
+    code, _, err = either.main(project, "install")
+    assert (code, err) == (69, "symphony_conductor: cannot run systemctl: No such file or directory; this machine "
+                           "has no systemd; use the crontab\n")
     assert either.files() == []
 
 
-def test_mail_is_for_cron(project, either):
-    code, out, err = either.main(project, "install", "--timer", "--mailto", "ops@x")
-    assert (code, out) == (2, "") and err.startswith("symphony_conductor: --mailto is for cron (")
-    assert either.files() == [] and either.calls() == []
+@pytest.mark.parametrize("arguments, code, complaint", [
+    (["install", "--timer", "--mailto", "ops@x"], 2, "--mailto is for cron ("),
+    (["timer", "install", "--purge"], 2, "--purge goes with uninstall")])
+def test_options_that_do_not_go_together_are_refused(project, arguments, code, complaint):
+    found, out, err = project.call(*arguments)
+    assert (found, out) == (code, "") and err.startswith("symphony_conductor: " + complaint)
+
+
+# What stands in for the timer's file: it says how it was called, and what of the caller's Python it got.
+STAND_IN = """import os, sys
+root, *rest = sys.argv[2:]
+print(os.path.basename(sys.argv[0]), sys.argv[1], os.path.realpath(root) == os.getcwd(), rest,
+      sys.flags.dont_write_bytecode, sys.flags.ignore_environment)
+"""
+
+
+def copy_of(folder, stand_in=None):
+    """The core alone in a folder, or with a stand-in for the timer's file."""
+    shutil.copy(str(SCRIPT), str(folder))
+    if stand_in is not None:
+        (folder / "scripts").mkdir(mode=0o755)
+        (folder / "scripts" / "symphony_timer.py").write_text(stand_in)
+        (folder / "scripts" / "symphony_timer.py").chmod(0o644)
+    return str(folder / "symphony_conductor.py")
+
+
+def called(argv, folder):
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run([sys.executable] + argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, cwd=str(folder), env=env, timeout=60)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["install", "--timer"], ["install"]),
+    (["install", "--timer", "--dry-run", "--user", "x"], ["install", "--user", "x", "--dry-run"]),
+    (["uninstall", "--timer", "--purge"], ["uninstall", "--purge"]),
+    (["--config", "c.json", "timer", "install", "--dry-run"], None)])
+def test_install_and_uninstall_hand_their_options_on(project, arguments, words):
+    script = copy_of(project.root, STAND_IN)
+    if words is None:
+        words = ["--config", str(project.root / "c.json"), "install", "--dry-run"]
+    assert called([script] + arguments, project.root) == (0, "symphony_timer.py --root True %r 0 0\n" % words, "")
+    assert called(["-I", "-B", script] + arguments, project.root)[1].endswith(" 1 1\n")
+
+
+def test_a_single_file_says_what_to_fetch_for_the_timer(project):
+    script = copy_of(project.root)
+    for arguments in (["install", "--timer"], ["uninstall", "--timer"], ["timer", "install"]):
+        assert called([script] + arguments, project.root) == (
+            69, "", "symphony_conductor: 'timer' is not part of this file (put scripts/symphony_timer.py of version %s "
+                    "into %s)\n" % (sc.__version__, project.root / "scripts"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="who owns a file is for root to say")
+def test_root_trusts_the_timer_of_a_checkout_as_far_as_the_core_in_it(project):
+    script = copy_of(project.root, STAND_IN)
+    scripts = project.root / "scripts"
+    timer = scripts / "symphony_timer.py"
+    for path in (pathlib.Path(script), scripts, timer):
+        os.chown(str(path), 65534, 65534)
+    said = called([script, "install", "--timer", "--user", "x"], project.root)
+    words = "symphony_timer.py --root True ['install', '--user', 'x']"
+    assert said == (0, words + " 1 0\n", ""), "and compiles nothing there"
+    timer.chmod(0o666)
+    assert called([script, "install", "--timer"], project.root)[2].endswith(
+        "symphony_timer.py: others can write to it (chmod go-w %s)\n" % timer)
+    timer.chmod(0o644)
+    os.chown(str(timer), 65533, 65534)
+    code, out, err = called([script, "install", "--timer"], project.root)
+    assert (code, out) == (78, "") and "scripts/symphony_timer.py: belongs to another user (uid 65533)" in err
 
 
 def test_what_no_tick_could_use_is_refused_for_a_timer_too(either, tmp_path):
     project = Project(tmp_path / "a\nb")
     if either.scope and os.getuid() == 0:
         os.chown(str(project.root), 65534, -1)
-    code, _, err = either.main(project, "install", "--timer")
+    code, _, err = either.main(project, "install")
     assert code == 2 and "line break" in err
     assert either.files() == []
 
@@ -341,48 +414,48 @@ def test_a_folder_whose_name_is_not_utf_8_is_for_cron(either, tmp_path):
     if either.scope and os.getuid() == 0:
         os.chown(str(project.root), 65534, -1)
         os.chown(str(project.root / "config"), 65534, -1)
-    code, _, err = either.main(project, "install", "--timer")
+    code, _, err = either.main(project, "install")
     assert code == 2 and "UTF-8" in err and "crontab" in err
     assert either.files() == []
 
 
 def test_a_crontab_line_beside_the_timer_is_mentioned(project, either):
     (either.folder / "table").write_text(sc.with_block("", str(project.root), ["LINE"]))
-    code, out, _ = either.main(project, "install", "--timer")
+    code, out, _ = either.main(project, "install")
     assert code == 0
-    assert out.splitlines()[-1].startswith("note: the crontab calls the conductor as well; that does no harm")
+    assert out.splitlines()[-1].startswith("note: the crontab line is installed as well; that does no harm")
 
 
 def test_a_user_whose_timer_cannot_outlive_the_session_is_told_how(project, personal):
     project.configure(every_minute("a"))
     (personal.folder / "fail-enable-linger").write_text("Access denied\n")
-    code, out, _ = personal.main(project, "install", "--timer")
+    code, out, _ = personal.main(project, "install")
     assert code == 0
     assert out.splitlines()[-1] == (
-        "note: it runs only while you are logged in (Access denied); to mend that: sudo loginctl enable-linger %s"
+        "note: it runs only while you are logged in (Access denied); to fix: sudo loginctl enable-linger %s"
         % sc.current_user()[0])
 
 
 def test_an_ordinary_user_installs_for_nobody_else(project, personal):
     for command in ("install", "uninstall"):
-        assert personal.main(project, command, "--timer", "--user", "daemon") == (
+        assert personal.main(project, command, "--user", "daemon") == (
             2, "", "symphony_conductor: --user: only root can do this for 'daemon' (use sudo)\n")
-    assert personal.main(project, "install", "--timer", "--user", sc.current_user()[0])[0] == 0
+    assert personal.main(project, "install", "--user", sc.current_user()[0])[0] == 0
 
 
 def test_a_system_unit_has_the_home_and_the_name_that_cron_gives_a_task(project, system):
     # Without User= systemd sets neither HOME nor LOGNAME nor SHELL (systemd.exec(5)): git and ~ would fail.
-    assert system.main(project, "install", "--timer")[0] == 0
+    assert system.main(project, "install")[0] == 0
     assert value_of((system.units / SERVICE).read_text(), "User") == "root"
 
 
 def test_root_installs_a_system_unit_that_runs_as_another_account(project, system, monkeypatch):
     for name, codes in (("no-such-account", (2,)), ("daemon", (2, 69))):  # who can reach neither folder nor Python
-        code, out, _ = system.main(project, "install", "--timer", "--user", name)
+        code, out, _ = system.main(project, "install", "--user", name)
         assert code in codes and out == ""
         assert system.files() == [] and system.calls() == []
-    monkeypatch.setattr(sc, "_as_user", lambda name, command: 0)
-    assert system.main(project, "install", "--timer", "--user", "daemon")[0] == 0
+    monkeypatch.setattr(symphony_timer, "_as_user", lambda name, command: 0)
+    assert system.main(project, "install", "--user", "daemon")[0] == 0
     assert value_of((system.units / SERVICE).read_text(), "User") == "daemon"
 
 
@@ -473,7 +546,7 @@ def test_the_unit_and_the_line_find_a_script_elsewhere_in_every_locale(project, 
     folder = tmp_path / "caf\u00e9"
     folder.mkdir()
     script = str(shutil.copy(str(SCRIPT), str(folder)))
-    unit = sc.unit_texts(str(project.root), sys.executable, script)[SERVICE]
+    unit = symphony_timer.unit_texts(str(project.root), sys.executable, script)[SERVICE]
     line = sc.crontab_line(str(project.root), sys.executable, script).split(None, 5)[5]
     for argv in (as_systemd_reads(value_of(unit, "ExecStart")), ["/bin/sh", "-c", line]):
         done = subprocess.run([os.fsencode(word) for word in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -608,6 +681,8 @@ def machine(tmp_path):
 def test_a_real_systemd_drives_tasks_that_outlive_the_tick_and_keeps_what_was_said(machine, tmp_path):
     project = Project(tmp_path / ("%s $HOME \\x" % ODD_NAME))
     shutil.copy(str(SCRIPT), str(project.root))
+    (project.root / "scripts").mkdir(mode=0o755)
+    shutil.copy(str(SCRIPTS / "symphony_timer.py"), str(project.root / "scripts"))
     inside = "/srv/out/" + project.root.name
     project.configure(
         due_once("quick", "echo \"$HOME $LOGNAME\" > quick.out; pwd >> quick.out"),
@@ -620,7 +695,7 @@ def test_a_real_systemd_drives_tasks_that_outlive_the_tick_and_keeps_what_was_sa
     assert said == ("writing /etc/systemd/system/{0}.service\nwriting /etc/systemd/system/{0}.timer\n"
                     "the timer runs:     systemctl status {0}.timer\n"
                     "what it did is in:  journalctl -t {0}\n".format("symphony-conductor"))
-    assert machine.call(python, script, "install", "--timer").startswith("the timer is installed already: ")
+    assert machine.call(python, script, "install", "--timer").startswith("the timer is already installed: ")
     assert machine.call("systemctl", "is-enabled", TIMER) == "enabled\n"
     trigger = machine.call("systemctl", "show", "--value", "-p", "NextElapseUSecRealtime", TIMER)
     assert re.search(r" \d\d:\d\d:00 ", trigger), trigger
