@@ -6673,6 +6673,9 @@ def launch_delivery(store: Store) -> None:
 
 # == Conductor ==
 
+RUN_UNCLEAR = "%s: cannot determine the state of run %s"
+
+
 class Outcome(Value):
     """What a command has to tell its caller: an exit code, and lines for people."""
 
@@ -6681,11 +6684,15 @@ class Outcome(Value):
 
 
 class Conductor:
-    """Joins store, planner and runner. Never prints. `launch` starts a supervisor; tests pass their own."""
+    """Joins store, planner and runner. Never prints.
 
-    def __init__(self, store: Store, clock: "Clock | None" = None,
-                 launch: "Callable[[Store, str, Dict[str, Any], FileLock], None]" = launch_supervisor,
-                 send: "Callable[[Store], None]" = launch_delivery) -> None:
+    `launch` starts a supervisor and `send` the delivery of messages; tests pass their own.
+    """
+
+    def __init__(
+            self, store: Store, clock: "Clock | None" = None,
+            launch: "Callable[[Store, str, Dict[str, Any], FileLock], None]" = launch_supervisor,
+            send: "Callable[[Store], None]" = launch_delivery) -> None:
         self.store = store
         self.clock = clock or Clock()
         self.launch = launch
@@ -6711,11 +6718,11 @@ class Conductor:
             outcome = self._decide(is_tick=is_called)
         finally:
             self.store.lock.release()
-        self._send_what_waits()
+        self._send_due_messages()
         return outcome
 
     def _give_way(self) -> Outcome:
-        """Another tick is at it, as cron starts them in bursts after a stall; but for how long has it been?"""
+        """Leave the work to whom the lock belongs: after a stall, cron starts ticks in bursts."""
         now = self.clock.now()
         try:
             begun = os.stat(self.store.lock.path).st_mtime
@@ -6724,78 +6731,93 @@ class Conductor:
         since = max(begun, self.store.last_tick() or 0.0)
         if now - since <= TICK_STALE_S:
             return Outcome()
-        return Outcome(exit_code=EXIT_TEMPFAIL, lines=[
-            "%s is locked by another process, and no tick has done its work since %s (%s)" % (
-                self.store.shown(self.store.lock.refused), iso(since), self._lock_hint())])
+        text, hint = self._locked_text()
+        text += ", and no tick has completed since %s (%s)" % (iso(since), hint)
+        return Outcome(exit_code=EXIT_TEMPFAIL, lines=[text])
 
-    def _lock_hint(self) -> str:
-        return "fuser %s names it" % shlex.quote(os.path.abspath(self.store.lock.refused))
+    def _locked_text(self) -> "Tuple[str, str]":
+        """That the conductor's lock is held by somebody else, and how to find out by whom."""
+        path = self.store.lock.refused
+        return ("%s is locked by another process" % self.store.shown(path),
+                "to find it: fuser %s" % shlex.quote(os.path.abspath(path)))
 
-    def _send_what_waits(self) -> None:
-        """Have the messages sent that are due; whoever calls this holds no lock, and waits for nothing."""
+    def _send_due_messages(self) -> None:
+        """Have due messages sent, by a process that nobody waits for. The caller holds no lock."""
         now = self.clock.now()
         if any(is_retry_due(message, now) for _, message in self.store.spooled()):
             self.send(self.store)
 
     def _decide(self, is_tick: bool, settle_only: bool = False) -> Outcome:
-        """One decision, carried out. The caller holds the conductor's lock."""
+        """One decision, carried out. The caller holds the conductor's lock.
+
+        `settle_only`: record what ended, and start nothing.
+        """
         now = self.clock.now()
         self.troubles = []
-        evidence = Evidence(clock_offset=now - self.clock.monotonic(), suspended=self.clock.suspended(),
-                            boot_id=current_boot_id())
+        evidence = Evidence(clock_offset=now - self.clock.monotonic(),
+                            suspended=self.clock.suspended(), boot_id=current_boot_id())
         watched = self.store.watched()
-        look_again = self.store.may_hide_a_change(watched)
+        may_hide_a_change = self.store.may_hide_a_change(watched)
         stamp = "%08x" % stable_hash(repr(watched))
         config, problems = self._load_config("" if settle_only else stamp)
         state, notes, aside = self._load_state(config, now)
         gap = self._gap(now, evidence, state) if is_tick else None
-        lines = list(notes)
-        config_stamp = state.config_stamp if settle_only else stamp if problems else ""
-        if config_stamp != state.config_stamp and problems:
-            lines += problems  # once per version of the files, not every minute
-        elif config_stamp != state.config_stamp:
-            notes.append("the configuration is good again")
-        exit_code = EXIT_CONFIG if problems else EXIT_OK
+
+        # Problems are told once per version of the files, not every minute.
+        if settle_only:
+            config_stamp = state.config_stamp
+        elif problems:
+            config_stamp = stamp
+        else:
+            config_stamp = ""
+        is_news = config_stamp != state.config_stamp
+        lines = notes + (problems if is_news else [])
+        if is_news:
+            notes = notes + (problems or ["the configuration is valid again"])
+
+        locks: "Dict[str, FileLock]" = {}
         if config is None:
-            looked_at = state.last_now or now  # what comes when it is mended is new, not unknown
+            looked_at = state.last_now or now  # what comes once this is fixed is new, not unknown
             decision = Decision(state=state.replace(last_now=looked_at), wake_at=float("inf"))
-            locks: "Dict[str, FileLock]" = {}
         else:
             self.store.record(state.pending, config.task_history_retention_days)
-            trouble = "\n".join(problems) if config_stamp != state.config_stamp and state.last_now else None
-            decision, locks = self._choose(config, state, now, settle_only, gap, trouble)
-        try:
-            after = decision.state.replace(config_stamp=config_stamp)
-            if decision.changed or notes or lines or state.config_stamp != config_stamp:
-                self._commit(after, aside)
-            if config is not None:
-                self._carry_out(config, state, decision, locks)
-        finally:
-            for lock in locks.values():
-                lock.release()
-        if config is not None:
-            self.store.record(decision.lines, config.task_history_retention_days)
-        self.store.log(now, notes + (problems if lines else []) + decision.notes + [
-            "ERROR " + trouble for trouble in self.troubles])
-        heartbeat = now if is_tick else self.store.last_tick()
-        # Who only settles has not looked at what is due: the state is another one now, so the next tick will look.
-        if heartbeat is not None and not settle_only:
-            # What is wrong with the configuration may be mended outside the files: look again every minute.
+            trouble = "\n".join(problems) if is_news and state.last_now else None
+            facts = self._facts(state, now).replace(gap=gap, trouble=trouble)
+            decision, locks = self._choose(config, state, now, facts, settle_only)
+        decision = decision.replace(state=decision.state.replace(config_stamp=config_stamp),
+                                    changed=decision.changed or bool(notes) or is_news)
+        self._carry_out(config, state, decision, locks, aside)
+        self.store.log(now, notes + decision.notes + ["ERROR " + line for line in self.troubles])
+
+        # Who only settles has not looked at what is due: the next tick sees a new state, and will.
+        if not settle_only:
             wake_at = 0.0
-            if not look_again and not problems:
+            # Problems may be fixed outside the files, by chmod, say: look again every minute.
+            if not may_hide_a_change and not problems:
                 wake_at = min(decision.wake_at, self.store.next_message_at())
-            # The evidence belongs to the heartbeat's time: who is no tick leaves both as they are.
-            known = None if is_tick else self.store.last_evidence()
-            self.store.write_heartbeat(heartbeat, wake_at, known or evidence, watched)
+            self._beat(now if is_tick else None, evidence, wake_at, watched)
+        exit_code = EXIT_CONFIG if problems else EXIT_OK
         if self.troubles:
             exit_code = EXIT_IOERR
         return Outcome(exit_code=exit_code, lines=lines + self.troubles)
 
+    def _beat(self, tick_at: "float | None", evidence: Evidence, wake_at: float,
+              watched: "List[Tuple[str, str]]") -> None:
+        """Write the heartbeat: when the last tick was, and when the next one has something to do.
+
+        Time and evidence belong together: who is no tick (`tick_at` None) leaves both as they are.
+        """
+        if tick_at is None:
+            tick_at = self.store.last_tick()
+            evidence = self.store.last_evidence() or evidence
+        if tick_at is not None:
+            self.store.write_heartbeat(tick_at, wake_at, evidence, watched)
+
     def _commit(self, state: State, aside: str = "") -> None:
-        """Save a state, unless somebody took the lock away and another tick may be deciding as well."""
+        """Save a state, unless the lock file was removed, and another tick may decide as well."""
         if not self.store.lock.is_current():
-            raise BusyError("%s was removed while it was held, so nothing was decided" % LOCK_NAME,
-                            "the next tick decides")
+            raise BusyError("%s was removed while it was locked; nothing was decided" % LOCK_NAME,
+                            "the next tick will decide")
         self.store.save_state(state, aside)
 
     def _gap(self, now: float, evidence: Evidence, state: State) -> "Gap | None":
@@ -6819,61 +6841,57 @@ class Conductor:
             problems = [str(problem) for problem in error.problems]
             kept = self.store.read_last_good()
             problems.append("the last good configuration stays in force" if kept else
-                            "nothing is scheduled until that is mended")
+                            "nothing will be scheduled until this is fixed")
             return kept, problems
         if stamp and self.store.last_good_stamp() != stamp:
             self.store.save_last_good(stamp)
         return config, [str(problem) for problem in config.problems]
 
     def _load_state(self, config: "Config | None", now: float) -> "Tuple[State, List[str], str]":
-        """The state, what there is to say of it, and the name under which a bad file is to be set aside."""
-        state, notes, partial = self.store.read_state()
+        """The state, what to say of it, and the name under which a bad file is to be set aside."""
+        state, notes, is_partial = self.store.read_state()
         aside = ""
         if notes:
-            aside = "%s.bad-%s" % (self.store.state_path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)))
+            at = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+            aside = "%s.bad-%s" % (self.store.state_path, at)
             notes.append("WARNING the bad file is set aside as %s" % os.path.basename(aside))
-        names = ["all tasks" if name == ALL_TASKS else name for name, pause in sorted(state.pauses.items())
-                 if pause["until"] is None or pause["until"] > now]
-        if partial and names and not aside:
-            notes.append("WARNING %s is gone; of what it held, the pauses are kept (%s)" % (
-                STATE_NAME, ", ".join(names)))
-        if partial and config is not None:
+        elif is_partial:
+            paused = ["all tasks" if name == ALL_TASKS else name
+                      for name, pause in sorted(state.pauses.items())
+                      if pause["until"] is None or pause["until"] > now]
+            if paused:
+                notes.append("WARNING %s is missing; of its content, the pauses are kept (%s)" % (
+                    STATE_NAME, ", ".join(paused)))
+        if is_partial and config is not None:
             state = self._recover(config, state, now)
         return state, notes, aside
 
+    # -- whose run is it?
+
     def _recover(self, config: Config, state: State, now: float) -> State:
-        """Bring a state that is not the newest up to what the runs on disk, and held locks, prove."""
+        """Bring a state that is not the newest up to what the runs on disk and held locks prove."""
         tasks = dict(state.tasks)
-        for name, record in self.store.runs_on_disk():
-            task, known = config.tasks.get(name), tasks.get(name, TaskState())
-            if task is None or not record.get("run_id") or (known.run and known.run.run_id == record["run_id"]):
-                continue
-            slot, attempt = record.get("slot"), record.get("attempt", 1)
-            cycle = known.cycle
-            if cycle is not None and slot is not None and (cycle.slot < slot or (
-                    cycle.slot == slot and cycle.attempt <= attempt)):
-                cycle = None
-            if slot is not None and known.schedule_key and known.cursor < slot:
-                known = known.replace(cursor=slot, next_slot=task.schedule and task.schedule.next(slot, task.timezone))
-            if not record.get("settled"):
-                known = known.replace(run=_run_of(record))
-                if slot is not None:
-                    cycle = Cycle(slot=slot, phase="running", attempt=attempt)
-            if task.schedule is None and state.tasks:
-                known = known.replace(schedule_key="")  # it ran on successes that this state may not know to be used
-            if known.stored():
-                tasks[name] = known.replace(cycle=cycle)
+        records = dict(self.store.runs_on_disk())
         for name, task in config.tasks.items():
             task_state = tasks.get(name, TaskState())
+            record = records.get(name) or {}
+            run_id = record.get("run_id")
+            if run_id and (task_state.run is None or task_state.run.run_id != run_id):
+                task_state = _caught_up(task, task_state, record)
+                if task.schedule is None and state.tasks:
+                    # It ran on successes that this state may not know to be used.
+                    task_state = task_state.replace(schedule_key="")
             if task_state.run is None and name not in self.own_locks and self._is_locked(name):
-                tasks[name] = _held_by_unknown(task, task_state, now)
-        recovered: State = state.replace(tasks=tasks)
-        return recovered
+                task_state = _held_by_unknown(task, task_state, now)
+            if task_state.stored():
+                tasks[name] = task_state
+        return state.replace(tasks=tasks)
 
     def _is_locked(self, name: str) -> bool:
+        """Whether a supervisor holds the lock of a task. Raises StorageError."""
         lock = self.store.task_lock(name)
         try:
-            os.lstat(lock.path)
+            os.lstat(lock.path)  # to try the lock would make the file
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -6882,70 +6900,90 @@ class Conductor:
         lock.release()
         return not is_free
 
-    def _choose(self, config: Config, state: State, now: float, settle_only: bool,
-                gap: "Gap | None" = None, trouble: "str | None" = None) -> "Tuple[Decision, Dict[str, FileLock]]":
-        """A decision whose starts and adoptions all have their task's lock."""
-        runs = {name: self._fact(name, known.run) for name, known in state.tasks.items() if known.run is not None}
-        facts = Facts(boot_id=current_boot_id(), boot_at=boot_time(now), zone_stamp=current_zone_stamp(), gap=gap, trouble=trouble,
-                      runs=runs)
-        while True:
-            decision = decide(config, state, now, facts, self.store.last_tick() or 0.0, settle_only)
-            locks: "Dict[str, FileLock]" = {}
-            for name in [task.name for task, _ in decision.starts] + decision.adoptions:
-                lock = self.store.task_lock(name)
-                if lock.acquire():
-                    locks[name] = lock
-                elif name in decision.adoptions:
-                    continue  # somebody took it up just now
-                else:
-                    facts = facts.replace(busy=facts.busy | {name})
-            if not facts.busy & {task.name for task, _ in decision.starts}:
-                return decision, locks
-            for lock in locks.values():
-                lock.release()
+    def _facts(self, state: State, now: float) -> Facts:
+        """What a decision has to know of the machine, and of the runs without a recorded end."""
+        runs = {name: self._fact(name, task_state.run)
+                for name, task_state in state.tasks.items() if task_state.run is not None}
+        return Facts(boot_id=current_boot_id(), boot_at=boot_time(now),
+                     zone_stamp=current_zone_stamp(), runs=runs)
 
     def _fact(self, name: str, run: Run) -> RunFact:
-        """What became of a run that the state holds for unfinished; one of which that cannot be told is held."""
+        """What became of a run; where that cannot be told, the run is left alone."""
         try:
             return self._look_at(name, run)
         except (ConductorError, OSError) as error:
-            self._note_trouble("%s: what became of run %s cannot be told" % (name, run.run_id), error)
+            self._note_trouble(RUN_UNCLEAR % (name, run.run_id), error)
             return RunFact(kind="unknown")
 
     def _note_trouble(self, what: str, error: Exception) -> None:
-        self.troubles.append("%s: %s" % (what, error if isinstance(error, ConductorError) else error_text(error)))
+        text = str(error) if isinstance(error, ConductorError) else error_text(error)
+        self.troubles.append("%s: %s" % (what, text))
 
     def _look_at(self, name: str, run: Run) -> RunFact:
-        lock = self.store.task_lock(name)
-        is_free = lock.acquire()
-        lock.release()
-        record = self.store.read_run(name)  # only now: a result is written before its lock is released
-        mine = {}
-        if record and (record["run_id"] == run.run_id or not run.run_id and not record.get("settled")):
-            mine = record
-        known_as = _run_of(mine) if mine and not run.run_id else None
-        result = mine.get("result")
-        if isinstance(result, dict) and all(isinstance(result.get(key), types) for key, types in RESULT_TYPES):
-            return RunFact(kind="ended", result=result, run=known_as)
-        if not is_free:
-            return RunFact(kind="held", run=known_as, unended=str(mine.get("unended") or ""))
-        if mine:
-            job = job_of(mine, self.store.root, self.store.pipe_path(name, mine["run_id"]))
-            is_alive = mine["boot_id"] == current_boot_id() and may_live(job)
-            return RunFact(kind="orphan" if is_alive else "vanished", run=known_as)
-        # Without the record of its start it was not started, unless somebody removed or damaged status/ meanwhile.
-        if run.run_id and (run_in_process_table(self.store.root, run.run_id, self.store.mark(run.run_id))
-                           or pipe_has_reader(self.store.pipe_path(name, run.run_id))):
+        """What the disk and the kernel say of a run. Raises ConductorError and OSError."""
+        is_locked = self._is_locked(name)
+        # Only now: a result is written before its lock is released.
+        newest = self.store.read_run(name)
+        record = _record_of(run, newest)
+        named = None if run.run_id or not record else _run_of(record)
+        result = record.get("result")
+        if isinstance(result, dict) and all(
+                isinstance(result.get(key), types) for key, types in RESULT_TYPES):
+            return RunFact(kind="ended", result=result, run=named)
+        if is_locked:
+            return RunFact(kind="held", run=named, unended=str(record.get("unended") or ""))
+        if record:
+            job = job_of(record, self.store.root, self.store.pipe_path(name, record["run_id"]))
+            is_alive = record["boot_id"] == current_boot_id() and may_live(job)
+            return RunFact(kind="orphan" if is_alive else "vanished", run=named)
+        # Without a record it never started, unless somebody removed or damaged status/ meanwhile.
+        if run.run_id and self._is_alive_without_record(name, run.run_id):
             return RunFact(kind="held")
-        return RunFact(kind="vanished" if record == {} else "never")
+        return RunFact(kind="vanished" if newest == {} else "never")
 
-    def _carry_out(self, config: Config, before: State, decision: Decision, locks: "Dict[str, FileLock]") -> None:
-        """Start what was decided. What fails is for the next tick, which finds that it never started."""
-        self._mark_settled(before, decision.state)  # ahead of the starts: they write records of their own
+    def _is_alive_without_record(self, name: str, run_id: str) -> bool:
+        return (run_in_process_table(self.store.root, run_id, self.store.mark(run_id))
+                or pipe_has_reader(self.store.pipe_path(name, run_id)))
+
+    # -- a decision, and how it is carried out
+
+    def _choose(self, config: Config, state: State, now: float, facts: Facts,
+                settle_only: bool) -> "Tuple[Decision, Dict[str, FileLock]]":
+        """A decision whose starts and adoptions all have their task's lock."""
+        while True:
+            decision = decide(config, state, now, facts, self.store.last_tick() or 0.0, settle_only)
+            starts = [task.name for task, _ in decision.starts]
+            locks = {}
+            for name in starts + decision.adoptions:
+                lock = self.store.task_lock(name)
+                if lock.acquire():
+                    locks[name] = lock
+            busy = set(starts) - set(locks)
+            if not busy:  # an adoption may lack it: somebody took it up just now
+                return decision, locks
+            release_all(locks)
+            facts = facts.replace(busy=facts.busy | busy)
+
+    def _carry_out(self, config: "Config | None", before: State, decision: Decision,
+                   locks: "Dict[str, FileLock]", aside: str) -> None:
+        """Commit a decision, start what it starts, write down its lines, and release the locks."""
+        try:
+            if decision.changed:
+                self._commit(decision.state, aside)
+            if config is not None:
+                self._start(config, before, decision, locks)
+        finally:
+            release_all(locks)
+        if config is not None:
+            self.store.record(decision.lines, config.task_history_retention_days)
+
+    def _start(self, config: Config, before: State, decision: Decision,
+               locks: "Dict[str, FileLock]") -> None:
+        """Start what was decided. The next tick finds that what fails here never started."""
+        self._mark_settled(before, decision.state)  # ahead of the starts, which write records too
         starts = [("start", task.name, spec_of(config, task, run)) for task, run in decision.starts]
-        for name in decision.adoptions:
-            if name in locks:
-                starts.append(("adopt", name, self.store.read_run(name) or {}))
+        starts += [("adopt", name, self.store.read_run(name) or {})
+                   for name in decision.adoptions if name in locks]
         tasks = dict(decision.state.tasks)
         for verb, name, spec in starts:
             try:
@@ -6953,33 +6991,37 @@ class Conductor:
             except (ConductorError, OSError) as error:
                 self._note_trouble(name, error)
                 run = tasks[name].run
-                tasks[name] = tasks[name].replace(run=run and run.replace(trouble=error_text(error)))
+                if run is not None:
+                    tasks[name] = tasks[name].replace(run=run.replace(trouble=error_text(error)))
         if tasks != decision.state.tasks:
-            self._commit(decision.state.replace(tasks=tasks))  # so that the attempt fails for its own reason
+            # So that the attempt fails for its own reason.
+            self._commit(decision.state.replace(tasks=tasks))
 
     def _mark_settled(self, before: State, after: State) -> None:
-        for name, known in before.tasks.items():
-            now_running = after.tasks.get(name, TaskState()).run
-            if known.run is None or (now_running is not None and now_running.run_id == known.run.run_id):
+        """Note in their records which runs the state is done with, and remove their pipes."""
+        for name, task_state in before.tasks.items():
+            run, run_after = task_state.run, after.tasks.get(name, TaskState()).run
+            if run is None or (run_after is not None and run_after.run_id == run.run_id):
                 continue
             try:
-                record = self.store.run_with_id(name, known.run.run_id)
+                record = self.store.run_with_id(name, run.run_id)
                 if record:
                     self.store.write_run(name, dict(record, settled=True), durable=False)
             except ConductorError as error:
                 self._note_trouble(name, error)
             try:
-                os.unlink(self.store.pipe_path(name, known.run.run_id))
+                os.unlink(self.store.pipe_path(name, run.run_id))
             except OSError:
                 pass  # its supervisor removed it, as it does when nobody kills it
 
     # -- pauses
 
     def pause(self, name: str, until: "float | None", reason: str) -> Outcome:
-        """Give a task, or all of them, no slots until then, or until `resume`; what runs goes on."""
+        """Suspend the schedule of a task, or of all, until then or `resume`; what runs goes on."""
         def change(pauses: "Dict[str, Dict[str, Any]]", now: float) -> str:
             pauses[name] = {"since": now, "until": until, "reason": reason}
-            return "%s: paused until %s%s" % (name, iso(until) or "somebody resumes it", reason and " (%s)" % reason)
+            end = iso(until) or "somebody resumes it"
+            return "%s: paused until %s%s" % (name, end, reason and " (%s)" % reason)
 
         return self._change_pauses(name, change)
 
@@ -6987,34 +7029,34 @@ class Conductor:
         """Let the slots of a task, or of all, count from now on."""
         def change(pauses: "Dict[str, Dict[str, Any]]", now: float) -> str:
             if name not in pauses:
-                raise UsageError("%s is not paused" % ("everything" if name == ALL_TASKS else "'%s'" % name),
-                                 "paused are %s" % (", ".join(
-                                     "all, by --all" if each == ALL_TASKS else each
-                                     for each in sorted(pauses)) or "none"))
+                raise _not_paused(name, pauses)
             pauses[name] = dict(pauses[name], until=now)  # over, as one that had an end
             return "%s: resumed" % name
 
         return self._change_pauses(name, change)
 
-    def _change_pauses(self, name: str, change: "Callable[[Dict[str, Dict[str, Any]], float], str]") -> Outcome:
+    def _change_pauses(self, name: str,
+                       change: "Callable[[Dict[str, Dict[str, Any]], float], str]") -> Outcome:
         self.store.check_root()
         self._acquire()
         try:
             config, _ = self._load_config("")
             state, notes, aside = self._load_state(config, self.clock.now())
             if aside:
-                raise StorageError("%s; the next tick sees to it" % notes[0])
-            if name != ALL_TASKS and name not in state.pauses:  # what is gone may be paused still
+                raise StorageError("%s; the next tick will repair it" % notes[0])
+            # A task that is gone from the configuration may still be paused.
+            if name != ALL_TASKS and name not in state.pauses:
                 task_named(config or self.store.read_config(), name)
             pauses = dict(state.pauses)
             note = change(pauses, self.clock.now())
             event = {"event": "paused", "at": iso(self.clock.now()), "pauses": pauses}
             self._commit(state.replace(pauses=pauses, pending=state.pending + [event]))
             self.store.log(self.clock.now(), notes + [note])
-            outcome = self._decide(is_tick=False)  # here and now: a slot ahead of the next tick counts already
+            # Here and now: a slot ahead of the next tick counts already.
+            outcome = self._decide(is_tick=False)
         finally:
             self.store.lock.release()
-        self._send_what_waits()
+        self._send_due_messages()
         return outcome
 
     # -- the end of a run
@@ -7025,10 +7067,11 @@ class Conductor:
         try:
             if verb == "adopt":
                 result = supervisor.adopt()
+                if supervisor.trouble:
+                    self.log_trouble("%s: run %s" % (spec["task"], spec["run_id"]),
+                                     StorageError(supervisor.trouble))
             else:
                 result = supervisor.run()
-            if supervisor.trouble and verb == "adopt":
-                self.log_trouble("%s: run %s" % (spec["task"], spec["run_id"]), StorageError(supervisor.trouble))
         except (ConductorError, OSError):
             supervisor.close()
             raise
@@ -7044,31 +7087,21 @@ class Conductor:
 
     def _report(self, supervisor: Supervisor, result: "Dict[str, Any]", lock: FileLock,
                 tell: "Callable[[str], Any]" = str) -> None:
-        """Put a result on disk, then decide again: what waited for it starts at once, not at the next minute.
+        """Put a result on disk, then decide again: what waited for it starts at once.
 
-        `tell` hears what keeps it from being written. Raises StorageError when a signal ends the wait for that.
+        `tell` hears what keeps it from being written. Raises StorageError when a signal ends the
+        wait for that.
         """
-        troubles = 0
-        while not self.store.is_removed():  # else it must not come back
-            try:
-                self.store.write_run(supervisor.name, dict(supervisor.record, result=result))
-                break
-            except StorageError as error:
-                if not troubles:
-                    self.log_trouble("%s: the end of run %s cannot be written down yet" % (
-                        supervisor.name, supervisor.spec["run_id"]), error)
-                    tell(self.troubles[-1])
-                troubles += 1
-                supervisor.wait_for_room()  # a full disk: the end of a run must not be lost with it
-        else:
+        if not self._write_result(supervisor, result, tell):
             return
         supervisor.close()
         lock.release()
-        are_ticks_coming = self._ticks_are_coming(supervisor.spec["trigger"] == "manual")
+        by_hand = supervisor.spec["trigger"] == "manual"
+        are_ticks_coming = self._are_ticks_coming(by_hand)
         if signature(self.store.script) != self.store.script_signature:
             # Another version took this file's place: what is decided by it is for it to decide.
-            if supervisor.spec["trigger"] == "manual":  # a tick would get a person's environment
-                self.troubles.append("%s: the next tick records its end, as %s is not the file that began it" % (
+            if by_hand:  # a tick would get a person's environment
+                self.troubles.append("%s: %s was replaced; the next tick will record the end" % (
                     supervisor.name, self.store.shown(self.store.script)))
             elif are_ticks_coming and os.path.exists(self.store.script):
                 start_detached(self.store, ["tick"], "-")
@@ -7080,12 +7113,29 @@ class Conductor:
             self._decide(is_tick=False, settle_only=not are_ticks_coming)
         finally:
             self.store.lock.release()
-        self._send_what_waits()
+        self._send_due_messages()
 
-    def _ticks_are_coming(self, by_hand: bool) -> bool:
+    def _write_result(self, supervisor: Supervisor, result: "Dict[str, Any]",
+                      tell: "Callable[[str], Any]") -> bool:
+        """Put a result on disk, however long that takes; False when the root folder is gone."""
+        is_first = True
+        while not self.store.is_removed():  # else it must not come back
+            try:
+                self.store.write_run(supervisor.name, dict(supervisor.record, result=result))
+                return True
+            except StorageError as error:
+                if is_first:
+                    self.log_trouble("%s: cannot record the end of run %s yet" % (
+                        supervisor.name, supervisor.spec["run_id"]), error)
+                    tell(self.troubles[-1])
+                is_first = False
+                supervisor.wait_for_room()  # a full disk: the end of a run must not be lost with it
+        return False
+
+    def _are_ticks_coming(self, by_hand: bool) -> bool:
         """Whether somebody drives this root: without ticks nothing but the one run was asked for.
 
-        A run by hand with another configuration must not decide about the tasks that cron looks after either.
+        A run by hand with another configuration must not decide about cron's tasks either.
         """
         if by_hand and self.store.config_path != self.store.path(CONFIG_NAME):
             return False
@@ -7096,29 +7146,30 @@ class Conductor:
 
     def run(self, name: str, dependencies: str = "check", echo_fd: int = -1,
             tell: "Callable[[str], Any]" = str) -> Outcome:
-        """Run a task now, in the foreground; the exit status of its command, or of the first one that failed.
+        """Run a task now, in the foreground: the exit status of its command.
 
-        `dependencies` is check (refuse when one is not met), first (run what is missing before) or ignore;
-        `tell` hears at once what keeps it from being recorded.
+        `dependencies` is check (refuse when one is not met), first (run what is missing before it,
+        until something fails) or ignore; `tell` hears at once what keeps an end from being recorded.
         """
         self.store.check_root()
         config = self.store.read_config()
-        names = [name]
+        tasks = [task_named(config, name)]
         if dependencies == "first":
-            state, _, _ = self._load_state(config, self.clock.now())
-            names = missing_dependencies(config, state.tasks, task_named(config, name), int(self.clock.now())) + names
-        # All locks at once: what the first run lets go must not be started by others before its turn comes here.
-        locks = self._locks_for_run([task_named(config, each) for each in names])
+            now = self.clock.now()
+            state = self._load_state(config, now)[0]
+            missing = missing_dependencies(config, state.tasks, tasks[0], int(now))
+            tasks = [task_named(config, dependency) for dependency in missing] + tasks
+        # All locks at once: the end of the first run must not start the second one somewhere else.
+        locks = self._locks_for_run(tasks)
         try:
-            for each in names:
-                outcome = self._run_one(config, config.tasks[each], dependencies == "ignore", echo_fd, locks[each],
-                                        tell)
+            for task in tasks:
+                outcome = self._run_one(config, task, dependencies == "ignore", echo_fd,
+                                        locks[task.name], tell)
                 if outcome.exit_code:
                     break
             return outcome
         finally:
-            for lock in locks.values():
-                lock.release()
+            release_all(locks)
 
     def _locks_for_run(self, tasks: "List[Task]") -> "Dict[str, FileLock]":
         self._acquire()
@@ -7127,33 +7178,26 @@ class Conductor:
         try:
             for task in tasks:
                 if not locks[task.name].acquire():
-                    self._refuse_second(task, self.store.read_state()[0])
+                    raise _already_running(task, self.store.read_state()[0])
             return locks
         except ConductorError:
-            for lock in locks.values():
-                lock.release()
+            release_all(locks)
             raise
         finally:
             self.store.lock.release()
 
-    def _refuse_second(self, task: Task, state: State) -> None:
-        known = state.tasks.get(task.name, TaskState()).run
-        raise BusyError("%s is running already%s" % (
-            task.name, " since %s (run %s)" % (iso(known.started_at), known.run_id) if known else ""))
-
     def _acquire(self) -> None:
         if not self.store.lock.acquire(SETTLE_LOCK_WAIT_S):
-            raise BusyError("%s is locked by another process" % self.store.shown(self.store.lock.refused),
-                            self._lock_hint())
+            raise BusyError(*self._locked_text())
 
-    def _run_one(self, config: Config, task: Task, ignore_dependencies: bool, echo_fd: int, lock: FileLock,
-                 tell: "Callable[[str], Any]") -> Outcome:
+    def _run_one(self, config: Config, task: Task, ignore_dependencies: bool, echo_fd: int,
+                 lock: FileLock, tell: "Callable[[str], Any]") -> Outcome:
         self._acquire()
         try:
             run = self._begin(config, task, ignore_dependencies, lock)
         finally:
             self.store.lock.release()
-        self._send_what_waits()
+        self._send_due_messages()
         supervisor = Supervisor(self.store, self.clock, spec_of(config, task, run), echo_fd)
         result = supervisor.run()
         lines = ["%s: %s" % (task.name, supervisor.trouble)] if supervisor.trouble else []
@@ -7161,40 +7205,44 @@ class Conductor:
             self._report(supervisor, result, lock, tell)
             lines += self.troubles
         except ConductorError as error:
-            lines.append("%s; the next tick records the end of %s" % (error, task.name))
+            lines.append("%s; the next tick will record the end of %s" % (error, task.name))
         if supervisor.echo is not None:
             supervisor.echo.finish()
             if supervisor.echo.trouble:
                 lines.append("not all of the output could be shown: %s (see logs %s)" % (
                     supervisor.echo.trouble, task.name))
-        return Outcome(exit_code=EXIT_UNKNOWN if result["exit_code"] is None else result["exit_code"], lines=lines)
+        exit_code = EXIT_UNKNOWN if result["exit_code"] is None else result["exit_code"]
+        return Outcome(exit_code=exit_code, lines=lines)
 
     def _begin(self, config: Config, task: Task, ignore_dependencies: bool, lock: FileLock) -> Run:
         """Record the start of a run by hand, whose lock is held already."""
         now = self.clock.now()
         state, notes, aside = self._load_state(config, now)
         self.store.record(state.pending, config.task_history_retention_days)
-        lock.release()  # for the look at what became of an earlier run; nobody can start one meanwhile
-        decision, spare = self._choose(config, state, now, settle_only=True)
-        for each in spare.values():
-            each.release()
-        if decision.state.tasks.get(task.name, TaskState()).run is not None or not lock.acquire():
-            self._refuse_second(task, decision.state)
-        unmet = "" if ignore_dependencies else first_unmet(config, decision.state.tasks, task, int(now))
-        if unmet:
-            why = explain_unmet(config, decision.state.tasks, unmet, int(now))
-            raise BusyError("%s: dependency %s" % (task.name, why), "--with-dependencies runs what is missing "
-                            "first, --ignore-dependencies goes ahead")
+        # For the look at what became of an earlier run; nobody can start one meanwhile.
+        lock.release()
+        facts = self._facts(state, now)
+        decision, locks = self._choose(config, state, now, facts, settle_only=True)
+        release_all(locks)
+        tasks = decision.state.tasks
+        if tasks.get(task.name, TaskState()).run is not None or not lock.acquire():
+            raise _already_running(task, decision.state)
+        unmet = first_unmet(config, tasks, task, int(now))
+        if unmet and not ignore_dependencies:
+            raise BusyError("%s: dependency %s" % (
+                task.name, explain_unmet(config, tasks, unmet, int(now))),
+                "use --with-dependencies to run what is missing first, or --ignore-dependencies")
         state_after, run = begin_manual(decision.state, task, now)
-        messages_made = state_after.messages_made + bool(task.ping_url)
-        state_after = state_after.replace(messages_made=messages_made)
+        if task.ping_url:
+            state_after = state_after.replace(messages_made=state_after.messages_made + 1)
         self._commit(state_after, aside)
         self._mark_settled(state, decision.state)
         self.store.record(decision.lines, config.task_history_retention_days)
         if task.ping_url:
-            self.store.enqueue({"event": "ping", "task": task.name, "at": iso(now), "channel": "ping", "kind": "start",
-                              "id": run_id_of(now, messages_made)})
-        self.store.log(now, notes + decision.notes + ["%s: starting run %s by hand" % (task.name, run.run_id)])
+            self.store.enqueue({"event": "ping", "channel": "ping", "kind": "start", "at": iso(now),
+                                "task": task.name, "id": run_id_of(now, state_after.messages_made)})
+        note = "%s: starting run %s by hand" % (task.name, run.run_id)
+        self.store.log(now, notes + decision.notes + [note])
         return run
 
     # -- status
@@ -7211,9 +7259,9 @@ class Conductor:
             config = self.store.read_last_good() or Config()
         state, notes, _ = self.store.read_state()
         notices += notes
-        for name, known in state.tasks.items():
-            if known.run is not None:
-                notices += self._notices_of(name, known.run)
+        for name, task_state in state.tasks.items():
+            if task_state.run is not None:
+                notices += self._notices_of(name, task_state.run)
         history: "List[Dict[str, Any]]" = []
         try:
             history = self.store.history(RECENT_RESULTS, only)
@@ -7234,14 +7282,34 @@ class Conductor:
             if not record or "result" in record:
                 return []
             if process_of(record["supervisor"]) is None:
-                return ["%s: the supervisor of run %s is gone; the next tick looks into it." % (name, run.run_id)]
-            ends_at = run.started_at + record.get("timeout", 0) + record.get("kill_grace", 0)
-            if self.clock.now() > ends_at + TICK_STALE_S and not run.unended:
-                return ["%s: run %s was to end by %s and has not been recorded; see logs/symphony_conductor.log." % (
-                    name, run.run_id, iso(ends_at))]
+                return ["%s: the supervisor of run %s is gone; the next tick will look into it." % (
+                    name, run.run_id)]
         except (ConductorError, OSError) as error:
-            return ["%s: what became of run %s cannot be told: %s." % (name, run.run_id, error)]
+            return ["%s: %s." % (RUN_UNCLEAR % (name, run.run_id), error)]
+        ends_at = run.started_at + record.get("timeout", 0) + record.get("kill_grace", 0)
+        if self.clock.now() > ends_at + TICK_STALE_S and not run.unended:
+            return ["%s: run %s should have ended by %s, and no end was recorded; "
+                    "see logs/symphony_conductor.log." % (name, run.run_id, iso(ends_at))]
         return []
+
+
+def release_all(locks: "Dict[str, FileLock]") -> None:
+    for lock in locks.values():
+        lock.release()
+
+
+def _record_of(run: Run, record: "Dict[str, Any] | None") -> "Dict[str, Any]":
+    """The newest record of a task if it is that of this run, else {}.
+
+    Of a run without a name only the lock was seen: its record is one that is not settled.
+    """
+    if not record:
+        return {}
+    if run.run_id:
+        is_its = record["run_id"] == run.run_id
+    else:
+        is_its = not record.get("settled")
+    return record if is_its else {}
 
 
 def _run_of(record: "Dict[str, Any]") -> Run:
@@ -7250,21 +7318,53 @@ def _run_of(record: "Dict[str, Any]") -> Run:
                attempt=record["attempt"], started_at=record["started_at"])
 
 
+def _caught_up(task: Task, state: TaskState, record: "Dict[str, Any]") -> TaskState:
+    """The state of a task after the run of this record, which it does not know."""
+    slot, attempt, cycle = record.get("slot"), record.get("attempt", 1), state.cycle
+    if slot is not None and cycle is not None:
+        if (cycle.slot, cycle.attempt) <= (slot, attempt):
+            cycle = None
+    if slot is not None and state.schedule_key and state.cursor < slot:
+        next_slot = task.schedule and task.schedule.next(slot, task.timezone)
+        state = state.replace(cursor=slot, next_slot=next_slot)
+    if not record.get("settled"):
+        state = state.replace(run=_run_of(record))
+        if slot is not None:
+            cycle = Cycle(slot=slot, phase="running", attempt=attempt)
+    return state.replace(cycle=cycle)
+
+
 def _held_by_unknown(task: Task, state: TaskState, now: float) -> TaskState:
-    """The state of a task whose lock is held by a run that no record names yet: its slot is taken."""
-    cycle, schedule = state.cycle, task.schedule
-    if cycle is None and schedule is not None and state.next_slot is not None and state.next_slot <= now:
-        slot = max(schedule.previous(now, task.timezone) or 0, state.next_slot)
+    """The state of a task whose lock is held by a run that no record names: its slot is taken."""
+    cycle, schedule, due = state.cycle, task.schedule, state.next_slot
+    if cycle is None and schedule is not None and due is not None and due <= now:
+        slot = max(schedule.previous(now, task.timezone) or 0, due)
         cycle = Cycle(slot=slot, since=now)
-        if state.next_slot < slot:
-            cycle = cycle.replace(merged_since=state.next_slot)
+        if due < slot:
+            cycle = cycle.replace(merged_since=due)
         state = state.replace(cursor=slot, next_slot=schedule.next(max(slot, now), task.timezone))
     if cycle is None:
-        held: TaskState = state.replace(run=Run(trigger="manual", started_at=now))
-    else:
-        run = Run(slot=cycle.slot, attempt=cycle.attempt, started_at=now)
-        held = state.replace(run=run, cycle=cycle.replace(phase="running"))
-    return held
+        return state.replace(run=Run(trigger="manual", started_at=now))
+    run = Run(slot=cycle.slot, attempt=cycle.attempt, started_at=now)
+    return state.replace(run=run, cycle=cycle.replace(phase="running"))
+
+
+def _not_paused(name: str, pauses: "Dict[str, Dict[str, Any]]") -> UsageError:
+    names = ["all tasks, by --all" if paused == ALL_TASKS else paused for paused in sorted(pauses)]
+    hint = "paused: %s" % (", ".join(names) or "none")
+    if name == ALL_TASKS:
+        return UsageError("there is no pause of all tasks", hint)
+    return UsageError("'%s' is not paused" % name, hint)
+
+
+def _already_running(task: Task, state: State) -> BusyError:
+    text = "%s is already running" % task.name
+    run = state.tasks.get(task.name, TaskState()).run
+    if run is not None:
+        text += " since %s" % iso(run.started_at)
+        if run.run_id:  # of one that only its lock tells of there is no name
+            text += " (run %s)" % run.run_id
+    return BusyError(text)
 
 
 def task_named(config: Config, name: str) -> Task:
@@ -7274,7 +7374,9 @@ def task_named(config: Config, name: str) -> Task:
         return task
     if name in config.invalid:
         raise ConfigError([problem for problem in config.problems if problem.task == name])
-    hint = did_you_mean(name, config.tasks) or "there are %s" % (", ".join(list(config.tasks)[:10]) or "none")
+    hint = did_you_mean(name, config.tasks)
+    if not hint:
+        hint = "there are %s" % (", ".join(list(config.tasks)[:10]) or "none")
     raise UsageError("unknown task '%s' (%s)" % (name, hint))
 
 

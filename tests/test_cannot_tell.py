@@ -109,7 +109,7 @@ def test_a_record_that_cannot_be_read_holds_its_run_and_no_other(project, number
     code, out, err = with_failure(project, "open", "/status/runs/job.json", number, "tick")
     run_id = project.state()["tasks"]["job"]["run"]["run_id"]
     assert (code, out) == (74, "")
-    assert err == "symphony_conductor: job: what became of run %s cannot be told: cannot read " \
+    assert err == "symphony_conductor: job: cannot determine the state of run %s: cannot read " \
                   "status/runs/job.json: %s\n" % (run_id, os.strerror(number))
     assert project.history() == []
     assert project.call("tick") == (0, "", "")
@@ -251,7 +251,7 @@ def test_an_end_that_cannot_be_written_down_is_told_and_a_signal_ends_the_wait(p
     process = subprocess.Popen(project.command("run", "--task", "job"), stdin=subprocess.DEVNULL,
                                stderr=subprocess.PIPE)
     line = process.stderr.readline().decode()
-    assert "job: the end of run " in line and "cannot be written down yet: cannot write status/runs/job.json" in line
+    assert "job: cannot record the end of run " in line and " yet: cannot write status/runs/job.json" in line
     process.send_signal(signal.SIGTERM)
     assert process.wait(15) == 0
     assert b"cannot record the end of run " in process.stderr.read()
@@ -389,8 +389,8 @@ def test_a_tick_that_gives_way_for_too_long_says_so(project):
             os.utime(str(project.root / name), (time.time() - 600, time.time() - 600))
         code, out, err = project.call("tick")
     assert (code, out) == (75, "")
-    assert err == ("symphony_conductor: conductor.pid is locked by another process, and no tick has done its work "
-                   "since %s (fuser %s names it)\n" % (sc.iso(path.stat().st_mtime), path))
+    assert err == ("symphony_conductor: conductor.pid is locked by another process, and no tick has completed "
+                   "since %s (to find it: fuser %s)\n" % (sc.iso(path.stat().st_mtime), path))
     assert project.call("tick")[0] == 0
 
 
@@ -417,7 +417,7 @@ def test_a_tick_whose_lock_was_taken_away_decides_nothing(project, monkeypatch):
         return decide(*facts, **more)
 
     monkeypatch.setattr(sc, "decide", meanwhile)
-    with pytest.raises(sc.BusyError, match="conductor.pid was removed while it was held, so nothing was decided"):
+    with pytest.raises(sc.BusyError, match="conductor.pid was removed while it was locked; nothing was decided"):
         project.tick()
     monkeypatch.setattr(sc, "decide", decide)
     assert project.read("conductor_state.json") == before

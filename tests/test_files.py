@@ -262,7 +262,7 @@ def test_a_missing_configuration_is_said_and_nothing_runs(project):
     assert (code, out) == (78, "")
     assert err.splitlines() == [
         "symphony_conductor: config/conductor_config.json: no such file (the README shows a small one)",
-        "symphony_conductor: nothing is scheduled until that is mended"]
+        "symphony_conductor: nothing will be scheduled until this is fixed"]
     assert project.call("tick") == (78, "", "")
     project.configure(every_minute("a"))
     assert project.call("tick")[0] == 0
@@ -275,7 +275,7 @@ def test_a_mended_configuration_is_good_again(project):
     assert project.call("tick")[0] == 78
     project.configure(every_minute("a"))
     assert project.call("tick") == (0, "", "")
-    assert "the configuration is good again" in project.read("logs/symphony_conductor.log")
+    assert "the configuration is valid again" in project.read("logs/symphony_conductor.log")
 
 
 def test_a_bad_task_stops_alone_and_the_tick_says_so_once(project):
@@ -289,6 +289,19 @@ def test_a_bad_task_stops_alone_and_the_tick_says_so_once(project):
     code, _, err = project.call("check")
     assert code == 78
     assert "tasks[1] 'bad': unknown key 'dependancies' (did you mean 'dependencies'?)" in err
+
+
+def test_a_start_that_fails_makes_no_second_news_of_a_bad_configuration(project):
+    def fail(store, verb, spec, lock):
+        lock.release()
+        raise OSError(11, "Resource temporarily unavailable")
+
+    project.configure(due_once("good"))
+    project.anchor()
+    project.configure(due_once("good"), every_minute("bad", dependancies=["good"]))
+    told = [sc.Conductor(sc.Store(str(project.root)), launch=fail).tick().lines for _ in range(2)]
+    assert ["dependancies" in " ".join(lines) for lines in told] == [True, False]
+    assert ["temporarily unavailable" in " ".join(lines) for lines in told] == [True, True]
 
 
 WRONG = [None, True, 5, -5, 1.5, 1e999, "", "x", "\0", "\ud800", [], [1], {}, {"a": 1}]

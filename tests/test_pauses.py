@@ -308,7 +308,7 @@ def test_pausing_all_does_not_end_with_the_pause_of_one(hand):
 @pytest.mark.parametrize("arguments, complaint", [
     (["pause", "c"], "unknown task 'c' (there are a)"), (["pause"], "name a task, or give --all"),
     (["pause", "a", "--all"], "name a task, or give --all"), (["resume"], "name a task, or give --all"),
-    (["resume", "a"], "'a' is not paused (paused are none)"), (["resume", "--all"], "everything is not paused"),
+    (["resume", "a"], "'a' is not paused (paused: none)"), (["resume", "--all"], "there is no pause of all tasks"),
     (["pause", "a", "--until", "2025-06-02T09:59"], "--until: "), (["pause", "a", "--until", "soon"], "'soon' is not"),
     (["pause", "a", "--for", "2 hours"], "--for"), (["pause", "a", "--for", "0s"], "--for"),
     (["pause", "a", "--for", "1h", "--until", "2026-01-01"], "not allowed with"),
@@ -374,7 +374,7 @@ def test_pauses_stay_when_the_state_is_deleted_and_its_copy_is_not(hand):
     assert [each["state"] for each in document["tasks"]] == ["paused", "idle"]
     assert hand.tick("2025-06-02T10:30:10Z") == []
     assert hand.project.read("logs/symphony_conductor.log").count(
-        "WARNING conductor_state.json is gone; of what it held, the pauses are kept (a)") == 1
+        "WARNING conductor_state.json is missing; of its content, the pauses are kept (a)") == 1
     assert hand.tick("2025-06-02T10:35:00Z") == ["b@2025-06-02T10:35:00Z"]
     assert hand.call("resume", "a")[0] == 0
     assert hand.tick("2025-06-02T10:40:00Z") == ["a@2025-06-02T10:40:00Z", "b@2025-06-02T10:40:00Z"]
@@ -446,7 +446,7 @@ def test_damaged_pauses_are_a_damaged_state_and_no_defect(hand, pauses):
         assert code in (0, 1) and "internal error" not in err, (command, err)
     assert "cannot be used" in hand.call("status")[1]
     code, _, err = hand.call("pause", "a")
-    assert code == 74 and "the next tick sees to it" in err
+    assert code == 74 and "the next tick will repair it" in err
     hand.tick("2025-06-02T10:06:30Z")
     assert hand.call("pause", "a")[0] == 0
 

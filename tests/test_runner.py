@@ -239,7 +239,7 @@ def test_a_second_start_of_the_same_task_is_refused(project):
     assert project.wait_until(lambda: (project.root / "started").exists())
     code, out, err = project.call("run", "--task", "job")
     assert (code, out) == (75, "")
-    assert re.match(r"symphony_conductor: job is running already since \S+Z \(run \S+\)\n\Z", err)
+    assert re.match(r"symphony_conductor: job is already running since \S+Z \(run \S+\)\n\Z", err)
     project.tick(time.time() + 61)
     first.send_signal(signal.SIGINT)
     assert first.wait(20) == 130
@@ -257,7 +257,7 @@ def test_run_refuses_when_a_dependency_is_not_met(project):
     code, out, err = project.call("run", "--task", "clean")
     assert (code, out) == (75, "")
     assert re.match(r"symphony_conductor: clean: dependency 'analyse' has no success for its slot \S+Z "
-                    r"\(--with-dependencies runs what is missing first, --ignore-dependencies goes ahead\)\n\Z", err)
+                    r"\(use --with-dependencies to run what is missing first, or --ignore-dependencies\)\n\Z", err)
     assert project.lines("log") == []
 
 

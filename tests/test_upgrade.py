@@ -169,8 +169,8 @@ def test_a_run_by_hand_whose_file_was_replaced_says_who_records_its_end(box):
     box.project.configure({"name": "job", "command": "cp symphony_conductor.py new && mv new symphony_conductor.py"})
     box.anchor()
     code, _, err = box.call("run", "--task", "job")
-    assert (code, err) == (0, "symphony_conductor: job: the next tick records its end, as symphony_conductor.py is "
-                              "not the file that began it\n")
+    assert (code, err) == (0, "symphony_conductor: job: symphony_conductor.py was replaced; the next tick "
+                              "will record the end\n")
     assert box.call("tick")[0] == 0
     assert [one["status"] for one in box.project.history()] == ["success"]
 
