@@ -6771,9 +6771,10 @@ class Conductor:
         else:
             config_stamp = ""
         is_news = config_stamp != state.config_stamp
-        lines = notes + (problems if is_news else [])
+        lines = list(notes)
         if is_news:
-            notes = notes + (problems or ["the configuration is valid again"])
+            lines += problems
+            notes += problems or ["the configuration is valid again"]
 
         locks: "Dict[str, FileLock]" = {}
         if config is None:
@@ -6795,23 +6796,22 @@ class Conductor:
             # Problems may be fixed outside the files, by chmod, say: look again every minute.
             if not may_hide_a_change and not problems:
                 wake_at = min(decision.wake_at, self.store.next_message_at())
-            self._beat(now if is_tick else None, evidence, wake_at, watched)
+            self._beat(is_tick, now, evidence, wake_at, watched)
         exit_code = EXIT_CONFIG if problems else EXIT_OK
         if self.troubles:
             exit_code = EXIT_IOERR
         return Outcome(exit_code=exit_code, lines=lines + self.troubles)
 
-    def _beat(self, tick_at: "float | None", evidence: Evidence, wake_at: float,
+    def _beat(self, is_tick: bool, now: float, evidence: Evidence, wake_at: float,
               watched: "List[Tuple[str, str]]") -> None:
-        """Write the heartbeat: when the last tick was, and when the next one has something to do.
-
-        Time and evidence belong together: who is no tick (`tick_at` None) leaves both as they are.
-        """
-        if tick_at is None:
-            tick_at = self.store.last_tick()
+        """Write the heartbeat: when the last tick was, and when the next one has something to do."""
+        at: "float | None" = now
+        if not is_tick:
+            # Time and evidence belong together, and to a tick: whoever is none leaves both alone.
+            at = self.store.last_tick()
             evidence = self.store.last_evidence() or evidence
-        if tick_at is not None:
-            self.store.write_heartbeat(tick_at, wake_at, evidence, watched)
+        if at is not None:
+            self.store.write_heartbeat(at, wake_at, evidence, watched)
 
     def _commit(self, state: State, aside: str = "") -> None:
         """Save a state, unless the lock file was removed, and another tick may decide as well."""
@@ -6839,10 +6839,12 @@ class Conductor:
             config = self.store.read_config()
         except ConfigError as error:
             problems = [str(problem) for problem in error.problems]
-            kept = self.store.read_last_good()
-            problems.append("the last good configuration stays in force" if kept else
-                            "nothing will be scheduled until this is fixed")
-            return kept, problems
+            config_kept = self.store.read_last_good()
+            if config_kept is not None:
+                problems.append("the last good configuration stays in force")
+            else:
+                problems.append("nothing will be scheduled until this is fixed")
+            return config_kept, problems
         if stamp and self.store.last_good_stamp() != stamp:
             self.store.save_last_good(stamp)
         return config, [str(problem) for problem in config.problems]
@@ -7149,7 +7151,7 @@ class Conductor:
         """Run a task now, in the foreground: the exit status of its command.
 
         `dependencies` is check (refuse when one is not met), first (run what is missing before it,
-        until something fails) or ignore; `tell` hears at once what keeps an end from being recorded.
+        until something fails) or ignore. `tell` hears at once why an end cannot be recorded.
         """
         self.store.check_root()
         config = self.store.read_config()
@@ -7382,52 +7384,56 @@ def task_named(config: Config, name: str) -> Task:
 
 # == Crontab ==
 
-NO_CRONTAB = r"no crontab for|can't open .*: No such file"  # Vixie cron and its descendants; busybox
+# Of Vixie cron and its descendants, and of busybox.
+NO_CRONTAB = r"no crontab for|can't open .*: No such file"
 UNIT = "symphony-conductor"  # the systemd service and its timer
-UNIT_OWNER = "# symphony-conductor: "  # and the root: the first line of both files says whose they are
+UNIT_OWNER = "# symphony-conductor: "  # and the root: the first line of both unit files
 SYSTEM_UNITS = "/etc/systemd/system"
-DAEMON_HINT = "if it is the old daemon's: sudo systemctl disable --now %s, then remove the file" % UNIT
+DAEMON_HINT = ("if it is the old daemon's: sudo systemctl disable --now %s, "
+               "then remove the file" % UNIT)
 
 
 def output_of(argv: "Sequence[str]", hint: str, feed: bytes = b"") -> "Tuple[int, bytes, str]":
-    """Exit status, output and complaint of a program of the system. Raises UnavailableError when it is missing."""
+    """Exit status, output and complaint of a system program. Raises UnavailableError without it."""
     try:
         done = subprocess.run(argv, input=feed, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               env=dict(os.environ, LC_ALL="C"))
     except OSError as error:
-        raise UnavailableError("cannot run %s: %s; %s" % (argv[0], os.strerror(error.errno or 0), hint))
+        raise UnavailableError("cannot run %s: %s; %s" % (
+            argv[0], os.strerror(error.errno or 0), hint))
     complaint = done.stderr.decode("utf-8", "replace").strip()
     return done.returncode, done.stdout, " / ".join(complaint.splitlines()) or "no message"
 
 
 def _crontab(*arguments: str, feed: bytes = b"") -> "Tuple[int, bytes, str]":
-    return output_of(("crontab",) + arguments, "install cron (Debian: cron, Red Hat: cronie), or use install --timer",
-                      feed)
+    hint = "install cron (Debian: cron, Red Hat: cronie), or use install --timer"
+    return output_of(("crontab",) + arguments, hint, feed)
 
 
 def read_crontab() -> str:
     """The user's crontab, '' when there is none.
 
-    Raises ConductorError when listing fails for any other reason: what cannot be read must not be replaced.
+    Raises ConductorError when listing fails for any other reason: what cannot be read must not be
+    replaced.
     """
     code, listed, complaint = _crontab("-l")
     if code == 0:
-        return os.fsdecode(listed)  # as the names of folders are read, so that they compare in any locale
+        return os.fsdecode(listed)  # as names of folders are, so that they compare in any locale
     if re.search(NO_CRONTAB, complaint):
         return ""
     raise ConductorError("crontab -l failed (exit %d): %s; nothing was changed" % (code, complaint))
 
 
 def write_crontab(text: str, before: str, store: Store) -> None:
-    """Replace the user's crontab, and look whether it is the one that was meant; the old one is kept if not."""
+    """Replace the user's crontab; the old one is kept if it lists something else then."""
     code, _, complaint = _crontab("-", feed=os.fsencode(text))
     if code:
         raise ConductorError("crontab refused the new table (exit %d): %s" % (code, complaint))
     if read_crontab() != text:
         path = store.path("status/crontab.before")
         write_atomic(path, os.fsencode(before))
-        raise ConductorError("crontab took the new table, but lists another one; compare crontab -l with the one "
-                             "before, which is kept in %s" % path)
+        raise ConductorError("crontab accepted the new table but lists a different one; compare "
+                             "crontab -l with the previous one, saved as %s" % path)
 
 
 def interpreter() -> str:
@@ -7435,20 +7441,27 @@ def interpreter() -> str:
 
     A version manager's shim has made way for the real one before this file is read.
     """
-    home = getattr(sys, "real_prefix", sys.base_prefix)  # real_prefix: virtualenv before its version 20
-    known = sys.executable
+    home = getattr(sys, "real_prefix", sys.base_prefix)  # real_prefix: virtualenv before version 20
+    path = sys.executable
     if sys.prefix != home:
-        known = getattr(sys, "_base_executable", sys.executable)
-        names = [os.path.join(home, "bin", name) for name in ("python%d.%d" % sys.version_info[:2], "python3")]
-        found = [name for name in ([known] if known != sys.executable else []) + names if os.access(name, os.X_OK)]
-        known = found[0] if found else os.path.realpath(sys.executable)
-    # As it was called: what a link points to goes away with the next upgrade. And read once more: in the C locale
-    # Python 3.7 reads its own path as ASCII, before it takes up UTF-8 for all the others.
-    return os.fsdecode(os.fsencode(known))
+        names = ("python%d.%d" % sys.version_info[:2], "python3")
+        candidates = [os.path.join(home, "bin", name) for name in names]
+        base = getattr(sys, "_base_executable", path)
+        if base != path:
+            candidates.insert(0, base)
+        path = next((candidate for candidate in candidates if os.access(candidate, os.X_OK)),
+                    os.path.realpath(path))
+    # As it was called: what a link points to goes away with the next upgrade. And decoded anew: in
+    # the C locale, Python 3.7 reads its own path as ASCII before it turns to UTF-8.
+    return os.fsdecode(os.fsencode(path))
+
+
+OF_ONE_USER = ("XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "DBUS_SESSION_BUS_ADDRESS",
+               "MAIL")
 
 
 def switch_user(name: str) -> None:
-    """Go on with the rights, the home and the crontab of this user. Raises UsageError where that cannot be."""
+    """Go on with the rights, the home and the crontab of this user. Raises UsageError."""
     import pwd
     try:
         user = pwd.getpwnam(name)
@@ -7462,12 +7475,12 @@ def switch_user(name: str) -> None:
     os.setgid(user.pw_gid)
     os.setuid(user.pw_uid)
     os.environ.update(HOME=user.pw_dir, LOGNAME=name, USER=name)
-    for variable in ("XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "DBUS_SESSION_BUS_ADDRESS", "MAIL"):
+    for variable in OF_ONE_USER:
         os.environ.pop(variable, None)
 
 
 def current_user() -> "Tuple[str, str]":
-    """The name of whom this runs as, and the home that cron would use."""
+    """The name of the user whom this runs as, and the home that cron would use."""
     import pwd
     try:
         user = pwd.getpwuid(os.geteuid())
@@ -7477,25 +7490,27 @@ def current_user() -> "Tuple[str, str]":
 
 
 def check_installable(store: Store) -> None:
-    """Raises where no tick could do its work for this root, this file and this Python, whoever calls it."""
+    """Raises where no tick could do its work for this root, file and Python, whoever calls it."""
     if re.search(r"[\n\r]", store.root):
-        raise UsageError("a folder with a line break in its name cannot stand in a crontab or a unit")
+        raise UsageError("the folder's name has a line break; no crontab or unit can hold it",
+                         "rename the folder")
     if store.config_path != store.path(CONFIG_NAME):
-        raise UsageError("a tick reads %s" % CONFIG_NAME, "move the file there, or use another --root")
-    user = current_user()[0]
-    if not os.access(interpreter(), os.X_OK):
-        raise UnavailableError("%s may not run %s" % (user, interpreter()), "use a Python that it may run")
+        raise UsageError("a tick reads %s" % CONFIG_NAME,
+                         "move the file there, or use another --root")
+    user, python = current_user()[0], interpreter()
+    if not os.access(python, os.X_OK):
+        raise UnavailableError("%s may not run %s" % (user, python), "use a Python that it may run")
     if not os.access(store.root, os.W_OK | os.X_OK):
-        raise UsageError("%s may not write to %s" % (user, store.root), "chown -R %s %s" % (
-            user, shlex.quote(store.root)))
-    script = os.path.abspath(__file__)
-    if not os.access(script, os.R_OK):
-        raise UsageError("%s may not read %s" % (user, script), "copy it into %s" % store.root)
+        raise UsageError("%s may not write to %s" % (user, store.root),
+                         "chown -R %s %s" % (user, shlex.quote(store.root)))
+    if not os.access(store.script, os.R_OK):
+        raise UsageError("%s may not read %s" % (user, store.script),
+                         "copy it into %s" % store.root)
     store.check_root()
 
 
 def installed_block(store: Store) -> str:
-    """The block of this root in the user's crontab; '' without one, or where there is no crontab to be read."""
+    """The block of this root in the user's crontab; '' where there is none, or cron is missing."""
     try:
         return split_at_block(read_crontab(), store.root)[1]
     except ConductorError:
@@ -7507,12 +7522,12 @@ def crontab_suspicions(store: Store) -> "List[Problem]":
     python = python_of_block(installed_block(store))
     if not python or os.access(python, os.X_OK):
         return []
-    return [Problem(place="crontab", text="the Python of the line, %s, is gone, so nothing runs" % python,
-                    hint="run install again", warning=True)]
+    text = "the Python of the line, %s, is gone, so nothing runs" % python
+    return [Problem(place="crontab", text=text, hint="run install again", warning=True)]
 
 
 def unit_folder() -> str:
-    """Where the systemd units of this user are: the system's for root, one's own for anybody else."""
+    """Where this user's systemd units are: the system's for root, their own for anybody else."""
     if os.geteuid() == 0:
         return SYSTEM_UNITS
     config = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
@@ -7529,14 +7544,16 @@ def has_timer(root: str) -> bool:
 
 
 def daemon_note() -> str:
-    """What to say while the service of the daemon that this replaces is there: it would start the same tasks."""
+    """A warning while the service of the daemon that this replaces is there, '' otherwise."""
     path = os.path.join(SYSTEM_UNITS, UNIT + ".service")
     try:
         text = read_bytes(path, follow=True).decode("utf-8", "replace")
     except OSError:
         return ""
-    return "WARNING: %s starts the old daemon, so every task runs twice (%s)" % (path, DAEMON_HINT) if (
-        "symphony_conductor.py start" in text) else ""
+    if "symphony_conductor.py start" not in text:
+        return ""
+    return "WARNING: %s still starts the old daemon; every task will run twice (%s)" % (
+        path, DAEMON_HINT)
 
 
 # == Commands ==
@@ -8390,7 +8407,7 @@ STARTER_CONFIG = """\
 
 BESIDE = ("diff", "import-crontab", "report", "simulate", "timer")  # what this version comes with
 BESIDE_NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z"
-# What this Python was told goes for the next one as well; not -I, which would hide the folder of the script.
+# What this Python was told goes for the next one as well; but -I would hide the script's folder.
 PYTHON_FLAGS = (("-B", "dont_write_bytecode"), ("-E", "ignore_environment"), ("-s", "no_user_site"))
 
 
@@ -8408,13 +8425,14 @@ def is_beside(name: str) -> bool:
 def run_beside(store: Store, name: str, words: "Sequence[str]") -> int:
     """Become the command `name` beside this file, with these words for it.
 
-    Its file is checked as a configuration is, as it decides what runs. It may also belong to the owner
-    of this file, who decides that already: root calls the core in somebody's checkout for their timer.
+    Its file decides what runs, so it is checked as a configuration is. It may also belong to the
+    owner of this file, who decides that already: root installs a timer from its user's checkout.
     """
     path = path_beside(name)
     if not is_beside(name):
-        raise UnavailableError("'%s' is not part of this file" % name, "put scripts/%s of version %s into %s" % (
-            os.path.basename(path), __version__, os.path.dirname(path)))
+        folder, file_name = os.path.split(path)
+        hint = "put scripts/%s of version %s into %s" % (file_name, __version__, folder)
+        raise UnavailableError("'%s' is not part of this file" % name, hint)
     owner = os.stat(store.script).st_uid
     problems = store.insecure(os.path.dirname(path), owner) + store.insecure(path, owner)
     if problems:
@@ -8436,17 +8454,17 @@ def run_beside(store: Store, name: str, words: "Sequence[str]") -> int:
 def own_command() -> str:
     """How a person calls this file from anywhere."""
     path = os.path.abspath(__file__)
-    return ("" if os.access(path, os.X_OK) else "python3 ") + shlex.quote(path)
+    quoted = shlex.quote(path)
+    return quoted if os.access(path, os.X_OK) else "python3 " + quoted
 
 
 def cmd_init(store: Store, args: "argparse.Namespace") -> int:
-    script = own_command()
-    place = store.shown(store.config_path)
+    script, place = own_command(), store.shown(store.config_path)
     store.check_root()
     try:
         fd = open_making_folder(store.config_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     except FileExistsError:
-        print_line("%s is there already; it stays as it is" % place)
+        print_line("%s already exists; left unchanged" % place)
         return EXIT_OK
     except OSError as error:
         raise StorageError.of("write", store.config_path, error)
@@ -8454,29 +8472,26 @@ def cmd_init(store: Store, args: "argparse.Namespace") -> int:
         write_all(fd, STARTER_CONFIG.encode())
     finally:
         os.close(fd)
-    print_line("wrote %s, with two tasks as examples. What comes next:" % place)
-    print_line("  make it yours:     edit %s" % store.config_path)
-    print_line("  look it over:      %s check" % script)
-    print_line("  let cron call it:  %s install" % script)
+    print_line("wrote %s, with two tasks as examples. Next steps:" % place)
+    print_line("  edit it:                   %s" % store.config_path)
+    print_line("  check it:                  %s check" % script)
+    print_line("  install the crontab line:  %s install" % script)
     return EXIT_OK
 
 
 def cmd_install(store: Store, args: "argparse.Namespace") -> int:
     if args.timer and args.mailto:
-        raise UsageError("--mailto is for cron", "what a timer's ticks say goes to the journal")
+        raise UsageError("--mailto is for cron", "the ticks of a timer write to the journal")
     if args.timer:
-        return run_beside(store, "timer", timer_words("install", args))
+        return run_beside(store, "timer", _timer_words("install", args))
     if args.user:
         switch_user(args.user)
     check_installable(store)
     before = read_crontab()
-    above, block, _ = split_at_block(before, store.root)
-    mailto = (mail_addresses(block) or [""])[0] if args.mailto is None else args.mailto
-    line = crontab_line(store.root, interpreter(), os.path.abspath(__file__), bool(mailto))
-    lines = block_lines(line, mailto, (mail_addresses(above) or [current_user()[0]])[-1])
+    lines = _wanted_lines(store, before, args.mailto)
     after = with_block(before, store.root, lines)
     if after == before:
-        print_line("the crontab line is installed already:")
+        print_line("the crontab line is already installed:")
     elif args.dry_run:
         print_line("would install the crontab line:")
     else:
@@ -8487,9 +8502,20 @@ def cmd_install(store: Store, args: "argparse.Namespace") -> int:
     print_line("\n".join(lines))
     if not args.dry_run:
         tick_first(store)
-    if daemon_note():
-        print_line(daemon_note())
+    note = daemon_note()
+    if note:
+        print_line(note)
     return EXIT_OK
+
+
+def _wanted_lines(store: Store, crontab: str, mailto: "str | None") -> "List[str]":
+    """What the block of this root is to hold. Without a `mailto` the one that it has stays."""
+    above, block, _ = split_at_block(crontab, store.root)
+    if mailto is None:
+        mailto = (mail_addresses(block) or [""])[0]
+    mailto_above = (mail_addresses(above) or [current_user()[0]])[-1]
+    line = crontab_line(store.root, interpreter(), store.script, bool(mailto))
+    return block_lines(line, mailto, mailto_above)
 
 
 def tick_first(store: Store) -> None:
@@ -8504,8 +8530,8 @@ def tick_first(store: Store) -> None:
         print_line("note: the first tick says: %s" % lines[0])
 
 
-def timer_words(action: str, args: "argparse.Namespace") -> "List[str]":
-    """The words after `timer` that ask for what these options of install or uninstall do."""
+def _timer_words(action: str, args: "argparse.Namespace") -> "List[str]":
+    """What to call the command `timer` with for these options of install or uninstall."""
     words = [action]
     if args.user:
         words += ["--user", args.user]
@@ -8518,7 +8544,7 @@ def timer_words(action: str, args: "argparse.Namespace") -> "List[str]":
 
 def cmd_uninstall(store: Store, args: "argparse.Namespace") -> int:
     if args.timer:
-        return run_beside(store, "timer", timer_words("uninstall", args))
+        return run_beside(store, "timer", _timer_words("uninstall", args))
     if args.user:
         switch_user(args.user)
     _uninstall_line(store, args.dry_run)
@@ -8526,7 +8552,7 @@ def cmd_uninstall(store: Store, args: "argparse.Namespace") -> int:
 
 
 def finish_uninstall(store: Store, purge: bool, dry_run: bool) -> int:
-    """What comes after the crontab line or the timer is gone: the state and the logs, if they are to go."""
+    """What follows once the crontab line or the timer is gone."""
     if purge:
         return _purge(store, dry_run)
     print_line("configuration, state and logs stay")
@@ -8545,7 +8571,7 @@ def _uninstall_line(store: Store, dry_run: bool) -> None:
     try:
         before = read_crontab()
     except UnavailableError:
-        print_line("there is no crontab(1) here, so there is no line to remove")
+        print_line("crontab(1) is not installed, so there is no line to remove")
         return
     after = without_block(before, store.root)
     if after == before:
@@ -8560,19 +8586,18 @@ def _uninstall_line(store: Store, dry_run: bool) -> None:
 
 
 def _purge(store: Store, dry_run: bool) -> int:
-    """Ask, then remove what the conductor wrote for itself; the configuration and everything else stays."""
-    files = store.own_files()
-    folders: "Dict[str, List[int]]" = {}
-    for path, size in files:
-        folders.setdefault(os.path.dirname(store.shown(path)) or ".", []).append(size)
-    if not files:
-        print_line("there is no state and no log in %s" % store.root)
+    """Ask, then remove what the conductor wrote for itself; everything else stays."""
+    sizes: "Dict[str, List[int]]" = {}
+    for path, size in store.own_files():
+        sizes.setdefault(os.path.dirname(store.shown(path)) or ".", []).append(size)
+    if not sizes:
+        print_line("no state or logs in %s" % store.root)
         return EXIT_OK
     print_line("state and logs in %s:" % store.root)
-    for folder, sizes in sorted(folders.items()):
-        print_line("  %-26s %5d file%s  %8d bytes" % (folder, len(sizes), " " if len(sizes) == 1 else "s", sum(sizes)))
+    print_line(columns([("  " + folder, plural(len(sizes[folder]), "file"),
+                         plural(sum(sizes[folder]), "byte")) for folder in sorted(sizes)]))
     if dry_run:
-        print_line("would ask, and then remove these")
+        print_line("would ask, and then remove them")
         return EXIT_OK
     print_line("Remove them for good? Type yes: ", end="")
     sys.stdout.flush()

@@ -281,7 +281,7 @@ def test_install_and_uninstall_say_what_they_did_and_are_idempotent(project, fak
     assert (code, err) == (0, "")
     assert out.startswith("installed the crontab line:\n* * * * * cd ")
     table = (fake / "table").read_text()
-    assert project.call("install", env=env)[1].startswith("the crontab line is installed already:\n")
+    assert project.call("install", env=env)[1].startswith("the crontab line is already installed:\n")
     assert (fake / "table").read_text() == table
     assert project.call("uninstall", env=env)[1].startswith("removed the crontab line for ")
     assert (fake / "table").read_text() == NEIGHBOURS
@@ -368,8 +368,8 @@ def test_where_crontab_lists_another_table_than_it_was_given_the_one_before_is_k
     (fake / "forgetful").write_text("")
     kept = project.root / "status" / "crontab.before"
     assert project.call("install", env=with_tools(fake)) == (
-        1, "", "symphony_conductor: crontab took the new table, but lists another one; compare crontab -l with the one "
-        "before, which is kept in %s\n" % kept)
+        1, "", "symphony_conductor: crontab accepted the new table but lists a different one; compare "
+        "crontab -l with the previous one, saved as %s\n" % kept)
     assert kept.read_text() == NEIGHBOURS and kept.stat().st_mode & 0o777 == 0o600
 
 
@@ -456,14 +456,14 @@ def test_mailto_stays_until_it_is_changed_or_ended(project, fake):
     env = with_tools(fake)
     assert project.call("install", "--mailto", "ops@x", env=env)[0] == 0
     first = block_of(fake, project)
-    assert project.call("install", env=env)[1].startswith("the crontab line is installed already:\nMAILTO=ops@x\n")
+    assert project.call("install", env=env)[1].startswith("the crontab line is already installed:\nMAILTO=ops@x\n")
     assert block_of(fake, project) == first
     assert project.call("install", "--mailto", "dev@x", env=env)[1].startswith("installed the crontab line:\n")
     assert block_of(fake, project) == ["MAILTO=dev@x"] + first[1:]
     assert project.call("install", "--mailto", "", env=env)[0] == 0
     (line,) = block_of(fake, project)
     assert line.endswith(" >>logs/conductor_cron.log 2>&1")
-    assert project.call("install", env=env)[1].startswith("the crontab line is installed already:\n* * * * * ")
+    assert project.call("install", env=env)[1].startswith("the crontab line is already installed:\n* * * * * ")
 
 
 def test_a_mailto_that_changed_above_the_block_is_the_one_that_comes_back_with_the_next_install(project, fake):
@@ -476,7 +476,7 @@ def test_a_mailto_that_changed_above_the_block_is_the_one_that_comes_back_with_t
     assert block_of(fake, project)[2] == "MAILTO=new@x"
     with open(str(fake / "table"), "a") as handle:
         handle.write("MAILTO=later@x\n7 7 * * * y\n")
-    assert project.call("install", env=env)[1].startswith("the crontab line is installed already:\n")
+    assert project.call("install", env=env)[1].startswith("the crontab line is already installed:\n")
 
 
 @pytest.mark.parametrize("address", ["a b@x", " a@x", "a@x ", "-oops@x", "a@x\nb", "a@x\n", "a@x\r", "a@x;id", "\"a\"",
@@ -644,7 +644,7 @@ for file in "$out"/names/*; do
     done
 done
 """)
-    assert said == "the crontab line is installed already:\n1\n" * 2 * len(names)
+    assert said == "the crontab line is already installed:\n1\n" * 2 * len(names)
 
 
 def test_root_installs_and_uninstalls_for_another_account(box, tmp_path):
@@ -666,7 +666,7 @@ crontab -l
 """)
     assert said == (
         "would install the crontab line:\ninstalled the crontab line:\nMAILTO=ops@x\n"
-        "the crontab line is installed already:\n6 5 * * * mine\n"
+        "the crontab line is already installed:\n6 5 * * * mine\n"
         "daemon 700 /srv/p/logs\ndaemon 700 /srv/p/logs/automation\n"
         "daemon 700 /srv/p/status\ndaemon 700 /srv/p/status/history\n"
         "config/conductor_config.json: 0 tasks, 0 problems, 0 warnings\n"

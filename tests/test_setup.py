@@ -236,7 +236,7 @@ def test_running_it_again_changes_neither_the_crontab_nor_the_configuration(box)
     code, out, err = box.run()
     assert (code, err) == (0, "")
     assert "\nfolder: config/tasks.d is there\nfolder: logs/automation is there\n" in out
-    assert "\nthe crontab line is installed already:\n* * * * * cd " in out and " made\n" not in out
+    assert "\nthe crontab line is already installed:\n* * * * * cd " in out and " made\n" not in out
     assert snapshot(box.root / "config", box.root / "scripts") == before
     assert box.table.read_bytes() == table
     assert (box.root / "config" / "conductor_config.json").read_text() == DOCUMENT
@@ -260,7 +260,7 @@ def test_without_a_configuration_one_to_start_from_is_written(box):
     shutil.rmtree(str(box.root / "config"))
     code, out, err = box.run()
     assert (code, err) == (0, "")
-    assert "\nwrote config/conductor_config.json, with two tasks as examples. What comes next:\n" in out
+    assert "\nwrote config/conductor_config.json, with two tasks as examples. Next steps:\n" in out
     assert "\nconfig/conductor_config.json: 2 tasks, 0 problems, 0 warnings\n" in out
     assert stat.S_IMODE((box.root / "config").stat().st_mode) == 0o700
     assert stat.S_IMODE((box.root / "config" / "conductor_config.json").stat().st_mode) == 0o600
@@ -869,7 +869,7 @@ def test_a_dry_uninstall_says_what_would_go(box):
     assert (code, err) == (0, "")
     assert out.startswith("would remove from the crontab:\n" + box.table.read_text() + "state and logs in %s:\n" %
                           box.root)
-    assert out.endswith("\nwould ask, and then remove these\n")
+    assert out.endswith("\nwould ask, and then remove them\n")
 
 
 # -- --purge
@@ -914,7 +914,7 @@ def test_yes_removes_everything_but_the_configuration(box):
     assert re.search(r"\nRemove them for good\? Type yes: removed [0-9]+ files; the configuration stays\n\Z", out)
     after = {os.path.relpath(path, str(box.root)) for path in snapshot(box.root)}
     assert after - before == {"config", "config/tasks.d", "config/conductor_config.json"} and before <= after
-    assert purged(box, "") == (0, "there is no crontab line for {0}\nthere is no state and no log in {0}\n".format(
+    assert purged(box, "") == (0, "there is no crontab line for {0}\nno state or logs in {0}\n".format(
         box.root), "")
 
 
@@ -1002,7 +1002,7 @@ def test_a_crontab_that_drops_the_last_line_is_noticed(box):
     box.table.write_text(NEIGHBOURS)
     (box.tools / "drop").write_text("")
     code, out, err = box.run()
-    assert (code, len(err.splitlines())) == (1, 1) and "crontab took the new table, but lists another one" in err
+    assert (code, len(err.splitlines())) == (1, 1) and "crontab accepted the new table but lists a different one" in err
     assert "installed the crontab line" not in out
     assert box.table.read_text().startswith(NEIGHBOURS)
     code, _, err = box.run()
@@ -1258,7 +1258,7 @@ def test_who_calls_sudo_gets_the_line_and_root_leaves_nothing_behind(bare_root):
     assert bare_root.crontab("pat")[1].startswith("1 2 * * * pats\n# BEGIN symphony-conductor %s\n" % root)
     assert bare_root.crontab("root") == roots
     assert bare_root.call("root", "find /home/pat ! -user pat; find /home/pat -group root") == (0, "", "")
-    assert "\nthe crontab line is installed already:\n" in bare_root.call(
+    assert "\nthe crontab line is already installed:\n" in bare_root.call(
         "root", "cd %s && ./setup.sh" % root, **sudo)[1]
     code, out, err = bare_root.call("root", "cd %s && ./setup.sh --uninstall --purge" % root, feed="yes\n", **sudo)
     assert (code, err) == (0, "") and out.endswith("the configuration stays\n")
@@ -1348,7 +1348,7 @@ def test_a_bare_root_is_set_up_from_a_checkout_and_left_as_it_was(bare_root, use
     code, again, err = bare_root.call(user, setup)
     assert (code, err) == (0, "")
     assert again.startswith("crontab: /usr/bin/crontab\ncron: it runs\n") and " made\n" not in again
-    assert "\nthe crontab line is installed already:\n" in again
+    assert "\nthe crontab line is already installed:\n" in again
     assert bare_root.crontab(user) == (0, during, "")
     assert bare_root.call(user, "cd %s/config && cat conductor_config.json cleanup_rules.json" % shlex.quote(root))[
         1] == bare_root.read(user, "config")
@@ -1374,7 +1374,7 @@ def test_a_bare_root_runs_the_single_file_as_well(bare_root):
     conductor = "cd %s && ./symphony_conductor.py " % shlex.quote(root)
     assert (bare_root.read("single", "exit"), bare_root.read("single", "complained")) == ("0\n", "")
     said = bare_root.read("single", "said")
-    assert said.startswith("wrote config/conductor_config.json, with two tasks as examples. What comes next:\n")
+    assert said.startswith("wrote config/conductor_config.json, with two tasks as examples. Next steps:\n")
     assert "\ninstalled the crontab line:\n* * * * * cd " in said
     assert bare_root.read("single", "during").startswith("# BEGIN symphony-conductor %s\n* * * * * cd " % root)
 
@@ -1384,7 +1384,7 @@ def test_a_bare_root_runs_the_single_file_as_well(bare_root):
     assert "\nit works: " in bare_root.read("single", ODD_NAME + "/logs/automation/hello.log")
     assert bare_root.read("single", ODD_NAME + "/logs/conductor_cron.log") == ""
 
-    assert "the crontab line is installed already:\n" in bare_root.call("single", conductor + "install")[1]
+    assert "the crontab line is already installed:\n" in bare_root.call("single", conductor + "install")[1]
     assert bare_root.call("single", conductor + "uninstall")[::2] == (0, "")
     assert bare_root.crontab("single")[1] == ""
     bare_root.project("single").wait_for_idle()
