@@ -4601,24 +4601,14 @@ def _is_event(event: "Dict[str, Any]") -> bool:
 
 # == Store ==
 
-def _is_private_group(found: "os.stat_result") -> bool:
-    """Whether the group is the owner's own and has no other member, as distributions with umask 002 set it up."""
-    import grp
-    import pwd
-    try:
-        owner, group = pwd.getpwuid(found.st_uid), grp.getgrgid(found.st_gid)
-    except KeyError:
-        return False
-    return owner.pw_gid == found.st_gid and group.gr_name == owner.pw_name and set(group.gr_mem) <= {owner.pw_name}
-
-
 # What the conductor writes for itself: folder under the root, pattern of the names.
 OWN_FILES = (
     ("", r"conductor_state\.json(\.bak|\.tmp|\.bad-[0-9TZ]+)*|conductor\.pid"),
     ("__pycache__", r"symphony_conductor\..*\.pyc"),
     ("logs", r"(symphony_conductor|conductor_cron)\.log(\.[0-9])?"),
     ("logs/automation", r"[^.].*\.log(\.[0-9])?"),
-    ("status", r"(crontab\.before|heartbeat|(disk|events)\.jsonl|(last_good_config|tick_environment)\.json)(\.tmp)?"),
+    ("status", r"(crontab\.before|heartbeat|(disk|events)\.jsonl|"
+               r"(last_good_config|tick_environment)\.json)(\.tmp)?"),
     ("status/automation_health", r"[^.].*\.health(\.tmp)?"),
     ("status/definitions", r"[0-9a-f]{16}\.json(\.tmp)?"),
     ("status/history", r"[0-9]{4}-[0-9]{2}-[0-9]{2}\.jsonl"),
@@ -4628,8 +4618,96 @@ OWN_FILES = (
 )
 
 
-class Store:
-    """Every file of the conductor under one root.
+def _is_private_group(status: "os.stat_result") -> bool:
+    """Whether a file's group is the owner's own and has no other member.
+
+    Distributions whose umask is 002 set every user up that way, so its write bit lets nobody in.
+    """
+    import grp
+    import pwd
+    try:
+        owner, group = pwd.getpwuid(status.st_uid), grp.getgrgid(status.st_gid)
+    except KeyError:
+        return False
+    is_own = owner.pw_gid == status.st_gid and group.gr_name == owner.pw_name
+    return is_own and set(group.gr_mem) <= {owner.pw_name}
+
+
+def lines_backwards(path: str, wanted: "Sequence[bytes]" = ()) -> "Iterator[bytes]":
+    """The lines of a file that hold each of the texts `wanted`, the last line first.
+
+    Blocks are read from the end, no more of them than the lines that the caller takes need. A last
+    line without a line break is one as well; empty lines are none. Raises OSError with the path.
+    """
+    read_bytes(path, 0)  # refuses a link, a folder or a pipe in words of its own
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        end = os.fstat(fd).st_size
+        if end > LARGEST_FILE:
+            raise ForeignFile(errno.EFBIG, os.strerror(errno.EFBIG), path)
+        # The end of a line whose beginning lies ahead of `end`, the last piece first. The zeros of
+        # a power cut are a single line, perhaps a long one: to join it at each block takes hours.
+        pieces: "List[bytes]" = []
+        while end:
+            start = max(0, end - READ_AT_ONCE)
+            block = _read_between(fd, start, end)
+            end = start
+            head, line_break, rest = block.partition(b"\n")
+            if not line_break:
+                pieces.append(block)
+                continue
+            yield from _matching_lines(rest + b"".join(reversed(pieces)), wanted)
+            pieces = [head]
+        yield from _matching_lines(b"".join(reversed(pieces)), wanted)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path)
+    finally:
+        close_quietly(fd)
+
+
+def _read_between(fd: int, start: int, end: int) -> bytes:
+    """These bytes of a file, however many calls it takes. Raises OSError when they are gone."""
+    block = b""
+    while start + len(block) < end:
+        piece = os.pread(fd, end - start - len(block), start + len(block))
+        if not piece:
+            raise OSError(errno.EIO, "Truncated while it was read")
+        block += piece
+    return block
+
+
+def _matching_lines(text: bytes, wanted: "Sequence[bytes]") -> "Iterator[bytes]":
+    """The lines of a text that hold each of the texts `wanted`, the last one first."""
+    # Nearly every block of a long history holds nothing of a rare task: then none of it is split.
+    if all(part in text for part in wanted):
+        for line in reversed(text.split(b"\n")):
+            if line and all(part in line for part in wanted):
+                yield line
+
+
+def verdicts_among(lines: "Iterable[bytes]", first: str, only: str = "",
+                   status: str = "") -> "Iterator[Dict[str, Any]]":
+    """The verdicts on lines of the history that ended at `first` (ISO 8601) or later.
+
+    `only` is the task they are of, `status` what their status begins with. A line that a crash cut
+    short, or somebody damaged, costs only itself.
+    """
+    earliest = first.encode()
+    for line in lines:
+        # To parse a line takes twenty times as long as to see that neither the verdict nor one of
+        # its attempts ended late enough.
+        ends = re.findall(b'"ended_at": "([^"]*)"', line)
+        if ends and max(ends) < earliest:
+            continue
+        verdict = verdict_of(line)
+        if verdict is None or verdict["ended_at"] < first:
+            continue
+        if only in ("", verdict["task"]) and verdict["status"].startswith(status):
+            yield verdict
+
+
+class Reader:
+    """Every file of the conductor under one root, to be read.
 
     `root` is the folder's name for people; `base` is what every path begins with. They are the same
     until `hold`.
@@ -4639,10 +4717,12 @@ class Store:
         self.root = root
         self.script = os.path.abspath(__file__)
         self.script_signature = signature(self.script)
-        self.sources: "List[Tuple[str, str]]" = []  # the texts that read_config found
-        self.changed_at: "Dict[str, float]" = {}    # when their files changed
-        self._recorded: "Set[str]" = set()  # files that `record` brought up to date since the last commit
+        # What read_config read: (place, text), and when the file of each place changed.
+        self.sources: "List[Tuple[str, str]]" = []
+        self.changed_at: "Dict[str, float]" = {}
         self._name_files(root, config_path or os.path.join(root, CONFIG_NAME))
+
+    # -- the root and what lies under it
 
     def _name_files(self, base: str, config_path: str) -> None:
         self.base = base
@@ -4650,10 +4730,9 @@ class Store:
         self.state_path = self.path(STATE_NAME)
         self.backup_path = self.state_path + ".bak"
         self.last_good_path = self.path("status/last_good_config.json")
-        self.lock = FileLock(self.path(LOCK_NAME), self.path(SECOND_LOCK_NAME))
 
     def hold(self, is_here: bool = False) -> None:
-        """Stay with this very folder, whatever becomes of its name: it is the current one from now on.
+        """Make this very folder the current one, and stay with it whatever becomes of its name.
 
         A root that is renamed takes its ticks and supervisors along, and none of them writes into
         another folder that got the name meanwhile. `is_here`: it is the current folder already.
@@ -4678,10 +4757,13 @@ class Store:
             return False
 
     def mark(self, run_id: str) -> str:
-        """What tells a run from those of all other roots, whatever this one is called. Raises StorageError."""
-        with doing("look at", self.base):
-            found = os.stat(self.base)
-        return "%x-%x-%s" % (found.st_dev, found.st_ino, run_id)
+        """What tells a run from those of all other roots, whatever this one is called.
+
+        Raises StorageError.
+        """
+        with doing("stat", self.base):
+            status = os.stat(self.base)
+        return "%x-%x-%s" % (status.st_dev, status.st_ino, run_id)
 
     def path(self, name: str) -> str:
         return os.path.join(self.base, name)
@@ -4690,85 +4772,88 @@ class Store:
         """The path as messages name it: relative where it lies under the root."""
         return path[len(self.base) + 1:] if path.startswith(self.base + "/") else path
 
-    def task_lock(self, name: str) -> FileLock:
-        return FileLock(self.path("status/locks/%s.lock" % name))
-
     def log_path(self, name: str) -> str:
         return self.path("logs/automation/%s.log" % name)
 
-    def keep_definition(self, definition: "Dict[str, Any]") -> str:
-        """Keep a task's definition on disk, once for all runs that have it: its name there."""
-        text = json.dumps(definition, sort_keys=True)
-        name = "%08x%08x" % (stable_hash(text), stable_hash(text[::-1]))
-        path = self.path("status/definitions/%s.json" % name)
-        try:
-            os.utime(path)  # what is in use is not pruned
-        except OSError:
-            try:
-                write_atomic(path, text.encode())  # once it is there, nobody looks whether it is whole
-            except StorageError:
-                return ""  # a run is worth more than the tale of it
-        return name
+    def run_path(self, name: str) -> str:
+        return self.path("status/runs/%s.json" % name)
 
-    def definition(self, name: "str | None") -> "Dict[str, Any]":
-        """A definition by its name; {} when it is not kept any more."""
-        try:
-            found = json.loads(read_bytes(self.path("status/definitions/%s.json" % name)).decode("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+    def pipe_path(self, name: str, run_id: str) -> str:
+        return self.path("status/runs/%s.%s.out" % (name, run_id))
 
-    def _prune_definitions(self, now: float, retention_days: float) -> None:
-        folder = self.path("status/definitions")
-        try:
-            paths = [os.path.join(folder, name) for name in os.listdir(folder)]
-            for path in paths:
-                if now - os.stat(path).st_mtime > (retention_days + 1) * DAY:
-                    os.unlink(path)
-        except OSError:
-            pass  # whatever it is, it must not stop what is due
+    def history_path(self, day: str) -> str:
+        return self.path("status/history/%s.jsonl" % day)
 
-    def note_environment(self) -> None:
-        """Keep the names of the environment that cron gave this tick, and its PATH; no other value."""
-        names = sorted(name for name in os.environ if re.match(r"[A-Za-z_][A-Za-z0-9_]*\Z", name))
-        text = json.dumps({"names": names, "PATH": os.environ.get("PATH", "")}, sort_keys=True).encode()
-        path = self.path(ENVIRONMENT_NAME)
+    def _names_in(self, folder: str) -> "List[str]":
+        """What a folder holds, sorted; nothing when there is none. Raises StorageError."""
+        path = self.path(folder)
         try:
-            known = read_bytes(path)
-        except OSError:
-            known = b""
-        if text != known:
-            write_atomic(path, text, durable=False)
+            return sorted(os.listdir(path))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StorageError.of("read the folder", path, error)
 
-    def tick_environment(self) -> "Tuple[List[str], str] | None":
-        """The names and the PATH that `note_environment` kept; None before the first tick that did work."""
-        try:
-            found = json.loads(read_bytes(self.path(ENVIRONMENT_NAME)).decode("utf-8"))
-            return [str(name) for name in found["names"]], str(found["PATH"])
-        except (OSError, ValueError, TypeError, KeyError):
-            return None
+    def own_files(self) -> "List[Tuple[str, int]]":
+        """(path, size) of state, logs and records, by the names the conductor gives them.
 
-    def run_output(self, name: str, run_id: str) -> "bytes | None":
-        """What a run printed, from its header to its footer; None when no log holds it any more."""
-        begin = b" start run=%s " % run_id.encode()
-        for suffix in [""] + [".%d" % number for number in range(1, LOG_GENERATIONS + 1)]:
-            path = self.log_path(name) + suffix
-            try:
-                text = read_bytes(path, LARGEST_FILE)
-            except FileNotFoundError:
+        No link is followed.
+        """
+        files = []
+        for folder, pattern in OWN_FILES:
+            parts = folder.split("/")
+            ancestors = [self.path("/".join(parts[:depth + 1])) for depth in range(len(parts))]
+            if any(map(os.path.islink, ancestors)):
                 continue
-            except OSError as error:
-                raise StorageError.of("read", path, error)
-            found = text.find(begin)
-            if found >= 0:
-                start = text.rfind(b"\n", 0, found) + 1
-                end = text.find(b" end run=%s " % run_id.encode(), found)
-                if end < 0:  # it runs, or was killed together with its supervisor: up to the next one
-                    following = re.search(br"(?m)^--- \S+ start run=", text[found + len(begin):])
-                    return text[start:found + len(begin) + following.start()] if following else text[start:]
-                stop = text.find(b"\n", end)
-                return text[start:stop + 1] if stop >= 0 else text[start:]
-        return None
+            try:
+                names = sorted(os.listdir(self.path(folder)))
+            except OSError:
+                continue
+            for name in names:
+                path = os.path.join(self.path(folder), name) if folder else self.path(name)
+                try:
+                    status = os.lstat(path)
+                except FileNotFoundError:
+                    continue  # the temporary file of a tick that is running
+                if re.match("(?:%s)\\Z" % pattern, name) and stat.S_ISREG(status.st_mode):
+                    files.append((path, status.st_size))
+        return files
+
+    # -- who else may write
+
+    def insecure(self, path: str, owner: int = 0) -> "List[Problem]":
+        """What lets other users write to a file or folder that decides what runs as this user.
+
+        `owner`: the one user besides root and this one that it may belong to.
+        """
+        place = self.shown(path) if path != self.base else self.root
+        try:
+            status = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            return [Problem(place=place, text="cannot be checked: %s" % error.strerror)]
+        if os.environ.get("SYMPHONY_ALLOW_INSECURE") == "1":
+            return []
+        quoted = shlex.quote(os.path.abspath(path))
+        if status.st_uid not in (0, owner, os.geteuid()):
+            return [Problem(place=place, text="belongs to another user (uid %d)" % status.st_uid,
+                            hint="chown %d %s" % (os.geteuid(), quoted))]
+        is_open_to_group = status.st_mode & stat.S_IWGRP and not _is_private_group(status)
+        if not is_open_to_group and not status.st_mode & stat.S_IWOTH:
+            return []
+        mode = "go-w" if status.st_mode & stat.S_IWGRP else "o-w"
+        return [Problem(place=place, text="others can write to it",
+                        hint="chmod %s %s" % (mode, quoted))]
+
+    def check_root(self) -> None:
+        """Raises ConfigError when others could swap the files of the conductor."""
+        folder = os.path.dirname(self.script)
+        paths = {self.base, os.path.dirname(self.config_path), self.path(DROP_IN_DIR), self.script,
+                 folder, os.path.join(folder, "__pycache__")}
+        problems = [problem for path in sorted(paths) for problem in self.insecure(path)]
+        if problems:
+            raise ConfigError(problems)
 
     # -- the configuration
 
@@ -4776,18 +4861,19 @@ class Store:
         """The main file, then the drop-ins in the order of their names. Raises StorageError."""
         folder = self.path(DROP_IN_DIR)
         try:
-            names = sorted(name for name in os.listdir(folder) if name.endswith(".json") and not name.startswith("."))
+            names = sorted(os.listdir(folder))
         except (FileNotFoundError, NotADirectoryError):
             names = []
         except OSError as error:
             raise StorageError.of("read the folder", folder, error)
-        return [self.config_path] + [os.path.join(folder, name) for name in names]
+        return [self.config_path] + [os.path.join(folder, name) for name in names
+                                     if name.endswith(".json") and not name.startswith(".")]
 
     def watched(self) -> "List[Tuple[str, str]]":
-        """(path, signature) of everything whose change must be noticed by the next tick, but the state."""
+        """(path, signature) of all whose change the next tick must notice, but the state."""
         try:
             paths = self.config_files()
-        except StorageError:  # read_config tells of it
+        except StorageError:  # read_config reports it
             paths = [self.config_path]
         paths += [self.path(DROP_IN_DIR), "/etc/localtime"]
         return [(os.path.abspath(path), signature(path)) for path in paths]
@@ -4796,13 +4882,17 @@ class Store:
     def may_hide_a_change(watched: "List[Tuple[str, str]]") -> bool:
         """Whether a file changed so recently that a second change could leave the same signature.
 
-        A file system's clock moves in steps of up to 10 ms: of two changes in one step, the second shows nowhere.
+        A file system's clock moves in steps of up to 10 ms: of two changes in one step, the second
+        shows nowhere.
         """
-        newest = max([int(seen.split()[0]) for _, seen in watched if seen not in ("-", "?")] or [0])
-        return abs(time.time() - newest / 1e9) < CLOCK_STEP_S
+        changes_ns = [int(seen.split()[0]) for _, seen in watched if seen not in ("-", "?")]
+        return abs(time.time() - max(changes_ns, default=0) / 1e9) < CLOCK_STEP_S
 
     def read_config(self) -> Config:
-        """The configuration as the files have it. Raises ConfigError when it cannot be used as a whole."""
+        """The configuration as the files have it.
+
+        Raises ConfigError when it cannot be used as a whole.
+        """
         documents, problems = [], []
         self.sources, self.changed_at = [], {}
         try:
@@ -4823,72 +4913,41 @@ class Store:
 
     def _note_change(self, path: str) -> None:
         try:
-            # A link that is set anew changes what the name holds, and not the file behind it.
-            self.changed_at[self.shown(path)] = max(os.stat(path).st_ctime, os.lstat(path).st_ctime)
+            # A link that is replaced changes what the name holds, and not the file behind it.
+            changed_at = max(os.stat(path).st_ctime, os.lstat(path).st_ctime)
         except OSError:
-            pass  # whoever reads it says so
+            return  # reading it fails as well, and that is reported
+        self.changed_at[self.shown(path)] = changed_at
 
     def _read_document(self, path: str) -> "Any":
         place = self.shown(path)
         try:
             if not stat.S_ISREG(os.stat(path).st_mode):
-                raise ConfigError([Problem(place=place, text="is no regular file")])
+                raise ConfigError([Problem(place=place, text="is not a regular file")])
             text = read_bytes(path, follow=True).decode("utf-8")
-            text = text[1:] if text.startswith("\ufeff") else text  # a byte order mark
         except FileNotFoundError:
-            raise ConfigError([Problem(place=place, text="no such file", hint="the README shows a small one")])
+            raise ConfigError([Problem(place=place, text="no such file",
+                                       hint="run `init` to create one")])
         except OSError as error:
             raise ConfigError([Problem(place=place, text="cannot be read: %s" % error.strerror)])
         except UnicodeDecodeError as error:
             raise ConfigError([Problem(place=place, text="byte %d is not UTF-8" % error.start,
                                        hint="save it as UTF-8")])
+        if text.startswith("\ufeff"):  # a byte order mark, as editors on Windows write it
+            text = text[1:]
         self.sources.append((place, text))
         return parse_document(text, place)
 
-    def insecure(self, path: str, owner: int = 0) -> "List[Problem]":
-        """What lets other users write to a file or folder that decides what runs as this user.
+    def config_in_force(self) -> "Tuple[Config | None, List[Problem]]":
+        """The configuration that ticks go by, and why it is not the one in the files.
 
-        `owner`: the one user besides root and this one that it may belong to.
+        While the files cannot be used as a whole, the last good configuration stays in force; it is
+        None when none was kept. Problems of single tasks are in the configuration itself.
         """
-        place = self.shown(path) if path != self.base else self.root
         try:
-            found = os.stat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            return [Problem(place=place, text="cannot be looked at: %s" % error.strerror)]
-        if os.environ.get("SYMPHONY_ALLOW_INSECURE") == "1":
-            return []
-        quoted = shlex.quote(os.path.abspath(path))
-        hint = "chmod %s %s" % ("o-w" if not found.st_mode & stat.S_IWGRP else "go-w", quoted)
-        if found.st_uid not in (0, owner, os.geteuid()):
-            return [Problem(place=place, text="belongs to another user (uid %d)" % found.st_uid,
-                            hint="chown %d %s" % (os.geteuid(), quoted))]
-        if found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and not _is_private_group(found)):
-            return [Problem(place=place, text="others can write to it", hint=hint)]
-        return []
-
-    def check_root(self) -> None:
-        """Raises ConfigError when others could swap the files of the conductor."""
-        folder = os.path.dirname(self.script)
-        paths = [self.base, os.path.dirname(self.config_path), self.path(DROP_IN_DIR), self.script, folder,
-                 os.path.join(folder, "__pycache__")]
-        problems = [problem for path in sorted(set(paths)) for problem in self.insecure(path)]
-        if problems:
-            raise ConfigError(problems)
-
-    def save_last_good(self, stamp: str) -> None:
-        """Keep the sources of the configuration that `read_config` just read without an error of the whole."""
-        kept = {"stamp": stamp, "documents": self.sources, "changed_at": self.changed_at}
-        write_atomic(self.last_good_path, json.dumps(kept).encode())
-
-    def last_good_stamp(self) -> str:
-        try:
-            head = read_bytes(self.last_good_path)[:4096].decode("utf-8", "replace")
-        except OSError:
-            return ""
-        match = re.match(r'\{"stamp": "([^"]*)"', head)
-        return match.group(1) if match else ""
+            return self.read_config(), []
+        except ConfigError as error:
+            return self.read_last_good(), error.problems
 
     def read_last_good(self) -> "Config | None":
         """The configuration that was last read without an error of the whole, or None."""
@@ -4896,7 +4955,7 @@ class Store:
             kept = json.loads(read_bytes(self.last_good_path).decode("utf-8"))
             documents = [(place, parse_document(text, place)) for place, text in kept["documents"]]
             changed_at = {place: float(at) for place, at in kept.get("changed_at", {}).items()
-                           if abs(float(at)) < LARGEST_NUMBER}
+                          if abs(float(at)) < LARGEST_NUMBER}
             return build_config(documents, changed_at)
         except (FileNotFoundError, ForeignFile):
             return None
@@ -4905,15 +4964,24 @@ class Store:
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, ConfigError):
             return None
 
+    def last_good_stamp(self) -> str:
+        """The stamp under which `save_last_good` kept the last good configuration, or ''."""
+        try:
+            head = read_bytes(self.last_good_path)[:4096].decode("utf-8", "replace")
+        except OSError:
+            return ""
+        match = re.match(r'\{"stamp": "([^"]*)"', head)
+        return match.group(1) if match else ""
+
     # -- the state
 
     def read_state(self) -> "Tuple[State, List[str], bool]":
-        """The state, what there is to say about it, and whether it is less than the newest one committed.
+        """The state, notes on what is wrong with its file, and whether a newer one may be lost.
 
-        A state that is missing was deleted by somebody who wants a fresh start; that what is paused
-        runs is hardly meant. One whose content does not parse gives way to the copy before it. Raises
-        StorageError when a file is there and cannot be read, which proves no damage, and VersionError
-        for the state of a later version.
+        A state that is missing was deleted by somebody who wants a fresh start; that paused tasks
+        run again is hardly meant. One whose content does not parse gives way to the copy before it.
+        Raises StorageError when a file is there and cannot be read, which proves no damage, and
+        VersionError for the state of a later version.
         """
         try:
             return self._read_state(self.state_path), [], False
@@ -4923,10 +4991,12 @@ class Store:
             notes = ["WARNING %s cannot be used (%s)" % (STATE_NAME, error_text(error))]
         try:
             state = self._read_state(self.backup_path)
-            return state, notes + ["WARNING the copy before it, %s.bak, is used instead" % STATE_NAME], True
+            notes.append("WARNING the previous copy, %s.bak, is used instead" % STATE_NAME)
         except (FileNotFoundError, ValueError) as error:
-            return State(), notes + ["WARNING %s.bak cannot be used either (%s): every schedule starts anew from now; "
-                                     "slots missed before are lost" % (STATE_NAME, error_text(error))], True
+            state = State()
+            notes.append("WARNING %s.bak cannot be used either (%s): every schedule starts anew "
+                         "from now; runs missed before are lost" % (STATE_NAME, error_text(error)))
+        return state, notes, True
 
     def _read_state(self, path: str) -> State:
         """A state by its path. Raises FileNotFoundError, and ValueError for what is no state."""
@@ -4943,36 +5013,15 @@ class Store:
         try:
             return self._read_state(self.backup_path).pauses
         except (FileNotFoundError, ValueError):
-            return {}  # an audit names those that went
+            return {}  # an audit names those that were lost
 
-    def save_state(self, state: State, aside: str = "") -> None:
-        """Commit a state. The one before is kept as the copy or, when it cannot be used, under the name `aside`.
-
-        What the one before had `pending` was recorded by now, and this one forgets it: it goes to disk first.
-        """
-        self._sync_records()
-        write_atomic(self.state_path, dump_state(state), keep=aside or self.backup_path)
-
-    def _sync_records(self) -> None:
-        """Make what `record` put on file survive a power cut: one fsync a file, and one a folder."""
-        for path in sorted(self._recorded):
-            sync_file(path)
-        for folder in sorted({os.path.dirname(path) for path in self._recorded}):
-            sync_folder(folder)
-        self._recorded.clear()
-
-    # -- runs
-
-    def run_path(self, name: str) -> str:
-        return self.path("status/runs/%s.json" % name)
-
-    def pipe_path(self, name: str, run_id: str) -> str:
-        return self.path("status/runs/%s.%s.out" % (name, run_id))
+    # -- runs and what they printed
 
     def read_run(self, name: str) -> "Dict[str, Any] | None":
-        """The newest run of a task as its supervisor wrote it down; None without one, {} when it is damaged.
+        """The newest run of a task as its supervisor recorded it; None without one.
 
-        Raises StorageError when it cannot be read, which says nothing of the run.
+        A damaged record is {}. Raises StorageError when it cannot be read, which says nothing of
+        the run.
         """
         path = self.run_path(name)
         try:
@@ -4984,12 +5033,10 @@ class Store:
         except OSError as error:
             raise StorageError.of("read", path, error)
         check_version(record, RUN_VERSION, self.shown(path))
-        sound = isinstance(record, dict) and all(isinstance(record.get(key), types) for key, types in RUN_TYPES)
-        return record if sound else {}
-
-    def write_run(self, name: str, record: "Dict[str, Any]", durable: bool = True) -> None:
-        document = dict(record, version=RUN_VERSION, by=__version__)
-        write_atomic(self.run_path(name), json.dumps(document).encode(), durable)
+        if not isinstance(record, dict):
+            return {}
+        is_sound = all(isinstance(record.get(key), types) for key, types in RUN_TYPES)
+        return record if is_sound else {}
 
     def run_with_id(self, name: str, run_id: str) -> "Dict[str, Any]":
         """The record of this very run, {} when there is none. Raises StorageError."""
@@ -4998,47 +5045,262 @@ class Store:
 
     def runs_on_disk(self) -> "Iterator[Tuple[str, Dict[str, Any]]]":
         """(task, record) of every newest run, {} for a damaged one. Raises StorageError."""
-        folder = self.path("status/runs")
-        try:
-            names = sorted(os.listdir(folder))
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise StorageError.of("read the folder", folder, error)
-        for name in names:
+        for name in self._names_in("status/runs"):
             if name.endswith(".json"):
                 yield name[:-5], self.read_run(name[:-5]) or {}
 
-    # -- history, health, log
+    def definition(self, name: "str | None") -> "Dict[str, Any]":
+        """A definition by its name; {} when it is not kept any more."""
+        try:
+            path = self.path("status/definitions/%s.json" % name)
+            definition = json.loads(read_bytes(path).decode("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return definition if isinstance(definition, dict) else {}
 
-    def history_path(self, day: str) -> str:
-        return self.path("status/history/%s.jsonl" % day)
+    def run_output(self, name: str, run_id: str) -> "bytes | None":
+        """What a run printed, from its header to its footer; None when no log holds it any more.
+
+        Raises StorageError.
+        """
+        begin = b" start run=%s " % run_id.encode()
+        generations = [""] + [".%d" % number for number in range(1, LOG_GENERATIONS + 1)]
+        for suffix in generations:
+            path = self.log_path(name) + suffix
+            try:
+                text = read_bytes(path, LARGEST_FILE)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise StorageError.of("read", path, error)
+            at = text.find(begin)
+            if at < 0:
+                continue
+            start = text.rfind(b"\n", 0, at) + 1
+            footer = text.find(b" end run=%s " % run_id.encode(), at)
+            if footer >= 0:
+                stop = text.find(b"\n", footer) + 1
+                return text[start:stop or len(text)]
+            # It runs, or was killed together with its supervisor: up to the next run.
+            body = at + len(begin)
+            following = re.search(br"(?m)^--- \S+ start run=", text[body:])
+            return text[start:body + following.start()] if following else text[start:]
+        return None
+
+    # -- the history and the events
+
+    def history_days(self, first: str = "") -> "List[str]":
+        """The days with a file in the history, from day `first` on, oldest first.
+
+        Raises StorageError.
+        """
+        return [name[:-len(".jsonl")] for name in self._names_in("status/history")
+                if name.endswith(".jsonl") and name[:10] >= first]
+
+    def history_lines(self, day: str, only: str = "", status: str = "") -> "Iterator[bytes]":
+        """The lines of a day that can hold verdicts of a task, with a status, the last one first.
+
+        They hold the words; whether as what they are meant, `verdicts_among` tells. Raises
+        StorageError.
+        """
+        wanted = []
+        if only:
+            wanted.append(json.dumps(only).encode())
+        if status:
+            wanted.append(json.dumps(status).encode()[:-1])  # a status may go on behind it
+        path = self.history_path(day)
+        try:
+            yield from lines_backwards(path, wanted)
+        except FileNotFoundError:
+            pass  # it was pruned just now
+        except OSError as error:
+            raise StorageError.of("read", path, error)
+
+    def verdicts(self, since: float = 0.0, only: str = "", status: str = "",
+                 newest_first: bool = False) -> "Iterator[Dict[str, Any]]":
+        """The verdicts on file that ended at `since` or later, of one task or of all, oldest first.
+
+        `status` is what theirs begins with. A verdict is filed under the day of its end, behind
+        those that were recorded before it. With `newest_first`, only as much is read as the
+        caller takes. Raises StorageError.
+        """
+        first = iso(since) or ""
+        days = self.history_days(first[:10])
+        if newest_first:
+            days.reverse()
+        for day in days:
+            lines: "Iterable[bytes]" = self.history_lines(day, only, status)
+            if not newest_first:
+                lines = reversed(list(lines))
+            yield from verdicts_among(lines, first, only, status)
+
+    def history(self, limit: int, only: str = "") -> "List[Dict[str, Any]]":
+        """The newest verdicts on file, of one task or of all, newest first. Raises StorageError."""
+        newest = self.verdicts(only=only, newest_first=True)
+        return [verdict for _, verdict in zip(range(limit), newest)]
+
+    def events(self) -> "List[Dict[str, Any]]":
+        """What happened to schedules, pauses and clocks, oldest first; damaged lines are left out.
+
+        Raises StorageError.
+        """
+        path = self.path(EVENTS_NAME)
+        try:
+            lines = read_bytes(path).splitlines()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StorageError.of("read", path, error)
+        return [event for event in map(event_of, lines) if event]
+
+    # -- messages that wait to be sent
+
+    def spooled(self) -> "List[Tuple[str, Message]]":
+        """(path, message) of what waits to be sent, oldest first. Raises StorageError."""
+        messages = []
+        names = [name for name in self._names_in(SPOOL_DIR) if name.endswith(".json")]
+        # Within a second they are numbered, and 10 comes after 9.
+        for name in sorted(names, key=lambda name: (name[:17], len(name), name)):
+            path = self.path("%s/%s" % (SPOOL_DIR, name))
+            try:
+                message = json.loads(read_bytes(path).decode("utf-8"))
+            except (FileNotFoundError, ForeignFile, ValueError, RecursionError):
+                continue
+            except OSError as error:
+                raise StorageError.of("read", path, error)
+            if is_message(message) and message.get("version", 1) <= MESSAGE_VERSION:
+                messages.append((path, message))
+        return messages
+
+    def next_message_at(self) -> float:
+        """When the next try of a message is due; at once while that cannot be told."""
+        try:
+            tries = [float(message["next_try_at"]) for _, message in self.spooled()]
+        except StorageError:
+            return 0.0
+        return min(tries, default=float("inf"))
+
+    # -- the last tick
+
+    def last_tick(self) -> "float | None":
+        """When the last tick was, in epoch seconds; None before the first. Raises StorageError."""
+        path = self.path(HEARTBEAT_NAME)
+        try:
+            return os.stat(path).st_mtime
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StorageError.of("stat", path, error)
+
+    def last_evidence(self) -> "Evidence | None":
+        """What the clocks said at the last decision; None before the first."""
+        try:
+            head = read_bytes(self.path(HEARTBEAT_NAME)).split(b"\n")[0]
+            _, _, clock_offset, suspended, boot_id = head.decode("ascii").split(" ")[:5]
+            return Evidence(clock_offset=float(clock_offset), boot_id=boot_id,
+                            suspended=float(suspended) if suspended else None)
+        except (OSError, ValueError):
+            return None
+
+    def tick_environment(self) -> "Tuple[List[str], str] | None":
+        """The names and the PATH that `note_environment` kept; None while there are none."""
+        try:
+            kept = json.loads(read_bytes(self.path(ENVIRONMENT_NAME)).decode("utf-8"))
+            return [str(name) for name in kept["names"]], str(kept["PATH"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+
+class Store(Reader):
+    """Every file of the conductor under one root, to be read and written, and the locks."""
+
+    def __init__(self, root: str, config_path: str = "") -> None:
+        # Files that `record` brought up to date since the last commit.
+        self._recorded: "Set[str]" = set()
+        super().__init__(root, config_path)
+
+    def _name_files(self, base: str, config_path: str) -> None:
+        super()._name_files(base, config_path)
+        self.lock = FileLock(self.path(LOCK_NAME), self.path(SECOND_LOCK_NAME))
+
+    def task_lock(self, name: str) -> FileLock:
+        return FileLock(self.path("status/locks/%s.lock" % name))
+
+    # -- configuration and state
+
+    def save_last_good(self, stamp: str) -> None:
+        """Keep the sources of the configuration that `read_config` just read."""
+        kept = {"stamp": stamp, "documents": self.sources, "changed_at": self.changed_at}
+        write_atomic(self.last_good_path, json.dumps(kept).encode())
+
+    def save_state(self, state: State, aside: str = "") -> None:
+        """Commit a state, and keep the one before as the copy or, when it is bad, as `aside`.
+
+        What the one before had `pending` was recorded by now, and this one forgets it: so the
+        records go to disk first.
+        """
+        self._sync_records()
+        write_atomic(self.state_path, dump_state(state), keep=aside or self.backup_path)
+
+    def _sync_records(self) -> None:
+        """Make what `record` put on file survive a power cut: one fsync a file and one a folder."""
+        for path in sorted(self._recorded):
+            sync_file(path)
+        for folder in sorted({os.path.dirname(path) for path in self._recorded}):
+            sync_folder(folder)
+        self._recorded.clear()
+
+    # -- runs
+
+    def write_run(self, name: str, record: "Dict[str, Any]", durable: bool = True) -> None:
+        document = dict(record, version=RUN_VERSION, by=__version__)
+        write_atomic(self.run_path(name), json.dumps(document).encode(), durable)
+
+    def keep_definition(self, definition: "Dict[str, Any]") -> str:
+        """Keep a task's definition on disk, once for all runs that have it: its name there."""
+        text = json.dumps(definition, sort_keys=True)
+        name = "%08x%08x" % (stable_hash(text), stable_hash(text[::-1]))
+        path = self.path("status/definitions/%s.json" % name)
+        try:
+            os.utime(path)  # what is in use is not pruned
+        except OSError:
+            try:
+                # Durable: once it is there, nobody looks whether it is whole.
+                write_atomic(path, text.encode())
+            except StorageError:
+                return ""  # the run matters more than a record of its definition
+        return name
+
+    # -- history, events and health files
 
     def record(self, records: "Sequence[Dict[str, Any]]", retention_days: float) -> None:
-        """Put committed verdicts into the history and the health files; those that are there already stay once.
+        """Put committed verdicts, events and messages on file, unless they are there already.
 
         The state still holds them, so nothing is flushed to disk here: the next commit does that.
         """
-        by_day: "Dict[str, List[Dict[str, Any]]]" = {}
+        events: "List[str]" = []
+        verdicts: "List[Dict[str, Any]]" = []
         for record in records:
             if "channel" in record:
                 self.enqueue(record)
-        events = [record for record in records if "event" in record and "channel" not in record]
-        records = [record for record in records if "event" not in record]
-        for record in records:
-            if not record.get("interim"):  # an attempt that will be retried shows in the verdict
-                by_day.setdefault(record["ended_at"][:10], []).append(record)
+            elif "event" in record:
+                events.append(json.dumps(record, sort_keys=True))
+            else:
+                verdicts.append(record)
         if events:
-            self._append_missing(self.path(EVENTS_NAME), [json.dumps(event, sort_keys=True) for event in events])
-        for day, of_day in by_day.items():
+            self._append_missing(self.path(EVENTS_NAME), events)
+        by_day: "Dict[str, List[str]]" = {}
+        for verdict in verdicts:
+            if not verdict.get("interim"):  # an attempt that will be retried shows in the verdict
+                line = json.dumps(verdict, sort_keys=True)
+                by_day.setdefault(verdict["ended_at"][:10], []).append(line)
+        for day, lines in by_day.items():
             path = self.history_path(day)
             if not os.path.exists(path):
-                self._prune_history(day, retention_days)
-                self._prune_events(day, retention_days)
-                self._prune_definitions(from_iso(day) or 0, retention_days)
-            self._append_missing(path, [json.dumps(record, sort_keys=True) for record in of_day])
-        for record in records:
-            self.write_health(record)
+                self._prune(day, retention_days)
+            self._append_missing(path, lines)
+        for verdict in verdicts:
+            self.write_health(verdict)
 
     def _append_missing(self, path: str, lines: "List[str]") -> None:
         # Everything behind the newest commit was written since then, so the end of the file tells.
@@ -5048,18 +5310,43 @@ class Store:
             tail = b""
         except OSError as error:
             raise StorageError.of("read", path, error)
-        there = set(tail.split(b"\n"))
-        missing = [line for line in lines if line.encode("ascii") not in there]
+        on_file = set(tail.split(b"\n"))
+        missing = [line for line in lines if line.encode("ascii") not in on_file]
         if missing and tail and not tail.endswith(b"\n"):
             missing.insert(0, "")  # a crash cut the last line short: end it
         self._recorded.add(path)  # also when nothing is missing: whoever wrote it did not flush it
         if missing:
             append_lines(path, missing)
 
-    def _prune_history(self, today: str, retention_days: float) -> None:
-        oldest = iso((from_iso(today) or 0) - retention_days * DAY) or ""
+    def write_health(self, record: "Dict[str, Any]") -> None:
+        """Show the end of a run, or a skip, in the task's health file."""
+        line = health_line(record)
+        if not line:
+            return
+        path = self.path("status/automation_health/%s.health" % record["task"])
+        self._recorded.add(path)
         try:
-            names = os.listdir(os.path.dirname(self.history_path(today)))
+            current = read_bytes(path).decode("utf-8", "replace")
+        except OSError:
+            current = ""
+        if line != current:  # monitors look at the file's time: it changes with the content alone
+            write_atomic(path, line.encode(), durable=False)
+
+    def _prune(self, today: str, retention_days: float) -> None:
+        """Remove what is older than the retention.
+
+        Whatever is in the way of that, it must not stop what is due. But the events are rewritten,
+        and a disk that cannot take that raises StorageError.
+        """
+        now = from_iso(today) or 0
+        oldest = iso(now - retention_days * DAY) or ""
+        self._prune_history(oldest)
+        self._prune_events(oldest)
+        self._prune_definitions(now - (retention_days + 1) * DAY)
+
+    def _prune_history(self, oldest: str) -> None:
+        try:
+            names = os.listdir(self.path("status/history"))
         except OSError:
             return
         for name in names:
@@ -5067,10 +5354,9 @@ class Store:
                 try:
                     os.unlink(self.history_path(name[:10]))
                 except OSError:
-                    continue  # whatever it is, it must not stop what is due
+                    continue
 
-    def _prune_events(self, today: str, retention_days: float) -> None:
-        oldest = iso((from_iso(today) or 0) - retention_days * DAY) or ""
+    def _prune_events(self, oldest: str) -> None:
         path = self.path(EVENTS_NAME)
         try:
             lines = read_bytes(path).splitlines(True)
@@ -5080,164 +5366,84 @@ class Store:
         if len(kept) < len(lines):
             write_atomic(path, b"".join(kept))
 
-    def events(self) -> "List[Dict[str, Any]]":
-        """What happened to schedules, pauses and clocks, oldest first. Lines that a crash cut short are passed over."""
+    def _prune_definitions(self, used_since: float) -> None:
+        folder = self.path("status/definitions")
         try:
-            lines = read_bytes(self.path(EVENTS_NAME)).splitlines()
-        except FileNotFoundError:
-            return []
-        return [event for event in map(event_of, lines) if event]
+            for name in os.listdir(folder):
+                path = os.path.join(folder, name)
+                if os.stat(path).st_mtime < used_since:
+                    os.unlink(path)
+        except OSError:
+            pass
 
-    # -- messages that wait to be sent
+    # -- messages
 
     def enqueue(self, message: "Dict[str, Any]") -> None:
         """Put a message among those to be sent, unless it is there or was sent already."""
         path = self.path("%s/%s.json" % (SPOOL_DIR, message["id"]))
         if not os.path.lexists(path) and not os.path.lexists(path + ".sent"):
-            document = dict(message, tries=0, next_try_at=0, version=MESSAGE_VERSION, by=__version__)
+            document = dict(message, tries=0, next_try_at=0, version=MESSAGE_VERSION,
+                            by=__version__)
             write_atomic(path, json.dumps(document).encode())
-
-    def spooled(self) -> "List[Tuple[str, Message]]":
-        """(path, message) of what waits to be sent, oldest first."""
-        found = []
-        folder = self.path(SPOOL_DIR)
-        try:
-            names = sorted(os.listdir(folder), key=lambda name: (name[:17], len(name), name))
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise StorageError.of("read the folder", folder, error)
-        for name in names:
-            path = os.path.join(folder, name)
-            if name.endswith(".json"):
-                try:
-                    message = json.loads(read_bytes(path).decode("utf-8"))
-                    if is_message(message) and message.get("version", 1) <= MESSAGE_VERSION:
-                        found.append((path, message))
-                except (FileNotFoundError, ForeignFile, ValueError, RecursionError):
-                    continue
-                except OSError as error:
-                    raise StorageError.of("read", path, error)
-        return found
-
-    def next_message_at(self) -> float:
-        """When the next try of a message is due; at once while that cannot be told."""
-        try:
-            return min([float(message["next_try_at"]) for _, message in self.spooled()], default=float("inf"))
-        except StorageError:
-            return 0.0
 
     def mark_sent(self, path: str) -> None:
         """Note that a message is dealt with, so that a crash just now does not send it twice."""
         os.rename(path, path + ".sent")
 
     def prune_sent(self) -> None:
-        """Remove the notes of messages that no state brings back: those that none has among what it has to record."""
-        kept = set()
+        """Remove the notes of messages that no state has pending, and so none can bring back."""
+        pending = set()
         for path in (self.state_path, self.backup_path):
             try:
-                kept |= {record.get("id") for record in self._read_state(path).pending}
+                pending |= {record.get("id") for record in self._read_state(path).pending}
             except (FileNotFoundError, ValueError):
                 continue
             except ConductorError:
                 return  # what it brings back cannot be told now
         for name in os.listdir(self.path(SPOOL_DIR)):
-            if name.endswith(".sent") and name[:-len(".json.sent")] not in kept:
+            if name.endswith(".sent") and name[:-len(".json.sent")] not in pending:
                 os.unlink(self.path("%s/%s" % (SPOOL_DIR, name)))
 
-    # -- health files
-
-    def write_health(self, record: "Dict[str, Any]") -> None:
-        """Show the end of a run, or a skip, in the task's health file."""
-        line = health_line(record)
-        path = self.path("status/automation_health/%s.health" % record["task"])
-        try:
-            known = read_bytes(path).decode("utf-8", "replace")
-        except OSError:
-            known = ""
-        if line:
-            self._recorded.add(path)
-        if line and line != known:  # its time is what monitors look at, so saying it again would be a lie
-            write_atomic(path, line.encode(), durable=False)
-
-    def history(self, limit: int, only: str = "") -> "List[Dict[str, Any]]":
-        """The newest verdicts, of one task or of all, newest first. Lines that a crash cut short are passed over."""
-        found: "List[Dict[str, Any]]" = []
-        wanted = json.dumps(only).encode() if only else b""
-        folder = self.path("status/history")
-        try:
-            names = sorted(os.listdir(folder), reverse=True)
-        except FileNotFoundError:
-            return found
-        except OSError as error:
-            raise StorageError.of("read the folder", folder, error)
-        for name in names:
-            if len(found) >= limit:
-                break
-            if not name.endswith(".jsonl"):
-                continue
-            path = os.path.join(folder, name)
-            try:
-                lines = read_bytes(path, -1 if only else limit * 65536).split(b"\n")
-            except FileNotFoundError:
-                continue  # it was pruned just now
-            except OSError as error:
-                raise StorageError.of("read", path, error)
-            for line in reversed(lines):
-                record = verdict_of(line) if wanted in line and line and len(found) < limit else None
-                if record and only in ("", record["task"]):
-                    found.append(record)
-        return found
-
-    def verdicts(self, since: float, only: str = "") -> "Iterator[Dict[str, Any]]":
-        """Every verdict that was recorded from `since` on, of one task or of all, oldest first."""
-        try:
-            names = sorted(os.listdir(self.path("status/history")))
-        except FileNotFoundError:
-            return
-        first = iso(since) or ""
-        wanted = json.dumps(only).encode() if only else b""
-        for name in names:
-            if not name.endswith(".jsonl") or name[:10] < first[:10]:
-                continue
-            for line in read_bytes(self.path("status/history/" + name)).split(b"\n"):
-                record = verdict_of(line) if line and wanted in line else None
-                if record and record["ended_at"] >= first and only in ("", record["task"]):
-                    yield record
+    # -- log, heartbeat and environment
 
     def log(self, now: float, lines: "Sequence[str]") -> None:
-        """Append events to the conductor's log. Raises StorageError."""
-        if lines:
-            append_lines(self.path("logs/symphony_conductor.log"), ["%s %s" % (iso(now), line) for line in lines],
-                         LOG_ROTATE_BYTES)
-        if lines and is_journal(1):
+        """Append lines to the conductor's log, and to systemd's journal. Raises StorageError."""
+        if not lines:
+            return
+        append_lines(self.path("logs/symphony_conductor.log"),
+                     ["%s %s" % (iso(now), line) for line in lines], LOG_ROTATE_BYTES)
+        if is_journal(1):
+            text = "".join(line + "\n" for line in lines)
             try:
-                write_all(1, "".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace"))
+                write_all(1, text.encode("utf-8", "backslashreplace"))
             except OSError:
                 pass  # the journal was stopped or killed meanwhile; the file has the lines
 
-    # -- everything that the conductor wrote for itself
+    def write_heartbeat(self, at: float, wake_at: float, evidence: Evidence,
+                        watched: "List[Tuple[str, str]]") -> None:
+        """Say when the next decision is due, and which files, as they are now, that holds for."""
+        path = self.path(HEARTBEAT_NAME)
+        suspended = "" if evidence.suspended is None else evidence.suspended
+        lines = ["2 %s %s %s %s" % (wake_at, evidence.clock_offset, suspended, evidence.boot_id)]
+        state = os.path.abspath(self.state_path), signature(self.state_path)
+        lines += ["%s %s" % (seen, name) for name, seen in watched + [state]]
+        write_atomic(path, "\n".join(lines).encode("utf-8", "surrogateescape"), durable=False)
+        os.utime(path, (at, at))
 
-    def own_files(self) -> "List[Tuple[str, int]]":
-        """(path, size) of state, logs and records, by the names the conductor gives them; no link is followed."""
-        found = []
-        for folder, pattern in OWN_FILES:
-            parts = folder.split("/")
-            if any(os.path.islink(self.path("/".join(parts[:depth + 1]))) for depth in range(len(parts))):
-                continue
-            try:
-                names = sorted(os.listdir(self.path(folder)))
-            except OSError:
-                continue
-            for name in names:
-                path = os.path.join(self.path(folder), name) if folder else self.path(name)
-                try:
-                    status = os.lstat(path)
-                except FileNotFoundError:
-                    continue  # a tick is at work, and it was one that is written aside first
-                if re.match("(?:%s)\\Z" % pattern, name) and stat.S_ISREG(status.st_mode):
-                    found.append((path, status.st_size))
-        return found
+    def note_environment(self) -> None:
+        """Keep the names of the environment that cron gave this tick, but of no value than PATH."""
+        names = sorted(name for name in os.environ if re.match(r"[A-Za-z_][A-Za-z0-9_]*\Z", name))
+        document = {"names": names, "PATH": os.environ.get("PATH", "")}
+        text = json.dumps(document, sort_keys=True).encode()
+        path = self.path(ENVIRONMENT_NAME)
+        try:
+            current = read_bytes(path)
+        except OSError:
+            current = b""
+        if text != current:
+            write_atomic(path, text, durable=False)
+
+    # -- leaving
 
     def remove_own_files(self) -> int:
         """Remove what `own_files` lists, and the folders that are empty then: how many files.
@@ -5245,16 +5451,16 @@ class Store:
         Raises BusyError while a task runs: its supervisor would write them anew.
         """
         if not self.lock.acquire(TICK_LOCK_WAIT_S):
-            raise BusyError("a tick is at work", "try again")
+            raise BusyError("a tick is running", "try again")
         try:
-            names = [name for name, _ in self.runs_on_disk()]
-            locks = [(name, self.task_lock(name)) for name in names]
-            busy = [name for name, lock in locks if not lock.acquire()]
-            for _, lock in locks:
+            locks = {name: self.task_lock(name) for name, _ in self.runs_on_disk()}
+            busy = [name for name, lock in locks.items() if not lock.acquire()]
+            for lock in locks.values():
                 lock.release()
             if busy:
-                raise BusyError("%s %s running" % (", ".join(busy), "is" if len(busy) == 1 else "are"),
-                                "nothing was removed; try again when that is over")
+                verb = "is" if len(busy) == 1 else "are"
+                raise BusyError("%s %s running" % (", ".join(busy), verb),
+                                "nothing was removed; try again when no task is running")
             files = self.own_files()
             for path, _ in files:
                 os.unlink(path)
@@ -5267,37 +5473,80 @@ class Store:
         finally:
             self.lock.release()
 
-    # -- the heartbeat: when the last tick was, and what the next one needs to see that nothing is due
 
+if TYPE_CHECKING:
+    from functools import cached_property as read_once
+else:
+    class read_once:
+        """functools.cached_property, which is there from Python 3.8 on."""
+
+        def __init__(self, read):
+            self.read = read
+
+        def __get__(self, instance, _):
+            value = instance.__dict__[self.read.__name__] = self.read(instance)
+            return value
+
+
+class Snapshot:
+    """What a command that asks, and changes nothing, answers from: each file is read once at most.
+
+    The state is read ahead of the records: a verdict that is committed meanwhile can then be on
+    file and not in the state, but never in neither of them.
+    """
+
+    def __init__(self, store: Reader) -> None:
+        self.store = store
+        self._lines: "Dict[Tuple[str, str], List[bytes]]" = {}  # (task, day) -> oldest first
+
+    @read_once
+    def config(self) -> Config:
+        """The configuration in force. Raises ConfigError when there is none."""
+        config, problems = self.store.config_in_force()
+        if config is None:
+            raise ConfigError(problems)
+        return config
+
+    @read_once
+    def state(self) -> State:
+        return self.store.read_state()[0]
+
+    @read_once
     def last_tick(self) -> "float | None":
-        """When the last tick was, in epoch seconds; None before the first. Raises StorageError."""
-        path = self.path(HEARTBEAT_NAME)
-        try:
-            return os.stat(path).st_mtime
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise StorageError.of("look at", path, error)
+        return self.store.last_tick()
 
-    def last_evidence(self) -> "Evidence | None":
-        """What the clocks said at the last decision; None before the first."""
-        try:
-            words = read_bytes(self.path(HEARTBEAT_NAME)).split(b"\n")[0].decode("ascii").split(" ")
-            return Evidence(clock_offset=float(words[2]), suspended=float(words[3]) if words[3] else None,
-                            boot_id=words[4])
-        except (OSError, ValueError, IndexError):
-            return None
+    @read_once
+    def events(self) -> "List[Dict[str, Any]]":
+        """The events, oldest first, also those that are committed and not on file yet."""
+        committed = [record for record in self.state.pending
+                     if "event" in record and "channel" not in record]
+        events = self.store.events()
+        return events + [event for event in committed if event not in events]
 
-    def write_heartbeat(self, at: float, wake_at: float, evidence: Evidence,
-                        watched: "List[Tuple[str, str]]") -> None:
-        """Say when the next decision is due, and which files, as they are now, that holds for."""
-        path = self.path(HEARTBEAT_NAME)
-        lines = ["2 %s %s %s %s" % (wake_at, evidence.clock_offset,
-                                    "" if evidence.suspended is None else evidence.suspended, evidence.boot_id)]
-        state = os.path.abspath(self.state_path), signature(self.state_path)
-        lines += ["%s %s" % (seen, name) for name, seen in watched + [state]]
-        write_atomic(path, "\n".join(lines).encode("utf-8", "surrogateescape"), durable=False)
-        os.utime(path, (at, at))
+    def verdicts(self, since: float, only: str = "") -> "List[Any]":
+        """The verdicts on slots from `since` on, of one task or of all, oldest first.
+
+        Also those that are committed and not on file yet. Raises StorageError.
+        """
+        committed = [record for record in self.state.pending if "event" not in record
+                     and not record.get("interim") and only in ("", record["task"])]
+        # A run that the clock was set back under ended before its slot.
+        first = iso(since - CLOCK_CORRECTION_S) or ""
+        verdicts: "List[Dict[str, Any]]" = []
+        for day in self.store.history_days(first[:10]):
+            verdicts += verdicts_among(self._lines_of(day, only), first, only)
+        ends = {record["ended_at"] for record in committed}
+        on_file = [verdict for verdict in verdicts if verdict["ended_at"] in ends]
+        return verdicts + [record for record in committed if record not in on_file]
+
+    def _lines_of(self, day: str, only: str) -> "List[bytes]":
+        lines = self._lines.get((only, day))
+        if lines is None:
+            lines = list(self.store.history_lines(day, only))
+            lines.reverse()
+            if only:  # of all tasks it would be much, and nothing asks for that twice
+                self._lines[only, day] = lines
+        return lines
 
 
 # == Runner ==

@@ -138,12 +138,12 @@ def test_a_file_that_is_no_file_is_never_read(project):
     for target in ("/dev/full", "/dev/zero", "other"):
         day.symlink_to(target)
         code, _, err = project.call("history", "--since", "2025-06-01")
-        assert (code, err) == (74, "symphony_conductor: %s: Is a symbolic link\n" % day)
+        assert (code, err) == (74, "symphony_conductor: cannot read %s: Is a symbolic link\n" % day)
         day.unlink()
     with open(str(day), "wb") as handle:
         handle.truncate(22 << 30)
     code, _, err = project.call("history", "--since", "2025-06-01")
-    assert (code, err) == (74, "symphony_conductor: %s: File too large\n" % day)
+    assert (code, err) == (74, "symphony_conductor: cannot read %s: File too large\n" % day)
 
 
 def test_only_regular_files_are_read(tmp_path):

@@ -310,7 +310,7 @@ def test_install_lets_slots_count_from_now_on_and_proves_nothing_about_cron(proj
 
 
 @pytest.mark.parametrize("text, said", [
-    (None, "config/conductor_config.json: no such file (the README shows a small one)"),
+    (None, "config/conductor_config.json: no such file (run `init` to create one)"),
     ("{", "config/conductor_config.json: line 1 column 2: not valid JSON: "),
     ('{"tasks": [{"name": "a", "command": "true", "schedule": "61 * * * *"}]}',
      "config/conductor_config.json: tasks[0] 'a': schedule: minute '61' is outside 0-59")])

@@ -210,7 +210,7 @@ def test_a_pipe_in_the_place_of_a_file_hangs_nothing(project):
     (project.root / "config" / "tasks.d").mkdir(mode=0o700)
     os.mkfifo(str(project.root / "config" / "tasks.d" / "x.json"), 0o600)
     code, _, err = project.call("tick")
-    assert code == 78 and "config/tasks.d/x.json: is no regular file" in err
+    assert code == 78 and "config/tasks.d/x.json: is not a regular file" in err
 
 
 @pytest.mark.parametrize("task", [
@@ -261,7 +261,7 @@ def test_a_missing_configuration_is_said_and_nothing_runs(project):
     code, out, err = project.call("tick")
     assert (code, out) == (78, "")
     assert err.splitlines() == [
-        "symphony_conductor: config/conductor_config.json: no such file (the README shows a small one)",
+        "symphony_conductor: config/conductor_config.json: no such file (run `init` to create one)",
         "symphony_conductor: nothing will be scheduled until this is fixed"]
     assert project.call("tick") == (78, "", "")
     project.configure(every_minute("a"))

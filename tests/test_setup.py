@@ -952,8 +952,8 @@ def test_a_running_task_keeps_everything(box):
         assert running.stdout.readline() == b"started\n"
         before = snapshot(box.root / "status" / "history", box.root / "config")
         code, out, err = purged(box, "yes\n")
-        assert (code, err) == (75, "symphony_conductor: long is running (nothing was removed; try again when that is "
-                                   "over)\n")
+        assert (code, err) == (75, "symphony_conductor: long is running (nothing was removed; try again when no "
+                                   "task is running)\n")
         assert "removed the crontab line for %s\n" % box.root in out
         assert snapshot(box.root / "status" / "history", box.root / "config") == before
         assert (box.root / "conductor_state.json").exists() and (box.root / "status" / "runs" / "long.json").exists()
