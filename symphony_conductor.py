@@ -3248,17 +3248,22 @@ def _is_stuck(config: Config, state: State, name: str) -> bool:
 
 
 def recent_results(state: State, history: "List[Dict[str, Any]]") -> "List[Dict[str, Any]]":
-    """The newest results, each attempt by itself, newest first."""
-    found = []
-    for record in history:
-        found += list(record.get("attempts", ())) + [record]
-    for known in state.tasks.values():
-        if known.cycle is not None:
-            found += known.cycle.attempts
-    found += [record for record in state.pending
-              if "event" not in record and not record.get("interim") and record not in history]
-    found.sort(key=lambda record: record["ended_at"] or "", reverse=True)
-    return [{key: record.get(key) for key in RESULT_KEYS} for record in found[:RECENT_RESULTS]]
+    """The newest results, each attempt by itself, newest first.
+
+    `history` is verdicts, as many as there are results to show; the state has the attempts of open
+    cycles, and verdicts that are perhaps not on file yet.
+    """
+    results: "List[Dict[str, Any]]" = []
+    for verdict in history:
+        results += verdict.get("attempts") or []
+        results.append(verdict)
+    for task_state in state.tasks.values():
+        if task_state.cycle is not None:
+            results += task_state.cycle.attempts
+    results += [record for record in state.pending if "event" not in record
+                and not record.get("interim") and record not in history]
+    results.sort(key=lambda result: result["ended_at"] or "", reverse=True)
+    return [{key: result.get(key) for key in RESULT_KEYS} for result in results[:RECENT_RESULTS]]
 
 
 # -- status for people
@@ -8002,23 +8007,26 @@ def terminal_size() -> "os.terminal_size":
 
 
 def _status_screen(store: Store, args: "argparse.Namespace") -> str:
-    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
-    return status_table(Conductor(store).status(args.task or ""), terminal_size().columns, coloured)
+    has_colours = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    document = Conductor(store).status(args.task or "")
+    coloured = has_colours and not os.environ.get("NO_COLOR")  # no-color.org
+    return status_table(document, terminal_size().columns, coloured)
 
 
 def _watch_status(store: Store, args: "argparse.Namespace") -> int:
-    """Draw the table again and again, until somebody interrupts; what does not fit the screen is left out."""
+    """Redraw the table until somebody interrupts; what does not fit the screen is left out."""
     if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
-        raise UsageError("--watch draws on a terminal, and this is none")
+        raise UsageError("--watch needs a terminal")
     while True:
         lines = _status_screen(store, args).split("\n")
         size = terminal_size()
-        lines = [line if "\x1b" in line else cut_text(line, size.columns) for line in lines]  # those in colour are cut
         height = max(size.lines - 1, 1)
-        more = ["(%d more lines)" % (len(lines) - height + 1)] if len(lines) > height else []
-        shown = lines[:height - len(more)] + more
-        # Home, each line with the rest of it cleared, then the rest of the screen: nothing flickers.
-        print_line("\x1b[H" + "".join(line + "\x1b[K\n" for line in shown) + "\x1b[J", end="")
+        if len(lines) > height:
+            lines[height - 1:] = ["(%d more lines)" % (len(lines) - height + 1)]
+        # Lines in colour are cut already: here, their escapes would count as columns.
+        lines = [line if "\x1b" in line else cut_text(line, size.columns) for line in lines]
+        # Home, each line with its rest cleared, then the rest of the screen: nothing flickers.
+        print_line("\x1b[H" + "".join(line + "\x1b[K\n" for line in lines) + "\x1b[J", end="")
         sys.stdout.flush()
         sleep(WATCH_EVERY_S)
 
@@ -8100,37 +8108,41 @@ def _since_option(text: str, now: float) -> float:
 
 def cmd_history(store: Store, args: "argparse.Namespace") -> int:
     if args.task:
-        check_task_known(store, args.task)
-    verdicts = store.verdicts(_since_option(args.since, Clock().now()), args.task or "")
-    found = [verdict for verdict in verdicts if verdict["status"].startswith(args.status or "")]
-    found = found[::-1][:args.limit]
+        check_task_known(Snapshot(store), args.task)
+    since = _since_option(args.since, Clock().now())
+    newest = store.verdicts(since, args.task or "", args.status or "", newest_first=True)
+    verdicts = [verdict for _, verdict in zip(range(args.limit), newest)]
     if args.json:
-        print_json(found)
+        print_json(verdicts)
+    elif verdicts:
+        print_line(history_rows(verdicts))
     else:
-        print_line(history_rows(found) if found else "there is no such verdict since %s" % args.since)
+        is_length = args.since[-1] in UNITS_S
+        print_line("no results %s %s" % ("in the last" if is_length else "since", args.since))
     return EXIT_OK
 
 
-def check_task_known(store: Store, name: str) -> None:
-    """Raises UsageError for a task that neither the configuration nor the state nor a log knows."""
-    known = set(store.read_state()[0].tasks)
+def check_task_known(snapshot: Snapshot, name: str) -> None:
+    """Raises UsageError for a task that neither configuration nor state nor a log knows."""
+    names = set(snapshot.state.tasks)
     try:
-        config = store.read_config()
-        known |= set(config.tasks) | set(config.invalid)
+        names |= set(snapshot.config.tasks) | set(snapshot.config.invalid)
     except ConfigError:
-        pass
-    if name not in known and not (is_name(name) and os.path.exists(store.log_path(name))):
-        raise UsageError("unknown task '%s'" % name, did_you_mean(name, known) or "there are %s" % (
-            ", ".join(sorted(known)[:10]) or "none"))
+        pass  # what ran under it can be asked for all the same
+    if name in names or is_name(name) and os.path.exists(snapshot.store.log_path(name)):
+        return
+    hint = did_you_mean(name, names) or "there are %s" % (", ".join(sorted(names)[:10]) or "none")
+    raise UsageError("unknown task '%s'" % name, hint)
 
 
 def cmd_logs(store: Store, args: "argparse.Namespace") -> int:
-    check_task_known(store, args.task)
+    check_task_known(Snapshot(store), args.task)
     if args.run_id:
-        text = store.run_output(args.task, args.run_id)
-        if text is None:
-            raise UsageError("no log of '%s' holds a run %s" % (args.task, args.run_id), "history names the runs")
-        _print_bytes(_last_lines(text, args.lines))
+        output = store.run_output(args.task, args.run_id)
+        if output is None:
+            raise UsageError("no run %s in the logs of '%s'" % (args.run_id, args.task),
+                             "history --task %s lists the runs" % args.task)
+        _print_bytes(_last_lines(output, args.lines))
         return EXIT_OK
     path = store.log_path(args.task)
     try:
@@ -8145,9 +8157,16 @@ def cmd_logs(store: Store, args: "argparse.Namespace") -> int:
 
 
 def _last_lines(text: bytes, count: "int | None") -> bytes:
-    """The last lines of a text, all of them without a count. A carriage return alone ends none: it draws progress."""
+    """The last lines of a text, all of them without a count.
+
+    A carriage return alone ends no line: it draws progress.
+    """
+    if count is None:
+        return text
     lines = text.split(b"\n")
-    return text if count is None else b"\n".join(lines[-count - (not lines[-1]):])
+    if not lines[-1]:
+        count += 1  # what follows the last line break is no line
+    return b"\n".join(lines[-count:])
 
 
 def _print_bytes(text: bytes) -> None:
@@ -8155,36 +8174,42 @@ def _print_bytes(text: bytes) -> None:
     write_all(1, text)
 
 
-def _follow(path: str, place: int) -> None:
-    """Print what is appended to a log, also when it is rotated, until somebody interrupts."""
+def _follow(path: str, printed: int) -> None:
+    """Print what is appended to a log, also when it is rotated, until somebody interrupts.
+
+    Of the log as it stands, `printed` bytes were printed before.
+    """
     handle = None
     while True:
         try:
             if handle is None:
                 handle = open(path, "rb")
-                handle.seek(place if os.fstat(handle.fileno()).st_size >= place else 0)
-            is_over = not os.path.exists(path) or not os.path.samestat(os.stat(path), os.fstat(handle.fileno()))
+                if os.fstat(handle.fileno()).st_size >= printed:
+                    handle.seek(printed)
+            is_rotated = not os.path.exists(path) or not os.path.samestat(
+                os.stat(path), os.fstat(handle.fileno()))
             _print_bytes(handle.read())  # to its end, before another file takes its place
             if os.fstat(handle.fileno()).st_size < handle.tell():
                 handle.seek(0)  # somebody emptied it
-            if is_over:
+            if is_rotated:
                 handle.close()
-                handle, place = None, 0
+                handle, printed = None, 0
                 if os.path.exists(path):
                     continue
         except FileNotFoundError:
-            place = 0
+            printed = 0
         sleep(FOLLOW_POLL_S)
 
 
 def cmd_audit(store: Store, args: "argparse.Namespace") -> int:
     now = Clock().now()
-    kept_s = _config_in_force(store).task_history_retention_days * DAY
-    since = max(_since_option(args.since, now), now - kept_s)  # what is older is not remembered
+    snapshot = Snapshot(store)
+    kept_s = snapshot.config.task_history_retention_days * DAY
+    since = max(_since_option(args.since, now), now - kept_s)  # what is older is pruned
     if args.task:
-        check_task_known(store, args.task)
-    document = audit_document(_audited(store, since, now, args.task or ""), recorded(
-        store, store.read_state()[0], now)[1], since, now)
+        check_task_known(snapshot, args.task)
+    slots = _audited_slots(snapshot, since, now, args.task or "")
+    document = audit_document(slots, snapshot.events, since, now)
     if args.json:
         print_json(document)
     else:
@@ -8192,62 +8217,54 @@ def cmd_audit(store: Store, args: "argparse.Namespace") -> int:
     return EXIT_FAILED if document["unexplained"] else EXIT_OK
 
 
-def _audited(store: Store, since: float, now: float, only: str) -> "List[Slot]":
-    config = _config_in_force(store)
-    state = store.read_state()[0]
-    since = max(since, now // DAY * DAY - config.task_history_retention_days * DAY)  # what is older is pruned
-    verdicts, events = recorded(store, state, since, only)
-    if not os.path.exists(store.path(EVENTS_NAME)):
-        # Somebody removed it: since when the schedules hold, nobody knows but by the verdicts.
-        since = max(since, min([from_iso(verdict["ended_at"]) or 0 for verdict in verdicts], default=now))
-    return list(audit_all(config, state, verdicts, events, since, now, store.last_tick(), only))
-
-
-def recorded(store: Store, state: State, since: float, only: str = "") -> "Tuple[List[Any], List[Any]]":
-    """The verdicts on slots from `since` on, and the events: what is committed may not be on file yet.
-
-    A run that the clock was set back under ended before its slot.
-    """
-    verdicts = list(store.verdicts(since - CLOCK_CORRECTION_S, only))
-    events = store.events()
-    for record in state.pending:
-        if "event" not in record:
-            if not record.get("interim") and only in ("", record["task"]) and record not in verdicts:
-                verdicts.append(record)
-        elif "channel" not in record and record not in events:
-            events.append(record)
-    return verdicts, events
+def _audited_slots(snapshot: Snapshot, since: float, now: float, only: str) -> "List[Slot]":
+    """The slots from `since` on and what became of them, of one task or of all, oldest first."""
+    config = snapshot.config
+    kept_since = now // DAY * DAY - config.task_history_retention_days * DAY
+    since = max(since, kept_since)
+    verdicts = snapshot.verdicts(since, only)
+    if not os.path.exists(snapshot.store.path(EVENTS_NAME)):
+        # Somebody removed it: since when the schedules hold, only the verdicts can tell.
+        ends = [from_iso(verdict["ended_at"]) or 0 for verdict in verdicts]
+        since = max(since, min(ends, default=now))
+    return list(audit_all(config, snapshot.state, verdicts, snapshot.events, since, now,
+                          snapshot.last_tick, only))
 
 
 def _config_in_force(store: Store) -> Config:
-    try:
-        return store.read_config()
-    except ConfigError:
-        known = store.read_last_good()
-        if known is None:
-            raise
-        return known
+    return Snapshot(store).config
 
 
 def cmd_why(store: Store, args: "argparse.Namespace") -> int:
     now = Clock().now()
-    config = _config_in_force(store)
-    task = task_named(config, args.task)
+    snapshot = Snapshot(store)
+    task = task_named(snapshot.config, args.task)
     at = now if args.at is None else _time_option("--at", args.at, task.timezone)
-    slot = _newest_slot(store, task, at, now)
-    since = slot.at if slot is not None else at - 30 * DAY
-    verdicts = [verdict for verdict in recorded(store, store.read_state()[0], since, task.name)[0] if (
-        verdict["ended_at"] <= (iso(at) or "") if slot is None else verdict.get("scheduled_for") == iso(slot.at))]
-    print_line(why_text(config, store.read_state()[0], task, slot, verdicts[-1] if verdicts else None, now,
-                 store.last_tick()))
+    slot = _newest_slot(snapshot, task, at, now)
+    if slot is not None:
+        scheduled_for = iso(slot.at)
+        verdicts = [verdict for verdict in snapshot.verdicts(slot.at, task.name)
+                    if verdict.get("scheduled_for") == scheduled_for]
+    else:
+        until = iso(at) or ""
+        verdicts = [verdict for verdict in snapshot.verdicts(at - 30 * DAY, task.name)
+                    if verdict["ended_at"] <= until]
+    newest = verdicts[-1] if verdicts else None
+    print_line(why_text(snapshot.config, snapshot.state, task, slot, newest, now,
+                        snapshot.last_tick))
     return EXIT_OK
 
 
-def _newest_slot(store: Store, task: Task, at: float, now: float) -> "Slot | None":
-    """The newest slot up to `at`; ever further back, as the schedule may have been another one, or paused."""
-    newest = task.schedule.previous(at, task.timezone) if task.schedule is not None else None
-    for since in [float(at if newest is None else newest), at - DAY, at - 31 * DAY, at - 366 * DAY]:
-        slots = [slot for slot in _audited(store, since, now, task.name) if slot.at <= at]
+def _newest_slot(snapshot: Snapshot, task: Task, at: float, now: float) -> "Slot | None":
+    """The newest slot up to `at`, looked for ever further back.
+
+    The newest of the schedule need not be it: the schedule may have been another one, or paused.
+    """
+    newest = None
+    if task.schedule is not None:
+        newest = task.schedule.previous(at, task.timezone)
+    for since in (at if newest is None else newest, at - DAY, at - 31 * DAY, at - 366 * DAY):
+        slots = [slot for slot in _audited_slots(snapshot, since, now, task.name) if slot.at <= at]
         if slots:
             return slots[-1]
     return None
@@ -8591,10 +8608,11 @@ def cmd_next(store: Store, args: "argparse.Namespace") -> int:
         print_json([{"task": name, "scheduled_for": iso(at)} for at, name in slots])
         return EXIT_OK
     for at, name in slots:
-        due = "" if at > now else "  (due: the next tick decides it)"
-        print_line("%s  %s%s" % (local_text(at, config.tasks[name].timezone), name, due))
+        note = "" if at > now else "  (due: the next tick decides it)"
+        print_line("%s  %s%s" % (local_text(at, config.tasks[name].timezone), name, note))
     if not slots:
-        print_line("nothing is scheduled" + ("; resume ends a pause" if state.pauses else ""))
+        hint = "; resume ends a pause" if state.pauses else ""
+        print_line("nothing is scheduled" + hint)
     return EXIT_OK
 
 

@@ -75,18 +75,18 @@ def output_diff(labels: "Sequence[str]", outputs: "Sequence[str]") -> "List[str]
 
 
 def cmd_diff(store: sc.Store, args: "argparse.Namespace") -> int:
-    sc.check_task_known(store, args.task)
-    runs = [verdict for verdict in store.verdicts(0, args.task) if verdict.get("run_id")]
-    failures = [run for run in runs if run["status"] != "success"]
-    if not failures:
+    sc.check_task_known(sc.Snapshot(store), args.task)
+    verdicts = store.verdicts(only=args.task, newest_first=True)
+    runs = (verdict for verdict in verdicts if verdict.get("run_id"))
+    bad = next((run for run in runs if run["status"] != "success"), None)
+    if bad is None:
         sc.print_line("no failed run of '%s' on record" % args.task)
         return sc.EXIT_OK
-    bad = failures[-1]
-    successes = [run for run in runs[:runs.index(bad)] if run["status"] == "success"]
-    if not successes:
+    good = next((run for run in runs if run["status"] == "success"), None)  # older than the bad one
+    if good is None:
         raise sc.UsageError("no successful run of '%s' on record before %s" % (
             args.task, bad["run_id"]))
-    pair = (successes[-1], bad)
+    pair = (good, bad)
     outputs = [_output_text(store, args.task, run["run_id"]) for run in pair]
     definitions = [store.definition(run.get("definition")) for run in pair]
     if all(definitions):

@@ -160,19 +160,17 @@ def read_facts(store: "sc.Store", since: float, clock: "sc.Clock") -> Facts:
     """Everything that the report is about. Raises StorageError and OSError for what is there and cannot be read."""
     now = clock.now()
     notes: "List[str]" = []
-    try:
-        config = store.read_config()
-    except sc.ConfigError:
-        config = store.read_last_good() or sc.Config()
+    config = store.config_in_force()[0] or sc.Config()
     kept = now - config.task_history_retention_days * sc.DAY
     if since < kept:
         since = kept
         notes.append("The history is kept for %s, so the report begins there." % plural(
             int(config.task_history_retention_days), "day"))
-    state = store.read_state()[0]
-    verdicts = [each for each in map(slim, store.verdicts(since)) if each is not None]
+    snapshot = sc.Snapshot(store)
+    state = snapshot.state
+    verdicts = [verdict for verdict in map(slim, store.verdicts(since)) if verdict is not None]
     verdicts += not_on_file(verdicts, state, since)
-    events = sc.recorded(store, state, now)[1]
+    events = snapshot.events
     moved = [event["at"] for event in events if event["event"] == "rezoned" and (epoch(event["at"]) or 0) >= since]
     if moved:
         notes.append("The system's time zone changed at %s: without a timezone of its own, no slot of a task before "
@@ -181,7 +179,7 @@ def read_facts(store: "sc.Store", since: float, clock: "sc.Clock") -> Facts:
     if disk is not None and os.path.isdir(store.path("status")):
         notes += record_disk(store, now, disk)
     return Facts(now=now, since=since, root=store.root, host=os.uname()[1], config=config, state=state,
-                 status=sc.Conductor(Present(store.root), clock).status(), last_tick=store.last_tick(),
+                 status=sc.Conductor(Present(store.root), clock).status(), last_tick=snapshot.last_tick,
                  verdicts=verdicts, events=events, actions=read_actions(store, since),
                  held=frozenset(names_in(store.path(QUARANTINE_NAME))), analysis=read_analysis(store), disk=disk,
                  disk_series=read_disk(store), notes=notes)

@@ -454,10 +454,10 @@ def check(root, image, kept, now):
     health(store, history)
     state, config = store.read_state()[0], store.read_config()
     since = now - sc.DAY
-    recorded = sc.recorded(store, state, since)
-    slots = list(sc.audit_all(config, state, recorded[0], recorded[1], since, clock.now(),
+    snapshot = sc.Snapshot(store)
+    slots = list(sc.audit_all(config, state, snapshot.verdicts(since), snapshot.events, since, clock.now(),
                               store.last_tick(), ""))
-    document = sc.audit_document(slots, recorded[1], since, clock.now())
+    document = sc.audit_document(slots, snapshot.events, since, clock.now())
     assert not document["unexplained"], document
 
 

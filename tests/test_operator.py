@@ -384,7 +384,7 @@ def test_watch_shows_what_changes(project):
 def test_watch_without_a_terminal_is_refused(project):
     project.configure(every_minute("a"))
     assert project.call("status", "--watch") == (
-        2, "", "symphony_conductor: --watch draws on a terminal, and this is none\n")
+        2, "", "symphony_conductor: --watch needs a terminal\n")
     assert project.call("status", "--watch", "--json")[0] == 2
 
 
@@ -427,7 +427,7 @@ def test_the_history_is_one_line_a_verdict(told):
         "2025-06-02T09:00:00Z  b     skipped_overlap  2025-06-02T09:00:00Z  -     -    -     told why",
         "2025-06-01T11:00:00Z  a     failed           by hand               1s    1    1",
         "2025-06-01T10:00:00Z  b     success          2025-06-01T10:00:00Z  1s    1    0"]
-    assert told.call("history", "--since", "1m")[1] == "there is no such verdict since 1m\n"
+    assert told.call("history", "--since", "1m")[1] == "no results in the last 1m\n"
 
 
 @pytest.mark.parametrize("line", [
@@ -489,7 +489,7 @@ def test_the_log_of_one_run_is_found_through_the_rotated_files(project):
     assert logged("R-6") == (0, run_text(6, b"it goes on\n", footer=False))
     code, out, err = project.call("logs", "a", "--run", "R-99")
     assert (code, out) == (2, "") and err == (
-        "symphony_conductor: no log of 'a' holds a run R-99 (history names the runs)\n")
+        "symphony_conductor: no run R-99 in the logs of 'a' (history --task a lists the runs)\n")
 
 
 def test_logs_shows_the_last_lines(project):
