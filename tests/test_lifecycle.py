@@ -506,7 +506,7 @@ def test_a_temporary_folder_goes_with_its_content_when_it_expires(place, monkeyp
 
 MANY = """
 def work(number):
-    for turn in range(100):
+    for turn in range(42):
         name = "%s-%d-%d" % (sys.argv[1], number, turn)
         if turn % 3 == 0:
             with fl.managed_file(name) as handle:
@@ -532,7 +532,7 @@ def test_two_programs_with_two_threads_each_lose_no_registration_and_a_reader_al
     assert [process.wait() for process in working] == [0, 0]
     assert looks > 20
     expected = sorted("%s-%d-%d" % (name, number, turn)
-                      for name in ("one", "two") for number in range(2) for turn in range(100))
+                      for name in ("one", "two") for number in range(2) for turn in range(42))
     assert sorted(path.split("_")[0] for path in plain.registry()) == expected
     there = [name.split("_")[0] for name in os.listdir(str(plain.path)) if name[:3] in ("one", "two")]
     assert sorted(there) == expected

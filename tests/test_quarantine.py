@@ -839,7 +839,7 @@ def test_rule_9_a_quarantine_that_was_refused_has_not_touched_the_log_of_the_fir
 
 # -- rules 10 and 11: a hostile writer
 
-ITEMS, ROUND = 24000, 3000
+ITEMS, ROUND = 9000, 1500
 HITS = 50  # of the writers, at the least
 SWAPPED = 2  # folders that are moved about; the files of the others are swapped one by one
 
@@ -894,7 +894,7 @@ class Writer:
             if number == last:
                 continue
             last = number
-            if (number % 16 < SWAPPED) != (self.me == 1) or number % 5:
+            if (number % 16 < SWAPPED) != (self.me == 1) or number % 3:
                 continue
             turn += 1
             try:
@@ -1088,7 +1088,7 @@ def test_rules_10_and_11_a_hostile_writer_loses_nothing_and_no_wrong_file_is_tak
             if "kept: .cleanup_quarantine/" + place not in told.get((run, path), ""):
                 lost.append((key, kept.get(key), told.get((run, path))))
     assert lost == [], "whatever the writers put there is still there, or the log says where it is"
-    assert len(removed) >= 20000 and len(back) >= HITS, (len(removed), len(back))
+    assert len(removed) >= ITEMS * 8 // 10 and len(back) >= HITS, (len(removed), len(back))
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "fifo"])
