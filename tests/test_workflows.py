@@ -477,6 +477,14 @@ def test_the_expression_that_finds_our_comment_means_to_jq_what_it_means_to_the_
 
 # -- the reports
 
+def take_compiled(source, target):
+    """Give copies of Python files the compiled files of the originals: to compile takes longest."""
+    for path in source.glob("*.py"):
+        shutil.copystat(str(path), str(target / path.name))  # by size and time Python knows them
+    if (source / "__pycache__").is_dir() and not (target / "__pycache__").exists():
+        shutil.copytree(str(source / "__pycache__"), str(target / "__pycache__"))
+
+
 DF = """#!/bin/sh
 echo 'Filesystem     1024-blocks  Used Available Capacity Mounted on'
 echo '/dev/vda           1000000  200000    800000      20% /'
@@ -486,7 +494,7 @@ echo '/dev/vda           1000000  200000    800000      20% /'
 class Checkout:
     """What a runner has for a pull request: a shallow clone at the commit that would be the merge, and a summary."""
 
-    def __init__(self, folder, change):
+    def __init__(self, folder, change, compiled=True):
         self.origin, self.root, self.out = folder / "origin", folder / "clone", folder / "out"
         self.summary_path = folder / "step-summary"
         self.origin.mkdir(parents=True)
@@ -507,6 +515,8 @@ class Checkout:
         self.commit("another")
         git(self.origin, "merge", "-q", "--no-ff", "-m", "merge", "topic")
         git(folder, "clone", "-q", "--depth", "2", "file://%s" % self.origin, str(self.root))
+        for part in (".", "scripts") if compiled else ():
+            take_compiled(REPOSITORY / part, self.root / part)
         # How full the disk of this machine is, and whether its df answers, is not what is tested.
         self.programs = folder / "programs"
         self.programs.mkdir()
@@ -553,6 +563,12 @@ def checkout(tmp_path):
     return Checkout(tmp_path, nothing)
 
 
+@pytest.fixture
+def fresh_checkout(tmp_path):
+    """The same, with nothing beside what git put there."""
+    return Checkout(tmp_path, nothing, compiled=False)
+
+
 def loose_rules(root):
     """Rules by which a file goes at once."""
     (root / "config" / "cleanup_rules.json").write_text(json.dumps({"rules": [
@@ -564,7 +580,8 @@ FILES = ["cleanup.md", "cleanup_inventory.json", "cleanup_report.json", "comment
 ALL_WELL = "inventory: exit status 0\nclean-up analysis: exit status 0\nhealth check: exit status 0\n"
 
 
-def test_a_pull_request_with_nothing_to_tell_is_clean_and_its_summary_says_all_the_same(checkout):
+def test_a_pull_request_with_nothing_to_tell_is_clean_and_its_summary_says_all_the_same(fresh_checkout):
+    checkout = fresh_checkout
     assert checkout.analyse() == (0, ALL_WELL + "added files: exit status 0\n")
     assert checkout.read("state") == "clean\n"
     assert sorted(os.listdir(str(checkout.out / "hygiene"))) == ["added.md"] + FILES
@@ -582,7 +599,8 @@ def test_a_pull_request_with_nothing_to_tell_is_clean_and_its_summary_says_all_t
     assert json.loads(checkout.read("cleanup_report.json"))["candidates"] == []
 
 
-def test_the_checkout_is_left_as_it_was_but_for_what_git_ignores(checkout):
+def test_the_checkout_is_left_as_it_was_but_for_what_git_ignores(fresh_checkout):
+    checkout = fresh_checkout
     checkout.analyse()
     assert git(checkout.root, "status", "--short") == ""
     assert list(checkout.root.rglob("__pycache__")) == []
