@@ -50,17 +50,20 @@ def hand(tmp_path, capfd, monkeypatch):
         os.close(lock_fd)
 
 
-# -- the order of the tests: what waits for cron begins first and is looked at last, then come the files that wait for
-# processes, then those that take long, and what is short fills up the end
+# -- the order of the tests: what waits for cron begins first and is looked at last, then come the
+# files that wait for processes, then those that take long, and what is short fills up the end
 
 WAITING = ("test_a_real_cron_daemon", "test_a_bare_root")
-AHEAD = ["test_%s.py" % name for name in ("tick", "cannot_tell", "care", "quarantine", "errors", "crash", "runner",
-                                          "automation", "cleanup_engine", "lifecycle", "workflows", "readme")]
+AHEAD = ["test_%s.py" % name for name in (
+    "cannot_tell", "tick", "quarantine", "lifecycle", "workflows", "cleanup_engine", "errors",
+    "crash", "readme", "inventory", "maintenance", "automation", "pauses", "audit", "cron", "care",
+    "runner", "answers", "files")]
 
 
 def pytest_configure(config):
     if hasattr(config.option, "loadscopereorder"):
-        config.option.loadscopereorder = False  # pytest-xdist from 3.7 on would begin with the files of many tests
+        # pytest-xdist from 3.7 on would begin with the files of many tests.
+        config.option.loadscopereorder = False
 
 
 def pytest_collection_modifyitems(items):

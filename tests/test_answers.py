@@ -693,7 +693,7 @@ def test_whatever_happens_status_why_and_history_answer(seed):
 
     def looked_at():
         started = decide()
-        if asked.random() < 0.02:
+        if asked.random() < 0.01:
             look(month, asked)
         return started
 

@@ -36,7 +36,7 @@ echo "$*" >> {box}/apt
 [ ! -e {box}/broken ] || { echo 'Reading package lists...'; echo 'E: no such mirror'; exit 100; }
 [ "$1" = update ] || : > {box}/ensurepip
 """
-FIRST = "tests/run: all tests take about 4 minutes on two cores\n"
+FIRST = "tests/run: all tests take about 3 minutes on two cores\n"
 
 
 class Box:
