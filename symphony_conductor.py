@@ -2009,12 +2009,36 @@ def ping_address(url: str, kind: str) -> str:
 
 # == Planning ==
 
-def is_met(config: Config, tasks: "Dict[str, TaskState]", waiter: str, name: str, slot: int) -> bool:
+ALL_TASKS = "*"  # the name under which all tasks are paused; no task can have it
+
+# What a time without a tick may have come from, each only when the evidence says so.
+GAP_CAUSES = {
+    "reboot": "the machine was off, or was rebooted (another boot id)",
+    "suspend": "the machine was suspended (its clocks that stop in suspend fell behind)",
+    "clock": "the clock was set forward (the other clocks did not move as far)",
+    "cron": "the machine was up, and nobody called the tick: cron was stopped, or its line was gone",
+    "": "nothing here can say why",
+}
+
+MARKS = {"success": "+", "failed": "F", "timeout": "T", "interrupted": "I"}
+SKIP_MARK = "-"
+MARKS_KEPT = 10
+VANISHED = "the command and its supervisor are gone (reboot, power cut or kill -9)"
+USUAL_WEIGHT = 0.2  # of the newest success in what is usual
+
+LAST_KEYS = ("status", "scheduled_for", "started_at", "ended_at", "duration_s", "exit_code",
+             "attempt", "trigger", "run_id")
+
+
+# -- dependencies
+
+def is_met(config: Config, tasks: "Dict[str, TaskState]", waiter: str, name: str,
+           slot: int) -> bool:
     """Whether `waiter` may go ahead at `slot` as far as its dependency `name` is concerned.
 
-    A success counts when it is for the dependency's newest slot at or before `slot`, or later. A dependency
-    without a schedule has no slots: it must have succeeded since its own dependencies did, or, having none,
-    since `waiter` last started.
+    A success counts when it is for the dependency's newest slot at or before `slot`, or later. A
+    dependency without a schedule has no slots: it must have succeeded since its own dependencies
+    did, or, having none, since `waiter` last started.
     """
     seen, stack = {name}, [name]
     while stack:
@@ -2027,12 +2051,13 @@ def is_met(config: Config, tasks: "Dict[str, TaskState]", waiter: str, name: str
             if state.satisfied_until is None or state.satisfied_until < needed:
                 return False
         elif dependency.schedule is None and dependency.dependencies:
-            for other in dependency.dependencies:
-                if other not in tasks or state.success_seq <= tasks[other].success_seq:
+            # A success of its own is stale where the tasks before it are due again: ask them too.
+            for upstream in dependency.dependencies:
+                if upstream not in tasks or state.success_seq <= tasks[upstream].success_seq:
                     return False
-                if other not in seen:
-                    seen.add(other)
-                    stack.append(other)
+                if upstream not in seen:
+                    seen.add(upstream)
+                    stack.append(upstream)
         elif current == name:
             consumed = tasks[waiter].consumed if waiter in tasks else {}
             if state.success_seq <= consumed.get(name, 0):
@@ -2051,22 +2076,31 @@ def _needed_slot(dependency: Task, state: TaskState, slot: int) -> "int | None":
 
 def first_unmet(config: Config, tasks: "Dict[str, TaskState]", task: Task, slot: int) -> str:
     """The first dependency that is not met at `slot`, or ''."""
-    return next((name for name in task.dependencies if not is_met(config, tasks, task.name, name, slot)), "")
+    for name in task.dependencies:
+        if not is_met(config, tasks, task.name, name, slot):
+            return name
+    return ""
 
 
-def missing_dependencies(config: Config, tasks: "Dict[str, TaskState]", task: Task, slot: int) -> "List[str]":
-    """What has to run before `task` may, in the order to run it."""
+def missing_dependencies(config: Config, tasks: "Dict[str, TaskState]", task: Task,
+                         slot: int) -> "List[str]":
+    """What has to run before `task` may, in the order to run it.
+
+    Raises ConfigError for a dependency that is invalid.
+    """
     order: "List[str]" = []
-    stack = [(task, iter(task.dependencies))]
+    stack = [(task, iter(task.dependencies))]  # a chain may be longer than Python recurses
     while stack:
         current, rest = stack[-1]
         for name in rest:
-            if name not in order and not is_met(config, tasks, current.name, name, slot):
-                if name not in config.tasks:
-                    raise ConfigError([Problem(place=current.place, text="dependencies: '%s' is invalid: %s" % (
-                        name, config.invalid.get(name, "unknown")))])
-                stack.append((config.tasks[name], iter(config.tasks[name].dependencies)))
-                break
+            if name in order or is_met(config, tasks, current.name, name, slot):
+                continue
+            if name not in config.tasks:
+                reason = config.invalid.get(name, "unknown")
+                raise ConfigError([Problem(place=current.place, text=(
+                    "dependencies: '%s' is invalid: %s" % (name, reason)))])
+            stack.append((config.tasks[name], iter(config.tasks[name].dependencies)))
+            break
         else:
             stack.pop()
             if stack and current.name not in order:
@@ -2076,47 +2110,84 @@ def missing_dependencies(config: Config, tasks: "Dict[str, TaskState]", task: Ta
 
 def successes(tasks: "Dict[str, TaskState]", task: Task) -> "Dict[str, int]":
     """The number of the newest success of each dependency that has one."""
-    return {name: tasks[name].success_seq for name in task.dependencies if name in tasks and tasks[name].success_seq}
+    numbers = ((name, tasks[name].success_seq) for name in task.dependencies if name in tasks)
+    return {name: number for name, number in numbers if number}
 
 
 def root_cause(config: Config, tasks: "Dict[str, TaskState]", name: str, slot: int,
                roots: "Dict[str, Tuple[str, int]] | None" = None) -> "Tuple[str, int]":
     """The task that the unmet dependency `name` comes down to, and the slot that matters for it.
 
-    `roots` keeps the answers for tasks that wait, from one question about the same state to the next.
+    `roots` keeps the answers for tasks that wait, from one question about the same state to the
+    next: a thousand tasks may wait for one.
     """
-    known = {} if roots is None else roots
-    seen: "Set[str]" = set()
+    roots = {} if roots is None else roots
+    visited: "Set[str]" = set()
     waiting = []
-    while name not in seen:
-        if name in known:
-            name, slot = known[name]
+    while name not in visited:
+        if name in roots:
+            name, slot = roots[name]
             break
-        seen.add(name)
-        state, task = tasks.get(name), config.tasks.get(name)
-        behind = ""
-        if state is None:
+        visited.add(name)
+        state = tasks.get(name, TaskState())
+        if state.cycle is not None and state.cycle.phase == "waiting":
+            blocker, slot = state.cycle.waiting_for, state.cycle.slot
+            waiting.append(name)
+        else:
+            blocker = _blocker_of(config, tasks, name, slot)
+        if not blocker:
             break
-        if state.cycle is not None:
-            if state.cycle.phase == "waiting":
-                behind, slot = state.cycle.waiting_for, state.cycle.slot
-                waiting.append(name)
-        elif state.run is None and state.skipped.get("dependency"):
-            behind = state.skipped["dependency"]
-        elif state.run is None and task is not None and task.schedule is None and task.dependencies and (
-                task.enabled and state.schedule_key):
-            behind = first_unmet(config, tasks, task, slot)
-        if not behind:
-            break
-        name = behind
-    known.update(dict.fromkeys(waiting, (name, slot)))
+        name = blocker
+    roots.update(dict.fromkeys(waiting, (name, slot)))
     return name, slot
+
+
+def _blocker_of(config: Config, tasks: "Dict[str, TaskState]", name: str, slot: int) -> str:
+    """The dependency for want of which a task that does not wait has no success, or ''."""
+    state, task = tasks.get(name, TaskState()), config.tasks.get(name)
+    if state.run is not None or state.cycle is not None:
+        return ""
+    if state.skipped.get("dependency"):
+        return str(state.skipped["dependency"])
+    if task is None or task.schedule is not None or not task.enabled or not state.schedule_key:
+        return ""
+    return first_unmet(config, tasks, task, slot)
 
 
 def explain_unmet(config: Config, tasks: "Dict[str, TaskState]", name: str, slot: int) -> str:
     """Why the dependency `name` is not met at `slot`, down to the root cause."""
     root, slot = root_cause(config, tasks, name, slot)
-    return "'%s' %s" % (root, _standing(config, root, tasks.get(root, TaskState()), slot))
+    return "'%s' %s" % (root, _why_no_success(config, root, tasks.get(root, TaskState()), slot))
+
+
+def _why_no_success(config: Config, name: str, state: TaskState, slot: int) -> str:
+    """What follows the name of a root cause: how its task stands, and how it ended last."""
+    task = config.tasks.get(name)
+    if task is None:
+        return "is invalid: %s" % config.invalid.get(name, "it is not in the configuration")
+    failure = ""
+    if state.last and state.last.get("status") != "success":
+        failure = "%s at %s" % (outcome_text(state.last), state.last.get("ended_at"))
+    standing = task_standing(state)
+    if standing in ("running", "queued"):
+        return "%s, and is %s again" % (failure, standing) if failure else "is " + standing
+    if state.cycle is not None and standing == "retrying":
+        last = state.cycle.attempts[-1] if state.cycle.attempts else state.last
+        return "%s at %s, and is tried again %s" % (
+            outcome_text(last), last.get("ended_at"), retry_text(state.cycle))
+    if not task.enabled:
+        return "is disabled"
+    if not state.schedule_key and state.cursor:
+        return "is paused"
+    if state.skipped:
+        return "was skipped (%s) for its slot %s" % (
+            state.skipped["status"].replace("skipped_", ""), state.skipped["scheduled_for"])
+    if failure:
+        return failure
+    needed = _needed_slot(task, state, slot)
+    if needed is None:
+        return "has no new success"
+    return "has no success for its slot %s" % iso(needed)
 
 
 def task_standing(state: TaskState) -> str:
@@ -2124,35 +2195,6 @@ def task_standing(state: TaskState) -> str:
     if state.run is not None:
         return "running"
     return state.cycle.phase if state.cycle is not None else "idle"
-
-
-def _standing(config: Config, name: str, state: TaskState, slot: int) -> str:
-    dependency = config.tasks.get(name)
-    if dependency is None:
-        return "is invalid: %s" % config.invalid.get(name, "it is not in the configuration")
-    failed = ""
-    if state.last and state.last.get("status") != "success":
-        failed = "%s at %s" % (outcome_text(state.last), state.last.get("ended_at"))
-    standing = task_standing(state)
-    if standing in ("running", "queued"):
-        return "%s, and is %s again" % (failed, standing) if failed else "is " + standing
-    if state.cycle is not None and standing == "retrying":
-        last = state.cycle.attempts[-1] if state.cycle.attempts else state.last
-        return "%s at %s, and is tried again %s" % (
-            outcome_text(last), last.get("ended_at"), retry_text(state.cycle))
-    if not dependency.enabled:
-        return "is disabled"
-    if not state.schedule_key and state.cursor:
-        return "is paused"
-    needed = _needed_slot(dependency, state, slot)
-    if state.skipped:
-        return "was skipped (%s) for its slot %s" % (
-            state.skipped["status"].replace("skipped_", ""), state.skipped["scheduled_for"])
-    if failed:
-        return failed
-    if needed is None:
-        return "has no new success"
-    return "has no success for its slot %s" % iso(needed)
 
 
 def retry_text(cycle: Cycle) -> str:
@@ -2165,15 +2207,18 @@ def first_tick_after(at: float) -> int:
     return int(at) + -int(at) % MINUTE
 
 
+OUTCOMES = {"success": "succeeded", "timeout": "timed out", "interrupted": "was interrupted"}
+
+
 def outcome_text(result: "Dict[str, Any]") -> str:
+    """What became of a run, as it follows the task's name: succeeded, failed (exit 3), timed out."""
     status = str(result.get("status"))
     if status == "failed":
         return "failed (exit %s)" % result.get("exit_code")
-    return {"timeout": "timed out", "interrupted": "was interrupted"}.get(status, "was " + status.replace("_", " "))
+    return OUTCOMES.get(status, "was " + status.replace("_", " "))
 
 
-ALL_TASKS = "*"  # the name under which all tasks are paused; no task can have it
-
+# -- slots to come
 
 def counts_from(task: Task, state: State, last_tick: float, now: float,
                 resumed_at: float = 0.0) -> int:
@@ -2184,22 +2229,22 @@ def counts_from(task: Task, state: State, last_tick: float, now: float,
     """
     if not state.last_now:
         return int(now)  # nothing is remembered: nothing may start by surprise
-    known = state.tasks.get(task.name, TaskState())
+    task_state = state.tasks.get(task.name, TaskState())
     looked_at = max(state.last_now, last_tick)
     if looked_at > now:
         looked_at = now - MINUTE  # the clock was set back; a tick comes every minute
     changed_at = task.changed_at
-    if known.schedule_key not in ("", "none"):
-        zone = known.schedule_key.rpartition(" ")[2]
-        if zone != (task.timezone or ""):
-            changed_at = task.zone_changed_at
+    had_schedule = task_state.schedule_key not in ("", "none")
+    if had_schedule and task_state.schedule_key.rpartition(" ")[2] != (task.timezone or ""):
+        changed_at = task.zone_changed_at
     if changed_at is None:
         changed_at = resumed_at or now
     # A cursor ahead of a clock that was set back: what lies before it runs no second time.
-    return int(min(now, max(looked_at, changed_at, resumed_at, known.cursor)))
+    return int(min(now, max(looked_at, changed_at, resumed_at, task_state.cursor)))
 
 
-def undecided_slot(task: Task, state: State, last_tick: "float | None", now: float) -> "int | None":
+def undecided_slot(task: Task, state: State, last_tick: "float | None",
+                   now: float) -> "int | None":
     """The first slot of a task that no tick has decided; it is due when it is not after `now`.
 
     None for a task that has none to come: it is without a schedule, disabled, or paused for good.
@@ -2207,12 +2252,12 @@ def undecided_slot(task: Task, state: State, last_tick: "float | None", now: flo
     ends = [state.pauses[name]["until"] for name in (task.name, ALL_TASKS) if name in state.pauses]
     if task.schedule is None or not task.enabled or None in ends:
         return None
-    known = state.tasks.get(task.name, TaskState())
-    resumed_at = max(ends + [0.0])
+    resumed_at = max(ends, default=0.0)
     if resumed_at > now:
         return task.schedule.next(resumed_at, task.timezone)
-    if known.schedule_key == task.schedule_key:
-        return known.next_slot
+    task_state = state.tasks.get(task.name, TaskState())
+    if task_state.schedule_key == task.schedule_key:
+        return task_state.next_slot
     since = counts_from(task, state, last_tick or 0.0, now, resumed_at)
     return task.schedule.next(since, task.timezone)
 
@@ -2225,38 +2270,41 @@ def coming_slot(task: Task, state: State, last_tick: "float | None", now: float)
     return max(slot, task.schedule.previous(now, task.timezone) or slot)
 
 
-# What a time without a tick may have come from, each only when the evidence says so.
-GAP_CAUSES = {
-    "reboot": "the machine was off, or was rebooted (another boot id)",
-    "suspend": "the machine was suspended (its clocks that stop in suspend fell behind)",
-    "clock": "the clock was set forward (the other clocks did not move as far)",
-    "cron": "the machine was up, and nobody called the tick: cron was stopped, or its line was gone",
-    "": "nothing here can say why",
-}
+# -- the decision of a tick
 
-MARKS = {"success": "+", "failed": "F", "timeout": "T", "interrupted": "I"}
-SKIP_MARK = "-"
-MARKS_KEPT = 10
-USUAL_WEIGHT = 0.2  # of the newest success in what is usual
+def decide(config: Config, state: State, now: float, facts: Facts, last_seen: float = 0.0,
+           settle_only: bool = False) -> Decision:
+    """What to record and what to start: the whole of a tick's thinking, a pure function.
 
-LAST_KEYS = ("status", "scheduled_for", "started_at", "ended_at", "duration_s", "exit_code", "attempt", "trigger",
-             "run_id")
-
-
-def _marked(state: TaskState, status: str) -> str:
-    return (state.marks + MARKS.get(status, SKIP_MARK))[-MARKS_KEPT:]
-
-
-def is_other_zone(before: str, after: str) -> bool:
-    """Whether the system's zone is another one, by two stamps; those of other versions cannot be compared."""
-    old, new = before.partition(" ")[0], after.partition(" ")[0]
-    return bool(old) and old.count(",") == new.count(",") and old != new
+    `facts` says what became of the runs in `state`; `last_seen` is the newest time that the
+    conductor is known to have been alive, by which a clock that was set back is noticed.
+    `settle_only` records what ended and starts nothing.
+    """
+    draft = _Draft(config, state, now, facts, last_seen)
+    draft.settle_runs(configured_only=settle_only)
+    if settle_only:
+        return draft.decision()
+    draft.note_lost_state()
+    draft.note_gap()
+    draft.notify_of_configuration()
+    # Before the slots: what ended just now may let a task go before its next slot takes its place.
+    draft.check_dependencies()
+    draft.open_due_slots()
+    draft.check_dependencies()
+    draft.start_ready()
+    draft.notify_of_blockers()
+    return draft.decision()
 
 
 class _Draft:
-    """One decision in the making. Each step reads and changes `tasks`; nothing else is touched."""
+    """One decision in the making; its methods stand in the order in which `decide` calls them.
 
-    def __init__(self, config: Config, state: State, now: float, facts: Facts, last_seen: float) -> None:
+    Each step reads and changes `tasks` and adds to the lists; nothing else is touched. A helper of
+    several steps stands at the end.
+    """
+
+    def __init__(self, config: Config, state: State, now: float, facts: Facts,
+                 last_seen: float) -> None:
         self.config = config
         self.before = state
         self.now = now
@@ -2265,32 +2313,36 @@ class _Draft:
         self.last_now = state.last_now
         self.jumped_back_s = max(state.last_now, last_seen) - now
         self.tasks = dict(state.tasks)
-        self.before_slots = self.tasks  # as they stood before any slot of this decision was opened
+        # As they stood before this decision opened a slot: until it does, as they stand.
+        self.tasks_before_slots = self.tasks
+        self.pauses = dict(state.pauses)
+        self.pause_ends: "Dict[str, float]" = {}  # of the pauses that are over
         self.seq = state.seq
         self.runs_started = state.runs_started
-        self.changed = False
         self.zone_stamp = state.zone_stamp
+        self.changed = False
         self.starts: "List[Tuple[Task, Run]]" = []
         self.adoptions: "List[str]" = []
         self.records: "List[Dict[str, Any]]" = []
-        self.events: "Dict[str, Dict[str, Dict[str, Any]]]" = {}  # kind -> task -> facts
-        self.notes: "List[str]" = []
+        self.events: "List[Dict[str, Any]]" = []
+        self.task_events: "Dict[str, Dict[str, Dict[str, Any]]]" = {}  # kind -> task -> facts
         self.messages: "List[Dict[str, Any]]" = []
-        self.pauses = dict(state.pauses)
+        self.notes: "List[str]" = []
 
     def put(self, name: str, **changes: "Any") -> TaskState:
-        state: TaskState = self.tasks.get(name, TaskState()).replace(**changes)
+        """Change the state of a task: the new one."""
+        state = self.tasks.get(name, TaskState()).replace(**changes)
         self.tasks[name] = state
         self.changed = True
         return state
 
     # -- what ended
 
-    def settle(self, known_only: bool) -> None:
-        """Record what ended; with `known_only`, only of the tasks that this configuration is about."""
+    def settle_runs(self, configured_only: bool) -> None:
+        """Record what ended; with `configured_only`, only of tasks that the configuration names."""
         for name, state in list(self.tasks.items()):
-            known = name in self.config.tasks or name in self.config.invalid
-            if state.run is None or (known_only and not known):
+            is_configured = name in self.config.tasks or name in self.config.invalid
+            if state.run is None or (configured_only and not is_configured):
                 continue
             fact = self.facts.runs[name]
             if fact.run is not None:
@@ -2300,14 +2352,14 @@ class _Draft:
             elif fact.kind == "never":
                 self._start_again(name, state)
             elif fact.kind == "held" and fact.unended:
-                self._handle_unended(name, state, fact.unended)
+                self._note_unended(name, state, fact.unended)
             elif fact.kind not in ("held", "unknown"):
                 self._finish(name, state, fact.result or {
                     "status": "interrupted", "exit_code": None, "ended_at": self.now,
-                    "reason": "the command and its supervisor are gone (reboot, power cut or kill -9)"})
+                    "reason": VANISHED})
 
     def _identify(self, name: str, state: TaskState, run: Run) -> TaskState:
-        """Name a run of which only the held lock was known: its slot is the one it was started for."""
+        """Name a run of which only the held lock was known: its slot is the one it started for."""
         cycle = state.cycle
         if cycle is None or cycle.phase != "running":
             return self.put(name, run=run)
@@ -2318,7 +2370,7 @@ class _Draft:
         return self.put(name, run=run, cycle=cycle.replace(slot=run.slot, attempt=run.attempt))
 
     def _start_again(self, name: str, state: TaskState) -> None:
-        """A run was committed, and its command never started: its slot waits for another start, a few times."""
+        """A run was committed and its command never started: queue its slot again, a few times."""
         run, cycle = state.run, state.cycle
         assert run is not None
         if run.run_id:
@@ -2326,175 +2378,164 @@ class _Draft:
         if run.trigger == "manual" or cycle is None:
             self.put(name, run=None)
         elif cycle.lost_starts + 1 < STARTS_LOST:
-            self.put(name, run=None, cycle=cycle.replace(phase="queued", lost_starts=cycle.lost_starts + 1))
+            cycle = cycle.replace(phase="queued", lost_starts=cycle.lost_starts + 1)
+            self.put(name, run=None, cycle=cycle)
         else:
+            trouble = run.trouble or "its supervisor ended before it could start the command"
             self._finish(name, state, {
                 "status": "failed", "exit_code": EXIT_IOERR, "ended_at": self.now,
-                "reason": "%s (%d times in a row)" % (
-                    run.trouble or "its supervisor ended before it could start the command", STARTS_LOST)})
+                "reason": "%s (%d times in a row)" % (trouble, STARTS_LOST)})
 
-    def _handle_unended(self, name: str, state: TaskState, text: str) -> None:
+    def _note_unended(self, name: str, state: TaskState, text: str) -> None:
         """Tell once of a run that was to end and cannot be ended."""
-        assert state.run is not None
-        if state.run.unended == text:
-            return
-        if not state.run.unended:
-            self.notes.append("WARNING %s: run %s %s; no further attempt starts until it is gone" % (
-                name, state.run.run_id, text))
-            self._tell("unended", name, outcome=text, run_id=state.run.run_id)
-        self.put(name, run=state.run.replace(unended=text))
-
-    def _finish(self, name: str, state: TaskState, result: "Dict[str, Any]") -> None:
         run = state.run
         assert run is not None
+        if run.unended == text:
+            return
+        if not run.unended:
+            self.notes.append("WARNING %s: run %s %s; no further attempt starts until it is gone" % (
+                name, run.run_id, text))
+            self._notify("unended", name, outcome=text, run_id=run.run_id)
+        self.put(name, run=run.replace(unended=text))
+
+    def _finish(self, name: str, state: TaskState, result: "Dict[str, Any]") -> None:
+        """A run ended: its slot waits for a retry, or has a verdict."""
+        run = state.run
+        assert run is not None
+        cycle = None if run.trigger == "manual" else state.cycle
         record = _result_record(name, run, result)
-        cycle = state.cycle if run.trigger != "manual" else None
-        success = result["status"] == "success"
-        retry = None if success or cycle is None else self._retry_of(name, cycle, float(result["ended_at"]), record)
-        changes: "Dict[str, Any]" = {
-            "run": None, "skipped": {}, "last": {
-                key: record[key] for key in LAST_KEYS + (("reason",) if record.get("reason") else ())},
-            "consecutive_failures": 0 if success else state.consecutive_failures + 1}
-        if success:
-            self.seq += 1
-            answered = [state.satisfied_until, run.slot, int(run.started_at), run.absorbed]
-            answered.append(cycle.absorbed if cycle is not None else None)
-            took_s = float(record["duration_s"])
-            changes["usual_s"] = round(took_s if not state.usual_s else
-                                       state.usual_s + USUAL_WEIGHT * (took_s - state.usual_s), 3)
-            changes.update(success_seq=self.seq, satisfied_until=max(slot for slot in answered if slot is not None))
+        retry = None
+        if cycle is not None and record["status"] != "success":
+            retry = self._retry_of(name, cycle, float(result["ended_at"]), record)
+
+        last = {key: record[key] for key in LAST_KEYS}
+        if record.get("reason"):
+            last["reason"] = record["reason"]
+        self.put(name, run=None, skipped={}, last=last)
+        if record["status"] == "success":
+            self._count_success(name, run, cycle, float(record["duration_s"]))
+        else:
+            self.put(name, consecutive_failures=state.consecutive_failures + 1)
         if cycle is not None:
-            changes["cycle"] = retry
+            self.put(name, cycle=retry)
         if retry is not None:
             self.records.append(dict(record, interim=True))
         else:
-            changes["marks"] = _marked(state, record["status"])
-            changes.update(self._tell_of_end(name, state, record, cycle))
-            self.records.append(dict(record, **_cycle_fields(cycle)) if cycle is not None else record)
-        said = "%s: run %s %s after %s s" % (
-            name, run.run_id, "succeeded" if success else outcome_text(record), record["duration_s"])
+            self._give_verdict(name, dict(record, **_cycle_fields(cycle)), record)
+
+        note = "%s: run %s %s after %s s" % (
+            name, run.run_id, outcome_text(record), record["duration_s"])
         if record.get("reason"):
-            said += ": %s" % record["reason"]
+            note += ": %s" % record["reason"]
         if retry is not None:
-            said += "; next attempt %s" % retry_text(retry)
-        self.notes.append(said)
-        self.put(name, **changes)
+            note += "; next attempt %s" % retry_text(retry)
+        self.notes.append(note)
 
-    # -- who is told
-
-    def _tell(self, event: str, name: str, **facts: "Any") -> bool:
-        """Make a message: whether there is anybody to tell."""
-        if not self.config.enable_notifications or not (
-                self.config.notification_webhook or self.config.notification_command):
-            return False
-        if "output_tail" in facts:
-            secrets = secrets_of(self.config, self.config.tasks.get(name))
-            facts["output_tail"] = masked(facts["output_tail"] or "", secrets)
-        self.messages.append(dict(facts, event=event, task=name or None, at=iso(self.now), channel="notify"))
-        return True
-
-    def _is_news(self, told_at: float) -> bool:
-        """Whether it is time to tell of something again that was told then; the clock may have been set back."""
-        return not told_at or not 0 <= self.now - told_at < self.config.renotify_hours * HOUR
-
-    def _ping(self, task: "Task | None", kind: str) -> None:
-        if task is not None and task.ping_url:
-            self.messages.append({"event": "ping", "task": task.name, "at": iso(self.now), "channel": "ping",
-                                  "kind": kind})
-
-    def _tell_of_end(self, name: str, state: TaskState, record: "Dict[str, Any]",
-                     cycle: "Cycle | None") -> "Dict[str, Any]":
-        """Tell of a verdict: the first failure, every so often while it lasts, and when it is over."""
-        task = self.config.tasks.get(name)
-        facts = {key: record.get(key) for key in LAST_KEYS + ("reason",)}
-        facts.update(attempts=record.get("attempt"), outcome=outcome_text(record), output_tail=record.get("output_tail"))
-        if record["status"] == "success":
-            self._ping(task, "success")
-            if state.notified_at:
-                self._tell("recovered", name, **facts)
-            return {"notified_at": 0.0, "blocking_at": 0.0}
-        self._ping(task, "fail")
-        is_told = self._is_news(state.notified_at) and self._tell("failed", name, **facts)
-        return {"notified_at": self.now} if is_told else {}
-
-    def tell_of_blocks(self) -> None:
-        """Name a root cause once, whatever number of tasks wait for it."""
-        waiting: "Dict[str, List[str]]" = {}
-        roots: "Dict[str, Tuple[str, int]]" = {}
-        for name, state in self.tasks.items():
-            if state.cycle is not None and state.cycle.phase == "waiting" and state.cycle.waiting_for:
-                root, _ = root_cause(self.config, self.tasks, state.cycle.waiting_for, state.cycle.slot, roots)
-                stuck = self.tasks.get(root, TaskState())
-                if stuck.run is None and stuck.cycle is None:
-                    waiting.setdefault(root, []).append(name)
-        for root, names in waiting.items():
-            known = self.tasks.get(root)
-            if known is None:
-                continue  # the configuration gets it wrong, and that is told by itself
-            if not self._is_news(known.blocking_at):
-                continue
-            slot = min(self.tasks[name].cycle.slot for name in names)  # type: ignore[union-attr]
-            if self._tell("blocked", root, dependents=sorted(names),
-                          outcome=_standing(self.config, root, known, slot)):
-                self.put(root, blocking_at=self.now)
-
-    def _retry_of(self, name: str, cycle: Cycle, ended_at: float, record: "Dict[str, Any]") -> "Cycle | None":
+    def _retry_of(self, name: str, cycle: Cycle, ended_at: float,
+                  record: "Dict[str, Any]") -> "Cycle | None":
         """The cycle as it waits for its next attempt, or None when there is none left."""
         task = self.config.tasks.get(name)
         if task is not None:
-            allowed, wait_s = task.enabled and cycle.attempt <= task.retry_count, task.retry_wait(cycle.attempt)
+            is_allowed = task.enabled and cycle.attempt <= task.retry_count
+            wait_s = task.retry_wait(cycle.attempt)
         else:
-            # A task that is invalid just now keeps its cycle: what its retry rule says shows when it is mended.
-            allowed, wait_s = name in self.config.invalid, 0.0
-        if not allowed:
+            # A task that is invalid just now keeps its cycle: its retry rule shows when it is fixed.
+            is_allowed = name in self.config.invalid
+            wait_s = 0.0
+        if not is_allowed:
             return None
-        retry: Cycle = cycle.replace(phase="retrying", attempt=cycle.attempt + 1, since=self.now, lost_starts=0,
-                                     retry_at=ended_at + wait_s, attempts=(cycle.attempts + [record])[-ATTEMPTS_KEPT:])
-        return retry
+        return cycle.replace(phase="retrying", attempt=cycle.attempt + 1, since=self.now,
+                             lost_starts=0, retry_at=ended_at + wait_s,
+                             attempts=(cycle.attempts + [record])[-ATTEMPTS_KEPT:])
 
-    def _skip(self, name: str, status: str, slot: int, reason: str, **more: "Any") -> None:
-        record = {"task": name, "status": status, "scheduled_for": iso(slot), "started_at": None,
-                  "ended_at": iso(self.now), "duration_s": 0, "exit_code": None, "attempt": 0, "trigger": "schedule",
-                  "run_id": None, "log": None, "output_tail": "", "reason": reason}
-        record.update(more)
-        self.records.append(record)
-        if name in self.tasks:
-            self.put(name, marks=_marked(self.tasks[name], status), skipped={
-                "status": status, "scheduled_for": iso(slot), "dependency": more.get("dependency", "")})
-        self.notes.append("%s: slot %s %s: %s" % (name, iso(slot), status, reason))
+    def _count_success(self, name: str, run: Run, cycle: "Cycle | None", took_s: float) -> None:
+        """Let a success meet the dependencies of others, and answer for every slot it stands for."""
+        state = self.tasks[name]
+        self.seq += 1
+        # A run by hand answers for the slots before its start, a late one for those it kept away.
+        answered = [state.satisfied_until, run.slot, int(run.started_at), run.absorbed]
+        if cycle is not None:
+            answered.append(cycle.absorbed)
+        usual_s = took_s
+        if state.usual_s:
+            usual_s = state.usual_s + USUAL_WEIGHT * (took_s - state.usual_s)
+        self.put(name, consecutive_failures=0, success_seq=self.seq, usual_s=round(usual_s, 3),
+                 satisfied_until=max(slot for slot in answered if slot is not None))
 
-    def _close(self, name: str, status: str, reason: str) -> None:
-        """End an open cycle that is not running: by what its attempts came to, or else by a skip."""
-        cycle = self.tasks[name].cycle
+    # -- what happened between the ticks
+
+    def note_lost_state(self) -> None:
+        """Where nothing is remembered, tell an audit which pauses are: others went with a state."""
+        if not self.before.last_now:
+            self._note_event("begun", pauses=self.before.pauses)
+
+    def note_gap(self) -> None:
+        """Tell of a time without a tick."""
+        gap = self.facts.gap
+        if gap is None:
+            return
+        cause = GAP_CAUSES[gap.cause]
+        self._note_event("gap", since=iso(gap.since), cause=gap.cause or "unknown")
+        self.notes.append("WARNING no tick from %s to %s: %s" % (
+            iso(gap.since), iso(gap.until), cause))
+        self._notify("gap", "", since=iso(gap.since), outcome=cause, reason=gap.cause or None)
+
+    def notify_of_configuration(self) -> None:
+        """Tell when the configuration has other problems than before, or none any more."""
+        if self.facts.trouble:
+            self._notify("configuration", "", outcome=self.facts.trouble.splitlines()[0])
+        elif self.facts.trouble is not None:
+            self._notify("configuration_good", "", outcome="")
+
+    # -- what waits for a dependency
+
+    def check_dependencies(self) -> None:
+        """Queue each cycle whose dependencies are met by now; give up those that waited too long."""
+        late = []
+        for name, state in list(self.tasks.items()):
+            cycle, task = state.cycle, self.config.tasks.get(name)
+            if cycle is None or cycle.phase != "waiting" or task is None:
+                continue
+            blocker = first_unmet(self.config, self.tasks, task, cycle.slot)
+            if not blocker:
+                trigger = "dependency" if cycle.waiting_for else cycle.trigger
+                self.put(name, cycle=cycle.replace(
+                    phase="queued", trigger=trigger, waiting_for="", since=self.now))
+                continue
+            if self._is_too_late(task, cycle.slot):
+                late.append(task)
+            elif cycle.waiting_for != blocker:
+                self.notes.append("%s: slot %s waits: %s" % (name, iso(cycle.slot), explain_unmet(
+                    self.config, self.tasks, blocker, cycle.slot)))
+            if cycle.waiting_for != blocker:
+                self.put(name, cycle=cycle.replace(waiting_for=blocker))
+        # Only now: a root cause is found by what each of those that wait says it waits for.
+        for task in late:
+            self._give_up_waiting(task, "its start_deadline of %g s passed" % (
+                task.start_deadline or 0))
+
+    def _give_up_waiting(self, task: Task, event: str) -> None:
+        """End a wait. What was so until then counts: the blocker's next slot may be open by now."""
+        cycle = self.tasks[task.name].cycle
         assert cycle is not None
-        facts = _cycle_fields(cycle)
-        if cycle.attempts:
-            *facts["attempts"], last = cycle.attempts
-            if not facts["attempts"]:
-                del facts["attempts"]
-            self.records.append(dict(last, reason=reason, **facts))
-            told = self._tell_of_end(name, self.tasks[name], last, cycle)
-            self.put(name, marks=_marked(self.tasks[name], last["status"]), **told)
-            self.notes.append("%s: slot %s stays %s: %s" % (name, iso(cycle.slot), last["status"], reason))
-        else:
-            self._skip(name, status, cycle.slot, reason, **facts)
-        self.put(name, cycle=None)
+        tasks, blocker = self.tasks_before_slots, cycle.waiting_for
+        root, _ = root_cause(self.config, tasks, blocker, cycle.slot)
+        reason = "waited for '%s' until %s: %s" % (
+            blocker, event, explain_unmet(self.config, tasks, blocker, cycle.slot))
+        self._skip(task.name, "skipped_dependency", cycle.slot, reason, dict(
+            _cycle_fields(cycle), dependency=blocker, root=root))
+        self.put(task.name, cycle=None)
 
     # -- what is due
 
     def open_due_slots(self) -> None:
-        self.last_now = self.now  # who only settles has not looked at the schedules
-        self.before_slots = dict(self.tasks)
-        for name in [name for name in self.tasks if name not in self.config.tasks and name not in self.config.invalid]:
-            self._forget(name)
-        rezoned = self.before.zone_stamp != self.facts.zone_stamp
-        if is_other_zone(self.before.zone_stamp, self.facts.zone_stamp):
-            self.events["rezoned"] = {}
-        self.zone_stamp = self.facts.zone_stamp
-        self.changed = self.changed or rezoned
-        over = self._end_pauses()
+        """Open a cycle for each task of which a slot has come, or record why there is none."""
+        self.last_now = self.now  # not before: who only settles has not looked at the schedules
+        self.tasks_before_slots = dict(self.tasks)
+        self._forget_removed()
+        self._end_pauses()
+        zone_changed = self._note_zone()
         for name, task in self.config.tasks.items():
-            state = self.tasks.get(name)
             pause = self.pauses.get(name) or self.pauses.get(ALL_TASKS)
             fact = self.facts.runs.get(name)
             if fact is not None and fact.kind == "unknown":
@@ -2504,42 +2545,38 @@ class _Draft:
             elif pause is not None:
                 self._suspend(name, "paused", "the task was paused", pause["since"])
             else:
-                if state is None or state.schedule_key != task.schedule_key:
-                    resumed_at = max(over.get(name, 0.0), over.get(ALL_TASKS, 0.0))
-                    state = self._anchor(task, state, resumed_at)
-                elif rezoned and task.schedule is not None:
-                    state = self.put(name, next_slot=task.schedule.next(state.cursor, task.timezone))
-                self._open_slots_of(task, state)
+                self._open_slots_of(task, zone_changed)
 
-    def _open_slots_of(self, task: Task, state: TaskState) -> None:
-        if state.cursor > self.now or (state.satisfied_until or 0) > self.now:
-            state = self._handle_clock_set_back(task, state)
-        if state.queued_slot is not None and state.cycle is None and state.run is None:
-            state = self._open_queued(task, state)
-        if state.next_slot is not None and state.next_slot <= self.now:
-            self._slot_due(task, state)
-        elif task.schedule is None:
-            self._join_due(task, state)
-        elif task.schedule.reboot and state.boot_id != self.facts.boot_id:
-            slot = min(self.facts.boot_at, int(self.now))
-            state = self.put(task.name, cursor=slot, boot_id=self.facts.boot_id)
-            self._open_cycle(task, state, slot, None)
+    def _forget_removed(self) -> None:
+        """Take each task that was removed out of the state, as soon as its run has ended."""
+        for name in list(self.tasks):
+            if name in self.config.tasks or name in self.config.invalid:
+                continue
+            self._suspend(name, "removed", "the task is no longer in the configuration", self.now)
+            if self.tasks[name].run is None:
+                del self.tasks[name]
+                self.changed = True
 
-    def _open_queued(self, task: Task, state: TaskState) -> TaskState:
-        """The slot that waited for the cycle before it has its turn."""
-        slot = state.queued_slot
-        assert slot is not None
-        blocker = first_unmet(self.config, self.tasks, task, slot)
-        return self.put(task.name, queued_slot=None, queued_since=None, cycle=Cycle(
-            slot=slot, merged_since=state.queued_since, since=self.now, trigger=self._trigger(slot),
-            phase="waiting" if blocker else "queued", waiting_for=blocker))
+    def _end_pauses(self) -> None:
+        """Drop the pauses whose time is over."""
+        for name, pause in self.before.pauses.items():
+            until = pause.get("until")
+            if until is not None and until <= self.now:
+                self.pause_ends[name] = float(until)
+                del self.pauses[name]
+                self.changed = True
+                self.notes.append("%s: the pause is over" % (
+                    "all tasks" if name == ALL_TASKS else name))
 
-    def _forget(self, name: str) -> None:
-        """Take a task that was removed out of the state, as soon as its run has ended."""
-        self._suspend(name, "removed", "the task is no longer in the configuration", self.now)
-        if self.tasks[name].run is None:
-            del self.tasks[name]
-            self.changed = True
+    def _note_zone(self) -> bool:
+        """Whether the zone data is other than at the last tick, so that slots are computed anew."""
+        self.zone_stamp = self.facts.zone_stamp
+        if self.zone_stamp == self.before.zone_stamp:
+            return False
+        if is_other_zone(self.before.zone_stamp, self.zone_stamp):
+            self._note_event("rezoned")
+        self.changed = True
+        return True
 
     def _suspend(self, name: str, how: str, reason: str, since: float) -> None:
         """A task that is disabled, paused or removed has no slots; `how` is the word for it."""
@@ -2550,189 +2587,176 @@ class _Draft:
             self._close(name, "skipped_" + how, reason)
         self._drop_queued(name, "skipped_" + how, reason)
         if state.schedule_key:
-            # Without a key it is anchored anew later on: what it missed meanwhile was meant to be missed.
-            self._note_event("rested", name, state, {"reason": how, "since": iso(since)})
+            # Without a key it is anchored anew: what it missed meanwhile was meant to be missed.
+            self._note_change("rested", name, state, {"reason": how, "since": iso(since)})
             self.put(name, schedule_key="", next_slot=None)
 
-    def _note_event(self, kind: str, name: str, state: "TaskState | None", facts: "Dict[str, Any]") -> None:
-        """Tell of a change of the task's schedule what an audit has to know: what it was, and what was undecided."""
-        if state is not None and state.schedule_key:
-            facts["was"] = state.schedule_key
-            if state.next_slot is not None and state.next_slot <= self.now:
-                facts["undecided_since"] = iso(state.next_slot)
-        self.events.setdefault(kind, {})[name] = facts
+    def _open_slots_of(self, task: Task, zone_changed: bool) -> None:
+        state = self.tasks.get(task.name)
+        if state is None or state.schedule_key != task.schedule_key:
+            state = self._anchor(task, state)
+        elif zone_changed and task.schedule is not None:
+            next_slot = task.schedule.next(state.cursor, task.timezone)
+            state = self.put(task.name, next_slot=next_slot)
+        if state.cursor > self.now or (state.satisfied_until or 0) > self.now:
+            state = self._handle_clock_set_back(task, state)
+        if state.queued_slot is not None and state.cycle is None and state.run is None:
+            state = self._open_queued(task, state)
+        if state.next_slot is not None and state.next_slot <= self.now:
+            self._open_newest(task, state)
+        elif task.schedule is None:
+            self._open_when_all_succeeded(task, state)
+        elif task.schedule.reboot and state.boot_id != self.facts.boot_id:
+            slot = min(self.facts.boot_at, int(self.now))
+            state = self.put(task.name, cursor=slot, boot_id=self.facts.boot_id)
+            self._open_cycle(task, state, slot, None)
 
-    def _end_pauses(self) -> "Dict[str, float]":
-        """Drop the pauses whose time is over: when each of them ended."""
-        over = {}
-        for name, pause in self.before.pauses.items():
-            until = pause.get("until")
-            if until is not None and until <= self.now:
-                over[name] = float(until)
-                del self.pauses[name]
-                self.changed = True
-                self.notes.append("%s: the pause is over" % ("all tasks" if name == ALL_TASKS else name))
-        return over
-
-    def _drop_queued(self, name: str, status: str, reason: str) -> None:
-        state = self.tasks[name]
-        if state.queued_slot is not None:
-            merged = {} if state.queued_since is None else {"merged_since": iso(state.queued_since)}
-            self._skip(name, status, state.queued_slot, reason, **merged)
-            self.put(name, queued_slot=None, queued_since=None)
-
-    def _anchor(self, task: Task, state: "TaskState | None", resumed_at: float) -> TaskState:
+    def _anchor(self, task: Task, state: "TaskState | None") -> TaskState:
         """Let the slots of a task count from when its schedule came, or its pause was over."""
         since = int(self.now)
-        if task.schedule is not None and not task.schedule.reboot:
-            since = counts_from(task, self.before, self.last_seen, self.now, resumed_at)
-            facts = {"key": task.schedule_key, "since": iso(since)}
-            self._note_event("anchored", task.name, state, facts)
-        changes: "Dict[str, Any]" = {
-            "schedule_key": task.schedule_key, "cursor": since, "boot_id": self.facts.boot_id,
-            "next_slot": task.schedule and task.schedule.next(since, task.timezone)}
+        next_slot = None
+        if task.schedule is not None:
+            if not task.schedule.reboot:
+                resumed_at = max(self.pause_ends.get(name, 0.0) for name in (task.name, ALL_TASKS))
+                since = counts_from(task, self.before, self.last_seen, self.now, resumed_at)
+                self._note_change("anchored", task.name, state, {
+                    "key": task.schedule_key, "since": iso(since)})
+            next_slot = task.schedule.next(since, task.timezone)
         if state is None or task.schedule is None:
-            changes["consumed"] = successes(self.tasks, task)
-        return self.put(task.name, **changes)
+            # What succeeded before the task was there starts nothing.
+            self.put(task.name, consumed=successes(self.tasks, task))
+        return self.put(task.name, schedule_key=task.schedule_key, cursor=since,
+                        next_slot=next_slot, boot_id=self.facts.boot_id)
 
     def _handle_clock_set_back(self, task: Task, state: TaskState) -> TaskState:
-        """The clock was set back. Up to three hours are bridged, more is a correction (Debian cron(8))."""
+        """Up to three hours are bridged, more is a correction (Debian cron(8))."""
         now = int(self.now)
-        correction = self.jumped_back_s > CLOCK_CORRECTION_S
-        changes: "Dict[str, Any]" = {}
-        if (state.satisfied_until or 0) > (now if correction else now + CLOCK_CORRECTION_S):
-            changes["satisfied_until"] = now
-        if state.cursor > now:
-            correction = correction or state.cursor - now > CLOCK_CORRECTION_S
-            if correction:
-                self.notes.append("WARNING %s: the clock was set back to %s, more than three hours before the last "
-                                  "slot decided (%s); slots count from now" % (task.name, iso(now), iso(state.cursor)))
-                changes["decided_until"] = max(state.decided_until, state.cursor)
-            if correction or (task.schedule is not None and task.schedule.wildcard):
-                self.events.setdefault("clock", {})[task.name] = {"since": iso(now), "was": iso(state.cursor)}
-                changes["cursor"] = now
-                changes["next_slot"] = task.schedule and task.schedule.next(now, task.timezone)
-        return self.put(task.name, **changes) if changes else state
+        is_correction = self.jumped_back_s > CLOCK_CORRECTION_S
+        bridged_until = now if is_correction else now + CLOCK_CORRECTION_S
+        if (state.satisfied_until or 0) > bridged_until:
+            state = self.put(task.name, satisfied_until=now)
+        if state.cursor <= now:
+            return state
+        if is_correction or state.cursor - now > CLOCK_CORRECTION_S:
+            self.notes.append(
+                "WARNING %s: the clock was set back to %s, more than three hours before the last "
+                "slot decided (%s); slots count from now" % (
+                    task.name, iso(now), iso(state.cursor)))
+            self.put(task.name, decided_until=max(state.decided_until, state.cursor))
+        elif task.schedule is None or not task.schedule.wildcard:
+            return state  # it ran at these times already, and runs at them once
+        self._note_change("clock", task.name, None, {"since": iso(now), "was": iso(state.cursor)})
+        next_slot = task.schedule and task.schedule.next(now, task.timezone)
+        return self.put(task.name, cursor=now, next_slot=next_slot)
 
-    def _slot_due(self, task: Task, state: TaskState) -> None:
-        assert task.schedule is not None and state.next_slot is not None
-        slot = task.schedule.previous(self.now, task.timezone)
-        slot = state.next_slot if slot is None else max(slot, state.next_slot)
-        merged_since = state.next_slot if state.next_slot < slot else None
-        state = self.put(task.name, cursor=slot, next_slot=task.schedule.next(max(slot, self.now), task.timezone))
+    def _open_queued(self, task: Task, state: TaskState) -> TaskState:
+        """The slot that waited for the cycle before it has its turn."""
+        slot = state.queued_slot
+        assert slot is not None
+        # Looked up here: the next slot may come in this very tick, and then ends a wait by its name.
+        blocker = first_unmet(self.config, self.tasks, task, slot)
+        cycle = Cycle(slot=slot, phase="waiting" if blocker else "queued", waiting_for=blocker,
+                      since=self.now, trigger=self._trigger(slot), merged_since=state.queued_since)
+        return self.put(task.name, queued_slot=None, queued_since=None, cycle=cycle)
+
+    def _open_newest(self, task: Task, state: TaskState) -> None:
+        """Of the slots that have come, the newest runs, and the older ones merge into it."""
+        first = state.next_slot
+        assert task.schedule is not None and first is not None
+        slot = max(first, task.schedule.previous(self.now, task.timezone) or first)
+        next_slot = task.schedule.next(max(slot, self.now), task.timezone)
+        state = self.put(task.name, cursor=slot, next_slot=next_slot)
         if slot <= state.decided_until < self.now:
-            return  # a clock that starts in 1970, say, is right again: this slot had its verdict before
-        self._open_cycle(task, state, slot, merged_since)
+            return  # a clock that starts in 1970, say, is right again: this slot had its verdict
+        self._open_cycle(task, state, slot, first if first < slot else None)
 
-    def _join_due(self, task: Task, state: TaskState) -> None:
-        """A task without a schedule runs when all its dependencies have a success it has not used yet."""
+    def _open_when_all_succeeded(self, task: Task, state: TaskState) -> None:
+        """A task without a schedule runs when each dependency has a success that it has not used."""
         if not task.dependencies or state.cycle is not None or state.run is not None:
             return
-        fresh = successes(self.tasks, task)
-        if all(fresh.get(name, 0) > state.consumed.get(name, 0) for name in task.dependencies):
-            self.put(task.name, consumed=fresh, cycle=Cycle(slot=int(self.now), trigger="dependency", phase="queued",
-                                                            since=self.now))
+        numbers = successes(self.tasks, task)
+        if all(numbers.get(name, 0) > state.consumed.get(name, 0) for name in task.dependencies):
+            self.put(task.name, consumed=numbers, cycle=Cycle(
+                slot=int(self.now), trigger="dependency", phase="queued", since=self.now))
 
-    def _open_cycle(self, task: Task, state: TaskState, slot: int, merged_since: "int | None") -> None:
+    def _open_cycle(self, task: Task, state: TaskState, slot: int,
+                    merged_since: "int | None") -> None:
         """A slot has come: open a cycle for it, or say why not."""
         name, cycle = task.name, state.cycle
         if cycle is not None and cycle.phase == "waiting":
-            self._give_up_waiting(task, cycle, "its next slot %s came first" % iso(slot))
+            self._give_up_waiting(task, "its next slot %s came first" % iso(slot))
             cycle = None
-        merged = {"merged_since": iso(merged_since)} if merged_since is not None else {}
-        if self._too_late(task, slot):
+        if self._is_too_late(task, slot):
             if state.queued_slot is not None:  # it is older, so later still
                 self._drop_queued(name, "skipped_late", self._lateness(task, state.queued_slot))
-            self._skip(name, "skipped_late", slot, self._lateness(task, slot), **merged)
+            self._skip(name, "skipped_late", slot, self._lateness(task, slot),
+                       _merged_fields(merged_since))
         elif cycle is None and state.run is None:
             phase = "waiting" if task.dependencies else "queued"
             self.put(name, cycle=Cycle(slot=slot, phase=phase, since=self.now,
                                        trigger=self._trigger(slot), merged_since=merged_since))
         elif task.overlap == "queue":
-            since = state.queued_since if state.queued_since is not None else state.queued_slot
-            self.put(name, queued_slot=slot, queued_since=since if since is not None else merged_since)
+            # One slot is queued; it stands for those queued or merged before it.
+            firsts = (state.queued_since, state.queued_slot, merged_since)
+            first = next((first for first in firsts if first is not None), None)
+            self.put(name, queued_slot=slot, queued_since=first)
         else:
-            going = "run %s is still going" % state.run.run_id if state.run else ""
-            if cycle is not None and not going:
-                going = "the slot %s is still %s" % (iso(cycle.slot), cycle.phase)
-            self._skip(name, "skipped_overlap", slot, going, **merged)
-            if cycle is not None:
-                self.put(name, cycle=cycle.replace(absorbed=slot))
-            elif state.run is not None:
-                self.put(name, run=state.run.replace(absorbed=slot))
+            self._skip_overlap(name, cycle, state.run, slot, merged_since)
+
+    def _skip_overlap(self, name: str, cycle: "Cycle | None", run: "Run | None", slot: int,
+                      merged_since: "int | None") -> None:
+        """A slot came before the one before it was over, whose success then answers for both."""
+        if run is not None:
+            reason = "run %s is still going" % run.run_id
+        else:
+            assert cycle is not None
+            reason = "the slot %s is still %s" % (iso(cycle.slot), cycle.phase)
+        self._skip(name, "skipped_overlap", slot, reason, _merged_fields(merged_since))
+        if cycle is not None:
+            self.put(name, cycle=cycle.replace(absorbed=slot))
+        elif run is not None:
+            self.put(name, run=run.replace(absorbed=slot))
 
     def _trigger(self, slot: int) -> str:
         return "catch_up" if self.now - slot >= LATE_AFTER_S else "schedule"
 
-    def _too_late(self, task: Task, slot: int) -> bool:
-        return task.start_deadline is not None and self.now - slot > task.start_deadline
-
-    def _lateness(self, task: Task, slot: int) -> str:
-        return "%d s late, start_deadline is %g s" % (self.now - slot, task.start_deadline or 0)
-
     # -- what may start
 
-    def weigh_dependencies(self) -> None:
-        over = []
-        for name, state in list(self.tasks.items()):
-            cycle, task = state.cycle, self.config.tasks.get(name)
-            if cycle is None or cycle.phase != "waiting" or task is None:
-                continue
-            blocker = first_unmet(self.config, self.tasks, task, cycle.slot)
-            if not blocker:
-                trigger = "dependency" if cycle.waiting_for else cycle.trigger
-                self.put(name, cycle=cycle.replace(phase="queued", trigger=trigger, waiting_for="", since=self.now))
-            elif self._too_late(task, cycle.slot):
-                cycle = cycle.replace(waiting_for=blocker)
-                self.put(name, cycle=cycle)
-                over.append((task, cycle))
-            elif cycle.waiting_for != blocker:
-                self.notes.append("%s: slot %s waits: %s" % (
-                    name, iso(cycle.slot), explain_unmet(self.config, self.tasks, blocker, cycle.slot)))
-                self.put(name, cycle=cycle.replace(waiting_for=blocker))
-        for task, cycle in over:  # only now does each of those that wait say what for
-            self._give_up_waiting(task, cycle, "its start_deadline of %g s passed" % (
-                task.start_deadline or 0))
-
-    def _give_up_waiting(self, task: Task, cycle: Cycle, event: str) -> None:
-        """End a wait. What was so until then counts: by now the blocker's next slot may be open."""
-        blocker, tasks = cycle.waiting_for, self.before_slots
-        root, _ = root_cause(self.config, tasks, blocker, cycle.slot)
-        self._skip(task.name, "skipped_dependency", cycle.slot, "waited for '%s' until %s: %s" % (
-            blocker, event, explain_unmet(self.config, tasks, blocker, cycle.slot)),
-            dependency=blocker, root=root, **_cycle_fields(cycle))
-        self.put(task.name, cycle=None)
-
-    def choose_starts(self) -> None:
+    def start_ready(self) -> None:
+        """Start what is queued or due for a retry, the oldest slot first, as far as there is room."""
         free = self.config.max_concurrent_tasks
         ready = []
         for name, state in self.tasks.items():
+            task, cycle = self.config.tasks.get(name), state.cycle
             if state.run is not None:
-                free -= state.run.trigger != "manual"
-            elif state.cycle is not None and name in self.config.tasks:
-                task, cycle = self.config.tasks[name], state.cycle
-                if cycle.phase == "queued" or (cycle.phase == "retrying" and self._retry_due(task, cycle)):
-                    ready.append((cycle.slot, task.order, task, cycle))
+                if state.run.trigger != "manual":
+                    free -= 1
+            elif task is not None and cycle is not None and self._is_ready(task, cycle):
+                ready.append((cycle.slot, task.order, task, cycle))
         free = min(free, STARTS_AT_ONCE)
         for _slot, _order, task, cycle in sorted(ready, key=lambda entry: entry[:2]):
-            if cycle.attempt == 1 and self._too_late(task, cycle.slot):
-                self._close(task.name, "skipped_late", "%d s late after waiting for a free place, start_deadline is "
-                            "%g s" % (self.now - cycle.slot, task.start_deadline or 0))
+            if cycle.attempt == 1 and self._is_too_late(task, cycle.slot):
+                self._close(task.name, "skipped_late", "%d s late after waiting for a free place, "
+                            "start_deadline is %g s" % (
+                                self.now - cycle.slot, task.start_deadline or 0))
             elif cycle.attempt > task.retry_count + 1:
                 self._close(task.name, "failed", "no attempt is left")
             elif free > 0 and task.name not in self.facts.busy:
                 self._start(task, cycle)
                 free -= 1
 
-    def _retry_due(self, task: Task, cycle: Cycle) -> bool:
-        """A clock that was set back must not hold a retry back for longer than its delay."""
+    def _is_ready(self, task: Task, cycle: Cycle) -> bool:
+        if cycle.phase != "retrying":
+            return cycle.phase == "queued"
         wait_s = cycle.retry_at - self.now
+        # A clock that was set back must not hold a retry back for longer than its delay.
         return wait_s <= 0 or wait_s > task.retry_wait(cycle.attempt - 1)
 
     def _start(self, task: Task, cycle: Cycle) -> None:
         self.runs_started += 1
-        run = Run(run_id=run_id_of(self.now, self.runs_started), slot=cycle.slot, attempt=cycle.attempt,
-                  trigger="retry" if cycle.attempt > 1 else cycle.trigger, started_at=self.now)
+        run = Run(run_id=run_id_of(self.now, self.runs_started), slot=cycle.slot,
+                  trigger="retry" if cycle.attempt > 1 else cycle.trigger,
+                  attempt=cycle.attempt, started_at=self.now)
         self.put(task.name, run=run, cycle=cycle.replace(phase="running", since=self.now),
                  consumed=successes(self.tasks, task))
         self.starts.append((task, run))
@@ -2741,65 +2765,187 @@ class _Draft:
         self.notes.append("%s: starting run %s, attempt %d of %d, slot %s, %s" % (
             task.name, run.run_id, run.attempt, task.retry_count + 1, iso(run.slot), run.trigger))
 
-    def note_beginning(self) -> None:
-        """Where nothing is remembered, tell an audit which pauses are: others went with a state."""
-        if not self.before.last_now:
-            self.events["begun"] = {"": {"pauses": self.before.pauses}}
+    # -- what holds others up
 
-    def note_gap(self) -> None:
-        gap = self.facts.gap
-        if gap is not None:
-            self.events["gap"] = {"": {"since": iso(gap.since), "cause": gap.cause or "unknown"}}
-            self.notes.append("WARNING no tick from %s to %s: %s" % (
-                iso(gap.since), iso(gap.until), GAP_CAUSES[gap.cause]))
-            self._tell("gap", "", since=iso(gap.since), outcome=GAP_CAUSES[gap.cause], reason=gap.cause or None)
+    def notify_of_blockers(self) -> None:
+        """Name a root cause once, whatever number of tasks wait for it."""
+        waiting: "Dict[str, List[Tuple[str, int]]]" = {}  # root -> the tasks and slots that wait
+        roots: "Dict[str, Tuple[str, int]]" = {}
+        for name, state in self.tasks.items():
+            cycle = state.cycle
+            if cycle is not None and cycle.phase == "waiting" and cycle.waiting_for:
+                root, _ = root_cause(self.config, self.tasks, cycle.waiting_for, cycle.slot, roots)
+                waiting.setdefault(root, []).append((name, cycle.slot))
+        for root, waiters in waiting.items():
+            root_state = self.tasks.get(root)
+            if root_state is None:
+                continue  # the configuration gets it wrong, and that is told by itself
+            if root_state.run is not None or root_state.cycle is not None:
+                continue  # it is on its way
+            if not self._is_news(root_state.blocking_at):
+                continue
+            slot = min(slot for _, slot in waiters)
+            outcome = _why_no_success(self.config, root, root_state, slot)
+            if self._notify("blocked", root, dependents=sorted(name for name, _ in waiters),
+                            outcome=outcome):
+                self.put(root, blocking_at=self.now)
 
-    def tell_of_configuration(self) -> None:
-        if self.facts.trouble is not None:
-            self._tell("configuration" if self.facts.trouble else "configuration_good", "",
-                       outcome=self.facts.trouble.splitlines()[0] if self.facts.trouble else "")
+    # -- the outcome
 
     def decision(self) -> Decision:
+        events = self.events + [
+            {"tasks": tasks, "event": kind, "at": iso(self.now)}
+            for kind, tasks in self.task_events.items()]
+        for number, message in enumerate(self.messages, 1):
+            message["id"] = run_id_of(self.now, self.before.messages_made + number)
+        is_changed = bool(self.changed or events or self.messages)
         state = self.before
-        events = [dict(tasks[""] if "" in tasks else {"tasks": tasks}, event=kind, at=iso(self.now))
-                  for kind, tasks in self.events.items()]
-        if self.messages:
-            self.changed = True
-            for number, message in enumerate(self.messages, 1):
-                message["id"] = run_id_of(self.now, state.messages_made + number)
-        if self.changed or self.records or events:
-            state = state.replace(tasks=self.tasks, seq=self.seq, runs_started=self.runs_started,
-                                  last_now=self.last_now, zone_stamp=self.zone_stamp,
-                                  pauses=self.pauses,
-                                  messages_made=state.messages_made + len(self.messages),
-                                  pending=self.records + events + self.messages)
-        return Decision(state=state, changed=self.changed or bool(events), starts=self.starts, adoptions=self.adoptions,
-                        records=self.records, events=events, messages=self.messages, notes=self.notes,
-                        wake_at=self._wake_at())
+        if is_changed or self.records:
+            state = state.replace(
+                tasks=self.tasks, seq=self.seq, runs_started=self.runs_started,
+                last_now=self.last_now, zone_stamp=self.zone_stamp, pauses=self.pauses,
+                messages_made=state.messages_made + len(self.messages),
+                pending=self.records + events + self.messages)
+        return Decision(state=state, changed=is_changed, starts=self.starts,
+                        adoptions=self.adoptions, records=self.records, events=events,
+                        messages=self.messages, notes=self.notes, wake_at=self._wake_at())
 
     def _wake_at(self) -> float:
-        """When the next decision is due if nothing else happens; 0 while a run wants to be watched."""
-        wake = min([float("inf")] + [float(pause["until"]) for pause in self.pauses.values()
-                                     if pause.get("until") is not None])
+        """When the next decision is due if nothing else happens; 0 while a run is to be watched."""
+        wake_at = float("inf")
+        for pause in self.pauses.values():
+            if pause.get("until") is not None:
+                wake_at = min(wake_at, float(pause["until"]))
         for name, state in self.tasks.items():
+            task, cycle = self.config.tasks.get(name), state.cycle
             if state.run is not None:
                 return 0.0
-            if state.next_slot is not None and state.next_slot < wake and name in self.config.tasks:
-                wake = state.next_slot
-            cycle, task = state.cycle, self.config.tasks.get(name)
-            if task is not None and (state.queued_slot is not None if cycle is None else cycle.phase == "queued"):
-                return 0.0
-            if cycle is None or task is None:
+            if task is None:
                 continue
-            if cycle.phase == "retrying":
-                wake = min(wake, cycle.retry_at)
+            if state.next_slot is not None and state.next_slot < wake_at:
+                wake_at = state.next_slot
+            if cycle is None:
+                if state.queued_slot is not None:
+                    return 0.0
+            elif cycle.phase == "queued":
+                return 0.0
+            elif cycle.phase == "retrying":
+                wake_at = min(wake_at, cycle.retry_at)
             elif task.start_deadline is not None:
-                wake = min(wake, cycle.slot + task.start_deadline)
-        return wake
+                wake_at = min(wake_at, cycle.slot + task.start_deadline)
+        return wake_at
+
+    # -- a slot without a run, and the end of one
+
+    def _skip(self, name: str, status: str, slot: int, reason: str,
+              more: "Dict[str, Any] | None" = None) -> None:
+        """Record a slot that does not run; `more` are fields of the verdict beside the usual."""
+        record = {"task": name, "status": status, "scheduled_for": iso(slot), "started_at": None,
+                  "ended_at": iso(self.now), "duration_s": 0, "exit_code": None, "attempt": 0,
+                  "trigger": "schedule", "run_id": None, "log": None, "output_tail": "",
+                  "reason": reason}
+        record.update(more or {})
+        self.records.append(record)
+        if name in self.tasks:
+            self.put(name, marks=_marked(self.tasks[name], status), skipped={
+                "status": status, "scheduled_for": iso(slot),
+                "dependency": record.get("dependency", "")})
+        self.notes.append("%s: slot %s %s: %s" % (name, iso(slot), status, reason))
+
+    def _drop_queued(self, name: str, status: str, reason: str) -> None:
+        state = self.tasks[name]
+        if state.queued_slot is not None:
+            self._skip(name, status, state.queued_slot, reason, _merged_fields(state.queued_since))
+            self.put(name, queued_slot=None, queued_since=None)
+
+    def _close(self, name: str, status: str, reason: str) -> None:
+        """End an open cycle that is not running: by its last attempt, or, without one, by a skip."""
+        cycle = self.tasks[name].cycle
+        assert cycle is not None
+        if cycle.attempts:
+            *earlier, last = cycle.attempts
+            fields = _cycle_fields(cycle.replace(attempts=earlier))
+            self._give_verdict(name, dict(last, reason=reason, **fields), last)
+            self.notes.append("%s: slot %s stays %s: %s" % (
+                name, iso(cycle.slot), last["status"], reason))
+        else:
+            self._skip(name, status, cycle.slot, reason, _cycle_fields(cycle))
+        self.put(name, cycle=None)
+
+    def _give_verdict(self, name: str, verdict: "Dict[str, Any]", last: "Dict[str, Any]") -> None:
+        """Record what became of a slot, and tell of its last attempt."""
+        self.records.append(verdict)
+        self.put(name, marks=_marked(self.tasks[name], verdict["status"]))
+        self._notify_of_end(name, last)
+
+    def _is_too_late(self, task: Task, slot: int) -> bool:
+        return task.start_deadline is not None and self.now - slot > task.start_deadline
+
+    def _lateness(self, task: Task, slot: int) -> str:
+        return "%d s late, start_deadline is %g s" % (self.now - slot, task.start_deadline or 0)
+
+    # -- what an audit has to know beside the verdicts
+
+    def _note_event(self, kind: str, **facts: "Any") -> None:
+        self.events.append(dict(facts, event=kind, at=iso(self.now)))
+
+    def _note_change(self, kind: str, name: str, state: "TaskState | None",
+                     facts: "Dict[str, Any]") -> None:
+        """Tell of a change to a task's slots: what its schedule was, and which were undecided."""
+        if state is not None and state.schedule_key:
+            facts["was"] = state.schedule_key
+            if state.next_slot is not None and state.next_slot <= self.now:
+                facts["undecided_since"] = iso(state.next_slot)
+        self.task_events.setdefault(kind, {})[name] = facts
+
+    # -- messages
+
+    def _notify(self, event: str, name: str, **facts: "Any") -> bool:
+        """Make a message; False when the configuration names no target."""
+        has_target = self.config.notification_webhook or self.config.notification_command
+        if not self.config.enable_notifications or not has_target:
+            return False
+        if "output_tail" in facts:
+            secrets = secrets_of(self.config, self.config.tasks.get(name))
+            facts["output_tail"] = masked(facts["output_tail"] or "", secrets)
+        self.messages.append(dict(facts, event=event, task=name or None, at=iso(self.now),
+                                  channel="notify"))
+        return True
+
+    def _ping(self, task: "Task | None", kind: str) -> None:
+        if task is not None and task.ping_url:
+            self.messages.append({"event": "ping", "task": task.name, "at": iso(self.now),
+                                  "channel": "ping", "kind": kind})
+
+    def _is_news(self, notified_at: float) -> bool:
+        """Whether to tell of something that lasts, told last at `notified_at` (0: never)."""
+        since_s = self.now - notified_at  # below 0 when the clock was set back
+        return not notified_at or not 0 <= since_s < self.config.renotify_hours * HOUR
+
+    def _notify_of_end(self, name: str, record: "Dict[str, Any]") -> None:
+        """Tell of the first failure, again every so often while it lasts, and when it is over."""
+        state, task = self.tasks[name], self.config.tasks.get(name)
+        facts = {key: record.get(key) for key in LAST_KEYS + ("reason", "output_tail")}
+        facts.update(attempts=record.get("attempt"), outcome=outcome_text(record))
+        if record["status"] == "success":
+            self._ping(task, "success")
+            if state.notified_at:
+                self._notify("recovered", name, **facts)
+            self.put(name, notified_at=0.0, blocking_at=0.0)
+            return
+        self._ping(task, "fail")
+        if self._is_news(state.notified_at) and self._notify("failed", name, **facts):
+            self.put(name, notified_at=self.now)
+
+
+def is_other_zone(before: str, after: str) -> bool:
+    """Whether the system's zone is another one, by two stamps of the same version."""
+    old, new = before.partition(" ")[0], after.partition(" ")[0]
+    return bool(old) and old.count(",") == new.count(",") and old != new
 
 
 def gap_cause(before: Evidence, after: Evidence, length_s: float) -> str:
-    """Why there was no tick for so long, a key of GAP_CAUSES; '' when the evidence does not say."""
+    """Why there was no tick for so long, a key of GAP_CAUSES; '' if the evidence does not say."""
     if before.boot_id != after.boot_id:
         return "reboot"
     moved_s = after.clock_offset - before.clock_offset
@@ -2811,28 +2957,7 @@ def gap_cause(before: Evidence, after: Evidence, length_s: float) -> str:
     return "clock" if moved_s - suspended_s >= length_s / 2 else "cron"
 
 
-def decide(config: Config, state: State, now: float, facts: Facts, last_seen: float = 0.0,
-           settle_only: bool = False) -> Decision:
-    """What to record and what to start: the whole of a tick's thinking, without clock, disk or processes.
-
-    `facts` says what became of the runs in `state`; `last_seen` is the newest time that the conductor is known
-    to have been alive, by which a clock that was set back is noticed. `settle_only` records what ended and
-    starts nothing.
-    """
-    draft = _Draft(config, state, now, facts, last_seen)
-    draft.settle(known_only=settle_only)
-    if settle_only:
-        return draft.decision()
-    draft.note_beginning()
-    draft.note_gap()
-    draft.tell_of_configuration()
-    draft.weigh_dependencies()  # what ended just now may let a task go before its next slot takes its place
-    draft.open_due_slots()
-    draft.weigh_dependencies()
-    draft.choose_starts()
-    draft.tell_of_blocks()
-    return draft.decision()
-
+# -- runs and their records
 
 def begin_manual(state: State, task: Task, now: float) -> "Tuple[State, Run]":
     """The state with a run started by hand, and that run."""
@@ -2850,26 +2975,35 @@ def run_id_of(now: float, number: int) -> str:
 
 
 def _result_record(name: str, run: Run, result: "Dict[str, Any]") -> "Dict[str, Any]":
-    """What is known of a run that ended, as history and status have it."""
+    """A run that ended, as history and status have it."""
     ended_at = float(result["ended_at"])
     record = dict(result, task=name, run_id=run.run_id, trigger=run.trigger, attempt=run.attempt,
-                  scheduled_for=iso(run.slot), started_at=iso(run.started_at), ended_at=iso(ended_at),
-                  log="logs/automation/%s.log" % name)
+                  scheduled_for=iso(run.slot), started_at=iso(run.started_at),
+                  ended_at=iso(ended_at), log="logs/automation/%s.log" % name)
     record.setdefault("duration_s", round(max(0.0, ended_at - run.started_at), 3))
     record.setdefault("output_tail", "")
     return record
 
 
-def _cycle_fields(cycle: Cycle) -> "Dict[str, Any]":
-    """What a verdict says about its cycle beyond its last attempt."""
-    facts: "Dict[str, Any]" = {}
-    if cycle.merged_since is not None:
-        facts["merged_since"] = iso(cycle.merged_since)
+def _cycle_fields(cycle: "Cycle | None") -> "Dict[str, Any]":
+    """What a verdict says about its cycle beyond its last attempt; a run by hand has none."""
+    if cycle is None:
+        return {}
+    fields = _merged_fields(cycle.merged_since)
     if cycle.absorbed is not None:
-        facts["absorbed"] = iso(cycle.absorbed)
+        fields["absorbed"] = iso(cycle.absorbed)
     if cycle.attempts:
-        facts["attempts"] = list(cycle.attempts)
-    return facts
+        fields["attempts"] = list(cycle.attempts)
+    return fields
+
+
+def _merged_fields(first: "int | None") -> "Dict[str, Any]":
+    """What a verdict says of the older slots that were merged into its own, from `first` on."""
+    return {} if first is None else {"merged_since": iso(first)}
+
+
+def _marked(state: TaskState, status: str) -> str:
+    return (state.marks + MARKS.get(status, SKIP_MARK))[-MARKS_KEPT:]
 
 
 # == Audit and why ==
