@@ -3014,44 +3014,53 @@ class Period(Value):
     start: float = 0.0
     end: float = 0.0
     key: str = ""
-    is_open: bool = False                 # the schedule that holds now
-    is_lost: bool = False                 # its state was deleted: the task was as good as new to the next tick
-    undecided_since: "int | None" = None  # from here to the end, the schedule changed before a tick could decide
+    is_open: bool = False  # the schedule that holds now
+    is_lost: bool = False  # its state was deleted: to the next tick the task was as good as new
+    # From here to the end, the schedule changed before a tick could decide.
+    undecided_since: "int | None" = None
 
 
 class Slot(Value):
-    """A due slot and what became of it: a status of the history, or merged, open, edited, due, double, unexplained."""
+    """A due slot and what became of it: `fate` is a status of the history or a word of FATES."""
 
     task: str = ""
     at: int = 0
     fate: str = "unexplained"
     reason: str = ""
-    was_off: bool = False   # no tick ran at the time
-    shifted: bool = False   # it stands for times that the clocks skipped
+    was_off: bool = False  # no tick ran at the time
+    shifted: bool = False  # it stands for times that the clocks skipped
 
 
 UNEXPLAINED = ("unexplained", "double")
 
 
 class Ledger:
-    """The history of one task, ordered for questions about its slots."""
+    """What is known of the slots of one task, ordered for questions about each.
 
-    def __init__(self, verdicts: "Iterable[Dict[str, Any]]", known: TaskState) -> None:
+    `jumps` say where the clock was set back: (to, from). Up to `decided_until` a tick has looked;
+    `undecided` is why later slots have no verdict.
+    """
+
+    def __init__(self, verdicts: "Iterable[Dict[str, Any]]", state: TaskState,
+                 jumps: "Sequence[Tuple[int, int]]" = (), decided_until: float = 0.0,
+                 undecided: str = "") -> None:
         self.by_slot: "Dict[int, List[Dict[str, Any]]]" = {}
-        self.merged: "List[Tuple[int, int]]" = []  # (first slot merged, the slot it was merged into)
-        self.known = known
+        self.merged: "List[Tuple[int, int]]" = []  # (first slot merged, the slot it merged into)
+        self.open: "Dict[int, str]" = {}  # the slots that have no verdict yet, and why
+        self.jumps = jumps
+        self.decided_until = max(state.cursor, decided_until)
+        self.undecided = undecided
         for verdict in verdicts:
             slot = from_iso(verdict.get("scheduled_for"))
             if slot is not None:
                 self.by_slot.setdefault(slot, []).append(verdict)
                 self._merge(from_iso(verdict.get("merged_since")), slot)
-        self.open: "Dict[int, str]" = {}
-        if known.cycle is not None:
-            self.open[known.cycle.slot] = known.cycle.phase
-            self._merge(known.cycle.merged_since, known.cycle.slot)
-        if known.queued_slot is not None:
-            self.open[known.queued_slot] = "queued behind the slot before"
-            self._merge(known.queued_since, known.queued_slot)
+        if state.cycle is not None:
+            self.open[state.cycle.slot] = state.cycle.phase
+            self._merge(state.cycle.merged_since, state.cycle.slot)
+        if state.queued_slot is not None:
+            self.open[state.queued_slot] = "queued behind the slot before"
+            self._merge(state.queued_since, state.queued_slot)
         self.merged.sort()
         self._starts = [first for first, _ in self.merged]
 
@@ -3062,13 +3071,38 @@ class Ledger:
     def merged_into(self, slot: int) -> "int | None":
         """The slot whose run answered for this one as well."""
         place = bisect.bisect_right(self._starts, slot)
-        found = [into for first, into in self.merged[max(0, place - 3):place] if first <= slot < into]
-        return found[-1] if found else None
+        # Stretches follow one another, but for a clock that was set back: look at the last three.
+        for first, into in reversed(self.merged[max(0, place - 3):place]):
+            if first <= slot < into:
+                return into
+        return None
+
+    def fate(self, slot: int, period: Period) -> "Tuple[str, str]":
+        """What became of a slot, and the reason."""
+        verdicts = self.by_slot.get(slot, [])
+        if len(verdicts) > 1 and not any(to <= slot <= before for to, before in self.jumps):
+            return "double", "it has %d verdicts" % len(verdicts)
+        if verdicts:
+            return verdicts[-1]["status"], verdicts[-1].get("reason") or ""
+        if slot in self.open:
+            return "open", self.open[slot]
+        into = self.merged_into(slot)
+        if into is not None:
+            return "merged", "into %s" % iso(into)
+        if period.undecided_since is not None and slot >= period.undecided_since:
+            return "edited", "the schedule was changed, paused or removed before a tick could decide"
+        if period.is_open and slot > self.decided_until:
+            return "due", self.undecided
+        reason = "there is no verdict for it"
+        if period.is_lost:
+            reason += "; the state was lost before %s" % iso(period.end)
+        return "unexplained", reason
 
 
-def periods_of(events: "Iterable[Tuple[str, float, Dict[str, Any]]]", known: TaskState, now: float) -> "List[Period]":
-    """The stretches of one task's schedules, by its events (kind, time, facts), oldest first."""
-    spans: "List[Period]" = []
+def periods_of(events: "Iterable[Tuple[str, float, Dict[str, Any]]]", state: TaskState,
+               now: float) -> "List[Period]":
+    """The periods of one task, by its events (kind, time, facts), oldest first."""
+    periods: "List[Period]" = []
     current: "Period | None" = None
     is_first = True
     for kind, at, facts in events:
@@ -3076,68 +3110,85 @@ def periods_of(events: "Iterable[Tuple[str, float, Dict[str, Any]]]", known: Tas
             continue
         since = float(from_iso(facts.get("since")) or at)
         if is_first and facts.get("was"):
-            current = Period(key=facts["was"])
-        if current is not None:
-            undecided = from_iso(facts.get("undecided_since"))
-            is_lost = kind == "anchored" and not facts.get("was")
-            spans.append(current.replace(end=since, undecided_since=undecided, is_lost=is_lost))
-        current = Period(start=since, key=facts.get("key", "")) if kind == "anchored" else None
+            current = Period(key=facts["was"])  # the event that began it is no longer kept
         is_first = False
-    if is_first and known.schedule_key:
-        current = Period(key=known.schedule_key)
-    return spans + ([current.replace(end=now, is_open=True)] if current is not None else [])
+        if current is not None:
+            periods.append(current.replace(
+                end=since, undecided_since=from_iso(facts.get("undecided_since")),
+                is_lost=kind == "anchored" and not facts.get("was")))
+        current = None
+        if kind == "anchored":
+            current = Period(start=since, key=facts.get("key", ""))
+    if is_first and state.schedule_key:
+        current = Period(key=state.schedule_key)
+    if current is not None:
+        periods.append(current.replace(end=now, is_open=True))
+    return periods
 
 
-def audit(name: str, spans: "Sequence[Period]", ledger: Ledger, gaps: "Sequence[Tuple[float, float]]",
-          jumps: "Sequence[Tuple[int, int]]", since: float, rezoned_at: float, decided_until: float,
-          undecided: str) -> "Iterator[Slot]":
-    """Every due slot of a task from `since` on, recomputed from its schedules and held against the history.
+def audit(name: str, periods: "Iterable[Period]", ledger: Ledger,
+          gaps: "Sequence[Tuple[float, float]]", since: float,
+          zone_changed_at: float) -> "Iterator[Slot]":
+    """Every due slot of a task from `since` on, recomputed and held against the history.
 
-    `gaps` are the times without a tick; `jumps` say where the clock was set back: (to, from); `rezoned_at` is when the
-    system came by its time zone: in the one before, nothing can be recomputed; up to `decided_until` a tick has looked;
-    `undecided` is why slots behind that have no verdict.
+    `gaps` are the times without a tick. `zone_changed_at` is when the system came by its time zone:
+    in the one before, nothing can be recomputed.
     """
-    for span in spans:
-        text, _, zone = span.key.rpartition(" ")
-        # The key of a task without a schedule has no blank.
-        schedule = CronSchedule(text, name, recorded=True) if text else None
-        at: "int | None" = int(max(span.start, since - 1, 0.0 if zone else rezoned_at))
-        while schedule is not None and at is not None:
-            at = schedule.next(at, zone or None)
-            if at is None or at > span.end:
-                break
-            fate, reason = _fate(at, span, ledger, jumps, decided_until, undecided)
-            yield Slot(task=name, at=at, fate=fate, reason=reason, shifted=schedule.is_shifted(at, zone or None),
+    for period in periods:
+        text, _, zone = period.key.rpartition(" ")
+        if not text:
+            continue  # the key of a task without a schedule has no blank
+        schedule = CronSchedule(text, name, recorded=True)
+        start = max(period.start, since - 1)
+        if not zone:
+            start = max(start, zone_changed_at)
+        at = schedule.next(int(start), zone or None)
+        while at is not None and at <= period.end:
+            fate, reason = ledger.fate(at, period)
+            yield Slot(task=name, at=at, fate=fate, reason=reason,
+                       shifted=schedule.is_shifted(at, zone or None),
                        was_off=any(low < at <= high - LATE_AFTER_S for low, high in gaps))
+            at = schedule.next(at, zone or None)
 
 
-def audit_all(config: Config, state: State, verdicts: "Iterable[Dict[str, Any]]", events: "Iterable[Dict[str, Any]]",
-              since: float, now: float, last_tick: "float | None", only: str = "") -> "Iterator[Slot]":
-    """The audit of every task that the configuration, the state or the history knows, or of one."""
-    by_task: "Dict[str, List[Dict[str, Any]]]" = {}
+def audit_all(config: Config, state: State, verdicts: "Iterable[Dict[str, Any]]",
+              events: "Iterable[Dict[str, Any]]", since: float, now: float,
+              last_tick: "float | None", only: str = "") -> "Iterator[Slot]":
+    """The audit of every task that the configuration, the state or the history has, or of one."""
+    verdicts_of: "Dict[str, List[Dict[str, Any]]]" = {}
     for verdict in verdicts:
-        by_task.setdefault(verdict["task"], []).append(verdict)
-    happened: "Dict[str, List[Tuple[str, float, Dict[str, Any]]]]" = {}
-    gaps = []
-    rezoned_at = 0.0
+        verdicts_of.setdefault(verdict["task"], []).append(verdict)
+    events_of: "Dict[str, List[Tuple[str, float, Dict[str, Any]]]]" = {}
+    gaps: "List[Tuple[float, float]]" = []
+    zone_changed_at = 0.0
     for event in events:
-        at = float(from_iso(event["at"]) or 0)
-        if event["event"] == "gap":
+        kind, at = event["event"], float(from_iso(event["at"]) or 0)
+        if kind == "gap":
             gaps.append((float(from_iso(event["since"]) or 0), at))
-        elif event["event"] == "rezoned":
-            rezoned_at = max(rezoned_at, at)
+        elif kind == "rezoned":
+            zone_changed_at = max(zone_changed_at, at)
         for name, facts in event.get("tasks", {}).items():
-            happened.setdefault(name, []).append((event["event"], at, facts))
-    for name in [only] if only else list(dict.fromkeys(list(config.tasks) + list(state.tasks) + list(happened))):
-        known = state.tasks.get(name, TaskState())
-        of_task = happened.get(name, [])
+            events_of.setdefault(name, []).append((kind, at, facts))
+    names = [only] if only else list(dict.fromkeys([*config.tasks, *state.tasks, *events_of]))
+    for name in names:
+        task_state, task_events = state.tasks.get(name, TaskState()), events_of.get(name, [])
         jumps = [(from_iso(facts["since"]) or 0, from_iso(facts["was"]) or 0)
-                 for kind, _, facts in of_task if kind == "clock"]
-        undecided = ("the task is invalid: %s" % config.invalid[name] if name in config.invalid else
-                     "no tick since %s" % iso(last_tick) if last_tick else "no tick has run yet")
-        yield from audit(name, periods_of(of_task, known, now), Ledger(by_task.get(name, ()), known), gaps, jumps, since,
-                         rezoned_at, last_tick - TICK_STALE_S if last_tick and name in config.tasks else 0.0,
-                         undecided)
+                 for kind, _, facts in task_events if kind == "clock"]
+        decided_until = 0.0
+        if last_tick and name in config.tasks:
+            decided_until = last_tick - TICK_STALE_S
+        ledger = Ledger(verdicts_of.get(name, ()), task_state, jumps, decided_until,
+                        _why_undecided(config, name, last_tick))
+        periods = periods_of(task_events, task_state, now)
+        yield from audit(name, periods, ledger, gaps, since, zone_changed_at)
+
+
+def _why_undecided(config: Config, name: str, last_tick: "float | None") -> str:
+    if name in config.invalid:
+        return "the task is invalid: %s" % config.invalid[name]
+    if last_tick:
+        return "no tick since %s" % iso(last_tick)
+    return "no tick has run yet"
 
 
 def lost_pauses(events: "Iterable[Dict[str, Any]]", since: float) -> "List[Dict[str, Any]]":
@@ -3147,31 +3198,12 @@ def lost_pauses(events: "Iterable[Dict[str, Any]]", since: float) -> "List[Dict[
     for event in events:
         at = from_iso(event["at"]) or 0
         if event["event"] == "begun" and at >= since:
-            lost += [{"task": name, "at": event["at"], "reason": pause["reason"]}
-                     for name, pause in pauses.items() if name not in event["pauses"]
-                     and (pause.get("until") is None or pause["until"] > at)]
+            for name, pause in pauses.items():
+                is_over = pause.get("until") is not None and pause["until"] <= at
+                if name not in event["pauses"] and not is_over:
+                    lost.append({"task": name, "at": event["at"], "reason": pause["reason"]})
         pauses = event.get("pauses", pauses)
     return lost
-
-
-def _fate(slot: int, span: Period, ledger: Ledger, jumps: "Sequence[Tuple[int, int]]", decided_until: float,
-          undecided: str) -> "Tuple[str, str]":
-    verdicts = ledger.by_slot.get(slot, [])
-    if len(verdicts) > 1 and not any(to <= slot <= before for to, before in jumps):
-        return "double", "it has %d verdicts" % len(verdicts)
-    if verdicts:
-        return verdicts[-1]["status"], verdicts[-1].get("reason") or ""
-    if slot in ledger.open:
-        return "open", ledger.open[slot]
-    into = ledger.merged_into(slot)
-    if into is not None:
-        return "merged", "into %s" % iso(into)
-    if span.undecided_since is not None and slot >= span.undecided_since:
-        return "edited", "the schedule was changed, paused or removed before a tick could decide"
-    if span.is_open and slot > max(ledger.known.cursor, decided_until):
-        return "due", undecided
-    return "unexplained", "there is no verdict for it" + (
-        "; the state was lost before %s" % iso(span.end) if span.is_lost else "")
 
 
 # == Rendering ==

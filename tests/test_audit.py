@@ -45,9 +45,9 @@ def missed(month):
         by_task.setdefault(verdict["task"], []).append(verdict)
     found = []
     for name, verdicts in by_task.items():
-        known = month.state.tasks.get(name, sc.TaskState())
-        spans = sc.periods_of(happened[name], known, month.now)
-        ledger = sc.Ledger(verdicts, known)
+        state = month.state.tasks.get(name, sc.TaskState())
+        periods = sc.periods_of(happened[name], state, month.now)
+        ledger = sc.Ledger(verdicts, state, decided_until=month.now)
         merged, starts = ledger.merged, ledger._starts
         for verdict in verdicts:
             slot = at(verdict["scheduled_for"])
@@ -55,10 +55,9 @@ def missed(month):
             if verdict.get("merged_since"):
                 ledger.merged = [pair for pair in merged if pair[1] != slot]
                 ledger._starts = [first for first, _ in ledger.merged]
-            around = [span.replace(start=max(span.start, slot - 1), end=min(span.end, slot))
-                      for span in spans]
-            slots = sc.audit(name, around, ledger, (), (), 0.0, 0.0, month.now, "")
-            fates = [each.fate for each in slots]
+            around = [period.replace(start=max(period.start, slot - 1), end=min(period.end, slot))
+                      for period in periods]
+            fates = [each.fate for each in sc.audit(name, around, ledger, (), 0.0, 0.0)]
             if fates != ["unexplained"]:
                 found.append((name, verdict["scheduled_for"], verdict["status"], fates))
             ledger.by_slot[slot], ledger.merged, ledger._starts = line, merged, starts
@@ -199,11 +198,11 @@ def test_slots_that_went_with_a_state_are_told_as_that():
 
 
 def test_a_schedule_that_is_no_longer_taken_is_still_audited():
-    span = sc.Period(start=at("2025-06-02T00:30:00Z"), end=at("2025-06-02T02:30:00Z"),
-                   key="0/90 * * * * UTC")
+    period = sc.Period(start=at("2025-06-02T00:30:00Z"), end=at("2025-06-02T02:30:00Z"),
+                       key="0/90 * * * * UTC")
     verdict = {"scheduled_for": "2025-06-02T01:00:00Z", "status": "success"}
     ledger = sc.Ledger([verdict], sc.TaskState())
-    found = list(sc.audit("job", [span], ledger, [], [], 0, 0, span.end, ""))
+    found = list(sc.audit("job", [period], ledger, [], 0, 0))
     assert [(sc.iso(slot.at), slot.fate) for slot in found] == [
         ("2025-06-02T01:00:00Z", "success"), ("2025-06-02T02:00:00Z", "unexplained")]
 
