@@ -2013,11 +2013,11 @@ ALL_TASKS = "*"  # the name under which all tasks are paused; no task can have i
 
 # What a time without a tick may have come from, each only when the evidence says so.
 GAP_CAUSES = {
-    "reboot": "the machine was off, or was rebooted (another boot id)",
-    "suspend": "the machine was suspended (its clocks that stop in suspend fell behind)",
-    "clock": "the clock was set forward (the other clocks did not move as far)",
-    "cron": "the machine was up, and nobody called the tick: cron was stopped, or its line was gone",
-    "": "nothing here can say why",
+    "reboot": "the machine was off or rebooted (the boot id changed)",
+    "suspend": "the machine was suspended (the monotonic clock fell behind)",
+    "clock": "the clock was set forward (the monotonic clock did not move as far)",
+    "cron": "cron did not run the tick (cron stopped, or the crontab line missing)",
+    "": "cause unknown",
 }
 
 MARKS = {"success": "+", "failed": "F", "timeout": "T", "interrupted": "I"}
@@ -2164,30 +2164,30 @@ def _why_no_success(config: Config, name: str, state: TaskState, slot: int) -> s
     """What follows the name of a root cause: how its task stands, and how it ended last."""
     task = config.tasks.get(name)
     if task is None:
-        return "is invalid: %s" % config.invalid.get(name, "it is not in the configuration")
+        return "is invalid: %s" % config.invalid.get(name, "not in the configuration")
     failure = ""
     if state.last and state.last.get("status") != "success":
         failure = "%s at %s" % (outcome_text(state.last), state.last.get("ended_at"))
     standing = task_standing(state)
     if standing in ("running", "queued"):
-        return "%s, and is %s again" % (failure, standing) if failure else "is " + standing
+        return "%s; %s again" % (failure, standing) if failure else "is " + standing
     if state.cycle is not None and standing == "retrying":
         last = state.cycle.attempts[-1] if state.cycle.attempts else state.last
-        return "%s at %s, and is tried again %s" % (
+        return "%s at %s; retry %s" % (
             outcome_text(last), last.get("ended_at"), retry_text(state.cycle))
     if not task.enabled:
         return "is disabled"
     if not state.schedule_key and state.cursor:
         return "is paused"
     if state.skipped:
-        return "was skipped (%s) for its slot %s" % (
+        return "was skipped (%s) at its slot %s" % (
             state.skipped["status"].replace("skipped_", ""), state.skipped["scheduled_for"])
     if failure:
         return failure
     needed = _needed_slot(task, state, slot)
     if needed is None:
-        return "has no new success"
-    return "has no success for its slot %s" % iso(needed)
+        return "has not succeeded since the last run"
+    return "has not succeeded for its slot %s" % iso(needed)
 
 
 def task_standing(state: TaskState) -> str:
@@ -2211,7 +2211,7 @@ OUTCOMES = {"success": "succeeded", "timeout": "timed out", "interrupted": "was 
 
 
 def outcome_text(result: "Dict[str, Any]") -> str:
-    """What became of a run, as it follows the task's name: succeeded, failed (exit 3), timed out."""
+    """What became of a run, after the task's name: succeeded, failed (exit 3), timed out."""
     status = str(result.get("status"))
     if status == "failed":
         return "failed (exit %s)" % result.get("exit_code")
@@ -2374,7 +2374,7 @@ class _Draft:
         run, cycle = state.run, state.cycle
         assert run is not None
         if run.run_id:
-            self.notes.append("%s: run %s was never started" % (name, run.run_id))
+            self.notes.append("%s: run %s did not start" % (name, run.run_id))
         if run.trigger == "manual" or cycle is None:
             self.put(name, run=None)
         elif cycle.lost_starts + 1 < STARTS_LOST:
@@ -2393,8 +2393,8 @@ class _Draft:
         if run.unended == text:
             return
         if not run.unended:
-            self.notes.append("WARNING %s: run %s %s; no further attempt starts until it is gone" % (
-                name, run.run_id, text))
+            self.notes.append("WARNING %s: run %s %s; no further attempt starts until it is gone"
+                              % (name, run.run_id, text))
             self._notify("unended", name, outcome=text, run_id=run.run_id)
         self.put(name, run=run.replace(unended=text))
 
@@ -2428,7 +2428,7 @@ class _Draft:
         if record.get("reason"):
             note += ": %s" % record["reason"]
         if retry is not None:
-            note += "; next attempt %s" % retry_text(retry)
+            note += "; retry %s" % retry_text(retry)
         self.notes.append(note)
 
     def _retry_of(self, name: str, cycle: Cycle, ended_at: float,
@@ -2439,7 +2439,7 @@ class _Draft:
             is_allowed = task.enabled and cycle.attempt <= task.retry_count
             wait_s = task.retry_wait(cycle.attempt)
         else:
-            # A task that is invalid just now keeps its cycle: its retry rule shows when it is fixed.
+            # An invalid task keeps its cycle: its retry rule shows when it is fixed.
             is_allowed = name in self.config.invalid
             wait_s = 0.0
         if not is_allowed:
@@ -2449,7 +2449,7 @@ class _Draft:
                              attempts=(cycle.attempts + [record])[-ATTEMPTS_KEPT:])
 
     def _count_success(self, name: str, run: Run, cycle: "Cycle | None", took_s: float) -> None:
-        """Let a success meet the dependencies of others, and answer for every slot it stands for."""
+        """Number a success, and let it answer for every slot it stands for."""
         state = self.tasks[name]
         self.seq += 1
         # A run by hand answers for the slots before its start, a late one for those it kept away.
@@ -2470,7 +2470,6 @@ class _Draft:
             self._note_event("begun", pauses=self.before.pauses)
 
     def note_gap(self) -> None:
-        """Tell of a time without a tick."""
         gap = self.facts.gap
         if gap is None:
             return
@@ -2490,7 +2489,7 @@ class _Draft:
     # -- what waits for a dependency
 
     def check_dependencies(self) -> None:
-        """Queue each cycle whose dependencies are met by now; give up those that waited too long."""
+        """Queue the cycles whose dependencies are met, and give up those that are too late."""
         late = []
         for name, state in list(self.tasks.items()):
             cycle, task = state.cycle, self.config.tasks.get(name)
@@ -2505,8 +2504,9 @@ class _Draft:
             if self._is_too_late(task, cycle.slot):
                 late.append(task)
             elif cycle.waiting_for != blocker:
-                self.notes.append("%s: slot %s waits: %s" % (name, iso(cycle.slot), explain_unmet(
-                    self.config, self.tasks, blocker, cycle.slot)))
+                self.notes.append("%s: slot %s is waiting: %s" % (
+                    name, iso(cycle.slot),
+                    explain_unmet(self.config, self.tasks, blocker, cycle.slot)))
             if cycle.waiting_for != blocker:
                 self.put(name, cycle=cycle.replace(waiting_for=blocker))
         # Only now: a root cause is found by what each of those that wait says it waits for.
@@ -2565,7 +2565,7 @@ class _Draft:
                 self.pause_ends[name] = float(until)
                 del self.pauses[name]
                 self.changed = True
-                self.notes.append("%s: the pause is over" % (
+                self.notes.append("%s: the pause has ended" % (
                     "all tasks" if name == ALL_TASKS else name))
 
     def _note_zone(self) -> bool:
@@ -2640,7 +2640,7 @@ class _Draft:
         if is_correction or state.cursor - now > CLOCK_CORRECTION_S:
             self.notes.append(
                 "WARNING %s: the clock was set back to %s, more than three hours before the last "
-                "slot decided (%s); slots count from now" % (
+                "slot decided (%s); the schedule continues from now" % (
                     task.name, iso(now), iso(state.cursor)))
             self.put(task.name, decided_until=max(state.decided_until, state.cursor))
         elif task.schedule is None or not task.schedule.wildcard:
@@ -2653,7 +2653,7 @@ class _Draft:
         """The slot that waited for the cycle before it has its turn."""
         slot = state.queued_slot
         assert slot is not None
-        # Looked up here: the next slot may come in this very tick, and then ends a wait by its name.
+        # Asked here: the next slot may be due in this tick, and ends a wait by its blocker's name.
         blocker = first_unmet(self.config, self.tasks, task, slot)
         cycle = Cycle(slot=slot, phase="waiting" if blocker else "queued", waiting_for=blocker,
                       since=self.now, trigger=self._trigger(slot), merged_since=state.queued_since)
@@ -2671,7 +2671,7 @@ class _Draft:
         self._open_cycle(task, state, slot, first if first < slot else None)
 
     def _open_when_all_succeeded(self, task: Task, state: TaskState) -> None:
-        """A task without a schedule runs when each dependency has a success that it has not used."""
+        """A task without a schedule runs when each dependency has a success not used yet."""
         if not task.dependencies or state.cycle is not None or state.run is not None:
             return
         numbers = successes(self.tasks, task)
@@ -2684,7 +2684,7 @@ class _Draft:
         """A slot has come: open a cycle for it, or say why not."""
         name, cycle = task.name, state.cycle
         if cycle is not None and cycle.phase == "waiting":
-            self._give_up_waiting(task, "its next slot %s came first" % iso(slot))
+            self._give_up_waiting(task, "its next slot %s was due" % iso(slot))
             cycle = None
         if self._is_too_late(task, slot):
             if state.queued_slot is not None:  # it is older, so later still
@@ -2723,7 +2723,7 @@ class _Draft:
     # -- what may start
 
     def start_ready(self) -> None:
-        """Start what is queued or due for a retry, the oldest slot first, as far as there is room."""
+        """Start what is queued or due for a retry, oldest slot first, while there is room."""
         free = self.config.max_concurrent_tasks
         ready = []
         for name, state in self.tasks.items():
@@ -2736,11 +2736,10 @@ class _Draft:
         free = min(free, STARTS_AT_ONCE)
         for _slot, _order, task, cycle in sorted(ready, key=lambda entry: entry[:2]):
             if cycle.attempt == 1 and self._is_too_late(task, cycle.slot):
-                self._close(task.name, "skipped_late", "%d s late after waiting for a free place, "
-                            "start_deadline is %g s" % (
-                                self.now - cycle.slot, task.start_deadline or 0))
+                self._close(task.name, "skipped_late", "queued too long (max_concurrent_tasks "
+                            "reached): " + self._lateness(task, cycle.slot))
             elif cycle.attempt > task.retry_count + 1:
-                self._close(task.name, "failed", "no attempt is left")
+                self._close(task.name, "failed", "no retries left")
             elif free > 0 and task.name not in self.facts.busy:
                 self._start(task, cycle)
                 free -= 1
@@ -2859,15 +2858,15 @@ class _Draft:
             self.put(name, queued_slot=None, queued_since=None)
 
     def _close(self, name: str, status: str, reason: str) -> None:
-        """End an open cycle that is not running: by its last attempt, or, without one, by a skip."""
+        """End an open cycle that is not running: with its last attempt's result, or a skip."""
         cycle = self.tasks[name].cycle
         assert cycle is not None
         if cycle.attempts:
             *earlier, last = cycle.attempts
             fields = _cycle_fields(cycle.replace(attempts=earlier))
             self._give_verdict(name, dict(last, reason=reason, **fields), last)
-            self.notes.append("%s: slot %s stays %s: %s" % (
-                name, iso(cycle.slot), last["status"], reason))
+            self.notes.append("%s: slot %s %s; no further attempt: %s" % (
+                name, iso(cycle.slot), outcome_text(last), reason))
         else:
             self._skip(name, status, cycle.slot, reason, _cycle_fields(cycle))
         self.put(name, cycle=None)
@@ -3016,8 +3015,8 @@ class Period(Value):
     key: str = ""
     is_open: bool = False  # the schedule that holds now
     is_lost: bool = False  # its state was deleted: to the next tick the task was as good as new
-    # From here to the end, the schedule changed before a tick could decide.
-    undecided_since: "int | None" = None
+    ended_by: str = ""     # what was done to the task: rescheduled, paused, disabled or removed
+    undecided_since: "int | None" = None  # from here to the end no tick had decided yet
 
 
 class Slot(Value):
@@ -3059,7 +3058,7 @@ class Ledger:
             self.open[state.cycle.slot] = state.cycle.phase
             self._merge(state.cycle.merged_since, state.cycle.slot)
         if state.queued_slot is not None:
-            self.open[state.queued_slot] = "queued behind the slot before"
+            self.open[state.queued_slot] = "queued behind the previous slot"
             self._merge(state.queued_since, state.queued_slot)
         self.merged.sort()
         self._starts = [first for first, _ in self.merged]
@@ -3081,7 +3080,7 @@ class Ledger:
         """What became of a slot, and the reason."""
         verdicts = self.by_slot.get(slot, [])
         if len(verdicts) > 1 and not any(to <= slot <= before for to, before in self.jumps):
-            return "double", "it has %d verdicts" % len(verdicts)
+            return "double", "%d results were recorded" % len(verdicts)
         if verdicts:
             return verdicts[-1]["status"], verdicts[-1].get("reason") or ""
         if slot in self.open:
@@ -3090,10 +3089,10 @@ class Ledger:
         if into is not None:
             return "merged", "into %s" % iso(into)
         if period.undecided_since is not None and slot >= period.undecided_since:
-            return "edited", "the schedule was changed, paused or removed before a tick could decide"
+            return "edited", "the task was %s before a tick could decide" % period.ended_by
         if period.is_open and slot > self.decided_until:
             return "due", self.undecided
-        reason = "there is no verdict for it"
+        reason = "no result was recorded"
         if period.is_lost:
             reason += "; the state was lost before %s" % iso(period.end)
         return "unexplained", reason
@@ -3112,13 +3111,13 @@ def periods_of(events: "Iterable[Tuple[str, float, Dict[str, Any]]]", state: Tas
         if is_first and facts.get("was"):
             current = Period(key=facts["was"])  # the event that began it is no longer kept
         is_first = False
+        is_anchor = kind == "anchored"
         if current is not None:
             periods.append(current.replace(
-                end=since, undecided_since=from_iso(facts.get("undecided_since")),
-                is_lost=kind == "anchored" and not facts.get("was")))
-        current = None
-        if kind == "anchored":
-            current = Period(start=since, key=facts.get("key", ""))
+                end=since, is_lost=is_anchor and not facts.get("was"),
+                ended_by="rescheduled" if is_anchor else facts.get("reason", "suspended"),
+                undecided_since=from_iso(facts.get("undecided_since"))))
+        current = Period(start=since, key=facts.get("key", "")) if is_anchor else None
     if is_first and state.schedule_key:
         current = Period(key=state.schedule_key)
     if current is not None:

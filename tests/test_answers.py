@@ -70,8 +70,8 @@ ADVICE = " Its output: logs a. To run it now: run --task a."
      "The schedule was changed." + NEXT),
     ("open", None, "queued", "is not finished yet. Queued." + NEXT),
     ("due", None, "no tick since X", "is due, not decided yet. No tick since X." + NEXT),
-    ("unexplained", None, "there is no verdict for it", "is unexplained. There is no verdict for it." + NEXT),
-    ("double", None, "it has 2 verdicts", "is recorded more than once. It has 2 verdicts." + NEXT),
+    ("unexplained", None, "no result was recorded", "is unexplained. No result was recorded." + NEXT),
+    ("double", None, "2 results were recorded", "is recorded more than once. 2 results were recorded." + NEXT),
 ])
 def test_why_has_a_sentence_for_each_fate(fate, of_slot, reason, expected):
     record = None

@@ -193,7 +193,7 @@ def test_slots_that_went_with_a_state_are_told_as_that():
     world.minute()
     document = sc.audit_document(world.audit(), world.events, 0, world.now)
     assert [(each["scheduled_for"], each["reason"]) for each in document["findings"]] == [
-        (slot, "there is no verdict for it; the state was lost before 2025-06-02T04:11:00Z")
+        (slot, "no result was recorded; the state was lost before 2025-06-02T04:11:00Z")
         for slot in ("2025-06-02T03:07:00Z", "2025-06-02T04:07:00Z")]
 
 

@@ -90,7 +90,7 @@ def test_a_slot_that_next_shows_after_an_edit_runs_at_the_next_tick(hand, name):
     assert hand.call("pause", "new")[0] == 0  # a decision by which the state lets go of the verdict
     next((hand.root / "status" / "history").iterdir()).write_text("")
     code, out, _ = hand.call("audit")
-    assert code == 1 and "new: slot %s: there is no verdict for it" % sc.iso(slot) in out
+    assert code == 1 and "new: slot %s: no result was recorded" % sc.iso(slot) in out
 
 
 def test_a_configuration_that_was_good_keeps_the_times_of_its_files(hand):
@@ -529,10 +529,10 @@ def nothing(hand, monkeypatch):
 
 
 @pytest.mark.parametrize("what, cause, told", [
-    (reboot, "reboot", "the machine was off, or was rebooted (another boot id)"),
-    (suspend, "suspend", "the machine was suspended (its clocks that stop in suspend fell behind)"),
-    (set_clock, "clock", "the clock was set forward (the other clocks did not move as far)"),
-    (nothing, "cron", "the machine was up, and nobody called the tick: cron was stopped, or its line was gone")])
+    (reboot, "reboot", "the machine was off or rebooted (the boot id changed)"),
+    (suspend, "suspend", "the machine was suspended (the monotonic clock fell behind)"),
+    (set_clock, "clock", "the clock was set forward (the monotonic clock did not move as far)"),
+    (nothing, "cron", "cron did not run the tick (cron stopped, or the crontab line missing)")])
 def test_a_tick_that_finds_an_old_heartbeat_records_the_gap_once(hand, monkeypatch, what, cause, told):
     hand.configure(task("a", "0 * * * *"))
     hand.tick()
@@ -666,8 +666,8 @@ def test_an_audit_explains_every_slot_and_says_how(week):
         "       5  merged into a later slot",
         "       1  skipped: previous run still going",
         "       8  of these were due while no tick ran",
-        "  no tick from 2025-06-04T00:59:00Z to 2025-06-04T07:00:00Z: the machine was up, and nobody called the tick: "
-        "cron was stopped, or its line was gone"]
+        "  no tick from 2025-06-04T00:59:00Z to 2025-06-04T07:00:00Z: cron did not run the tick "
+        "(cron stopped, or the crontab line missing)"]
     assert week.call("audit", "--task", "use")[1].startswith("3 slots, 0 unexplained")
     assert week.call("audit", "--since", "2025-06-05T00:00:00Z")[1].startswith("14 slots, 0 unexplained")
     assert week.call("audit", "--task", "nobody")[0] == 2 and week.call("audit", "--since", "soon")[0] == 2
@@ -681,7 +681,7 @@ def test_an_audit_finds_each_line_that_is_taken_out_of_the_history(week):
         path.write_text("".join(lines[:number] + lines[number + 1:]))
         code, out, _ = week.call("audit")
         assert code == 1
-        assert "  ! %s: slot %s: there is no verdict for it" % (record["task"], record["scheduled_for"]) in out
+        assert "  ! %s: slot %s: no result was recorded" % (record["task"], record["scheduled_for"]) in out
         assert out.startswith("74 slots, 1 unexplained")
     path.write_text("".join(lines))
     assert week.call("audit")[0] == 0
@@ -703,7 +703,7 @@ def test_an_audit_finds_a_verdict_that_is_there_twice(week):
     path.write_text(path.read_text() + json.dumps(dict(first, run_id="another")) + "\n")
     code, out, _ = week.call("audit")
     assert code == 1
-    assert "  ! %s: slot %s: it has 2 verdicts" % (first["task"], first["scheduled_for"]) in out
+    assert "  ! %s: slot %s: 2 results were recorded" % (first["task"], first["scheduled_for"]) in out
 
 
 def test_what_is_committed_and_not_yet_in_the_history_is_explained(hand, monkeypatch):

@@ -390,7 +390,7 @@ def test_a_skip_tells_what_was_so_until_then_and_names_the_root():
     world.tick("2025-06-03T02:00:00Z")
     world.finish("up", "2025-06-03T02:10:00Z", "failed")
     world.tick("2025-06-04T02:00:00Z")
-    failed = ("until its next slot 2025-06-04T02:00:00Z came first: "
+    failed = ("until its next slot 2025-06-04T02:00:00Z was due: "
               "'up' failed (exit 1) at 2025-06-03T02:10:00Z")
     keys = ("task", "dependency", "root", "reason")
     assert [tuple(verdict[key] for key in keys) for verdict in world.verdicts[1:]] == [
@@ -428,8 +428,8 @@ def test_what_failed_and_goes_again_is_told_as_both():
     world.finish("busy", "2025-06-03T02:01:00Z")
     assert said() == "'up' is running"
     world.finish("up", "2025-06-03T02:02:00Z", "failed")
-    failed = "'up' failed (exit 1) at 2025-06-03T02:02:00Z, and is "
-    assert said() == failed + "tried again at the first tick after 2025-06-03T02:03:30Z"
+    failed = "'up' failed (exit 1) at 2025-06-03T02:02:00Z; "
+    assert said() == failed + "retry at the first tick after 2025-06-03T02:03:30Z"
     document = sc.task_document(
         world.config, world.state, world.config.tasks["up"], at("2025-06-03T02:03:00Z"))
     assert document["next_run"] == "2025-06-03T02:04:00Z"
@@ -438,7 +438,7 @@ def test_what_failed_and_goes_again_is_told_as_both():
     world.finish("up", "2025-06-03T02:06:00Z", "failed")
     world.tick("2025-06-04T01:00:00Z")
     world.tick("2025-06-04T02:00:00Z")
-    assert said() == "'up' failed (exit 1) at 2025-06-03T02:06:00Z, and is queued again"
+    assert said() == "'up' failed (exit 1) at 2025-06-03T02:06:00Z; queued again"
 
 
 @pytest.mark.parametrize("retry_at, tick", [

@@ -153,7 +153,7 @@ def test_a_slot_without_a_verdict_is_a_problem_and_is_named(week):
     assert document["problems"] == ["1 slot is unexplained: due, and no single verdict says what became of it."]
     assert document["audit"]["findings"][0]["task"] == "after"
     assert "<b>14 slots, 1 unexplained</b>" in week.form("html")
-    assert "- `after`: slot 2025-06-07T07:00:00Z: there is no verdict for it" in week.form("markdown")
+    assert "- `after`: slot 2025-06-07T07:00:00Z: no result was recorded" in week.form("markdown")
 
 
 def test_a_good_week_is_healthy_in_one_sentence(week):
@@ -218,7 +218,7 @@ def test_gaps_are_told_with_their_cause_and_the_one_that_goes_on(week):
     gaps = week.document()["gaps"]
     assert [(gap["since"], gap["length_s"], gap["ongoing"]) for gap in gaps] == [
         ("2025-06-03T10:00:00Z", 12600, False), ("2025-06-08T11:45:00Z", 900, True)]
-    assert gaps[0]["words"] == "the machine was off, or was rebooted (another boot id)"
+    assert gaps[0]["words"] == "the machine was off or rebooted (the boot id changed)"
     assert "3h 30m" in week.form("markdown") and "3h 30m" in week.form("html")
 
 

@@ -256,7 +256,7 @@ def test_run_refuses_when_a_dependency_is_not_met(project):
     chain(project)
     code, out, err = project.call("run", "--task", "clean")
     assert (code, out) == (75, "")
-    assert re.match(r"symphony_conductor: clean: dependency 'analyse' has no success for its slot \S+Z "
+    assert re.match(r"symphony_conductor: clean: dependency 'analyse' has not succeeded for its slot \S+Z "
                     r"\(use --with-dependencies to run what is missing first, or --ignore-dependencies\)\n\Z", err)
     assert project.lines("log") == []
 
