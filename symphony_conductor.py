@@ -333,14 +333,17 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         absorbed: "str | None"
         attempts: "List[Verdict]"
         dependency: str
-        root_cause: str
+        root: str
 
     class Event(TypedDict, total=False):
         """A line of `status/events.jsonl`: what an audit has to know beside the verdicts."""
 
         event: str
         at: str
-        task: str
+        since: "str | None"
+        cause: str
+        pauses: "Dict[str, Pause]"
+        tasks: "Dict[str, Dict[str, Any]]"  # what befell the schedule of each
 
     class Message(TypedDict, total=False):
         """A notification (`channel` notify), or the ping of a dead-man switch (ping)."""
@@ -353,7 +356,7 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         task: "str | None"
         outcome: str
         dependents: "List[str]"
-        since: str
+        since: "str | None"
         status: str
         exit_code: "int | None"
         attempts: "int | None"
@@ -557,7 +560,7 @@ class Cycle(Value):
     merged_since: "int | None" = None
     absorbed: "int | None" = None
     lost_starts: int = 0    # supervisors in a row that ended before they could start the command
-    attempts: "List[Dict[str, Any]]" = []
+    attempts: "List[Verdict]" = []
 
 
 class TaskState(Value):
@@ -576,7 +579,7 @@ class TaskState(Value):
     success_seq: int = 0                  # number of the newest success, counted over all tasks
     consumed: "Dict[str, int]" = {}       # dependency -> success_seq that the newest start used
     consecutive_failures: int = 0
-    last: "Dict[str, Any]" = {}           # the newest result
+    last: "Verdict" = {}                  # the newest result
     skipped: "Dict[str, Any]" = {}        # the newest skip since then
     marks: str = ""                       # a letter for each of the newest verdicts, oldest first
     usual_s: float = 0.0                  # what a success takes, the newer ones counting more
@@ -602,7 +605,7 @@ class State(Value):
     # Verdicts and events that were committed here, but are perhaps not yet on file.
     pending: "List[Dict[str, Any]]" = []
     messages_made: int = 0  # how many, ever; part of each message's id
-    pauses: "Dict[str, Dict[str, Any]]" = {}  # by task name, or * for all tasks
+    pauses: "Dict[str, Pause]" = {}  # by task name, or * for all tasks
 
 
 class Evidence(Value):
@@ -626,7 +629,7 @@ class RunFact(Value):
 
     # held, ended, never (started), orphan (the command outlives its supervisor), vanished, unknown
     kind: str = "held"
-    result: "Dict[str, Any]" = {}
+    result: "Result" = {}
     run: "Run | None" = None  # which run, where the state only knew that the task's lock was held
     unended: str = ""         # which of its processes cannot be killed
 
@@ -651,15 +654,15 @@ class Decision(Value):
     changed: bool = False
     starts: "List[Tuple[Task, Run]]" = []
     adoptions: "List[str]" = []
-    records: "List[Dict[str, Any]]" = []  # verdicts
-    events: "List[Dict[str, Any]]" = []    # what an audit has to know beside them
-    messages: "List[Dict[str, Any]]" = []  # notifications and pings
+    records: "List[Verdict]" = []
+    events: "List[Event]" = []      # what an audit has to know beside them
+    messages: "List[Message]" = []  # notifications and pings
 
-    notes: "List[str]" = []                # lines for the log
-    wake_at: float = 0.0                   # until then, no tick has anything to do
+    notes: "List[str]" = []         # lines for the log
+    wake_at: float = 0.0            # until then, no tick has anything to do
 
     @property
-    def lines(self) -> "List[Dict[str, Any]]":
+    def lines(self) -> "List[Any]":
         """All that is to be written down."""
         return self.records + self.events + self.messages
 
@@ -2210,7 +2213,7 @@ def first_tick_after(at: float) -> int:
 OUTCOMES = {"success": "succeeded", "timeout": "timed out", "interrupted": "was interrupted"}
 
 
-def outcome_text(result: "Dict[str, Any]") -> str:
+def outcome_text(result: "Verdict | Dict[str, Any]") -> str:
     """What became of a run, after the task's name: succeeded, failed (exit 3), timed out."""
     status = str(result.get("status"))
     if status == "failed":
@@ -2249,10 +2252,15 @@ def undecided_slot(task: Task, state: State, last_tick: "float | None",
 
     None for a task that has none to come: it is without a schedule, disabled, or paused for good.
     """
-    ends = [state.pauses[name]["until"] for name in (task.name, ALL_TASKS) if name in state.pauses]
-    if task.schedule is None or not task.enabled or None in ends:
+    if task.schedule is None or not task.enabled:
         return None
-    resumed_at = max(ends, default=0.0)
+    resumed_at = 0.0
+    for name in (task.name, ALL_TASKS):
+        if name in state.pauses:
+            until = state.pauses[name]["until"]
+            if until is None:
+                return None
+            resumed_at = max(resumed_at, until)
     if resumed_at > now:
         return task.schedule.next(resumed_at, task.timezone)
     task_state = state.tasks.get(task.name, TaskState())
@@ -2308,6 +2316,7 @@ class _Draft:
         self.config = config
         self.before = state
         self.now = now
+        self.at = iso(now) or ""
         self.facts = facts
         self.last_seen = last_seen
         self.last_now = state.last_now
@@ -2323,10 +2332,10 @@ class _Draft:
         self.changed = False
         self.starts: "List[Tuple[Task, Run]]" = []
         self.adoptions: "List[str]" = []
-        self.records: "List[Dict[str, Any]]" = []
-        self.events: "List[Dict[str, Any]]" = []
+        self.records: "List[Verdict]" = []
+        self.events: "List[Event]" = []
         self.task_events: "Dict[str, Dict[str, Dict[str, Any]]]" = {}  # kind -> task -> facts
-        self.messages: "List[Dict[str, Any]]" = []
+        self.messages: "List[Message]" = []
         self.notes: "List[str]" = []
 
     def put(self, name: str, **changes: "Any") -> TaskState:
@@ -2395,10 +2404,10 @@ class _Draft:
         if not run.unended:
             self.notes.append("WARNING %s: run %s %s; no further attempt starts until it is gone"
                               % (name, run.run_id, text))
-            self._notify("unended", name, outcome=text, run_id=run.run_id)
+            self._notify(name, {"event": "unended", "outcome": text, "run_id": run.run_id})
         self.put(name, run=run.replace(unended=text))
 
-    def _finish(self, name: str, state: TaskState, result: "Dict[str, Any]") -> None:
+    def _finish(self, name: str, state: TaskState, result: "Result") -> None:
         """A run ended: its slot waits for a retry, or has a verdict."""
         run = state.run
         assert run is not None
@@ -2406,22 +2415,22 @@ class _Draft:
         record = _result_record(name, run, result)
         retry = None
         if cycle is not None and record["status"] != "success":
-            retry = self._retry_of(name, cycle, float(result["ended_at"]), record)
+            retry = self._retry_of(name, cycle, result["ended_at"], record)
 
-        last = {key: record[key] for key in LAST_KEYS}
+        last = {key: record.get(key) for key in LAST_KEYS}
         if record.get("reason"):
             last["reason"] = record["reason"]
         self.put(name, run=None, skipped={}, last=last)
         if record["status"] == "success":
-            self._count_success(name, run, cycle, float(record["duration_s"]))
+            self._count_success(name, run, cycle, record["duration_s"])
         else:
             self.put(name, consecutive_failures=state.consecutive_failures + 1)
         if cycle is not None:
             self.put(name, cycle=retry)
         if retry is not None:
-            self.records.append(dict(record, interim=True))
+            self.records.append({**record, "interim": True})
         else:
-            self._give_verdict(name, dict(record, **_cycle_fields(cycle)), record)
+            self._give_verdict(name, {**record, **_cycle_fields(cycle)}, record)
 
         note = "%s: run %s %s after %s s" % (
             name, run.run_id, outcome_text(record), record["duration_s"])
@@ -2432,7 +2441,7 @@ class _Draft:
         self.notes.append(note)
 
     def _retry_of(self, name: str, cycle: Cycle, ended_at: float,
-                  record: "Dict[str, Any]") -> "Cycle | None":
+                  record: "Verdict") -> "Cycle | None":
         """The cycle as it waits for its next attempt, or None when there is none left."""
         task = self.config.tasks.get(name)
         if task is not None:
@@ -2467,24 +2476,27 @@ class _Draft:
     def note_lost_state(self) -> None:
         """Where nothing is remembered, tell an audit which pauses are: others went with a state."""
         if not self.before.last_now:
-            self._note_event("begun", pauses=self.before.pauses)
+            self._note_event({"event": "begun", "pauses": self.before.pauses})
 
     def note_gap(self) -> None:
         gap = self.facts.gap
         if gap is None:
             return
         cause = GAP_CAUSES[gap.cause]
-        self._note_event("gap", since=iso(gap.since), cause=gap.cause or "unknown")
+        self._note_event({
+            "event": "gap", "since": iso(gap.since), "cause": gap.cause or "unknown"})
         self.notes.append("WARNING no tick from %s to %s: %s" % (
             iso(gap.since), iso(gap.until), cause))
-        self._notify("gap", "", since=iso(gap.since), outcome=cause, reason=gap.cause or None)
+        self._notify("", {"event": "gap", "since": iso(gap.since), "outcome": cause,
+                          "reason": gap.cause or None})
 
     def notify_of_configuration(self) -> None:
         """Tell when the configuration has other problems than before, or none any more."""
-        if self.facts.trouble:
-            self._notify("configuration", "", outcome=self.facts.trouble.splitlines()[0])
-        elif self.facts.trouble is not None:
-            self._notify("configuration_good", "", outcome="")
+        trouble = self.facts.trouble
+        if trouble:
+            self._notify("", {"event": "configuration", "outcome": trouble.splitlines()[0]})
+        elif trouble is not None:
+            self._notify("", {"event": "configuration_good", "outcome": ""})
 
     # -- what waits for a dependency
 
@@ -2522,8 +2534,8 @@ class _Draft:
         root, _ = root_cause(self.config, tasks, blocker, cycle.slot)
         reason = "waited for '%s' until %s: %s" % (
             blocker, event, explain_unmet(self.config, tasks, blocker, cycle.slot))
-        self._skip(task.name, "skipped_dependency", cycle.slot, reason, dict(
-            _cycle_fields(cycle), dependency=blocker, root=root))
+        self._skip(task.name, "skipped_dependency", cycle.slot, reason, {
+            **_cycle_fields(cycle), "dependency": blocker, "root": root})
         self.put(task.name, cycle=None)
 
     # -- what is due
@@ -2562,7 +2574,7 @@ class _Draft:
         for name, pause in self.before.pauses.items():
             until = pause.get("until")
             if until is not None and until <= self.now:
-                self.pause_ends[name] = float(until)
+                self.pause_ends[name] = until
                 del self.pauses[name]
                 self.changed = True
                 self.notes.append("%s: the pause has ended" % (
@@ -2574,7 +2586,7 @@ class _Draft:
         if self.zone_stamp == self.before.zone_stamp:
             return False
         if is_other_zone(self.before.zone_stamp, self.zone_stamp):
-            self._note_event("rezoned")
+            self._note_event({"event": "rezoned"})
         self.changed = True
         return True
 
@@ -2785,16 +2797,17 @@ class _Draft:
                 continue
             slot = min(slot for _, slot in waiters)
             outcome = _why_no_success(self.config, root, root_state, slot)
-            if self._notify("blocked", root, dependents=sorted(name for name, _ in waiters),
-                            outcome=outcome):
+            dependents = sorted(name for name, _ in waiters)
+            if self._notify(root, {
+                    "event": "blocked", "dependents": dependents, "outcome": outcome}):
                 self.put(root, blocking_at=self.now)
 
     # -- the outcome
 
     def decision(self) -> Decision:
-        events = self.events + [
-            {"tasks": tasks, "event": kind, "at": iso(self.now)}
-            for kind, tasks in self.task_events.items()]
+        events = list(self.events)
+        for kind, tasks in self.task_events.items():
+            events.append({"event": kind, "tasks": tasks, "at": self.at})
         for number, message in enumerate(self.messages, 1):
             message["id"] = run_id_of(self.now, self.before.messages_made + number)
         is_changed = bool(self.changed or events or self.messages)
@@ -2813,8 +2826,9 @@ class _Draft:
         """When the next decision is due if nothing else happens; 0 while a run is to be watched."""
         wake_at = float("inf")
         for pause in self.pauses.values():
-            if pause.get("until") is not None:
-                wake_at = min(wake_at, float(pause["until"]))
+            until = pause.get("until")
+            if until is not None:
+                wake_at = min(wake_at, until)
         for name, state in self.tasks.items():
             task, cycle = self.config.tasks.get(name), state.cycle
             if state.run is not None:
@@ -2837,13 +2851,15 @@ class _Draft:
     # -- a slot without a run, and the end of one
 
     def _skip(self, name: str, status: str, slot: int, reason: str,
-              more: "Dict[str, Any] | None" = None) -> None:
+              more: "Verdict | None" = None) -> None:
         """Record a slot that does not run; `more` are fields of the verdict beside the usual."""
-        record = {"task": name, "status": status, "scheduled_for": iso(slot), "started_at": None,
-                  "ended_at": iso(self.now), "duration_s": 0, "exit_code": None, "attempt": 0,
-                  "trigger": "schedule", "run_id": None, "log": None, "output_tail": "",
-                  "reason": reason}
-        record.update(more or {})
+        record: "Verdict" = {
+            "task": name, "status": status, "scheduled_for": iso(slot), "started_at": None,
+            "ended_at": self.at, "duration_s": 0, "exit_code": None, "attempt": 0,
+            "trigger": "schedule", "run_id": None, "log": None, "output_tail": "",
+            "reason": reason}
+        if more is not None:
+            record = {**record, **more}
         self.records.append(record)
         if name in self.tasks:
             self.put(name, marks=_marked(self.tasks[name], status), skipped={
@@ -2864,14 +2880,14 @@ class _Draft:
         if cycle.attempts:
             *earlier, last = cycle.attempts
             fields = _cycle_fields(cycle.replace(attempts=earlier))
-            self._give_verdict(name, dict(last, reason=reason, **fields), last)
+            self._give_verdict(name, {**last, "reason": reason, **fields}, last)
             self.notes.append("%s: slot %s %s; no further attempt: %s" % (
                 name, iso(cycle.slot), outcome_text(last), reason))
         else:
             self._skip(name, status, cycle.slot, reason, _cycle_fields(cycle))
         self.put(name, cycle=None)
 
-    def _give_verdict(self, name: str, verdict: "Dict[str, Any]", last: "Dict[str, Any]") -> None:
+    def _give_verdict(self, name: str, verdict: "Verdict", last: "Verdict") -> None:
         """Record what became of a slot, and tell of its last attempt."""
         self.records.append(verdict)
         self.put(name, marks=_marked(self.tasks[name], verdict["status"]))
@@ -2885,8 +2901,8 @@ class _Draft:
 
     # -- what an audit has to know beside the verdicts
 
-    def _note_event(self, kind: str, **facts: "Any") -> None:
-        self.events.append(dict(facts, event=kind, at=iso(self.now)))
+    def _note_event(self, event: "Event") -> None:
+        self.events.append({**event, "at": self.at})
 
     def _note_change(self, kind: str, name: str, state: "TaskState | None",
                      facts: "Dict[str, Any]") -> None:
@@ -2899,21 +2915,21 @@ class _Draft:
 
     # -- messages
 
-    def _notify(self, event: str, name: str, **facts: "Any") -> bool:
-        """Make a message; False when the configuration names no target."""
+    def _notify(self, name: str, facts: "Message") -> bool:
+        """Make a message on a task, or on none; False when the configuration names no target."""
         has_target = self.config.notification_webhook or self.config.notification_command
         if not self.config.enable_notifications or not has_target:
             return False
-        if "output_tail" in facts:
+        message: "Message" = {**facts, "task": name or None, "at": self.at, "channel": "notify"}
+        if "output_tail" in message:
             secrets = secrets_of(self.config, self.config.tasks.get(name))
-            facts["output_tail"] = masked(facts["output_tail"] or "", secrets)
-        self.messages.append(dict(facts, event=event, task=name or None, at=iso(self.now),
-                                  channel="notify"))
+            message["output_tail"] = masked(message["output_tail"] or "", secrets)
+        self.messages.append(message)
         return True
 
     def _ping(self, task: "Task | None", kind: str) -> None:
         if task is not None and task.ping_url:
-            self.messages.append({"event": "ping", "task": task.name, "at": iso(self.now),
+            self.messages.append({"event": "ping", "task": task.name, "at": self.at,
                                   "channel": "ping", "kind": kind})
 
     def _is_news(self, notified_at: float) -> bool:
@@ -2921,19 +2937,23 @@ class _Draft:
         since_s = self.now - notified_at  # below 0 when the clock was set back
         return not notified_at or not 0 <= since_s < self.config.renotify_hours * HOUR
 
-    def _notify_of_end(self, name: str, record: "Dict[str, Any]") -> None:
+    def _notify_of_end(self, name: str, record: "Verdict") -> None:
         """Tell of the first failure, again every so often while it lasts, and when it is over."""
         state, task = self.tasks[name], self.config.tasks.get(name)
-        facts = {key: record.get(key) for key in LAST_KEYS + ("reason", "output_tail")}
-        facts.update(attempts=record.get("attempt"), outcome=outcome_text(record))
-        if record["status"] == "success":
-            self._ping(task, "success")
+        is_success = record["status"] == "success"
+        self._ping(task, "success" if is_success else "fail")
+        facts: "Message" = {
+            "event": "recovered" if is_success else "failed", "outcome": outcome_text(record),
+            "attempts": record.get("attempt"), "status": record["status"],
+            "scheduled_for": record.get("scheduled_for"), "started_at": record.get("started_at"),
+            "ended_at": record["ended_at"], "duration_s": record.get("duration_s", 0.0),
+            "exit_code": record.get("exit_code"), "run_id": record.get("run_id"),
+            "reason": record.get("reason"), "output_tail": record.get("output_tail")}
+        if is_success:
             if state.notified_at:
-                self._notify("recovered", name, **facts)
+                self._notify(name, facts)
             self.put(name, notified_at=0.0, blocking_at=0.0)
-            return
-        self._ping(task, "fail")
-        if self._is_news(state.notified_at) and self._notify("failed", name, **facts):
+        elif self._is_news(state.notified_at) and self._notify(name, facts):
             self.put(name, notified_at=self.now)
 
 
@@ -2973,18 +2993,20 @@ def run_id_of(now: float, number: int) -> str:
     return "%s-%d" % (time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)), number)
 
 
-def _result_record(name: str, run: Run, result: "Dict[str, Any]") -> "Dict[str, Any]":
+def _result_record(name: str, run: Run, result: "Result") -> "Verdict":
     """A run that ended, as history and status have it."""
     ended_at = float(result["ended_at"])
-    record = dict(result, task=name, run_id=run.run_id, trigger=run.trigger, attempt=run.attempt,
-                  scheduled_for=iso(run.slot), started_at=iso(run.started_at),
-                  ended_at=iso(ended_at), log="logs/automation/%s.log" % name)
+    record: "Verdict" = {
+        **result,  # type: ignore[typeddict-item]  # it has no fields of a cycle
+        "task": name, "run_id": run.run_id, "trigger": run.trigger, "attempt": run.attempt,
+        "scheduled_for": iso(run.slot), "started_at": iso(run.started_at),
+        "ended_at": iso(ended_at) or "", "log": "logs/automation/%s.log" % name}
     record.setdefault("duration_s", round(max(0.0, ended_at - run.started_at), 3))
     record.setdefault("output_tail", "")
     return record
 
 
-def _cycle_fields(cycle: "Cycle | None") -> "Dict[str, Any]":
+def _cycle_fields(cycle: "Cycle | None") -> "Verdict":
     """What a verdict says about its cycle beyond its last attempt; a run by hand has none."""
     if cycle is None:
         return {}
@@ -2996,7 +3018,7 @@ def _cycle_fields(cycle: "Cycle | None") -> "Dict[str, Any]":
     return fields
 
 
-def _merged_fields(first: "int | None") -> "Dict[str, Any]":
+def _merged_fields(first: "int | None") -> "Verdict":
     """What a verdict says of the older slots that were merged into its own, from `first` on."""
     return {} if first is None else {"merged_since": iso(first)}
 
@@ -3424,7 +3446,7 @@ def recent_results(state: State, history: "List[Dict[str, Any]]") -> "List[Dict[
         results.append(verdict)
     for task_state in state.tasks.values():
         if task_state.cycle is not None:
-            results += task_state.cycle.attempts
+            results += [dict(attempt) for attempt in task_state.cycle.attempts]
     results += [record for record in state.pending if "event" not in record
                 and not record.get("interim") and record not in history]
     results.sort(key=lambda result: result["ended_at"] or "", reverse=True)
@@ -5179,7 +5201,7 @@ class Reader:
         except OSError as error:
             raise StorageError.of("read", path, error)
 
-    def _copied_pauses(self) -> "Dict[str, Dict[str, Any]]":
+    def _copied_pauses(self) -> "Dict[str, Pause]":
         try:
             return self._read_state(self.backup_path).pauses
         except (FileNotFoundError, ValueError):
@@ -7347,9 +7369,8 @@ class Conductor:
         newest = self.store.read_run(name)
         record = _record_of(run, newest)
         named = None if run.run_id or not record else _run_of(record)
-        result = record.get("result")
-        if isinstance(result, dict) and all(
-                isinstance(result.get(key), types) for key, types in RESULT_TYPES):
+        result: "Any" = record.get("result")
+        if has_types(result, RESULT_TYPES):
             return RunFact(kind="ended", result=result, run=named)
         if is_locked:
             return RunFact(kind="held", run=named, unended=str(record.get("unended") or ""))
@@ -7439,7 +7460,7 @@ class Conductor:
 
     def pause(self, name: str, until: "float | None", reason: str) -> Outcome:
         """Suspend the schedule of a task, or of all, until then or `resume`; what runs goes on."""
-        def change(pauses: "Dict[str, Dict[str, Any]]", now: float) -> str:
+        def change(pauses: "Dict[str, Pause]", now: float) -> str:
             pauses[name] = {"since": now, "until": until, "reason": reason}
             end = iso(until) or "somebody resumes it"
             return "%s: paused until %s%s" % (name, end, reason and " (%s)" % reason)
@@ -7448,16 +7469,16 @@ class Conductor:
 
     def resume(self, name: str) -> Outcome:
         """Let the slots of a task, or of all, count from now on."""
-        def change(pauses: "Dict[str, Dict[str, Any]]", now: float) -> str:
+        def change(pauses: "Dict[str, Pause]", now: float) -> str:
             if name not in pauses:
                 raise _not_paused(name, pauses)
-            pauses[name] = dict(pauses[name], until=now)  # over, as one that had an end
+            pauses[name] = {**pauses[name], "until": now}  # over, as one that had an end
             return "%s: resumed" % name
 
         return self._change_pauses(name, change)
 
     def _change_pauses(self, name: str,
-                       change: "Callable[[Dict[str, Dict[str, Any]], float], str]") -> Outcome:
+                       change: "Callable[[Dict[str, Pause], float], str]") -> Outcome:
         self.store.check_root()
         self._acquire()
         try:
@@ -7770,7 +7791,7 @@ def _held_by_unknown(task: Task, state: TaskState, now: float) -> TaskState:
     return state.replace(run=run, cycle=cycle.replace(phase="running"))
 
 
-def _not_paused(name: str, pauses: "Dict[str, Dict[str, Any]]") -> UsageError:
+def _not_paused(name: str, pauses: "Dict[str, Pause]") -> UsageError:
     names = ["all tasks, by --all" if paused == ALL_TASKS else paused for paused in sorted(pauses)]
     hint = "paused: %s" % (", ".join(names) or "none")
     if name == ALL_TASKS:

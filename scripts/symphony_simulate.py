@@ -10,7 +10,7 @@ that takes as long as it usually does. Nothing is started or written.
 import argparse
 import os
 import sys
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -69,7 +69,7 @@ def _run_facts(ends: "Dict[str, float]", at: float) -> "Dict[str, sc.RunFact]":
     facts = {}
     for name, end in ends.items():
         kind = "ended" if end <= at else "held"
-        result = {"status": "success", "ended_at": end, "exit_code": 0}
+        result: "sc.Result" = {"status": "success", "ended_at": end, "exit_code": 0}
         facts[name] = sc.RunFact(kind=kind, result=result)
     return facts
 
@@ -78,7 +78,7 @@ SKIP_FIELDS = {"skipped_overlap": "overlaps", "skipped_late": "late",
                "skipped_dependency": "stranded"}
 
 
-def _count_skip(forecasts: "Dict[str, Forecast]", verdict: "Dict[str, Any]") -> None:
+def _count_skip(forecasts: "Dict[str, Forecast]", verdict: "sc.Verdict") -> None:
     field = SKIP_FIELDS.get(verdict["status"])
     if field:
         forecast = forecasts[verdict["task"]]
