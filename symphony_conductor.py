@@ -34,7 +34,7 @@ import time
 
 # What a module creates at import stays alive, so collecting meanwhile finds nothing: it would only
 # cost every tick a thirtieth of its time.
-_collects_garbage = gc.isenabled()
+collects_garbage = gc.isenabled()
 gc.disable()
 
 TYPE_CHECKING = False
@@ -54,8 +54,8 @@ if TYPE_CHECKING:
     import signal
     import stat
     import subprocess
-    from typing import Any, Callable, ClassVar, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
-    from typing import TypeVar
+    from typing import (
+        Any, Callable, ClassVar, Dict, Iterable, Iterator, List, Sequence, Set, Tuple, TypeVar)
 
     from typing_extensions import TypedDict, dataclass_transform
 else:
@@ -3987,9 +3987,9 @@ def python_of_block(block: str) -> str:
     return ""
 
 
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Below this line: clock, disk, processes.
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 # == Clock ==
 
@@ -7245,7 +7245,7 @@ class Conductor:
 
     def _beat(self, is_tick: bool, now: float, evidence: Evidence, wake_at: float,
               watched: "List[Tuple[str, str]]") -> None:
-        """Write the heartbeat: when the last tick was, and when the next one has something to do."""
+        """Write the heartbeat: the time of the last tick, and until when a tick may be idle."""
         at: "float | None" = now
         if not is_tick:
             # Time and evidence belong together, and to a tick: whoever is none leaves both alone.
@@ -9388,8 +9388,9 @@ def main(argv: "Sequence[str] | None" = None) -> int:
             return build_parser(words[at]).parse_args(words)
         name = words[at]
         if name not in BESIDE and not is_beside(name):
+            names = list(command_table()) + list(BESIDE)
             raise UsageError("unknown command '%s'" % name,
-                             did_you_mean(name, list(command_table()) + list(BESIDE)) or "--help lists them")
+                             did_you_mean(name, names) or "--help lists them")
         args = build_parser("").parse_args(words[:at])
         args.func = lambda store, args: run_beside(store, name, words[at + 1:])
         return args
@@ -9432,7 +9433,7 @@ def command_line() -> None:
     sys.exit(main())
 
 
-if _collects_garbage:
+if collects_garbage:
     gc.enable()
 
 if __name__ == "__main__":

@@ -476,7 +476,7 @@ def health(store, history):
 @contextlib.contextmanager
 def after_a_boot():
     """Another boot; and nothing has to be flushed to disk, which takes most of the time."""
-    with mock.patch.object(sc, "boot_id", lambda: "after-the-power-cut"), \
+    with mock.patch.object(sc, "current_boot_id", lambda: "after-the-power-cut"), \
             mock.patch.object(os, "fsync", lambda fd: None), \
             mock.patch.object(sc, "run_in_process_table", lambda *run: False):
         yield

@@ -1052,7 +1052,7 @@ def test_rule_17_purge_needs_an_age(cleaned):
     for wrong in ("14", "soon", "", "14 d", "d", "nan", "1e9d"):
         code, out, err = cleaned.engine("purge", "--older-than", wrong)
         assert (code, out) == (2, "")
-        assert "is no age; write a number and a unit, such as 26h or 14d" in err
+        assert "is not a duration; write a number and a unit (s, m, h, d, w), such as 26h" in err
     assert snapshot(cleaned.root) == before
 
 
@@ -1599,7 +1599,7 @@ SENSELESS = (
     (("INVENTORY", "--max-fraction", "1.01"), "'1.01' is no part of one, such as 0.2"),
     (("INVENTORY", "--max-fraction", "20%"), "is no part of one, such as 0.2"),
     (("INVENTORY", "--max-fraction", "nan"), "'nan' is no part of one, such as 0.2"),
-    (("INVENTORY", "--max-age", "26"), "'26' is no age; write a number and a unit, such as 26h or 14d"),
+    (("INVENTORY", "--max-age", "26"), "'26' is not a duration; write a number and a unit (s, m, h, d, w), such as 26h"),
     (("INVENTORY", "--format", "html"), "invalid choice: 'html'"),
     (("INVENTORY", "--force"), "unrecognized arguments: --force"),
     (("restore", "old.tmp", "--dry-run"), "--dry-run"),

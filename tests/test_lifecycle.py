@@ -203,7 +203,7 @@ def test_an_age_is_a_number_and_a_unit(text, seconds):
 def test_what_is_no_age_is_refused_with_what_is_allowed(text):
     with pytest.raises(ValueError) as caught:
         common.seconds_of(text)
-    assert str(caught.value) == "%r is no age; write a number and a unit, such as 26h or 14d (s, m, h, d, w)" % text
+    assert str(caught.value) == "%r is not a duration; write a number and a unit (s, m, h, d, w), such as 26h" % text
 
 
 @pytest.mark.parametrize("size, text", [
@@ -214,8 +214,8 @@ def test_a_size_is_shown_in_the_largest_unit_that_it_fills(size, text):
 
 
 def test_a_number_is_shown_with_its_noun_in_the_right_number():
-    assert [common.counted(number, "file") for number in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
-    assert [common.counted(number, "entry", "entries") for number in (0, 1, 2)] == ["0 entries", "1 entry", "2 entries"]
+    assert [common.plural(number, "file") for number in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
+    assert [common.plural(number, "entry", "entries") for number in (0, 1, 2)] == ["0 entries", "1 entry", "2 entries"]
 
 
 # -- transient_file
@@ -873,8 +873,8 @@ def test_a_bad_age_is_a_usage_error_with_one_clear_line(plain, age):
     assert (code, out) == (2, "")
     lines = [line for line in err.splitlines() if "error:" in line]
     assert lines == [err.splitlines()[-1]]
-    assert lines[0].endswith("argument --expires: '%s' is no age; write a number and a unit, such as 26h or 14d "
-                             "(s, m, h, d, w)" % age)
+    assert lines[0].endswith("argument --expires: '%s' is not a duration; write a number and a unit "
+                             "(s, m, h, d, w), such as 26h" % age)
     assert not (plain.path / REGISTRY).exists()
 
 

@@ -1248,6 +1248,8 @@ REMOVING = {
     "quarantine.py": {("_settle", "os.unlink"), ("_take", "os.rename"), ("_take", "os.unlink"),
                       ("_put_back", "os.unlink"), ("remove_empty_folders", "os.rmdir"), ("_restore_one", "os.unlink"),
                       ("_drop", "os.unlink"), ("_tidy", "os.rmdir"), ("_tidy", "os.unlink"), ("_keep", "os.rename")},
+    # Unit files of systemd, which it knows by their first line; never a file of the tree.
+    "symphony_timer.py": {("install", "os.unlink"), ("uninstall", "os.unlink")},
 }
 STRONG = {"unlink", "remove", "rename", "renames", "replace", "rmdir", "removedirs", "truncate", "ftruncate", "system",
           "popen"}
