@@ -779,6 +779,10 @@ TIME_PATTERN = (r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d))?(?:\.\d+)
                 r"\s*(Z|[+-]\d\d:?\d\d)?\Z")
 
 
+# '2025-06-02' -> its midnight in epoch seconds, as an audit reads the same days 100,000 times.
+_DAY_STARTS: "Dict[str, int]" = {}
+
+
 def from_iso(text: "str | None", zone: "Zone | None" = None) -> "int | None":
     """The reverse of `iso`; also takes offsets, and times without one as wall time of `zone`.
 
@@ -786,13 +790,17 @@ def from_iso(text: "str | None", zone: "Zone | None" = None) -> "int | None":
     """
     if text is None:
         return None
+    if text[:10] in _DAY_STARTS and text[10::3] == "T::Z" and len(text) == 20:
+        hour, minute, second = text[11:13], text[14:16], text[17:19]
+        if hour < "24" and max(minute, second) < "60" and (hour + minute + second).isdigit():
+            return _DAY_STARTS[text[:10]] + int(hour) * HOUR + int(minute) * MINUTE + int(second)
     match = re.match(TIME_PATTERN, text)
     if not match:
         raise ValueError("%r is not a time such as 2025-06-02T10:00 or 2025-06-02T10:00:00Z" % text)
-    year, month, day, hour, minute, second = [int(part or 0) for part in match.groups()[:6]]
-    since_epoch = datetime.datetime(year, month, day, hour, minute, second) - datetime.datetime(
-        1970, 1, 1)
-    wall = since_epoch.days * DAY + since_epoch.seconds
+    parts = [int(part or 0) for part in match.groups()[:6]]
+    at = datetime.datetime(*parts)  # type: ignore[arg-type]
+    wall = (at - datetime.datetime(1970, 1, 1)) // datetime.timedelta(seconds=1)
+    _DAY_STARTS[text[:10]] = wall - wall % DAY
     suffix = match.group(7)
     if suffix is None and zone is not None:
         # The offset of about that time gives an instant; the offset in force then is the right one.
