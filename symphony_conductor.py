@@ -7284,16 +7284,12 @@ class Conductor:
 
         A good one is kept for worse times under its stamp; without a stamp it is not.
         """
-        try:
-            config = self.store.read_config()
-        except ConfigError as error:
-            problems = [str(problem) for problem in error.problems]
-            config_kept = self.store.read_last_good()
-            if config_kept is not None:
-                problems.append("the last good configuration stays in force")
-            else:
-                problems.append("nothing will be scheduled until this is fixed")
-            return config_kept, problems
+        config, whole = self.store.config_in_force()
+        problems = [str(problem) for problem in whole]
+        if config is None:
+            return None, problems + ["nothing will be scheduled until this is fixed"]
+        if problems:
+            return config, problems + ["the last good configuration stays in force"]
         if stamp and self.store.last_good_stamp() != stamp:
             self.store.save_last_good(stamp)
         return config, [str(problem) for problem in config.problems]
@@ -7703,10 +7699,10 @@ class Conductor:
         notices: "List[str]" = []
         try:
             self.store.check_root()
-            config = self.store.read_config()
         except ConfigError as error:
             notices += [str(problem) for problem in error.problems]
-            config = self.store.read_last_good() or Config()
+        config, problems = self.store.config_in_force()
+        notices += [str(problem) for problem in problems if str(problem) not in notices]
         state, notes, _ = self.store.read_state()
         notices += notes
         for name, task_state in state.tasks.items():
@@ -7717,6 +7713,7 @@ class Conductor:
             history = self.store.history(RECENT_RESULTS, only)
         except StorageError as error:
             notices.append("%s." % error)
+        config = config or Config()
         document = status_document(config, state, now, self.store.last_tick(), history, notices)
         if only:
             for key, field in (("tasks", "name"), ("running", "task"), ("recent_results", "task")):
@@ -8228,7 +8225,7 @@ def _watch_status(store: Store, args: "argparse.Namespace") -> int:
 def cmd_pause(store: Store, args: "argparse.Namespace") -> int:
     zone = None
     if args.task and not args.all:  # --until is meant, and printed, by the clock of the task
-        zone = task_named(_config_in_force(store), args.task).timezone
+        zone = task_named(Snapshot(store).config, args.task).timezone
     until = _end_of_pause(args, zone)
     # A line break or a terminal's control sequence would spoil the line that status shows.
     reason = "".join(letter if letter.isprintable() else " " for letter in args.reason)
@@ -8425,10 +8422,6 @@ def _audited_slots(snapshot: Snapshot, since: float, now: float, only: str) -> "
                           snapshot.last_tick, only))
 
 
-def _config_in_force(store: Store) -> Config:
-    return Snapshot(store).config
-
-
 def cmd_why(store: Store, args: "argparse.Namespace") -> int:
     now = Clock().now()
     snapshot = Snapshot(store)
@@ -8599,7 +8592,7 @@ def _examine_clocks(store: Store) -> "Iterator[Finding]":
 def _has_zones(store: Store) -> bool:
     """Whether every schedule has a time zone of its own."""
     try:
-        tasks = _config_in_force(store).tasks.values()
+        tasks = Snapshot(store).config.tasks.values()
     except ConfigError:
         return False
     return all(task.timezone for task in tasks if task.schedule is not None)
@@ -8683,7 +8676,7 @@ EXAMINATIONS = {  # topic -> what examines it
 
 def cmd_deliver(store: Store, args: "argparse.Namespace") -> int:
     store.hold(args.here)
-    deliver(store, _config_in_force(store), Clock())
+    deliver(store, Snapshot(store).config, Clock())
     return EXIT_OK
 
 
