@@ -1,4 +1,4 @@
-"""What the maintenance scripts share: the conductor's module, their command lines, and units as people write them."""
+"""What the maintenance scripts share: the conductor's module, command lines, files and sizes."""
 
 import argparse
 import errno
@@ -18,61 +18,69 @@ sc = symphony_conductor  # assigned, because mypy lets no module pass on what it
 
 seconds_of, age_option, plural = sc.seconds_of, sc.duration_option, sc.plural
 
-EXIT_REFUSED = 3  # nothing was changed, and the reason was said
+EXIT_REFUSED = 3  # nothing was changed, and the message says why
 
-LARGEST_OWN = 1 << 30  # bytes; nothing that the scripts write for themselves comes near it
+LARGEST_OWN = 1 << 30  # bytes; no file that the scripts write for themselves comes near it
 
 SIZES = (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 
 class RefusedError(sc.ConductorError):
-    """What was asked for is not safe here. Nothing was changed."""
+    """The request is not safe here. Nothing was changed."""
 
     exit_code = EXIT_REFUSED
 
 
 class LaterVersionError(sc.ConductorError):
-    """What a later version wrote, in a form that this one could misread. It is left as it is."""
+    """A file of a later version, in a format that this one could misread. It is left as it is."""
 
     exit_code = sc.EXIT_CONFIG
 
 
-def check_format(name: str, found: "Any", known: int) -> None:
-    """Raises LaterVersionError for a format of a later version. A file without one is the first."""
-    if type(found) is int and found > known:
+def check_format(name: str, version: "Any", newest: int) -> None:
+    """Raises LaterVersionError for a format above `newest`. A file without a format is the first.
+
+    `version` is whatever the file holds in its place.
+    """
+    if type(version) is int and version > newest:
         raise LaterVersionError("%s was written by a later version (format %d; this is %d)" % (
-            name, found, known))
+            name, version, newest))
 
 
-def check_replaced(path: str, known: int) -> None:
+def check_replaced(path: str, newest: int) -> None:
     """The same for a document that is about to be replaced: all of ours begin with their format."""
     try:
         with open_own(path) as handle:
             head = handle.read(64)
     except OSError:
-        return  # there is none, or it is nothing of ours
+        return  # there is none, or it is not one of ours
     match = re.match(br'\{\s*"format": ([0-9]{1,9})\b', head)
     if match:
-        check_format(os.path.basename(path), int(match.group(1).decode("ascii")), known)
+        check_format(os.path.basename(path), int(match.group(1).decode("ascii")), newest)
 
 
 def command_parser(documentation: "str | None") -> argparse.ArgumentParser:
-    """A parser with the help text of the module and the option that every script has."""
+    """A parser with the module's docstring as its help, and the option that every script has."""
     summary, _, rest = (documentation or "").partition("\n\n")
     parser = argparse.ArgumentParser(description=summary, epilog=rest,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", metavar="DIR", default=os.environ.get("SYMPHONY_ROOT") or HOME,
-                        help="the folder to work on (default: $SYMPHONY_ROOT, else the one above scripts/)")
+                        help="the root folder (default: $SYMPHONY_ROOT or the parent of scripts/)")
     return parser
 
 
 def subcommands(parser: argparse.ArgumentParser) -> "Callable[..., argparse.ArgumentParser]":
-    """A function that adds a command bound to its function; --root is taken before and behind its name."""
+    """A function that adds a command, bound to its function.
+
+    --root may stand before the command's name and behind it.
+    """
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
-    def command(name: str, func: "Callable[..., int]", text: str, *positionals: str) -> argparse.ArgumentParser:
+    def command(name: str, func: "Callable[..., int]", text: str,
+                *positionals: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
-        added.add_argument("--root", metavar="DIR", default=argparse.SUPPRESS, help="the folder to work on")
+        added.add_argument("--root", metavar="DIR", default=argparse.SUPPRESS,
+                           help="the root folder")
         for positional in positionals:
             added.add_argument(positional, metavar=positional.upper())
         added.set_defaults(func=func)
@@ -82,7 +90,7 @@ def subcommands(parser: argparse.ArgumentParser) -> "Callable[..., argparse.Argu
 
 
 def finish(command: "Callable[[], int]") -> None:
-    """Run a script's command and leave with its exit code; every error is one line."""
+    """Run a script's command and exit with its code; every error is one line."""
     sc.open_standard_streams()
     code = sc.exit_code_of(command, os.path.splitext(os.path.basename(sys.argv[0]))[0])
     for stream in (sys.stdout, sys.stderr):
@@ -90,18 +98,19 @@ def finish(command: "Callable[[], int]") -> None:
             stream.flush()
         except OSError:
             continue  # nobody reads it any more
-    os._exit(code)  # taking hundreds of thousands of objects apart one by one would be for nothing
+    os._exit(code)  # a normal exit would first free hundreds of thousands of objects one by one
 
 
 def open_regular(path: str, flags: int = 0) -> "BinaryIO":
     """A file, open for reading. Raises OSError, also for a pipe, which would keep us waiting."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
     mode = os.fstat(fd).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(fd)
-        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
-        raise OSError(number, os.strerror(number) if stat.S_ISDIR(mode) else "Not a regular file", path)
-    return open(fd, "rb")
+    if stat.S_ISREG(mode):
+        return open(fd, "rb")
+    os.close(fd)
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    raise OSError(errno.EINVAL, "Not a regular file", path)
 
 
 def read_regular(path: str) -> bytes:
@@ -136,7 +145,7 @@ def read_own(path: str, most: int = LARGEST_OWN) -> bytes:
 def bytes_option(text: str) -> int:
     """A number of bytes, at least one, for argparse."""
     if not re.match(r"[0-9]{1,15}\Z", text) or not int(text):
-        raise argparse.ArgumentTypeError("%r is no number of bytes" % text)
+        raise argparse.ArgumentTypeError("%r is not a number of bytes, such as 1048576" % text)
     return int(text)
 
 
