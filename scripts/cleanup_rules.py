@@ -1,8 +1,9 @@
-"""The rules of `config/cleanup_rules.json`: which files may go, at which age, and which never.
+"""The rules of `config/cleanup_rules.json`: which files can be removed, how old, and which never.
 
-A rule names files by pattern; a protected pattern beats every rule. A pattern without a slash is compared with the
-file's name. One with a slash is compared with the path from the root: `*` and `?` stay within a folder, `**` spans
-folders, and a slash at the end means everything below a folder of that name, wherever it stands.
+A rule matches files by pattern; a protected pattern overrides every rule. A pattern without a slash
+is matched against the file name, one with a slash against the path from the root: `*` and `?` match
+within a folder, `**` matches any number of folders, and a trailing slash matches everything below a
+folder of that name, wherever it is.
 """
 
 import os
@@ -21,8 +22,10 @@ def _patterns(value: "Any") -> bool:
 
 def _is_pattern(text: "Any") -> bool:
     try:
-        return sc.is_filled(text) and not text.startswith("/") and bool(text.strip("*?/")) and bool(
-            re.compile(pattern_expression(text)))
+        if not sc.is_filled(text) or text.startswith("/") or not text.strip("*?/"):
+            return False
+        re.compile(pattern_expression(text))
+        return True
     except re.error:
         return False  # a set such as [z-a]
 
@@ -31,14 +34,19 @@ def _classes(value: "Any") -> bool:
     return isinstance(value, list) and bool(value) and all(name in CLASSES for name in value)
 
 
-_REASON = sc.Rule(key="reason", allowed="a sentence that a person would accept", check=sc.is_filled, required=True)
-_PATTERNS = sc.Rule(key="patterns", allowed="a list of patterns such as \"*.tmp\" or \"logs/**/*.log\", none of them "
-                    "matching everything or starting with /", check=_patterns, required=True)
+_REASON = sc.Rule(
+    key="reason", required=True, check=sc.is_filled,
+    allowed="a text that says why")
+_PATTERNS = sc.Rule(
+    key="patterns", required=True, check=_patterns,
+    allowed="a list of patterns such as \"*.tmp\" or \"logs/**/*.log\"; none may match everything "
+            "or start with /")
 
 RULE_KEYS = {rule.key: rule for rule in (
     sc.Rule(key="name", allowed="letters, digits, '_', '.', '-'", check=sc.is_name, required=True),
     _PATTERNS,
-    sc.Rule(key="older_than", allowed="an age such as \"14d\" or \"36h\"", check=is_age, required=True),
+    sc.Rule(key="older_than", allowed="an age such as \"14d\" or \"36h\"", check=is_age,
+            required=True),
     sc.Rule(key="classes", allowed="a list of %s" % ", ".join(CLASSES), check=_classes),
     _REASON,
 )}
@@ -52,7 +60,10 @@ DOCUMENT_KEYS = {rule.key: rule for rule in (
 
 
 class CleanupRule(sc.Value):
-    """Files that may go once they are old enough. `rank` is the place in the file: safest first."""
+    """Files that can be removed once they are old enough.
+
+    `rank` is the rule's place in the file, where the safest come first.
+    """
 
     name: str = ""
     patterns: "Tuple[str, ...]" = ()
@@ -63,7 +74,10 @@ class CleanupRule(sc.Value):
 
 
 class Matcher:
-    """Patterns compiled together: those without a slash look at the name alone, which is most of the work."""
+    """Patterns compiled together.
+
+    Those without a slash look at the name alone, which is most of the work.
+    """
 
     def __init__(self, patterns: "Sequence[str]", flags: int = 0) -> None:
         names = [text for text in patterns if "/" not in text]
@@ -78,38 +92,45 @@ class Matcher:
 class Rules:
     """All rules of a file, ready to be asked."""
 
-    def __init__(self, rules: "Sequence[CleanupRule]", protected: "Sequence[Tuple[str, str]]" = ()) -> None:
+    def __init__(self, rules: "Sequence[CleanupRule]",
+                 protected: "Sequence[Tuple[str, str]]" = ()) -> None:
         self.rules = tuple(rules)
         self.protected = tuple(protected)  # (pattern, reason)
-        self.names_some = Matcher([text for rule in rules for text in rule.patterns])  # quick: no rule names most paths
+        # Asked first, because no rule matches most paths.
+        self.names_some = Matcher([text for rule in rules for text in rule.patterns])
         self._matchers = [(rule, Matcher(rule.patterns)) for rule in rules]
         # A README is one in any spelling.
         self._protects_some = Matcher([pattern for pattern, _ in protected], re.IGNORECASE)
-        self._guards = [(Matcher([pattern], re.IGNORECASE), pattern, reason) for pattern, reason in protected]
+        self._guards = [(Matcher([pattern], re.IGNORECASE), pattern, reason)
+                        for pattern, reason in protected]
 
     def rule_for(self, path: str) -> "CleanupRule | None":
-        """The first rule that names the path."""
-        return next((rule for rule, names in self._matchers if names(path)), None)
+        """The first rule that matches the path."""
+        return next((rule for rule, matches in self._matchers if matches(path)), None)
 
     def protection(self, path: str) -> str:
         """Why the path is protected, '' when it is not. Case is ignored."""
         for original in originals(path):
-            for names, pattern, reason in self._guards if self._protects_some(original) else ():
-                if names(original):
+            if not self._protects_some(original):
+                continue
+            for matches, pattern, reason in self._guards:
+                if matches(original):
                     return "protected by '%s': %s" % (pattern, reason)
         return ""
 
 
 NOTHING = r"(?!)"
 # What editors, people and merges put behind a file's name, or around it, for a copy.
-COPY_NAME = re.compile(r"(?is)(.+?)(?:~|\.(?:bak|old|orig|rej|save|backup|tmp|temp|copy|sw[a-p]|un~|[0-9]+))\Z")
+COPY_NAME = re.compile(
+    r"(?is)(.+?)(?:~|\.(?:bak|old|orig|rej|save|backup|tmp|temp|copy|sw[a-p]|un~|[0-9]+))\Z")
+WORD_EDGE = re.compile(r"[.\-_~#( ]")
 
 
 def originals(path: str) -> "Iterator[str]":
     """The path, and those of the files that it may be a copy of.
 
-    `.server.key.swp` may be one of `server.key`, and so may `server.key.2024-06-01.bak`: behind a name, people write
-    dates, numbers and words, so every shorter beginning counts.
+    `.server.key.swp` may be one of `server.key`, and so may `server.key.2024-06-01.bak`: behind a
+    name, people write dates, numbers and words, so every shorter beginning counts.
     """
     yield path
     folder, slash, name = path.rpartition("/")
@@ -118,27 +139,33 @@ def originals(path: str) -> "Iterator[str]":
         return
     names = [match.group(1), match.group(1).lstrip(".#")]
     for beginning in names:
-        for place in [len(beginning)] + [found.start() for found in re.finditer(r"[.\-_~#( ]", beginning)]:
-            if place:
-                yield folder + slash + beginning[:place]
+        edges = [edge.start() for edge in WORD_EDGE.finditer(beginning)]
+        for length in [len(beginning)] + edges:
+            if length:
+                yield folder + slash + beginning[:length]
+
+
 _WILDCARDS = {"*": "[^/]*", "?": "[^/]", "**": ".*"}
+_PIECE = re.compile(r"\*\*/|\*\*|\*|\?|\[!?[^\]/]+\]|[^*?\[]+|\[")
 
 
 def pattern_expression(pattern: str) -> str:
-    """The regular expression of a pattern: for the name where it has no slash, else for the whole path."""
+    """The regular expression of a pattern: for the name if it has no slash, else for the path."""
     below = pattern.endswith("/")
     body = pattern.rstrip("/")
     anchored = "/" in body and not below
     if body.startswith("**/"):
         body, anchored = body[3:], False
     text = ""
-    for piece in re.findall(r"\*\*/|\*\*|\*|\?|\[!?[^\]/]+\]|[^*?\[]+|\[", body):
+    for piece in _PIECE.findall(body):
         if piece == "**/":
             text += "(?:[^/]+/)*"
         elif piece in _WILDCARDS:
             text += _WILDCARDS[piece]
         elif len(piece) > 2 and piece[0] == "[":
-            text += "[%s%s]" % ("^/" if piece[1] == "!" else "", re.escape(piece[1:-1].lstrip("!")).replace("\\-", "-"))
+            negation = "^/" if piece[1] == "!" else ""
+            members = re.escape(piece[1:-1].lstrip("!")).replace("\\-", "-")
+            text += "[%s%s]" % (negation, members)
         else:
             text += re.escape(piece)
     anywhere = "" if anchored or "/" not in pattern else "(?:.*/)?"
@@ -146,7 +173,10 @@ def pattern_expression(pattern: str) -> str:
 
 
 def read_rules(path: str, shown: str) -> Rules:
-    """The rules of a file. Raises ConfigError with every problem found: no doubtful rule is left out in silence."""
+    """The rules of a file.
+
+    Raises ConfigError with every problem in it: a doubtful rule is never dropped silently.
+    """
     try:
         text = read_regular(path).decode("utf-8-sig")
     except OSError as error:
@@ -162,21 +192,24 @@ def read_rules(path: str, shown: str) -> Rules:
 
 
 def build_rules(document: "Any", place: str) -> Rules:
-    """Rules from a parsed document. Raises ConfigError with every problem found."""
+    """Rules from a parsed document. Raises ConfigError with every problem in it."""
     if not isinstance(document, dict):
-        raise sc.ConfigError([sc.Problem(place=place, text="holds no object", hint="use {\"rules\": [...], ...}")])
+        raise sc.ConfigError([sc.Problem(place=place, text="the document is not an object",
+                                         hint="use {\"rules\": [...], ...}")])
     problems: "List[Any]" = sc.check_fields(document, DOCUMENT_KEYS, place, "")
     if problems:
         raise sc.ConfigError(problems)
     for key, fields in (("rules", RULE_KEYS), ("protected", PROTECTED_KEYS)):
         problems += _entry_problems(document[key], fields, "%s: %s" % (place, key))
     names = [rule.get("name") for rule in document["rules"] if isinstance(rule, dict)]
-    for name in sorted({name for name in names if isinstance(name, str) and names.count(name) > 1}):
-        problems.append(sc.Problem(place=place, text="rules: name '%s' is used twice" % name, hint="names are unique"))
+    repeated = {name for name in names if isinstance(name, str) and names.count(name) > 1}
+    for name in sorted(repeated):
+        problems.append(sc.Problem(place=place, text="rules: name '%s' is used twice" % name,
+                                   hint="names must be unique"))
     if problems:
         raise sc.ConfigError(problems)
-    return Rules([_rule(raw, rank) for rank, raw in enumerate(document["rules"])],
-                 [(text, raw["reason"]) for raw in document["protected"] for text in raw["patterns"]])
+    protected = [(text, raw["reason"]) for raw in document["protected"] for text in raw["patterns"]]
+    return Rules([_rule(raw, rank) for rank, raw in enumerate(document["rules"])], protected)
 
 
 def _entry_problems(entries: "Sequence[Any]", fields: "Dict[str, Any]", place: str) -> "List[Any]":
@@ -186,11 +219,13 @@ def _entry_problems(entries: "Sequence[Any]", fields: "Dict[str, Any]", place: s
         if isinstance(raw, dict):
             problems += sc.check_fields(raw, fields, here, "")
         else:
-            problems.append(sc.Problem(place=here, text="an entry of type %s" % type(raw).__name__,
-                                       hint="use an object with %s" % ", ".join(sorted(fields))))
+            problems.append(sc.Problem(
+                place=here, text="an entry cannot be of type %s" % type(raw).__name__,
+                hint="use an object with %s" % ", ".join(sorted(fields))))
     return problems
 
 
 def _rule(raw: "Dict[str, Any]", rank: int) -> CleanupRule:
-    return CleanupRule(name=raw["name"], patterns=tuple(raw["patterns"]), age_s=seconds_of(raw["older_than"]),
-                       classes=tuple(raw.get("classes", CLASSES)), reason=raw["reason"], rank=rank)
+    return CleanupRule(
+        name=raw["name"], patterns=tuple(raw["patterns"]), age_s=seconds_of(raw["older_than"]),
+        classes=tuple(raw.get("classes", CLASSES)), reason=raw["reason"], rank=rank)

@@ -183,19 +183,19 @@ def test_a_rule_is_read_with_its_age_in_seconds_and_all_classes_unless_it_says_w
                     reason="nobody needs these any more", rank=1))
 
 
-PATTERNS_ALLOWED = "use a list of patterns such as \"*.tmp\" or \"logs/**/*.log\", none of them matching everything " \
-                   "or starting with /"
+PATTERNS_ALLOWED = "use a list of patterns such as \"*.tmp\" or \"logs/**/*.log\"; none may match everything " \
+                   "or start with /"
 AGE_ALLOWED = "use an age such as \"14d\" or \"36h\""
 NAME_ALLOWED = "use letters, digits, '_', '.', '-'"
-REASON_ALLOWED = "use a sentence that a person would accept"
+REASON_ALLOWED = "use a text that says why"
 CLASSES_ALLOWED = "use a list of ignored, untracked, no-git"
 RULES_ALLOWED = "use a list of rules, safest first, at least one"
 PROTECTED_ALLOWED = "use a list of objects with patterns and a reason"
 
 WRONG = [
-    ([], "here: holds no object (use {\"rules\": [...], ...})"),
-    ("x", "here: holds no object (use {\"rules\": [...], ...})"),
-    (None, "here: holds no object (use {\"rules\": [...], ...})"),
+    ([], "here: the document is not an object (use {\"rules\": [...], ...})"),
+    ("x", "here: the document is not an object (use {\"rules\": [...], ...})"),
+    (None, "here: the document is not an object (use {\"rules\": [...], ...})"),
     ({"protected": []}, "here: rules is missing (%s)" % RULES_ALLOWED),
     ({"rules": [rule()]}, "here: protected is missing (%s)" % PROTECTED_ALLOWED),
     ({"rules": [], "protected": []}, "here: rules: [] is not allowed (%s)" % RULES_ALLOWED),
@@ -204,9 +204,9 @@ WRONG = [
     (document(protected={}), "here: protected: {} is not allowed (%s)" % PROTECTED_ALLOWED),
     (document(protects=[]), "here: unknown key 'protects' (did you mean 'protected'?)"),
     (document(zebra=1), "here: unknown key 'zebra' (allowed are protected, rules)"),
-    (document("*.tmp"), "here: rules[0]: an entry of type str "
+    (document("*.tmp"), "here: rules[0]: an entry cannot be of type str "
                         "(use an object with classes, name, older_than, patterns, reason)"),
-    (document(rule(), None), "here: rules[1]: an entry of type NoneType "
+    (document(rule(), None), "here: rules[1]: an entry cannot be of type NoneType "
                              "(use an object with classes, name, older_than, patterns, reason)"),
     (document(without("name")), "here: rules[0]: name is missing (%s)" % NAME_ALLOWED),
     (document(without("patterns")), "here: rules[0]: patterns is missing (%s)" % PATTERNS_ALLOWED),
@@ -250,8 +250,8 @@ WRONG = [
      CLASSES_ALLOWED),
     (document(rule(reason=" ")), "here: rules[0]: reason: \" \" is not allowed (%s)" % REASON_ALLOWED),
     (document(rule(reason=["x"])), "here: rules[0]: reason: [\"x\"] is not allowed (%s)" % REASON_ALLOWED),
-    (document(rule("a"), rule("b"), rule("a")), "here: rules: name 'a' is used twice (names are unique)"),
-    (document(protected=["*.key"]), "here: protected[0]: an entry of type str (use an object with patterns, reason)"),
+    (document(rule("a"), rule("b"), rule("a")), "here: rules: name 'a' is used twice (names must be unique)"),
+    (document(protected=["*.key"]), "here: protected[0]: an entry cannot be of type str (use an object with patterns, reason)"),
     (document(protected=[{"patterns": ["*.key"]}]), "here: protected[0]: reason is missing (%s)" % REASON_ALLOWED),
     (document(protected=[{"reason": "so it is"}]), "here: protected[0]: patterns is missing (%s)" % PATTERNS_ALLOWED),
     (document(protected=[{"patterns": [], "reason": "so it is"}]),
@@ -278,7 +278,7 @@ def test_several_problems_are_reported_together():
         "here: rules[0]: older_than: \"soon\" is not allowed",
         "here: rules[0]: reason: \"\" is not allowed",
         "here: rules[2]: unknown key 'colour'",
-        "here: rules[3]: an entry of type int",
+        "here: rules[3]: an entry cannot be of type int",
         "here: protected[0]: patterns: [\"/x\"] is not allowed",
         "here: protected[0]: reason is missing",
         "here: protected[1]: unknown key 'name'",
@@ -324,7 +324,7 @@ def problems_of(path):
     (b"{\"rules\": NaN}", "config/cleanup_rules.json: NaN is not a JSON number"),
     (b"[" * 100000, "config/cleanup_rules.json: not valid JSON: nested too deeply"),
     (b"{\"r\xe9gles\": []}", "config/cleanup_rules.json: byte 3 is not UTF-8 (save it as UTF-8)"),
-    (b"[]", "config/cleanup_rules.json: holds no object (use {\"rules\": [...], ...})"),
+    (b"[]", "config/cleanup_rules.json: the document is not an object (use {\"rules\": [...], ...})"),
     (b"{}\0", "config/cleanup_rules.json: line 1 column 3: not valid JSON: Extra data"),
 ], ids=lambda value: str(value)[:40])
 def test_a_file_that_is_no_document_is_refused_with_the_place(tmp_path, data, said):
