@@ -1,7 +1,7 @@
-"""The tree that the scripts work on: its root as a descriptor, and what git says of the files in it.
+"""The tree that the scripts work on: its root as a descriptor, and git's view of the files in it.
 
-Whatever is removed or restored is reached from the root's descriptor, one component at a time and never through a
-symlink, so that a folder that is swapped meanwhile leads nowhere else.
+Whatever is removed or restored is reached from the root's descriptor, one component at a time and
+never through a symlink, so that a folder that is swapped meanwhile leads nowhere else.
 """
 
 import hashlib
@@ -29,19 +29,22 @@ QUARANTINE_NAME = ".cleanup_quarantine"
 OWN_NAME = re.compile(r"(?:%s)(?:\.lock|\.tmp)?\Z" % "|".join(map(re.escape, (
     INVENTORY_NAME, REPORT_NAME, ACTIONS_NAME, REGISTRY_NAME, CACHE_NAME))))
 
-# A folder that holds one of these is somebody's repository: it is listed as one entry and left alone.
+# A folder that holds one of these is somebody's repository: it is one entry, and left alone.
 OTHER_CONTROL = (".hg", ".svn", ".bzr", "_darcs", ".fslckout", "_FOSSIL_", "CVS")
 CONTROL = (".git", ".jj") + OTHER_CONTROL
 BARE_REPOSITORY = ("HEAD", "objects", "refs")
 
 GIT_TIMEOUT_S = 600
-# What git says of a folder that it may not read. The walk meets the same, and makes an error of it.
-CLOSED_FOLDER = r"(?m)^warning: (?:could not open directory '.*'|unable to access '.*\.gitignore'): Permission denied\n"
+WITHOUT_GIT = "nothing may be removed while git cannot say what is tracked"
+# Git's warning about a folder that it may not read. The walk makes an error of the same folder.
+CLOSED_FOLDER = (
+    r"(?m)^warning: (?:could not open directory '.*'|unable to access '.*\.gitignore'): "
+    r"Permission denied\n")
 UTF8_NAMES = sys.getfilesystemencoding().lower().replace("-", "") == "utf8"
 
 
 def stored_path(name: str) -> str:
-    """A name from the system as it is stored: UTF-8 whatever the locale says, other bytes as surrogates."""
+    """A name from the system as it is stored: UTF-8 in any locale, other bytes as surrogates."""
     return name if UTF8_NAMES else os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
@@ -51,21 +54,26 @@ def native_path(path: str) -> str:
 
 
 def printable(path: str) -> str:
-    """A path as a terminal, a log and a report can show it on one line, without a doubt which one is meant."""
-    text = path if path.isprintable() and "\\" not in path else "".join(
-        char if char.isprintable() and char != "\\" else _escaped(char) for char in path)
-    return text if text and text == text.strip() else "'%s'" % text
+    """A path as a terminal, a log and a report can show it on one line, and without ambiguity."""
+    text = path
+    if not path.isprintable() or "\\" in path:
+        text = "".join(map(_escaped, path))
+    if not text or text != text.strip():
+        return "'%s'" % text
+    return text
 
 
 def _escaped(char: str) -> str:
+    if char.isprintable() and char != "\\":
+        return char
     code = ord(char)
     if 0xDC80 <= code <= 0xDCFF:
-        return "\\x%02x" % (code - 0xDC00)  # a byte that is no UTF-8
+        return "\\x%02x" % (code - 0xDC00)  # a byte that is not UTF-8
     return char.encode("unicode_escape").decode("ascii")
 
 
 def relative_path(text: str, what: str) -> str:
-    """A path below the root, as stored in metadata. Raises RefusedError when it could lead anywhere else."""
+    """A path below the root, as metadata holds it. Raises RefusedError for any other."""
     parts = text.split("/")
     try:
         text.encode("utf-8", "surrogateescape")
@@ -73,14 +81,15 @@ def relative_path(text: str, what: str) -> str:
     except UnicodeEncodeError:
         sound = False
     if not sound:
-        raise RefusedError("%s: '%s' is no path below the root" % (what, printable(text)))
+        raise RefusedError("%s: '%s' is not a path below the root" % (what, printable(text)))
     return text
 
 
 def open_below(fd: int, path: str, check: "Callable[[int], None] | None" = None) -> int:
-    """A descriptor of the folder `path` ('' for `fd` itself), component by component and through no link.
+    """A descriptor of the folder `path` ('' for `fd` itself), by component and through no link.
 
-    `check` is shown each folder on the way, and raises OSError for one that must not be entered. Raises OSError.
+    `check` gets the descriptor of each folder on the way, and raises OSError for one that must not
+    be entered. Raises OSError.
     """
     fd = os.dup(fd)
     try:
@@ -97,47 +106,58 @@ def open_below(fd: int, path: str, check: "Callable[[int], None] | None" = None)
 
 
 def is_repository(has: "Callable[[str], bool]") -> bool:
-    """Whether a folder is a repository of its own, bare ones included; `has` tells which names it holds."""
+    """Whether a folder is a repository of its own, bare ones included.
+
+    `has` says whether the folder holds a name.
+    """
     return any(map(has, CONTROL)) or all(map(has, BARE_REPOSITORY))
 
 
 class Root:
-    """The folder to work on. Raises RefusedError for one that nobody can have meant (CLEANUP rule 1)."""
+    """The folder to work on. Raises RefusedError for one that cannot be meant (CLEANUP rule 1)."""
 
     def __init__(self, path: str) -> None:
         if not os.path.isabs(path):
-            raise RefusedError("--root: '%s' is not absolute" % path, "write it from /")
+            raise RefusedError("--root: '%s' is not an absolute path" % path, "start it with /")
         self.path = os.path.realpath(path)
         try:
             self.fd = os.open(self.path, OPEN_FOLDER)
         except OSError as error:
             raise RefusedError("--root: cannot open %s: %s" % (path, error.strerror))
-        found = os.fstat(self.fd)
-        self.dev, self.ino = found.st_dev, found.st_ino
-        self._refuse_what_is_too_large()
+        identity = os.fstat(self.fd)
+        self.dev, self.ino = identity.st_dev, identity.st_ino
+        self._refuse_home()
         problems = sc.Store(self.path).insecure(self.path)
         if problems:
             raise RefusedError("--root: %s" % problems[0])
         if all(os.path.lexists(os.path.join(self.path, name)) for name in BARE_REPOSITORY):
-            raise RefusedError("--root: %s is a bare repository" % self.path, "nothing in it is litter")
+            raise RefusedError("--root: %s is a bare repository" % self.path,
+                               "choose the folder of a work tree")
         if not any(os.path.lexists(os.path.join(self.path, name)) for name in SENTINELS):
-            raise RefusedError("--root: %s holds none of %s, so it is hardly the folder that was meant" % (
-                self.path, ", ".join(SENTINELS)))
+            raise RefusedError("--root: %s contains none of %s" % (self.path, ", ".join(SENTINELS)),
+                               "choose the root of a project")
 
-    def _refuse_what_is_too_large(self) -> None:
-        for home in _homes():
-            above = os.path.realpath(home)
+    def _refuse_home(self) -> None:
+        """Raises RefusedError for the home folder of anybody concerned, and for any above it."""
+        for home in map(os.path.realpath, _homes()):
+            folder = home
             while True:
-                try:
-                    found = os.stat(above)
-                except OSError:
-                    found = None
-                if found is not None and (found.st_dev, found.st_ino) == (self.dev, self.ino):
-                    what = "the home folder" if above == os.path.realpath(home) != "/" else "above the home folder"
-                    raise RefusedError("--root: %s is %s" % (self.path, what), "choose a folder below it")
-                if above == "/":
+                if self._is_at(folder):
+                    relation = "above the home folder"
+                    if folder == home != "/":
+                        relation = "the home folder"
+                    raise RefusedError("--root: %s is %s" % (self.path, relation),
+                                       "choose a folder below it")
+                if folder == "/":
                     break
-                above = os.path.dirname(above)
+                folder = os.path.dirname(folder)
+
+    def _is_at(self, folder: str) -> bool:
+        try:
+            identity = os.stat(folder)
+        except OSError:
+            return False
+        return (identity.st_dev, identity.st_ino) == (self.dev, self.ino)
 
     def open_folder(self, path: str, check: "Callable[[int], None] | None" = None) -> int:
         """A descriptor of a folder below the root, see `open_below`."""
@@ -147,19 +167,25 @@ class Root:
         return os.path.join(self.path, native_path(path))
 
     def relative(self, path: str) -> str:
-        """The stored form of a path given by a person or a program. Raises UsageError when it is not below the root.
+        """The stored form of a path given by a person or a program.
 
-        Folders are resolved, the last component is not: a symlink is named, never what it points to.
+        Folders are resolved, the last component is not: a symlink is named, never its target.
+        Raises UsageError for a path that is not below the root.
         """
         folder, name = os.path.split(os.path.join(os.getcwd(), path).rstrip("/"))
         folder = os.path.realpath(folder)  # not before: a link may stand in front of a ".."
-        if name in ("", ".", "..") or not (folder + "/").startswith(self.path.rstrip("/") + "/"):
-            raise sc.UsageError("'%s' is not below the root %s" % (printable(stored_path(path)), self.path))
-        return stored_path(os.path.join(folder, name)[len(self.path.rstrip("/")) + 1:])
+        above = self.path.rstrip("/") + "/"
+        if name in ("", ".", "..") or not (folder + "/").startswith(above):
+            raise sc.UsageError("'%s' is not below the root %s" % (
+                printable(stored_path(path)), self.path))
+        return stored_path(os.path.join(folder, name)[len(above):])
 
 
 def other_control(root: Root) -> str:
-    """The mark of a version control other than git at or above the root: nobody here can ask it what is tracked."""
+    """The control folder of a version control other than git, at or above the root, or ''.
+
+    None of them can be asked here what it tracks.
+    """
     folder = root.path
     while True:
         for name in OTHER_CONTROL:
@@ -183,7 +209,7 @@ def _homes() -> "List[str]":
 # -- git
 
 class Listing(sc.Value):
-    """What git says of the tree: HEAD, the tracked paths (index and HEAD), and the others by class."""
+    """Git's view of the tree: HEAD, the tracked paths (index and HEAD), and the others by class."""
 
     head: "str | None" = None
     tracked: "Set[str]" = set()
@@ -192,20 +218,21 @@ class Listing(sc.Value):
 
 
 def _git_environment() -> "Dict[str, str]":
-    """The caller's environment without what would point git at another repository, index or configuration."""
+    """The caller's environment without what points git at another repository, index or settings."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     env.update(LC_ALL="C", GIT_OPTIONAL_LOCKS="0", GIT_TERMINAL_PROMPT="0")
     return env
 
 
 class GitError(RefusedError):
-    """Git did not answer, so nobody knows what is tracked, and nothing may be a candidate (CLEANUP rule 2)."""
+    """Git did not answer. What is tracked is unknown, so nothing may go (CLEANUP rule 2)."""
 
 
 class Git:
-    """Git, asked about a root: three listings in all, never one call a file."""
+    """Git, asked about a root: three listings in all, never one call per file."""
 
-    COMMAND = ("git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false")
+    COMMAND = ("git", "--no-optional-locks", "-c", "core.fsmonitor=false",
+               "-c", "core.quotePath=false")
 
     def __init__(self, root: Root) -> None:
         self.root = root
@@ -213,7 +240,7 @@ class Git:
         self._head: "str | None" = None
 
     def _top(self) -> str:
-        """The folder, at or above the root, in which .git stands; '' when there is none."""
+        """The folder, at or above the root, that holds .git; '' when there is none."""
         folder = self.root.path
         while not os.path.lexists(os.path.join(folder, ".git")):
             if folder == "/":
@@ -222,36 +249,41 @@ class Git:
         return folder
 
     def is_here(self) -> bool:
-        """Whether the root belongs to a work tree: .git stands in it or in a folder above it."""
+        """Whether the root belongs to a work tree: it or a folder above it holds .git."""
         return self._top() != ""
 
     def head(self) -> "str | None":
         """The commit that HEAD names, None before the first one. Raises GitError.
 
-        Also when git answers for another repository than the one whose .git is next, or when its index is damaged: a
-        truncated one is read without an error, and lists what is left of it.
+        Also when git answers for another repository than the one whose .git is next, or when its
+        index is damaged: git reads a truncated one without an error, and lists what is left of it.
         """
-        lines = self._output("rev-parse", "--is-inside-work-tree", "--git-path", "index", "--show-toplevel",
-                             "--verify", "-q", "HEAD", allowed=(0, 1)).split(b"\n")[:-1]
+        lines = self._output(
+            "rev-parse", "--is-inside-work-tree", "--git-path", "index", "--show-toplevel",
+            "--verify", "-q", "HEAD", allowed=(0, 1)).split(b"\n")[:-1]
         top = self._top()
-        if not 3 <= len(lines) <= 4 or lines[0] != b"true" or not top or not _same_folder(os.fsdecode(lines[2]), top):
-            raise GitError("git does not take %s for a work tree of its own" % (top or self.root.path))
-        head = lines[3].decode("ascii", "replace") if len(lines) > 3 else None
-        if head is not None:
-            index = os.path.join(self.root.path, os.fsdecode(lines[1]))
-            folder = os.path.dirname(index)
-            shared = [name for name in os.listdir(folder) if name.startswith("sharedindex.")]  # of a split index
-            for path in [index] + [os.path.join(folder, name) for name in shared]:
-                check_index(path, head)
+        answered = 3 <= len(lines) <= 4 and lines[0] == b"true"
+        if not answered or not top or not _same_folder(os.fsdecode(lines[2]), top):
+            raise GitError("git does not recognize %s as a work tree" % (top or self.root.path))
+        if len(lines) == 3:
+            return None
+        head = lines[3].decode("ascii", "replace")
+        index = os.path.join(self.root.path, os.fsdecode(lines[1]))
+        folder = os.path.dirname(index)
+        check_index(index, head)
+        for name in os.listdir(folder):
+            if name.startswith("sharedindex."):  # of a split index
+                check_index(os.path.join(folder, name), head)
         return head
 
     def begin(self, only_tracked: bool = False) -> None:
-        """Start the three listings, or the first, beside whatever the caller does meanwhile."""
+        """Start the three listings, or the first, while the caller does something else."""
         self._head = self.head()
         with_head = () if self._head is None else ("--with-tree=HEAD",)
-        for arguments in (("-z",) + with_head, ("-z", "-o", "--exclude-standard"),
-                          ("-z", "-o", "-i", "--exclude-standard"))[:1 if only_tracked else 3]:
-            self._running.append(self._start("ls-files", *arguments))
+        self._running.append(self._start("ls-files", "-z", *with_head))
+        if not only_tracked:
+            self._running.append(self._start("ls-files", "-z", "-o", "--exclude-standard"))
+            self._running.append(self._start("ls-files", "-z", "-o", "-i", "--exclude-standard"))
 
     def finish(self) -> Listing:
         """The listings that `begin` started. Raises GitError when one of them failed."""
@@ -260,7 +292,8 @@ class Git:
             text = self._result(*running).decode("utf-8", "surrogateescape")
             names.append(set(text.split("\0")) - {""})
         self._running = []
-        return Listing(head=self._head, **dict(zip(("tracked", "untracked", "ignored"), names)))
+        by_class = dict(zip(("tracked", "untracked", "ignored"), names))
+        return Listing(head=self._head, **by_class)
 
     def listing(self, only_tracked: bool = False) -> Listing:
         """All three, or the tracked paths alone. Raises GitError."""
@@ -273,14 +306,17 @@ class Git:
 
     def _stamped(self) -> "List[str]":
         if not hasattr(self, "_stamped_paths"):
-            self.head()  # raises what is wrong with the repository as a whole
+            self.head()  # raises GitError for a repository that is wrong as a whole
             branch = os.fsdecode(self._output("symbolic-ref", "-q", "HEAD", allowed=(0, 1)).strip())
-            names = ("index", "HEAD", "logs/HEAD", "packed-refs", "reftable/tables.list", branch or "HEAD")
-            lines = self._output("rev-parse", *[word for name in names for word in ("--git-path", name)]).split(b"\n")
+            names = ("index", "HEAD", "logs/HEAD", "packed-refs", "reftable/tables.list",
+                     branch or "HEAD")
+            questions = [word for name in names for word in ("--git-path", name)]
+            lines = self._output("rev-parse", *questions).split(b"\n")
             if len(lines) != len(names) + 1:
-                raise GitError("git does not take %s for a work tree: it does not say where its index is" % (
+                raise GitError("git does not recognize %s as a work tree: no path of its index" % (
                     self.root.path))
-            self._stamped_paths = [os.path.join(self.root.path, os.fsdecode(line)) for line in lines[:-1]]
+            self._stamped_paths = [os.path.join(self.root.path, os.fsdecode(line))
+                                   for line in lines[:-1]]
         return self._stamped_paths
 
     def _output(self, *arguments: str, allowed: "Tuple[int, ...]" = (0,)) -> bytes:
@@ -290,39 +326,40 @@ class Git:
         # Files, not pipes: git never waits for a reader, and both cores have work.
         out = tempfile.TemporaryFile()
         try:
-            process = subprocess.Popen(self.COMMAND + arguments, cwd=self.root.path, env=_git_environment(),
-                                       stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE)
+            process = subprocess.Popen(
+                self.COMMAND + arguments, cwd=self.root.path, env=_git_environment(),
+                stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE)
         except OSError as error:
             out.close()
-            raise GitError("cannot run git: %s" % error.strerror,
-                           "nothing may be removed while git cannot say what is tracked")
+            raise GitError("cannot run git: %s" % error.strerror, WITHOUT_GIT)
         return process, out, arguments
 
     def _result(self, process: "Any", out: "Any", arguments: "Tuple[str, ...]",
                 allowed: "Tuple[int, ...]" = (0,)) -> bytes:
         with out:
             try:
-                complaint = process.communicate(timeout=GIT_TIMEOUT_S)[1].decode("utf-8", "replace")
+                errors = process.communicate(timeout=GIT_TIMEOUT_S)[1].decode("utf-8", "replace")
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
-                raise GitError("git %s did not end within %d s" % (arguments[0], GIT_TIMEOUT_S))
-            complaint = re.sub(CLOSED_FOLDER, "", complaint).strip()
-            if process.returncode not in allowed or complaint:
+                raise GitError("git %s did not finish within %d s" % (arguments[0], GIT_TIMEOUT_S))
+            errors = re.sub(CLOSED_FOLDER, "", errors).strip()
+            if process.returncode not in allowed or errors:
+                message = (errors or "no message").splitlines()[0]
                 raise GitError("git %s failed (exit %d): %s" % (
-                    " ".join(arguments), process.returncode, complaint.splitlines()[0] if complaint else "no message"),
-                    "nothing may be removed while git cannot say what is tracked")
+                    " ".join(arguments), process.returncode, message), WITHOUT_GIT)
             out.seek(0)
             return bytes(out.read())
 
 
 def vouched(git: Git, listing: Listing) -> Listing:
-    """The listing, when it can be relied on for removals. Raises GitError when it looks like a broken git's."""
+    """The listing, if removals can rely on it. Raises GitError for one of a broken git."""
     if listing.head is None:
         raise GitError("%s has no commit, or its HEAD cannot be read" % git.root.path,
-                       "commit what belongs to the project first")
+                       "commit the files of the project first")
     if not listing.tracked:
-        raise GitError("git lists no tracked file in %s, which is no reason to think that nothing is" % git.root.path)
+        raise GitError("git lists no tracked file in %s, so its answer is not trusted"
+                       % git.root.path)
     return listing
 
 
@@ -336,7 +373,8 @@ def _same_folder(one: str, other: str) -> bool:
 def check_index(path: str, head: str) -> None:
     """Raises GitError when the index does not end in its own checksum (gitformat-index(5)).
 
-    Zeros in its place mean that none was made (index.skipHash); no index at all means that HEAD tells.
+    Zeros in its place mean that none was made (index.skipHash). Without any index, HEAD alone says
+    what is tracked.
     """
     try:
         data = read_regular(path)
@@ -348,11 +386,14 @@ def check_index(path: str, head: str) -> None:
     size = digest.digest_size
     digest.update(memoryview(data)[:-size])
     if data[-size:] not in (digest.digest(), bytes(size)):
-        raise GitError("git's index is damaged", "mend it: rm %s && git reset" % path)
+        raise GitError("git's index is damaged", "to fix: rm %s && git reset" % path)
 
 
 class GitGuard:
-    """Says of a path, right before it is removed, whether git objects. Asks again whenever the index changed."""
+    """Says of a path, right before it is removed, whether git tracks it.
+
+    Asks git again whenever the index has changed.
+    """
 
     def __init__(self, git: Git) -> None:
         self.git = git
@@ -371,13 +412,13 @@ class GitGuard:
         if path in self._tracked:
             return "git tracks it"
         if folded(path) in self._spelled:
-            return "git tracks it in another spelling"
+            return "git tracks it under another spelling"
         return ""
 
 
 def folded(path: str) -> str:
-    """A path as a file system compares it that ignores case and the composition of accents (macOS)."""
-    if path.isascii() if hasattr(path, "isascii") else not re.search("[^\0-\x7f]", path):
+    """A path as a file system compares it that ignores case and composition (macOS)."""
+    if len(path.encode("utf-8", "surrogatepass")) == len(path):  # ASCII, as most paths are
         return path.lower()
     import unicodedata
     return unicodedata.normalize("NFC", path).casefold()

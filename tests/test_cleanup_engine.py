@@ -618,7 +618,7 @@ def test_rules_2_and_8_when_git_fails_nothing_may_go(tree):
         code, out, err = tree.clean(*mode)
         assert (code, err) == (3, "")
         assert re.match(r"REFUSED - git's index is damaged "
-                        r"\(mend it: rm .*/index && git reset\)\n", out), out
+                        r"\(to fix: rm .*/index && git reset\)\n", out), out
     assert snapshot(tree.root, *OWN) == before
 
 
@@ -1015,10 +1015,10 @@ def test_rule_17_one_path_is_put_back_relative_to_the_root_or_absolute(cleaned, 
     ("/etc/passwd", 2, "'/etc/passwd' is not below the root ROOT"),
     ("ROOT", 2, "'ROOT' is not below the root ROOT"),
     ("ROOT/../outside.tmp", 2, "'ROOT/../outside.tmp' is not below the root ROOT"),
-    ("../a.tmp", 3, "restore: '../a.tmp' is no path below the root"),
-    ("sub/../a.tmp", 3, "restore: 'sub/../a.tmp' is no path below the root"),
-    ("..", 3, "restore: '..' is no path below the root"),
-    ("", 3, "restore: '''' is no path below the root"),
+    ("../a.tmp", 3, "restore: '../a.tmp' is not a path below the root"),
+    ("sub/../a.tmp", 3, "restore: 'sub/../a.tmp' is not a path below the root"),
+    ("..", 3, "restore: '..' is not a path below the root"),
+    ("", 3, "restore: '''' is not a path below the root"),
 ])
 def test_rule_17_what_is_not_there_or_leads_out_of_the_root_is_not_restored(cleaned, target, code, text):
     def filled(words):
@@ -1599,7 +1599,8 @@ SENSELESS = (
     (("INVENTORY", "--max-fraction", "1.01"), "'1.01' is no part of one, such as 0.2"),
     (("INVENTORY", "--max-fraction", "20%"), "is no part of one, such as 0.2"),
     (("INVENTORY", "--max-fraction", "nan"), "'nan' is no part of one, such as 0.2"),
-    (("INVENTORY", "--max-age", "26"), "'26' is not a duration; write a number and a unit (s, m, h, d, w), such as 26h"),
+    (("INVENTORY", "--max-age", "26"),
+     "'26' is not a duration; write a number and a unit (s, m, h, d, w), such as 26h"),
     (("INVENTORY", "--format", "html"), "invalid choice: 'html'"),
     (("INVENTORY", "--force"), "unrecognized arguments: --force"),
     (("restore", "old.tmp", "--dry-run"), "--dry-run"),

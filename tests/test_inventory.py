@@ -442,10 +442,10 @@ def test_variables_of_git_that_point_at_another_repository_change_nothing(reposi
 
 
 GIT_BREAKS = [
-    ("exits in every call", "exit 1", "git does not take .* for a work tree"),
+    ("exits in every call", "exit 1", "git does not recognize .* as a work tree"),
     ("fails in every call", "exit 128", "git rev-parse .* failed \\(exit 128\\): no message"),
     ("dies of a signal", "kill -9 $$", "git rev-parse .* failed \\(exit -9\\)"),
-    ("takes the root for no work tree", "echo false", "git does not take .* for a work tree"),
+    ("takes the root for no work tree", "echo false", "git does not recognize .* as a work tree"),
     ("fails in the first listing", 'case "$*" in *--with-tree*) exit 128;; esac', "git ls-files -z .* \\(exit 128\\)"),
     ("fails in the second", 'case "$*" in *"-z -o --exclude"*) echo broken >&2; exit 2;; esac', "exit 2\\): broken"),
     ("fails in the third", 'case "$*" in *"-o -i"*) printf "a\\0"; exit 1;; esac', "git ls-files -z -o -i .* failed"),
@@ -1527,8 +1527,8 @@ def test_a_root_that_nobody_can_have_meant_is_refused_and_nothing_is_written(pla
     assert refused(plain, HOME=str(plain)) == "%s is the home folder (choose a folder below it)" % plain
     assert refused(plain, HOME=str(plain / "config")) == (
         "%s is above the home folder (choose a folder below it)" % plain)
-    assert refused(bare).startswith("%s holds none of symphony_conductor.py, .git, config/conductor" % bare)
-    assert refused("relative") == "'relative' is not absolute (write it from /)"
+    assert refused(bare).startswith("%s contains none of symphony_conductor.py, .git, config/conductor" % bare)
+    assert refused("relative") == "'relative' is not an absolute path (start it with /)"
     assert refused(tmp_path / "nothing").endswith("No such file or directory")
     plain.chmod(0o777)
     assert "others can write to it" in refused(plain)

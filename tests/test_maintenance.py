@@ -262,6 +262,6 @@ def test_with_a_broken_git_no_task_of_the_chain_removes_anything(checkout, task)
     before[os.fsencode(str(broken))] = snapshot(checkout.programs)[os.fsencode(str(broken))]
     code, said = checkout.run_task(task, "--ignore-dependencies")
     assert code == 3
-    assert "git does not take" in said
+    assert "git does not recognize" in said
     assert snapshot(checkout.root, checkout.outside) == before
     assert checkout.read("cleanup_inventory.json") == old_inventory

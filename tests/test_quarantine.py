@@ -284,7 +284,7 @@ def users_tree(open_folder):
 def test_rule_1_a_root_is_accepted_with_each_sentinel(tmp_path, sentinel):
     folder = tmp_path / "root"
     folder.mkdir(mode=0o700)
-    with pytest.raises(RefusedError, match="holds none of symphony_conductor.py, .git, config/conductor_config.json"):
+    with pytest.raises(RefusedError, match="contains none of symphony_conductor.py, .git, config/conductor_config.json"):
         Root(str(folder))
     (folder / sentinel).parent.mkdir(exist_ok=True)
     (folder / sentinel).write_text("")
@@ -294,7 +294,7 @@ def test_rule_1_a_root_is_accepted_with_each_sentinel(tmp_path, sentinel):
 @pytest.mark.parametrize("path", ["", ".", "tree", "./tree", "../tree", "~"])
 def test_rule_1_a_relative_root_is_refused(tree, monkeypatch, path):
     monkeypatch.chdir(os.path.dirname(tree.path))
-    with pytest.raises(RefusedError, match="is not absolute"):
+    with pytest.raises(RefusedError, match="is not an absolute path"):
         Root(path)
 
 
@@ -408,7 +408,7 @@ def test_rule_10_a_candidate_whose_path_leaves_the_root_is_skipped(tree, tmp_pat
                       dev=seen.st_dev, ino=seen.st_ino, mode=seen.st_mode)]
     removal = tree.work(plan)[0]
     assert (removal.outcome, tree.held()) == ("skipped", {})
-    assert removal.reason.startswith("the plan: ") and removal.reason.endswith("is no path below the root")
+    assert removal.reason.startswith("the plan: ") and removal.reason.endswith("is not a path below the root")
     assert (tmp_path / "x").read_text() == "precious"
 
 
@@ -445,7 +445,7 @@ def test_rule_2_git_says_what_is_tracked_with_every_name_intact(repository):
     guard = GitGuard(Git(repository.root))
     assert [guard(path) for path in sorted(found.tracked)] == ["git tracks it"] * 6
     assert guard("junk.tmp") == guard("sub/junk.ignored") == ""
-    assert guard("Kept/NOTES.txt") == "git tracks it in another spelling"
+    assert guard("Kept/NOTES.txt") == "git tracks it under another spelling"
 
 
 def test_rule_2_what_is_tracked_in_HEAD_counts_when_the_index_has_forgotten_it(repository):
@@ -549,10 +549,10 @@ BROKEN = [
     ("complains with exit 0", fake_git('echo "warning: odd" >&2', 'exec "$real" "$@"'), "exit 0.: warning: odd"),
     ("complains in its lists", fake_git('case "$*" in *-o*) echo "warning: odd" >&2;; esac', 'exec "$real" "$@"'),
      "exit 0.: warning: odd"),
-    ("says nothing with exit 0", fake_git("exit 0"), "git does not take .* for a work tree"),
+    ("says nothing with exit 0", fake_git("exit 0"), "git does not recognize .* as a work tree"),
     ("lists nothing with exit 0", fake_git('case "$*" in *ls-files*) exit 0;; esac', 'exec "$real" "$@"'),
      "git lists no tracked file"),
-    ("hangs", git_hangs, "did not end within"),
+    ("hangs", git_hangs, "did not finish within"),
     ("index is garbage", rewrite("index", lambda data: b"garbage" * 50), "index is damaged"),
     ("index is empty", rewrite("index", lambda data: b""), "index is damaged"),
     ("index is truncated", rewrite("index", lambda data: data[:len(data) // 2]), "index is damaged"),
@@ -2074,7 +2074,7 @@ def test_rule_17_two_runs_in_the_same_second_are_kept_apart(tree):
 def test_rule_17_a_target_that_leaves_the_root_is_refused(tree, target):
     tree.remove(tree.put("x.tmp"))
     before = snapshot(tree.path)
-    with pytest.raises(RefusedError, match="is no path below the root"):
+    with pytest.raises(RefusedError, match="is not a path below the root"):
         tree.restore(target)
     assert snapshot(tree.path) == before
 
