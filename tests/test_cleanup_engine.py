@@ -1173,7 +1173,7 @@ def test_the_report_says_all_there_is_to_say_in_a_fixed_form(tmp_path):
                         "saved_by": "git add; any change to it; a protected pattern", "next_run": True}],
         "skipped": [{"path": "keep.bak", "rule": "backups", "reason": "protected by 'keep*': somebody needs it"}],
         "expiring": [{"path": "soon.bin", "expires": sc.iso(soon), "reason": "a preview"}],
-        "automations": {"verdict": "no configuration of the conductor here", "unwell": []}, "notes": [],
+        "automations": {"verdict": "no conductor configuration", "unwell": []}, "notes": [],
     }
 
 
@@ -1291,7 +1291,7 @@ PAGE = r"""**OK - 1 file would be removed (2.0 KiB), 1 kept**
 
 Since 2025-06-01T10:00:00Z: 1 new, 0 gone, +2.0 KiB.
 
-### Removed, and still to be had back
+### Removed files that can be restored
 
 | when | files | size | restore with | purged after |
 |---|---|---|---|---|
@@ -1299,11 +1299,11 @@ Since 2025-06-01T10:00:00Z: 1 new, 0 gone, +2.0 KiB.
 
 ### Candidates
 
-| path | size | age | rule | reason | saved by |
+| path | size | age | rule | reason | to keep it |
 |---|---|---|---|---|---|
 | `a.tmp` | 2.0 KiB | 15d | temporary | named so | git add |
 
-### Named by a rule, and kept
+### Matched by a rule, but kept
 
 | path | rule | why |
 |---|---|---|
@@ -1329,9 +1329,9 @@ Disk: 5.0 GiB free (12.5 %), inodes: 80.0 % free
 - host: build-1
 - HEAD: 0123abcd
 - inventory: 1h 1m old, 1200 files, 3.0 MiB
-- deletions a run, at most: 50
-- part of the tree, at most: 20 % of files or bytes
-- age of the inventory, at most: 1d 2h
+- max. deletions per run: 50
+- max. part of the tree: 20 % of files or bytes
+- max. age of the inventory: 1d 2h
 
 </details>
 
@@ -1340,15 +1340,15 @@ Disk: 5.0 GiB free (12.5 %), inodes: 80.0 % free
 TABLE = """OK - 1 file would be removed (2.0 KiB), 1 kept
 Since 2025-06-01T10:00:00Z: 1 new, 0 gone, +2.0 KiB.
 
-Removed, and still to be had back
+Removed files that can be restored
   when                  files  size     restore with                                   purged after
   2025-06-01T10:00:00Z  3      4.0 KiB  python3 scripts/cleanup_engine.py restore R-7  2025-06-15T10:00:00Z
 
 Candidates
-  path   size     age  rule       reason    saved by
+  path   size     age  rule       reason    to keep it
   a.tmp  2.0 KiB  15d  temporary  named so  git add
 
-Named by a rule, and kept
+Matched by a rule, but kept
   path       rule     why
   lib/b.bak  backups  1 file names it
 
@@ -1365,9 +1365,9 @@ Disk: 5.0 GiB free (12.5 %), inodes: 80.0 % free
   host: build-1
   HEAD: 0123abcd
   inventory: 1h 1m old, 1200 files, 3.0 MiB
-  deletions a run, at most: 50
-  part of the tree, at most: 20 % of files or bytes
-  age of the inventory, at most: 1d 2h"""
+  max. deletions per run: 50
+  max. part of the tree: 20 % of files or bytes
+  max. age of the inventory: 1d 2h"""
 
 
 def test_the_page_of_a_small_report():
@@ -1386,10 +1386,11 @@ QUIET = dict(DOCUMENT, removed=[], candidates=[], skipped=[], expiring=[], head=
 def test_a_report_with_nothing_in_it_says_so_in_each_place():
     page = report.markdown(QUIET)
     assert re.findall("^###.*\n\n.*$", page, re.M) == [
-        "### Removed, and still to be had back\n\nnothing is in quarantine", "### Candidates\n\nnone",
-        "### Named by a rule, and kept\n\nnone", "### Registered files that expire within 14 days\n\nnone",
-        "### Automations: OK - 2 up\n\nall well"]
-    assert "inodes: not counted here\n" in page and "- HEAD: none\n- inventory: unknown old, 0 files, 0 B\n" in page
+        "### Removed files that can be restored\n\nnothing is in quarantine", "### Candidates\n\nnone",
+        "### Matched by a rule, but kept\n\nnone", "### Registered files that expire within 14 days\n\nnone",
+        "### Automations: OK - 2 up\n\nno problems"]
+    assert "inodes: not counted by this file system\n" in page
+    assert "- HEAD: none\n- inventory: age unknown, 0 files, 0 B\n" in page
     assert "|" not in page
     assert "\nCandidates: none\n" in report.table(QUIET)
 
