@@ -1,21 +1,22 @@
 #!/usr/bin/env python3
-"""Decides by the inventory and the rules which files may go, and says so; with --execute, moves them to quarantine.
+"""Shows which files can be removed, by an inventory and rules; with --execute, quarantines them.
 
-    cleanup_engine.py cleanup_inventory.json                     what would go, and why (nothing is changed)
-    cleanup_engine.py cleanup_inventory.json --report-only       the same, written to cleanup_report.json
-    cleanup_engine.py cleanup_inventory.json --execute           list, ask file by file, then remove
+    cleanup_engine.py cleanup_inventory.json                   show what would be removed, and why
+    cleanup_engine.py cleanup_inventory.json --report-only     write cleanup_report.json, print it
+    cleanup_engine.py cleanup_inventory.json --execute         list, ask for each file, then remove
     cleanup_engine.py cleanup_inventory.json --execute --non-interactive
-    cleanup_engine.py restore RUN_ID|PATH                        put back what a run took, or one file
-    cleanup_engine.py purge --older-than 14d                     delete for good what was taken that long ago
+    cleanup_engine.py restore RUN_ID|PATH                      restore all files of a run, or one
+    cleanup_engine.py purge --older-than 14d                   delete what was quarantined before
 
-A file is a candidate when a rule of config/cleanup_rules.json names it, git does not track it, no protected pattern,
-reference or registration keeps it, and neither its content nor its inode changed within the rule's age. Git, the
-registry and the protected patterns are asked again right before a removal, and the file has to be the one that was
-planned. A removal is a move into .cleanup_quarantine, written to cleanup_actions.log before and after.
+A file is a candidate if a rule of config/cleanup_rules.json matches it, git does not track it, no
+protected pattern, reference or registration keeps it, and neither its content nor its inode changed
+within the age that the rule gives. Git, the registry and the protected patterns are checked again
+right before a removal, and the file must still be the one in the plan. A removal is a move into
+.cleanup_quarantine, recorded in cleanup_actions.log before and after.
 
-Exit codes: 0 ok; 1 a removal or a restore failed; 2 usage; 3 refused: the inventory cannot be relied on, git failed, or
-the plan is too large a part of the tree; 74 a file could not be read or written; 75 another clean-up is at work; 78 the
-rules cannot be used, or a later version wrote a file.
+Exit codes: 0 ok; 1 a removal or a restore failed; 2 usage; 3 refused: the inventory cannot be used,
+git failed, or the plan is too large a part of the tree; 74 a file could not be read or written;
+75 another clean-up is running; 78 the rules cannot be used, or a later version wrote a file.
 """
 
 import argparse
@@ -63,14 +64,19 @@ MAX_AGE_S = 26 * sc.HOUR
 MAX_DELETIONS = 50
 MAX_FRACTION = 0.2
 VIEW_BYTES = 2048
-REASONS_SHOWN = 20
+LINES_SHOWN = 20
+OVER_THE_LIMIT = "left for the next run"  # the quarantine's reason for what --max-deletions stopped
 
-HEADER_TYPES = (("format", int), ("root", str), ("root_dev", int), ("root_ino", int), ("host", str), ("git", bool),
-                ("head", (str, type(None))), ("finished", str), ("errors", list), ("fields", list), ("files", list))
+HEADER_TYPES = (
+    ("format", int), ("root", str), ("root_dev", int), ("root_ino", int), ("host", str),
+    ("git", bool), ("head", (str, type(None))), ("finished", str), ("errors", list),
+    ("fields", list), ("files", list))
 ROW_TYPES: "Dict[str, Any]" = {
-    "path": str, "ino": int, "size": int, "mtime_ns": int, "ctime_ns": int, "dev": int, "mode": int, "nlink": int,
-    "class": str, "references": (int, type(None)), "purpose": str, "expires": (str, type(None)),
-    "duplicate": (str, type(None))}
+    "path": str, "ino": int, "size": int, "mtime_ns": int, "ctime_ns": int, "dev": int, "mode": int,
+    "nlink": int, "class": str, "references": (int, type(None)), "purpose": str,
+    "expires": (str, type(None)), "duplicate": (str, type(None))}
+TAKE_NEW = "take a new one"
+TAKE_NEW_WITH = "take a new one with scripts/comprehensive_inventory.sh"
 
 
 # -- the inventory
@@ -78,72 +84,86 @@ ROW_TYPES: "Dict[str, Any]" = {
 def read_inventory(path: str, root: Root) -> "Dict[str, Any]":
     """The inventory's document. Raises RefusedError for anything but a whole one of this format.
 
-    Raises LaterVersionError for one of a later version: to replace it is not for this one to do.
+    Raises LaterVersionError for one of a later version, which this one must not replace.
     """
     problems = sc.Store(root.path).insecure(path)
     if problems:
         raise RefusedError("the inventory: %s" % problems[0])
+    shown = "inventory %s" % printable(stored_path(path))
     try:
         document = json.loads(read_own(path).decode("ascii"))
     except FileNotFoundError:
-        raise RefusedError("there is no inventory %s" % printable(stored_path(path)),
+        raise RefusedError("there is no %s" % shown,
                            "take one with scripts/comprehensive_inventory.sh")
     except (OSError, ValueError, RecursionError) as error:
-        raise RefusedError("the inventory %s cannot be used: %s" % (printable(stored_path(path)), error),
-                           "take a new one with scripts/comprehensive_inventory.sh")
+        raise RefusedError("the %s cannot be used: %s" % (shown, error), TAKE_NEW_WITH)
     if isinstance(document, dict):
-        shown = "the inventory %s" % printable(stored_path(path))
-        check_format(shown, document.get("format"), FORMAT)
+        check_format("the " + shown, document.get("format"), FORMAT)
     for key, kinds in HEADER_TYPES:
-        if not isinstance(document, dict) or key not in document or not _is(document[key], kinds):
-            raise RefusedError("the inventory's field '%s' is missing or wrong" % key, "take a new one")
+        if not isinstance(document, dict) or not _is(document.get(key, MISSING), kinds):
+            raise RefusedError("the inventory's field '%s' is missing or invalid" % key, TAKE_NEW)
     if document["format"] != FORMAT:
-        raise RefusedError("the inventory has format %d, this is format %d" % (document["format"], FORMAT),
-                           "take a new one")
-    missing = [name for name in FIELDS if name not in document["fields"]]
-    if missing:
-        raise RefusedError("the inventory's files have no '%s'" % missing[0], "take a new one")
+        raise RefusedError("the inventory has format %d, not %d" % (document["format"], FORMAT),
+                           TAKE_NEW)
+    for name in FIELDS:
+        if name not in document["fields"]:
+            raise RefusedError("the inventory has no column '%s'" % name, TAKE_NEW)
     return dict(document)
 
 
+MISSING = object()  # of none of the types that JSON has, null included
+
+
 def _is(value: "Any", kinds: "Any") -> bool:
-    """isinstance, for which true is no number."""
+    """isinstance, for which true is not a number."""
     return isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))
 
 
 def inventory_age(document: "Dict[str, Any]", now: float) -> float:
-    """Seconds since the inventory was taken. Raises RefusedError for a time that is none."""
+    """Seconds since the inventory was taken. Raises RefusedError for an invalid time."""
     try:
         finished = sc.from_iso(document["finished"])
     except (ValueError, OverflowError):
-        raise RefusedError("the inventory's time '%s' is no time" % printable(document["finished"]), "take a new one")
+        raise RefusedError("the inventory's time '%s' is invalid" % printable(document["finished"]),
+                           TAKE_NEW)
     return now - (finished or 0)
 
 
-def distrust(document: "Dict[str, Any]", root: Root, head: "str | None", has_git: bool, host: str, now: float,
-             max_age_s: float) -> str:
+def distrust(document: "Dict[str, Any]", root: Root, head: "str | None", has_git: bool, host: str,
+             now: float, max_age_s: float) -> str:
     """Why the inventory cannot be relied on any more, '' when it can (CLEANUP rule 8)."""
     age_s = inventory_age(document, now)
+    if age_s > max_age_s:
+        return "it is %s old (--max-age: %s)" % (
+            sc.duration_text(age_s), sc.duration_text(max_age_s))
+    if age_s < -1:
+        return "its time is in the future (%s)" % document["finished"]
+    if document["host"] != host:
+        return "it was taken on the host '%s'" % printable(document["host"])
+    identity = (document["root_dev"], document["root_ino"])
+    if document["root"] != stored_path(root.path) or identity != (root.dev, root.ino):
+        return "it was taken of another folder (%s)" % printable(document["root"])
+    if document["git"] != has_git:
+        return "the tree had %s git repository when it was taken" % (
+            "a" if document["git"] else "no")
+    if document["head"] != head:
+        return "HEAD has moved since"
     errors = document["errors"]
-    first = errors[0] if errors and isinstance(errors[0], dict) else {}
-    checks = (
-        (age_s > max_age_s, "it is %s old, and --max-age is %s" % (sc.duration_text(age_s), sc.duration_text(max_age_s))),
-        (age_s < -1, "it was taken in the future (%s)" % document["finished"]),
-        (document["host"] != host, "it was taken on the host '%s'" % printable(document["host"])),
-        (document["root"] != stored_path(root.path) or (document["root_dev"], document["root_ino"]) != (
-            root.dev, root.ino), "it was taken of another folder (%s)" % printable(document["root"])),
-        (document["git"] != has_git, "the tree had %s git repository then" % ("a" if document["git"] else "no")),
-        (document["head"] != head, "HEAD has moved since"),
-        (errors, "it met %s, the first at %s: %s" % (
-            plural(len(errors), "error"), printable(str(first.get("path"))), printable(str(first.get("error"))))),
-    )
-    return next((why for wrong, why in checks if wrong), "")
+    if errors:
+        first = errors[0] if isinstance(errors[0], dict) else {}
+        return "it contains %s, the first at %s: %s" % (
+            plural(len(errors), "error"), printable(str(first.get("path"))),
+            printable(str(first.get("error"))))
+    return ""
 
 
 # -- the plan
 
 class Plan(sc.Value):
-    """What may go, safest first; what a rule names but must stay, and why; and what speaks against the whole."""
+    """What can be removed, safest first; what a rule matches but must stay, and why.
+
+    `refused` says why the plan as a whole must not be carried out, '' if it can.
+    """
 
     candidates: "Tuple[Candidate, ...]" = ()
     skipped: "Tuple[Removal, ...]" = ()
@@ -153,7 +173,7 @@ class Plan(sc.Value):
 
 
 class File(sc.Value):
-    """One row of the inventory that some rule names."""
+    """One row of the inventory that some rule matches."""
 
     path: str = ""
     ino: int = 0
@@ -172,12 +192,16 @@ class File(sc.Value):
         return max(self.mtime_ns, self.ctime_ns)
 
 
-def reasons_to_keep(file: File, rule: CleanupRule, rules: Rules, root_dev: int, now: float) -> "Iterator[str]":
-    """What keeps a file that a rule names; the first is told."""
+def reasons_to_keep(file: File, rule: CleanupRule, rules: Rules, root_dev: int,
+                    now: float) -> "Iterator[str]":
+    """What keeps a file that a rule matches, '' where a check has nothing against its removal.
+
+    The first reason is reported.
+    """
     if file.kind == "tracked":
         yield "git tracks it"
     if not stat.S_ISREG(file.mode):
-        yield "it is no regular file"
+        yield "it is not a regular file"
     if file.nlink != 1:
         yield "it has %d hard links" % file.nlink
     if file.dev != root_dev:
@@ -185,51 +209,59 @@ def reasons_to_keep(file: File, rule: CleanupRule, rules: Rules, root_dev: int, 
     if NEVER.match(file.path):
         yield "lock and pid files stay, whatever their age"
     if OWN_NAME.match(file.path):
-        yield "it is the clean-up's own"
+        yield "it belongs to the clean-up itself"
     yield rules.protection(file.path)
     if file.kind not in rule.classes:
-        yield "it is %s, and the rule takes %s only" % (file.kind, " or ".join(rule.classes))
+        yield "it is %s, and the rule covers only %s files" % (
+            file.kind, " or ".join(rule.classes))
     if file.changed_ns > now * 1e9:
         yield "its time is in the future"
     if file.changed_ns > (now - rule.age_s) * 1e9:
-        yield "it changed %s ago, and the rule waits %s" % (
+        yield "it changed %s ago, and the rule requires %s" % (
             sc.duration_text(now - file.changed_ns / 1e9), sc.duration_text(rule.age_s))
     if file.expires is not None:
         yield "registered to expire at %s" % file.expires
     if file.references is None:
-        yield "whether other files name it cannot be known"
+        yield "cannot tell whether other files mention it"
     elif file.references:
-        yield "%s it" % plural(file.references, "file names", "files name")
+        yield "%s it" % plural(file.references, "file mentions", "files mention")
 
 
-def make_plan(document: "Dict[str, Any]", rules: Rules, now: float, max_fraction: float = MAX_FRACTION) -> Plan:
-    """The plan for an inventory: a pure function of it, the rules and the time. Raises RefusedError for a bad row."""
+def make_plan(document: "Dict[str, Any]", rules: Rules, now: float,
+              max_fraction: float = MAX_FRACTION) -> Plan:
+    """The plan for an inventory: a pure function of it, the rules and the time.
+
+    Raises RefusedError for an invalid row.
+    """
     fields = document["fields"]
     path_at, size_at, width = fields.index("path"), fields.index("size"), len(fields)
-    found: "List[Tuple[int, int, str, Candidate]]" = []
+    ranked: "List[Tuple[int, int, str, Candidate]]" = []
     skipped: "List[Removal]" = []
     total = 0
     for number, row in enumerate(document["files"]):
-        if type(row) is not list or len(row) != width or type(row[path_at]) is not str or type(row[size_at]) is not int:
+        if type(row) is not list or len(row) != width:
             raise _bad_row(row, fields, number)
-        path = row[path_at]
-        total += row[size_at]
+        path, size = row[path_at], row[size_at]
+        if type(path) is not str or type(size) is not int:
+            raise _bad_row(row, fields, number)
+        total += size
         if not rules.names_some(path):
             continue
         file = _file(row, fields, number)
         rule = rules.rule_for(path)
         assert rule is not None, path
-        why = next(filter(None, reasons_to_keep(file, rule, rules, document["root_dev"], now)), "")
-        if why:
-            skipped.append(Removal(path=path, outcome="skipped", reason=why, size=file.size, rule=rule.name))
+        reasons = reasons_to_keep(file, rule, rules, document["root_dev"], now)
+        reason = next(filter(None, reasons), "")
+        if reason:
+            skipped.append(Removal(path=path, outcome="skipped", reason=reason, size=size,
+                                   rule=rule.name))
         else:
-            found.append((rule.rank, file.changed_ns, path, Candidate(
-                path=path, size=file.size, mtime_ns=file.mtime_ns, ctime_ns=file.ctime_ns, dev=file.dev, ino=file.ino,
-                mode=file.mode, rule=rule.name, reason=rule.reason)))
-    found.sort(key=lambda item: item[:3])
-    candidates = tuple(item[3] for item in found)
-    return Plan(candidates=candidates, skipped=tuple(skipped), files=len(document["files"]), size=total,
-                refused=too_much(candidates, len(document["files"]), total, max_fraction))
+            ranked.append((rule.rank, file.changed_ns, path, _candidate(file, rule)))
+    ranked.sort(key=lambda item: item[:3])
+    candidates = tuple(item[3] for item in ranked)
+    files = len(document["files"])
+    return Plan(candidates=candidates, skipped=tuple(skipped), files=files, size=total,
+                refused=too_much(candidates, files, total, max_fraction))
 
 
 def _file(row: "Sequence[Any]", fields: "List[str]", number: int) -> File:
@@ -240,25 +272,36 @@ def _file(row: "Sequence[Any]", fields: "List[str]", number: int) -> File:
     return File(**{name: facts[name] for name in facts if hasattr(File, name)})
 
 
+def _candidate(file: File, rule: CleanupRule) -> Candidate:
+    return Candidate(path=file.path, size=file.size, mtime_ns=file.mtime_ns, ctime_ns=file.ctime_ns,
+                     dev=file.dev, ino=file.ino, mode=file.mode, rule=rule.name, reason=rule.reason)
+
+
 def _bad_row(row: "Any", fields: "List[str]", number: int) -> RefusedError:
     """The error that names the first thing wrong with a row."""
-    facts = dict(zip(fields, row)) if isinstance(row, list) and len(row) == len(fields) else {}
-    name = next(name for name, kinds in ROW_TYPES.items() if name not in facts or not _is(facts[name], kinds))
-    return RefusedError("row %d of the inventory: '%s' is missing or wrong" % (number + 1, name), "take a new one")
+    facts: "Dict[str, Any]" = {}
+    if isinstance(row, list) and len(row) == len(fields):
+        facts = dict(zip(fields, row))
+    name = next(name for name, kinds in ROW_TYPES.items()
+                if not _is(facts.get(name, MISSING), kinds))
+    return RefusedError("row %d of the inventory: '%s' is missing or invalid" % (number + 1, name),
+                        TAKE_NEW)
 
 
 def too_much(candidates: "Sequence[Candidate]", files: int, size: int, max_fraction: float) -> str:
-    """The circuit breaker: why the plan as a whole is refused, '' when it is not (CLEANUP rule 14)."""
+    """The circuit breaker: why the whole plan is refused, '' if it is not (CLEANUP rule 14)."""
     planned = sum(item.size for item in candidates)
-    for part, whole, what in ((len(candidates), files, "files"), (planned, size, "bytes")):
+    for part, whole, unit in ((len(candidates), files, "files"), (planned, size, "bytes")):
         if part > max_fraction * whole:
-            return "the plan takes %d of %d %s (%.0f %%), and --max-fraction is %g: nothing is removed" % (
-                part, whole, what, 100.0 * part / whole, max_fraction)
+            return "the plan would remove %d of %d %s (%.0f %%), more than --max-fraction %g" % (
+                part, whole, unit, 100.0 * part / whole, max_fraction)
     return ""
 
 
-SAVED_BY = {"ignored": "any change to it; a protected pattern", "no-git": "any change to it; a protected pattern",
-            "untracked": "git add; any change to it; a protected pattern"}
+# By class: how a candidate can be kept.
+SAVED_BY = {"ignored": "change it, or add a protected pattern",
+            "no-git": "change it, or add a protected pattern",
+            "untracked": "git add it, change it, or add a protected pattern"}
 
 
 # -- one clean-up
@@ -276,121 +319,171 @@ class Engine:
         self.head: "str | None" = None
 
     def plan(self) -> Plan:
-        """The plan; what speaks against it stands in `refused`. Raises ConfigError for bad rules."""
-        rules_path = os.path.abspath(self.args.rules) if self.args.rules else os.path.join(self.root.path, RULES_NAME)
-        shown = RULES_NAME if not self.args.rules else printable(stored_path(rules_path))
-        self.rules = read_rules(rules_path, shown)
+        """The plan; `refused` says what is wrong with it as a whole. Raises ConfigError."""
+        if self.args.rules:
+            path = os.path.abspath(self.args.rules)
+            self.rules = read_rules(path, printable(stored_path(path)))
+        else:
+            self.rules = read_rules(os.path.join(self.root.path, RULES_NAME), RULES_NAME)
         try:
-            self.document = read_inventory(os.path.abspath(self.args.what), self.root)
-            control = other_control(self.root)
-            if control:
-                raise RefusedError("%s: what that version control tracks cannot be known here" % printable(
-                    stored_path(control)), "use --root with a folder outside of it")
-            self.head = vouched(self.git, self.git.listing(only_tracked=True)).head if self.git.is_here() else None
-            why = distrust(self.document, self.root, self.head, self.git.is_here(), self.host, self.now,
-                           self.args.max_age)
-            if why:
-                raise RefusedError("the inventory is not used: %s" % why,
-                                   "take a new one with scripts/comprehensive_inventory.sh")
-            return make_plan(self.document, self.rules, self.now, self.args.max_fraction)
+            return self._plan()
         except RefusedError as error:
             return Plan(refused=str(error))
 
-    def guards(self) -> "List[Guard]":
-        """Who is asked again right before a file goes."""
-        guards: "List[Guard]" = [self.rules.protection, Registry(self.root).guard]
-        return guards + [GitGuard(self.git)] if self.git.is_here() else guards
+    def _plan(self) -> Plan:
+        """Raises RefusedError."""
+        self.document = read_inventory(os.path.abspath(self.args.what), self.root)
+        control = other_control(self.root)
+        if control:
+            raise RefusedError(
+                "%s: only git can be asked what it tracks" % printable(stored_path(control)),
+                "choose a --root outside of that repository")
+        has_git = self.git.is_here()
+        if has_git:
+            self.head = vouched(self.git, self.git.listing(only_tracked=True)).head
+        reason = distrust(self.document, self.root, self.head, has_git, self.host, self.now,
+                          self.args.max_age)
+        if reason:
+            raise RefusedError("the inventory cannot be used: %s" % reason, TAKE_NEW_WITH)
+        return make_plan(self.document, self.rules, self.now, self.args.max_fraction)
 
-    def report(self, plan: Plan, results: "Sequence[Removal]", quarantine: Quarantine) -> "Dict[str, Any]":
-        """The report as a document. What is asked for only at removal is counted as kept, with its reason."""
-        kinds = {}
-        if plan.candidates:
-            fields = self.document["fields"]
-            path_at, class_at = fields.index("path"), fields.index("class")
-            wanted = {item.path for item in plan.candidates}
-            kinds = {row[path_at]: row[class_at] for row in self.document["files"] if row[path_at] in wanted}
-        going = {removal.path for removal in results if removal.outcome in ("would be removed", "removed")}
-        late = {removal.path for removal in results if removal.reason == "left for the next run"}
-        candidates = [{
-            "path": item.path, "size": item.size, "age_s": int(self.now - max(item.mtime_ns, item.ctime_ns) / 1e9),
-            "rule": item.rule, "reason": item.reason, "saved_by": SAVED_BY.get(kinds.get(item.path, ""), ""),
-            "next_run": item.path in going} for item in plan.candidates if item.path in going | late or plan.refused]
-        kept = list(plan.skipped) + [removal for removal in results if removal.outcome in ("skipped", "failed")
-                                     and removal.path not in late]
+    def guards(self) -> "List[Guard]":
+        """The checks that are made again right before a file goes."""
+        guards: "List[Guard]" = [self.rules.protection, Registry(self.root).guard]
+        if self.git.is_here():
+            guards.append(GitGuard(self.git))
+        return guards
+
+    def report(self, plan: Plan, results: "Sequence[Removal]",
+               quarantine: Quarantine) -> "Dict[str, Any]":
+        """The report as a document."""
         try:
             age_s = inventory_age(self.document, self.now) if self.document else None
         except RefusedError:
             age_s = None  # that is why the plan was refused
+        candidates = self._candidates(plan, results)
+        change = None
+        if not plan.refused:
+            change = cleanup_report.change_since(self._previous(), candidates)
+        # What only the checks right before a removal keep counts as kept as well.
+        kept = list(plan.skipped)
+        kept += [removal for removal in results if removal.outcome in ("skipped", "failed")
+                 and removal.reason != OVER_THE_LIMIT]
         return {
-            "format": cleanup_report.FORMAT, "at": sc.iso(self.now), "verdict": verdict(plan, results, False),
-            "refused": plan.refused, "root": stored_path(self.root.path), "host": self.host, "head": self.head,
+            "format": cleanup_report.FORMAT,
+            "at": sc.iso(self.now),
+            "verdict": verdict(plan, results, False),
+            "refused": plan.refused,
+            "root": stored_path(self.root.path),
+            "host": self.host,
+            "head": self.head,
             "inventory": {"age_s": age_s, "files": plan.files, "bytes": plan.size},
-            "thresholds": {"max_deletions": self.args.max_deletions, "max_fraction": self.args.max_fraction,
-                           "max_age_s": self.args.max_age},
-            "change": None if plan.refused else cleanup_report.change_since(self._previous(), candidates),
+            "thresholds": {"max_deletions": self.args.max_deletions,
+                           "max_fraction": self.args.max_fraction, "max_age_s": self.args.max_age},
+            "change": change,
             "removed": cleanup_report.kept_runs(self.root, quarantine.runs()),
             "candidates": candidates,
-            "skipped": [{"path": removal.path, "rule": removal.rule, "reason": removal.reason} for removal in kept],
+            "skipped": [{"path": removal.path, "rule": removal.rule, "reason": removal.reason}
+                        for removal in kept],
             "expiring": cleanup_report.expiring(self.root, self.now),
             "automations": cleanup_report.automations(self.root, self.now),
             "disk": cleanup_report.disk(self.root),
             "notes": quarantine.notes,
         }
 
+    def _candidates(self, plan: Plan, results: "Sequence[Removal]") -> "List[Dict[str, Any]]":
+        """The report's rows of what this run or the next would remove."""
+        if not plan.candidates:
+            return []
+        fields = self.document["fields"]
+        path_at, class_at = fields.index("path"), fields.index("class")
+        paths = {item.path for item in plan.candidates}
+        classes = {row[path_at]: row[class_at] for row in self.document["files"]
+                   if row[path_at] in paths}
+        going = {removal.path for removal in results
+                 if removal.outcome in ("would be removed", "removed")}
+        later = {removal.path for removal in results if removal.reason == OVER_THE_LIMIT}
+        return [{"path": item.path, "size": item.size,
+                 "age_s": int(self.now - max(item.mtime_ns, item.ctime_ns) / 1e9),
+                 "rule": item.rule, "reason": item.reason,
+                 "saved_by": SAVED_BY.get(classes.get(item.path, ""), ""),
+                 "next_run": item.path in going}
+                for item in plan.candidates
+                if plan.refused or item.path in going or item.path in later]
+
     def _previous(self) -> "Dict[str, Any] | None":
+        """The report that is on file; None without one."""
         try:
-            found = json.loads(read_own(os.path.join(self.root.path, REPORT_NAME)).decode("utf-8"))
+            data = read_own(os.path.join(self.root.path, REPORT_NAME))
+            document = json.loads(data.decode("utf-8"))
         except (OSError, ValueError, RecursionError):
             return None
-        return found if isinstance(found, dict) else None
+        return document if isinstance(document, dict) else None
 
 
 def verdict(plan: Plan, results: "Sequence[Removal]", execute: bool) -> str:
     """The first line."""
     if plan.refused:
-        return "REFUSED - " + plan.refused
+        return "REFUSED - %s" % plan.refused
     if not results and not plan.candidates:
-        kept = " (%d named by a rule are kept)" % len(plan.skipped) if plan.skipped else ""
-        return "OK - 0 files to remove: no rule names a file that may go%s" % kept
-    failed = any(removal.outcome == "failed" for removal in results)
-    late = sum(removal.reason == "left for the next run" for removal in results)
-    return "%s - %s%s" % ("WARNING" if failed else "OK", outcome_line(
-        [removal for removal in results if removal.reason != "left for the next run"], execute),
-        ", %d more for the next run" % late if late else "")
+        line = "OK - 0 files to remove"
+        if plan.skipped:
+            line += " (%d matched by a rule, but kept)" % len(plan.skipped)
+        return line
+    handled = [removal for removal in results if removal.reason != OVER_THE_LIMIT]
+    level = "OK"
+    if any(removal.outcome == "failed" for removal in handled):
+        level = "WARNING"
+    line = "%s - %s" % (level, outcome_line(handled, execute))
+    if len(handled) < len(results):
+        line += ", %d left for the next run" % (len(results) - len(handled))
+    return line
 
 
 def cmd_clean(root: Root, args: "argparse.Namespace") -> int:
-    """Plan, and depending on the options tell, report, or remove."""
+    """Plan, and depending on the options show the plan, report it, or carry it out."""
     now = time.time()
-    if args.execute and not args.non_interactive and not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise sc.UsageError("--execute without a terminal needs --non-interactive")
+    interactive = args.execute and not args.non_interactive
+    if interactive and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise sc.UsageError("without a terminal, --execute requires --non-interactive")
     chosen = None
-    if args.execute and not args.non_interactive:
+    if interactive:
         plan = Engine(root, args, now).plan()
         if not plan.refused:
             chosen = {item.path for item in review(root, list(plan.candidates), now)}
-        now = time.time()  # people take their time: the plan is made again, and everything asked anew
+        now = time.time()  # people take their time: make a new plan, and check everything again
     engine = Engine(root, args, now)
     with Quarantine(root, now, args.execute) as quarantine:
         plan = engine.plan()
         results: "List[Removal]" = []
         if not plan.refused:
-            items = [item for item in plan.candidates if chosen is None or item.path in chosen]
-            results = [Removal(path=item.path, outcome="skipped", reason="kept by hand", rule=item.rule)
-                       for item in plan.candidates if chosen is not None and item.path not in chosen]
+            items, results = _split(plan, chosen)
             try:
                 for removal in quarantine.remove(items, engine.guards(), args.max_deletions):
                     results.append(removal)
             except sc.StorageError:
-                _tell(args, engine, plan, results, quarantine)  # what has gone has to be said, whatever comes now
+                # Whatever comes now, what has been removed must be reported.
+                _print_results(args, engine, plan, results, quarantine)
                 raise
         if args.report_only:
             _write_report(root, args, engine.report(plan, results, quarantine))
         else:
-            _tell(args, engine, plan, results, quarantine)
+            _print_results(args, engine, plan, results, quarantine)
     if plan.refused:
         return EXIT_REFUSED
-    return sc.EXIT_FAILED if any(removal.outcome == "failed" for removal in results) else sc.EXIT_OK
+    if any(removal.outcome == "failed" for removal in results):
+        return sc.EXIT_FAILED
+    return sc.EXIT_OK
+
+
+def _split(plan: Plan, chosen: "set[str] | None") -> "Tuple[List[Candidate], List[Removal]]":
+    """(candidates to remove, results for those that were kept at the prompt); None chooses all."""
+    if chosen is None:
+        return list(plan.candidates), []
+    items = [item for item in plan.candidates if item.path in chosen]
+    kept = [Removal(path=item.path, outcome="skipped", reason="kept at the prompt", rule=item.rule)
+            for item in plan.candidates if item.path not in chosen]
+    return items, kept
 
 
 def _write_report(root: Root, args: "argparse.Namespace", report: "Dict[str, Any]") -> None:
@@ -403,30 +496,34 @@ def _write_report(root: Root, args: "argparse.Namespace", report: "Dict[str, Any
 def _print_report(form: str, report: "Dict[str, Any]") -> None:
     if form == "json":
         sc.print_json(report)
+    elif form == "markdown":
+        sc.print_line(cleanup_report.markdown(report))
     else:
-        sc.print_line(cleanup_report.markdown(report) if form == "markdown" else cleanup_report.table(report))
+        sc.print_line(cleanup_report.table(report))
 
 
-def _tell(args: "argparse.Namespace", engine: Engine, plan: Plan, results: "List[Removal]",
-          quarantine: Quarantine) -> None:
+def _print_results(args: "argparse.Namespace", engine: Engine, plan: Plan,
+                   results: "List[Removal]", quarantine: Quarantine) -> None:
     if plan.refused and args.format in (None, "table"):
         sc.print_line(verdict(plan, results, args.execute))
         return
     if not args.execute:
         _print_report(args.format or "table", engine.report(plan, results, quarantine))
         if args.format in (None, "table"):
-            sc.print_line("nothing was changed; --execute removes")
+            sc.print_line("nothing was changed; to remove files, use --execute")
         return
     sc.print_line(verdict(plan, results, True))
     for note in quarantine.notes:
         sc.print_line("  note: " + note)
     for removal in results:
-        if removal.reason != "left for the next run":
-            size = ", " + size_text(removal.size) if removal.size else ""
-            sc.print_line("  %s: %s%s (%s: %s)" % (removal.outcome, printable(removal.path), size, removal.rule,
-                                            removal.reason))
+        if removal.reason == OVER_THE_LIMIT:
+            continue
+        size = ", " + size_text(removal.size) if removal.size else ""
+        sc.print_line("  %s: %s%s (%s: %s)" % (
+            removal.outcome, printable(removal.path), size, removal.rule, removal.reason))
     if any(removal.outcome == "removed" for removal in results):
-        sc.print_line("  " + cleanup_report.restore_hint(engine.root, quarantine.run_id, engine.now))
+        hint = cleanup_report.restore_hint(engine.root, quarantine.run_id, engine.now)
+        sc.print_line("  " + hint)
 
 
 # -- the review
@@ -435,10 +532,14 @@ QUESTION = "[d]elete, [k]eep, [v]iew, [q]uit? "
 
 
 def review(root: Root, items: "List[Candidate]", now: float) -> "List[Candidate]":
-    """List all candidates, then ask for each; those to be removed. Quitting keeps everything, also what was chosen."""
-    sc.print_line("%s may go:" % plural(len(items), "file"))
+    """List all candidates, then ask for each; returns those to be removed.
+
+    Quitting keeps everything, what was already chosen included.
+    """
+    sc.print_line("%s can be removed:" % plural(len(items), "file"))
     for item in items:
-        sc.print_line("  %s  (%s, %s: %s)" % (printable(item.path), size_text(item.size), item.rule, item.reason))
+        sc.print_line("  %s  (%s, %s: %s)" % (
+            printable(item.path), size_text(item.size), item.rule, item.reason))
     chosen: "List[Candidate]" = []
     for number, item in enumerate(items, 1):
         answer = _ask("%d of %d: %s\n%s" % (number, len(items), printable(item.path), QUESTION))
@@ -446,18 +547,19 @@ def review(root: Root, items: "List[Candidate]", now: float) -> "List[Candidate]
             sc.print_line(_view(root, item, now))
             answer = _ask(QUESTION)
         if answer == "q":
-            sc.print_line("nothing is removed")
+            sc.print_line("nothing was removed")
             return []
         if answer == "d":
             chosen.append(item)
     return chosen
 
 
-ANSWERS = {word[:size]: word[0] for word in ("delete", "keep", "view", "quit") for size in (1, len(word))}
+ANSWERS = {word[:size]: word[0] for word in ("delete", "keep", "view", "quit")
+           for size in (1, len(word))}
 
 
 def _ask(question: str) -> str:
-    """One of d, k, v, q; the end of the input is q. Anything else is asked again: no slip deletes."""
+    """One of d, k, v, q; q at the end of input. Anything else is asked again: no slip deletes."""
     while True:
         sc.print_line(question, end="")
         sys.stdout.flush()
@@ -478,46 +580,57 @@ def _view(root: Root, item: Candidate, now: float) -> str:
             os.close(fd)
     except OSError as error:
         return "  cannot be read: %s" % error.strerror
-    head = "  %s, changed %s ago, mode %03o" % (size_text(item.size), sc.duration_text(
-        now - max(item.mtime_ns, item.ctime_ns) / 1e9), stat.S_IMODE(item.mode))
-    lines = data.decode("utf-8", "surrogateescape").split("\n")[:REASONS_SHOWN]
-    return "\n".join([head] + ["  | " + (printable(line.rstrip("\r")) if line.strip() else "") for line in lines])
+    age_s = now - max(item.mtime_ns, item.ctime_ns) / 1e9
+    shown = ["  %s, changed %s ago, mode %03o" % (
+        size_text(item.size), sc.duration_text(age_s), stat.S_IMODE(item.mode))]
+    for line in data.decode("utf-8", "surrogateescape").split("\n")[:LINES_SHOWN]:
+        shown.append("  | " + (printable(line.rstrip("\r")) if line.strip() else ""))
+    return "\n".join(shown)
 
 
 # -- afterwards
 
 def cmd_restore(root: Root, args: "argparse.Namespace") -> int:
-    """Put back a run or a file."""
+    """Restore a run or a file."""
     with Quarantine(root, time.time()) as quarantine:
         target = args.name
         if os.path.isabs(target):
             target = native_path(root.relative(target))
         results = quarantine.restore(target)
-    failed = [removal for removal in results if removal.outcome == "failed"]
-    sc.print_line("%s - %s restored%s" % ("WARNING" if failed else "OK", plural(len(results) - len(failed), "file"),
-                                   ", %d not" % len(failed) if failed else ""))
+    failed = sum(removal.outcome == "failed" for removal in results)
+    restored = plural(len(results) - failed, "file")
+    if failed:
+        sc.print_line("WARNING - %s restored, %d failed" % (restored, failed))
+    else:
+        sc.print_line("OK - %s restored" % restored)
     for removal in results:
-        sc.print_line("  %s: %s%s" % (removal.outcome, printable(removal.path), " (%s)" % removal.reason if removal.reason
-                               else ""))
+        reason = " (%s)" % removal.reason if removal.reason else ""
+        sc.print_line("  %s: %s%s" % (removal.outcome, printable(removal.path), reason))
     return sc.EXIT_FAILED if failed else sc.EXIT_OK
 
 
 def cmd_purge(root: Root, args: "argparse.Namespace") -> int:
-    """Delete for good what was taken long ago."""
+    """Delete for good what was quarantined long ago."""
     now = time.time()
     if not args.older_than:
-        raise sc.UsageError("purge needs an age: --older-than 14d")
+        raise sc.UsageError("purge requires an age: --older-than 14d")
     with Quarantine(root, now, not args.dry_run) as quarantine:
-        kept = quarantine.runs()
-        gone = quarantine.purge(args.older_than)
-    left = sum(run.left for run in gone)
-    files, size = sum(run.files for run in gone) - left, sum(run.size for run in gone)
-    why = "" if gone else ": nothing is in quarantine" if not kept else (
-        ": the oldest of %s was taken %s ago" % (plural(len(kept), "run"), sc.duration_text(now - kept[0].newest)))
-    sc.print_line("%s - %s %s (%s)%s%s" % ("WARNING" if left else "OK", plural(files, "file"), "would be deleted"
-                                    if args.dry_run else "deleted", size_text(size), why,
-                                    ", %d could not be" % left if left else ""))
-    for run in gone:
+        held = quarantine.runs()
+        purged = quarantine.purge(args.older_than)
+    left = sum(run.left for run in purged)
+    line = "%s - %s %s (%s)" % (
+        "WARNING" if left else "OK", plural(sum(run.files for run in purged) - left, "file"),
+        "would be deleted" if args.dry_run else "deleted",
+        size_text(sum(run.size for run in purged)))
+    if left:
+        line += ", %d could not be deleted" % left
+    if not held:
+        line += ": nothing is in quarantine"
+    elif not purged:
+        line += ": the oldest of %s is %s old" % (
+            plural(len(held), "run"), sc.duration_text(now - held[0].newest))
+    sc.print_line(line)
+    for run in purged:
         sc.print_line("  %s: %s, %s" % (run.run_id, plural(run.files, "file"), size_text(run.size)))
     for note in quarantine.notes:
         sc.print_line("  note: " + note)
@@ -532,34 +645,44 @@ def _fraction(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError("%r is no part of one, such as 0.2" % text)
+        raise argparse.ArgumentTypeError("%r is not a fraction above 0 and up to 1, such as 0.2"
+                                         % text)
     return value
 
 
 def build_parser() -> "argparse.ArgumentParser":
     parser = command_parser(__doc__)
     parser.add_argument("what", metavar="INVENTORY | restore | purge")
-    parser.add_argument("name", nargs="?", metavar="RUN_ID|PATH", help="what to restore")
+    parser.add_argument("name", nargs="?", metavar="RUN_ID|PATH",
+                        help="with restore: the run or the file")
     either = parser.add_mutually_exclusive_group()
-    either.add_argument("--report-only", action="store_true", help="write %s and print it" % REPORT_NAME)
-    either.add_argument("--execute", action="store_true", help="remove; on a terminal, ask first")
-    either.add_argument("--dry-run", action="store_true", help="change nothing (the default, but for purge)")
-    parser.add_argument("--non-interactive", action="store_true", help="with --execute: do not ask")
+    either.add_argument("--report-only", action="store_true",
+                        help="write %s and print it" % REPORT_NAME)
+    either.add_argument("--execute", action="store_true",
+                        help="remove the files; on a terminal, ask for each first")
+    either.add_argument("--dry-run", action="store_true",
+                        help="change nothing (the default, except for purge)")
+    parser.add_argument("--non-interactive", action="store_true",
+                        help="with --execute: do not ask")
     parser.add_argument("--max-deletions", type=sc.count_option, metavar="N", default=MAX_DELETIONS,
-                        help="removals in one run (default: %d); the rest is left for the next" % MAX_DELETIONS)
+                        help="remove at most N files and leave the rest for the next run"
+                             " (default: %d)" % MAX_DELETIONS)
     parser.add_argument("--max-fraction", type=_fraction, metavar="X", default=MAX_FRACTION,
-                        help="largest part of the tree that a plan may take (default: %g)" % MAX_FRACTION)
+                        help="refuse to remove a larger fraction of the files or bytes"
+                             " (default: %g)" % MAX_FRACTION)
     parser.add_argument("--max-age", type=age_option, metavar="AGE", default=MAX_AGE_S,
-                        help="of the inventory (default: 26h)")
-    parser.add_argument("--rules", metavar="FILE", help="default: %s under the root" % RULES_NAME)
-    parser.add_argument("--format", choices=("table", "markdown", "json"), help="of a report (default: markdown with "
-                        "--report-only, else table)")
-    parser.add_argument("--older-than", type=age_option, metavar="AGE", help="with purge: such as 14d")
+                        help="refuse an older inventory (default: 26h)")
+    parser.add_argument("--rules", metavar="FILE",
+                        help="the rules (default: %s under the root)" % RULES_NAME)
+    parser.add_argument("--format", choices=("table", "markdown", "json"),
+                        help="of the report (default: markdown with --report-only, else table)")
+    parser.add_argument("--older-than", type=age_option, metavar="AGE",
+                        help="with purge: delete what was quarantined this long ago, such as 14d")
     return parser
 
 
 def main() -> int:
-    gc.disable()  # the rows of an inventory hold no cycles
+    gc.disable()  # collecting costs time, and the rows of an inventory hold no cycles
     args = build_parser().parse_args()
     check_options(args)
     if args.report_only and not args.format:
@@ -568,27 +691,28 @@ def main() -> int:
     return command(Root(args.root), args)
 
 
-# What each option goes with; "inventory" stands for all that is neither restore nor purge.
-GOES_WITH = {"name": ("restore",), "older_than": ("purge",), "dry_run": ("inventory", "purge")}
+# What an option or argument applies to, as the usage line names it; INVENTORY if it is not here.
+APPLIES_TO = {"name": ("restore",), "older_than": ("purge",), "dry_run": ("INVENTORY", "purge")}
 
 
 def check_options(args: "argparse.Namespace") -> None:
-    """Raises UsageError for an option that would be without effect: whoever writes it expects one."""
+    """Raises UsageError for an option without effect: whoever writes it expects one."""
     defaults = vars(build_parser().parse_args([args.what]))
-    what = args.what if args.what in ("restore", "purge") else "inventory"
+    what = args.what if args.what in ("restore", "purge") else "INVENTORY"
     for key, value in vars(args).items():
-        with_which = GOES_WITH.get(key, ("inventory",))
-        if key in ("root", "what") or value == defaults[key] or what in with_which:
+        targets = APPLIES_TO.get(key, ("INVENTORY",))
+        if key in ("root", "what") or value == defaults[key] or what in targets:
             continue
         if key == "name":
-            raise sc.UsageError("'%s' is one argument too many" % printable(value))
-        raise sc.UsageError("--%s goes with %s" % (key.replace("_", "-"), " or ".join(with_which)))
+            raise sc.UsageError("unexpected argument '%s'" % printable(value))
+        raise sc.UsageError("--%s applies only to %s" % (
+            key.replace("_", "-"), " or ".join(targets)))
     if what == "restore" and args.name is None:
-        raise sc.UsageError("restore needs a RUN_ID or a PATH")
+        raise sc.UsageError("restore requires a RUN_ID or a PATH")
     if args.non_interactive and not args.execute:
-        raise sc.UsageError("--non-interactive goes with --execute")
+        raise sc.UsageError("--non-interactive requires --execute")
     if args.format and args.execute:
-        raise sc.UsageError("--format does not go with --execute")
+        raise sc.UsageError("--format cannot be used with --execute")
 
 
 if __name__ == "__main__":

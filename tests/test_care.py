@@ -74,7 +74,7 @@ def test_a_root_under_another_version_control_has_no_candidates(folder):
     grown_old(put(folder / "a.tmp"))
     (folder / ".hg").mkdir()
     code, out, _ = clean(folder)
-    assert code == 3 and "what that version control tracks cannot be known here" in out and (folder / "a.tmp").exists()
+    assert code == 3 and "only git can be asked what it tracks" in out and (folder / "a.tmp").exists()
 
 
 def test_a_registered_bare_repository_is_left_whole(folder):

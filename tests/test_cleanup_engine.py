@@ -233,35 +233,37 @@ DECISIONS = (
     ("rule 4 not quite the pattern", {"path": "a.tmp2"}, UNNAMED),
     ("rule 4 other case than the pattern", {"path": "a.TMP"}, UNNAMED),
     ("rule 4 the class the rule takes", {"path": "a.cache", "kind": "ignored"}, MAY_GO),
-    ("rule 4 not the class of the rule", {"path": "a.cache"}, "it is untracked, and the rule takes ignored only"),
-    ("rule 4 not a class of the rule", {"path": "a.log"}, "it is untracked, and the rule takes ignored or no-git only"),
+    ("rule 4 not the class of the rule", {"path": "a.cache"},
+     "it is untracked, and the rule covers only ignored files"),
+    ("rule 4 not a class of the rule", {"path": "a.log"},
+     "it is untracked, and the rule covers only ignored or no-git files"),
     ("rule 4 no git", {"path": "a.log", "kind": "no-git"}, MAY_GO),
     ("rule 4 a class nobody knows", {"kind": "odd"},
-     "it is odd, and the rule takes ignored or untracked or no-git only"),
+     "it is odd, and the rule covers only ignored or untracked or no-git files"),
     ("rule 4 the first rule counts", {"path": "late.tmp"}, MAY_GO),
     ("rule 4 protected by name", {"path": "sub/keep.tmp"}, "protected by 'keep*': somebody needs it"),
     ("rule 4 protected in any case", {"path": "KEEP.tmp"}, "protected by 'keep*': somebody needs it"),
     ("rule 4 protected by folder", {"path": "x/vault/y/a.tmp"}, "protected by 'vault/': somebody needs it"),
-    ("rule 4 the clean-up's own", {"path": "cleanup_report.json.tmp"}, "it is the clean-up's own"),
+    ("rule 4 the clean-up's own", {"path": "cleanup_report.json.tmp"}, "it belongs to the clean-up itself"),
     ("rule 4 a namesake of its own below", {"path": "sub/cleanup_report.json.tmp"}, MAY_GO),
     # CLEANUP rule 5
     ("rule 5 an old archive extracted yesterday", {"ctime_ns": YESTERDAY},
-     "it changed 1d ago, and the rule waits 14d"),
-    ("rule 5 written yesterday", {"mtime_ns": YESTERDAY}, "it changed 1d ago, and the rule waits 14d"),
+     "it changed 1d ago, and the rule requires 14d"),
+    ("rule 5 written yesterday", {"mtime_ns": YESTERDAY}, "it changed 1d ago, and the rule requires 14d"),
     ("rule 5 exactly at the age", {"mtime_ns": AT_AGE, "ctime_ns": AT_AGE}, MAY_GO),
     ("rule 5 a nanosecond too young by mtime", {"mtime_ns": AT_AGE + 1},
-     "it changed 13d 23h ago, and the rule waits 14d"),
+     "it changed 13d 23h ago, and the rule requires 14d"),
     ("rule 5 a nanosecond too young by ctime", {"ctime_ns": AT_AGE + 1},
-     "it changed 13d 23h ago, and the rule waits 14d"),
-    ("rule 5 changed this moment", {"mtime_ns": NOW * NS}, "it changed 0s ago, and the rule waits 14d"),
+     "it changed 13d 23h ago, and the rule requires 14d"),
+    ("rule 5 changed this moment", {"mtime_ns": NOW * NS}, "it changed 0s ago, and the rule requires 14d"),
     ("rule 5 mtime in the future", {"mtime_ns": NOW * NS + 1}, "its time is in the future"),
     ("rule 5 ctime in the future", {"ctime_ns": NOW * NS + NS}, "its time is in the future"),
     ("rule 5 before 1970", {"mtime_ns": -NS}, MAY_GO),
-    ("rule 5 old enough for another rule only", {"path": "x.late"}, "it changed 15d ago, and the rule waits 30d"),
+    ("rule 5 old enough for another rule only", {"path": "x.late"}, "it changed 15d ago, and the rule requires 30d"),
     # CLEANUP rule 6
-    ("rule 6 one reference", {"references": 1}, "1 file names it"),
-    ("rule 6 two references", {"references": 2}, "2 files name it"),
-    ("rule 6 references unknown", {"references": None}, "whether other files name it cannot be known"),
+    ("rule 6 one reference", {"references": 1}, "1 file mentions it"),
+    ("rule 6 two references", {"references": 2}, "2 files mention it"),
+    ("rule 6 references unknown", {"references": None}, "cannot tell whether other files mention it"),
     ("rule 6 registered", {"expires": "2031-01-02T03:04:05Z"}, "registered to expire at 2031-01-02T03:04:05Z"),
     # CLEANUP rule 7
     ("rule 7 lock", {"path": "x/run.lock"}, "lock and pid files stay, whatever their age"),
@@ -269,13 +271,13 @@ DECISIONS = (
     ("rule 7 lock in capitals", {"path": "RUN.LOCK"}, "lock and pid files stay, whatever their age"),
     ("rule 7 lock below a folder with a newline", {"path": "a\nb/run.lock"},
      "lock and pid files stay, whatever their age"),
-    ("rule 7 symlink", {"mode": 0o120777}, "it is no regular file"),
-    ("rule 7 folder", {"mode": 0o040755}, "it is no regular file"),
-    ("rule 7 fifo", {"mode": 0o010600}, "it is no regular file"),
-    ("rule 7 socket", {"mode": 0o140600}, "it is no regular file"),
-    ("rule 7 block device", {"mode": 0o060600}, "it is no regular file"),
-    ("rule 7 character device", {"mode": 0o020600}, "it is no regular file"),
-    ("rule 7 no mode at all", {"mode": 0}, "it is no regular file"),
+    ("rule 7 symlink", {"mode": 0o120777}, "it is not a regular file"),
+    ("rule 7 folder", {"mode": 0o040755}, "it is not a regular file"),
+    ("rule 7 fifo", {"mode": 0o010600}, "it is not a regular file"),
+    ("rule 7 socket", {"mode": 0o140600}, "it is not a regular file"),
+    ("rule 7 block device", {"mode": 0o060600}, "it is not a regular file"),
+    ("rule 7 character device", {"mode": 0o020600}, "it is not a regular file"),
+    ("rule 7 no mode at all", {"mode": 0}, "it is not a regular file"),
     ("rule 7 two hard links", {"nlink": 2}, "it has 2 hard links"),
     ("rule 7 no link left", {"nlink": 0}, "it has 0 hard links"),
     ("rule 7 other device", {"dev": 8}, "it is on another device"),
@@ -391,9 +393,9 @@ CANNOT = "the inventory ROOT/cleanup_inventory.json cannot be used: "
 NO_DOCUMENTS = (
     ("empty", b"", CANNOT + "Expecting value: line 1 column 1 (char 0) " + TAKE_WITH),
     ("no JSON", b"ls: cannot access\n", CANNOT + "Expecting value: line 1 column 1 (char 0) " + TAKE_WITH),
-    ("a list", b"[1]", "the inventory's field 'format' is missing or wrong " + TAKE),
-    ("null", b"null", "the inventory's field 'format' is missing or wrong " + TAKE),
-    ("an empty object", b"{}", "the inventory's field 'format' is missing or wrong " + TAKE),
+    ("a list", b"[1]", "the inventory's field 'format' is missing or invalid " + TAKE),
+    ("null", b"null", "the inventory's field 'format' is missing or invalid " + TAKE),
+    ("an empty object", b"{}", "the inventory's field 'format' is missing or invalid " + TAKE),
 )
 
 
@@ -439,7 +441,7 @@ HEADER = (("format", "1"), ("format", True), ("root", None), ("root_dev", "65024
 @pytest.mark.parametrize("key, value", HEADER, ids=["%s %r" % case for case in HEADER])
 def test_rule_8_a_header_field_of_another_type_is_refused(shared, key, value):
     shared.set_document(dict(shared.original, **{key: value}))
-    check_refused(shared, "the inventory's field '%s' is missing or wrong %s" % (key, TAKE))
+    check_refused(shared, "the inventory's field '%s' is missing or invalid %s" % (key, TAKE))
 
 
 @pytest.mark.parametrize("key", ["format", "root", "root_dev", "root_ino", "host", "git", "head", "finished", "errors",
@@ -448,7 +450,7 @@ def test_rule_8_a_header_without_one_of_its_fields_is_refused(shared, key):
     document = dict(shared.original)
     del document[key]
     shared.set_document(document)
-    check_refused(shared, "the inventory's field '%s' is missing or wrong %s" % (key, TAKE))
+    check_refused(shared, "the inventory's field '%s' is missing or invalid %s" % (key, TAKE))
 
 
 @pytest.mark.parametrize("column", ["path", "ino", "size", "mtime_ns", "ctime_ns", "dev", "mode", "nlink", "class",
@@ -457,7 +459,7 @@ def test_rule_8_an_inventory_without_one_of_its_columns_is_refused(shared, colum
     place = shared.original["fields"].index(column)
     shared.set_document(dict(shared.original, fields=[name for name in shared.original["fields"] if name != column],
                              files=[one[:place] + one[place + 1:] for one in shared.original["files"]]))
-    check_refused(shared, "the inventory's files have no '%s' %s" % (column, TAKE))
+    check_refused(shared, "the inventory has no column '%s' %s" % (column, TAKE))
 
 
 WRONG_CELLS = tuple((column, wrong) for column, wrongs in (
@@ -475,7 +477,7 @@ def test_rule_8_a_row_with_a_value_of_another_type_is_refused(shared, column, wr
     document["files"][number][document["fields"].index(column)] = wrong
     shared.set_document(document)
     place = "row %d of the inventory" % (number + 1)
-    check_refused(shared, "%s: '%s' is missing or wrong %s" % (place, column, TAKE))
+    check_refused(shared, "%s: '%s' is missing or invalid %s" % (place, column, TAKE))
 
 
 @pytest.mark.parametrize("damage, column", [
@@ -488,21 +490,21 @@ def test_rule_8_a_row_of_another_shape_is_refused(shared, damage, column):
     number = position_of(document, "old.tmp")
     document["files"][number] = damage(document["files"][number])
     shared.set_document(document)
-    check_refused(shared, "row %d of the inventory: '%s' is missing or wrong %s" % (number + 1, column, TAKE))
+    check_refused(shared, "row %d of the inventory: '%s' is missing or invalid %s" % (number + 1, column, TAKE))
 
 
 def ago(seconds):
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds))
 
 
-NOT_USED = "the inventory is not used: "
+NOT_USED = "the inventory cannot be used: "
 DISTRUSTED = (
-    ("another format", lambda: {"format": 0}, "the inventory has format 0, this is format 1 " + TAKE),
+    ("another format", lambda: {"format": 0}, "the inventory has format 0, not 1 " + TAKE),
     ("older than a day and two hours", lambda: {"finished": ago(27 * 3600 + 5)},
-     NOT_USED + "it is 1d 3h old, and --max-age is 1d 2h " + TAKE_WITH),
-    ("taken at no time", lambda: {"finished": "yesterday"}, "the inventory's time 'yesterday' is no time " + TAKE),
+     NOT_USED + "it is 1d 3h old (--max-age: 1d 2h) " + TAKE_WITH),
+    ("taken at no time", lambda: {"finished": "yesterday"}, "the inventory's time 'yesterday' is invalid " + TAKE),
     ("taken in a thirteenth month", lambda: {"finished": "2025-13-01T00:00:00Z"},
-     "the inventory's time '2025-13-01T00:00:00Z' is no time " + TAKE),
+     "the inventory's time '2025-13-01T00:00:00Z' is invalid " + TAKE),
     ("another host", lambda: {"host": "elsewhere"}, NOT_USED + "it was taken on the host 'elsewhere' " + TAKE_WITH),
     ("another folder", lambda: {"root": "/srv/other"},
      NOT_USED + "it was taken of another folder (/srv/other) " + TAKE_WITH),
@@ -512,11 +514,11 @@ DISTRUSTED = (
     ("another HEAD", lambda: {"head": "0" * 40}, NOT_USED + "HEAD has moved since " + TAKE_WITH),
     ("no HEAD then", lambda: {"head": None}, NOT_USED + "HEAD has moved since " + TAKE_WITH),
     ("a scan error", lambda: {"errors": [{"path": "x\ny", "error": "Permission denied"}]},
-     NOT_USED + "it met 1 error, the first at x\\ny: Permission denied " + TAKE_WITH),
+     NOT_USED + "it contains 1 error, the first at x\\ny: Permission denied " + TAKE_WITH),
     ("a scan error of two lines", lambda: {"errors": [{"path": "x", "error": "bad\nOK - all is well"}]},
-     NOT_USED + "it met 1 error, the first at x: bad\\nOK - all is well " + TAKE_WITH),
+     NOT_USED + "it contains 1 error, the first at x: bad\\nOK - all is well " + TAKE_WITH),
     ("scan errors of no known form", lambda: {"errors": [1, 2]},
-     NOT_USED + "it met 2 errors, the first at None: None " + TAKE_WITH),
+     NOT_USED + "it contains 2 errors, the first at None: None " + TAKE_WITH),
 )
 
 
@@ -529,12 +531,12 @@ def test_rule_8_an_inventory_of_another_state_of_things_is_refused(shared, chang
 def test_rule_8_an_inventory_from_the_future_is_refused(shared):
     later = ago(-3600)
     shared.set_document(dict(shared.original, finished=later))
-    check_refused(shared, NOT_USED + "it was taken in the future (%s) %s" % (later, TAKE_WITH))
+    check_refused(shared, NOT_USED + "its time is in the future (%s) %s" % (later, TAKE_WITH))
 
 
 def test_rule_8_max_age_moves_the_limit(shared):
     shared.set_document(dict(shared.original, finished=ago(3605)))
-    check_refused(shared, NOT_USED + "it is 1h old, and --max-age is 30m " + TAKE_WITH, "--max-age", "30m")
+    check_refused(shared, NOT_USED + "it is 1h old (--max-age: 30m) " + TAKE_WITH, "--max-age", "30m")
     assert shared.clean("--max-age", "2h")[0] == 0
 
 
@@ -560,17 +562,17 @@ class FakeRoot:
 @pytest.mark.parametrize("changes, now, expected", [
     ({}, AT, ""),
     ({}, AT + 100, ""),
-    ({}, AT + 100.5, "it is 1m old, and --max-age is 1m"),
+    ({}, AT + 100.5, "it is 1m old (--max-age: 1m)"),
     ({}, AT - 1, ""),
-    ({}, AT - 2, "it was taken in the future (2025-06-02T10:00:00Z)"),
+    ({}, AT - 2, "its time is in the future (2025-06-02T10:00:00Z)"),
     ({"host": "there"}, AT, "it was taken on the host 'there'"),
     ({"root": "/srv/q"}, AT, "it was taken of another folder (/srv/q)"),
     ({"root_dev": 6}, AT, "it was taken of another folder (/srv/p)"),
     ({"root_ino": 7}, AT, "it was taken of another folder (/srv/p)"),
-    ({"git": False}, AT, "the tree had no git repository then"),
+    ({"git": False}, AT, "the tree had no git repository when it was taken"),
     ({"head": "abd"}, AT, "HEAD has moved since"),
     ({"head": None}, AT, "HEAD has moved since"),
-    ({"errors": [{"path": "x", "error": "gone bad"}] * 3}, AT, "it met 3 errors, the first at x: gone bad"),
+    ({"errors": [{"path": "x", "error": "gone bad"}] * 3}, AT, "it contains 3 errors, the first at x: gone bad"),
 ])
 def test_rule_8_distrust_says_why_to_the_second(changes, now, expected):
     assert engine.distrust(dict(FACTS, **changes), FakeRoot, "abc", True, "here", now, 100) == expected
@@ -600,7 +602,7 @@ def test_rule_8_after_a_commit_a_new_inventory_is_asked_for(tree):
 def test_rule_8_when_git_is_gone_nothing_may_go(tree):
     tree.configure()
     shutil.rmtree(str(tree.root / ".git"))
-    check_refused(tree, NOT_USED + "the tree had a git repository then " + TAKE_WITH)
+    check_refused(tree, NOT_USED + "the tree had a git repository when it was taken " + TAKE_WITH)
 
 
 def test_rule_8_when_git_has_come_since_nothing_may_go(tmp_path):
@@ -608,7 +610,7 @@ def test_rule_8_when_git_has_come_since_nothing_may_go(tmp_path):
     git(tree.root, "init", "-q")
     git(tree.root, "add", "a.py")
     git(tree.root, "commit", "-q", "-m", "first")
-    check_refused(tree, NOT_USED + "the tree had no git repository then " + TAKE_WITH)
+    check_refused(tree, NOT_USED + "the tree had no git repository when it was taken " + TAKE_WITH)
 
 
 def test_rules_2_and_8_when_git_fails_nothing_may_go(tree):
@@ -720,30 +722,30 @@ def test_rule_14_the_safest_rule_comes_first_then_the_oldest_then_the_path():
 def test_rule_14_fifty_removals_a_run_unless_told_otherwise_and_the_rest_is_said_to_be_left(tmp_path):
     tree = Tree(tmp_path / "tree", *["%02d.tmp" % number for number in range(52)] + ["00.bak"])
     found = tree.report("--max-fraction", "1")
-    assert found["verdict"] == "OK - 50 files would be removed (400 B), 3 more for the next run"
+    assert found["verdict"] == "OK - 50 files would be removed (400 B), 3 left for the next run"
     assert [found["thresholds"]["max_deletions"], len(found["candidates"])] == [50, 53]
     coming = [item["path"] for item in found["candidates"] if item["next_run"]]
     out, _ = tree.execute("--max-fraction", "1")
-    assert out.startswith("OK - 50 files moved to quarantine (400 B), 3 more for the next run\n")
+    assert out.startswith("OK - 50 files moved to quarantine (400 B), 3 left for the next run\n")
     assert out.count("\n  removed: ") == 50
     left = tree.there()
     assert len(left) == 3 and "00.bak" in left
     assert sorted(coming + left) == sorted(item["path"] for item in found["candidates"])
     tree.take()
     out, _ = tree.execute("--max-deletions", "2")
-    assert out.startswith("OK - 2 files moved to quarantine (16 B), 1 more for the next run\n")
+    assert out.startswith("OK - 2 files moved to quarantine (16 B), 1 left for the next run\n")
     assert tree.there() == ["00.bak"]
 
 
 @pytest.mark.parametrize("parts, files, size, fraction, expected", [
     ((10, 10), 10, 100, 0.2, ""),
-    ((10, 10, 1), 10, 110, 0.2, "the plan takes 3 of 10 files (30 %), and --max-fraction is 0.2: nothing is removed"),
+    ((10, 10, 1), 10, 110, 0.2, "the plan would remove 3 of 10 files (30 %), more than --max-fraction 0.2"),
     ((20,), 10, 100, 0.2, ""),
-    ((21,), 10, 100, 0.2, "the plan takes 21 of 100 bytes (21 %), and --max-fraction is 0.2: nothing is removed"),
+    ((21,), 10, 100, 0.2, "the plan would remove 21 of 100 bytes (21 %), more than --max-fraction 0.2"),
     ((1,) * 10, 10, 10, 1.0, ""),
     ((0, 0), 10, 0, 0.2, ""),
     ((), 0, 0, 0.2, ""),
-    ((1,), 3, 3, 0.3, "the plan takes 1 of 3 files (33 %), and --max-fraction is 0.3: nothing is removed"),
+    ((1,), 3, 3, 0.3, "the plan would remove 1 of 3 files (33 %), more than --max-fraction 0.3"),
 ])
 def test_rule_14_the_circuit_breaker_trips_above_the_limit_and_not_at_it(parts, files, size, fraction, expected):
     assert engine.too_much([engine.Candidate(size=part) for part in parts], files, size, fraction) == expected
@@ -755,7 +757,7 @@ def test_rule_14_too_many_files_and_nothing_goes(tmp_path):
     assert tree.clean()[1].startswith("OK - 2 files would be removed (16 B)\n")
     tree.write("3.tmp", "content\n")
     tree.take()
-    text = "the plan takes 3 of 11 files (27 %), and --max-fraction is 0.2: nothing is removed"
+    text = "the plan would remove 3 of 11 files (27 %), more than --max-fraction 0.2"
     check_refused(tree, text)
     assert [item["path"] for item in json.loads(tree.read("cleanup_report.json"))["candidates"]] == [
         "1.tmp", "2.tmp", "3.tmp"]
@@ -774,7 +776,7 @@ def test_rule_14_too_many_bytes_and_nothing_goes(tmp_path):
     assert tree.clean()[1].startswith("OK - 1 file would be removed (%s)\n" % engine.size_text(size))
     tree.write("big.tmp", "x" * (size + 1))
     tree.take()
-    check_refused(tree, "the plan takes %d of %d bytes (20 %%), and --max-fraction is 0.2: nothing is removed" % (
+    check_refused(tree, "the plan would remove %d of %d bytes (20 %%), more than --max-fraction 0.2" % (
         size + 1, 5 * size + 1))
 
 
@@ -825,20 +827,21 @@ def test_rule_15_the_dry_run_tells_exactly_what_execute_then_removes(tmp_path):
     assert [item["path"] for item in found["candidates"] if not item["next_run"]] == ["5.bak"]
     assert {item["path"]: item["reason"] for item in found["skipped"]} == {
         "sub/keep.tmp": "protected by 'keep*': somebody needs it", "linked.tmp": "it has 2 hard links",
-        "named.tmp": "1 file names it", "tracked.tmp": "git tracks it", "open.tmp": "a process holds it open",
-        "locked.tmp": "a process holds it open", "né.tmp": "whether other files name it cannot be known",
+        "named.tmp": "1 file mentions it", "tracked.tmp": "git tracks it", "open.tmp": "a process holds it open",
+        "locked.tmp": "a process holds it open", "né.tmp": "cannot tell whether other files mention it",
         "later.tmp": "git tracks it", "changed.tmp": "its size has changed",
         "due.tmp": "registered to expire at 2033-08-19T10:00:00Z"}
-    assert found["verdict"] == "OK - 6 files would be removed (48 B), 4 kept, 1 more for the next run"
+    assert found["verdict"] == "OK - 6 files would be removed (48 B), 4 kept, 1 left for the next run"
     assert dry.split("\n")[0] == found["verdict"]
-    assert out.split("\n")[0] == "OK - 6 files moved to quarantine (48 B), 4 kept, 1 more for the next run"
+    assert out.split("\n")[0] == "OK - 6 files moved to quarantine (48 B), 4 kept, 1 left for the next run"
     assert re.findall("\n  removed: (.*), 8 B", out) == [report.printable(path) for path in going]
     assert "\n  skipped: later.tmp (temporary: git tracks it)\n" in out
 
 
 def test_rule_15_execute_without_a_terminal_takes_non_interactive(tree):
     before = snapshot(tree.root)
-    assert tree.clean("--execute") == (2, "", "cleanup_engine: --execute without a terminal needs --non-interactive\n")
+    assert tree.clean("--execute") == (
+        2, "", "cleanup_engine: without a terminal, --execute requires --non-interactive\n")
     assert run_script("cleanup_engine.py", tree.root, tree.inventory, "--execute")[0] == 2
     assert snapshot(tree.root) == before
 
@@ -895,7 +898,7 @@ def test_rule_15_the_review_lists_everything_before_it_asks_and_takes_only_what_
     code, shown = on_terminal(three, [b"d\n", b"k\n", b"d\n"])
     assert code == 0
     head, _, rest = shown.partition(ASK)
-    assert head == ("3 files may go:\n"
+    assert head == ("3 files can be removed:\n"
                     "  a.tmp  (8 B, temporary: named as temporary)\n"
                     "  b.tmp  (8 B, temporary: named as temporary)\n"
                     "  c.bak  (8 B, backups: copied by hand)\n"
@@ -927,7 +930,7 @@ def test_rule_15_the_review_shows_a_file_without_obeying_what_is_in_it(tmp_path)
 def test_rule_15_quitting_removes_nothing_also_of_what_was_chosen_and_says_so(three, answers):
     before = snapshot(three.root, *OWN)
     code, shown = on_terminal(three, answers)
-    assert code == 0 and "nothing is removed\n" in shown
+    assert code == 0 and "nothing was removed\n" in shown
     assert snapshot(three.root, *OWN) == before
 
 
@@ -967,7 +970,7 @@ def test_rule_15_a_review_with_nothing_to_ask_for_does_not_ask(tmp_path):
     tree = Tree(tmp_path / "tree", "keep.tmp")
     code, shown = on_terminal(tree, [])
     assert code == 0 and ASK not in shown
-    assert "OK - 0 files to remove: no rule names a file that may go (1 named by a rule are kept)\n" in shown
+    assert "OK - 0 files to remove (1 matched by a rule, but kept)\n" in shown
 
 
 # -- CLEANUP rules 17 and 18: the way back
@@ -1032,11 +1035,11 @@ def test_rule_17_restoring_goes_on_after_a_file_that_cannot_be_put_back(cleaned)
     cleaned.write("sub/b.tmp", "new work\n")
     code, out, err = cleaned.engine("restore", cleaned.run_id)
     assert (code, err) == (1, "")
-    assert out == ("WARNING - 2 files restored, 1 not\n  restored: a.tmp\n"
+    assert out == ("WARNING - 2 files restored, 1 failed\n  restored: a.tmp\n"
                    "  failed: sub/b.tmp (something stands in its place already)\n  restored: sub/deep/c.bak\n")
     assert cleaned.read("sub/b.tmp") == "new work\n"
     code, out, _ = cleaned.engine("restore", "sub/b.tmp")
-    assert (code, out.split("\n")[0]) == (1, "WARNING - 0 files restored, 1 not")
+    assert (code, out.split("\n")[0]) == (1, "WARNING - 0 files restored, 1 failed")
 
 
 @pytest.fixture
@@ -1048,7 +1051,7 @@ def days_later(monkeypatch):
 
 def test_rule_17_purge_needs_an_age(cleaned):
     before = snapshot(cleaned.root)
-    assert cleaned.engine("purge") == (2, "", "cleanup_engine: purge needs an age: --older-than 14d\n")
+    assert cleaned.engine("purge") == (2, "", "cleanup_engine: purge requires an age: --older-than 14d\n")
     for wrong in ("14", "soon", "", "14 d", "d", "nan", "1e9d"):
         code, out, err = cleaned.engine("purge", "--older-than", wrong)
         assert (code, out) == (2, "")
@@ -1082,9 +1085,9 @@ def test_rule_18_a_purge_that_deletes_nothing_says_why(cleaned, days_later):
     days_later(13)
     before = snapshot(cleaned.root, *OWN)
     assert cleaned.engine("purge", "--older-than", "14d") == (
-        0, "OK - 0 files deleted (0 B): the oldest of 1 run was taken 13d ago\n", "")
+        0, "OK - 0 files deleted (0 B): the oldest of 1 run is 13d old\n", "")
     assert cleaned.engine("purge", "--older-than", "2w", "--dry-run") == (
-        0, "OK - 0 files would be deleted (0 B): the oldest of 1 run was taken 13d ago\n", "")
+        0, "OK - 0 files would be deleted (0 B): the oldest of 1 run is 13d old\n", "")
     assert snapshot(cleaned.root, *OWN) == before
     assert cleaned.engine("restore", "a.tmp")[0] == 0
 
@@ -1098,14 +1101,14 @@ def test_rule_18_a_dry_purge_of_a_tree_that_was_never_cleaned_makes_nothing(tree
 
 def test_rule_18_no_rule_names_a_file_and_the_verdict_says_so(tmp_path):
     tree = Tree(tmp_path / "tree")
-    text = "OK - 0 files to remove: no rule names a file that may go"
+    text = "OK - 0 files to remove"
     assert tree.clean()[1].split("\n")[0] == text
     assert tree.execute()[0] == text + "\n"
 
 
 def test_rule_18_all_that_is_named_is_kept_and_the_verdict_says_so(tmp_path):
     tree = Tree(tmp_path / "tree", "keep.tmp", "keep.bak")
-    text = "OK - 0 files to remove: no rule names a file that may go (2 named by a rule are kept)"
+    text = "OK - 0 files to remove (2 matched by a rule, but kept)"
     assert tree.clean()[1].split("\n")[0] == text
     assert tree.execute()[0] == text + "\n"
 
@@ -1170,7 +1173,7 @@ def test_the_report_says_all_there_is_to_say_in_a_fixed_form(tmp_path):
         "change": None,
         "removed": [{"run": run_id, "files": 1, "bytes": 8, "purge_after": sc.iso(sc.from_iso(run_at) + 14 * DAY)}],
         "candidates": [{"path": "old.tmp", "size": 8, "rule": "temporary", "reason": "named as temporary",
-                        "saved_by": "git add; any change to it; a protected pattern", "next_run": True}],
+                        "saved_by": "git add it, change it, or add a protected pattern", "next_run": True}],
         "skipped": [{"path": "keep.bak", "rule": "backups", "reason": "protected by 'keep*': somebody needs it"}],
         "expiring": [{"path": "soon.bin", "expires": sc.iso(soon), "reason": "a preview"}],
         "automations": {"verdict": "no conductor configuration", "unwell": []}, "notes": [],
@@ -1182,8 +1185,8 @@ def test_what_would_save_a_file_depends_on_what_git_says_of_it(tmp_path):
     tree.write(".gitignore", "ignored.tmp\n")
     tree.take()
     assert {item["path"]: item["saved_by"] for item in tree.report()["candidates"]} == {
-        "ignored.tmp": "any change to it; a protected pattern",
-        "new.tmp": "git add; any change to it; a protected pattern"}
+        "ignored.tmp": "change it, or add a protected pattern",
+        "new.tmp": "git add it, change it, or add a protected pattern"}
 
 
 def test_a_report_that_cannot_be_written_leaves_the_last_one_and_says_so(tree):
@@ -1280,7 +1283,7 @@ DOCUMENT = {
                  "purge_after": "2025-06-15T10:00:00Z"}],
     "candidates": [{"path": "a.tmp", "size": 2048, "age_s": 15 * DAY, "rule": "temporary", "reason": "named so",
                     "saved_by": "git add", "next_run": True}],
-    "skipped": [{"path": "lib/b.bak", "rule": "backups", "reason": "1 file names it"}],
+    "skipped": [{"path": "lib/b.bak", "rule": "backups", "reason": "1 file mentions it"}],
     "expiring": [{"path": "out/c.html", "expires": "2025-06-15T10:00:00Z", "reason": "a preview"}],
     "automations": {"verdict": "WARNING - 1 of 2 late", "unwell": [
         {"name": "backup", "state": "late", "reason": "3h after its slot"}]},
@@ -1307,7 +1310,7 @@ Since 2025-06-01T10:00:00Z: 1 new, 0 gone, +2.0 KiB.
 
 | path | rule | why |
 |---|---|---|
-| `lib/b.bak` | backups | 1 file names it |
+| `lib/b.bak` | backups | 1 file mentions it |
 
 ### Registered files that expire within 14 days
 
@@ -1350,7 +1353,7 @@ Candidates
 
 Matched by a rule, but kept
   path       rule     why
-  lib/b.bak  backups  1 file names it
+  lib/b.bak  backups  1 file mentions it
 
 Registered files that expire within 14 days
   path        expires               reason
@@ -1506,7 +1509,8 @@ def test_the_page_has_the_verdict_first_and_the_hidden_marker_last(tree):
     assert page.endswith("\n</details>\n\n<!-- symphony-conductor: clean-up report -->\n")
     assert "| `old.tmp` | 8 B | " in page
     code, page, _ = tree.clean("--report-only", "--max-fraction", "0.01")
-    assert code == 3 and page.startswith("**REFUSED - the plan takes 1 of 23 files (4 %), and --max-fraction is 0.01: ")
+    assert code == 3 and page.startswith(
+        "**REFUSED - the plan would remove 1 of 23 files (4 %), more than --max-fraction 0.01**\n")
 
 
 @pytest.mark.parametrize("arguments", [("--report-only",), (), ("--dry-run",)], ids=["report", "plain", "dry run"])
@@ -1583,23 +1587,23 @@ SENSELESS = (
     (("INVENTORY", "--execute", "--report-only"), "not allowed with argument"),
     (("INVENTORY", "--execute", "--dry-run"), "not allowed with argument"),
     (("INVENTORY", "--report-only", "--dry-run"), "not allowed with argument"),
-    (("INVENTORY", "--non-interactive"), "--non-interactive goes with --execute"),
-    (("INVENTORY", "--report-only", "--non-interactive"), "--non-interactive goes with --execute"),
-    (("INVENTORY", "--older-than", "14d"), "--older-than goes with purge"),
-    (("restore", "old.tmp", "--older-than", "14d"), "--older-than goes with purge"),
-    (("INVENTORY", "old.tmp"), "'old.tmp' is one argument too many"),
-    (("INVENTORY", "a\nb"), "'a\\nb' is one argument too many"),
-    (("purge", "old.tmp", "--older-than", "14d"), "'old.tmp' is one argument too many"),
-    (("restore",), "restore needs a RUN_ID or a PATH"),
-    (("purge",), "purge needs an age: --older-than 14d"),
+    (("INVENTORY", "--non-interactive"), "--non-interactive requires --execute"),
+    (("INVENTORY", "--report-only", "--non-interactive"), "--non-interactive requires --execute"),
+    (("INVENTORY", "--older-than", "14d"), "--older-than applies only to purge"),
+    (("restore", "old.tmp", "--older-than", "14d"), "--older-than applies only to purge"),
+    (("INVENTORY", "old.tmp"), "unexpected argument 'old.tmp'"),
+    (("INVENTORY", "a\nb"), "unexpected argument 'a\\nb'"),
+    (("purge", "old.tmp", "--older-than", "14d"), "unexpected argument 'old.tmp'"),
+    (("restore",), "restore requires a RUN_ID or a PATH"),
+    (("purge",), "purge requires an age: --older-than 14d"),
     ((), "INVENTORY | restore | purge"),
     (("INVENTORY", "--max-deletions", "0"), "'0' is not a whole number from 1 to 999999"),
     (("INVENTORY", "--max-deletions", "-1"), "--max-deletions"),
     (("INVENTORY", "--max-deletions", "many"), "'many' is not a whole number"),
-    (("INVENTORY", "--max-fraction", "0"), "'0' is no part of one, such as 0.2"),
-    (("INVENTORY", "--max-fraction", "1.01"), "'1.01' is no part of one, such as 0.2"),
-    (("INVENTORY", "--max-fraction", "20%"), "is no part of one, such as 0.2"),
-    (("INVENTORY", "--max-fraction", "nan"), "'nan' is no part of one, such as 0.2"),
+    (("INVENTORY", "--max-fraction", "0"), "'0' is not a fraction above 0 and up to 1, such as 0.2"),
+    (("INVENTORY", "--max-fraction", "1.01"), "'1.01' is not a fraction above 0 and up to 1, such as 0.2"),
+    (("INVENTORY", "--max-fraction", "20%"), "is not a fraction above 0 and up to 1, such as 0.2"),
+    (("INVENTORY", "--max-fraction", "nan"), "'nan' is not a fraction above 0 and up to 1, such as 0.2"),
     (("INVENTORY", "--max-age", "26"),
      "'26' is not a duration; write a number and a unit (s, m, h, d, w), such as 26h"),
     (("INVENTORY", "--format", "html"), "invalid choice: 'html'"),
@@ -1643,7 +1647,7 @@ def test_help_tells_every_command_option_and_exit_code():
     text = done.stdout.decode()
     for word in ("restore RUN_ID|PATH", "purge --older-than 14d", "--report-only", "--execute", "--dry-run",
                  "--non-interactive", "--max-deletions", "--max-fraction", "--max-age", "--rules", "--format", "--root",
-                 "Exit codes: 0 ok;", "78 the\nrules cannot be used"):
+                 "Exit codes: 0 ok;", "78 the rules cannot be used"):
         assert word in text
 
 

@@ -190,21 +190,21 @@ def test_a_cleanup_by_the_conductor_takes_the_planned_files_and_restores_every_b
     kept = {item["path"]: item["reason"] for item in report["skipped"]}
     assert {name: kept[name] for name in sorted(kept)} == {
         ".env.tmp": "protected by '.env*': what the test wants to find again",
-        "b\udcffte.tmp": "whether other files name it cannot be known",
-        "dangling.tmp": "it is no regular file",
+        "b\udcffte.tmp": "cannot tell whether other files mention it",
+        "dangling.tmp": "it is not a regular file",
         "deploy.tmp": "protected by 'deploy*': what the test wants to find again",
         "future.tmp": "its time is in the future",
         "hard.tmp": "it has 2 hard links",
         "held.tmp": "a process holds it open",
-        "line\nbreak.tmp": "whether other files name it cannot be known",
-        "named.tmp": "1 file names it",
+        "line\nbreak.tmp": "cannot tell whether other files mention it",
+        "named.tmp": "1 file mentions it",
         "only_in_head.tmp": "git tracks it",
-        "out.tmp": "it is no regular file",
-        "quo'te\".tmp": "whether other files name it cannot be known",
+        "out.tmp": "it is not a regular file",
+        "quo'te\".tmp": "cannot tell whether other files mention it",
         "second.tmp": "it has 2 hard links",
         "staged.tmp": "git tracks it",
         "tracked.tmp": "git tracks it",
-        "two words.tmp": "whether other files name it cannot be known",
+        "two words.tmp": "cannot tell whether other files mention it",
         "unpacked/from_2020.orig": kept["unpacked/from_2020.orig"],
     }
     assert kept["unpacked/from_2020.orig"].startswith("it changed ")  # unpacked today, whatever its mtime says

@@ -284,7 +284,7 @@ def users_tree(open_folder):
 def test_rule_1_a_root_is_accepted_with_each_sentinel(tmp_path, sentinel):
     folder = tmp_path / "root"
     folder.mkdir(mode=0o700)
-    with pytest.raises(RefusedError, match="contains none of symphony_conductor.py, .git, config/conductor_config.json"):
+    with pytest.raises(RefusedError, match="contains none of symphony_conductor.py, .git, config/conductor"):
         Root(str(folder))
     (folder / sentinel).parent.mkdir(exist_ok=True)
     (folder / sentinel).write_text("")

@@ -590,8 +590,7 @@ def test_a_pull_request_with_nothing_to_tell_is_clean_and_its_summary_says_all_t
     assert re.findall("(?m)^## .*", summary) == [
         "## Clean-up analysis", "## Files that the pull request adds and a clean-up rule names", "## Inventory",
         "## Health check of the runner"]
-    assert ("\n## Clean-up analysis\n\n**OK - 0 files to remove: no rule names a file that may go "
-            "(2 named by a rule are kept)**\n" in summary)
+    assert "\n## Clean-up analysis\n\n**OK - 0 files to remove (2 matched by a rule, but kept)**\n" in summary
     assert "\n## Files that the pull request adds and a clean-up rule names\n\nnone\n" in summary
     assert re.search(r"\n## Inventory\n\n    OK - [0-9]+ files, .* tracked\) in .*\n", summary)
     assert re.search(r"\n## Health check of the runner\n\n    (OK|WARNING) - .*\n", summary)
@@ -627,7 +626,7 @@ def test_files_that_a_pull_request_adds_and_a_rule_names_are_told_and_no_others(
         "Clean-up rules name files that this pull request adds:\n\n" + added + "\nNo clean-up touches what git tracks. "
         "`git rm --cached FILE` takes one out and leaves it on the disk;\na protected pattern in "
         "`config/cleanup_rules.json` says that one is here to stay.\n\n"
-        "<details><summary>Clean-up analysis of the checkout</summary>\n\n**OK - 0 files to remove: ")
+        "<details><summary>Clean-up analysis of the checkout</summary>\n\n**OK - 0 files to remove (")
     assert checkout.read("comment.md").endswith("\n</details>\n\n\n</details>\n\n%s\n" % MARKER)
     assert checkout.read("comment.md").count(MARKER) == 1
     assert "\n## Files that the pull request adds and a clean-up rule names\n\n" + added + "\n" in checkout.summary()
@@ -669,7 +668,8 @@ def test_a_refused_analysis_is_told_everywhere_and_fails_the_job(checkout):
     assert (code, out) == (3, "inventory: exit status 0\nclean-up analysis: exit status 3\n::error::clean-up analysis: "
                               "exit status 3\nhealth check: exit status 0\nadded files: exit status 0\n")
     assert checkout.read("state") == "findings\n"
-    assert "\n## Clean-up analysis: refused (exit status 3)\n\n**REFUSED - the plan takes 40 of " in checkout.summary()
+    assert ("\n## Clean-up analysis: refused (exit status 3)\n\n**REFUSED - the plan would remove 40 of "
+            in checkout.summary())
     assert "\n## Health check of the runner\n" in checkout.summary()
     assert checkout.read("comment.md").startswith(
         "The clean-up analysis was refused (exit status 3).\n\n<details>")
