@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Lists, as Markdown, the files that HEAD adds to a base and that a rule of config/cleanup_rules.json names.
+"""Lists, as Markdown, the files that HEAD adds to a base and that a clean-up rule matches.
 
     added_rubbish.py BASE
 
-No clean-up touches what git tracks, so rubbish that was committed stays. Before it is merged is the time to see it.
-Only names count here: a file that was just added has no age. A protected pattern beats every rule, as it always does.
-A file that was renamed counts as added. Nothing is printed when there is nothing to tell.
+The rules are those of config/cleanup_rules.json. No clean-up touches what git tracks, so rubbish
+that was committed stays; the time to see it is before it is merged. Only names count here: a file
+that was just added has no age. A protected pattern overrides every rule, as always. A renamed file
+counts as added. Prints nothing if there is no such file.
 
 Exit codes: 0 ok; 2 usage; 3 git failed; 78 the rules cannot be used.
 """
@@ -23,45 +24,47 @@ from common import RefusedError, command_parser, finish, sc  # noqa: E402
 
 
 def added_paths(root, base):
-    """The paths that are in HEAD and not where it left the base. Raises RefusedError when git does not tell."""
+    """The paths in HEAD that were not there where it left the base. Raises RefusedError."""
     try:
         done = subprocess.run(
-            ["git", "-C", root, "diff", "--name-only", "-z", "--diff-filter=A", "--no-renames", "--no-ext-diff",
-             "--end-of-options", base + "...HEAD"],
+            ["git", "-C", root, "diff", "--name-only", "-z", "--diff-filter=A", "--no-renames",
+             "--no-ext-diff", "--end-of-options", base + "...HEAD"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     except OSError as error:
-        raise RefusedError("git cannot be run: %s" % error.strerror)
+        raise RefusedError("cannot run git: %s" % error.strerror)
     if done.returncode != 0:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise RefusedError("git failed: %s" % (said[0] if said else "exit status %d" % done.returncode))
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        lines.append("exit status %d" % done.returncode)
+        raise RefusedError("git failed: %s" % lines[0])
     return [path.decode("utf-8", "surrogateescape") for path in done.stdout.split(b"\0") if path]
 
 
 def bullets(rules, paths):
-    """One line for each path that a rule names."""
+    """One line for each path that a rule matches and no pattern protects."""
     for path in paths:
         rule = rules.rule_for(path)
         if rule is None or rules.protection(path):
             continue
         pattern = next(text for text in rule.patterns if Matcher([text])(path))
-        yield "- %s: rule %s, pattern %s" % tuple(map(outside_tables, (path, rule.name, pattern)))
+        yield "- %s: rule %s, pattern %s" % (
+            outside_tables(path), outside_tables(rule.name), outside_tables(pattern))
 
 
 def outside_tables(text):
-    """Text as Markdown code. Where there is no table, a backslash before a bar would be shown."""
+    """Text as Markdown code. Outside of a table, a backslash before a bar would be shown."""
     return code(text).replace("\\|", "|")
 
 
 def main():
     parser = command_parser(__doc__)
-    parser.add_argument("base", metavar="BASE", help="a commit")
+    parser.add_argument("base", metavar="BASE", help="the commit to compare with")
     args = parser.parse_args()
     rules = read_rules(os.path.join(args.root, RULES_NAME), RULES_NAME)
     lines = list(bullets(rules, added_paths(args.root, args.base)))
     for line in lines[:ROWS_SHOWN]:
-        sc.say(line)
+        sc.print_line(line)
     if len(lines) > ROWS_SHOWN:
-        sc.say("- and %d more" % (len(lines) - ROWS_SHOWN))
+        sc.print_line("- and %d more" % (len(lines) - ROWS_SHOWN))
     return sc.EXIT_OK
 
 
