@@ -110,7 +110,7 @@ def test_register_writes_one_task_that_the_conductor_reads(empty):
     assert (mode_of(path), mode_of(path.parent)) == (0o600, 0o700)
     assert sorted(os.listdir(str(path.parent))) == ["backup.json"]
     assert empty.call("check")[0] == 0
-    assert " backup: registered for ops" in empty.read("logs/symphony_conductor.log")
+    assert " backup: registered, owner ops" in empty.read("logs/symphony_conductor.log")
 
 
 def test_register_asks_for_a_review_after_180_days_unless_told_otherwise(empty):
@@ -174,7 +174,7 @@ REFUSALS = [
      "register 'backup': name 'backup' is already used by config/conductor_config.json: tasks[0] 'backup' (names are "
      "unique over all files)"),
     (("a", "none.sh", NIGHTLY, *WHO), "none.sh: no such file or directory (paths are relative to the root)"),
-    (("a", "config", NIGHTLY, *WHO), "config: is no regular file (name the script itself)"),
+    (("a", "config", NIGHTLY, *WHO), "config: is not a regular file (name the script itself)"),
 ]
 
 
@@ -238,7 +238,7 @@ def test_a_drop_in_that_is_there_is_never_overwritten(empty):
     for words in (("register", "a", "job.sh"), ("create", "a")):
         for dry in ((), ("--dry-run",)):
             assert refused(empty, *words + (NIGHTLY,) + WHO + dry) == (
-                "config/tasks.d/a.json: is there already (it is never overwritten; choose another name)")
+                "config/tasks.d/a.json: already exists (choose another name)")
 
 
 def test_publishing_never_replaces_a_file_that_came_meanwhile(empty):
@@ -307,7 +307,7 @@ def test_create_makes_a_script_that_fails_until_it_is_written_and_registers_it(e
     assert os.listdir(str(path.parent)) == ["tidy.sh"]
     assert json.loads(empty.read("config/tasks.d/tidy.json"))["command"] == ["./scripts/automations/tidy.sh"]
     code, out, _ = empty.call("run", "--task", "tidy")
-    assert (code, out) == (1, "tidy: what is to be done is not written down here yet\n")
+    assert (code, out) == (1, "tidy: not implemented yet\n")
     path.write_text(path.read_text().replace("exit 1\n", ""))
     assert empty.call("run", "--task", "tidy")[0] == 0
     assert refused(empty, "create", "tidy", "@hourly", *WHO).startswith("create 'tidy': name 'tidy' is already used")
@@ -322,7 +322,7 @@ def test_create_leaves_no_script_behind_when_it_is_refused(empty):
 def test_create_never_overwrites_a_script(empty):
     script(empty, "scripts/automations/a.sh", "mine")
     assert refused(empty, "create", "a", NIGHTLY, *WHO) == (
-        "scripts/automations/a.sh: is there already (register it, or choose another name)")
+        "scripts/automations/a.sh: already exists (register it, or choose another name)")
 
 
 def test_create_takes_its_script_back_when_the_drop_in_cannot_be_written(empty, monkeypatch):
@@ -349,7 +349,7 @@ def test_list_shows_owners_schedules_states_and_overdue_reviews(empty):
     code, out, err = call(empty, "list")
     assert (code, err) == (0, "")
     assert out.splitlines() == [
-        "3 automations, 1 disabled, 1 invalid, 1 to be reviewed",
+        "3 automations, 1 disabled, 1 invalid, 1 due for review",
         "NAME  STATE     OWNER      REVIEW              SCHEDULE",
         "a     idle      ops        2020-01-31 overdue  at 02:30 every day",
         "b     disabled  two lines  -                   every minute",
@@ -397,11 +397,11 @@ def test_disabling_says_who_will_wait(empty):
 COMMENTED = '{"name": "job", // why\n "command": "true", "schedule": "@daily"}'
 NOT_OURS = [
     ("main", "config/conductor_config.json: 'main' is not a drop-in (edit that file)"),
-    ("one", "config/tasks.d/list.json: holds other tasks beside 'one' (edit that file, or give 'one' a file of its "
-            "own)"),
-    ("linked", "config/tasks.d/linked.json: is a symbolic link (change the file that it leads to)"),
-    ("twice", "'twice' is in config/tasks.d/twice1.json and in config/tasks.d/twice2.json (keep one of them, by "
-              "hand)"),
+    ("one", "config/tasks.d/list.json: contains other tasks besides 'one' (edit that file, or move 'one' to a "
+            "file of its own)"),
+    ("linked", "config/tasks.d/linked.json: is a symbolic link (edit the file that it points to)"),
+    ("twice", "'twice' is defined in config/tasks.d/twice1.json and in config/tasks.d/twice2.json (remove all but "
+              "one)"),
 ]
 
 
@@ -421,7 +421,7 @@ def test_what_is_not_a_drop_in_of_its_own_is_left_to_its_owner(empty, verb, name
 def test_comments_are_never_lost(empty):
     drop_in(empty, COMMENTED)
     assert refused(empty, "disable", "job") == (
-        'config/tasks.d/job.json: holds // comments, which would be lost (set "enabled": false by hand)')
+        'config/tasks.d/job.json: contains // comments, which would be lost (set "enabled": false by hand)')
     drop_in(empty, {"name": "job", "command": "curl https://example.org//x", "schedule": "@daily"})
     assert call(empty, "disable", "job")[0] == 0
 
@@ -450,7 +450,7 @@ def test_retire_moves_the_drop_in_keeps_the_script_and_logs_the_reason(empty):
     assert not (empty.root / "status" / "automation_health" / "old.health").exists()
     assert sc.Store(str(empty.root)).read_config().tasks == {}
     assert " old: retired by hand: nobody needs it\n" in empty.read("logs/symphony_conductor.log")
-    back = out.splitlines()[1].partition("to take it back: ")[2]
+    back = out.splitlines()[1].partition("to undo: ")[2]
     subprocess.check_call(back, shell=True, cwd=str(empty.root))
     assert list(sc.Store(str(empty.root)).read_config().tasks) == ["old"]
 
@@ -459,7 +459,7 @@ def test_retire_refuses_while_others_depend_on_it_sound_or_not(empty):
     empty.configure(every_minute("b", dependencies=["old"]),
                     every_minute("c", dependencies=["old"], schedule="61 * * * *"))
     drop_in(empty, every_minute("old"), "old.json")
-    assert refused(empty, "retire", "old") == "'old' is a dependency of b, c (change these first)"
+    assert refused(empty, "retire", "old") == "'old' is a dependency of b, c (change those first)"
 
 
 def test_an_automation_that_the_configuration_gets_wrong_can_be_retired(empty):
@@ -523,7 +523,7 @@ JUDGEMENTS = [
     ("a catch-up that started just now", {}, OK_10,
      memory(cycle=sc.Cycle(slot=at("11:00:00"), phase="running", since=at("15:00:00")), run=FIRST), "15:05:00", "up",
      "; running"),
-    ("it waits", {}, OK_10, memory(cycle=cycle("waiting", waiting_for="d")), "11:05:00", "late", "waits for 'd'"),
+    ("it waits", {}, OK_10, memory(cycle=cycle("waiting", waiting_for="d")), "11:05:00", "late", "waiting for 'd'"),
     ("a success by hand after the slot", {}, "success:2026-03-02T11:05:00Z:0",
      memory(cycle=cycle("retrying", attempts=ONE_ATTEMPT)), "11:06:00", "up", "success"),
     ("enabled a moment ago", {}, "success:2026-02-02T10:00:05Z:0", memory(cursor=at("10:30:00")), "10:31:00", "up", ""),
@@ -568,7 +568,7 @@ JUDGEMENTS = [
     ("no schedule, never ran", JOIN, None, memory(), "10:10:00", "new", "never ran"),
     ("no schedule, failed", JOIN, FAILED_11, None, "11:10:00", "down", "failed"),
     ("no schedule, to be retried", JOIN, FAILED_11, memory(cycle=cycle("retrying", attempts=ONE_ATTEMPT)), "11:10:00",
-     "unknown", "is tried again"),
+     "unknown", "retry pending"),
     ("at boot, long ago", REBOOT, "success:2020-03-02T10:00:05Z:0", None, "10:10:00", "up", ""),
     ("at boot, not booted since", REBOOT, None, memory(), "10:10:00", "new", ""),
 ]
@@ -654,7 +654,7 @@ def test_a_warning_exits_1_only_when_asked_to_be_strict(empty):
     empty.configure(every_minute("a", schedule="0 0 1 1 *"))
     health(empty, "a", "nonsense")
     assert call(empty, "health")[:2] == (0, "WARNING - 1 of 1 unknown: a\n  a  unknown  malformed health file: status "
-                                            "'nonsense' is none of success, failed, timeout, interrupted, skipped\n")
+                                            "'nonsense' is not one of success, failed, timeout, interrupted, skipped\n")
     assert call(empty, "health", "--strict")[0] == 1
 
 
@@ -688,7 +688,7 @@ def test_a_check_does_not_find_itself_unhealthy(empty):
     health(empty, "other", "success:%s:0\n" % iso_ago(60))
     assert call(empty, "health")[0] == 2
     assert call(empty, "health", SYMPHONY_TASK="check")[:2] == (
-        0, "OK - 2 automations: 2 up\n  check  up  runs this very check\n  other  up  success 1m ago\n")
+        0, "OK - 2 automations: 2 up\n  check  up  is running this check\n  other  up  success 1m ago\n")
     assert call(empty, "health", SYMPHONY_TASK="other")[0] == 2
     assert call(empty, "health", SYMPHONY_TASK="check", SYMPHONY_ROOT="/elsewhere")[0] == 2
 

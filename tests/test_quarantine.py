@@ -1244,7 +1244,7 @@ def test_rule_11_a_rename_that_was_done_though_it_failed_deletes_nothing(tree, m
 
 REMOVING = {
     "automation_manager.py": {("publish", "os.unlink"), ("move", "os.rename"), ("move", "os.unlink"),
-                              ("cmd_create", "os.unlink"), ("cmd_retire", "os.unlink")},
+                              ("write_script", "os.unlink"), ("cmd_retire", "os.unlink")},
     "quarantine.py": {("_settle", "os.unlink"), ("_take", "os.rename"), ("_take", "os.unlink"),
                       ("_put_back", "os.unlink"), ("remove_empty_folders", "os.rmdir"), ("_restore_one", "os.unlink"),
                       ("_drop", "os.unlink"), ("_tidy", "os.rmdir"), ("_tidy", "os.unlink"), ("_keep", "os.rename")},
