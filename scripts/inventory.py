@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
-"""Writes cleanup_inventory.json: every file of the tree, what git says of it, who names it, and what it is for.
+"""Writes cleanup_inventory.json: every file, its git status, its references and its purpose.
 
-The file is one JSON object: a header, `fields` (the names of the columns) and `files`, one row a line:
+The file is one JSON object: a header, `fields` (the names of the columns) and `files`, one row per
+line:
 
-    jq -c '.fields as $names | .files[] | [$names, .] | transpose | map({(.[0]): .[1]}) | add' cleanup_inventory.json
+    jq -c '.fields as $f|.files[]|[$f,.]|transpose|map({(.[0]):.[1]})|add' cleanup_inventory.json
 
-Symlinks are never followed, other devices never entered. A folder with a repository of its own is listed as one entry
-and not looked into. `references` is the number of other files that name a file by its whole name; null where that
-cannot be known. A number above zero speaks for a file; zero proves nothing.
+Symlinks are never followed, and other devices never entered. A folder with a repository of its own
+is listed as one entry and not entered. `references` is the number of other files that mention the
+file's whole name, or null if that cannot be determined. Above zero, it is a reason to keep the
+file; zero proves nothing.
 
-Exit codes: 0 written; 2 usage; 3 refused, or git failed: then the inventory before it stays as it is; 74 it could not
-be written, and again the one before stays; 75 another inventory is being taken; 78 a later
-version wrote a file.
+Exit codes: 0 written; 2 usage; 3 refused, or git failed; 74 the inventory could not be written;
+75 another inventory is being taken; 78 a later version wrote a file. On any error the previous
+inventory is left unchanged.
 """
 
 import argparse
@@ -58,11 +60,12 @@ from tree import (
 )
 
 FORMAT = 1
-FIELDS = ("path", "ino", "size", "mtime_ns", "ctime_ns", "dev", "mode", "nlink", "class", "references", "purpose",
-          "expires", "duplicate")
+FIELDS = ("path", "ino", "size", "mtime_ns", "ctime_ns", "dev", "mode", "nlink", "class",
+          "references", "purpose", "expires", "duplicate")
 DEEPEST = 200                # folders; each level on the way holds a descriptor
-MIN_DUPLICATE = 1 << 20      # bytes from which equal files are worth knowing
+MIN_DUPLICATE = 1 << 20      # bytes; smaller files are not worth comparing
 READ_BYTES = 4 << 20
+OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 ERRORS_SHOWN = 10
 
 # -- purpose
@@ -70,47 +73,61 @@ ERRORS_SHOWN = 10
 DECISIVE = frozenset(("log", "cache", "temp", "backup"))  # wherever such a file lies
 
 _SUFFIXES = {
-    "source": "py pyi pyx c h cc cpp cxx hpp hh rs go java kt kts scala js jsx mjs cjs ts tsx vue svelte rb php pl pm "
-              "lua sh bash zsh fish awk sed ps1 bat cs fs swift m mm r jl ex exs erl hs ml clj dart sql asm s tcl vim",
-    "config": "json yaml yml toml ini cfg conf properties env xml plist editorconfig service timer tf tfvars hcl lock",
+    "source": "py pyi pyx c h cc cpp cxx hpp hh rs go java kt kts scala js jsx mjs cjs ts tsx vue "
+              "svelte rb php pl pm lua sh bash zsh fish awk sed ps1 bat cs fs swift m mm r jl ex "
+              "exs erl hs ml clj dart sql asm s tcl vim",
+    "config": "json yaml yml toml ini cfg conf properties env xml plist editorconfig service timer "
+              "tf tfvars hcl lock",
     "docs": "md rst txt adoc tex html htm org pdf man",
-    "data": "csv tsv jsonl ndjson parquet feather npy npz h5 db sqlite sqlite3 geojson po pot dat xlsx ods",
+    "data": "csv tsv jsonl ndjson parquet feather npy npz h5 db sqlite sqlite3 geojson po pot dat "
+            "xlsx ods",
     "log": "log",
     "cache": "pyc pyo cache",
     "temp": "tmp temp swp swo part crdownload",
     "backup": "bak old orig rej backup save",
     "generated": "o a so dylib dll exe class jar war map min d lo la",
-    "binary": "png jpg jpeg gif ico webp bmp tiff svgz woff woff2 ttf otf eot mp3 mp4 ogg wav avi mov zip gz bz2 xz "
-              "zst tar tgz 7z rar iso img bin whl egg deb rpm",
+    "binary": "png jpg jpeg gif ico webp bmp tiff svgz woff woff2 ttf otf eot mp3 mp4 ogg wav avi "
+              "mov zip gz bz2 xz zst tar tgz 7z rar iso img bin whl egg deb rpm",
 }
-BY_SUFFIX = {"." + suffix: purpose for purpose, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
-BY_FOLDER = {"test": "test", "tests": "test", "testing": "test", "spec": "test", "__tests__": "test",
-             "fixtures": "test", "doc": "docs", "docs": "docs", "documentation": "docs", "__pycache__": "cache",
-             ".cache": "cache", ".pytest_cache": "cache", ".mypy_cache": "cache", ".ruff_cache": "cache",
-             "node_modules": "generated",
-             "build": "generated", "dist": "generated", "target": "generated", "logs": "log", "tmp": "temp",
-             "temp": "temp", "backup": "backup", "backups": "backup", "config": "config", "data": "data"}
-BY_NAME = {"Makefile": "config", "Dockerfile": "config", "README": "docs", "LICENSE": "docs", "CHANGELOG": "docs",
-           ".gitignore": "config", ".gitattributes": "config", ".DS_Store": "temp", "Thumbs.db": "temp"}
+BY_SUFFIX = {"." + suffix: purpose
+             for purpose, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
+_FOLDERS = {
+    "test": "test tests testing spec __tests__ fixtures",
+    "docs": "doc docs documentation",
+    "cache": "__pycache__ .cache .pytest_cache .mypy_cache .ruff_cache",
+    "generated": "node_modules build dist target",
+    "log": "logs",
+    "temp": "tmp temp",
+    "backup": "backup backups",
+    "config": "config",
+    "data": "data",
+}
+BY_FOLDER = {name: purpose for purpose, names in _FOLDERS.items() for name in names.split()}
+BY_NAME = {"Makefile": "config", "Dockerfile": "config", "README": "docs", "LICENSE": "docs",
+           "CHANGELOG": "docs", ".gitignore": "config", ".gitattributes": "config",
+           ".DS_Store": "temp", "Thumbs.db": "temp"}
 TEST_NAME = re.compile(r"test_|.*(?:_test|_spec|\.test|\.spec)\.[a-z]+\Z")
 
 
 def purpose_of(name: str, of_folder: str) -> str:
-    """What a file is for, from its name and from what its folder is for ('' when that says nothing)."""
-    found = by_suffix(name)
-    if found in DECISIVE:
-        return found
+    """What a file is for, by its name and by what its folder is for ('' if that says nothing)."""
+    purpose = by_suffix(name)
+    if purpose in DECISIVE:
+        return purpose
     if of_folder:
         return of_folder
-    if found == "source" and TEST_NAME.match(name):
+    if purpose == "source" and TEST_NAME.match(name):
         return "test"
-    return found or BY_NAME.get(name, "other")
+    return purpose or BY_NAME.get(name, "other")
 
 
 def by_suffix(name: str) -> str:
-    """What the end of a name says of a file's purpose; '' when it says nothing."""
+    """What the end of a name says about a file's purpose, '' if nothing."""
     suffix = name[name.rfind("."):]
-    return BY_SUFFIX.get(suffix) or BY_SUFFIX.get(suffix.lower()) or ("backup" if name.endswith("~") else "")
+    purpose = BY_SUFFIX.get(suffix) or BY_SUFFIX.get(suffix.lower(), "")
+    if not purpose and name.endswith("~"):
+        return "backup"
+    return purpose
 
 
 # -- the walk
@@ -129,12 +146,12 @@ class Seen(NamedTuple):
 
 
 def version_of(seen: "os.stat_result") -> str:
-    """What tells one version of a file from another: inode, size, mtime and ctime, as the rows have them."""
+    """What tells versions of a file apart: inode, size, mtime and ctime, as the rows have them."""
     return "%d,%d,%d,%d" % (seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
 
 
 class Walk:
-    """Every file below the root, by way of folder descriptors: never through a symlink, never across a device."""
+    """Every file below the root, by folder descriptors: through no symlink, and on one device."""
 
     def __init__(self, root: Root) -> None:
         self.root = root
@@ -151,11 +168,11 @@ class Walk:
     def _folder(self, fd: int, prefix: str, purpose: str, depth: int) -> None:
         """List one folder and those below it; closes the descriptor."""
         try:
-            found, folders, names = self._list(fd, prefix, purpose)
+            files, folders, names = self._list(fd, prefix, purpose)
             if prefix and is_repository(names.__contains__):
-                self._leave_out(prefix, "a repository of its own")
+                self._skip(prefix, "a repository of its own")
                 return
-            self.files += found
+            self.files += files
             self.progress.show(len(self.files))
             for name in folders:
                 if prefix or name not in (".git", QUARANTINE_NAME):
@@ -167,8 +184,10 @@ class Walk:
         finally:
             os.close(fd)
 
-    def _list(self, fd: int, prefix: str, of_folder: str) -> "Tuple[List[Seen], List[str], Set[str]]":
-        found: "List[Seen]" = []
+    def _list(self, fd: int, prefix: str,
+              of_folder: str) -> "Tuple[List[Seen], List[str], Set[str]]":
+        """(files, names of folders, all names) of one folder."""
+        files: "List[Seen]" = []
         folders: "List[str]" = []
         for entry in _scan(fd):
             name = entry.name if UTF8_NAMES else stored_path(entry.name)
@@ -179,14 +198,15 @@ class Walk:
                 seen = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            found.append(Seen(prefix + name, name, version_of(seen), seen.st_size, seen.st_mode, seen.st_nlink,
-                              seen.st_dev, purpose_of(name, of_folder)))
-        names = {one.name for one in found}.union(folders)
+            files.append(Seen(prefix + name, name, version_of(seen), seen.st_size, seen.st_mode,
+                              seen.st_nlink, seen.st_dev, purpose_of(name, of_folder)))
+        names = {file.name for file in files}.union(folders)
         folders.sort()
-        if not prefix:  # .git may be the file of a worktree or a submodule
+        if not prefix:  # .git can be the file of a worktree or a submodule
             names.discard(".git")
-            found = [one for one in found if one.name != ".git" and not OWN_NAME.match(one.name)]
-        return found, folders, names
+            files = [file for file in files
+                     if file.name != ".git" and not OWN_NAME.match(file.name)]
+        return files, folders, names
 
     def _descend(self, fd: int, prefix: str, name: str, purpose: str, depth: int) -> None:
         path = prefix + name
@@ -202,11 +222,11 @@ class Walk:
             return
         if os.fstat(deeper).st_dev != self.root.dev:
             os.close(deeper)
-            self._leave_out(path, "on another device")
+            self._skip(path, "on another device")
             return
         self._folder(deeper, path + "/", BY_FOLDER.get(name.lower(), purpose), depth + 1)
 
-    def _leave_out(self, path: str, why: str) -> None:
+    def _skip(self, path: str, why: str) -> None:
         self.not_entered.append({"path": path.rstrip("/"), "why": why})
 
     def fail(self, path: str, error: OSError) -> None:
@@ -242,7 +262,7 @@ def _scan_by_name(fd: int) -> "Iterator[Any]":
 
 
 class Progress:
-    """A count on the terminal that is overwritten as it grows; silent where there is no terminal."""
+    """A count on the terminal that is overwritten as it grows; silent without a terminal."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -262,30 +282,31 @@ class Progress:
 
 # -- references
 
-# A token is a run of these; everything else, in a text, stands between names. A name with any other character, with a
-# dash in front or a dot behind may be written in too many ways for its mentions to be counted.
+# A token is a run of these; everything else, in a text, stands between names. A name with any other
+# character, a dash in front or a dot behind can be written in too many ways to count its mentions.
 TOKEN_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.~-"
 COUNTABLE_NAME = re.compile(r"[A-Za-z0-9_.~][A-Za-z0-9_.~-]*(?<!\.)\Z")
 EDGES = b"_.~-"
 LONGEST_NAME = 4096
 _SEPARATED = bytes(code if code in TOKEN_BYTES else 32 for code in range(256))
 
-# Lists of what to leave alone: to be named in one is no use of a file.
-NO_SOURCES = frozenset((os.path.basename(RULES_NAME), ".gitignore", ".dockerignore", ".npmignore", ".eslintignore",
-                        ".prettierignore", ".hgignore"))
+# Lists of what to leave alone: being mentioned in one is no use of a file.
+NO_SOURCES = frozenset((os.path.basename(RULES_NAME), ".gitignore", ".dockerignore", ".npmignore",
+                        ".eslintignore", ".prettierignore", ".hgignore"))
 NO_SOURCE_PURPOSES = frozenset(("log", "cache", "temp", "backup", "binary"))
 
 
 def tokens_of(data: bytes) -> "List[bytes]":
-    """The tokens of a text, as often as they occur, with whatever emphasis and full stops stick to them."""
+    """The tokens of a text, repeated ones too, with the punctuation that sticks to them."""
     return data.translate(_SEPARATED).split()
 
 
 class References:
     """One pass over the text files: the tokens of each against the set of all names.
 
-    The cache keeps, for each version of a file, which names it held, and its tokens with a dot in them: with those, a
-    name that is new in the tree is found in old files without reading them, as long as it has a dot.
+    The cache keeps, for each version of a file, which names it held, and its tokens with a dot in
+    them: with those, a name that is new in the tree is found in old files without reading them, as
+    long as it has a dot.
     """
 
     def __init__(self, root: Root, walk: Walk, cache: "Cache") -> None:
@@ -294,24 +315,26 @@ class References:
         self.cache = cache
         self.counts: "Dict[str, int]" = {}
         self.binary: "Set[str]" = set()
-        # Words without a dot inside that are nobody's name: most of any text, and told apart once.
+        # Words without a dot inside that are no file's name: most of any text, and sorted out once.
         self._plain: "Set[bytes]" = set()
         self._names: "frozenset[bytes]" = frozenset()
 
     def count(self, classes: "Dict[str, str]") -> None:
-        """Count the mentions of every countable name. Files that cannot be read become errors of the walk."""
+        """Count the mentions of every countable name; unreadable files become errors."""
         names = set(filter(COUNTABLE_NAME.match, {seen.name for seen in self.walk.files}))
         self.counts = counts = dict.fromkeys(names, 0)
         self.cache.begin(names)
         progress, number = Progress("files read"), 0
         hits_of = self.cache.hits
         for seen in self.walk.files:
-            path, name, version, _, mode, _, _, purpose = seen  # two hundred thousand times, so attributes cost
+            # Unpacked, because two hundred thousand times three attributes take their time.
+            path, name, version, _, mode, _, _, purpose = seen
             if name in NO_SOURCES:
                 continue
-            if purpose in NO_SOURCE_PURPOSES and by_suffix(name) in NO_SOURCE_PURPOSES and (
-                    purpose == "binary" or classes.get(path) != "tracked"):
-                continue  # by its own name: a script in tmp/ is a script
+            # By its own name as well: a script in tmp/ is a script.
+            if purpose in NO_SOURCE_PURPOSES and by_suffix(name) in NO_SOURCE_PURPOSES:
+                if purpose == "binary" or classes.get(path) != "tracked":
+                    continue
             hits = hits_of(version)
             if hits is None:
                 if not stat.S_ISREG(mode):
@@ -324,36 +347,37 @@ class References:
                 self.binary.add(path)
                 continue
             for hit in hits:
-                if hit in counts and hit != name:  # that a file names itself says nothing
+                if hit in counts and hit != name:  # that a file mentions itself says nothing
                     counts[hit] += 1
         progress.end()
         self._plain, self._names = set(), frozenset()
 
     def _read(self, seen: Seen) -> "Iterable[str]":
-        """The names in a file that is not in the cache, which gets them."""
+        """The names in a file that is not in the cache, to which they are added."""
         try:
-            fd = os.open(native_path(seen.path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
-                         dir_fd=self.root.fd)
+            fd = os.open(native_path(seen.path), OPEN_FILE, dir_fd=self.root.fd)
         except FileNotFoundError:
             return ()
         except OSError as error:
             self.walk.fail(seen.path, error)
             return ()
         try:
-            found = version_of(os.fstat(fd))
+            version = version_of(os.fstat(fd))
             dotted, bare = self._tokens(fd, seen.size)
         except OSError as error:
             self.walk.fail(seen.path, error)
             return ()
         finally:
             os.close(fd)
-        hits = BINARY if dotted is None else [name.decode("ascii") for name in self._names.intersection(dotted)] + bare
-        if found == seen.version:  # what changed meanwhile is read again next time
-            self.cache.put(seen.version, hits, b" ".join(dotted or ()).decode("ascii"))
+        hits = BINARY
+        if dotted is not None:
+            hits = [name.decode("ascii") for name in self._names.intersection(dotted)] + bare
+        if version == seen.version:  # a file that changed meanwhile is read again next time
+            self.cache.put(version, hits, b" ".join(dotted or ()).decode("ascii"))
         return hits
 
     def _tokens(self, fd: int, size: int) -> "Tuple[Iterable[bytes] | None, List[str]]":
-        """(tokens with a dot, names without one) of a file; the first is None when it is no text.
+        """(tokens with a dot, names without one) of a file; the first is None if it is not text.
 
         Large files come in pieces, cut between two words.
         """
@@ -372,44 +396,47 @@ class References:
             text = data.translate(_SEPARATED)
             cut = text.rfind(b" ") if more else len(text)
             cut = max(cut, len(text) - LONGEST_NAME)  # a token that is longer than any name is none
-            found = self._sorted_out(text[:cut])
-            dotted.update(found[0])
-            bare.update(found[1])
+            tokens, names = self._sorted_out(text[:cut])
+            dotted.update(tokens)
+            bare.update(names)
             data = text[cut:] + more
         return dotted, sorted(bare)
 
     def _sorted_out(self, data: bytes) -> "Tuple[Set[bytes], List[str]]":
         """(tokens with a dot inside, names without one) of a text.
 
-        The sentence "See _foo.tmp_." names foo.tmp: each token counts as it is, and without what sticks to its edges.
+        The sentence "See _foo.tmp_." mentions foo.tmp: each token counts as it is, and without what
+        sticks to its edges.
         """
-        found = set(filterfalse(self._plain.__contains__, tokens_of(data)))
-        dotted = [core for core in [token.strip(EDGES) for token in found] if b"." in core]
-        if len(dotted) == len(found):
-            return found.union(dotted), []
-        bare = {token: token.strip(EDGES) for token in found if b"." not in token.strip(EDGES)}
-        naming = [token for token, core in bare.items() if token in self._names or core in self._names]
+        tokens = set(filterfalse(self._plain.__contains__, tokens_of(data)))
+        dotted = [core for core in [token.strip(EDGES) for token in tokens] if b"." in core]
+        if len(dotted) == len(tokens):
+            return tokens.union(dotted), []
+        bare = {token: token.strip(EDGES) for token in tokens if b"." not in token.strip(EDGES)}
+        naming = [token for token, core in bare.items()
+                  if token in self._names or core in self._names]
         if len(self._plain) < PLAIN_WORDS:
             self._plain.update(set(bare).difference(naming))
         names = self._names.intersection(naming + [bare[token] for token in naming])
-        return found.difference(bare).union(dotted), [name.decode("ascii") for name in names]
+        return tokens.difference(bare).union(dotted), [name.decode("ascii") for name in names]
 
 
 # -- the cache
 
-BINARY: "List[str]" = ["\0"]  # instead of hits: the file is no text
+BINARY: "List[str]" = ["\0"]  # instead of hits: the file is not text
 CACHE_HEAD = b"symphony tokens 1"
 TRAILER_BYTES = 100
 PLAIN_WORDS = 200000  # remembered, at most
 
 
 class Cache:
-    """`.cleanup_cache`: of each version of a file its digest, if one was taken, the names it held, its dotted tokens.
+    """`.cleanup_cache`: for each version of a file its digest, its names and its dotted tokens.
 
-    Behind a line for the format and the device come the names that were looked for, a line `version TAB digest TAB
-    hits` a file, and their tokens, a line each, which are not even read unless a name is new. Hits of `-` mean that the
-    file was not read, of NUL that it is no text. The last line has the lengths of the three parts, and checksums of
-    the first two together and of the third.
+    The digest is empty if none was taken. After a line for the format and the device come the names
+    that were looked for, a line `version TAB digest TAB hits` for each file, and their tokens, a
+    line each, which are not even read unless a name is new. Hits of `-` mean that the file was not
+    read, of NUL that it is not text. The last line has the lengths of the three parts, and
+    checksums of the first two together and of the third.
     """
 
     def __init__(self, root: Root, enabled: bool = True) -> None:
@@ -417,18 +444,19 @@ class Cache:
         self.enabled = enabled
         self._head = b"%s %d\n" % (CACHE_HEAD, root.dev)
         self._where = (0, 0, 0)  # of the tokens: offset, length, checksum
-        self._known: "Set[str]" = set()
+        self._cached_names: "Set[str]" = set()  # those that the file answers for
         self._old: "Dict[str, str]" = {}      # version -> digest TAB hits
         self._new: "Dict[str, Tuple[str, str]]" = {}  # version -> (digest TAB hits, tokens)
         self._tokens: "List[str]" = []
         self._names: "Set[str]" = set()
-        self._held: "Dict[str, str]" = {}  # the same as _old while it can answer for all names, else empty
+        # The same as _old while it can answer for all names, else empty.
+        self._held: "Dict[str, str]" = {}
         self._redone = False
         if enabled and not sc.Store(root.path).insecure(self.path):
             try:
                 self._load()
             except (OSError, ValueError):
-                self._old = {}  # there is none, or one that was not written by us to its end: every file is read
+                self._old = {}  # there is none, or not a whole one of ours: every file is read
 
     def _load(self) -> None:
         with open_own(self.path) as handle:
@@ -437,15 +465,15 @@ class Cache:
             trailer = handle.read().rpartition(b"\n")
             names, lines, tokens, front_sum, tokens_sum = map(int, trailer[2].split())
             if end != len(self._head) + names + lines + tokens + 1 + len(trailer[2]):
-                raise ValueError("it was cut short")
+                raise ValueError("truncated")
             handle.seek(0)
             head, front = handle.read(len(self._head)), handle.read(names + lines)
         if head != self._head or zlib.crc32(front) != front_sum:
-            raise ValueError("it is damaged, or of another device")
+            raise ValueError("damaged, or of another device")
         text = front.decode("ascii")
         if lines:
             self._old = dict([line.split("\t", 1) for line in text[names:].split("\n")])
-        self._known = set(text[:names].split())
+        self._cached_names = set(text[:names].split())
         self._where = (len(head) + len(front), tokens, tokens_sum)
 
     def _old_tokens(self) -> "List[str]":
@@ -460,30 +488,36 @@ class Cache:
         except OSError:
             return []
         lines = data.decode("ascii", "replace").split("\n")
-        return lines if zlib.crc32(data) == checksum and len(lines) == len(self._old) else []
+        if zlib.crc32(data) != checksum or len(lines) != len(self._old):
+            return []
+        return lines
 
     def begin(self, names: "Set[str]") -> None:
-        """Say which names count in this run."""
+        """Set the names that count in this run."""
         self._names = names
-        fresh = names - self._known
-        if fresh and self._old and all("." in name.strip(EDGES.decode("ascii")) for name in fresh):
-            self._find(fresh)
-        elif not fresh:
+        fresh = names - self._cached_names
+        edges = EDGES.decode("ascii")
+        if not fresh:
             self._held = self._old
+        elif self._old and all("." in name.strip(edges) for name in fresh):
+            self._find(fresh)
 
     def _find(self, fresh: "Set[str]") -> None:
         """Look for new names among the tokens of old files."""
         self._tokens = self._old_tokens()
         for version, tokens in zip(list(self._old), self._tokens):
-            found = fresh.intersection(tokens.split(" "))
-            line = self._old[version] if found else ""
-            found.difference_update(line.partition("\t")[2].split(" "))  # a name that was there before
-            if found:
-                self._old[version] = line + ("" if line.endswith("\t") else " ") + " ".join(found)
+            names = fresh.intersection(tokens.split(" "))
+            if not names:
+                continue
+            line = self._old[version]
+            names.difference_update(line.partition("\t")[2].split(" "))  # those it had before
+            if names:
+                separator = "" if line.endswith("\t") else " "
+                self._old[version] = line + separator + " ".join(names)
         self._held = self._old if self._tokens else {}
 
     def hits(self, version: str) -> "Iterable[str] | None":
-        """The names in this version of a file; None when it has to be read."""
+        """The names in this version of a file; None if it has to be read."""
         line = self._held.get(version)
         if line is None:
             return None
@@ -493,12 +527,12 @@ class Cache:
         return BINARY if held == "\0" else held.split()
 
     def put(self, version: str, hits: "Iterable[str]", tokens: str) -> None:
-        """Keep what was read."""
+        """Keep the names and tokens of a file that was read."""
         if self.enabled:
             self._new[version] = ("%s\t%s" % (self.digest(version), " ".join(hits)), tokens)
 
     def digest(self, version: str) -> str:
-        """The digest of a file's content, '' when none was taken."""
+        """The digest of a file's content, '' if none was taken."""
         line = self._new[version][0] if version in self._new else self._old.get(version, "")
         return line.partition("\t")[0]
 
@@ -514,24 +548,27 @@ class Cache:
             self._new[version] = (digest + "\t-", "")
 
     def save(self, walk: Walk) -> None:
-        """Write the cache when it is another one than before, without the files that are gone. Raises StorageError."""
-        if self.enabled and (self._new or self._redone or self._names != self._known):
+        """Write the cache if it has changed, without files that are gone. Raises StorageError."""
+        if self.enabled and (self._new or self._redone or self._names != self._cached_names):
             there = {seen.version for seen in walk.files}
             sc.write_atomic(self.path, self._text(there), durable=False)
 
     def _text(self, there: "Set[str]") -> "Iterator[bytes]":
         tokens = self._tokens or self._old_tokens()
         if not self._held:  # it could not answer for all names in this run; the digests are good
-            self._old = {version: line.partition("\t")[0] + "\t-" for version, line in self._old.items()}
+            self._old = {version: line.partition("\t")[0] + "\t-"
+                         for version, line in self._old.items()}
             tokens = [""] * len(self._old)
-        old = [(version, line, held) for (version, line), held in zip(self._old.items(), tokens)
-               if version in there and version not in self._new and line != "\t-"]
-        old += [(version, line, held) for version, (line, held) in self._new.items()]
-        parts = (iter([(" ".join(self._names) + " ").encode("ascii")]),
-                 joined(["%s\t%s" % (version, line) for version, line, _ in block] for block in in_blocks(old)),
-                 joined([held for _, _, held in block] for block in in_blocks(old)))
+        rows = [(version, line, held) for (version, line), held in zip(self._old.items(), tokens)
+                if version in there and version not in self._new and line != "\t-"]
+        rows += [(version, line, held) for version, (line, held) in self._new.items()]
+        parts = (
+            iter([(" ".join(self._names) + " ").encode("ascii")]),
+            joined(["%s\t%s" % (version, line) for version, line, _ in block]
+                   for block in in_blocks(rows)),
+            joined([held for _, _, held in block] for block in in_blocks(rows)))
         yield self._head
-        sizes, sums = [0, 0, 0], [0, 0]
+        sizes, sums = [0, 0, 0], [0, 0]  # the first two parts share a checksum
         for number, part in enumerate(parts):
             for piece in part:
                 sizes[number] += len(piece)
@@ -557,7 +594,7 @@ def in_blocks(items: "List[Any]", size: int = 5000) -> "Iterator[List[Any]]":
 # -- duplicates
 
 def duplicates(root: Root, walk: Walk, cache: Cache, at_least: int) -> "Dict[str, str]":
-    """Path to group, for files of at least that size whose content is that of another one."""
+    """Path to group, for files of at least that size that have the content of another one."""
     by_size: "Dict[int, List[Seen]]" = {}
     for seen in walk.files:
         if seen.size >= at_least and seen.nlink == 1 and stat.S_ISREG(seen.mode):
@@ -565,7 +602,9 @@ def duplicates(root: Root, walk: Walk, cache: Cache, at_least: int) -> "Dict[str
     groups: "Dict[str, List[str]]" = {}
     progress, number = Progress("files compared"), 0
     for same_size in by_size.values():
-        for seen in same_size if len(same_size) > 1 else ():
+        if len(same_size) == 1:
+            continue
+        for seen in same_size:
             digest = cache.digest(seen.version)
             if not digest:
                 digest = _digest(root, walk, seen)
@@ -576,14 +615,14 @@ def duplicates(root: Root, walk: Walk, cache: Cache, at_least: int) -> "Dict[str
             number += 1
             progress.show(number)
     progress.end()
-    return {path: digest[:16] for digest, paths in groups.items() if len(paths) > 1 for path in paths}
+    return {path: digest[:16]
+            for digest, paths in groups.items() if len(paths) > 1 for path in paths}
 
 
 def _digest(root: Root, walk: Walk, seen: Seen) -> str:
-    """The digest of a file's content; '' when it is gone, or another one by now."""
+    """The digest of a file's content; '' if the file is gone or has changed."""
     try:
-        fd = os.open(native_path(seen.path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
-                     dir_fd=root.fd)
+        fd = os.open(native_path(seen.path), OPEN_FILE, dir_fd=root.fd)
     except FileNotFoundError:
         return ""
     except OSError as error:
@@ -595,7 +634,9 @@ def _digest(root: Root, walk: Walk, seen: Seen) -> str:
         while piece:
             digest.update(piece)
             piece = os.read(fd, READ_BYTES) if len(piece) == READ_BYTES else b""
-        return digest.hexdigest() if version_of(os.fstat(fd)) == seen.version else ""
+        if version_of(os.fstat(fd)) != seen.version:
+            return ""
+        return digest.hexdigest()
     except OSError as error:
         walk.fail(seen.path, error)
         return ""
@@ -606,7 +647,7 @@ def _digest(root: Root, walk: Walk, seen: Seen) -> str:
 # -- the document
 
 class Inventory:
-    """Takes the inventory of a root and writes it down."""
+    """Takes the inventory of a root and writes it."""
 
     def __init__(self, root: Root, references: bool = True, min_duplicate: int = MIN_DUPLICATE,
                  use_cache: bool = True) -> None:
@@ -628,7 +669,8 @@ class Inventory:
         listing = self.git.finish() if self.with_git else Listing()
         self.head = listing.head
         self.classes = dict.fromkeys(listing.ignored, "ignored")
-        self.classes.update(dict.fromkeys(listing.tracked, "tracked"))  # what is in neither is untracked
+        # A file in neither is untracked.
+        self.classes.update(dict.fromkeys(listing.tracked, "tracked"))
         del listing
         cache = Cache(self.root, self.use_cache)
         self.references = References(self.root, self.walk, cache)
@@ -639,14 +681,16 @@ class Inventory:
             try:
                 cache.save(self.walk)
             except sc.StorageError as error:
-                self.notes.append("%s; the next inventory takes longer" % error)
-        self.expires = {path: entry.expires for path, entry in Registry(self.root).read().items()}
+                self.notes.append("%s; the next inventory will take longer" % error)
+        self.expires = {path: entry.expires
+                        for path, entry in Registry(self.root).read().items()}
         self.finished = time.time()
         return self
 
     def header(self) -> "Dict[str, Any]":
         return {
-            "format": FORMAT, "root": stored_path(self.root.path), "root_dev": self.root.dev, "root_ino": self.root.ino,
+            "format": FORMAT, "root": stored_path(self.root.path),
+            "root_dev": self.root.dev, "root_ino": self.root.ino,
             "host": socket.gethostname(), "git": self.with_git, "head": self.head,
             "started": sc.iso(self.started), "finished": sc.iso(self.finished),
             "references": self.with_references, "min_duplicate": self.min_duplicate,
@@ -654,19 +698,20 @@ class Inventory:
         }
 
     def write(self, path: str) -> None:
-        """Replace the inventory file at once. Raises StorageError; then the one before is still there."""
-        # Not flushed to disk: after a power cut the next one is taken, and half of one is refused when it is read.
+        """Replace the inventory file atomically. Raises StorageError, and changes nothing then."""
+        # Not flushed to disk: after a power cut a new one is taken, and half of one is refused by
+        # whoever reads it.
         sc.write_atomic(path, self._text(), durable=False)
 
     def _text(self) -> "Iterator[bytes]":
-        """The document in pieces; the totals are known at its end."""
+        """The document in pieces; the totals come last, as they are added up on the way."""
         yield (json.dumps(self.header())[:-1] + ', "files": [\n').encode("ascii")
         yield from joined((self._rows(block) for block in in_blocks(self.walk.files)), ",\n")
         document = {"counts": self.total(0), "bytes": self.total(1)}
         yield ("\n], %s\n" % json.dumps(document)[1:]).encode("ascii")
 
     def total(self, place: int) -> "Dict[str, Dict[str, int]]":
-        """The numbers of files (place 0) or of bytes (1) by class and by purpose, once they are written."""
+        """The numbers of files (place 0) or bytes (1) by class and by purpose, once written."""
         sums: "Dict[str, Dict[str, int]]" = {"class": {}, "purpose": {}}
         for (kind, purpose), total in sorted(self.totals.items()):
             for by, key in (("class", kind), ("purpose", purpose)):
@@ -675,10 +720,10 @@ class Inventory:
 
     def _rows(self, files: "List[Seen]") -> "Iterator[str]":
         """One JSON array a file; adds up the totals on the way."""
-        classes, default = self.classes.get, "untracked" if self.with_git else "no-git"
-        totals = self.totals
+        default = "untracked" if self.with_git else "no-git"
+        classes, totals = self.classes.get, self.totals
         counts, binary = self.references.counts.get, self.references.binary
-        rest = self._rest() if self.expires or self.duplicates else None
+        last_columns = self._last_columns()
         for path, name, version, size, mode, nlink, dev, purpose in files:
             if purpose == "other" and path in binary:
                 purpose = "binary"
@@ -690,60 +735,77 @@ class Inventory:
             total[1] += size
             yield '[%s,%s,%d,%d,%d,"%s",%s,"%s",%s]' % (
                 quoted(path), version, dev, mode, nlink, kind, counts(name, "null"), purpose,
-                "null,null" if rest is None else rest(path))
+                last_columns(path))
 
-    def _rest(self) -> "Callable[[str], str]":
-        """A function from a path to the last two columns, which few files have: expires and duplicate."""
-        exact, groups = self.expires, self.duplicates
-        folders = tuple(path + "/" for path in exact)
+    def _last_columns(self) -> "Callable[[str], str]":
+        """A function from a path to expires and duplicate, which few files have."""
+        expires, groups = self.expires, self.duplicates
+        if not expires and not groups:
+            return lambda path: "null,null"
+        folders = tuple(path + "/" for path in expires)
 
-        def of(path: str) -> str:
-            at = exact.get(path)
-            if at is None and path.startswith(folders):  # the nearest folder counts, as in Registry.nearest
-                at = exact[max((folder for folder in exact if path.startswith(folder + "/")), key=len)]
-            return "%s,%s" % ("null" if at is None else '"%s"' % sc.iso(at),
-                              quoted(groups[path]) if path in groups else "null")
-        return of
+        def columns(path: str) -> str:
+            at = expires.get(path)
+            if at is None and path.startswith(folders):
+                # The nearest folder counts, as in Registry.nearest.
+                above = [folder for folder in expires if path.startswith(folder + "/")]
+                at = expires[max(above, key=len)]
+            expiry = "null" if at is None else '"%s"' % sc.iso(at)
+            group = quoted(groups[path]) if path in groups else "null"
+            return expiry + "," + group
+        return columns
 
     def verdict(self) -> str:
-        files, size = len(self.walk.files), sum(self.total(1)["class"].values())
-        classes = ", ".join("%d %s" % (number, name) for name, number in self.total(0)["class"].items())
-        errors = self.walk.errors
-        return "%s - %s, %s (%s) in %.1f s%s" % (
-            "WARNING" if errors else "OK", plural(files, "file"), size_text(size), classes or "nothing",
-            self.finished - self.started, "; %s, so nothing may be removed" % plural(len(errors), "error") if errors
-            else "")
+        """The first line."""
+        size = sum(self.total(1)["class"].values())
+        classes = ["%d %s" % (number, name) for name, number in self.total(0)["class"].items()]
+        line = "%s, %s (%s) in %.1f s" % (
+            plural(len(self.walk.files), "file"), size_text(size), ", ".join(classes) or "nothing",
+            self.finished - self.started)
+        if not self.walk.errors:
+            return "OK - %s" % line
+        return "WARNING - %s; %s, so nothing can be removed" % (
+            line, plural(len(self.walk.errors), "error"))
 
 
 def build_parser() -> "argparse.ArgumentParser":
     parser = command_parser(__doc__)
-    parser.add_argument("--output", metavar="FILE", help="where to write (default: %s under the root)" % INVENTORY_NAME)
+    parser.add_argument("--output", metavar="FILE",
+                        help="where to write (default: %s under the root)" % INVENTORY_NAME)
     parser.add_argument("--no-references", dest="references", action="store_false",
-                        help="do not read the files; references are null, and nothing can become a candidate")
-    parser.add_argument("--min-duplicate", type=bytes_option, default=MIN_DUPLICATE, metavar="BYTES",
-                        help="size from which equal files are looked for (default: %d)" % MIN_DUPLICATE)
-    parser.add_argument("--no-cache", dest="cache", action="store_false", help="read every file, and keep no cache")
+                        help="do not read the files; references are null, so nothing can become a"
+                             " candidate")
+    parser.add_argument("--min-duplicate", type=bytes_option, metavar="BYTES",
+                        default=MIN_DUPLICATE,
+                        help="look for duplicates among files of at least this size (default: %d)"
+                             % MIN_DUPLICATE)
+    parser.add_argument("--no-cache", dest="cache", action="store_false",
+                        help="read every file, and keep no cache")
     return parser
 
 
 def main() -> int:
-    gc.disable()  # two hundred thousand rows, and none of them in a cycle
+    gc.disable()  # collecting costs time, and none of two hundred thousand rows is in a cycle
     args = build_parser().parse_args()
     root = Root(args.root)
-    output = os.path.abspath(args.output) if args.output else os.path.join(root.path, INVENTORY_NAME)
+    output = os.path.join(root.path, INVENTORY_NAME)
+    if args.output:
+        output = os.path.abspath(args.output)
     lock = sc.FileLock(os.path.join(root.path, CACHE_NAME + ".lock"))
     if not lock.acquire():
-        raise sc.BusyError("another inventory of %s is being taken" % root.path, "try again when it is done")
+        raise sc.BusyError("another inventory of %s is being taken" % root.path, "try again later")
     check_replaced(output, FORMAT)
     inventory = Inventory(root, args.references, args.min_duplicate, args.cache).take()
     inventory.write(output)
     sc.print_line(inventory.verdict())
-    for error in inventory.walk.errors[:ERRORS_SHOWN]:
-        sc.print_line("  error: %s: %s" % (printable(error["path"]) if error["path"] else "the root", error["error"]))
-    if len(inventory.walk.errors) > ERRORS_SHOWN:
-        sc.print_line("  and %d more" % (len(inventory.walk.errors) - ERRORS_SHOWN))
-    for left_out in inventory.walk.not_entered:
-        sc.print_line("  not entered: %s: %s" % (printable(left_out["path"]), left_out["why"]))
+    errors = inventory.walk.errors
+    for error in errors[:ERRORS_SHOWN]:
+        place = printable(error["path"]) if error["path"] else "the root"
+        sc.print_line("  error: %s: %s" % (place, error["error"]))
+    if len(errors) > ERRORS_SHOWN:
+        sc.print_line("  and %d more" % (len(errors) - ERRORS_SHOWN))
+    for folder in inventory.walk.not_entered:
+        sc.print_line("  not entered: %s: %s" % (printable(folder["path"]), folder["why"]))
     for note in inventory.notes:
         sc.print_line("  note: " + note)
     sc.print_line("  written to %s" % printable(stored_path(output)))

@@ -374,7 +374,7 @@ def test_a_tree_of_300_folders_is_an_error_and_no_crash(repository):
     document, out = taken(repository)
     assert list(document["files"]) == ["d/" * 200 + "deepest.txt"]
     assert document["errors"] == [{"path": "/".join("d" * 201), "error": "more than 200 folders deep"}]
-    assert out.startswith("WARNING - 1 file,") and "; 1 error, so nothing may be removed\n" in out
+    assert out.startswith("WARNING - 1 file,") and "; 1 error, so nothing can be removed\n" in out
     for folder in reversed(folders):  # shutil.rmtree of old Pythons does not come so deep
         for name in os.listdir(folder):
             if name.endswith(".txt"):
@@ -551,7 +551,7 @@ def test_a_file_that_cannot_be_read_is_an_error_and_the_verdict_a_warning(shared
     document = read(root)
     assert document["errors"] == [{"path": "a.py", "error": "Permission denied"}]
     assert document["files"]["b.py"]["references"] == 0 and "a.py" in document["files"]
-    assert out.startswith("WARNING - 3 files, ") and "; 1 error, so nothing may be removed\n" in out
+    assert out.startswith("WARNING - 3 files, ") and "; 1 error, so nothing can be removed\n" in out
     assert "  error: a.py: Permission denied\n" in out
     (root / "a.py").chmod(0o600)
     assert as_nobody(root)[1].startswith("OK - ")
@@ -585,7 +585,7 @@ def test_of_many_errors_ten_are_printed_and_the_rest_counted(shared):
         put(root, "a%02d.py" % number)
         (root / ("a%02d.py" % number)).chmod(0)
     code, out, _ = as_nobody(root)
-    assert code == 0 and "; 13 errors, so nothing may be removed\n" in out
+    assert code == 0 and "; 13 errors, so nothing can be removed\n" in out
     assert sum(line.startswith("  error: ") for line in out.splitlines()) == 10 and "\n  and 3 more\n" in out
     assert len(read(root)["errors"]) == 13
 
@@ -1243,7 +1243,7 @@ def test_a_folder_in_the_place_of_the_cache_is_a_note_and_changes_nothing_else(p
     put(plain, CACHE + "/x")
     document, out = taken(plain)
     assert is_right(column(document, "references")) and out.startswith("OK - ")
-    assert re.search("\n  note: cannot write .*; the next inventory takes longer\n", out)
+    assert re.search("\n  note: cannot write .*; the next inventory will take longer\n", out)
 
 
 def test_a_cache_that_cannot_be_read_is_written_anew(shared):
@@ -1322,7 +1322,7 @@ def test_when_the_cache_cannot_be_written_a_note_says_so_and_the_inventory_is_th
     code, out, err = run_script("inventory.py", plain, preexec_fn=limited(9000))
     assert (code, err) == (0, "")
     assert out.startswith("OK - 4 files")
-    assert "  note: cannot write %s: File too large; the next inventory takes longer\n" % os.path.realpath(
+    assert "  note: cannot write %s: File too large; the next inventory will take longer\n" % os.path.realpath(
         str(plain / CACHE)) in out
     assert (plain / CACHE).read_bytes() == before
     assert read(plain)["files"]["foo.tmp"]["references"] == 2
@@ -1379,7 +1379,7 @@ def test_a_second_inventory_at_the_same_time_says_so_and_leaves(repository, hang
     before = (repository / INVENTORY).read_bytes()
     code, out, err = run_script("inventory.py", repository, env=dict(os.environ, PATH=os.defpath))
     assert (code, out) == (75, "")
-    assert err == "inventory: another inventory of %s is being taken (try again when it is done)\n" % os.path.realpath(
+    assert err == "inventory: another inventory of %s is being taken (try again later)\n" % os.path.realpath(
         str(repository))
     assert (repository / INVENTORY).read_bytes() == before
     put(tmp_path, "go")
