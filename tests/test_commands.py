@@ -627,3 +627,16 @@ def test_each_script_uses_only_those_before_it():
         used = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
         used |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
         assert used & set(order) <= set(order[:place]), name
+
+
+def test_the_ways_through_the_file_name_what_is_there():
+    contributing = (SCRIPT.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    way = contributing.partition("## The way through the file\n")[2].partition("\n## ")[0]
+    assert way.count("\n**") == 5 and way.count("\n10. ") == 5 and way.count("\n11. ") == 0
+    source = SCRIPT.read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    words = set(re.findall(r"\w+", source))
+    methods = {cls.name + "." + node.name for cls in tree.body if isinstance(cls, ast.ClassDef)
+               for node in cls.body if isinstance(node, ast.FunctionDef)}
+    for name in re.findall(r"`(\w+(?:\.\w+)?)`", way):
+        assert name in words or name in methods or name == "posix._exit", name
