@@ -1,7 +1,7 @@
 #!/bin/sh
-# Sets Symphony Conductor up: finds a Python, sees that there is a cron, makes the folders, checks the configuration,
-# installs the crontab line, and shows how things stand. Each step says what it did or found; running it again
-# changes nothing.
+# Sets up Symphony Conductor: picks a Python, makes sure cron is installed and running, creates the folders, checks
+# the configuration, installs the crontab line and shows the status. Each step prints what it did. Running it again
+# changes nothing that is in place.
 set -eu
 
 say() { printf '%s\n' "$*"; }
@@ -9,7 +9,7 @@ warn() { printf 'setup.sh: %s\n' "$*" >&2; }
 fail() { code=$1; shift; warn "$*"; exit "$code"; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# What is set up is the folder of this file, whichever project the caller's shell speaks of.
+# The project is the folder of this file, even if the caller's shell has SYMPHONY_ROOT set to another one.
 unset SYMPHONY_ROOT
 
 usage() {
@@ -17,13 +17,14 @@ usage() {
 usage: ./setup.sh [--user NAME] [--timer] [--dry-run]
        ./setup.sh --uninstall [--purge] [--user NAME] [--timer] [--dry-run]
 
-  --user NAME  for this user (takes root; default: who called sudo, otherwise yourself)
-  --timer      a systemd timer in place of the crontab line
-  --dry-run    say what would be done, and do nothing
-  --uninstall  take the crontab line, or with --timer the timer, out again; configuration, state and logs stay
-  --purge      with --uninstall: remove state and logs as well, after asking
+  --user NAME  set up for this user; requires root (default: the user who called sudo, or yourself)
+  --timer      use a systemd timer instead of the crontab line
+  --dry-run    print what would be done, without doing it
+  --uninstall  remove the crontab line, or with --timer the timer; keep configuration, state and logs
+  --purge      with --uninstall: also remove state and logs, after asking
 
-PYTHON names the interpreter to use; without it the newest usable one is taken.
+Environment:
+  PYTHON       the interpreter to use (default: the newest usable one on PATH)
 USAGE
 }
 
@@ -40,21 +41,21 @@ while [ $# -gt 0 ]; do
         --uninstall) uninstall=yes ;;
         --purge) purge=yes ;;
         --timer) timer=yes ;;
-        --user) [ $# -gt 1 ] || fail 2 "--user takes a name"; user=$2; shift ;;
+        --user) [ $# -gt 1 ] || fail 2 "--user requires a name"; user=$2; shift ;;
         --user=*) user=${1#--user=} ;;
         -h | --help) usage; exit 0 ;;
         *) usage >&2; fail 2 "unknown option '$1'" ;;
     esac
     shift
 done
-[ "$purge.$uninstall" != yes.no ] || fail 2 "--purge goes with --uninstall"
+[ "$purge.$uninstall" != yes.no ] || fail 2 "--purge requires --uninstall"
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 conductor=$root/symphony_conductor.py
-[ -f "$conductor" ] || fail 2 "symphony_conductor.py is not beside setup.sh in $root"
+[ -f "$conductor" ] || fail 2 "symphony_conductor.py not found beside setup.sh in $root"
 
-# The conductor as the crontab line calls it: by an import, so that Python compiles it once for all steps. With -B it
-# leaves no compiled files: of root in somebody else's folder, of a dry run, and of what takes everything out.
+# The conductor as the crontab line calls it: imported, so that Python compiles it once for all steps. -B leaves no
+# compiled files: for a dry run, for root in another user's folder, and for an uninstall that removes everything.
 conduct() {
     cache=
     [ "$dry_run" = no ] || cache=-B
@@ -66,7 +67,7 @@ import symphony_conductor as c
 c.command_line()' "$root" "$@"
 }
 
-# Carries out a step, or says it.
+# Runs a command, or with --dry-run prints it.
 run() {
     if [ "$dry_run" = yes ]; then
         say "would run: $*"
@@ -77,8 +78,8 @@ run() {
 
 # -- Python
 
-# Prints a Python's version as a number that can be compared, such as 3011002, when it is one that can be used, and
-# what is missing where that is all that is wrong with it. Whatever else is called python3 may say or want anything.
+# Prints the version of a usable Python as a number that can be compared, such as 3011002. If all that is wrong with
+# one is a missing module, prints that and fails. Other programs called python3 may print anything, or read stdin.
 version_of() {
     "$1" -I -S -c '
 import sys
@@ -92,7 +93,7 @@ except ImportError as error:
 print("%d%03d%03d" % sys.version_info[:3])' 2>/dev/null </dev/null
 }
 
-# Every name a Python may have, in every folder of PATH; the system's own of Red Hat stands in a folder of its own.
+# Every name of a Python, in every folder of PATH. Red Hat keeps the system's own outside PATH.
 candidates() {
     (
         set +f
@@ -127,21 +128,22 @@ LIST
 }
 
 if [ -n "${PYTHON:-}" ]; then
-    best=$(command -v "$PYTHON") || fail 69 "PYTHON names $PYTHON, which is not here"
-    version_of "$best" >/dev/null || fail 69 "PYTHON names $best, which is no Python 3.6 or newer"
+    best=$(command -v "$PYTHON") || fail 69 "PYTHON: $PYTHON not found"
+    version_of "$best" >/dev/null || fail 69 "PYTHON: $best is not a usable Python 3.6 or newer"
 elif ! find_python; then
-    [ -z "$lacking" ] || fail 69 "a whole Python 3.6 or newer is needed, and $lacking; install python3 and run this again"
+    again="install python3, then run setup.sh again"
+    [ -z "$lacking" ] || fail 69 "Python 3.6 or newer with its whole library is required, but $lacking; $again"
     older=$({ python3 -V || python -V || python2 -V; } 2>&1 | grep '^Python' | head -n 1) || older=
-    fail 69 "Python 3.6 or newer is needed, and here is ${older:-no Python at all}; install python3 and run this again"
+    fail 69 "Python 3.6 or newer is required, but ${older:-no Python} was found; $again"
 fi
-# The real one, where that is a virtual environment's or a version manager's.
+# The interpreter behind that of a virtual environment or a version manager.
 python=$("$best" -I -B -c '
 import sys
 sys.path.append(sys.argv[1])
 import symphony_conductor as c
 print(c.interpreter())' "$root")
 
-# -- whom it is for
+# -- the user
 
 me=$(id -un)
 if [ -z "$user" ] && [ "$me" = root ]; then
@@ -150,14 +152,14 @@ fi
 user=${user:-$me}
 [ "$user" = "$me" ] || [ "$me" = root ] || fail 2 "--user: only root can do this for '$user' (use sudo)"
 
-# Carries out steps of this script as the user it is for, who then finds the Python and the crontab that are hers.
+# Runs steps of this script as $user, with that user's Python and crontab.
 as_user() {
     set -- "$user" "$root/setup.sh" "$*" "--user=$user"
     [ "$timer" = no ] || set -- "$@" --timer
     [ "$dry_run" = no ] || set -- "$@" --dry-run
     [ "$uninstall" = no ] || set -- "$@" --uninstall
     [ "$purge" = no ] || set -- "$@" --purge
-    # -B: root leaves no compiled files in somebody else's folder.
+    # -B: root leaves no compiled files in another user's folder.
     "$python" -I -S -B -c '
 import os, sys
 sys.path.append(os.path.dirname(sys.argv[2]))
@@ -165,7 +167,8 @@ import symphony_conductor as c
 def go():
     c.switch_user(sys.argv[1])
     if not os.access(sys.argv[2], os.R_OK):
-        raise c.UsageError("%s may not read %s" % (sys.argv[1], sys.argv[2]), "move the folder, or let it be read")
+        raise c.UsageError("%s cannot read %s" % (sys.argv[1], sys.argv[2]),
+                           "move the project to a folder this user can read")
     os.environ["SYMPHONY_SETUP_STEPS"] = sys.argv[3]
     os.chdir("/")
     sys.stdout.flush()
@@ -176,7 +179,7 @@ sys.exit(c.exit_code_of(go, "setup.sh"))' "$@" || exit $?
 # -- cron
 
 # package manager, package, how to install it
-# Without what apt recommends along with cron, which is a mail server.
+# apt recommends a mail server along with cron; that is left out.
 MANAGERS='apt-get cron apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends
 dnf cronie dnf install -y
 yum cronie yum install -y
@@ -184,7 +187,7 @@ zypper cronie zypper --non-interactive install
 apk cronie apk add
 pacman cronie pacman -S --noconfirm'
 
-# Prints the command that installs cron here.
+# Prints the command that installs cron on this machine.
 install_command() {
     while read -r manager package command; do
         if have "$manager"; then
@@ -197,7 +200,7 @@ LIST
     return 1
 }
 
-# Whether a cron daemon is seen; where the processes of others are hidden, none is.
+# Whether a cron daemon is visible. Where the processes of other users are hidden, it may run unseen.
 cron_runs() {
     # shellcheck disable=SC2009  # pgrep is not everywhere
     case $(uname -s) in
@@ -205,7 +208,7 @@ cron_runs() {
         Linux)
             for process in /proc/[0-9]*; do
                 { read -r line <"$process/stat"; } 2>/dev/null || continue
-                case ${line##*) } in Z* | X*) continue ;; esac  # dead, and only not yet buried
+                case ${line##*) } in Z* | X*) continue ;; esac  # ended, but not reaped yet
                 name=${line#*(}
                 case ${name%)*} in cron | crond | cronie | dcron | fcron | bcron-sched | busybox-crond) return 0 ;; esac
             done
@@ -214,10 +217,10 @@ cron_runs() {
     esac
 }
 
-# Prints the command that starts cron here.
+# Prints the command that starts cron on this machine.
 start_command() {
     daemon=crond
-    ! have apt-get || daemon=cron  # as Debian's is called, where none is there yet
+    ! have apt-get || daemon=cron  # Debian's name, for when none is installed yet
     for name in cron crond; do
         if [ -x "/usr/sbin/$name" ] || [ -x "/usr/bin/$name" ] || [ -x "/sbin/$name" ]; then
             daemon=$name
@@ -238,8 +241,8 @@ start_command() {
     fi
 }
 
-# $1: what is wrong, $2: the command that mends it. Root does, and others are told how.
-mend() {
+# $1: the problem, $2: the command that fixes it. Only root can run that; callers tell other users how.
+fix() {
     if [ "$dry_run.$me" = yes.root ]; then
         say "would run: $2"
         return 0
@@ -253,32 +256,32 @@ ensure_cron() {
     if have crontab; then
         say "crontab: $(command -v crontab)"
     elif ! command=$(install_command); then
-        fail 69 "crontab is not here; install cron with your package manager, or use --timer"
+        fail 69 "crontab not found; install cron with your package manager, or use --timer"
     else
-        if ! mend "crontab is not here" "$command"; then
-            [ "$dry_run" = yes ] || fail 69 "crontab is not here; run: sudo sh -c '$command'"
-            say "would stop here: crontab is not here; run: sudo sh -c '$command'"
+        if ! fix "crontab not found" "$command"; then
+            [ "$dry_run" = yes ] || fail 69 "crontab not found; to install it: sudo sh -c '$command'"
+            say "would stop here: crontab not found; to install it: sudo sh -c '$command'"
         fi
         if [ "$dry_run" = no ]; then
-            have crontab || fail 69 "crontab is still not here, after: $command"
+            have crontab || fail 69 "crontab still not found after: $command"
             say "crontab: $(command -v crontab)"
         fi
     fi
     if cron_runs; then
-        say "cron: it runs"
+        say "cron: running"
         return 0
     fi
     command=$(start_command)
-    if mend "no cron daemon runs" "$command"; then
+    if fix "cron is not running" "$command"; then
         [ "$dry_run" = yes ] || say "cron: started"
     else
-        warn "no cron daemon is to be seen; unless one runs, start it with: sudo sh -c '$command'"
+        warn "no cron daemon found; if none is running, start it: sudo sh -c '$command'"
     fi
 }
 
 ensure_systemd() {
-    [ -d /run/systemd/system ] || fail 69 "systemd does not run here; leave --timer away and use cron"
-    say "systemd: it runs"
+    [ -d /run/systemd/system ] || fail 69 "systemd is not running; use cron instead: run setup.sh without --timer"
+    say "systemd: running"
 }
 
 # -- the steps
@@ -288,12 +291,12 @@ quoted() { printf '%s' "$1" | sed "s/'/'\\\\''/g; 1s/^/'/; \$s/\$/'/"; }
 make_folders() {
     for folder in config/tasks.d logs/automation status/automation_health status/history; do
         if [ -d "$root/$folder" ]; then
-            say "folder: $folder is there"
+            say "folder $folder: exists"
         elif [ "$dry_run" = yes ]; then
-            say "would make the folder $folder"
+            say "would create the folder $folder"
         else
             (umask 077 && mkdir -p "$root/$folder")
-            say "folder: $folder made"
+            say "folder $folder: created"
         fi
     done
 }
@@ -302,28 +305,28 @@ make_executable() {
     for file in "$root"/symphony_conductor.py "$root"/scripts/*.sh "$root"/scripts/*.py; do
         if [ -f "$file" ] && [ ! -x "$file" ] && [ "$(head -c 2 "$file")" = "#!" ]; then
             run chmod u+x "$file"
-            [ "$dry_run" = yes ] || say "executable: ${file#"$root"/}"
+            [ "$dry_run" = yes ] || say "made executable: ${file#"$root"/}"
         fi
     done
 }
 
-# That the user is there, may read this file and has a Python was seen on the way.
+# To get here, the user must exist, be able to read this file, and have a Python: that is the whole check.
 step_nothing() { :; }
 
 step_prepare() {
     say "Python: $python ($("$python" -I -S -c 'import sys; print(sys.version.split()[0])'))"
-    [ "$(id -u)" -ne 0 ] || say "note: you are root, so the tasks will run as root"
+    [ "$(id -u)" -ne 0 ] || say "note: you are root; the tasks will run as root"
     make_folders
     make_executable
     if [ ! -e "$root/config/conductor_config.json" ]; then
         if [ "$dry_run" = yes ]; then
-            say "would write a configuration to start from"
+            say "would write a starting configuration"
             return 0
         fi
         (umask go-w && conduct init)
     fi
-    # The umask is for the compiled file that comes of it: one that others can write to would be refused.
-    (umask go-w && conduct check) || fail $? "mend that, then run this again"
+    # The umask is for the compiled file that this creates: one that others can write to would be refused.
+    (umask go-w && conduct check) || fail $? "fix the configuration, then run setup.sh again"
 }
 
 step_line() {
@@ -352,10 +355,10 @@ step_show() {
     by=cron
     [ "$timer" = no ] || by=systemd
     say ""
-    say "$by calls the conductor every minute from now on."
-    say "  what comes next:   $name next"
-    say "  how things stand:  $name status"
-    say "  take it out again: ./setup.sh --uninstall$([ "$timer" = no ] || printf ' --timer')"
+    say "$by now runs the conductor every minute."
+    say "  upcoming runs: $name next"
+    say "  status:        $name status"
+    say "  uninstall:     ./setup.sh --uninstall$([ "$timer" = no ] || printf ' --timer')"
 }
 
 step_remove() {
@@ -367,8 +370,8 @@ step_remove() {
 }
 
 steps=${SYMPHONY_SETUP_STEPS:-}
-unset SYMPHONY_SETUP_STEPS  # what this starts has no use for it
-if [ -n "$steps" ]; then  # the caller, who is root, does the rest
+unset SYMPHONY_SETUP_STEPS  # for this run only, not for what it starts
+if [ -n "$steps" ]; then  # root called this, and does the rest
     for step in $steps; do "step_$step"; done
     exit 0
 fi
@@ -382,7 +385,7 @@ case $uninstall.$timer.$([ "$user" = "$me" ] && echo self || echo other) in
     yes.*.self) step_remove ;;
     no.no.other) as_user prepare line show ;;
     yes.no.other) as_user remove ;;
-    # A timer for somebody else is a unit of the system, which only root can write.
+    # A timer for another user is a system unit, which only root can write.
     no.yes.other)
         as_user prepare
         set -- install --timer "--user=$user"

@@ -222,22 +222,22 @@ def test_the_setup_says_each_step_and_installs_the_line(box):
     assert (code, err) == (0, "")
     assert out == """\
 crontab: {tools}/crontab
-cron: it runs
+cron: running
 Python: {tools}/python3 ({version})
-folder: config/tasks.d made
-folder: logs/automation made
-folder: status/automation_health made
-folder: status/history made
+folder config/tasks.d: created
+folder logs/automation: created
+folder status/automation_health: created
+folder status/history: created
 config/conductor_config.json: 1 task, 0 problems, 0 warnings
 installed the crontab line:
 {line}
 
 {status}
 
-cron calls the conductor every minute from now on.
-  what comes next:   {root}/symphony_conductor.py next
-  how things stand:  {root}/symphony_conductor.py status
-  take it out again: ./setup.sh --uninstall
+cron now runs the conductor every minute.
+  upcoming runs: {root}/symphony_conductor.py next
+  status:        {root}/symphony_conductor.py status
+  uninstall:     ./setup.sh --uninstall
 """.format(tools=box.tools, root=box.root, version=VERSION, line=line,
            status=re.search(r"(?m)^healthy \| last tick .*\n\nTASK .*\nyearly .*$", out).group(0))
     assert box.table.read_text() == NEIGHBOURS + "# BEGIN symphony-conductor {0}\n{1}\n# END {2} {0}\n".format(
@@ -250,8 +250,8 @@ def test_running_it_again_changes_neither_the_crontab_nor_the_configuration(box)
     before, table = snapshot(box.root / "config", box.root / "scripts"), box.table.read_bytes()
     code, out, err = box.run()
     assert (code, err) == (0, "")
-    assert "\nfolder: config/tasks.d is there\nfolder: logs/automation is there\n" in out
-    assert "\nthe crontab line is already installed:\n* * * * * cd " in out and " made\n" not in out
+    assert "\nfolder config/tasks.d: exists\nfolder logs/automation: exists\n" in out
+    assert "\nthe crontab line is already installed:\n* * * * * cd " in out and ": created\n" not in out
     assert snapshot(box.root / "config", box.root / "scripts") == before
     assert box.table.read_bytes() == table
     assert (box.root / "config" / "conductor_config.json").read_text() == DOCUMENT
@@ -299,7 +299,8 @@ def test_scripts_that_lost_their_x_bit_become_executable_for_the_owner(box):
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in box.root.glob("scripts/*")}
     assert (modes["cleanup_engine.py"], modes["quick_health_check.sh"], modes["common.py"]) == (0o744, 0o744, 0o644)
     assert stat.S_IMODE((box.root / "symphony_conductor.py").stat().st_mode) == 0o744
-    assert "\nexecutable: symphony_conductor.py\n" in out and "\nexecutable: scripts/cleanup_engine.py\n" in out
+    assert "\nmade executable: symphony_conductor.py\n" in out
+    assert "\nmade executable: scripts/cleanup_engine.py\n" in out
     assert "common.py" not in out
     assert "executable: " not in box.run()[1]
 
@@ -318,7 +319,7 @@ def test_a_bad_configuration_is_said_and_no_line_is_installed(box, text, complai
     code, _, err = box.run()
     assert code == 78
     first, last = err.splitlines()
-    assert complaint in first and last == "setup.sh: mend that, then run this again"
+    assert complaint in first and last == "setup.sh: fix the configuration, then run setup.sh again"
     assert box.table.read_text() == NEIGHBOURS
     assert not (box.root / "status" / "heartbeat").exists() and not (box.root / "conductor_state.json").exists()
 
@@ -375,8 +376,8 @@ def test_it_works_in_a_folder_with_an_odd_name_whatever_the_locale(box, encoding
 
 
 @pytest.mark.parametrize("arguments, complaint", [
-    (("--purge",), "setup.sh: --purge goes with --uninstall"),
-    (("--user",), "setup.sh: --user takes a name"),
+    (("--purge",), "setup.sh: --purge requires --uninstall"),
+    (("--user",), "setup.sh: --user requires a name"),
     (("--user", "bob"), "setup.sh: --user: only root can do this for 'bob' (use sudo)"),
     (("--user=root", "--uninstall"), "setup.sh: --user: only root can do this for 'root' (use sudo)"),
     (("--frobnicate",), "setup.sh: unknown option '--frobnicate'"),
@@ -419,12 +420,12 @@ def test_root_is_warned_and_goes_on(box):
     box.be("root")
     code, out, err = box.run()
     assert (code, err) == (0, "")
-    assert "\nnote: you are root, so the tasks will run as root\n" in out and "\ninstalled the crontab line:\n" in out
+    assert "\nnote: you are root; the tasks will run as root\n" in out and "\ninstalled the crontab line:\n" in out
 
 
 def test_a_file_without_the_conductor_beside_it_is_refused(box):
     (box.root / "symphony_conductor.py").unlink()
-    assert box.run() == (2, "", "setup.sh: symphony_conductor.py is not beside setup.sh in %s\n" % box.root)
+    assert box.run() == (2, "", "setup.sh: symphony_conductor.py not found beside setup.sh in %s\n" % box.root)
 
 
 def test_a_root_in_the_environment_does_not_lead_to_another_project(box):
@@ -478,16 +479,16 @@ def test_an_old_python_gives_one_clear_sentence(box, version, arguments):
     before = box.snapshot()
     code, out, err = box.run(*arguments)
     assert (code, out) == (69, "")
-    assert re.match(r"setup\.sh: Python 3\.6 or newer is needed, and here is Python %s[.0-9]*; "
-                    r"install python3 and run this again\n\Z" % re.escape(version), err), err
+    assert re.match(r"setup\.sh: Python 3\.6 or newer is required, but Python %s[.0-9]* was found; "
+                    r"install python3, then run setup\.sh again\n\Z" % re.escape(version), err), err
     assert box.snapshot() == before
 
 
 def test_a_box_without_any_python_is_told_so(box):
     no_platform_python()
     box.without_python()
-    assert box.run() == (69, "", "setup.sh: Python 3.6 or newer is needed, and here is no Python at all; "
-                                 "install python3 and run this again\n")
+    assert box.run() == (69, "", "setup.sh: Python 3.6 or newer is required, but no Python was found; "
+                                 "install python3, then run setup.sh again\n")
 
 
 def test_a_new_python_that_lacks_modules_is_not_called_too_old(box):
@@ -496,7 +497,7 @@ def test_a_new_python_that_lacks_modules_is_not_called_too_old(box):
     pretender(box.tools / "python3", "3.11.2", "sys.modules['json'] = None")
     code, out, err = box.run()
     assert (code, out, len(err.splitlines())) == (69, "", 1)
-    assert "lacks the module json" in err and "here is Python" not in err
+    assert "lacks the module json" in err and "was found" not in err
 
 
 def test_python_3_6_is_enough(tmp_path):
@@ -565,11 +566,11 @@ def test_PYTHON_names_the_one_to_take(box):
 def test_a_PYTHON_that_cannot_be_used_is_refused(box):
     box.without_compiled()
     before = box.snapshot()
-    assert box.run(PYTHON="python3.99") == (69, "", "setup.sh: PYTHON names python3.99, which is not here\n")
+    assert box.run(PYTHON="python3.99") == (69, "", "setup.sh: PYTHON: python3.99 not found\n")
     assert box.snapshot() == before
     pretender(box.tools / "ancient", "3.5.2")
     assert box.run(PYTHON="ancient") == (
-        69, "", "setup.sh: PYTHON names %s/ancient, which is no Python 3.6 or newer\n" % box.tools)
+        69, "", "setup.sh: PYTHON: %s/ancient is not a usable Python 3.6 or newer\n" % box.tools)
 
 
 def named_python(box):
@@ -631,7 +632,7 @@ def test_root_has_the_package_manager_install_cron(box, manager):
     box.with_stand_in()
     code, out, err = box.run()
     assert (code, err) == (0, "")
-    assert out.startswith("crontab is not here; running: %s\ncrontab: %s/crontab\ncron: it runs\n" % (
+    assert out.startswith("crontab not found; running: %s\ncrontab: %s/crontab\ncron: running\n" % (
         install_command(manager), box.tools))
     assert box.calls() == MANAGERS[manager]
     assert "\nconductor: check\nconductor: install\nconductor: tick\n" in out
@@ -643,7 +644,7 @@ def test_others_are_told_the_command_that_installs_cron_and_nothing_changes(box,
     box.logged(manager)
     box.without_compiled()
     before = box.snapshot()
-    assert box.run() == (69, "", "setup.sh: crontab is not here; run: sudo sh -c '%s'\n" % (
+    assert box.run() == (69, "", "setup.sh: crontab not found; to install it: sudo sh -c '%s'\n" % (
         install_command(manager)))
     assert box.snapshot() == before
 
@@ -655,7 +656,7 @@ def test_without_a_known_package_manager_cron_is_to_be_installed_by_hand(box):
         if user == "root":
             box.without_crontab()
         before = box.snapshot()
-        assert box.run() == (69, "", "setup.sh: crontab is not here; install cron with your package manager, "
+        assert box.run() == (69, "", "setup.sh: crontab not found; install cron with your package manager, "
                                      "or use --timer\n")
         assert box.snapshot() == before
 
@@ -666,9 +667,9 @@ def test_a_package_manager_that_fails_is_quoted_and_nothing_changes(box):
     box.logged("apk", "seq=1; while [ $seq -le 9 ]; do echo \"line $seq\"; seq=$((seq + 1)); done; exit 1")
     before = snapshot(box.root)
     code, out, err = box.run()
-    assert (code, out) == (69, "crontab is not here; running: apk add cronie\n")
+    assert (code, out) == (69, "crontab not found; running: apk add cronie\n")
     assert err == ("line 5\nline 6\nline 7\nline 8\nline 9\n"
-                   "setup.sh: crontab is not here; run: sudo sh -c 'apk add cronie'\n")
+                   "setup.sh: crontab not found; to install it: sudo sh -c 'apk add cronie'\n")
     assert snapshot(box.root) == before
 
 
@@ -695,8 +696,8 @@ def test_installing_cron_asks_nothing_and_brings_no_mail_server(box):
 def test_a_daemon_that_does_not_run_is_said_with_the_command_and_the_setup_goes_on(box):
     box.without_daemon()
     code, out, err = box.run()
-    assert code == 0 and "\ninstalled the crontab line:\n" in out and "cron: it runs" not in out
-    assert re.match(r"setup\.sh: no cron daemon is to be seen; unless one runs, start it with: "
+    assert code == 0 and "\ninstalled the crontab line:\n" in out and "cron: running" not in out
+    assert re.match(r"setup\.sh: no cron daemon found; if none is running, start it: "
                     r"sudo sh -c '[^'\n]+'\n\Z", err)
 
 
@@ -769,7 +770,7 @@ def test_root_starts_a_daemon_that_does_not_run(box, what):
     box.with_stand_in()
     code, out, err = hidden(box, what, "root")
     assert (code, err) == (0, "")
-    assert out.startswith("crontab: %s/crontab\nno cron daemon runs; running: %s\ncron: started\n" % (
+    assert out.startswith("crontab: %s/crontab\ncron is not running; running: %s\ncron: started\n" % (
         box.tools, STARTS[what][0]))
     assert box.calls() == STARTS[what][1]
 
@@ -778,7 +779,7 @@ def test_root_starts_a_daemon_that_does_not_run(box, what):
 def test_others_are_told_how_a_daemon_is_started(box, what):
     box.with_stand_in()
     code, out, err = hidden(box, what, "alice")
-    assert (code, err) == (0, "setup.sh: no cron daemon is to be seen; unless one runs, start it with: "
+    assert (code, err) == (0, "setup.sh: no cron daemon found; if none is running, start it: "
                               "sudo sh -c '%s'\n" % STARTS[what][0])
     assert "\nconductor: check\nconductor: install\nconductor: tick\n" in out
     assert box.calls() == [call for call in STARTS[what][1] if call.startswith("systemctl cat")]
@@ -788,7 +789,7 @@ def test_a_daemon_that_will_not_start_is_said_and_the_setup_goes_on(box):
     code, out, err = hidden(box, "cron", "root", rest="printf '%s\\n' '#!/bin/sh' 'echo broken; exit 1' > {0}/cron; "
                                                       "chmod 755 {0}/cron".format(shlex.quote(str(box.tools))))
     assert code == 0 and "\ninstalled the crontab line:\n" in out
-    assert err == ("broken\nsetup.sh: no cron daemon is to be seen; unless one runs, start it with: "
+    assert err == ("broken\nsetup.sh: no cron daemon found; if none is running, start it: "
                    "sudo sh -c 'cron'\n")
 
 
@@ -799,7 +800,7 @@ def test_a_daemon_that_runs_is_seen_under_every_name_it_goes_by(box, name):
     rest = "PATH=%s:$PATH; %s 60 &" % (shlex.quote(str(box.folder)), name)
     code, out, err = hidden(box, "cron", "alice", rest=rest + " %s 0.05" % shutil.which("sleep"))
     assert (code, err) == (0, "")
-    assert out.startswith("crontab: %s/crontab\ncron: it runs\n" % box.tools)
+    assert out.startswith("crontab: %s/crontab\ncron: running\n" % box.tools)
 
 
 def test_what_is_only_named_like_a_daemon_is_none(box):
@@ -808,7 +809,7 @@ def test_what_is_only_named_like_a_daemon_is_none(box):
         shutil.copy(shutil.which("sleep"), str(box.folder / name))
     rest = "PATH=%s:$PATH; crontab 60 & cron.daily 60 & anacron 60 & %s 0.05" % (
         shlex.quote(str(box.folder)), shutil.which("sleep"))
-    assert "no cron daemon is to be seen" in hidden(box, "cron", "alice", rest=rest)[2]
+    assert "no cron daemon found" in hidden(box, "cron", "alice", rest=rest)[2]
 
 
 def test_a_daemon_that_has_died_does_not_run(box):
@@ -817,7 +818,7 @@ def test_a_daemon_that_has_died_does_not_run(box):
     shutil.copy(shutil.which("sleep"), str(box.folder / "cron"))
     rest = "sh -c '\"$1\"/cron 0 & exec %s 60' sh %s & %s 0.1" % (
         shutil.which("sleep"), shlex.quote(str(box.folder)), shutil.which("sleep"))
-    assert "no cron daemon is to be seen" in hidden(box, "cron", "alice", rest=rest)[2]
+    assert "no cron daemon found" in hidden(box, "cron", "alice", rest=rest)[2]
 
 
 # -- --dry-run
@@ -857,7 +858,7 @@ def test_a_dry_run_writes_nothing_at_all(box, user, state, calls):
         code, out, err = box.run("--dry-run", *arguments, feed="yes\n")
         assert code == 0 and out
         assert err == "" or (
-            state == "without a daemon" and err.startswith("setup.sh: no cron daemon is to be seen; "))
+            state == "without a daemon" and err.startswith("setup.sh: no cron daemon found; "))
         assert box.snapshot() == before, arguments
 
 
@@ -866,12 +867,12 @@ def test_a_dry_run_says_what_would_be_done(box):
     assert (code, err) == (0, "")
     assert out == """\
 crontab: {tools}/crontab
-cron: it runs
+cron: running
 Python: {tools}/python3 ({version})
-would make the folder config/tasks.d
-would make the folder logs/automation
-would make the folder status/automation_health
-would make the folder status/history
+would create the folder config/tasks.d
+would create the folder logs/automation
+would create the folder status/automation_health
+would create the folder status/history
 config/conductor_config.json: 1 task, 0 problems, 0 warnings
 would install the crontab line:
 {line}
@@ -885,7 +886,7 @@ def test_a_dry_run_does_not_promise_what_only_root_can_do(box):
     box.logged("apk")
     code, out, err = box.run("--dry-run")
     assert (code, err) == (0, "") and "would run: apk" not in out
-    assert out.startswith("would stop here: crontab is not here; run: sudo sh -c 'apk add cronie'\n")
+    assert out.startswith("would stop here: crontab not found; to install it: sudo sh -c 'apk add cronie'\n")
 
 
 def test_a_dry_uninstall_says_what_would_go(box):
@@ -1314,7 +1315,7 @@ def test_a_folder_that_only_root_can_read_is_one_clear_line(bare_root):
     for arguments in ("--user pat", "--user pat --uninstall", "--user pat --dry-run"):
         code, _, err = bare_root.call("root", "%s/setup.sh %s" % (root, arguments))
         assert (code, err) == (
-            2, "setup.sh: pat may not read %s/setup.sh (move the folder, or let it be read)\n" % root)
+            2, "setup.sh: pat cannot read %s/setup.sh (move the project to a folder this user can read)\n" % root)
     assert bare_root.call("root", "ls %s/logs" % root)[1] == ""
 
 
@@ -1354,13 +1355,13 @@ def test_a_bare_root_is_set_up_from_a_checkout_and_left_as_it_was(bare_root, use
     said = bare_root.read(user, "said")
     assert bare_root.read(user, "exit") == "0\n", bare_root.read(user, "complained")
     if user == "root":
-        assert said.startswith("crontab: /usr/bin/crontab\nno cron daemon runs; running: ")
+        assert said.startswith("crontab: /usr/bin/crontab\ncron is not running; running: ")
         assert "\ncron: started\nPython: /usr/bin/python3 (3." in said
-        assert "\nnote: you are root, so the tasks will run as root\n" in said
+        assert "\nnote: you are root; the tasks will run as root\n" in said
         assert bare_root.read(user, "complained") == ""
     else:
         assert said.startswith("crontab: /usr/bin/crontab\nPython: /usr/bin/python3 (3.")
-        assert re.match(r"setup\.sh: no cron daemon is to be seen; unless one runs, start it with: sudo sh -c '.*'\n\Z",
+        assert re.match(r"setup\.sh: no cron daemon found; if none is running, start it: sudo sh -c '.*'\n\Z",
                         bare_root.read(user, "complained"))
     assert re.search(r"\nconfig/conductor_config\.json: 8 tasks, 0 problems, [0-9]+ warnings?\n"
                      r"installed the crontab line:\n\* \* \* \* \* cd ", said)
@@ -1375,7 +1376,7 @@ def test_a_bare_root_is_set_up_from_a_checkout_and_left_as_it_was(bare_root, use
 
     code, again, err = bare_root.call(user, setup)
     assert (code, err) == (0, "")
-    assert again.startswith("crontab: /usr/bin/crontab\ncron: it runs\n") and " made\n" not in again
+    assert again.startswith("crontab: /usr/bin/crontab\ncron: running\n") and ": created\n" not in again
     assert "\nthe crontab line is already installed:\n" in again
     assert bare_root.crontab(user) == (0, during, "")
     assert bare_root.call(user, "cd %s/config && cat conductor_config.json cleanup_rules.json" % shlex.quote(root))[
