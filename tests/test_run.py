@@ -92,14 +92,14 @@ def box(tmp_path):
 
 
 INSTALL = "apt-get install -y --no-install-recommends"
-ONE_COMMAND = "this installs what is missing: sudo apt-get update && sudo " + INSTALL
+ONE_COMMAND = "to install: sudo apt-get update && sudo " + INSTALL
 
 
 def test_a_user_without_python3_venv_is_told_the_one_command(box):
     assert box.run() == (
         69,
         FIRST,
-        "tests/run: no test can run without python3-venv; %s python3-venv\n" % ONE_COMMAND,
+        "tests/run: no test can run: missing python3-venv; %s python3-venv\n" % ONE_COMMAND,
     )
     assert box.installed() == []
 
@@ -107,7 +107,7 @@ def test_a_user_without_python3_venv_is_told_the_one_command(box):
 def test_the_one_command_has_everything_that_is_missing(box):
     box.lose("python3", "strace", "git", "systemd-analyze")
     assert box.run()[2] == (
-        "tests/run: no test can run without python3 python3-venv; "
+        "tests/run: no test can run: missing python3 python3-venv; "
         "%s python3 python3-venv systemd strace git\n" % ONE_COMMAND
     )
 
@@ -125,7 +125,7 @@ def test_root_is_told_why_nothing_could_be_installed(box):
     box.write("broken", "")
     assert box.run(uid=0)[::2] == (
         69,
-        "tests/run: no test can run without python3-venv; E: no such mirror\n",
+        "tests/run: no test can run: missing python3-venv; E: no such mirror\n",
     )
 
 
@@ -135,7 +135,7 @@ def test_what_only_some_tests_need_holds_up_nobody(box):
     code, out, err = box.run()
     assert (code, err) == (0, "")
     assert out.startswith(
-        FIRST + "tests/run: without busybox the tests that need them are skipped; "
+        FIRST + "tests/run: some tests will be skipped: missing busybox; "
         "%s busybox\ntests/run: Python 3.11.2\npytest " % ONE_COMMAND
     )
 
@@ -152,15 +152,15 @@ def test_no_network_is_said_as_pip_says_it(box):
     box.write("offline", "")
     assert box.run()[::2] == (
         1,
-        "Temporary failure in name resolution\ntests/run: pytest is neither here nor to be "
-        "had; install it for python3\n",
+        "Temporary failure in name resolution\ntests/run: cannot install pytest; install it "
+        "for python3 by hand\n",
     )
 
 
 def test_another_system_than_debian_is_not_told_of_apt(box):
     box.lose("apt-get")
     assert box.run()[2] == (
-        "tests/run: no test can run without python3-venv; install them with this system's package "
+        "tests/run: no test can run: missing python3-venv; install them with this system's package "
         "manager\n"
     )
 
