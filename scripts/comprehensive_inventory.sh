@@ -1,5 +1,5 @@
 #!/bin/sh
-# Finds a Python that is new enough and takes the inventory with it; every option goes to inventory.py.
+# Runs inventory.py, with all options, under the first Python that is new enough.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
@@ -11,5 +11,5 @@ for python in "${PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11 
         exec "$python" "$here/inventory.py" "$@"
     fi
 done
-echo "comprehensive_inventory.sh: Python 3.6 or newer is needed and none was found on PATH; install python3" >&2
+echo "comprehensive_inventory.sh: Python 3.6 or newer is required, but none was found on PATH; install python3" >&2
 exit 69

@@ -1578,7 +1578,7 @@ def test_the_wrapper_says_in_one_line_that_there_is_no_python(tools, plain):
     imposter(tools, "python", "exit 1")  # as one that is too old
     code, out, err = wrapped("--root", plain)
     assert (code, out) == (69, "")
-    assert err == ("comprehensive_inventory.sh: Python 3.6 or newer is needed and none was found on PATH; "
+    assert err == ("comprehensive_inventory.sh: Python 3.6 or newer is required, but none was found on PATH; "
                    "install python3\n")
     assert sorted(os.listdir(str(plain))) == ["config"]
 
