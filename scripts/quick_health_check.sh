@@ -1,8 +1,8 @@
 #!/bin/sh
-# Says in one line how a project of the conductor is, and in one line a check why. It needs no Python, so that it
-# still speaks when Python is what broke; it writes nothing, reads no input and asks nothing of the network.
+# Prints the health of a conductor's project in one line, then one line per check. It needs no Python, so that it still
+# reports when Python is broken. It writes nothing, reads no input and does not use the network.
 #
-# No -e: a check that fails must not silence those after it.
+# No -e: a check that fails must not stop those after it.
 set -u
 
 usage() {
@@ -17,39 +17,39 @@ help_text() {
     usage
     cat <<'HELP'
 
-The first line is a verdict under 80 characters: OK, WARNING, CRITICAL or UNKNOWN, and the worst findings.
-Then one line a check, each with its own state.
+The first line is a verdict of less than 80 characters: OK, WARNING, CRITICAL or UNKNOWN, and the worst
+findings. Then follows one line per check, each with its own state.
 
-  --root DIR             the project's folder (default: $SYMPHONY_ROOT, else the one above scripts/)
-  --strict               a WARNING exits 1
-  --disk-warning 10      percent of the disk that has to be free; below it: WARNING
-  --disk-critical 5      the same: CRITICAL
-  --inode-warning 10     percent of the inodes that have to be free; below it: WARNING
-  --inode-critical 5     the same: CRITICAL
-  --heartbeat-warning 300    seconds since the conductor's last tick; above it: WARNING
-  --heartbeat-critical 3600  the same: CRITICAL
-  --temp-age 7           days after which a temporary or backup file counts
-  --temp-warning 100     more of them than this: WARNING
+  --root DIR             the root folder (default: $SYMPHONY_ROOT or the parent of scripts/)
+  --strict               exit with 1 on WARNING
+  --disk-warning 10      WARNING if less than this percentage of the disk is free
+  --disk-critical 5      the same for CRITICAL
+  --inode-warning 10     WARNING if less than this percentage of the inodes is free
+  --inode-critical 5     the same for CRITICAL
+  --heartbeat-warning 300    WARNING if the last tick is more than this many seconds ago
+  --heartbeat-critical 3600  the same for CRITICAL
+  --temp-age 7           count temporary and backup files older than this many days
+  --temp-warning 100     WARNING if there are more of them than this
 
-What is checked:
-  temp files     *.tmp *.temp *.swp *.swo *~ *.bak under the root; not in .git, nested repositories,
-                 .cleanup_quarantine, node_modules or on other devices, nor the conductor's own state
-  automation     status/automation_health/*.health, but for that of $SYMPHONY_TASK (default: health_check).
-                 failed, timeout, interrupted: WARNING; CRITICAL when at least two failed and they are more
-                 than half of those whose end is known. Malformed, empty, unreadable or dated more than five
-                 minutes ahead, or a status that contradicts its exit code: unknown, WARNING
-  heartbeat      the time of status/heartbeat; none yet, or more than five minutes ahead: WARNING
-  cron           a cron daemon, or the systemd timer symphony-conductor.timer. None: WARNING, and CRITICAL when
-                 the heartbeat is stale too. Not to be seen from here: OK while the heartbeat is fresh
+Checks:
+  temp files     *.tmp *.temp *.swp *.swo *~ *.bak under the root, except in .git, nested repositories,
+                 .cleanup_quarantine and node_modules, on other devices, and the conductor's own state
+  automation     status/automation_health/*.health, except that of $SYMPHONY_TASK (default: health_check).
+                 WARNING if one is failed, timeout or interrupted; CRITICAL if at least two are and they
+                 are more than half of those with a known result. WARNING if a result is unknown: malformed,
+                 empty, unreadable, dated more than five minutes ahead, or contradicting its exit code
+  heartbeat      the time of status/heartbeat. WARNING if it is missing or more than five minutes ahead
+  cron           a cron daemon, or the systemd timer symphony-conductor.timer. WARNING if neither runs, and
+                 CRITICAL if the heartbeat is stale too. OK if cron is hidden but the heartbeat is fresh
   disk, inodes   of the file system of the root
-  configuration  config/conductor_config.json is there, and the Python of the crontab line (without one: the
-                 python3 on PATH) runs
+  configuration  config/conductor_config.json exists, and the Python of the crontab line (without one, the
+                 python3 on PATH) works
 
-Exit codes, as monitoring plugins have them:
+Exit codes, as monitoring plugins use them:
   0  OK or WARNING
   1  WARNING, with --strict
   2  CRITICAL
-  3  UNKNOWN: something could not be told and nothing is CRITICAL; also for a wrong option
+  3  UNKNOWN: a check could not be made and none is CRITICAL; also for an invalid option
 HELP
 }
 
@@ -59,7 +59,7 @@ refuse() {
     exit 3
 }
 
-# For what stops every check: a verdict without the lines below it.
+# For what prevents all checks: a verdict without the lines below it.
 unknown() {
     printf 'UNKNOWN - %s\n' "$*"
     exit 3
@@ -98,7 +98,7 @@ take_percent() {
 take_option() {
     case $1 in
         --root)
-            [ -n "$2" ] || refuse "--root: the name of the folder is empty"
+            [ -n "$2" ] || refuse "--root: the folder name is empty"
             root=$2 ;;
         --disk-warning) take_percent "$1" "$2"; disk_warning=$number ;;
         --disk-critical) take_percent "$1" "$2"; disk_critical=$number ;;
@@ -120,7 +120,7 @@ while [ $# -gt 0 ]; do
             take_option "${1%%=*}" "${1#*=}" ;;
         --root | --disk-warning | --disk-critical | --inode-warning | --inode-critical | \
             --heartbeat-warning | --heartbeat-critical | --temp-age | --temp-warning)
-            [ $# -gt 1 ] || refuse "$1 needs a value"
+            [ $# -gt 1 ] || refuse "$1 requires a value"
             take_option "$1" "$2"
             shift ;;
         *) refuse "unknown option '$1'" ;;
@@ -145,8 +145,8 @@ unset CDPATH QUOTING_STYLE BLOCK_SIZE LS_BLOCK_SIZE DF_BLOCK_SIZE BLOCKSIZE TIME
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# Runs a command for so many seconds at most, where there is timeout(1). SIGKILL, since that alone ends a process
-# that waits for a dead network file system.
+# Runs a command for at most so many seconds, if timeout(1) exists. Only SIGKILL ends a process that waits for a dead
+# network file system.
 bounded() {
     seconds=$1
     shift
@@ -168,20 +168,20 @@ enter_root() {
         /*) ;;
         *) root=./$root ;;  # `cd -` means something else, with or without --
     esac
-    [ -d "$root" ] || unknown "the root is missing or no folder"
+    [ -d "$root" ] || unknown "the root is missing or not a folder"
     if ! { [ -r "$root" ] && [ -x "$root" ] && cd -P "$root" 2>/dev/null; }; then
         unknown "the root is not readable"
     fi
 }
 
-# The verdict itself is made by awk.
+# awk makes the verdict itself.
 need_awk() {
-    have awk || unknown "awk is not on PATH"
+    have awk || unknown "awk not found on PATH"
     [ "$(awk 'BEGIN { print "works" }' 2>/dev/null)" = works ] || unknown "awk does not work"
 }
 
-# Functions that several awk programs share. Everything that comes from a file or its name goes through clean():
-# a tab or newline in it would forge a field or a line of the report.
+# Functions that several awk programs share. Whatever comes from a file or its name goes through clean(): a tab or
+# newline in it would forge a field or a line of the report.
 # shellcheck disable=SC2016  # the $ are awk's
 library='
 function clean(text) {
@@ -205,11 +205,11 @@ function size_text(bytes) {
     if (bytes >= 1024) return sprintf("%.1f KiB", bytes / 1024)
     return sprintf("%.0f B", bytes)
 }
-function counted(number, noun) {
+function plural(number, noun) {
     return number " " noun (number == 1 ? "" : "s")
 }
-# Epoch seconds of YYYY-MM-DDTHH:MM:SSZ, or "" for what is no such time. March is the first month of a year here,
-# so that a leap day is the last day of one.
+# Epoch seconds of YYYY-MM-DDTHH:MM:SSZ, or "" for anything else. Years begin in March here, so that a leap day is the
+# last day of one.
 function epoch_of(stamp,    year, month, day, hour, minute, second, days_in_month, era_day) {
     if (stamp !~ /^[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9]Z$/) return ""
     year = substr(stamp, 1, 4) + 0; month = substr(stamp, 6, 2) + 0; day = substr(stamp, 9, 2) + 0
@@ -224,7 +224,7 @@ function epoch_of(stamp,    year, month, day, hour, minute, second, days_in_mont
 }
 '
 
-# A line of the report whose words need no awk: state, name, what the verdict says, what the line says.
+# A finding whose text needs no awk: state, name, text in the verdict, text in the line of the check.
 finding() { printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4"; }
 
 read_clock() {
@@ -234,9 +234,9 @@ read_clock() {
 
 # -- the checks, each of which prints findings
 
-# No file name holds a slash, and no path that find makes holds two in a row, but for the `//` it was given. So a
-# line with `//` begins an entry, and a line without one is the rest of a name with a newline in it. -L, because the
-# target of a link may hold anything.
+# No file name contains a slash, and no path that find prints contains two in a row, except the `//` it was given. So
+# a line with `//` begins an entry, and a line without one continues a name that contains a newline. ls -L, because
+# the target of a link may contain anything.
 list_temp_files() {
     bounded 60 find .//. -xdev \( -name .cleanup_quarantine -o -name node_modules \) -prune -o \
         \( -name . -o -name .git -prune -o -type f -mmin "+$((temp_age * 1440))" \
@@ -247,18 +247,18 @@ list_temp_files() {
 
 check_temp_files() {
     if ! have find || ! have ls; then
-        finding UNKNOWN "temp files" "temp files unknown" "find or ls is not on PATH"
+        finding UNKNOWN "temp files" "temp files unknown" "find or ls not found on PATH"
         return
     fi
     list_temp_files | awk -v days="$temp_age" -v limit="$temp_warning" "$library"'
-        # A folder with a .git in it is a repository of its own, and its files are not for this one to judge. It is
-        # told apart here, because asking find would cost a process for every folder.
+        # A folder with a .git in it is a separate repository, which is not ours to judge. It is recognized here,
+        # because in find that would cost a process for every folder.
         function note_entry() {
             if (path == "") return
             if (path ~ /\/\.git$/) nested[substr(path, 1, length(path) - 5)] = 1
             else if (path != ".git" && path != "conductor_state.json.bak") {
-                files[++known] = path
-                sizes[known] = size
+                files[++listed] = path
+                sizes[listed] = size
             }
             path = ""
         }
@@ -277,26 +277,27 @@ check_temp_files() {
         END {
             if (status == 137 || !seen_root) {
                 finding("UNKNOWN", "temp files", "temp files unknown",
-                        status == 137 ? "find did not get through in 60 s" : "find does not work")
+                        status == 137 ? "find timed out after 60s" : "find does not work")
                 exit
             }
-            for (i = 1; i <= known; i++) if (!is_nested(files[i])) { count++; bytes += sizes[i] }
-            note = status + 0 ? " (not every folder could be read)" : ""
-            finding(count > limit ? "WARNING" : "OK", "temp files", counted(count + 0, "old temp file"),
-                    counted(count + 0, "file") ", " size_text(bytes) ", older than " counted(days, "day") note)
+            for (i = 1; i <= listed; i++) if (!is_nested(files[i])) { count++; bytes += sizes[i] }
+            note = status + 0 ? " (some folders could not be read)" : ""
+            finding(count > limit ? "WARNING" : "OK", "temp files", plural(count + 0, "old temp file"),
+                    plural(count + 0, "file") ", " size_text(bytes) ", older than " plural(days, "day") note)
         }'
 }
 
-# Type, size and name in one process for all: a FIFO must not be opened, and a huge file not be read. Of a link the
-# name alone: what it points to may hold anything. The folder itself is listed as well, as a sign that find works.
-# One -exec a find, and not in parentheses: busybox forgets others.
+# Type, size and name from one process for all: a FIFO must not be opened, and a huge file not be read. For a link
+# only the name, because its target may contain anything. The folder itself is listed too, which shows that find works.
+# One -exec per find, and not in parentheses: busybox ignores others.
 list_health_files() {
     find status/automation_health//. ! -name . -prune -type l -name '*.health' ! -name '.*' -print 2>/dev/null
     find status/automation_health//. \( -name . -o -prune ! -type l -name '*.health' ! -name '.*' \) \
         -exec ls -dln {} + 2>/dev/null
 }
 
-closed_folder() {
+# Whether `status` or a folder in it exists but cannot be read.
+unreadable_folder() {
     for folder in status "$@"; do
         if [ -d "$folder" ] && ! { [ -r "$folder" ] && [ -x "$folder" ]; }; then
             return 0
@@ -307,11 +308,11 @@ closed_folder() {
 
 check_automation() {
     if ! have find || ! have ls || [ -z "$now" ]; then
-        finding UNKNOWN automation "automation unknown" "find, ls or date is missing"
+        finding UNKNOWN automation "automation unknown" "find, ls or date is missing or does not work"
         return
     fi
-    if closed_folder status/automation_health; then
-        finding UNKNOWN automation "automation unknown" "status/automation_health is closed to this user"
+    if unreadable_folder status/automation_health; then
+        finding UNKNOWN automation "automation unknown" "no permission to read status/automation_health"
         return
     fi
     if ! [ -d status/automation_health ]; then
@@ -320,37 +321,37 @@ check_automation() {
     fi
     list_health_files | own="${SYMPHONY_TASK:-health_check}" awk -v now="$now" "$library"'
         BEGIN { own = ENVIRON["own"] ".health" }
-        function strange(reason) {
+        function unknown(reason) {
             unsure++
-            if (unsure == 1) first_strange = task
-            if (unsure <= 10) strange_list = strange_list (unsure > 1 ? ", " : "") task " (" reason ")"
+            if (unsure == 1) first_unsure = task
+            if (unsure <= 10) unsure_list = unsure_list (unsure > 1 ? ", " : "") task " (" reason ")"
         }
         function judge(name, mode, size,    file, line, more, result, rest, status, code, at) {
             if (name == own) return
             total++
             task = substr(name, 1, length(name) - 7)
-            if (name !~ /^[A-Za-z0-9][A-Za-z0-9_.-]*$/) { strange("no name of a task"); return }
-            if (mode !~ /^-/) { strange("not a plain file"); return }
-            if (size == 0) { strange("empty"); return }
-            if (size > 200) { strange("malformed: too long"); return }
+            if (name !~ /^[A-Za-z0-9][A-Za-z0-9_.-]*$/) { unknown("not a task name"); return }
+            if (mode !~ /^-/) { unknown("not a regular file"); return }
+            if (size == 0) { unknown("empty"); return }
+            if (size > 200) { unknown("malformed: too long"); return }
             file = "status/automation_health/" name
             result = (getline line < file)
             if (result > 0) more = (getline rest < file)
             close(file)
-            if (result < 0) { strange("unreadable"); return }
-            if (result == 0) { strange("empty"); return }
+            if (result < 0) { unknown("unreadable"); return }
+            if (result == 0) { unknown("empty"); return }
             status = substr(line, 1, index(line, ":") - 1)
             rest = substr(line, length(status) + 2)
             at = epoch_of(substr(rest, 1, 20))
             code = substr(rest, 22)
             if (more != 0 || at == "" || substr(rest, 21, 1) != ":" || code !~ /^[0-9]+$/ || code + 0 > 255 ||
                 status !~ /^(success|failed|timeout|interrupted|skipped)$/) {
-                strange("malformed: " substr(line, 1, 40))
+                unknown("malformed: " substr(line, 1, 40))
                 return
             }
-            if (at - now > 300) { strange("dated " span_text(at - now) " in the future"); return }
+            if (at - now > 300) { unknown("dated " span_text(at - now) " in the future"); return }
             if (status == "success" && code + 0 != 0 || status ~ /^(failed|timeout|interrupted)$/ && code + 0 == 0) {
-                strange("says " status ", but exit code " code + 0)
+                unknown("says " status ", but exit code " code + 0)
                 return
             }
             ended++
@@ -384,16 +385,16 @@ check_automation() {
             state = bad || unsure ? "WARNING" : "OK"
             if (bad >= 2 && bad * 2 > ended) state = "CRITICAL"
             short = first_bad others(bad) (bad && unsure ? ", " : "")
-            if (unsure) short = short first_strange others(unsure) " unknown"
-            long = counted(total, "task") ", " ended - bad - skipped " succeeded"
+            if (unsure) short = short first_unsure others(unsure) " unknown"
+            long = plural(total, "task") ", " ended - bad - skipped " succeeded"
             if (bad) long = long "; " bad " failed: " bad_list more_than_ten(bad)
-            if (unsure) long = long "; " unsure " unknown: " strange_list more_than_ten(unsure)
+            if (unsure) long = long "; " unsure " unknown: " unsure_list more_than_ten(unsure)
             if (skipped) long = long "; " skipped " skipped: " skipped_list more_than_ten(skipped)
             finding(state, "automation", short, long)
         }'
 }
 
-# The time of a file in epoch seconds: GNU and busybox, then BSD and macOS, then whoever has no stat.
+# The time of a file in epoch seconds: GNU and busybox, then BSD and macOS, then systems without stat.
 time_of() {
     for try in 'stat -L -c %Y' 'stat -L -f %m' 'date -r'; do
         case $try in
@@ -411,13 +412,13 @@ time_of() {
 # Sets $heartbeat to fresh, stale, missing or unknown, for check_cron.
 check_heartbeat() {
     heartbeat=unknown
-    if closed_folder; then
-        finding UNKNOWN heartbeat "heartbeat unknown" "status is closed to this user"
+    if unreadable_folder; then
+        finding UNKNOWN heartbeat "heartbeat unknown" "no permission to read status"
     elif ! [ -e status/heartbeat ]; then
         heartbeat=missing
-        finding WARNING heartbeat "no tick yet" "no tick yet: there is no status/heartbeat"
+        finding WARNING heartbeat "no tick yet" "no tick yet: status/heartbeat does not exist"
     elif [ -z "$now" ] || ! at=$(time_of status/heartbeat); then
-        finding UNKNOWN heartbeat "heartbeat unknown" "neither stat nor date could tell the time of status/heartbeat"
+        finding UNKNOWN heartbeat "heartbeat unknown" "cannot get the time of status/heartbeat from stat or date"
     else
         judge_heartbeat $((now - at))
     fi
@@ -433,7 +434,7 @@ judge_heartbeat() {
         BEGIN {
             if (age < -300) {
                 finding("WARNING", "heartbeat", "heartbeat in the future",
-                        "the last tick is dated " span_text(age) " in the future: was the clock set?")
+                        "the last tick is dated " span_text(age) " in the future: was the clock set back?")
                 exit
             }
             state = age > critical ? "CRITICAL" : age > warning ? "WARNING" : "OK"
@@ -442,16 +443,16 @@ judge_heartbeat() {
         }'
 }
 
-# One line a process: its pid and its command line, as much as this machine tells.
+# One line per process: its pid and its command line, or as much of them as this system shows.
 list_processes() {
     ps -A -o pid,args 2>/dev/null || ps -o pid,args 2>/dev/null || {
         [ ! -r /proc/1/comm ] || printf '1 -\n'
-        # Some of them end while this looks at them, which cat gets over.
+        # Some end meanwhile; cat carries on without them.
         cat /proc/[0-9]*/comm 2>/dev/null | awk '{ print "0 " $1 }'
     }
 }
 
-# cron's name; "none"; or "hidden" where the processes of others, such as the first of all, are not to be seen.
+# The name of the cron daemon; "none"; or "hidden" if other users' processes, such as pid 1, are not visible.
 find_cron() {
     list_processes | awk '
         function last_part(word) {
@@ -468,7 +469,7 @@ find_cron() {
         END { print found != "" ? found : seen_first && !unsure ? "none" : "hidden" }'
 }
 
-# Not asked unless cron is missing: a sick systemd takes its time to answer.
+# Asked only if cron is missing: a failing systemd answers slowly.
 timer_is_active() {
     have systemctl || return 1
     bounded 5 systemctl is-active --quiet symphony-conductor.timer >/dev/null 2>&1 ||
@@ -486,8 +487,8 @@ check_cron() {
         return
     fi
     case $cron.$heartbeat in
-        hidden.fresh) finding OK cron "" "not to be seen from here, but the heartbeat is fresh" ;;
-        hidden.*) finding WARNING cron "cron unknown" "whether cron runs is not to be seen from here" ;;
+        hidden.fresh) finding OK cron "" "hidden from this user, but the heartbeat is fresh" ;;
+        hidden.*) finding WARNING cron "cron unknown" "cannot tell whether cron is running: processes are hidden" ;;
         none.stale)
             finding CRITICAL cron "cron is not running" "no cron daemon is running, and the heartbeat is stale" ;;
         *) finding WARNING cron "cron is not running" "no cron daemon is running" ;;
@@ -505,15 +506,15 @@ list_disk() {
 
 check_disk_and_inodes() {
     if ! have df; then
-        finding UNKNOWN disk "disk unknown" "df is not on PATH"
-        finding UNKNOWN inodes "inodes unknown" "df is not on PATH"
+        finding UNKNOWN disk "disk unknown" "df not found on PATH"
+        finding UNKNOWN inodes "inodes unknown" "df not found on PATH"
         return
     fi
     list_disk | awk -v disk_warning="$disk_warning" -v disk_critical="$disk_critical" \
         -v inodes_warning="$inode_warning" -v inodes_critical="$inode_critical" "$library"'
         function is_number(text) { return text ~ /^-?[0-9]+$/ || text == "-" }
-        # Sets used and free. The names of devices and mount points hold spaces, even figures, and break over lines;
-        # so it is the place where three figures and a percentage follow each other that counts, and of several
+        # Sets used and free. Names of devices and mount points may contain spaces and figures, and run over several
+        # lines. So what counts is where three figures and a percentage follow each other and, of several such places,
         # the one where they agree.
         function read_figures(text, header,    words, n, i, at, share) {
             n = split(text, words, /[ \t]+/)
@@ -539,13 +540,13 @@ check_disk_and_inodes() {
         function judge(name, status,    percent, state, text, figures) {
             if (body == "") {
                 if (name == "inodes" && status + 0 && status + 0 < 124)
-                    finding("OK", name, "", "not counted by the df of this machine")
+                    finding("OK", name, "", "not reported by this system\047s df")
                 else
-                    finding("UNKNOWN", name, name " unknown", "df does not answer")
+                    finding("UNKNOWN", name, name " unknown", "df did not answer")
                 return
             }
             if (!read_figures(body, header)) {
-                finding("UNKNOWN", name, name " unknown", "df prints what this does not understand")
+                finding("UNKNOWN", name, name " unknown", "cannot parse the output of df")
                 return
             }
             if (used + free == 0) { finding("OK", name, "", "not applicable to this file system"); return }
@@ -565,8 +566,8 @@ check_disk_and_inodes() {
         $0 != "" { body = body " " $0 }'
 }
 
-# The Python of this root's crontab line: what cron runs is what counts. A quoted word that needs a shell to be
-# read is left alone.
+# The Python of this root's crontab line, because that is the one cron runs. A quoted word that only a shell could
+# read is ignored.
 crontab_python() {
     have crontab || return 0
     bounded 10 crontab -l 2>/dev/null | begin="# BEGIN symphony-conductor $(pwd -P)" awk '
@@ -586,18 +587,18 @@ python_runs() {
     bounded 10 "$1" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 6))' >/dev/null 2>&1
 }
 
-# Sets $python_note, and $python_trouble when there is any.
+# Sets $python_note, and $python_trouble if Python does not work.
 look_for_python() {
     python_trouble=
     python=$(crontab_python)
     if [ -n "$python" ]; then
-        python_note="the Python of the crontab line runs"
-        python_runs "$python" || python_trouble="the Python of the crontab line does not run: $python"
+        python_note="the Python of the crontab line works"
+        python_runs "$python" || python_trouble="the Python of the crontab line does not work: $python"
     elif ! have python3; then
         python_trouble="python3 not found"
     else
-        python_note="python3 runs"
-        python_runs python3 || python_trouble="python3 does not run, or is older than 3.6"
+        python_note="python3 works"
+        python_runs python3 || python_trouble="python3 does not work, or is older than 3.6"
     fi
 }
 
@@ -608,14 +609,14 @@ check_configuration() {
     if ! [ -f "$config" ]; then
         config_trouble="$config not found"
     elif ! [ -r "$config" ]; then
-        config_trouble="$config is closed to this user"
+        config_trouble="no permission to read $config"
     fi
     if [ -z "$config_trouble$python_trouble" ]; then
-        finding OK configuration "" "$config is there; $python_note"
+        finding OK configuration "" "$config exists; $python_note"
         return
     fi
     both=${config_trouble:+$config_trouble${python_trouble:+; }}$python_trouble
-    # The crontab names the Python, so that it may hold anything.
+    # The path of the Python comes from the crontab, so it may contain anything; clean() makes that printable.
     text=$both awk "$library"' BEGIN { finding("WARNING", "configuration", ENVIRON["text"], ENVIRON["text"]) }'
 }
 
@@ -654,7 +655,7 @@ render() {
 enter_root
 need_awk
 read_clock
-# awk's own exit status and a full disk under the output must not pass for a verdict, so the text is held first.
+# The report is collected first: neither a failure of awk nor a full disk under the output may pass for a verdict.
 report=$({
     check_temp_files
     check_automation

@@ -48,7 +48,7 @@ OK heartbeat: last tick 0s ago
 OK cron: cron is running
 OK disk: 77.1% free (78.3 GiB)
 OK inodes: 95.8% free (16087433)
-OK configuration: config/conductor_config.json is there; python3 runs
+OK configuration: config/conductor_config.json exists; python3 works
 """
 
 
@@ -269,8 +269,8 @@ def test_a_critical_finding_beats_an_unknown_one_which_beats_a_warning(box):
     assert box.says("--temp-warning", "0") == [
         3, "UNKNOWN - disk unknown",
         "WARNING temp files: 1 file, 0 B, older than 7 days",
-        "UNKNOWN disk: df does not answer",
-        "OK inodes: not counted by the df of this machine"]
+        "UNKNOWN disk: df did not answer",
+        "OK inodes: not reported by this system's df"]
     box.heartbeat(9000)
     assert box.says("--strict")[:2] == [2, "CRITICAL - last tick 2h ago"]
 
@@ -298,8 +298,8 @@ def test_a_name_that_does_not_fit_into_the_verdict_is_cut(userland):
 @pytest.mark.parametrize("args, sentence", [
     (["--frobnicate"], "unknown option '--frobnicate'"),
     (["extra"], "unknown option 'extra'"),
-    (["--root"], "--root needs a value"),
-    (["--root="], "--root: the name of the folder is empty"),
+    (["--root"], "--root requires a value"),
+    (["--root="], "--root: the folder name is empty"),
     (["--temp-age", "a week"], "--temp-age: 'a week' is not a whole number"),
     (["--temp-warning="], "--temp-warning: '' is not a whole number"),
     (["--heartbeat-warning", "-5"], "--heartbeat-warning: '-5' is not a whole number"),
@@ -356,7 +356,7 @@ def test_a_root_with_an_odd_name_is_found(userland, name):
 def test_a_missing_root_is_unknown(box):
     missing = str(box.root / "no such folder")
     assert box.run(command=box.shell + [str(CHECK), "--root", missing]) == (
-        3, ["UNKNOWN - the root is missing or no folder"])
+        3, ["UNKNOWN - the root is missing or not a folder"])
     box.file("file")
     assert box.run(command=box.shell + [str(CHECK), "--root=" + str(box.root / "file")])[0] == 3
 
@@ -517,9 +517,9 @@ def test_unsure_health_files_are_all_named_under_every_shell(box):
     assert (code, lines[0]) == (0, "WARNING - link and 10 more unknown")
     nul = "nul (malformed: a" if "nul (malformed: a)" in lines[2] else "nul (malformed: a?b"
     assert lines[2] == (
-        "WARNING automation: 11 tasks, 0 succeeded; 11 unknown: link (not a plain file), -n (no name of a task), "
-        "bad (malformed: nonsense), contra (says success, but exit code 1), empty (empty), fifo (not a plain file), "
-        "folder (not a plain file), huge (malformed: too long), new?line (no name of a task), " + nul + ") and 1 more")
+        "WARNING automation: 11 tasks, 0 succeeded; 11 unknown: link (not a regular file), -n (not a task name), "
+        "bad (malformed: nonsense), contra (says success, but exit code 1), empty (empty), fifo (not a regular file), "
+        "folder (not a regular file), huge (malformed: too long), new?line (not a task name), " + nul + ") and 1 more")
 
 
 def test_a_health_file_from_the_future_is_unknown_after_five_minutes(userland):
@@ -574,9 +574,9 @@ def test_what_is_closed_to_the_user_is_unknown_and_named(box):
         (place / "project/status").chmod(0)
         assert box.says(**more) == [
             3, "UNKNOWN - automation unknown; heartbeat unknown",
-            "OK temp files: 0 files, 0 B, older than 7 days (not every folder could be read)",
-            "UNKNOWN automation: status/automation_health is closed to this user",
-            "UNKNOWN heartbeat: status is closed to this user"]
+            "OK temp files: 0 files, 0 B, older than 7 days (some folders could not be read)",
+            "UNKNOWN automation: no permission to read status/automation_health",
+            "UNKNOWN heartbeat: no permission to read status"]
         (place / "project").chmod(0)
         assert box.run(**more) == (3, ["UNKNOWN - the root is not readable"])
     finally:
@@ -594,7 +594,7 @@ def test_what_is_closed_to_the_user_is_unknown_and_named(box):
     (3630, 2, "CRITICAL heartbeat: last tick 60m ago"),
     (90 * 86400, 2, "CRITICAL heartbeat: last tick 90d ago"),
     (-240, 0, "OK heartbeat: last tick 0s ago"),
-    (-400, 0, "WARNING heartbeat: the last tick is dated 6m in the future: was the clock set?"),
+    (-400, 0, "WARNING heartbeat: the last tick is dated 6m in the future: was the clock set back?"),
 ])
 def test_the_heartbeat_ages_from_ok_to_critical(one_box, age, code, line):
     one_box.heartbeat(age)
@@ -612,7 +612,7 @@ def test_a_stale_heartbeat_is_seen_with_every_shell(box):
 def test_no_tick_yet_is_a_warning(userland):
     box = userland
     (box.root / "status" / "heartbeat").unlink()
-    expected = [0, "WARNING - no tick yet", "WARNING heartbeat: no tick yet: there is no status/heartbeat"]
+    expected = [0, "WARNING - no tick yet", "WARNING heartbeat: no tick yet: status/heartbeat does not exist"]
     assert box.says() == expected
     (box.root / "status").rmdir()
     assert box.says() == expected
@@ -655,10 +655,10 @@ def test_where_the_processes_of_others_are_hidden_the_heartbeat_decides(userland
     box = userland
     box.fake_text("ps", "    PID COMMAND\n   4711 -sh\n   4712 ps\n")
     assert box.says() == [0, "OK - 7 checks passed",
-                          "OK cron: not to be seen from here, but the heartbeat is fresh"]
+                          "OK cron: hidden from this user, but the heartbeat is fresh"]
     box.heartbeat(400)
     assert box.says() == [0, "WARNING - last tick 6m ago; cron unknown", "WARNING heartbeat: last tick 6m ago",
-                          "WARNING cron: whether cron runs is not to be seen from here"]
+                          "WARNING cron: cannot tell whether cron is running: processes are hidden"]
 
 
 def test_a_ps_that_knows_no_option_for_all_is_asked_without_it(userland):
@@ -674,7 +674,7 @@ def test_without_ps_the_kernel_is_asked(box):
     if os.path.exists("/proc/1/comm"):
         assert lines[4] in (
             "WARNING cron: no cron daemon is running", "OK cron: cron is running", "OK cron: crond is running",
-            "OK cron: not to be seen from here, but the heartbeat is fresh")
+            "OK cron: hidden from this user, but the heartbeat is fresh")
     assert code == 0
 
 
@@ -750,8 +750,8 @@ DF_TABLE = [
     ("inodes low", DF_DISK, INODES_LOW, 0, LINES["disk"], "WARNING inodes: 7.0% free (1177216)"),
     ("inodes full", DF_DISK, INODES_FULL, 2, LINES["disk"], "CRITICAL inodes: 4.6% free (777216)"),
     ("odd", "Filesystem\nwhat is this\n", "Filesystem\n1 2 3\n", 3,
-     "UNKNOWN disk: df prints what this does not understand",
-     "UNKNOWN inodes: df prints what this does not understand"),
+     "UNKNOWN disk: cannot parse the output of df",
+     "UNKNOWN inodes: cannot parse the output of df"),
 ]
 
 
@@ -784,7 +784,7 @@ def test_the_inode_thresholds_are_free_percentages(one_box, free, args, state):
 
 @pytest.mark.parametrize("tool, verdict", [
     ("df", "UNKNOWN - disk unknown; inodes unknown"), ("find", "UNKNOWN - temp files unknown; automation unknown"),
-    ("awk", "UNKNOWN - awk is not on PATH"), ("date", "UNKNOWN - automation unknown; heartbeat unknown")])
+    ("awk", "UNKNOWN - awk not found on PATH"), ("date", "UNKNOWN - automation unknown; heartbeat unknown")])
 def test_a_missing_tool_is_unknown_and_named(userland, tool, verdict):
     box = userland
     box.without(tool)
@@ -815,8 +815,8 @@ def test_a_missing_python_is_a_warning_that_python_does_not_have_to_say(box):
 
 def test_a_broken_python_is_a_warning(box):
     box.fake("python3", "echo 'error while loading shared libraries' >&2; exit 127")
-    assert box.says() == [0, "WARNING - python3 does not run, or is older than 3.6",
-                          "WARNING configuration: python3 does not run, or is older than 3.6"]
+    assert box.says() == [0, "WARNING - python3 does not work, or is older than 3.6",
+                          "WARNING configuration: python3 does not work, or is older than 3.6"]
 
 
 def crontab_of(root, python):
@@ -832,11 +832,11 @@ def test_the_python_of_the_crontab_line_is_the_one_that_counts(userland):
     box.fake("my py", "exit 0")
     table = crontab_of(os.path.realpath(str(box.root)), "'%s/my py'" % box.fakes)
     box.fake_text("crontab", table.replace("\n* * * * * cd '", "\nMAILTO=ops\n* * * * * cd '"))
-    ok = "OK configuration: config/conductor_config.json is there; the Python of the crontab line runs"
+    ok = "OK configuration: config/conductor_config.json exists; the Python of the crontab line works"
     assert box.says() == [0, "OK - 7 checks passed", ok]
     box.fake("python3", "exit 0")
     box.fake_text("crontab", crontab_of(os.path.realpath(str(box.root)), "/gone/python3"))
-    trouble = "the Python of the crontab line does not run: /gone/python3"
+    trouble = "the Python of the crontab line does not work: /gone/python3"
     assert box.says() == [0, "WARNING - " + trouble, "WARNING configuration: " + trouble]
     box.fake_text("crontab", crontab_of(os.path.realpath(str(box.root)), "'/it'\"'\"'s gone/python3'"))
     assert box.says() == [0, "OK - 7 checks passed"]
