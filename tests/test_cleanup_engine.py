@@ -697,8 +697,8 @@ def test_rule_9_while_another_clean_up_is_at_work_every_command_leaves_at_once(t
     began = time.monotonic()
     try:
         for arguments in (MODES[0], MODES[1], MODES[2]):
-            assert tree.clean(*arguments) == (75, "", "cleanup_engine: another clean-up is at work in %s "
-                                                      "(try again when it is done)\n" % tree.root)
+            assert tree.clean(*arguments) == (75, "", "cleanup_engine: another clean-up is running in %s "
+                                                      "(try again when it has finished)\n" % tree.root)
         for arguments in (("restore", "old.tmp"), ("purge", "--older-than", "1s")):
             assert tree.engine(*arguments)[0] == 75
     finally:
@@ -998,7 +998,7 @@ def test_rule_17_a_run_is_put_back_as_it_was(cleaned):
         found = after[os.fsencode(path)]
         assert found[:5] + found[6:] == facts[:5] + facts[6:]  # ctime alone moves with a rename
     assert cleaned.engine("restore", cleaned.run_id) == (
-        2, "", "cleanup_engine: there is no run %s in quarantine (kept are: no runs)\n" % cleaned.run_id)
+        2, "", "cleanup_engine: run %s is not in quarantine (runs in quarantine: none)\n" % cleaned.run_id)
 
 
 @pytest.mark.parametrize("path", ["sub/b.tmp", "ROOT/sub/b.tmp", "ROOT/sub/../sub/b.tmp", "ROOT/./sub/b.tmp"])
@@ -1011,10 +1011,10 @@ def test_rule_17_one_path_is_put_back_relative_to_the_root_or_absolute(cleaned, 
 
 
 @pytest.mark.parametrize("target, code, text", [
-    ("20200101T000000Z-1", 2, "there is no run 20200101T000000Z-1 in quarantine (kept are: RUN)"),
-    ("never.tmp", 2, "'never.tmp' is not in quarantine (kept are: RUN)"),
-    ("sub", 2, "'sub' is not in quarantine (kept are: RUN)"),
-    ("odd\x1b.tmp", 2, "'odd\\x1b.tmp' is not in quarantine (kept are: RUN)"),
+    ("20200101T000000Z-1", 2, "run 20200101T000000Z-1 is not in quarantine (runs in quarantine: RUN)"),
+    ("never.tmp", 2, "'never.tmp' is not in quarantine (runs in quarantine: RUN)"),
+    ("sub", 2, "'sub' is not in quarantine (runs in quarantine: RUN)"),
+    ("odd\x1b.tmp", 2, "'odd\\x1b.tmp' is not in quarantine (runs in quarantine: RUN)"),
     ("/etc/passwd", 2, "'/etc/passwd' is not below the root ROOT"),
     ("ROOT", 2, "'ROOT' is not below the root ROOT"),
     ("ROOT/../outside.tmp", 2, "'ROOT/../outside.tmp' is not below the root ROOT"),
@@ -1036,7 +1036,7 @@ def test_rule_17_restoring_goes_on_after_a_file_that_cannot_be_put_back(cleaned)
     code, out, err = cleaned.engine("restore", cleaned.run_id)
     assert (code, err) == (1, "")
     assert out == ("WARNING - 2 files restored, 1 failed\n  restored: a.tmp\n"
-                   "  failed: sub/b.tmp (something stands in its place already)\n  restored: sub/deep/c.bak\n")
+                   "  failed: sub/b.tmp (its place is taken)\n  restored: sub/deep/c.bak\n")
     assert cleaned.read("sub/b.tmp") == "new work\n"
     code, out, _ = cleaned.engine("restore", "sub/b.tmp")
     assert (code, out.split("\n")[0]) == (1, "WARNING - 0 files restored, 1 failed")

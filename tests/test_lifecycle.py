@@ -367,7 +367,7 @@ def test_cleanup_on_exit_leaves_the_file_registered_while_another_cleanup_is_at_
     finally:
         lock.release()
     assert (code, out) == (0, "")
-    assert clear_line(err).startswith("%s stays until it expires: another clean-up is at work in %s" % (
+    assert clear_line(err).startswith("%s stays until it expires: another clean-up is running in %s" % (
         place.path / "scratch", place.path))
     assert stays_registered(place)
 
@@ -1394,7 +1394,7 @@ def test_another_cleanup_at_work_means_not_now(place):
         for arguments in (("cleanup", "--execute"), ("cleanup",)):
             code, out, err = place.call_later(*arguments)
             assert (code, out) == (75, "")
-            assert clear_line(err) == "another clean-up is at work in %s (try again when it is done)" % place.path
+            assert clear_line(err) == "another clean-up is running in %s (try again when it has finished)" % place.path
     finally:
         lock.release()
     assert (place.path / "a").exists() and place.registry_bytes() == before

@@ -781,7 +781,7 @@ def test_rule_3_what_lies_in_a_nested_repository_stays(tree, dot_git):
      "dangling link": lambda path: os.symlink("nowhere", path)}[dot_git](path)
     removal, = tree.work(plan)
     assert (removal.outcome, removal.reason) == (
-        "skipped", "its folder cannot be reached: it is a repository of its own")
+        "skipped", "cannot open its folder: it is a repository of its own")
     assert tree.content("nested/deep/x.tmp") == b"junk\n"
 
 
@@ -814,7 +814,7 @@ def test_rule_9_the_second_quarantine_is_refused_at_once(tree):
     def second():
         for execute in (True, False):
             began = time.monotonic()
-            with pytest.raises(sc.BusyError, match="another clean-up is at work") as busy:
+            with pytest.raises(sc.BusyError, match="another clean-up is running") as busy:
                 Quarantine(tree.root, NOW, execute).__enter__()
             assert busy.value.exit_code == 75 and time.monotonic() - began < 5
 
@@ -1171,7 +1171,7 @@ def test_rule_11_putting_back_never_overwrites_and_says_so(tree, monkeypatch):
     removal, = tree.remove("x.tmp")
     (place, content), = tree.held().items()
     assert removal.outcome == "failed" and removal.reason == (
-        "another file has taken its place; something new stands in its place, so it is kept: .cleanup_quarantine/%s/%s"
+        "another file has taken its place; its place is taken, so it is kept: .cleanup_quarantine/%s/%s"
         % place)
     with Quarantine(tree.root, NOW + 100 * sc.DAY) as quarantine:
         assert quarantine.purge(14 * sc.DAY) == [] and len(tree.held()) == 1, "it was nobody's candidate"
@@ -1336,7 +1336,7 @@ def test_rule_11_a_quarantine_that_is_not_private_is_refused(tree, make, execute
     make(tree)
     tree.put("x.tmp")
     before = snapshot(os.path.dirname(tree.path))
-    with pytest.raises(RefusedError, match="is not private to you|it has to be a folder of yours"):
+    with pytest.raises(RefusedError, match="is not private to you|it must be a folder of yours"):
         tree.remove("x.tmp", execute=execute)
     assert snapshot(os.path.dirname(tree.path)) == before
 
@@ -1449,8 +1449,8 @@ def test_rule_13_a_folder_without_permission_is_said_and_the_others_go_on(users_
         assert [(one.path, one.outcome) for one in removals if one.path != "blind/d.tmp"] == [
             ("shut/b.tmp", "skipped"), ("dark/c.tmp", "skipped"), ("f.tmp", "skipped"), ("a.tmp", "removed"),
             ("e.tmp", "removed")]
-        assert reasons(removals)["dark/c.tmp"] == "its folder cannot be reached: Permission denied"
-        assert reasons(removals)["shut/b.tmp"] == "its folder is read-only for you"
+        assert reasons(removals)["dark/c.tmp"] == "cannot open its folder: Permission denied"
+        assert reasons(removals)["shut/b.tmp"] == "no permission to write to its folder"
         assert reasons(removals)["f.tmp"] == "cannot be opened: Permission denied"
         assert sorted(set(tried)) == sorted(tried) and "chmod" not in tried, "nothing is tried a second way"
         assert stat.S_IMODE(os.stat(tree.at("shut")).st_mode) == 0o500
@@ -1619,7 +1619,8 @@ def test_rule_15_a_dry_run_after_a_crash_says_so_and_changes_nothing(tree):
     interrupted(tree, tree.put("a.tmp"), tree.put("b.tmp"))
     before = snapshot(tree.path)
     with Quarantine(tree.root, NOW, execute=False) as quarantine:
-        assert quarantine.notes == ["a clean-up was interrupted at 2 files; the next --execute settles that"]
+        assert quarantine.notes == [
+            "a clean-up was interrupted, with 2 files unfinished; the next --execute finishes it"]
     assert snapshot(tree.path) == before
 
 
@@ -2032,7 +2033,7 @@ def test_rule_17_restore_never_overwrites_and_goes_on_after_a_failure(tree):
     results = tree.restore(run.run_id)
     assert outcomes(results) == {"a/x.tmp": "restored", "b/x.tmp": "failed", "c/x.tmp": "failed", "d/x.tmp": "failed",
                                  "e/x.tmp": "restored"}
-    assert reasons(results)["b/x.tmp"] == "something stands in its place already"
+    assert reasons(results)["b/x.tmp"] == "its place is taken"
     assert tree.content("b/x.tmp") == b"new" and tree.content("c") == b"a file where the folder was"
     assert tree.content("e/x.tmp") == b"e", "nothing went through the link"
     assert tree.held() == {(run.run_id, name): name[:1].encode() for name in names[1:4]}
@@ -2046,7 +2047,7 @@ def test_rule_17_whatever_stands_in_the_place_stays(tree, kind):
     {"folder": os.mkdir, "fifo": os.mkfifo, "dangling link": lambda path: os.symlink("nowhere", path)}[kind](
         tree.at("x.tmp"))
     before = os.lstat(tree.at("x.tmp"))
-    assert reasons(tree.restore("x.tmp")) == {"x.tmp": "something stands in its place already"}
+    assert reasons(tree.restore("x.tmp")) == {"x.tmp": "its place is taken"}
     assert os.lstat(tree.at("x.tmp")) == before and list(tree.held().values()) == [b"junk\n"]
 
 
@@ -2084,7 +2085,7 @@ def test_rule_17_what_is_not_kept_cannot_be_restored_and_what_is_is_said(tree, t
     tree.remove(tree.put("sub/x.tmp"))
     with pytest.raises(sc.UsageError) as missing:
         tree.restore(target)
-    assert missing.value.hint == "kept are: %s" % tree.runs()[0].run_id
+    assert missing.value.hint == "runs in quarantine: %s" % tree.runs()[0].run_id
 
 
 def test_rule_17_a_restore_that_was_cut_in_the_middle_is_finished(tree):
