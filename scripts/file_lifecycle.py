@@ -1,27 +1,26 @@
 #!/usr/bin/env python3
-"""Files with an expiry: programs and people say how long a file is wanted; after that the nightly clean-up takes it.
+"""Register files that are needed only for a while; the nightly clean-up moves them to quarantine.
 
-    file_lifecycle.py register PATH --expires 7d    say when a file, or a folder, may go
-    file_lifecycle.py list [--json] [--expired]     what is registered
-    file_lifecycle.py unregister PATH               keep it after all
-    file_lifecycle.py cleanup [--execute]           what is due; with --execute, move it to quarantine
+    file_lifecycle.py register PATH --expires 7d    register a file or folder
+    file_lifecycle.py list [--json] [--expired]     list registered files
+    file_lifecycle.py unregister PATH               keep a file after all
+    file_lifecycle.py cleanup [--execute]           list expired files; with --execute, move them
 
 For programs (put the folder of this file on sys.path):
 
-    @transient_file(lifetime_hours=24)              # the function returns the path of the file that it made
+    @transient_file(lifetime_hours=24)              # the function returns the path of its file
     def make_report(): ...
 
     with managed_file("out/report.html", lifetime_hours=12) as handle: ...
 
     folder = managed_temp_directory(prefix="build_", lifetime_hours=24)
 
-Nothing is deleted: what is due goes into quarantine, from where `cleanup_engine.py restore` brings it back. A file that
-git tracks, that a protected pattern of config/cleanup_rules.json names, that is in use, or that was changed after it
-expired, stays.
+Nothing is deleted: expired files go to quarantine, and `cleanup_engine.py restore` restores them. A
+file stays if git tracks it, if a protected pattern of config/cleanup_rules.json matches it, if it
+is in use, or if it was changed after it expired.
 
-Exit codes: 0 ok; 1 something that was due had to stay after a failure; 2 usage; 3 refused; 74 a file could not be
-read or written; 75 another clean-up is at work; 78 the rules cannot be used, or a later version
-wrote a file.
+Exit codes: 0 ok; 1 a file could not be moved; 2 usage; 3 refused; 74 a file could not be read or
+written; 75 another clean-up is running; 78 the rules are invalid, or a later version wrote a file.
 """
 
 import argparse
@@ -49,7 +48,7 @@ from common import (
     sc,
     subcommands,
 )
-from quarantine import Candidate, Guard, Quarantine, Removal, outcome_line
+from quarantine import Candidate, Guard, Quarantine, Removal, file_id, outcome_line
 from tree import (
     OWN_NAME,
     QUARANTINE_NAME,
@@ -64,16 +63,16 @@ from tree import (
     stored_path,
 )
 
-FORMAT = 2  # of the registry; the first had no number, and the paths at its top
+FORMAT = 2  # of the registry; the first had no number, and its paths at the top level
 REGISTRY_WAIT_S = 60.0
 DEFAULT_LIMIT = 50
 DEFAULT_HOURS = 72
 FOLDER_HOURS = 24
-LATEST = 253370764800  # 9999-01-01: what comes after it cannot be written down
+LATEST = 253370764800  # 9999-01-01: later times cannot be written in ISO 8601
 
 
 class Entry(sc.Value):
-    """What is registered of a file or folder. Times are epoch seconds."""
+    """A registered file or folder. Times are epoch seconds."""
 
     path: str = ""
     expires: int = 0
@@ -81,32 +80,32 @@ class Entry(sc.Value):
     owner: str = ""
     reason: str = ""
     metadata: "Dict[str, Any]" = {}
-    inode: str = ""      # of the file that was there when it was registered; '' when none was
+    inode: str = ""      # of the file when it was registered; '' if there was none
     git: bool = False    # whether the root was a git repository then
-    other: "Dict[str, Any]" = {}  # what a later version knows of it, kept as it is
+    other: "Dict[str, Any]" = {}  # keys of a later version, kept as they are
 
 
-# Of an entry, as the file has them.
+# The keys of an entry in the file.
 FACTS = ("expires", "registered_at", "owner", "reason", "metadata", "inode", "git")
 
 
 # -- the registry
 
 class Registry:
-    """`.cleanup_registry.json` of a root. Every change is made under its lock, and replaces the file at once."""
+    """`.cleanup_registry.json` of a root. Changes are made under its lock, each as a new file."""
 
     def __init__(self, root: Root) -> None:
         self.root = root
         self.path = os.path.join(root.path, REGISTRY_NAME)
-        self._seen = ""
+        self._signature = ""  # of the file that `_entries` were read from
         self._entries: "Dict[str, Entry]" = {}
-        self._other: "Dict[str, Any]" = {}  # what a later version put beside the files
+        self._other: "Dict[str, Any]" = {}  # keys of a later version beside the files
 
     def read(self) -> "Dict[str, Entry]":
         """The entries by path.
 
-        Raises RefusedError for a file that is damaged, as what it held cannot be guessed, and
-        LaterVersionError for one in a form that this version does not know.
+        Raises RefusedError for a damaged file, because what it held cannot be guessed, and
+        LaterVersionError for one in a later format.
         """
         self._other = {}
         try:
@@ -114,11 +113,11 @@ class Registry:
         except FileNotFoundError:
             return {}
         except (OSError, UnicodeDecodeError) as error:
-            raise RefusedError("%s cannot be read: %s" % (REGISTRY_NAME, error))
+            raise RefusedError("cannot read %s: %s" % (REGISTRY_NAME, error))
         try:
             raw = json.loads(text)
             if not isinstance(raw, dict):
-                raise ValueError("it holds no object")
+                raise ValueError("it is not a JSON object")
             if type(raw.get("format")) is int:
                 check_format(REGISTRY_NAME, raw["format"], FORMAT)
                 self._other = {key: value for key, value in raw.items()
@@ -126,40 +125,46 @@ class Registry:
                 raw = raw["files"]
             entries = (self._entry(path, facts) for path, facts in raw.items())
             return {entry.path: entry for entry in entries}
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, sc.UsageError) as error:
-            raise RefusedError("%s cannot be used: %s" % (REGISTRY_NAME, error),
-                               "mend it, or delete it and register anew; nothing was changed")
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError,
+                sc.UsageError) as error:
+            raise RefusedError(
+                "%s cannot be used: %s" % (REGISTRY_NAME, error),
+                "fix it, or delete it and register the files again; nothing was changed")
 
     def _entry(self, path: str, facts: "Dict[str, Any]") -> Entry:
-        if path.startswith("/"):  # as the registry was written once: kept as long as it lies below the root
+        if path.startswith("/"):  # of an early version: valid while it is below the root
             path = self.root.relative(native_path(path))
-        path.encode("utf-8", "surrogateescape")  # ValueError for what can be no name
+        path.encode("utf-8", "surrogateescape")  # ValueError for what no file can be called
         if "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
-            raise ValueError("'%s' is no path below the root" % printable(path))
-        expires, registered_at = (sc.from_iso(str(facts[key])) or 0 for key in ("expires", "registered_at"))
+            raise ValueError("'%s' is not a path below the root" % printable(path))
+        expires = sc.from_iso(str(facts["expires"])) or 0
+        registered_at = sc.from_iso(str(facts["registered_at"])) or 0
         if not (0 < expires < LATEST and 0 < registered_at < LATEST):
-            raise ValueError("'%s' has a time out of all bounds" % printable(path))
-        return Entry(path=path, expires=expires, registered_at=registered_at, owner=str(facts.get("owner", "")),
-                     reason=str(facts.get("reason", "")), metadata=dict(facts.get("metadata") or {}),
-                     inode=str(facts.get("inode", "")), git=facts.get("git") is True,
-                     other={key: value for key, value in facts.items() if key not in FACTS})
+            raise ValueError("'%s' has a time out of range" % printable(path))
+        return Entry(
+            path=path, expires=expires, registered_at=registered_at,
+            owner=str(facts.get("owner", "")), reason=str(facts.get("reason", "")),
+            metadata=dict(facts.get("metadata") or {}), inode=str(facts.get("inode", "")),
+            git=facts.get("git") is True,
+            other={key: value for key, value in facts.items() if key not in FACTS})
 
     def current(self) -> "Dict[str, Entry]":
-        """The same as `read`, which is not done again while the file has not changed."""
-        seen = sc.signature(self.path)
-        if seen != self._seen:
-            self._entries, self._seen = self.read(), seen
+        """What `read` returns; the file is read again only when it has changed."""
+        signature = sc.signature(self.path)
+        if signature != self._signature:
+            self._entries, self._signature = self.read(), signature
         return self._entries
 
     @contextlib.contextmanager
     def editing(self) -> "Iterator[Dict[str, Entry]]":
-        """The entries, under the lock; what the caller makes of them is written at the end.
+        """The entries, under the lock; the caller's changes to them are written at the end.
 
         Raises BusyError, StorageError, RefusedError; then nothing is changed.
         """
         lock = sc.FileLock(self.path + ".lock")
         if not lock.acquire(REGISTRY_WAIT_S):
-            raise sc.BusyError("%s is locked by another process for %d s" % (REGISTRY_NAME, REGISTRY_WAIT_S))
+            raise sc.BusyError("%s has been locked by another process for %d s" % (
+                REGISTRY_NAME, REGISTRY_WAIT_S))
         try:
             self.check_private()
             entries = self.read()
@@ -173,12 +178,12 @@ class Registry:
             lock.release()
 
     def check_private(self) -> None:
-        """Raises RefusedError when others can write to the registry, and so have files taken away."""
+        """Raises RefusedError if others can write to the registry, and so have files removed."""
         for problem in sc.Store(self.root.path).insecure(self.path):
             raise RefusedError(str(problem))
 
     def nearest(self, path: str) -> "Entry | None":
-        """The entry of a path, or else of the folder next above it that has one."""
+        """The entry of a path or, without one, of the nearest folder above that has one."""
         entries = self.current()
         while path:
             if path in entries:
@@ -187,23 +192,28 @@ class Registry:
         return None
 
     def guard(self, path: str) -> str:
-        """Why a registered file must stay for now; '' for one that is not registered. A folder counts for its files."""
+        """Why a registered file must stay; '' for others. A folder's entry covers its files."""
         entry = self.nearest(path)
-        return "registered to expire at %s" % sc.iso(entry.expires) if entry else ""
+        return expiry_text(entry) if entry else ""
 
     def guard_of(self, planned: "Dict[str, Entry]") -> Guard:
-        """The same for files that were found to be due: they stay when their registration is another one by now."""
+        """The same for expired files: they stay if their registration has changed meanwhile."""
         def guard(path: str) -> str:
             entry = self.nearest(path)
             if entry is None:
-                return "it is not registered any more"
-            return "" if planned.get(entry.path) == entry else "registered to expire at %s" % sc.iso(entry.expires)
+                return "it is no longer registered"
+            return "" if planned.get(entry.path) == entry else expiry_text(entry)
         return guard
 
 
+def expiry_text(entry: Entry) -> str:
+    return "registered to expire at %s" % sc.iso(entry.expires)
+
+
 def stored_entry(entry: Entry) -> "Dict[str, Any]":
-    """The facts of an entry as the registry's file has them."""
-    facts = dict(entry.stored(), expires=sc.iso(entry.expires), registered_at=sc.iso(entry.registered_at))
+    """The facts of an entry as they are in the file."""
+    facts = dict(entry.stored(), expires=sc.iso(entry.expires),
+                 registered_at=sc.iso(entry.registered_at))
     facts.update(facts.pop("other", {}))
     del facts["path"]
     return facts
@@ -215,7 +225,7 @@ def _default_root() -> Root:
 
 def register(path: "str | os.PathLike[str]", lifetime_s: float, reason: str = "", owner: str = "",
              metadata: "Dict[str, Any] | None" = None, root: "Root | None" = None) -> Entry:
-    """Say that a file or folder may go `lifetime_s` seconds from now. A second time replaces the first.
+    """Register a file or folder to expire in `lifetime_s` seconds, replacing an earlier entry.
 
     Raises UsageError for a path that is not below the root.
     """
@@ -225,25 +235,30 @@ def register(path: "str | os.PathLike[str]", lifetime_s: float, reason: str = ""
     if not 0 < now + lifetime_s < LATEST:
         raise sc.UsageError("'%s' cannot expire %g s from now" % (printable(stored), lifetime_s))
     if OWN_NAME.match(stored) or stored.split("/")[0] in (".git", QUARANTINE_NAME):
-        raise sc.UsageError("'%s' is kept by the clean-up itself and cannot expire" % printable(stored))
-    entry = Entry(path=stored, expires=now + int(lifetime_s), registered_at=now, owner=owner, reason=reason,
-                  metadata=metadata or {}, inode=_inode(root, stored), git=Git(root).is_here())
+        raise sc.UsageError("'%s' belongs to git or the clean-up and cannot expire"
+                            % printable(stored))
+    entry = Entry(
+        path=stored, expires=now + int(lifetime_s), registered_at=now, owner=owner, reason=reason,
+        metadata=metadata or {}, inode=_inode(root, stored), git=Git(root).is_here())
     with Registry(root).editing() as entries:
         entries[stored] = entry
     return entry
 
 
 def _inode(root: Root, path: str) -> str:
-    """Which file stands at the path: a later one of the same name is another file, and nobody said that it may go."""
+    """The identity of the file at the path, '' for none: a later file of that name is another."""
     try:
-        found = os.stat(root.join(path), follow_symlinks=False)
+        return _inode_text(os.stat(root.join(path), follow_symlinks=False))
     except OSError:
         return ""
-    return "%d:%d" % (found.st_dev, found.st_ino)
+
+
+def _inode_text(status: "os.stat_result") -> str:
+    return "%d:%d" % file_id(status)
 
 
 def unregister(path: "str | os.PathLike[str]", root: "Root | None" = None) -> bool:
-    """Keep a file after all; whether it was registered."""
+    """Keep a file after all. Returns whether it was registered."""
     root = root or _default_root()
     with Registry(root).editing() as entries:
         return entries.pop(root.relative(os.fspath(path)), None) is not None
@@ -251,14 +266,15 @@ def unregister(path: "str | os.PathLike[str]", root: "Root | None" = None) -> bo
 
 # -- for programs
 
-def transient_file(lifetime_hours: "float | Callable[..., Any]" = DEFAULT_HOURS, cleanup_on_exit: bool = False,
+def transient_file(lifetime_hours: "float | Callable[..., Any]" = DEFAULT_HOURS,
+                   cleanup_on_exit: bool = False,
                    metadata: "Dict[str, Any] | None" = None) -> "Callable[..., Any]":
-    """Decorate a function that makes a file and returns its path: the file is registered to expire.
+    """Decorate a function that creates a file and returns its path: the file is registered.
 
-    With `cleanup_on_exit` it goes into quarantine when the program ends. What the function returns is passed on;
-    None, and a path where nothing is, are not registered.
+    With `cleanup_on_exit` it goes to quarantine when the program ends. The function's result is
+    returned as it is; None, and a path without a file, are not registered.
     """
-    if callable(lifetime_hours):  # @transient_file without brackets
+    if callable(lifetime_hours):  # @transient_file without parentheses
         decorated: "Callable[..., Any]" = transient_file()(lifetime_hours)
         return decorated
     lifetime_s = lifetime_hours * sc.HOUR
@@ -268,11 +284,14 @@ def transient_file(lifetime_hours: "float | Callable[..., Any]" = DEFAULT_HOURS,
         def make(*args: "Any", **kwargs: "Any") -> "Any":
             made = function(*args, **kwargs)
             if made is not None and os.path.lexists(made):
-                facts = dict(metadata or {}, creator_function=function.__name__, creator_module=function.__module__)
+                facts = dict(metadata or {}, creator_function=function.__name__,
+                             creator_module=function.__module__)
+                reason = "made by %s" % function.__name__
                 try:
-                    register(made, lifetime_s, reason="made by %s" % function.__name__, metadata=facts)
-                except sc.ConductorError as error:  # the file is made, and the caller wants it
-                    sc.warn("%s is not registered: %s" % (printable(os.fsdecode(made)), error), "file_lifecycle")
+                    register(made, lifetime_s, reason=reason, metadata=facts)
+                except sc.ConductorError as error:  # the file exists, and the caller wants it
+                    name = printable(os.fsdecode(made))
+                    sc.warn("%s was not registered: %s" % (name, error), "file_lifecycle")
                     return made
                 if cleanup_on_exit:
                     atexit.register(_expire_now, os.path.abspath(made), os.getpid())
@@ -282,9 +301,9 @@ def transient_file(lifetime_hours: "float | Callable[..., Any]" = DEFAULT_HOURS,
 
 
 def _expire_now(path: str, made_by: int) -> None:
-    """Take a file of this program into quarantine; a failure is left to the nightly clean-up."""
+    """Move a file of this program to quarantine; a failure is left to the nightly clean-up."""
     if os.getpid() != made_by:
-        return  # a child that was forked ends; its parent still uses the file
+        return  # the end of a forked child, whose parent still uses the file
     try:
         root = _default_root()
         entry = Registry(root).read().get(root.relative(path))
@@ -295,26 +314,28 @@ def _expire_now(path: str, made_by: int) -> None:
 
 
 @contextlib.contextmanager
-def managed_file(path: "str | os.PathLike[str]", mode: str = "w", lifetime_hours: float = DEFAULT_HOURS,
-                 **options: "Any") -> "Iterator[Any]":
-    """Open a file that expires, making its folder. It is registered before it is made, so a crash leaves no orphan.
+def managed_file(path: "str | os.PathLike[str]", mode: str = "w",
+                 lifetime_hours: float = DEFAULT_HOURS, **options: "Any") -> "Iterator[Any]":
+    """Open a file that expires, creating its folder.
 
-    Raises UsageError for a file that is there, that nobody registered, and that `mode` would add to: it is
-    somebody's own.
+    It is registered before it is created, so a crash leaves no orphan. Raises UsageError for an
+    existing file that `mode` would add to but that is not registered: it is somebody's own.
     """
     root = _default_root()
     registry, stored = Registry(root), root.relative(os.fspath(path))
     before = registry.read().get(stored)
     if before is None and mode[:1] not in ("w", "x") and os.path.lexists(path):
-        raise sc.UsageError("'%s' is there and not registered" % printable(stored), "register it first if it may go")
+        raise sc.UsageError("'%s' exists and is not registered" % printable(stored),
+                            "register it first if it can be removed")
     entry = register(path, lifetime_hours * sc.HOUR, reason="a managed file", root=root)
     try:
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         handle = open(path, mode, **options)
     except BaseException:
-        with registry.editing() as entries:  # what stands there is somebody else's
+        with registry.editing() as entries:  # a file at the path is somebody else's
             entries.pop(stored, None)
-            entries.update({stored: before} if before else {})
+            if before:
+                entries[stored] = before
         raise
     with handle:
         with registry.editing() as entries:
@@ -325,26 +346,30 @@ def managed_file(path: "str | os.PathLike[str]", mode: str = "w", lifetime_hours
 
 def managed_temp_directory(prefix: str = "tmp_", lifetime_hours: float = FOLDER_HOURS,
                            base_dir: "str | os.PathLike[str] | None" = None) -> pathlib.Path:
-    """Make a folder for temporary files (0700), in `base_dir` or the current folder, that expires with its content."""
+    """Create a folder for temporary files (mode 0700) that expires with its content.
+
+    It is created in `base_dir` or, without it, in the current folder.
+    """
     root = _default_root()
     base = os.fspath(base_dir) if base_dir is not None else os.getcwd()
-    root.relative(os.path.join(base, prefix))  # refused before anything is made
+    root.relative(os.path.join(base, prefix))  # refused before anything is created
     folder = tempfile.mkdtemp(prefix=prefix, dir=base)
-    register(folder, lifetime_hours * sc.HOUR, reason="a temporary folder", metadata={"type": "directory"}, root=root)
+    register(folder, lifetime_hours * sc.HOUR, reason="a temporary folder",
+             metadata={"type": "directory"}, root=root)
     return pathlib.Path(folder)
 
 
-# -- what is due
+# -- expired files
 
 def expired(entries: "Dict[str, Entry]", now: float) -> "List[Entry]":
-    """The entries that are due, the oldest first."""
+    """The entries that have expired, the oldest first."""
     return sorted((entry for entry in entries.values() if entry.expires <= now),
                   key=lambda entry: (entry.expires, entry.path))
 
 
 def candidates_of(root: Root, entry: Entry,
                   last_change: float) -> "Tuple[List[Candidate], List[Removal], List[str], bool]":
-    """(files that may go, what stays and why, the folders they are in, whether anything is there at all).
+    """(files that can be removed, what stays and why, their folders, whether the path exists).
 
     What changed after `last_change`, in epoch seconds, stays.
     """
@@ -355,48 +380,58 @@ def candidates_of(root: Root, entry: Entry,
     while todo:
         path = todo.pop()
         try:
-            found = os.stat(root.join(path), follow_symlinks=False)
-            names = os.listdir(root.join(path)) if stat.S_ISDIR(found.st_mode) else []
+            status = os.stat(root.join(path), follow_symlinks=False)
+            is_folder = stat.S_ISDIR(status.st_mode)
+            names = os.listdir(root.join(path)) if is_folder else []
         except (FileNotFoundError, NotADirectoryError):
             if path == entry.path:
                 return [], [], [], False
             continue
         except OSError as error:
-            kept.append(Removal(path=path, outcome="skipped", reason="it cannot be reached: %s" % error.strerror))
+            kept.append(Removal(path=path, outcome="skipped",
+                                reason="cannot open it: %s" % error.strerror))
             continue
-        why = _unfit(root, found, names, last_change)
-        if not why and path == entry.path and entry.inode not in ("", "%d:%d" % (found.st_dev, found.st_ino)):
+        why = _unfit(root, status, names, last_change)
+        if not why and path == entry.path and entry.inode not in ("", _inode_text(status)):
             why = "another file has taken its place since it was registered"
         if why:
             kept.append(Removal(path=path, outcome="skipped", reason=why, rule="expired"))
-        elif stat.S_ISDIR(found.st_mode):
+        elif is_folder:
             folders.append(path)
             todo += [path + "/" + stored_path(name) for name in sorted(names, reverse=True)]
         else:
-            files.append(Candidate(path=path, size=found.st_size, mtime_ns=found.st_mtime_ns,
-                                   ctime_ns=found.st_ctime_ns, dev=found.st_dev, ino=found.st_ino, mode=found.st_mode,
-                                   rule="expired", reason="registered to expire at %s%s" % (
-                                       sc.iso(entry.expires), ": " + printable(entry.reason) if entry.reason else "")))
+            files.append(_candidate(path, status, entry))
     return files, kept, folders, True
 
 
-def _unfit(root: Root, found: "os.stat_result", names: "List[str]", last_change: float) -> str:
-    if found.st_dev != root.dev:
+def _candidate(path: str, status: "os.stat_result", entry: Entry) -> Candidate:
+    reason = expiry_text(entry)
+    if entry.reason:
+        reason += ": " + printable(entry.reason)
+    return Candidate(
+        path=path, size=status.st_size, mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns,
+        dev=status.st_dev, ino=status.st_ino, mode=status.st_mode, rule="expired", reason=reason)
+
+
+def _unfit(root: Root, status: "os.stat_result", names: "List[str]", last_change: float) -> str:
+    """Why a file, or a folder with these names in it, must stay; '' when it can be removed."""
+    if status.st_dev != root.dev:
         return "it is on another device"
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         return "it is a repository of its own" if is_repository(names.__contains__) else ""
-    if not stat.S_ISREG(found.st_mode):
-        return "it is no regular file"
-    if max(found.st_mtime, found.st_ctime) > last_change:
-        return "it was changed after it expired; register it anew, or unregister it"
+    if not stat.S_ISREG(status.st_mode):
+        return "it is not a regular file"
+    if max(status.st_mtime, status.st_ctime) > last_change:
+        return "it was changed after it expired; register it again, or unregister it"
     return ""
 
 
 def take_expired(root: Root, entries: "List[Entry]", now: float, execute: bool, limit: int,
                  at_once: bool = False) -> "List[Removal]":
-    """Move what expired into quarantine, and forget it; what became of each file. Folders go when they are empty.
+    """Move files to quarantine and unregister them; what became of each file.
 
-    With `at_once` the entries are taken before they expire, because the program that made them says so.
+    Folders are removed when they are empty. With `at_once` the entries need not have expired,
+    because the program that made the files is done with them.
     """
     registry = Registry(root)
     registry.check_private()
@@ -407,47 +442,57 @@ def take_expired(root: Root, entries: "List[Entry]", now: float, execute: bool, 
     done: "List[Entry]" = []
     with Quarantine(root, now, execute) as quarantine:
         results += [Removal(path="", outcome="note", reason=note) for note in quarantine.notes]
-        plan = [(entry,) + candidates_of(root, entry, now if at_once else entry.expires) for entry in entries]
-        # A file can be due by itself and with its folder.
-        files = {item.path: item for _, found, _, _, _ in plan for item in found}
-        removals = list(quarantine.remove(list(files.values()), guards, limit))
-        gone = {removal.path for removal in removals if removal.outcome == "removed" or removal.reason == "gone"}
-        for entry, found, kept, folders, there in plan:
+        plan = [(entry,) + candidates_of(root, entry, now if at_once else entry.expires)
+                for entry in entries]
+        # A dictionary, because a file can be registered by itself and with its folder.
+        candidates = {item.path: item for _, files, _, _, _ in plan for item in files}
+        removals = list(quarantine.remove(list(candidates.values()), guards, limit))
+        gone = {removal.path for removal in removals
+                if removal.outcome == "removed" or removal.reason == "gone"}
+        for entry, files, kept, folders, exists in plan:
             results += kept
-            if not kept and all(item.path in gone for item in found):
-                if execute and folders:
-                    quarantine.remove_empty_folders(folders)
-                done.append(entry)
-                if not there:
-                    results.append(Removal(path=entry.path, outcome="gone", reason="it was removed by somebody else"))
+            if kept or any(item.path not in gone for item in files):
+                continue
+            if execute and folders:
+                quarantine.remove_empty_folders(folders)
+            done.append(entry)
+            if not exists:
+                results.append(Removal(path=entry.path, outcome="gone",
+                                       reason="it was already removed"))
         results += removals
     if execute and done:
         with registry.editing() as current:
             for entry in done:
-                if current.get(entry.path) == entry:  # not registered anew meanwhile
+                if current.get(entry.path) == entry:  # not registered again meanwhile
                     del current[entry.path]
     return results
 
 
 def _check_control(root: Root, entries: "List[Entry]") -> None:
-    """Raises RefusedError when nobody can be asked what is tracked."""
+    """Raises RefusedError when no version control can say what is tracked."""
     control = other_control(root)
     if control:
-        raise RefusedError("%s: what that version control tracks cannot be known here" % printable(
+        raise RefusedError("%s: cannot tell what that version control tracks" % printable(
             stored_path(control)))
     if any(entry.git for entry in entries) and not Git(root).is_here():
-        raise RefusedError("%s was a git repository when files were registered, and is none now" % root.path,
-                           "nothing may be removed while git cannot say what is tracked")
+        raise RefusedError(
+            "%s was a git repository when files were registered, and no longer is" % root.path,
+            "nothing may be removed while git cannot say what is tracked")
 
 
 def _guards(root: Root, registered: Guard) -> "List[Guard]":
-    """Who is asked again right before a file goes: the registry, the protected patterns, git."""
+    """What is asked again right before a removal: the registry, the protected patterns, git."""
+    guards = [registered]
     rules, git = _rules(root), Git(root)
-    return [registered] + ([rules.protection] if rules else []) + ([GitGuard(git)] if git.is_here() else [])
+    if rules:
+        guards.append(rules.protection)
+    if git.is_here():
+        guards.append(GitGuard(git))
+    return guards
 
 
 def _rules(root: Root) -> "Rules | None":
-    """The protected patterns, where the root has any."""
+    """The rules of the root, for their protected patterns; None if it has none."""
     path = os.path.join(root.path, RULES_NAME)
     return read_rules(path, RULES_NAME) if os.path.lexists(path) else None
 
@@ -456,31 +501,38 @@ def _rules(root: Root) -> "Rules | None":
 
 def cmd_register(root: Root, args: "argparse.Namespace") -> int:
     if not os.path.lexists(args.path):
-        raise sc.UsageError("there is no '%s'" % printable(args.path))
+        raise sc.UsageError("'%s' does not exist" % printable(args.path))
     entry = register(args.path, args.expires, args.reason, args.owner, root=root)
-    sc.print_line("registered: %s may go at %s" % (printable(entry.path), sc.iso(entry.expires)))
+    sc.print_line("registered %s; expires at %s" % (printable(entry.path), sc.iso(entry.expires)))
     return sc.EXIT_OK
 
 
 def cmd_unregister(root: Root, args: "argparse.Namespace") -> int:
-    was = unregister(args.path, root)
-    sc.print_line("%s %s" % (printable(root.relative(args.path)), "is kept" if was else "was not registered"))
-    return sc.EXIT_OK if was else sc.EXIT_FAILED
+    path = printable(root.relative(args.path))
+    if unregister(args.path, root):
+        sc.print_line("unregistered %s" % path)
+        return sc.EXIT_OK
+    sc.print_line("%s was not registered" % path)
+    return sc.EXIT_FAILED
 
 
 def cmd_list(root: Root, args: "argparse.Namespace") -> int:
     now = time.time()
     entries = Registry(root).read()
     due = expired(entries, now)
-    shown = due if args.expired else sorted(entries.values(), key=lambda entry: (entry.expires, entry.path))
+    shown = due
+    if not args.expired:
+        shown = sorted(entries.values(), key=lambda entry: (entry.expires, entry.path))
     if args.json:
-        sc.print_json([dict(stored_entry(entry), path=entry.path, expired=entry.expires <= now) for entry in shown])
+        sc.print_json([dict(stored_entry(entry), path=entry.path, expired=entry.expires <= now)
+                       for entry in shown])
         return sc.EXIT_OK
-    sc.print_line("%s registered, %d due" % (plural(len(entries), "file"), len(due)))
+    sc.print_line("%s registered, %d expired" % (plural(len(entries), "file"), len(due)))
     for entry in shown:
-        left = entry.expires - now
-        sc.print_line("  %-14s %s%s" % ("due" if left <= 0 else "in " + sc.duration_text(left), printable(entry.path),
-                                 "  (%s)" % printable(entry.reason) if entry.reason else ""))
+        left_s = entry.expires - now
+        when = "in " + sc.duration_text(left_s) if left_s > 0 else "expired"
+        note = "  (%s)" % printable(entry.reason) if entry.reason else ""
+        sc.print_line("  %-14s %s%s" % (when, printable(entry.path), note))
     return sc.EXIT_OK
 
 
@@ -489,36 +541,43 @@ def cmd_cleanup(root: Root, args: "argparse.Namespace") -> int:
     due = expired(Registry(root).read(), now)
     results = take_expired(root, due, now, args.execute, args.max_deletions) if due else []
     removals = [removal for removal in results if removal.outcome != "note"]
-    sc.print_line("%s due; %s" % (plural(len(due), "entry", "entries"), outcome_line(removals, args.execute)))
+    sc.print_line("%s expired; %s" % (plural(len(due), "entry", "entries"),
+                                      outcome_line(removals, args.execute)))
     for removal in results:
-        sc.print_line("  note: " + removal.reason if removal.outcome == "note" else
-               "  %s: %s (%s)" % (removal.outcome, printable(removal.path), removal.reason))
+        if removal.outcome == "note":
+            sc.print_line("  note: " + removal.reason)
+        else:
+            sc.print_line("  %s: %s (%s)" % (
+                removal.outcome, printable(removal.path), removal.reason))
+    outcomes = {removal.outcome for removal in removals}
     if not args.execute and due:
-        sc.print_line("nothing was changed; --execute does it")
-    elif any(removal.outcome == "removed" for removal in removals):
+        sc.print_line("nothing was changed; --execute removes")
+    elif "removed" in outcomes:
         sc.print_line("to undo: cleanup_engine.py restore PATH")
-    return sc.EXIT_FAILED if any(removal.outcome == "failed" for removal in results) else sc.EXIT_OK
+    return sc.EXIT_FAILED if "failed" in outcomes else sc.EXIT_OK
 
 
 def build_parser() -> "argparse.ArgumentParser":
     """The command line, each command bound to its function."""
     parser = command_parser(__doc__)
     command = subcommands(parser)
-    added = command("register", cmd_register, "say when a file or folder may go", "path")
+    added = command("register", cmd_register, "register a file or folder that expires", "path")
     added.add_argument("--expires", type=age_option, default=DEFAULT_HOURS * sc.HOUR, metavar="AGE",
-                       help="from now, such as 12h or 7d (default: 3d)")
-    added.add_argument("--reason", default="", metavar="TEXT")
-    added.add_argument("--owner", default="", metavar="WHO")
+                       help="time from now, such as 12h or 7d (default: 3d)")
+    added.add_argument("--reason", default="", metavar="TEXT", help="why it is needed until then")
+    added.add_argument("--owner", default="", metavar="NAME", help="whom to ask about it")
 
-    added = command("list", cmd_list, "what is registered, the next to go first")
-    added.add_argument("--json", action="store_true")
-    added.add_argument("--expired", action="store_true", help="only what is due")
+    added = command("list", cmd_list, "list registered files, the next to expire first")
+    added.add_argument("--json", action="store_true", help="print JSON")
+    added.add_argument("--expired", action="store_true", help="list only expired files")
 
     command("unregister", cmd_unregister, "keep a file after all", "path")
 
-    added = command("cleanup", cmd_cleanup, "show what is due; with --execute, move it to quarantine")
-    added.add_argument("--execute", action="store_true")
-    added.add_argument("--max-deletions", type=sc.count_option, default=DEFAULT_LIMIT, metavar="N")
+    added = command("cleanup", cmd_cleanup,
+                    "list expired files; with --execute, move them to quarantine")
+    added.add_argument("--execute", action="store_true", help="move the files")
+    added.add_argument("--max-deletions", type=sc.count_option, default=DEFAULT_LIMIT, metavar="N",
+                       help="move at most N files (default: %d)" % DEFAULT_LIMIT)
     return parser
 
 

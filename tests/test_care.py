@@ -118,7 +118,7 @@ def test_what_was_registered_in_a_repository_stays_when_the_repository_is_gone(f
 def test_a_file_of_ones_own_cannot_be_opened_as_a_managed_one(folder, monkeypatch):
     monkeypatch.setenv("SYMPHONY_ROOT", str(folder))
     put(folder / "notes.txt", "mine")
-    with pytest.raises(sc.UsageError, match="is there and not registered"):
+    with pytest.raises(sc.UsageError, match="exists and is not registered"):
         with file_lifecycle.managed_file(str(folder / "notes.txt"), "a"):
             pass
     assert file_lifecycle.Registry(Root(str(folder))).read() == {}
@@ -244,4 +244,4 @@ def test_scripts_run_by_a_link_from_elsewhere_find_their_modules(folder, tmp_pat
     link = tmp_path / "engine"
     link.symlink_to(SCRIPTS / "file_lifecycle.py")
     done = subprocess.run([str(link), "--root", str(folder), "list"], stdout=subprocess.PIPE)
-    assert (done.returncode, done.stdout) == (0, b"0 files registered, 0 due\n")
+    assert (done.returncode, done.stdout) == (0, b"0 files registered, 0 expired\n")

@@ -203,7 +203,8 @@ def test_an_age_is_a_number_and_a_unit(text, seconds):
 def test_what_is_no_age_is_refused_with_what_is_allowed(text):
     with pytest.raises(ValueError) as caught:
         common.seconds_of(text)
-    assert str(caught.value) == "%r is not a duration; write a number and a unit (s, m, h, d, w), such as 26h" % text
+    assert str(caught.value) == (
+        "%r is not a duration; write a number and a unit (s, m, h, d, w), such as 26h" % text)
 
 
 @pytest.mark.parametrize("size, text", [
@@ -299,7 +300,7 @@ def test_a_file_outside_of_the_root_cannot_be_made_transient(plain, tmp_path, ca
     outside = tmp_path / "outside"
     outside.write_text("x")
     assert fl.transient_file(lambda: outside)() == outside, "it is made, and the caller wants it"
-    assert "is not registered: '%s' is not below the root" % outside in capsys.readouterr().err
+    assert "was not registered: '%s' is not below the root" % outside in capsys.readouterr().err
     assert outside.read_text() == "x"
     assert not (plain.path / REGISTRY).exists()
 
@@ -646,7 +647,7 @@ def test_a_full_disk_leaves_the_registry_as_it_was(tmp_path):
     assert (notes / "code").read_text() == "74\n" and (notes / "out").read_text() == ""
     assert clear_line((notes / "err").read_text()) == "cannot write %s: No space left on device" % (disk / REGISTRY)
     assert (notes / "after").read_bytes() == (notes / "before").read_bytes()
-    assert (notes / "list").read_text().startswith("2 files registered, 0 due\n")
+    assert (notes / "list").read_text().startswith("2 files registered, 0 expired\n")
 
 
 def test_a_registry_that_another_process_locks_for_long_is_said_to_be_busy(plain, monkeypatch):
@@ -659,7 +660,7 @@ def test_a_registry_that_another_process_locks_for_long_is_said_to_be_busy(plain
         monkeypatch.setattr(fl, "REGISTRY_WAIT_S", 0.03)
         plain.write("b")
         for attempt in (lambda: fl.register("b", 60), lambda: fl.unregister("a")):
-            with pytest.raises(sc.BusyError, match="is locked by another process") as caught:
+            with pytest.raises(sc.BusyError, match="has been locked by another process") as caught:
                 attempt()
             assert caught.value.exit_code == 75
         assert plain.registry_bytes() == before
@@ -732,7 +733,7 @@ def test_a_registry_that_is_a_folder_is_refused(plain):
     (plain.path / REGISTRY).mkdir()
     plain.write("a")
     code, out, err = plain.call("register", "a")
-    assert (code, out, clear_line(err)) == (3, "", REGISTRY + " cannot be read: [Errno 21] Is a directory: '%s'" % (
+    assert (code, out, clear_line(err)) == (3, "", "cannot read " + REGISTRY + ": [Errno 21] Is a directory: '%s'" % (
         plain.path / REGISTRY))
 
 
@@ -820,13 +821,13 @@ def test_register_list_and_unregister_say_first_what_they_did(place):
                                 "ops")
     (entry,) = place.registry().values()
     assert (code, err) == (0, "")
-    assert out == "registered: out/report may go at %s\n" % sc.iso(entry.expires)
+    assert out == "registered out/report; expires at %s\n" % sc.iso(entry.expires)
     assert (entry.expires - entry.registered_at, entry.reason, entry.owner) == (7 * DAY, "for the audit", "ops")
-    assert place.call("list") == (0, "1 file registered, 0 due\n  in 6d 23h      out/report  (for the audit)\n", "")
-    assert place.call("unregister", "out/report") == (0, "out/report is kept\n", "")
+    assert place.call("list") == (0, "1 file registered, 0 expired\n  in 6d 23h      out/report  (for the audit)\n", "")
+    assert place.call("unregister", "out/report") == (0, "unregistered out/report\n", "")
     assert place.registry() == {} and (place.path / "out/report").exists()
     assert place.call("unregister", "out/report") == (1, "out/report was not registered\n", "")
-    assert place.call("list") == (0, "0 files registered, 0 due\n", "")
+    assert place.call("list") == (0, "0 files registered, 0 expired\n", "")
 
 
 def test_register_gives_three_days_unless_told_otherwise(plain):
@@ -840,8 +841,8 @@ def test_list_shows_the_next_to_go_first_and_only_what_is_due_on_request(plain):
     plain.write_registry({"late": entry_facts(expires="2901-01-01T00:00:00Z"), "due": entry_facts(),
                           "earlier": entry_facts(expires="2000-01-01T00:00:00Z", reason="why not")})
     out = plain.call("list")[1].splitlines()
-    assert out[0] == "3 files registered, 2 due"
-    assert out[1:3] == ["  due            earlier  (why not)", "  due            due"]
+    assert out[0] == "3 files registered, 2 expired"
+    assert out[1:3] == ["  expired        earlier  (why not)", "  expired        due"]
     assert re.match(r"  in \d+d( \d+h)? +late\Z", out[3]) and len(out) == 4  # an hour before midnight there are none
     assert plain.call("list", "--expired")[1].splitlines() == out[:3]
 
@@ -901,20 +902,20 @@ def test_a_root_that_is_none_is_refused(plain, tmp_path):
 
 
 @pytest.mark.parametrize("name, said", [
-    ("missing", "there is no 'missing'"), ("missing\nline", "there is no 'missing\\nline'"),
+    ("missing", "'missing' does not exist"), ("missing\nline", "'missing\\nline' does not exist"),
     ("../outside", "'../outside' is not below the root {root}"),
     ("/etc/passwd", "'/etc/passwd' is not below the root {root}"),
     ("..", "'..' is not below the root {root}"), (".", "'.' is not below the root {root}"),
     ("../out\nside", "'../out\\nside' is not below the root {root}"),
     ("away/file", "'away/file' is not below the root {root}"),
-    (".cleanup_registry.json", "'.cleanup_registry.json' is kept by the clean-up itself and cannot expire"),
-    (".cleanup_registry.json.lock", "'.cleanup_registry.json.lock' is kept by the clean-up itself and cannot expire"),
-    ("cleanup_actions.log", "'cleanup_actions.log' is kept by the clean-up itself and cannot expire"),
-    (".git", "'.git' is kept by the clean-up itself and cannot expire"),
-    (".git/HEAD", "'.git/HEAD' is kept by the clean-up itself and cannot expire"),
-    ("config/../.git/HEAD", "'.git/HEAD' is kept by the clean-up itself and cannot expire"),
-    (".cleanup_quarantine", "'.cleanup_quarantine' is kept by the clean-up itself and cannot expire"),
-    (".cleanup_quarantine/x", "'.cleanup_quarantine/x' is kept by the clean-up itself and cannot expire")])
+    (".cleanup_registry.json", "'.cleanup_registry.json' belongs to git or the clean-up and cannot expire"),
+    (".cleanup_registry.json.lock", "'.cleanup_registry.json.lock' belongs to git or the clean-up and cannot expire"),
+    ("cleanup_actions.log", "'cleanup_actions.log' belongs to git or the clean-up and cannot expire"),
+    (".git", "'.git' belongs to git or the clean-up and cannot expire"),
+    (".git/HEAD", "'.git/HEAD' belongs to git or the clean-up and cannot expire"),
+    ("config/../.git/HEAD", "'.git/HEAD' belongs to git or the clean-up and cannot expire"),
+    (".cleanup_quarantine", "'.cleanup_quarantine' belongs to git or the clean-up and cannot expire"),
+    (".cleanup_quarantine/x", "'.cleanup_quarantine/x' belongs to git or the clean-up and cannot expire")])
 def test_what_cannot_expire_is_a_usage_error(plain, tmp_path, name, said):
     (tmp_path / "outside").write_text("x")
     (tmp_path / "out\nside").write_text("x")
@@ -943,7 +944,7 @@ def test_a_symlink_is_registered_itself_and_never_what_it_points_to(plain, tmp_p
         assert plain.call("register", name)[0] == 0
     assert sorted(plain.registry()) == ["dangling", "link", "real/a"]
     fates = plain.fates(after_s=4 * DAY)
-    assert fates["link"] == fates["dangling"] == ("skipped", "it is no regular file")
+    assert fates["link"] == fates["dangling"] == ("skipped", "it is not a regular file")
     assert fates["real/a"][0] == "removed"
     assert target.read_text() == "x" and (plain.path / "link").is_symlink()
     assert sorted(plain.registry()) == ["dangling", "link"]
@@ -966,7 +967,7 @@ def test_odd_names_survive_the_whole_way(place):
     assert sorted(entry["path"] for entry in json.loads(out)) == sorted(ODD_NAMES)
     code, out, err = place.call("list")
     assert "line\\nbreak" in out and "caf\\xe9\\xff.bin" in out and "back\\\\slash" in out and "' blank '" in out
-    assert place.call("unregister", "line\nbreak") == (0, "line\\nbreak is kept\n", "")
+    assert place.call("unregister", "line\nbreak") == (0, "unregistered line\\nbreak\n", "")
     place.register("line\nbreak")
     fates = place.fates(after_s=4 * DAY)
     assert {path: fate[0] for path, fate in fates.items()} == dict.fromkeys(ODD_NAMES, "removed")
@@ -997,21 +998,22 @@ def test_a_cleanup_shows_what_is_due_and_changes_nothing_until_it_is_told_to(pla
     expires = sc.iso(place.registry()["a"].expires)
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0] == "2 entries due; 2 files would be removed (16 B)"
+    assert lines[0] == "2 entries expired; 2 files would be removed (16 B)"
     assert lines[1] == "  would be removed: a (registered to expire at %s: scratch)" % expires
     assert lines[2].startswith("  would be removed: out/b (")
-    assert lines[3:] == ["nothing was changed; --execute does it"]
+    assert lines[3:] == ["nothing was changed; --execute removes"]
     assert place.snapshot() == before
     code, out, err = place.call_later("cleanup", "--execute")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0] == "2 entries due; 2 files moved to quarantine (16 B)"
+    assert lines[0] == "2 entries expired; 2 files moved to quarantine (16 B)"
     assert lines[1] == "  removed: a (registered to expire at %s: scratch)" % expires and len(lines) == 4
     assert place.held() == {"a": b"content\n", "out/b": b"content\n"}
     assert list(place.registry()) == ["late-one"]
     assert (place.path / "mine").exists() and (place.path / "late-one").exists() and (place.path / "out").is_dir()
     before = place.snapshot()
-    assert place.call_later("cleanup") == (0, "0 entries due; 0 files would be removed (0 B): nothing was due\n", "")
+    assert place.call_later("cleanup") == (
+        0, "0 entries expired; 0 files would be removed (0 B): nothing was due\n", "")
     assert place.call_later("cleanup", "--execute")[0] == 0
     assert place.snapshot() == before
 
@@ -1152,7 +1154,7 @@ def test_rules_that_cannot_be_used_keep_everything(plain):
     assert (plain.path / "a").exists() and list(plain.registry()) == ["a"]
 
 
-CHANGED = "it was changed after it expired; register it anew, or unregister it"
+CHANGED = "it was changed after it expired; register it again, or unregister it"
 
 
 def test_a_file_written_after_it_expired_stays(place):
@@ -1178,7 +1180,7 @@ def test_a_hard_linked_file_stays(place):
 def test_a_fifo_stays(place):
     os.mkfifo(str(place.path / "pipe"))
     place.register("pipe")
-    check_kept(place, "pipe", "it is no regular file")
+    check_kept(place, "pipe", "it is not a regular file")
 
 
 def test_a_symlink_that_took_the_place_of_the_file_stays(place, tmp_path):
@@ -1189,7 +1191,7 @@ def test_a_symlink_that_took_the_place_of_the_file_stays(place, tmp_path):
     shutil.rmtree(str(place.path / "deep"))
     (place.path / "deep").symlink_to(tmp_path)
     fates = place.fates()
-    assert fates["a"] == ("skipped", "it is no regular file")
+    assert fates["a"] == ("skipped", "it is not a regular file")
     assert fates["deep/b"] == ("skipped", "another file has taken its place since it was registered")
     assert (tmp_path / "b").read_text() == "precious" and (place.path / "deep").is_symlink()
     assert sorted(place.registry()) == ["a", "deep/b"]
@@ -1254,7 +1256,7 @@ def test_an_expired_folder_stays_with_the_repository_or_the_link_inside_it(place
         place.register(top)
     fates = place.fates()
     assert fates["one/nested"] == ("skipped", "it is a repository of its own")
-    assert fates["two/link"] == ("skipped", "it is no regular file")
+    assert fates["two/link"] == ("skipped", "it is not a regular file")
     assert fates["one/a"][0] == fates["two/a"][0] == "removed"
     assert (place.path / "one/nested/work").exists() and (place.path / "one/nested/.git/HEAD").exists()
     assert (place.path / "two/link").is_symlink() and (tmp_path / "precious").read_text() == "x"
@@ -1318,10 +1320,10 @@ def test_a_file_that_is_gone_already_is_forgotten_and_said(place):
     place.expiring("a", "deep/b", "c")
     (place.path / "a").unlink()
     shutil.rmtree(str(place.path / "deep"))
-    assert place.fates(execute=False)["a"] == ("gone", "it was removed by somebody else")
+    assert place.fates(execute=False)["a"] == ("gone", "it was already removed")
     assert sorted(place.registry()) == ["a", "c", "deep/b"], "a look forgets nothing"
     fates = place.fates()
-    assert fates["a"] == fates["deep/b"] == ("gone", "it was removed by somebody else")
+    assert fates["a"] == fates["deep/b"] == ("gone", "it was already removed")
     assert fates["c"][0] == "removed"
     assert place.registry() == {}
 
@@ -1351,7 +1353,7 @@ def test_the_limit_bounds_a_cleanup_and_the_rest_stays_registered(place):
     place.expiring(*names)
     code, out, err = place.call_later("cleanup", "--execute", "--max-deletions", "2")
     assert (code, err) == (0, "")
-    assert out.splitlines()[0] == "5 entries due; 2 files moved to quarantine (16 B), 3 kept"
+    assert out.splitlines()[0] == "5 entries expired; 2 files moved to quarantine (16 B), 3 kept"
     assert out.count("(left for the next run)") == 3
     assert sorted(place.registry()) == names[2:] and sorted(place.held()) == names[:2]
     assert place.call_later("cleanup", "--execute", "--max-deletions", "3")[0] == 0
@@ -1373,14 +1375,14 @@ def test_without_a_limit_of_ones_own_fifty_files_go(plain):
         plain.write("build/%02d" % number)
     plain.register("build")
     out = plain.call_later("cleanup", "--execute")[1]
-    assert out.splitlines()[0].startswith("1 entry due; 50 files moved to quarantine (400 B), 1 kept")
+    assert out.splitlines()[0].startswith("1 entry expired; 50 files moved to quarantine (400 B), 1 kept")
     assert os.listdir(str(plain.path / "build")) == ["50"]
 
 
 def test_nothing_removed_says_why(in_git):
     in_git.register("kept.txt")
     out = in_git.call_later("cleanup", "--execute")[1]
-    assert out.splitlines()[0] == "1 entry due; 0 files moved to quarantine (0 B), 1 kept: git tracks it (1)"
+    assert out.splitlines()[0] == "1 entry expired; 0 files moved to quarantine (0 B), 1 kept: git tracks it (1)"
 
 
 def test_another_cleanup_at_work_means_not_now(place):
@@ -1449,7 +1451,7 @@ def test_a_removal_that_failed_is_said_with_exit_1_and_tried_again_by_the_next_c
         args = fl.build_parser().parse_args(["cleanup", "--execute"])
         assert args.func(place.root, args) == 1
     out = capsys.readouterr().out
-    assert out.splitlines()[0] == "2 entries due; 1 file moved to quarantine (8 B), 1 kept"
+    assert out.splitlines()[0] == "2 entries expired; 1 file moved to quarantine (8 B), 1 kept"
     assert "  failed: a (it could not be moved: Input/output error)\n" in out
     assert (place.path / "a").exists() and list(place.registry()) == ["a"]
     assert place.fates()["a"][0] == "removed" and place.registry() == {}
@@ -1480,5 +1482,5 @@ def test_a_registry_that_could_not_be_written_after_a_removal_is_settled_by_the_
     finally:
         lock.release()
     assert place.held() == {"a": b"content\n"} and list(place.registry()) == ["a"]
-    assert place.fates() == {"a": ("gone", "it was removed by somebody else")}
+    assert place.fates() == {"a": ("gone", "it was already removed")}
     assert place.registry() == {}
