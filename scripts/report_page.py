@@ -1,7 +1,7 @@
-"""The page of a report: its document and its timeline to one HTML file that needs nothing else.
+"""The page of a report: its document and its timeline to one self-contained HTML file.
 
-No script, font or picture comes from anywhere, and the page's own policy forbids whatever a forgotten escape could ask
-for. What came from data goes through `h`. What colour says, a shape or a word says as well.
+The page loads no script, font or picture, and its own policy forbids whatever a forgotten escape
+could request. Everything from data goes through `h`. Shapes and words show what colour shows.
 """
 
 import base64
@@ -12,23 +12,23 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 from cleanup_report import plain
 from common import plural, sc, size_text
 
-ROW_MARKS = 400    # more on one row than a screen has room for are put together
+ROW_MARKS = 400    # on one row: a screen has no room for more
 PAGE_MARKS = 6000  # on the whole page: 50 tasks over 30 days stay under 1 MiB
-LEAST_MARKS = 24   # however many tasks there are
-ROWS_SHOWN = 50    # of a table that is about single cases
+LEAST_MARKS = 24   # on one row, however many tasks there are
+ROWS_SHOWN = 50    # of a table of single cases
 PATHS_SHOWN = 8    # of one clean-up
 LABELS = 9         # on the axis, at most
 WIDTH = 1000.0     # of the time axis, in units of the drawing
 LEAST_WIDTH = 2.0  # of a bar: about two pixels on a desktop
 
-# Lengths that people count in: buckets of runs, and steps of the axis.
+# Round lengths, for buckets of runs and steps of the axis.
 STEPS_S = tuple([minutes * sc.MINUTE for minutes in (1, 2, 5, 10, 15, 30)]
                 + [hours * sc.HOUR for hours in (1, 2, 3, 4, 6, 8, 12)]
                 + [days * sc.DAY for days in (1, 2, 5, 7, 14, 30, 60, 120, 365)])
 
 
 class Kind(NamedTuple):
-    """How a verdict is drawn: its class, its word, and the top and height of its bar in a row of 20."""
+    """How a verdict is drawn: its class, its word, and its bar's top and height in a row of 20."""
 
     letter: str
     word: str
@@ -36,8 +36,8 @@ class Kind(NamedTuple):
     height: int
 
 
-# From the best to the worst, which is also the order of drawing. Each has a height or a place of its own, so that they
-# differ without colour as well; skips have the strip below the runs.
+# From best to worst, which is also the order of drawing. Each differs in height or place, so that
+# colour is not needed to tell them apart; skips have the strip below the runs.
 KINDS = {
     "skipped": Kind("k", "skipped", 17, 3),
     "success": Kind("s", "success", 4, 8),
@@ -50,7 +50,10 @@ WHOLE_ROW = Kind("", "no tick", -2, 24)
 
 
 class Mark(NamedTuple):
-    """A run or a skip on the time axis, in epoch seconds; `verdict` is that of its slot, which `run` is a part of."""
+    """A run or a skip on the time axis, in epoch seconds.
+
+    `verdict` is that of its slot; `run` is that verdict or one of its earlier attempts.
+    """
 
     start: float
     end: float
@@ -60,11 +63,11 @@ class Mark(NamedTuple):
 
 
 def h(text: str) -> str:
-    """Text from data as it may stand anywhere in the page, within quotes too."""
+    """Text from data, escaped for any place in the page, within quotes too."""
     return html.escape(plain(text))
 
 
-# -- numbers and times as people read them
+# -- numbers and times
 
 def length_text(seconds: "float | None") -> str:
     """How long something took: 0.25s, 3.4s, 41s, 5m 20s, 3h 2m."""
@@ -79,7 +82,7 @@ def length_text(seconds: "float | None") -> str:
 
 
 def percent_text(share: "float | None") -> str:
-    """A share of one as per cent. Only all of it is 100 %, and only nothing is 0 %."""
+    """A share of one as per cent. Only all is 100 %, and only nothing is 0 %."""
     if share is None:
         return "-"
     if 0 < share < 1:
@@ -106,7 +109,7 @@ def time_tag(text: "str | None") -> str:
 
 
 def trend_text(change: "float | None", differs_s: float) -> "Tuple[str, str]":
-    """(class, words) for how durations changed; what nobody would notice is steady."""
+    """(class, words) for a change of durations; one that nobody would notice is steady."""
     if change is None:
         return "", ""
     if abs(change) < 0.1 or abs(differs_s) < 1:
@@ -117,7 +120,7 @@ def trend_text(change: "float | None", differs_s: float) -> "Tuple[str, str]":
 
 
 def number(value: float) -> str:
-    """A coordinate with one digit behind the point, and none where it is 0."""
+    """A coordinate with one decimal, or none if that is 0."""
     return ("%.1f" % value).replace(".0", "")
 
 
@@ -135,26 +138,26 @@ class Axis:
         return WIDTH * (min(max(at, self.since), self.until) - self.since) / self.length_s
 
     def bar(self, kind: str, start: float, end: float, gap: float = 0.0) -> str:
-        """A path that covers this time, less `gap` units at its right, and never too narrow to see."""
+        """A path over this time, less `gap` units at its right, and never too narrow to see."""
         _, _, top, height = KINDS.get(kind, WHOLE_ROW)
         x = min(self.x(start), WIDTH - LEAST_WIDTH)
         width = max(LEAST_WIDTH, self.x(end) - x - gap)
         return "M%s %dh%sv%dH%sz" % (number(x), top, number(width), height, number(x))
 
     def labels(self) -> "List[Tuple[float, str]]":
-        """(time, text) of what stands on the axis, at most LABELS of them, at even times of UTC."""
+        """(time, text) of at most LABELS labels, at round times of UTC."""
         step_s = first_step(self.length_s / LABELS)
         at = self.since - self.since % step_s + step_s
-        found = []
+        labels = []
         while at < self.until:
             is_day = step_s >= sc.DAY or at % sc.DAY == 0
-            found.append((at, day_text(at) if is_day else clock_text(at)))
+            labels.append((at, day_text(at) if is_day else clock_text(at)))
             at += step_s
-        return found
+        return labels
 
 
 def first_step(least_s: float) -> float:
-    """The shortest of the lengths that people count in which is not shorter than this."""
+    """The shortest round length that is at least this."""
     return next((step for step in STEPS_S if step >= least_s), least_s)
 
 
@@ -164,24 +167,31 @@ def mark_limit(tasks: int) -> int:
 
 
 def mark_title(mark: Mark) -> str:
-    """What the hover tells of one run or skip."""
+    """The tooltip of one run or skip."""
     slot, run = mark.verdict["slot"], mark.run
-    day = "" if slot is None else day_text(slot)
-    said = ["slot %s %s" % (day, clock_text(slot))] if day else [] if mark.kind == "skipped" else ["by hand"]
+    parts, day = [], ""
+    if slot is not None:
+        day = day_text(slot)
+        parts.append("slot %s %s" % (day, clock_text(slot)))
+    elif mark.kind != "skipped":
+        parts.append("by hand")
     if mark.kind != "skipped":
-        of_day = "" if day == day_text(mark.start) else day_text(mark.start) + " "
-        said.append("started %s%s" % (of_day, clock_text(mark.start, True)))
-        said.append("%s %s" % ("for" if mark.kind == "running" else "took", length_text(mark.end - mark.start)))
-    said.append(run["status"].replace("_", ": "))
+        started = clock_text(mark.start, True)
+        if day_text(mark.start) != day:
+            started = "%s %s" % (day_text(mark.start), started)
+        parts.append("started " + started)
+        took = length_text(mark.end - mark.start)
+        parts.append("%s %s" % ("for" if mark.kind == "running" else "took", took))
+    parts.append(run["status"].replace("_", ": "))
     if run["exit_code"] is not None:
-        said.append("exit %d" % run["exit_code"])
+        parts.append("exit %d" % run["exit_code"])
     if mark.verdict["attempt"] > 1:
-        said.append("attempt %d of %d" % (run["attempt"], mark.verdict["attempt"]))
-    return ", ".join(said)
+        parts.append("attempt %d of %d" % (run["attempt"], mark.verdict["attempt"]))
+    return ", ".join(parts)
 
 
 def counts_of(marks: "Sequence[Mark]") -> "List[Tuple[str, int]]":
-    """How many there are of each kind that there is, the worst first."""
+    """The number of marks of each kind, without zeros, the worst first."""
     counts = dict.fromkeys(KINDS, 0)
     for mark in marks:
         counts[mark.kind] += 1
@@ -189,11 +199,12 @@ def counts_of(marks: "Sequence[Mark]") -> "List[Tuple[str, int]]":
 
 
 def bucket_title(start: float, end: float, marks: "Sequence[Mark]") -> str:
-    """What the hover tells of slots that were put together."""
-    same_day = start // sc.DAY == (end - 1) // sc.DAY
-    until = clock_text(end) if same_day else "%s %s" % (day_text(end), clock_text(end))
-    return "%s %s to %s: %s, %s" % (day_text(start), clock_text(start), until, plural(len(marks), "slot"),
-                                    counts_text(marks))
+    """The tooltip of the slots in a bucket."""
+    until = clock_text(end)
+    if start // sc.DAY != (end - 1) // sc.DAY:
+        until = "%s %s" % (day_text(end), until)
+    return "%s %s to %s: %s, %s" % (day_text(start), clock_text(start), until,
+                                    plural(len(marks), "slot"), counts_text(marks))
 
 
 def counts_text(marks: "Sequence[Mark]") -> str:
@@ -201,60 +212,67 @@ def counts_text(marks: "Sequence[Mark]") -> str:
 
 
 def row_paths(marks: "Sequence[Mark]", axis: Axis, limit: int) -> "List[Tuple[str, str, str]]":
-    """(kind, path, title) of what is drawn on a row: each run and skip or, where those are too many, stretches of time.
+    """(kind, path, title) of each bar in a row: of each run and skip or, if too many, of buckets.
 
-    A stretch shows the worst of its verdicts, and whether there are skips; an attempt that a later one made good is no
-    verdict.
+    A bucket shows the worst of its verdicts, and whether there are skips. An attempt that was
+    followed by another is no verdict.
     """
     if len(marks) <= limit:
-        return [(mark.kind, axis.bar(mark.kind, mark.start, mark.end), mark_title(mark)) for mark in marks]
+        return [(mark.kind, axis.bar(mark.kind, mark.start, mark.end), mark_title(mark))
+                for mark in marks]
     step_s = first_step(axis.length_s / limit)
     buckets: "Dict[float, List[Mark]]" = {}
     for mark in marks:
         if mark.run is mark.verdict:
             buckets.setdefault(mark.start - mark.start % step_s, []).append(mark)
-    drawn = []
+    paths = []
     for start, inside in sorted(buckets.items()):
-        counts = counts_of(inside)
+        kinds = [kind for kind, _ in counts_of(inside)]
         title = bucket_title(start, start + step_s, inside)
-        drawn += [(kind, axis.bar(kind, start, start + step_s, 1.0), "" if number else title)
-                  for number, (kind, _) in enumerate(counts) if not number or kind == "skipped"]
-    return drawn
+        paths.append((kinds[0], axis.bar(kinds[0], start, start + step_s, 1.0), title))
+        if "skipped" in kinds[1:]:
+            paths.append(("skipped", axis.bar("skipped", start, start + step_s, 1.0), ""))
+    return paths
 
 
 def row_drawing(marks: "Sequence[Mark]", axis: Axis, limit: int) -> str:
-    """One row of the timeline as SVG; the elements of one verdict share its class."""
+    """One row of the timeline as SVG; the bars of a kind are in one group with its class."""
     groups: "Dict[str, List[str]]" = {}
     for kind, path, title in row_paths(marks, axis, limit):
-        groups.setdefault(kind, []).append(
-            '<path d="%s"><title>%s</title></path>' % (path, h(title)) if title else '<path d="%s"/>' % path)
+        element = '<path d="%s"/>' % path
+        if title:
+            element = '<path d="%s"><title>%s</title></path>' % (path, h(title))
+        groups.setdefault(kind, []).append(element)
     return drawing(counts_text(marks) or "nothing", "".join(
-        '<g class="%s">%s</g>' % (KINDS[name].letter, "".join(groups[name])) for name in KINDS if name in groups))
+        '<g class="%s">%s</g>' % (KINDS[name].letter, "".join(groups[name]))
+        for name in KINDS if name in groups))
 
 
 def drawing(label: str, inside: str) -> str:
-    """A row's SVG, as wide as its cell whatever that is; grid and gaps are drawn once for all rows."""
-    return ('<svg viewBox="0 -2 %d 24" preserveAspectRatio="none" role="img" aria-label="%s"><use href="#back"/>%s'
-            '</svg>' % (WIDTH, h(label), inside))
+    """A row's SVG, as wide as its cell; grid and gaps are drawn once for all rows."""
+    return ('<svg viewBox="0 -2 %d 24" preserveAspectRatio="none" role="img" aria-label="%s">'
+            '<use href="#back"/>%s</svg>' % (WIDTH, h(label), inside))
 
 
 def timeline(document: "Dict[str, Any]", rows: "Dict[str, List[Mark]]") -> str:
     """Runs per task over the time of the report."""
     axis = Axis(sc.from_iso(document["since"]) or 0, sc.from_iso(document["at"]) or 0)
-    gaps = [(gap, axis.bar("gap", sc.from_iso(gap["since"]) or 0, sc.from_iso(gap["until"]) or 0))
-            for gap in document["gaps"]]
     limit = mark_limit(len(rows))
-    lines = [timeline_row('<a href="#%s">%s</a>' % (h(task_id(name)), h(name)), row_drawing(marks, axis, limit))
-             for name, marks in rows.items()]
-    if gaps:
-        lines.insert(0, timeline_row("no tick", drawing(plural(len(gaps), "gap"), "".join(
-            '<path class="off" d="%s"><title>%s</title></path>' % (path, h(gap_title(gap))) for gap, path in gaps))))
-    return ('%s%s<div class="scroll" role="region" aria-labelledby="timeline" tabindex="0"><table class="line"><thead>'
-            '<tr><th scope="col">Task</th><th scope="col"><span class="hide">Runs over time, UTC</span>%s</th></tr>'
-            '</thead><tbody>%s</tbody></table></div>' % (
-                background(axis, [path for _, path in gaps]),
-                legend(any(len(marks) > limit for marks in rows.values()), bool(gaps)), axis_drawing(axis),
-                "".join(lines)))
+    lines = [timeline_row('<a href="#%s">%s</a>' % (h(task_id(name)), h(name)),
+                          row_drawing(marks, axis, limit)) for name, marks in rows.items()]
+    gap_paths = [axis.bar("gap", sc.from_iso(gap["since"]) or 0, sc.from_iso(gap["until"]) or 0)
+                 for gap in document["gaps"]]
+    if gap_paths:
+        bars = "".join('<path class="off" d="%s"><title>%s</title></path>' % (
+            path, h(gap_title(gap))) for path, gap in zip(gap_paths, document["gaps"]))
+        lines.insert(0, timeline_row("no tick", drawing(plural(len(gap_paths), "gap"), bars)))
+    is_bucketed = any(len(marks) > limit for marks in rows.values())
+    return ('%s%s<div class="scroll" role="region" aria-labelledby="timeline" tabindex="0">'
+            '<table class="line"><thead><tr><th scope="col">Task</th><th scope="col">'
+            '<span class="hide">Runs over time, UTC</span>%s</th></tr></thead>'
+            '<tbody>%s</tbody></table></div>' % (
+                background(axis, gap_paths), legend(is_bucketed, bool(gap_paths)),
+                axis_drawing(axis), "".join(lines)))
 
 
 def timeline_row(head: str, cell: str) -> str:
@@ -262,11 +280,11 @@ def timeline_row(head: str, cell: str) -> str:
 
 
 def background(axis: Axis, gaps: "Sequence[str]") -> str:
-    """What all rows share, drawn once: the grid, and the times without a tick."""
+    """What all rows share, drawn once: the grid, and the periods without a tick."""
     grid = "".join("M%s -2v24" % number(axis.x(at)) for at, _ in axis.labels())
     return ('<svg class="defs" aria-hidden="true"><defs><pattern id="hatch" width="6" height="6" '
-            'patternUnits="userSpaceOnUse"><path class="hatch" d="M0 6L6 0"/></pattern><g id="back">'
-            '<path class="grid" d="%s"/>%s</g></defs></svg>' % (
+            'patternUnits="userSpaceOnUse"><path class="hatch" d="M0 6L6 0"/></pattern>'
+            '<g id="back"><path class="grid" d="%s"/>%s</g></defs></svg>' % (
                 grid, "".join('<path class="gap" d="%s"/>' % path for path in gaps)))
 
 
@@ -278,41 +296,46 @@ def gap_title(gap: "Dict[str, Any]") -> str:
 
 def axis_drawing(axis: Axis) -> str:
     texts = [(100 * axis.x(at) / WIDTH, text) for at, text in axis.labels()]
-    # What stands closer to an end would be cut off there.
+    # A label closer to an end would be cut off there.
     return '<svg class="axis" aria-hidden="true">%s</svg>' % "".join(
         '<text x="%s%%" y="13">%s</text>' % (number(x), h(text)) for x, text in texts if 3 < x < 97)
 
 
 def legend(is_bucketed: bool, has_gaps: bool) -> str:
     """What the shapes mean."""
-    keys = ['<li><svg class="key" viewBox="0 0 12 20" aria-hidden="true"><path class="%s" d="M1 %dh10v%dH1z"/></svg>%s'
-            '</li>' % (kind.letter, kind.top, kind.height, kind.word) for kind in reversed(list(KINDS.values()))]
+    keys = [legend_key(kind.letter, "M1 %dh10v%dH1z" % (kind.top, kind.height), kind.word)
+            for kind in reversed(list(KINDS.values()))]
     if has_gaps:
-        keys.append('<li><svg class="key" viewBox="0 0 12 20" aria-hidden="true"><path class="gap" d="M0 0h12v20H0z"/>'
-                    '</svg>no tick</li>')
+        keys.append(legend_key("gap", "M0 0h12v20H0z", "no tick"))
     if is_bucketed:
-        keys.append("<li>where there are many, a bar stands for several slots and shows the worst verdict</li>")
+        keys.append("<li>if there are many, a bar stands for several slots and shows the worst "
+                    "verdict</li>")
     return '<ul class="legend">%s</ul>' % "".join(keys)
+
+
+def legend_key(letter: str, path: str, word: str) -> str:
+    return ('<li><svg class="key" viewBox="0 0 12 20" aria-hidden="true"><path class="%s" d="%s"/>'
+            '</svg>%s</li>' % (letter, path, word))
 
 
 def task_id(name: str) -> str:
     return "task-" + "".join(char if char.isalnum() else "_%x_" % ord(char) for char in name)
 
 
-# -- lines
+# -- line charts
 
 def sparkline(values: "Sequence[float]", label: str, width: int = 96, height: int = 24) -> str:
-    """A line from zero up, with a dot on its newest value; nothing for fewer than two values."""
+    """A line from zero up, with a dot on its newest value; '' for fewer than two values."""
     if len(values) < 2:
         return ""
-    top = max(values) or 1.0
-    points = [(3 + (width - 6.0) * place / (len(values) - 1), height - 1 - (height - 4.0) * value / top)
+    top, step = max(values) or 1.0, (width - 6.0) / (len(values) - 1)
+    points = [(number(3 + step * place), number(height - 1 - (height - 4.0) * value / top))
               for place, value in enumerate(values)]
-    return ('<svg class="spark" viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-label="%s"><title>%s</title>'
-            '<path class="grid" d="M0 %dh%d"/><polyline points="%s"/><circle cx="%s" cy="%s" r="2.2"/></svg>' % (
+    return ('<svg class="spark" viewBox="0 0 %d %d" width="%d" height="%d" role="img" '
+            'aria-label="%s"><title>%s</title><path class="grid" d="M0 %dh%d"/>'
+            '<polyline points="%s"/><circle cx="%s" cy="%s" r="2.2"/></svg>' % (
                 width, height, width, height, h(label), h(label), height - 1, width,
-                " ".join("%s,%s" % (number(x), number(y)) for x, y in points), number(points[-1][0]),
-                number(points[-1][1])))
+                " ".join(map(",".join, points)), points[-1][0], points[-1][1]))
 
 
 def area(samples: "Sequence[Dict[str, Any]]", label: str) -> str:
@@ -320,17 +343,18 @@ def area(samples: "Sequence[Dict[str, Any]]", label: str) -> str:
     times = [sc.from_iso(sample["at"]) or 0 for sample in samples]
     axis = Axis(times[0], times[-1])
     top = max(sample["free_bytes"] for sample in samples) or 1.0
-    points = [(axis.x(at), 100 - 94 * sample["free_bytes"] / top) for at, sample in zip(times, samples)]
+    points = [(axis.x(at), 100 - 94 * sample["free_bytes"] / top)
+              for at, sample in zip(times, samples)]
     line = "L".join("%s %s" % (number(x), number(y)) for x, y in points)
-    return ('<svg class="area" viewBox="0 0 %d 100" preserveAspectRatio="none" role="img" aria-label="%s"><title>%s'
-            '</title><path class="fill" d="M0 100L%sL%d 100z"/><path class="edge" d="M%s"/></svg>' % (
-                WIDTH, h(label), h(label), line, WIDTH, line))
+    return ('<svg class="area" viewBox="0 0 %d 100" preserveAspectRatio="none" role="img" '
+            'aria-label="%s"><title>%s</title><path class="fill" d="M0 100L%sL%d 100z"/>'
+            '<path class="edge" d="M%s"/></svg>' % (WIDTH, h(label), h(label), line, WIDTH, line))
 
 
 # -- tables
 
 NONE = "-"  # in a cell without a value
-Cell = str  # HTML that is safe already
+Cell = str  # HTML, already escaped
 Column = Tuple[str, str]  # its heading, its class
 
 
@@ -338,21 +362,27 @@ def table(caption: str, columns: "Sequence[Column]", rows: "Sequence[Sequence[Ce
           ids: "Sequence[str]" = ()) -> str:
     """A table whose first column names the row.
 
-    On a phone each row is a card, each cell has its heading with it, and those without a value are left out.
+    On a phone each row is a card, each cell shows its heading, and empty cells are hidden.
     """
     head = "".join('<th scope="col"%s>%s</th>' % (class_of(kind), name) for name, kind in columns)
     body = []
     for place, row in enumerate(rows):
-        cells = "".join('<td%s data-l="%s">%s</td>' % (class_of(kind, "none" if cell == NONE else ""), name, cell)
-                        for (name, kind), cell in zip(columns[1:], row[1:]))
-        body.append('<tr%s><th scope="row">%s</th>%s</tr>' % (' id="%s"' % h(ids[place]) if ids else "", row[0], cells))
-    return ('<table class="rows"><caption class="hide">%s</caption><thead><tr>%s</tr></thead><tbody>%s</tbody>'
-            '</table>' % (h(caption), head, "".join(body)))
+        anchor = ' id="%s"' % h(ids[place]) if ids else ""
+        cells = "".join(table_cell(column, cell) for column, cell in zip(columns[1:], row[1:]))
+        body.append('<tr%s><th scope="row">%s</th>%s</tr>' % (anchor, row[0], cells))
+    return ('<table class="rows"><caption class="hide">%s</caption><thead><tr>%s</tr></thead>'
+            '<tbody>%s</tbody></table>' % (h(caption), head, "".join(body)))
+
+
+def table_cell(column: Column, cell: Cell) -> str:
+    name, kind = column
+    hidden = "none" if cell == NONE else ""
+    return '<td%s data-l="%s">%s</td>' % (class_of(kind, hidden), name, cell)
 
 
 def class_of(*names: str) -> str:
-    found = " ".join(name for name in names if name)
-    return ' class="%s"' % found if found else ""
+    joined = " ".join(name for name in names if name)
+    return ' class="%s"' % joined if joined else ""
 
 
 def muted(text: str) -> str:
@@ -360,190 +390,244 @@ def muted(text: str) -> str:
 
 
 def stacked(*lines: str) -> Cell:
-    """What stands in one cell, line below line."""
-    found = [line for line in lines if line]
-    return "<span>%s</span>" % "<br>".join(found) if found else NONE
+    """A cell with these lines, without the empty ones."""
+    filled = [line for line in lines if line]
+    return "<span>%s</span>" % "<br>".join(filled) if filled else NONE
 
 
-def more(total: int, noun: str, many: str = "") -> str:
+def more(total: int, noun: str) -> str:
     hidden = total - ROWS_SHOWN
-    return "<p>%s</p>" % muted("and %s more" % plural(hidden, noun, many)) if hidden > 0 else ""
+    return "<p>%s</p>" % muted("and %s more" % plural(hidden, noun)) if hidden > 0 else ""
 
 
 # -- the sections, in the order of the page
 
 def head_section(document: "Dict[str, Any]") -> str:
-    """The verdict, with everything that is wrong."""
-    healthy = document["healthy"]
-    problems = "".join("<li>%s</li>" % h(problem) for problem in document["problems"][:ROWS_SHOWN])
-    notes = "".join("<li>%s</li>" % h(note) for note in document["notes"])
+    """The verdict, with all problems."""
+    kind, sign = ("good", "\u2713") if document["healthy"] else ("bad", "!")
+    verdict = h(document["verdict"]).replace(" %", "\u00a0%")
     return ('<header><h1>Symphony Conductor</h1><p class="mute">%s on %s, %s to %s UTC</p></header>'
-            '<section class="verdict %s" aria-label="Verdict"><p class="say"><span class="sign" aria-hidden="true">%s'
-            '</span>%s</p>%s%s</section>%s' % (
-                h(document["root"]), h(document["host"]), time_tag(document["since"]), time_tag(document["at"]),
-                "good" if healthy else "bad", "\u2713" if healthy else "!",
-                h(document["verdict"]).replace(" %", "\u00a0%"),
-                "<ul>%s</ul>" % problems if problems else "",
-                more(len(document["problems"]), "problem"), '<ul class="mute">%s</ul>' % notes if notes else ""))
+            '<section class="verdict %s" aria-label="Verdict"><p class="say">'
+            '<span class="sign" aria-hidden="true">%s</span>%s</p>%s%s</section>%s' % (
+                h(document["root"]), h(document["host"]), time_tag(document["since"]),
+                time_tag(document["at"]), kind, sign, verdict,
+                bullets(document["problems"][:ROWS_SHOWN]),
+                more(len(document["problems"]), "problem"), bullets(document["notes"], "mute")))
+
+
+def bullets(texts: "Sequence[str]", kind: str = "") -> str:
+    """A list of texts from data, '' without any."""
+    if not texts:
+        return ""
+    items = "".join("<li>%s</li>" % h(text) for text in texts)
+    return "<ul%s>%s</ul>" % (class_of(kind), items)
 
 
 def audit_section(document: "Dict[str, Any]") -> str:
-    found = document["audit"]
-    fates = "".join("<li><b>%s</b> %s</li>" % ("{:,}".format(count), h(sc.FATES.get(fate, fate)))
-                    for fate, count in found["fates"].items())
-    text = '<p class="sum"><b>%s, %d unexplained</b></p>' % (
-        "{:,} slot{}".format(found["slots"], "" if found["slots"] == 1 else "s"), found["unexplained"])
-    text += '<ul class="fates">%s</ul>' % fates if fates else ""
-    rows = [(h(each["task"]), time_tag(each["scheduled_for"]), h(each["fate"]), h(each["reason"]))
-            for each in found["findings"][:ROWS_SHOWN]]
+    audit = document["audit"]
+    noun = "slot" if audit["slots"] == 1 else "slots"
+    text = '<p class="sum"><b>{:,} {}, {} unexplained</b></p>'.format(
+        audit["slots"], noun, audit["unexplained"])
+    if audit["fates"]:
+        fates = ["<li><b>{:,}</b> {}</li>".format(count, h(sc.FATES.get(fate, fate)))
+                 for fate, count in audit["fates"].items()]
+        text += '<ul class="fates">%s</ul>' % "".join(fates)
+    rows = [(h(finding["task"]), time_tag(finding["scheduled_for"]), h(finding["fate"]),
+             h(finding["reason"])) for finding in audit["findings"][:ROWS_SHOWN]]
     if rows:
-        text += table("Slots that nothing explains", (("Task", ""), ("Slot", ""), ("Fate", ""), ("Why", "wide")), rows)
-        text += more(len(found["findings"]), "slot")
-    return section("audit", "Audit", "Every slot that was due, held against the history.", text)
+        columns = (("Task", ""), ("Slot", ""), ("Fate", ""), ("Reason", "wide"))
+        text += table("Unexplained slots", columns, rows)
+        text += more(len(audit["findings"]), "slot")
+    return section("audit", "Audit", "Every slot that was due, compared with the history.", text)
 
 
 def section(name: str, title: str, words: str, text: str) -> str:
+    intro = '<p class="mute">%s</p>' % words if words else ""
     return '<section aria-labelledby="%s"><h2 id="%s">%s</h2>%s%s</section>' % (
-        name, name, title, '<p class="mute">%s</p>' % words if words else "", text)
+        name, name, title, intro, text)
 
 
 def timeline_section(document: "Dict[str, Any]", rows: "Dict[str, List[Mark]]") -> str:
     if not rows:
-        return section("timeline", "Timeline", "", "<p>There is no task, and none in the history.</p>")
-    return section("timeline", "Timeline", "One row a task; times are UTC. The pointer on a bar shows what it was.",
+        return section("timeline", "Timeline", "", "<p>No tasks.</p>")
+    return section("timeline", "Timeline",
+                   "One row per task; times are UTC. Point at a bar for details.",
                    timeline(document, rows))
 
 
-TASK_COLUMNS = (("Task", ""), ("Success", "num"), ("Runs", "num"), ("Duration", "num"), ("Queue", "num"),
-                ("Dependencies", "num"), ("Skipped", "num"))
+TASK_COLUMNS = (("Task", ""), ("Success", "num"), ("Runs", "num"), ("Duration", "num"),
+                ("Queue", "num"), ("Dependencies", "num"), ("Skipped", "num"))
 
 
 def task_row(task: "Dict[str, Any]") -> "Sequence[Cell]":
-    state = "" if task["state"] in ("idle", "running") else ' <span class="state">%s</span>' % h(task["state"])
+    name, success, wrong = "<b>%s</b>" % h(task["name"]), "", ""
+    if task["state"] not in ("idle", "running"):
+        name += ' <span class="state">%s</span>' % h(task["state"])
+    if task["ran"]:
+        success = "<b>%s</b>" % percent_text(task["success_rate"])
     bad = ["%d\u00a0%s" % (count, h(status)) for status, count in task["verdicts"].items()
            if status != "success" and not status.startswith("skipped")]
+    if bad:
+        wrong = '<span class="wrong">%s</span>' % ", ".join(bad)
+    queue, waits = task["queue"], task["waits"]
     retries = plural(task["retries"], "retry", "retries") if task["retries"] else ""
-    waits = task["waits"]
-    return (stacked("<b>%s</b>%s" % (h(task["name"]), state), muted(h(task["words"])), muted(h(task["description"]))),
-            stacked("<b>%s</b>" % percent_text(task["success_rate"]) if task["ran"] else "",
-                    '<span class="wrong">%s</span>' % ", ".join(bad) if bad else ""),
+    caught_up = "caught up" if queue["longest_caught_up"] else ""
+    given_up = "%d gave up" % waits["given_up"] if waits["given_up"] else ""
+    return (stacked(name, muted(h(task["words"])), muted(h(task["description"]))),
+            stacked(success, wrong),
             stacked("{:,}".format(task["runs"]), muted(retries)),
             duration_cell(task["duration"]),
-            figures(task["queue"], "caught up" if task["queue"]["longest_caught_up"] else ""),
-            figures(waits, "%d gave up" % waits["given_up"] if waits["given_up"] else ""),
+            wait_cell(queue, caught_up),
+            wait_cell(waits, given_up),
             "{:,}".format(task["skipped"]) if task["skipped"] else NONE)
 
 
 def duration_cell(took: "Dict[str, Any]") -> Cell:
-    """The line of durations, their median, and where it is going."""
-    if not took["series"]:
+    """The line of durations, their median, and its trend."""
+    series, trend = took["series"], ""
+    if not series:
         return NONE
-    label = "durations from %s to %s" % (length_text(min(took["series"])), length_text(max(took["series"])))
-    kind, words = trend_text(took["change"], (took["newer_median_s"] or 0) - (took["older_median_s"] or 0))
-    return '<span class="pair">%s%s</span>' % (sparkline(took["series"], label), stacked(
-        length_text(took["median_s"]), '<span class="%s">%s</span>' % (kind, words) if words else ""))
+    label = "durations from %s to %s" % (length_text(min(series)), length_text(max(series)))
+    differs_s = (took["newer_median_s"] or 0) - (took["older_median_s"] or 0)
+    kind, words = trend_text(took["change"], differs_s)
+    if words:
+        trend = '<span class="%s">%s</span>' % (kind, words)
+    return '<span class="pair">%s%s</span>' % (
+        sparkline(series, label), stacked(length_text(took["median_s"]), trend))
 
 
-def figures(found: "Dict[str, Any]", note: str) -> Cell:
-    """Median and longest of a wait."""
-    if not found["count"]:
+def wait_cell(waits: "Dict[str, Any]", note: str) -> Cell:
+    """Median and longest of waits."""
+    if not waits["count"]:
         return note or NONE
-    return stacked(length_text(found["median_s"]), muted("longest %s" % length_text(found["longest_s"])) if (
-        found["count"] > 1) else "", muted(note))
+    longest = ""
+    if waits["count"] > 1:
+        longest = muted("longest %s" % length_text(waits["longest_s"]))
+    return stacked(length_text(waits["median_s"]), longest, muted(note))
 
 
 def tasks_section(document: "Dict[str, Any]") -> str:
-    if not document["tasks"]:
-        return ""
     tasks = document["tasks"]
-    return section("tasks", "Tasks", "Duration: median of the successes, the newer half against the older. Queue: from "
-                   "slot to start, median and longest. Dependencies: the same, for runs that had to wait for one.",
-                   table("Figures of each task", TASK_COLUMNS, list(map(task_row, tasks)),
-                         [task_id(task["name"]) for task in tasks]))
+    if not tasks:
+        return ""
+    return section(
+        "tasks", "Tasks",
+        "Duration: median of the successful runs, and how the newer half compares with the older. "
+        "Queue: from slot to start, median and longest. Dependencies: the same for runs that had "
+        "to wait for one.",
+        table("Figures of each task", TASK_COLUMNS, list(map(task_row, tasks)),
+              [task_id(task["name"]) for task in tasks]))
 
 
 def failures_section(document: "Dict[str, Any]") -> str:
     failures = document["failures"]
-    rows = [(h(each["task"]), time_tag(each["scheduled_for"] or each["started_at"]), outcome_cell(each),
-             stacked(h(each["reason"]), "<code>%s</code>" % h(each["said"]) if each["said"] else ""))
-            for each in failures[:ROWS_SHOWN]]
-    columns = (("Task", ""), ("Slot", ""), ("Verdict", ""), ("Why, and the last it printed", "wide"))
-    text = table("Slots that did not succeed", columns, rows) + more(len(failures), "slot") if rows else "<p>None.</p>"
-    return section("failures", "Failures", "Slots whose last attempt did not succeed, the newest first.", text)
+    rows = []
+    for failure in failures[:ROWS_SHOWN]:
+        output = "<code>%s</code>" % h(failure["said"]) if failure["said"] else ""
+        slot = time_tag(failure["scheduled_for"] or failure["started_at"])
+        rows.append((h(failure["task"]), slot, outcome_cell(failure),
+                     stacked(h(failure["reason"]), output)))
+    columns = (("Task", ""), ("Slot", ""), ("Verdict", ""),
+               ("Reason, and last line of output", "wide"))
+    text = "<p>None.</p>"
+    if rows:
+        text = table("Slots that did not succeed", columns, rows) + more(len(failures), "slot")
+    return section("failures", "Failures",
+                   "Slots whose last attempt did not succeed, newest first.", text)
 
 
 def outcome_cell(failure: "Dict[str, Any]") -> Cell:
-    code = "" if failure["exit_code"] is None else ", exit %d" % failure["exit_code"]
     if not failure["attempts"]:
         return h(failure["status"].replace("_", ": "))
-    return stacked(h(failure["status"]) + code, muted("%s, took %s" % (
+    outcome = h(failure["status"])
+    if failure["exit_code"] is not None:
+        outcome += ", exit %d" % failure["exit_code"]
+    return stacked(outcome, muted("%s, took %s" % (
         plural(failure["attempts"], "attempt"), length_text(failure["duration_s"]))))
 
 
 def gaps_section(document: "Dict[str, Any]") -> str:
     gaps = document["gaps"]
     rows = [(time_tag(gap["since"]), "now" if gap["ongoing"] else time_tag(gap["until"]),
-             sc.duration_text(gap["length_s"]), h(gap["words"])) for gap in reversed(gaps[-ROWS_SHOWN:])]
+             sc.duration_text(gap["length_s"]), h(gap["words"]))
+            for gap in reversed(gaps[-ROWS_SHOWN:])]
     columns = (("From", ""), ("To", ""), ("Length", "num"), ("Cause", "wide"))
-    text = table("Times without a tick", columns, rows) + more(len(gaps), "gap") if rows else "<p>None.</p>"
-    return section("gaps", "Times without a tick", "What fell due in them was caught up, by the rules of each task.",
-                   text)
+    text = "<p>None.</p>"
+    if rows:
+        text = table("Periods without a tick", columns, rows) + more(len(gaps), "gap")
+    return section("gaps", "Periods without a tick",
+                   "Runs that were due in them were caught up as configured for each task.", text)
 
 
 def removed_section(document: "Dict[str, Any]") -> str:
-    rows = []
-    for run in document["removed"][:ROWS_SHOWN]:
-        paths = ["<code>%s</code>" % h(path) for path in run["paths"][:PATHS_SHOWN]]
-        if len(run["paths"]) > PATHS_SHOWN:
-            paths.append(muted("and %d more" % (len(run["paths"]) - PATHS_SHOWN)))
-        back = "<code>%s</code>" % h(run["restore"]) if run["restore"] else h(run["gone"])
-        rows.append((time_tag(run["at"]), stacked("{:,}".format(run["files"]), muted(
-            "%d put back" % run["restored"] if run["restored"] else "")), size_text(run["bytes"]),
-            stacked(*paths), stacked(back, muted("until %s" % time_tag(run["purge_after"])) if run["restore"] else "")))
-    columns = (("When", ""), ("Files", "num"), ("Size", "num"), ("Which", "wide"), ("To get them back", "wide"))
-    text = table("What clean-up removed", columns, rows) + more(len(document["removed"]), "run") if rows else (
-        "<p>Nothing.</p>")
+    columns = (("When", ""), ("Files", "num"), ("Size", "num"), ("Paths", "wide"),
+               ("To restore", "wide"))
+    text = "<p>Nothing.</p>"
+    rows = list(map(removed_row, document["removed"][:ROWS_SHOWN]))
+    if rows:
+        text = table("Files that clean-up removed", columns, rows)
+        text += more(len(document["removed"]), "run")
     purged = document["purged"]
     if purged["runs"]:
-        text += "<p>Deleted for good: %s of %s, %s.</p>" % (
-            plural(purged["files"], "file"), plural(purged["runs"], "earlier run"), size_text(purged["bytes"]))
-    return section("removed", "Removed by clean-up", "By run, the newest first.", text)
+        text += "<p>Deleted permanently: %s of %s, %s.</p>" % (
+            plural(purged["files"], "file"), plural(purged["runs"], "earlier run"),
+            size_text(purged["bytes"]))
+    return section("removed", "Removed by clean-up", "By run, newest first.", text)
+
+
+def removed_row(run: "Dict[str, Any]") -> "Sequence[Cell]":
+    paths = ["<code>%s</code>" % h(path) for path in run["paths"][:PATHS_SHOWN]]
+    if len(run["paths"]) > PATHS_SHOWN:
+        paths.append(muted("and %d more" % (len(run["paths"]) - PATHS_SHOWN)))
+    restore = stacked(h(run["gone"]))
+    if run["restore"]:
+        restore = stacked("<code>%s</code>" % h(run["restore"]),
+                          muted("until %s" % time_tag(run["purge_after"])))
+    restored = "%d restored" % run["restored"] if run["restored"] else ""
+    return (time_tag(run["at"]), stacked("{:,}".format(run["files"]), muted(restored)),
+            size_text(run["bytes"]), stacked(*paths), restore)
 
 
 def coming_section(document: "Dict[str, Any]") -> str:
-    found = document["next_removals"]
-    if found is None:
-        return section("coming", "To be removed next", "", "<p>No analysis is on file.</p>")
-    text = "<p>%s</p>" % h(found["verdict"])
-    rows = [("<code>%s</code>" % h(each["path"]), size_text(each["size"]), h(each["rule"]), h(each["reason"]))
-            for each in found["candidates"][:ROWS_SHOWN]]
+    analysis = document["next_removals"]
+    if analysis is None:
+        return section("coming", "To be removed next", "", "<p>No clean-up analysis.</p>")
+    text = "<p>%s</p>" % h(analysis["verdict"])
+    rows = [("<code>%s</code>" % h(item["path"]), size_text(item["size"]), h(item["rule"]),
+             h(item["reason"])) for item in analysis["candidates"][:ROWS_SHOWN]]
     if rows:
         columns = (("File", "path"), ("Size", "num"), ("Rule", ""), ("Reason", "wide"))
-        text += table("What clean-up will remove next", columns, rows) + more(len(found["candidates"]), "file")
-    if found["later"]:
-        text += "<p>%s</p>" % muted("%s for the run after that." % plural(found["later"], "more file", "more files"))
-    return section("coming", "To be removed next", "By the analysis of %s, %s old." % (
-        time_tag(found["at"]), sc.duration_text(found["age_s"])), text)
+        text += table("Files that clean-up will remove next", columns, rows)
+        text += more(len(analysis["candidates"]), "file")
+    if analysis["later"]:
+        text += "<p>%s</p>" % muted("%s in a later run." % plural(
+            analysis["later"], "more file", "more files"))
+    return section("coming", "To be removed next", "According to the analysis of %s, %s old." % (
+        time_tag(analysis["at"]), sc.duration_text(analysis["age_s"])), text)
 
 
 def disk_section(document: "Dict[str, Any]") -> str:
-    found = document["disk"]
-    if found["free_bytes"] is None:
-        return section("disk", "Disk", "", "<p>The device does not tell.</p>")
-    inodes = "" if found["free_inodes"] is None else " and {:,} inodes".format(found["free_inodes"])
+    disk = document["disk"]
+    if disk["free_bytes"] is None:
+        return section("disk", "Disk", "", "<p>Unknown.</p>")
+    inodes = ""
+    if disk["free_inodes"] is not None:
+        inodes = " and {:,} inodes".format(disk["free_inodes"])
     text = '<p class="sum"><b>%s</b> of %s (%s)%s free</p>' % (
-        size_text(found["free_bytes"]), size_text(found["total_bytes"]), percent_text(found["free_share"]), inodes)
-    series = found["series"]
-    if len(series) > 1:
-        values = [sample["free_bytes"] for sample in series]
-        label = "free space, lowest %s, highest %s" % (size_text(min(values)), size_text(max(values)))
-        text += '%s<p class="ends mute"><span>%s</span><span>%s</span><span>%s</span></p>' % (
-            area(series, label), time_tag(series[0]["at"][:10]), h(label), time_tag(series[-1]["at"][:10]))
-        change = found["change_bytes"]
-        text += "<p>%s%s since the first of these days.</p>" % (
-            "+" if change >= 0 else "\u2212", size_text(abs(change)))
-    else:
-        text += "<p>%s</p>" % muted("The series begins with this report; each day adds one figure.")
+        size_text(disk["free_bytes"]), size_text(disk["total_bytes"]),
+        percent_text(disk["free_share"]), inodes)
+    series = disk["series"]
+    if len(series) < 2:
+        text += "<p>%s</p>" % muted("One value is recorded per day, starting with this report.")
+        return section("disk", "Disk", "", text)
+    values = [sample["free_bytes"] for sample in series]
+    label = "free space, lowest %s, highest %s" % (size_text(min(values)), size_text(max(values)))
+    text += '%s<p class="ends mute"><span>%s</span><span>%s</span><span>%s</span></p>' % (
+        area(series, label), time_tag(series[0]["at"][:10]), h(label),
+        time_tag(series[-1]["at"][:10]))
+    change = disk["change_bytes"]
+    text += "<p>%s%s since the first of these days.</p>" % (
+        "+" if change >= 0 else "\u2212", size_text(abs(change)))
     return section("disk", "Disk", "", text)
 
 
@@ -553,19 +637,20 @@ def page(document: "Dict[str, Any]", rows: "Dict[str, List[Mark]]") -> str:
     """The whole page. `rows` are the marks of each task, in the order of the rows."""
     digest = base64.b64encode(hashlib.sha256(STYLE.encode("utf-8")).digest()).decode("ascii")
     parts = [head_section(document), audit_section(document), timeline_section(document, rows),
-             tasks_section(document), failures_section(document), gaps_section(document), removed_section(document),
-             coming_section(document), disk_section(document)]
-    title = "%s: Symphony Conductor on %s" % ("Healthy" if document["healthy"] else "Not healthy", document["host"])
-    return HEAD % (digest, h(title), STYLE) + "\n".join(part for part in parts if part) + FOOT % (
-        time_tag(document["at"]))
+             tasks_section(document), failures_section(document), gaps_section(document),
+             removed_section(document), coming_section(document), disk_section(document)]
+    state = "Healthy" if document["healthy"] else "Not healthy"
+    title = "%s: Symphony Conductor on %s" % (state, document["host"])
+    body = "\n".join(part for part in parts if part)
+    return HEAD % (digest, h(title), STYLE) + body + FOOT % time_tag(document["at"])
 
 
 HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'sha256-%s'; base-uri 'none'; \
-form-action 'none'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'sha256-%s'; \
+base-uri 'none'; form-action 'none'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <meta name="referrer" content="no-referrer">
@@ -578,38 +663,45 @@ form-action 'none'">
 
 FOOT = """
 </main>
-<footer class="mute">Made %s UTC from the history, the events and the clean-up's log of this root.</footer>
+<footer class="mute">Created %s UTC from the history, events and clean-up log of this root.</footer>
 </body>
 </html>
 """
 
-# Colours are for both schemes in one place each; every pair that carries a text has a contrast of 4.5 or more, every
-# bar one of 3 or more against its ground (WCAG 2.1, 1.4.3 and 1.4.11).
+# The colours of each scheme are in one place. Text has a contrast of at least 4.5, and bars one of
+# at least 3 against their ground (WCAG 2.1, 1.4.3 and 1.4.11).
 STYLE = """
-:root{--ground:#f6f7f8;--card:#ffffff;--text:#1b2026;--mute:#59626d;--rule:#dde1e6;--grid:#e6e9ed;--gap:#8a939e;
---good:#1d7a48;--goodback:#e8f5ed;--bad:#b3261e;--badback:#fdeceb;
---s:#3d9a68;--f:#c5221f;--t:#b55d00;--i:#7a4fb5;--k:#6b7580;--r:#1a6fc4;--line:#2c6aa8;--fill:#d7e6f5}
-@media (prefers-color-scheme:dark){:root{--ground:#121518;--card:#1a1e23;--text:#e5e8eb;--mute:#a2abb5;--rule:#30363d;
---grid:#272d33;--gap:#7d8791;--good:#6fd19b;--goodback:#16291f;--bad:#ff9d94;--badback:#351b1a;
---s:#4cab7a;--f:#ff7166;--t:#f2a449;--i:#c3a0f2;--k:#98a2ad;--r:#69b1ff;--line:#7db8f0;--fill:#22384d}}
+:root{--ground:#f6f7f8;--card:#ffffff;--text:#1b2026;--mute:#59626d;--rule:#dde1e6;--grid:#e6e9ed;
+--gap:#8a939e;--good:#1d7a48;--goodback:#e8f5ed;--bad:#b3261e;--badback:#fdeceb;
+--s:#3d9a68;--f:#c5221f;--t:#b55d00;--i:#7a4fb5;--k:#6b7580;--r:#1a6fc4;
+--line:#2c6aa8;--fill:#d7e6f5}
+@media (prefers-color-scheme:dark){
+:root{--ground:#121518;--card:#1a1e23;--text:#e5e8eb;--mute:#a2abb5;--rule:#30363d;--grid:#272d33;
+--gap:#7d8791;--good:#6fd19b;--goodback:#16291f;--bad:#ff9d94;--badback:#351b1a;
+--s:#4cab7a;--f:#ff7166;--t:#f2a449;--i:#c3a0f2;--k:#98a2ad;--r:#69b1ff;
+--line:#7db8f0;--fill:#22384d}}
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%;text-size-adjust:100%}
-body{margin:0;background:var(--ground);color:var(--text);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,
+body{margin:0;background:var(--ground);color:var(--text);
+font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,
 "Helvetica Neue",Arial,sans-serif}
 main,footer{max-width:1200px;margin:0 auto;padding:0 24px}
 header{padding:28px 0 16px}
 h1{font-size:22px;line-height:1.3;margin:0}
 header p{margin:2px 0 0;overflow-wrap:anywhere}
 h2{font-size:17px;line-height:1.3;margin:0 0 2px}
-section{background:var(--card);border:1px solid var(--rule);border-radius:10px;padding:18px 20px;margin:0 0 16px}
+section{background:var(--card);border:1px solid var(--rule);border-radius:10px;padding:18px 20px;
+margin:0 0 16px}
 section>p{margin:0 0 12px}
 section>:last-child{margin-bottom:0}
 p,ul{margin-top:0}
 a{color:inherit;text-decoration:none}
 a:hover,a:focus{text-decoration:underline}
-code{font:12.5px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono",monospace;overflow-wrap:anywhere}
+code{font:12.5px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono",monospace;
+overflow-wrap:anywhere}
 .mute{color:var(--mute)}
-.hide{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
+.hide{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);
+white-space:nowrap}
 .verdict{border-left-width:6px}
 .verdict.good{border-color:var(--good);background:var(--goodback)}
 .verdict.bad{border-color:var(--bad);background:var(--badback)}
@@ -622,15 +714,18 @@ main>ul.mute{margin:0 0 16px;padding-left:1.5em}
 .sum{font-size:16px}
 .fates{display:flex;flex-wrap:wrap;gap:2px 20px;list-style:none;margin:0;padding:0}
 .fates+table{margin-top:14px}
-.legend{display:flex;flex-wrap:wrap;gap:2px 16px;list-style:none;margin:0 0 10px;padding:0;font-size:13px;
+.legend{display:flex;flex-wrap:wrap;gap:2px 16px;list-style:none;margin:0 0 10px;padding:0;
+font-size:13px;
 color:var(--mute)}
 .key{width:12px;height:20px;vertical-align:-5px;margin-right:6px}
 .defs{position:absolute;width:0;height:0}
 .scroll{overflow-x:auto;border-radius:4px}
 .scroll:focus-visible{outline:2px solid var(--line);outline-offset:2px}
 table{border-collapse:collapse;width:100%}
-.line th{position:sticky;left:0;z-index:1;background:var(--card);text-align:left;font-weight:400;font-size:13px;
-line-height:24px;padding:0 14px 0 0;max-width:190px;overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
+.line th{position:sticky;left:0;z-index:1;background:var(--card);text-align:left;font-weight:400;
+font-size:13px;
+line-height:24px;padding:0 14px 0 0;max-width:190px;overflow:hidden;text-overflow:ellipsis;
+white-space:nowrap}
 .line thead th+th{position:static;max-width:none;padding:0}
 .line td{width:100%;padding:0;border-top:1px solid var(--grid)}
 .line tbody th{border-top:1px solid var(--grid)}
@@ -641,10 +736,12 @@ line-height:24px;padding:0 14px 0 0;max-width:190px;overflow:hidden;text-overflo
 .hatch{stroke:var(--gap);stroke-width:1.2;fill:none}
 .gap{fill:url(#hatch)}
 .off{fill:var(--gap)}
-.s{fill:var(--s)}.f{fill:var(--f)}.t{fill:var(--t)}.i{fill:var(--i)}.k{fill:var(--k)}.r{fill:var(--r)}
+.s{fill:var(--s)}.f{fill:var(--f)}.t{fill:var(--t)}.i{fill:var(--i)}.k{fill:var(--k)}
+.r{fill:var(--r)}
 .line path:hover{opacity:.6}
 .rows{font-size:14px}
-.rows th,.rows td{text-align:left;vertical-align:top;padding:8px 14px 8px 0;border-top:1px solid var(--rule);
+.rows th,.rows td{text-align:left;vertical-align:top;padding:8px 14px 8px 0;
+border-top:1px solid var(--rule);
 font-weight:400}
 .rows thead th{border-top:0;color:var(--mute);font-size:13px;padding-top:0;white-space:nowrap}
 .rows th:last-child,.rows td:last-child{padding-right:0}
@@ -655,7 +752,8 @@ font-weight:400}
 .rows tr:target{background:var(--fill)}
 .wrong,.slow{color:var(--bad)}
 .wrong{display:inline-block;max-width:11em;white-space:normal}
-.state{border:1px solid currentColor;border-radius:4px;padding:0 5px;font-size:12px;color:var(--mute)}
+.state{border:1px solid currentColor;border-radius:4px;padding:0 5px;font-size:12px;
+color:var(--mute)}
 .pair{display:inline-flex;gap:12px;align-items:flex-start;justify-content:flex-end}
 .pair>span{min-width:7.2em}
 .spark{flex:none}
@@ -691,8 +789,9 @@ section{padding:14px 14px}
 .ends{flex-wrap:wrap}
 }
 @media print{
-:root{--ground:#fff;--card:#fff;--text:#000;--mute:#444b53;--rule:#c8cdd3;--grid:#dde1e6;--gap:#8a939e;--good:#1d7a48;
---goodback:#fff;--bad:#b3261e;--badback:#fff;--s:#3d9a68;--f:#c5221f;--t:#b55d00;--i:#7a4fb5;--k:#6b7580;--r:#1a6fc4;
+:root{--ground:#fff;--card:#fff;--text:#000;--mute:#444b53;--rule:#c8cdd3;--grid:#dde1e6;
+--gap:#8a939e;--good:#1d7a48;--goodback:#fff;--bad:#b3261e;--badback:#fff;
+--s:#3d9a68;--f:#c5221f;--t:#b55d00;--i:#7a4fb5;--k:#6b7580;--r:#1a6fc4;
 --line:#2c6aa8;--fill:#d7e6f5}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
 body{font-size:9.5pt}
