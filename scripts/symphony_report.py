@@ -1,30 +1,33 @@
 #!/usr/bin/env python3
-"""Write a report: one page, a summary in Markdown, or JSON.
+"""Write a report: an HTML page, a summary in Markdown, or JSON.
 
-    symphony_report.py --output report.html             one HTML file that needs nothing else
+    symphony_report.py --output report.html             one self-contained HTML file
     symphony_report.py --format markdown --since 7d     for the summary of a job
     symphony_report.py --format json                    the same facts for programs
 
-The keys of the JSON document (times are ISO 8601 UTC, lengths are seconds, sizes are bytes, null is "not known"):
+The keys of the JSON document (times are ISO 8601 UTC; keys in _s are seconds, in bytes bytes; null
+means unknown):
 
-    format, at, since, root, host    1; when it was made; where it begins; of what
-    healthy, verdict, problems       one sentence, and everything that is wrong now
-    notes                            what limits this report
-    audit                            as `symphony_conductor.py audit --json` has it
-    tasks                            a list; name, description, schedule, words, state, reason; runs (starts), retries
-                                     among them, verdicts (number by status), ran, succeeded, success_rate (0 to 1),
-                                     skipped; duration (of successes: median_s, older_median_s and newer_median_s of the
-                                     two halves, change as a share, series), queue (start minus slot: count, median_s,
-                                     longest_s, longest_caught_up) and waits (for dependencies: the same, given_up)
-    failures                         slots whose last attempt did not succeed, newest first: task, scheduled_for,
-                                     started_at, status, exit_code, attempts, duration_s, reason, said (last line)
-    gaps                             times without a tick: since, until, length_s, cause, words, ongoing
-    removed, purged                  clean-up runs, newest first: run, at, files, bytes, restored, paths, restore
-                                     (the command, or null and gone says why), purge_after; what was deleted for good
-    next_removals                    of the newest analysis: at, age_s, verdict, refused, candidates, later; or null
-    disk                             free_bytes, total_bytes, free_share, free_inodes, change_bytes, series (by day)
+    format, at, since, root, host  1; when the report was made, where it begins, what it covers
+    healthy, verdict, problems     one sentence, and all current problems
+    notes                          what limits this report
+    audit                          as `symphony_conductor.py audit --json` prints it
+    tasks         a list of: name, description, schedule, words, state, reason; runs (starts) and
+                  the retries among them; verdicts (number by status), ran, succeeded,
+                  success_rate (0 to 1), skipped; duration (of successes: median_s,
+                  older_median_s and newer_median_s of the two halves, change as a share, series),
+                  queue (start minus slot: count, median_s, longest_s, longest_caught_up) and
+                  waits (for dependencies: the same, and given_up)
+    failures      slots whose last attempt did not succeed, newest first: task, scheduled_for,
+                  started_at, status, exit_code, attempts, duration_s, reason, said (last line)
+    gaps          periods without a tick: since, until, length_s, cause, words, ongoing
+    removed       clean-up runs, newest first: run, at, files, bytes, restored, paths, restore
+                  (the command, or null; gone says why), purge_after
+    purged        runs, files, bytes that were deleted permanently
+    next_removals the latest analysis: at, age_s, verdict, refused, candidates, later; or null
+    disk          free_bytes, total_bytes, free_share, free_inodes, change_bytes, series (by day)
 
-Once a day, a line with the free space is added to status/disk.jsonl; nothing else is written but the report.
+Besides the report, one line per day with the free space is added to status/disk.jsonl.
 """
 
 import argparse
@@ -48,8 +51,8 @@ LINE_FORMAT = 1           # of a line of the clean-up's log and of the series of
 DISK_NAME = "status/disk.jsonl"
 DISK_LINES = 400          # a year and a month
 DISK_LOCK_WAIT_S = 1.0
-SERIES_POINTS = 40        # of a line of durations: more are not seen
-TREND_RUNS = 6            # from so many successes on, halves are compared
+SERIES_POINTS = 40        # of a line of durations: more cannot be seen
+TREND_RUNS = 6            # successes from which on halves are compared
 LONGEST_S = 100 * 366 * sc.DAY
 FAILURES_SHOWN = 20       # in the summary; the page and JSON have all
 TABLE_ROWS = 50
@@ -58,7 +61,7 @@ Record = Dict[str, Any]
 
 
 class Facts(sc.Value):
-    """Everything that was read, and when; what is made of it reads nothing."""
+    """Everything that was read, and when; the report is made of this alone."""
 
     now: float = 0.0
     since: float = 0.0
@@ -78,7 +81,7 @@ class Facts(sc.Value):
     notes: "List[str]" = []
 
 
-# -- what lines must hold to be used. A crash cuts lines short, and people edit files.
+# -- valid lines. A crash cuts lines short, and people edit files.
 
 @functools.lru_cache(maxsize=None)
 def _day(text: str) -> int:
@@ -86,7 +89,10 @@ def _day(text: str) -> int:
 
 
 def epoch(text: "Any") -> "int | None":
-    """`from_iso` of a stored time, several times faster. Raises TypeError and ValueError for anything else."""
+    """`from_iso` of a stored time, several times faster.
+
+    Raises TypeError and ValueError for anything else.
+    """
     if text is None:
         return None
     if len(text) == 20 and text[10] == "T" and text[13] == text[16] == ":" and text[19] == "Z":
@@ -97,34 +103,43 @@ def epoch(text: "Any") -> "int | None":
 
 
 def slim(verdict: Record) -> "Record | None":
-    """What is used of a line of the history, its times as numbers as well; None for what is no verdict.
+    """The parts of a line of the history that are used, with its times also as numbers.
 
-    `slot` and `start` are epoch seconds, `end` is `start` and the measured duration.
+    None for a line that is not a verdict. `slot`, `start` and `ended` are epoch seconds; `end` is
+    `start` plus the measured duration.
     """
     try:
         get = verdict.get
-        slot, start, ended = epoch(get("scheduled_for")), epoch(get("started_at")), epoch(get("ended_at"))
+        slot, start = epoch(get("scheduled_for")), epoch(get("started_at"))
+        ended = epoch(get("ended_at"))
         epoch(get("merged_since"))
         took_s = float(get("duration_s") or 0)
-        attempts = [each for each in map(slim, get("attempts") or ()) if each is not None and each["start"] is not None]
-        attempt = int(get("attempt") or 0)
+        attempts = [attempt for attempt in map(slim, get("attempts") or ())
+                    if attempt is not None and attempt["start"] is not None]
+        number = int(get("attempt") or 0)
     except (TypeError, ValueError, AttributeError, OverflowError):
         return None
-    if ended is None or not 0 <= took_s < LONGEST_S or not isinstance(get("status"), str):
+    status = get("status")
+    if ended is None or not 0 <= took_s < LONGEST_S or not isinstance(status, str):
         return None
     code = get("exit_code")
-    return {"task": get("task"), "status": verdict["status"], "scheduled_for": get("scheduled_for"),
-            "merged_since": get("merged_since"), "started_at": get("started_at"), "ended_at": verdict["ended_at"],
-            "duration_s": took_s, "exit_code": code if type(code) is int else None, "attempt": attempt,
-            "trigger": get("trigger"), "run_id": get("run_id"), "reason": str(get("reason") or ""),
-            "said": "" if verdict["status"] == "success" else last_line(get("output_tail")), "attempts": attempts,
-            "slot": slot, "start": start if get("run_id") else None, "end": (start or 0) + took_s, "ended": ended}
+    return {
+        "task": get("task"), "status": status, "scheduled_for": get("scheduled_for"),
+        "merged_since": get("merged_since"), "started_at": get("started_at"),
+        "ended_at": verdict["ended_at"], "duration_s": took_s,
+        "exit_code": code if type(code) is int else None, "attempt": number,
+        "trigger": get("trigger"), "run_id": get("run_id"), "reason": str(get("reason") or ""),
+        "said": "" if status == "success" else last_line(get("output_tail")),
+        "attempts": attempts, "slot": slot, "start": start if get("run_id") else None,
+        "end": (start or 0) + took_s, "ended": ended}
 
 
 def last_line(text: "Any") -> str:
-    """The last line that a command printed, as far as one can be read at a glance, without what looks like a secret."""
-    lines = sc.masked(text, ()).split("\n") if isinstance(text, str) else []
-    return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")
+    """The last line of a command's output, cut to a readable length, with secrets masked."""
+    if not isinstance(text, str):
+        return ""
+    lines = (line.strip() for line in reversed(sc.masked(text, ()).split("\n")))
+    return next((line[:200] for line in lines if line), "")
 
 
 def entries_of(name: str, lines: "Iterable[bytes]", keys: "Sequence[str]") -> "Iterator[Record]":
@@ -135,9 +150,10 @@ def entries_of(name: str, lines: "Iterable[bytes]", keys: "Sequence[str]") -> "I
     for line in lines:
         try:
             entry = json.loads(line.decode("utf-8")) if line.strip(b"\0 ") else {}
-            if isinstance(entry, dict):
-                check_format(name, entry.get("format"), LINE_FORMAT)
-            if isinstance(entry, dict) and all(key in entry for key in keys) and epoch(entry["at"]) is not None:
+            if not isinstance(entry, dict):
+                continue
+            check_format(name, entry.get("format"), LINE_FORMAT)
+            if all(key in entry for key in keys) and epoch(entry["at"]) is not None:
                 yield entry
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
             continue
@@ -150,47 +166,55 @@ def is_size(value: "Any") -> bool:
 # -- reading
 
 class Present(sc.Store):
-    """The files without their history: how things stand does not depend on it."""
+    """The store without its history, which the status does not depend on."""
 
     def history(self, limit: int, only: str = "") -> "List[Record]":
         return []
 
 
 def read_facts(store: "sc.Store", since: float, clock: "sc.Clock") -> Facts:
-    """Everything that the report is about. Raises StorageError and OSError for what is there and cannot be read."""
+    """Everything that the report covers. Raises StorageError and OSError for unreadable files."""
     now = clock.now()
     notes: "List[str]" = []
     config = store.config_in_force()[0] or sc.Config()
     kept = now - config.task_history_retention_days * sc.DAY
     if since < kept:
         since = kept
-        notes.append("The history is kept for %s, so the report begins there." % plural(
+        notes.append("Results are kept for %s; the report begins there." % plural(
             int(config.task_history_retention_days), "day"))
     snapshot = sc.Snapshot(store)
     state = snapshot.state
     verdicts = [verdict for verdict in map(slim, store.verdicts(since)) if verdict is not None]
     verdicts += not_on_file(verdicts, state, since)
     events = snapshot.events
-    moved = [event["at"] for event in events if event["event"] == "rezoned" and (epoch(event["at"]) or 0) >= since]
-    if moved:
-        notes.append("The system's time zone changed at %s: without a timezone of its own, no slot of a task before "
-                     "that can be recomputed." % moved[-1])
+    zone_changes = [event["at"] for event in events
+                    if event["event"] == "rezoned" and (epoch(event["at"]) or 0) >= since]
+    if zone_changes:
+        notes.append("The system's time zone changed at %s. Earlier slots of tasks without a "
+                     "timezone setting cannot be recomputed." % zone_changes[-1])
     disk = disk_now(store.root)
     if disk is not None and os.path.isdir(store.path("status")):
         notes += record_disk(store, now, disk)
-    return Facts(now=now, since=since, root=store.root, host=os.uname()[1], config=config, state=state,
-                 status=sc.Conductor(Present(store.root), clock).status(), last_tick=snapshot.last_tick,
-                 verdicts=verdicts, events=events, actions=read_actions(store, since),
-                 held=frozenset(names_in(store.path(QUARANTINE_NAME))), analysis=read_analysis(store), disk=disk,
-                 disk_series=read_disk(store), notes=notes)
+    return Facts(
+        now=now, since=since, root=store.root, host=os.uname()[1], config=config, state=state,
+        status=sc.Conductor(Present(store.root), clock).status(), last_tick=snapshot.last_tick,
+        verdicts=verdicts, events=events, actions=read_actions(store, since),
+        held=frozenset(names_in(store.path(QUARANTINE_NAME))), analysis=read_analysis(store),
+        disk=disk, disk_series=read_disk(store), notes=notes)
 
 
 def not_on_file(verdicts: "List[Record]", state: "sc.State", since: float) -> "List[Record]":
-    """Verdicts that the state has committed and the history does not hold yet."""
-    pending = [slim(record) for record in state.pending if "event" not in record and not record.get("interim")]
-    known = {(each["task"], each["status"], each["ended_at"], each["scheduled_for"]) for each in verdicts[-1000:]}
-    return [each for each in pending if each is not None and isinstance(each["task"], str) and each["ended"] >= since
-            and (each["task"], each["status"], each["ended_at"], each["scheduled_for"]) not in known]
+    """Verdicts that are committed in the state and not yet in the history."""
+    written = {verdict_key(verdict) for verdict in verdicts[-1000:]}
+    pending = [slim(record) for record in state.pending
+               if "event" not in record and not record.get("interim")]
+    return [verdict for verdict in pending
+            if verdict is not None and isinstance(verdict["task"], str)
+            and verdict["ended"] >= since and verdict_key(verdict) not in written]
+
+
+def verdict_key(verdict: Record) -> "Tuple[Any, ...]":
+    return verdict["task"], verdict["status"], verdict["ended_at"], verdict["scheduled_for"]
 
 
 def read_actions(store: "sc.Store", since: float) -> "List[Record]":
@@ -202,12 +226,12 @@ def read_actions(store: "sc.Store", since: float) -> "List[Record]":
         lines = read_own(store.path(ACTIONS_NAME)).split(b"\n")
     except FileNotFoundError:
         return []
-    found: "List[Record]" = []
+    actions: "List[Record]" = []
     for entry in entries_of(ACTIONS_NAME, reversed(lines), ("event", "at")):
         if entry["event"] == "end" and (epoch(entry["at"]) or 0) < since:
             break
-        found.append(entry)
-    return found[::-1]
+        actions.append(entry)
+    return actions[::-1]
 
 
 def names_in(folder: str) -> "List[str]":
@@ -218,26 +242,28 @@ def names_in(folder: str) -> "List[str]":
 
 
 def read_analysis(store: "sc.Store") -> "Record | None":
-    """`cleanup_report.json`, when it is one."""
+    """`cleanup_report.json`, None without a valid one."""
     try:
-        found = json.loads(read_own(store.path(REPORT_NAME)).decode("utf-8"))
-        if isinstance(found, dict):
-            check_format(REPORT_NAME, found.get("format"), REPORT_FORMAT)
-        if isinstance(found, dict) and epoch(found["at"]) is not None and isinstance(found["candidates"], list):
-            return found
+        analysis = json.loads(read_own(store.path(REPORT_NAME)).decode("utf-8"))
+        if not isinstance(analysis, dict):
+            return None
+        check_format(REPORT_NAME, analysis.get("format"), REPORT_FORMAT)
+        if epoch(analysis["at"]) is not None and isinstance(analysis["candidates"], list):
+            return analysis
     except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
         pass
     return None
 
 
 def disk_now(root: str) -> "Record | None":
-    """Free space of the root's device, as far as this user can have it."""
+    """Free space of the root's device for this user; None if the device does not tell."""
     try:
-        found = os.statvfs(root)
+        device = os.statvfs(root)
     except OSError:
         return None
-    return {"free_bytes": found.f_bavail * found.f_frsize, "total_bytes": found.f_blocks * found.f_frsize,
-            "free_inodes": found.f_favail if found.f_files else None}
+    return {"free_bytes": device.f_bavail * device.f_frsize,
+            "total_bytes": device.f_blocks * device.f_frsize,
+            "free_inodes": device.f_favail if device.f_files else None}
 
 
 def read_disk(store: "sc.Store") -> "List[Record]":
@@ -246,27 +272,27 @@ def read_disk(store: "sc.Store") -> "List[Record]":
         lines = read_own(store.path(DISK_NAME)).split(b"\n")
     except OSError:
         return []
-    found = [entry for entry in entries_of(DISK_NAME, lines, ("at", "free_bytes", "total_bytes"))
-             if is_size(entry["free_bytes"]) and is_size(entry["total_bytes"])]
-    return sorted(found, key=lambda entry: entry["at"])
+    samples = [entry for entry in entries_of(DISK_NAME, lines, ("at", "free_bytes", "total_bytes"))
+               if is_size(entry["free_bytes"]) and is_size(entry["total_bytes"])]
+    return sorted(samples, key=lambda sample: sample["at"])
 
 
 def record_disk(store: "sc.Store", now: float, disk: Record) -> "List[str]":
-    """Add today's figures to the series, when nobody has yet. Why that was not possible: a report is made all the same.
+    """Add today's figures to the series unless it has them. Returns notes on what failed.
 
-    The file is its own lock: whoever waited for one that was replaced takes the new one.
+    The file is its own lock: a process that waited while the file was replaced locks the new one.
     """
     lock = sc.FileLock(store.path(DISK_NAME))
     try:
         if not lock.acquire(DISK_LOCK_WAIT_S):
             return []
         series, today = read_disk(store), sc.iso(now) or ""
-        if not any(entry["at"][:10] == today[:10] for entry in series):
-            kept = (series + [dict(disk, at=today, format=LINE_FORMAT)])[-DISK_LINES:]
-            sc.write_atomic(store.path(DISK_NAME), "".join(
-                json.dumps(entry, sort_keys=True) + "\n" for entry in kept).encode("ascii"))
+        if not any(sample["at"][:10] == today[:10] for sample in series):
+            series = (series + [dict(disk, at=today, format=LINE_FORMAT)])[-DISK_LINES:]
+            lines = [json.dumps(sample, sort_keys=True) + "\n" for sample in series]
+            sc.write_atomic(store.path(DISK_NAME), "".join(lines).encode("ascii"))
     except sc.StorageError as error:
-        return ["The series of free space could not be kept: %s." % error]
+        return ["Free disk space was not recorded: %s." % error]
     finally:
         lock.release()
     return []
@@ -279,91 +305,118 @@ def median(values: "Sequence[float]") -> "float | None":
     if not ordered:
         return None
     middle = len(ordered) // 2
-    return round(ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2.0, 3)
+    if len(ordered) % 2:
+        return round(ordered[middle], 3)
+    return round((ordered[middle - 1] + ordered[middle]) / 2.0, 3)
 
 
 def durations(values: "List[float]") -> Record:
-    """The median of durations in time order, and how their newer half compares with the older one."""
-    half = len(values) // 2
-    older, newer = (median(values[:half]), median(values[-half:])) if len(values) >= TREND_RUNS else (None, None)
-    change = round(newer / older - 1, 4) if older and newer is not None else None
+    """The median of durations in time order, and how the newer half compares with the older."""
+    older = newer = change = None
+    if len(values) >= TREND_RUNS:
+        half = len(values) // 2
+        older, newer = median(values[:half]), median(values[-half:])
+    if older and newer is not None:
+        change = round(newer / older - 1, 4)
     size = -(-len(values) // SERIES_POINTS) or 1
     series = [median(values[start:start + size]) for start in range(0, len(values), size)]
-    return {"median_s": median(values), "older_median_s": older, "newer_median_s": newer, "change": change,
-            "series": series}
+    return {"median_s": median(values), "older_median_s": older, "newer_median_s": newer,
+            "change": change, "series": series}
 
 
-def waits(found: "List[Tuple[float, bool]]") -> Record:
-    """Of lengths in seconds, each with whether the run was caught up."""
-    longest = max(found) if found else (None, False)
-    return {"count": len(found), "median_s": median([length_s for length_s, _ in found]), "longest_s": longest[0],
-            "longest_caught_up": longest[1]}
+def waits(lengths: "List[Tuple[float, bool]]") -> Record:
+    """The figures of waits: (length in seconds, whether the run was a catch-up) of each."""
+    longest = max(lengths) if lengths else (None, False)
+    return {"count": len(lengths), "median_s": median([length_s for length_s, _ in lengths]),
+            "longest_s": longest[0], "longest_caught_up": longest[1]}
 
 
 def task_figures(verdicts: "List[Record]") -> Record:
-    """What the verdicts of one task, oldest first, say of it."""
+    """The figures of one task from its verdicts, oldest first."""
     counts: "Dict[str, int]" = {}
     runs = ran = 0
     took: "List[float]" = []
     queued: "List[Tuple[float, bool]]" = []
     waited: "List[Tuple[float, bool]]" = []
-    for each in verdicts:
-        counts[each["status"]] = counts.get(each["status"], 0) + 1
-        if each["start"] is None:
+    for verdict in verdicts:
+        counts[verdict["status"]] = counts.get(verdict["status"], 0) + 1
+        if verdict["start"] is None:
             continue
         ran += 1
-        runs += 1 + len(each["attempts"])
-        if each["status"] == "success":
-            took.append(each["duration_s"])
-        first = each["attempts"][0] if each["attempts"] else each
-        if each["slot"] is not None and first["trigger"] != "manual":
-            late_s = max(0, first["start"] - each["slot"])
-            (waited if first["trigger"] == "dependency" else queued).append((late_s, first["trigger"] == "catch_up"))
-    good = counts.get("success", 0)
-    return {"runs": runs, "retries": runs - ran, "verdicts": counts, "ran": ran, "succeeded": good,
-            "success_rate": round(good / float(ran), 4) if ran else None, "skipped": len(verdicts) - ran,
-            "duration": durations(took), "queue": waits(queued),
-            "waits": dict(waits(waited), given_up=counts.get("skipped_dependency", 0))}
+        runs += 1 + len(verdict["attempts"])
+        if verdict["status"] == "success":
+            took.append(verdict["duration_s"])
+        first = verdict["attempts"][0] if verdict["attempts"] else verdict
+        if verdict["slot"] is not None and first["trigger"] != "manual":
+            late_s = max(0, first["start"] - verdict["slot"])
+            lengths = waited if first["trigger"] == "dependency" else queued
+            lengths.append((late_s, first["trigger"] == "catch_up"))
+    succeeded = counts.get("success", 0)
+    return {
+        "runs": runs, "retries": runs - ran, "verdicts": counts, "ran": ran, "succeeded": succeeded,
+        "success_rate": round(succeeded / float(ran), 4) if ran else None,
+        "skipped": len(verdicts) - ran, "duration": durations(took), "queue": waits(queued),
+        "waits": dict(waits(waited), given_up=counts.get("skipped_dependency", 0))}
 
 
-def schedule_words(known: Record) -> str:
-    if known["schedule"]:
-        return sc.describe(known["schedule"], known["name"])
-    return "after " + ", ".join(known["dependencies"]) if known["dependencies"] else "by hand"
+def schedule_words(task: Record) -> str:
+    if task["schedule"]:
+        return sc.describe(task["schedule"], task["name"])
+    if task["dependencies"]:
+        return "after " + ", ".join(task["dependencies"])
+    return "by hand"
 
 
 def task_list(facts: Facts, by_task: "Dict[str, List[Record]]") -> "List[Record]":
-    """Each task in the order of the configuration, then those that only the history knows."""
-    found = [{"name": known["name"], "description": known["description"], "schedule": known["schedule"],
-              "words": schedule_words(known), "state": known["state"], "reason": known["reason"]}
-             for known in facts.status["tasks"]]
-    here = {task["name"] for task in found}
-    found += [{"name": name, "description": "", "schedule": None, "words": "", "state": "removed", "reason": ""}
-              for name in sorted(by_task) if name not in here]
-    return [dict(task, **task_figures(by_task.get(task["name"], []))) for task in found]
+    """Each task in the order of the configuration, then those that only the history has."""
+    tasks = [{"name": task["name"], "description": task["description"],
+              "schedule": task["schedule"], "words": schedule_words(task), "state": task["state"],
+              "reason": task["reason"]} for task in facts.status["tasks"]]
+    configured = {task["name"] for task in tasks}
+    tasks += [{"name": name, "description": "", "schedule": None, "words": "", "state": "removed",
+               "reason": ""} for name in sorted(by_task) if name not in configured]
+    return [dict(task, **task_figures(by_task.get(task["name"], []))) for task in tasks]
+
+
+FAILURE_KEYS = ("task", "scheduled_for", "started_at", "status", "exit_code", "duration_s",
+                "reason", "said")
 
 
 def failure_list(verdicts: "List[Record]") -> "List[Record]":
-    """The slots that ran and did not succeed, and those that a dependency kept from running; the newest first."""
-    keys = ("task", "scheduled_for", "started_at", "status", "exit_code", "duration_s", "reason", "said")
-    return [dict([(key, each[key]) for key in keys], attempts=each["attempt"])
-            for each in sorted(verdicts, key=lambda each: each["ended"], reverse=True)
-            if each["status"] == "skipped_dependency" or each["start"] is not None and each["status"] != "success"]
+    """Slots that ran and did not succeed, or that a dependency prevented, newest first."""
+    failures = []
+    for verdict in sorted(verdicts, key=lambda verdict: verdict["ended"], reverse=True):
+        failed = verdict["start"] is not None and verdict["status"] != "success"
+        if failed or verdict["status"] == "skipped_dependency":
+            failure = {key: verdict[key] for key in FAILURE_KEYS}
+            failures.append(dict(failure, attempts=verdict["attempt"]))
+    return failures
 
 
 def gap_list(facts: Facts) -> "List[Record]":
-    """Times without a tick in the period, oldest first, with the one that is going on."""
-    found = [(epoch(event["since"]) or 0, epoch(event["at"]) or 0, str(event.get("cause") or ""), False)
-             for event in facts.events if event["event"] == "gap" and (epoch(event["at"]) or 0) >= facts.since]
+    """Periods without a tick, oldest first, with the ongoing one."""
+    gaps = []
+    for event in facts.events:
+        if event["event"] == "gap" and (epoch(event["at"]) or 0) >= facts.since:
+            cause = str(event.get("cause") or "")
+            words = sc.GAP_CAUSES.get(cause, sc.GAP_CAUSES[""])
+            gaps.append(gap(epoch(event["since"]) or 0, epoch(event["at"]) or 0, cause, words))
     if facts.last_tick is not None and facts.now - facts.last_tick > sc.TICK_STALE_S:
-        found.append((int(facts.last_tick), int(facts.now), "", True))
-    return [{"since": sc.iso(start), "until": sc.iso(end), "length_s": max(0, end - start), "cause": cause,
-             "words": "it is going on: no tick comes" if ongoing else sc.GAP_CAUSES.get(cause, sc.GAP_CAUSES[""]),
-             "ongoing": ongoing} for start, end, cause, ongoing in found]
+        current = gap(int(facts.last_tick), int(facts.now), "", "ongoing: still no tick")
+        gaps.append(dict(current, ongoing=True))
+    return gaps
+
+
+def gap(start: int, end: int, cause: str, words: str) -> Record:
+    return {"since": sc.iso(start), "until": sc.iso(end), "length_s": max(0, end - start),
+            "cause": cause, "words": words, "ongoing": False}
 
 
 def removed_runs(facts: Facts) -> "List[Record]":
-    """What clean-up removed in the period, the newest run first; what a run did not get to keep is not counted."""
+    """The clean-up runs of the period with what they removed, newest first.
+
+    Files that a run had to put back are not counted.
+    """
     sizes: "Dict[Tuple[str, str], float]" = {}
     taken: "Dict[str, Dict[str, float]]" = {}
     restored: "Dict[str, set[str]]" = {}
@@ -383,117 +436,141 @@ def removed_runs(facts: Facts) -> "List[Record]":
 
 def removed_run(facts: Facts, run: str, taken: "Dict[str, float]", restored: "set[str]") -> Record:
     at = run_time(run) or 0
-    back = len(restored & set(taken))
-    gone = "all are back" if back == len(taken) else "" if run in facts.held else "deleted for good"
-    return {"run": run, "at": sc.iso(at), "files": len(taken), "bytes": int(sum(taken.values())), "restored": back,
-            "paths": sorted(taken), "restore": None if gone else stored_path(restore_command(facts.root, run)),
-            "gone": gone, "purge_after": sc.iso(at + PURGE_AGE_S)}
+    number_restored = len(restored & set(taken))
+    restore, gone = None, ""
+    if number_restored == len(taken):
+        gone = "all restored"
+    elif run not in facts.held:
+        gone = "purged"
+    else:
+        restore = stored_path(restore_command(facts.root, run))
+    return {"run": run, "at": sc.iso(at), "files": len(taken), "bytes": int(sum(taken.values())),
+            "restored": number_restored, "paths": sorted(taken), "restore": restore, "gone": gone,
+            "purge_after": sc.iso(at + PURGE_AGE_S)}
 
 
 def purged(facts: Facts) -> Record:
-    """What was deleted for good in the period."""
-    found = [entry for entry in facts.actions if entry["event"] == "purged" and (epoch(entry["at"]) or 0) >= facts.since
-             and is_size(entry.get("files")) and is_size(entry.get("size"))]
-    return {"runs": len(found), "files": int(sum(entry["files"] for entry in found)),
-            "bytes": int(sum(entry["size"] for entry in found))}
+    """What was deleted permanently in the period."""
+    purges = [entry for entry in facts.actions
+              if entry["event"] == "purged" and (epoch(entry["at"]) or 0) >= facts.since
+              and is_size(entry.get("files")) and is_size(entry.get("size"))]
+    return {"runs": len(purges), "files": int(sum(entry["files"] for entry in purges)),
+            "bytes": int(sum(entry["size"] for entry in purges))}
 
 
 def next_removals(analysis: "Record | None", now: float) -> "Record | None":
-    """What the newest analysis found for the coming clean-up, and how many are left for a later one."""
+    """The files that the next clean-up will remove, and the number left for a later one."""
     if analysis is None:
         return None
-    sound = [item for item in analysis["candidates"] if isinstance(item, dict) and isinstance(item.get("path"), str)
+    valid = [item for item in analysis["candidates"]
+             if isinstance(item, dict) and isinstance(item.get("path"), str)
              and is_size(item.get("size"))]
-    going = [item for item in sound if item.get("next_run", True)]
     refused = str(analysis.get("refused") or "")
-    return {"at": analysis["at"], "age_s": max(0, int(now - (epoch(analysis["at"]) or 0))), "refused": refused,
-            "verdict": str(analysis.get("verdict") or ""), "later": 0 if refused else len(sound) - len(going),
-            "candidates": [] if refused else [{
-                "path": item["path"], "size": item["size"], "rule": str(item.get("rule") or ""),
-                "reason": str(item.get("reason") or "")} for item in going]}
+    if refused:
+        valid = []
+    going = [item for item in valid if item.get("next_run", True)]
+    candidates = [{"path": item["path"], "size": item["size"], "rule": str(item.get("rule") or ""),
+                   "reason": str(item.get("reason") or "")} for item in going]
+    return {"at": analysis["at"], "age_s": max(0, int(now - (epoch(analysis["at"]) or 0))),
+            "refused": refused, "verdict": str(analysis.get("verdict") or ""),
+            "later": len(valid) - len(going), "candidates": candidates}
 
 
 def disk_figures(facts: Facts) -> Record:
-    """The disk now, and its series by day with the present at its end."""
-    series = [{key: entry.get(key) for key in ("at", "free_bytes", "total_bytes", "free_inodes")}
-              for entry in facts.disk_series if entry["at"] < (sc.iso(facts.now) or "")]
+    """The disk now, and its series by day with the present at the end."""
+    keys = ("at", "free_bytes", "total_bytes", "free_inodes")
+    series = [{key: sample.get(key) for key in keys}
+              for sample in facts.disk_series if sample["at"] < (sc.iso(facts.now) or "")]
     now = facts.disk
     if now is None:
-        return {"free_bytes": None, "total_bytes": None, "free_share": None, "free_inodes": None, "change_bytes": None,
-                "series": series}
+        return {"free_bytes": None, "total_bytes": None, "free_share": None, "free_inodes": None,
+                "change_bytes": None, "series": series}
     series.append(dict(now, at=sc.iso(facts.now)))
-    share = round(now["free_bytes"] / float(now["total_bytes"]), 4) if now["total_bytes"] else None
-    return dict(now, free_share=share, change_bytes=int(now["free_bytes"] - series[0]["free_bytes"]), series=series)
+    share = None
+    if now["total_bytes"]:
+        share = round(now["free_bytes"] / float(now["total_bytes"]), 4)
+    change = int(now["free_bytes"] - series[0]["free_bytes"])
+    return dict(now, free_share=share, change_bytes=change, series=series)
 
 
 # -- the document
 
 def report(facts: Facts) -> Record:
-    """The document, as the head of this file tells its keys."""
+    """The document, with the keys that the docstring of this file lists."""
     by_task = verdicts_by_task(facts)
     gaps = gap_list(facts)
-    audit = sc.audit_document(
-        sc.audit_all(facts.config, facts.state, facts.verdicts, facts.events, facts.since, facts.now, facts.last_tick),
-        facts.events, facts.since, facts.now)
+    audited = sc.audit_all(facts.config, facts.state, facts.verdicts, facts.events, facts.since,
+                           facts.now, facts.last_tick)
+    audit = sc.audit_document(audited, facts.events, facts.since, facts.now)
     tasks = task_list(facts, by_task)
     analysis = next_removals(facts.analysis, facts.now)
     problems = list(facts.status["problems"])
     if audit["unexplained"]:
-        problems.append("%s unexplained: due, and no single verdict says what became of it." % plural(
-            audit["unexplained"], "slot is", "slots are"))
+        problems.append("%s unexplained: due, but without a recorded result." % plural(
+            audit["unexplained"], "slot"))
     if analysis is not None and analysis["refused"]:
-        problems.append("The clean-up refuses: %s." % analysis["refused"].rstrip("."))
-    return {"format": FORMAT, "at": sc.iso(facts.now), "since": sc.iso(facts.since),
-            "root": stored_path(facts.root), "host": facts.host, "healthy": not problems,
-            "verdict": verdict(problems, tasks, facts.now - facts.since), "problems": problems,
-            "notes": facts.notes, "audit": audit, "tasks": tasks, "failures": failure_list(facts.verdicts),
-            "gaps": gaps, "removed": removed_runs(facts), "purged": purged(facts), "next_removals": analysis,
-            "disk": disk_figures(facts)}
+        problems.append("The clean-up was refused: %s." % analysis["refused"].rstrip("."))
+    return {
+        "format": FORMAT, "at": sc.iso(facts.now), "since": sc.iso(facts.since),
+        "root": stored_path(facts.root), "host": facts.host, "healthy": not problems,
+        "verdict": verdict_text(problems, tasks, facts.now - facts.since), "problems": problems,
+        "notes": facts.notes, "audit": audit, "tasks": tasks,
+        "failures": failure_list(facts.verdicts), "gaps": gaps, "removed": removed_runs(facts),
+        "purged": purged(facts), "next_removals": analysis, "disk": disk_figures(facts)}
 
 
 def verdicts_by_task(facts: Facts) -> "Dict[str, List[Record]]":
-    found: "Dict[str, List[Record]]" = {}
-    for each in facts.verdicts:
-        found.setdefault(each["task"], []).append(each)
-    return found
+    by_task: "Dict[str, List[Record]]" = {}
+    for verdict in facts.verdicts:
+        by_task.setdefault(verdict["task"], []).append(verdict)
+    return by_task
 
 
-def verdict(problems: "Sequence[str]", tasks: "Sequence[Record]", length_s: float) -> str:
-    """One sentence."""
-    ran, good = sum(task["ran"] for task in tasks), sum(task["succeeded"] for task in tasks)
-    done = "%s of the slots that ran in %s succeeded" % (percent_text(good / float(ran)), sc.duration_text(length_s)) if (
-        ran) else "nothing ran in %s" % sc.duration_text(length_s)
+def verdict_text(problems: "Sequence[str]", tasks: "Sequence[Record]", length_s: float) -> str:
+    """The verdict in one sentence."""
+    ran = sum(task["ran"] for task in tasks)
+    succeeded = sum(task["succeeded"] for task in tasks)
+    result = "nothing ran in %s" % sc.duration_text(length_s)
+    if ran:
+        result = "%s of the slots that ran in %s succeeded" % (
+            percent_text(succeeded / float(ran)), sc.duration_text(length_s))
     if problems:
-        return "Not healthy: %s; %s." % (plural(len(problems), "problem"), done)
-    return "Healthy: no problem with %s; %s." % (plural(len(tasks), "task"), done)
+        return "Not healthy: %s; %s." % (plural(len(problems), "problem"), result)
+    return "Healthy: %s, no problems; %s." % (plural(len(tasks), "task"), result)
 
 
 def headline(document: Record) -> str:
-    """The report in one line, as every script has one."""
-    first = " (%s)" % document["problems"][0].rstrip(".") if document["problems"] else ""
-    return "%s - %s%s" % ("OK" if document["healthy"] else "WARNING", document["verdict"].rstrip("."), first)
+    """The report in one line, as every script prints one."""
+    text = str(document["verdict"]).rstrip(".")
+    if document["healthy"]:
+        return "OK - " + text
+    return "WARNING - %s (%s)" % (text, document["problems"][0].rstrip("."))
 
 
 # -- the timeline
 
-def marks_of(each: Record) -> "Iterator[Mark]":
+def marks_of(verdict: Record) -> "Iterator[Mark]":
     """The runs of a slot, or its skip."""
-    if each["start"] is None:
-        at = each["slot"] if each["slot"] is not None else each["ended"]
-        yield Mark(at, at, "skipped", each, each)
+    if verdict["start"] is None:
+        at = verdict["slot"] if verdict["slot"] is not None else verdict["ended"]
+        yield Mark(at, at, "skipped", verdict, verdict)
         return
-    for run in each["attempts"] + [each]:
-        yield Mark(run["start"], run["end"], run["status"] if run["status"] in KINDS else "failed", run, each)
+    for run in verdict["attempts"] + [verdict]:
+        kind = run["status"] if run["status"] in KINDS else "failed"
+        yield Mark(run["start"], run["end"], kind, run, verdict)
 
 
 def timeline(facts: Facts, tasks: "Sequence[Record]") -> "Dict[str, List[Mark]]":
     """The marks of each task, in the order of the tasks."""
     by_task = verdicts_by_task(facts)
-    rows = {task["name"]: [mark for each in by_task.get(task["name"], ()) for mark in marks_of(each)]
-            for task in tasks}
+    rows: "Dict[str, List[Mark]]" = {}
+    for task in tasks:
+        verdicts = by_task.get(task["name"], ())
+        rows[task["name"]] = [mark for verdict in verdicts for mark in marks_of(verdict)]
     for run in facts.status["running"]:
         run = dict(run, slot=epoch(run["scheduled_for"]), status="running", exit_code=None)
-        rows.setdefault(run["task"], []).append(Mark(epoch(run["started_at"]) or 0, facts.now, "running", run, run))
+        mark = Mark(epoch(run["started_at"]) or 0, facts.now, "running", run, run)
+        rows.setdefault(run["task"], []).append(mark)
     return rows
 
 
@@ -501,90 +578,118 @@ def timeline(facts: Facts, tasks: "Sequence[Record]") -> "Dict[str, List[Mark]]"
 
 def cut(total: int, columns: "Sequence[str]", rows: "Sequence[Sequence[str]]",
         numbers: "Sequence[int]") -> "List[str]":
-    """The lines of a table that shows these rows of `total`; none without rows. `numbers` are aligned to the right."""
+    """The lines of a table of these rows, out of `total`; [] without rows.
+
+    The columns at the places `numbers` are aligned to the right.
+    """
     if not rows:
         return []
     marks = ["---:" if place in numbers else "---" for place in range(len(columns))]
-    lines = ["| %s |" % " | ".join(row) for row in [list(columns), marks] + [list(row) for row in rows]]
-    return lines + ["", "and %d more" % (total - len(rows))] if total > len(rows) else lines
+    table = [list(columns), marks] + [list(row) for row in rows]
+    lines = ["| %s |" % " | ".join(cells) for cells in table]
+    if total > len(rows):
+        lines += ["", "and %d more" % (total - len(rows))]
+    return lines
 
 
 def markdown(document: Record) -> str:
-    """The report for the summary of a job: short, the verdict first. Others may read that, so no output of tasks."""
+    """The report for the summary of a job: short, and with the verdict first.
+
+    Others may read the summary, so it has no output of tasks.
+    """
     lines = ["**%s**" % prose(document["verdict"]), ""]
-    lines += ["- %s" % prose(problem) for problem in document["problems"]] + [""] * bool(document["problems"])
+    if document["problems"]:
+        lines += ["- %s" % prose(problem) for problem in document["problems"]] + [""]
     audit = document["audit"]
-    lines += ["%s, %d unexplained, %s to %s" % (plural(audit["slots"], "slot"), audit["unexplained"], audit["since"],
-                                                audit["until"]), ""]
-    lines += ["- %s: slot %s: %s" % (code(found["task"]), found["scheduled_for"], prose(found["reason"]))
-              for found in audit["findings"][:FAILURES_SHOWN]] + [""] * bool(audit["findings"])
-    for title, text in (("Tasks", task_lines(document)), ("Slots that did not succeed", failure_lines(document)),
-                        ("Times without a tick", gap_lines(document)), ("Removed by clean-up", removed_lines(document)),
-                        ("To be removed next", coming_lines(document))):
-        lines += ["### " + title, ""] + text + [""]
+    lines += ["%s, %d unexplained, %s to %s" % (
+        plural(audit["slots"], "slot"), audit["unexplained"], audit["since"], audit["until"]), ""]
+    if audit["findings"]:
+        lines += ["- %s: slot %s: %s" % (
+            code(finding["task"]), finding["scheduled_for"], prose(finding["reason"]))
+            for finding in audit["findings"][:FAILURES_SHOWN]] + [""]
+    for title, section in (("Tasks", task_lines(document)),
+                           ("Failures", failure_lines(document)),
+                           ("Periods without a tick", gap_lines(document)),
+                           ("Removed by clean-up", removed_lines(document)),
+                           ("To be removed next", coming_lines(document))):
+        lines += ["### " + title, ""] + section + [""]
     lines.append(disk_line(document))
-    lines += ["", "".join("_%s_ " % prose(note) for note in document["notes"])] if document["notes"] else []
+    if document["notes"]:
+        lines += ["", "".join("_%s_ " % prose(note) for note in document["notes"])]
     return "\n".join(lines) + "\n"
 
 
 def task_lines(document: Record) -> "List[str]":
+    columns = ("task", "state", "success", "runs", "skipped", "median", "trend", "longest queue")
     rows = []
     for task in document["tasks"][:TABLE_ROWS]:
-        took = task["duration"]
-        steady = took["change"] is None or abs(took["change"]) < 0.1
-        rows.append([code(task["name"]), prose(task["state"]), percent_text(task["success_rate"]), str(task["runs"]),
-                     str(task["skipped"]), length_text(took["median_s"]),
-                     "" if steady else "%+.0f %%" % (100 * took["change"]), length_text(task["queue"]["longest_s"])])
-    return cut(len(document["tasks"]), ("task", "state", "success", "runs", "skipped", "median", "trend",
-                                        "longest queue"), rows, range(2, 8)) or ["none"]
+        took, trend = task["duration"], ""
+        if took["change"] is not None and abs(took["change"]) >= 0.1:
+            trend = "%+.0f %%" % (100 * took["change"])
+        rows.append([
+            code(task["name"]), prose(task["state"]), percent_text(task["success_rate"]),
+            str(task["runs"]), str(task["skipped"]), length_text(took["median_s"]), trend,
+            length_text(task["queue"]["longest_s"])])
+    return cut(len(document["tasks"]), columns, rows, range(2, 8)) or ["none"]
 
 
 def failure_lines(document: Record) -> "List[str]":
-    rows = [[code(each["task"]), str(each["scheduled_for"] or each["started_at"]), prose(each["status"]),
-             "" if each["exit_code"] is None else str(each["exit_code"]), str(each["attempts"]), prose(each["reason"])]
-            for each in document["failures"][:FAILURES_SHOWN]]
-    return cut(len(document["failures"]), ("task", "slot", "verdict", "exit", "attempts", "why"), rows,
-               (3, 4)) or ["none"]
+    columns = ("task", "slot", "verdict", "exit", "attempts", "reason")
+    rows = []
+    for failure in document["failures"][:FAILURES_SHOWN]:
+        exit_code = failure["exit_code"]
+        rows.append([
+            code(failure["task"]), str(failure["scheduled_for"] or failure["started_at"]),
+            prose(failure["status"]), "" if exit_code is None else str(exit_code),
+            str(failure["attempts"]), prose(failure["reason"])])
+    return cut(len(document["failures"]), columns, rows, (3, 4)) or ["none"]
 
 
 def gap_lines(document: Record) -> "List[str]":
-    rows = [[gap["since"], "now" if gap["ongoing"] else gap["until"], sc.duration_text(gap["length_s"]), gap["words"]]
+    rows = [[gap["since"], "now" if gap["ongoing"] else gap["until"],
+             sc.duration_text(gap["length_s"]), gap["words"]]
             for gap in document["gaps"][::-1][:FAILURES_SHOWN]]
     return cut(len(document["gaps"]), ("from", "to", "length", "cause"), rows, (2,)) or ["none"]
 
 
 def removed_lines(document: Record) -> "List[str]":
+    columns = ("when", "files", "size", "restore with")
     rows = [[run["at"], str(run["files"]), size_text(run["bytes"]),
-             code(run["restore"]) if run["restore"] else run["gone"]] for run in document["removed"][:FAILURES_SHOWN]]
-    return cut(len(document["removed"]), ("when", "files", "size", "restore with"), rows, (1, 2)) or ["nothing"]
+             code(run["restore"]) if run["restore"] else run["gone"]]
+            for run in document["removed"][:FAILURES_SHOWN]]
+    return cut(len(document["removed"]), columns, rows, (1, 2)) or ["nothing"]
 
 
 def coming_lines(document: Record) -> "List[str]":
-    found = document["next_removals"]
-    if found is None:
-        return ["no analysis is on file"]
+    analysis = document["next_removals"]
+    if analysis is None:
+        return ["no clean-up analysis"]
     rows = [[code(item["path"]), size_text(item["size"]), prose(item["rule"])]
-            for item in found["candidates"][:FAILURES_SHOWN]]
-    said = "%s (%s old)" % (prose(found["verdict"]), sc.duration_text(found["age_s"]))
-    table = cut(len(found["candidates"]), ("file", "size", "rule"), rows, (1,))
-    return [said, ""] + table if table else [said]
+            for item in analysis["candidates"][:FAILURES_SHOWN]]
+    lines = ["%s (%s old)" % (prose(analysis["verdict"]), sc.duration_text(analysis["age_s"]))]
+    if rows:
+        lines += [""] + cut(len(analysis["candidates"]), ("file", "size", "rule"), rows, (1,))
+    return lines
 
 
 def disk_line(document: Record) -> str:
-    found = document["disk"]
-    if found["free_bytes"] is None:
-        return "Disk: not known"
-    change, first = found["change_bytes"], found["series"][0]
-    trend = "" if len(found["series"]) == 1 else ", %s%s since %s" % (
-        "+" if change >= 0 else "-", size_text(abs(change)), first["at"][:10])
-    return "Disk: %s of %s free (%s)%s" % (size_text(found["free_bytes"]), size_text(found["total_bytes"]),
-                                           percent_text(found["free_share"]), trend)
+    disk = document["disk"]
+    if disk["free_bytes"] is None:
+        return "Disk: unknown"
+    text = "Disk: %s of %s free (%s)" % (
+        size_text(disk["free_bytes"]), size_text(disk["total_bytes"]),
+        percent_text(disk["free_share"]))
+    if len(disk["series"]) > 1:
+        change = disk["change_bytes"]
+        text += ", %s%s since %s" % (
+            "+" if change >= 0 else "-", size_text(abs(change)), disk["series"][0]["at"][:10])
+    return text
 
 
 # -- the command line
 
 def since_option(text: str, now: float) -> float:
-    """The time that --since names: a length such as 7d before now, or a time."""
+    """The time that --since gives: a time, or a duration such as 7d before now."""
     try:
         return now - sc.seconds_of(text)
     except ValueError:
@@ -592,23 +697,25 @@ def since_option(text: str, now: float) -> float:
     try:
         at = float(sc.from_iso(text, sc.zone_named(None)) or 0)
     except (ValueError, OverflowError):
-        raise sc.UsageError("--since: %r is neither a length such as 7d or 12h nor a time such as 2025-06-02" % text)
+        raise sc.UsageError("--since: %r is neither a duration such as 7d nor a time such as "
+                            "2025-06-02" % text)
     if at >= now:
-        raise sc.UsageError("--since: %s is still to come" % text)
+        raise sc.UsageError("--since: %s is in the future" % text)
     return at
 
 
 def write_output(path: str, text: bytes) -> None:
-    """Write the report; a file that is there keeps its mode. Raises UsageError for what is no file."""
+    """Write the report; an existing file keeps its mode. Raises UsageError for what is no file."""
     path = os.path.realpath(path)
     try:
         mode = os.stat(path).st_mode
     except OSError:
         mode = 0
     if mode and not stat.S_ISREG(mode):
-        raise sc.UsageError("--output: %s is no regular file" % path, "leave --output out to have it on stdout")
+        raise sc.UsageError("--output: %s is not a regular file" % path,
+                            "omit --output to write to stdout")
     if not os.path.isdir(os.path.dirname(path)):
-        raise sc.UsageError("--output: there is no folder %s" % os.path.dirname(path))
+        raise sc.UsageError("--output: the folder %s does not exist" % os.path.dirname(path))
     sc.write_atomic(path, text)
     if mode:
         os.chmod(path, stat.S_IMODE(mode))
@@ -623,19 +730,23 @@ FORMS = {
 
 def build_parser() -> argparse.ArgumentParser:
     parser = command_parser(__doc__)
-    parser.add_argument("--format", choices=sorted(FORMS), default="html")
-    parser.add_argument("--since", default="7d", metavar="WHEN", help="a time, or a length such as 12h (default: 7d)")
-    parser.add_argument("--output", metavar="FILE", help="write it there at once or not at all (default: stdout)")
+    parser.add_argument("--format", choices=sorted(FORMS), default="html",
+                        help="format of the report (default: html)")
+    parser.add_argument("--since", default="7d", metavar="WHEN",
+                        help="where it begins: a time, or a duration such as 12h (default: 7d)")
+    parser.add_argument("--output", metavar="FILE",
+                        help="write to FILE, which is replaced as a whole (default: stdout)")
     return parser
 
 
 def main() -> int:
-    gc.disable()  # the lines of a history hold no cycles
+    gc.disable()  # the lines of a history form no cycles
     args = build_parser().parse_args()
     if not os.path.isdir(args.root):
         raise sc.UsageError("--root: %s is not a folder" % args.root)
     clock = sc.Clock()
-    facts = read_facts(sc.Store(os.path.realpath(args.root)), since_option(args.since, clock.now()), clock)
+    since = since_option(args.since, clock.now())
+    facts = read_facts(sc.Store(os.path.realpath(args.root)), since, clock)
     document = report(facts)
     text = FORMS[args.format](facts, document).encode("utf-8")
     if args.output:

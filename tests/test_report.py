@@ -150,7 +150,7 @@ def test_the_audit_is_the_conductors_own(week):
 def test_a_slot_without_a_verdict_is_a_problem_and_is_named(week):
     week.history(run("daily", "07T06:00", took=24))  # in place of both verdicts of that day
     document = week.document()
-    assert document["problems"] == ["1 slot is unexplained: due, and no single verdict says what became of it."]
+    assert document["problems"] == ["1 slot unexplained: due, but without a recorded result."]
     assert document["audit"]["findings"][0]["task"] == "after"
     assert "<b>14 slots, 1 unexplained</b>" in week.form("html")
     assert "- `after`: slot 2025-06-07T07:00:00Z: no result was recorded" in week.form("markdown")
@@ -159,7 +159,7 @@ def test_a_slot_without_a_verdict_is_a_problem_and_is_named(week):
 def test_a_good_week_is_healthy_in_one_sentence(week):
     document = week.document()
     assert document["healthy"] is True and document["problems"] == []
-    assert document["verdict"] == "Healthy: no problem with 2 tasks; 92.3 % of the slots that ran in 7d succeeded."
+    assert document["verdict"] == "Healthy: 2 tasks, no problems; 92.3 % of the slots that ran in 7d succeeded."
     assert report.headline(document) == "OK - " + document["verdict"].rstrip(".")
 
 
@@ -194,7 +194,7 @@ def test_a_task_that_only_the_history_knows_is_told_last(week):
 def test_the_period_begins_where_the_history_does(week):
     document = week.document(NOW - 400 * 86400)
     assert document["since"] == "2025-05-09T12:00:00Z"
-    assert document["notes"] == ["The history is kept for 30 days, so the report begins there."]
+    assert document["notes"] == ["Results are kept for 30 days; the report begins there."]
     assert week.document(NOW - 2 * 86400)["tasks"][0]["ran"] == 2
 
 
@@ -226,7 +226,7 @@ def test_a_new_time_zone_of_the_system_is_told(week):
     week.lines("status/events.jsonl", {"event": "rezoned", "at": "2025-05-01T00:00:00Z", "tasks": {}},
                {"event": "rezoned", "at": "2025-06-03T10:00:00Z", "tasks": {}})
     (note,) = week.document()["notes"]
-    assert note.startswith("The system's time zone changed at 2025-06-03T10:00:00Z: ")
+    assert note.startswith("The system's time zone changed at 2025-06-03T10:00:00Z. ")
     assert week.document()["audit"]["zone_changes"] == ["2025-06-03T10:00:00Z"]
 
 
@@ -262,7 +262,7 @@ def test_what_was_removed_is_told_with_the_command_that_brings_it_back(week):
 
 
 @pytest.mark.parametrize("held, events, gone", [
-    (False, [("done", "a")], "deleted for good"), (True, [("done", "a"), ("restored", "a")], "all are back")])
+    (False, [("done", "a")], "purged"), (True, [("done", "a"), ("restored", "a")], "all restored")])
 def test_what_cannot_be_brought_back_has_no_command(week, held, events, gone):
     week.lines("cleanup_actions.log", *removal(*events))
     if held:
@@ -289,7 +289,7 @@ def test_what_goes_next_is_told_with_the_age_of_the_analysis(week):
 def test_a_clean_up_that_refuses_is_a_problem(week):
     week.write("cleanup_report.json", analysis(refused="the inventory is 3d old"))
     document = week.document()
-    assert document["problems"] == ["The clean-up refuses: the inventory is 3d old."]
+    assert document["problems"] == ["The clean-up was refused: the inventory is 3d old."]
     assert document["next_removals"]["candidates"] == []
 
 
@@ -322,7 +322,7 @@ def test_a_root_in_which_nothing_ran_gets_no_file(tmp_path):
 def test_a_series_that_cannot_be_kept_is_a_note_and_no_error(week):
     (week.path / "status/disk.jsonl").mkdir()
     notes = week.document()["notes"]
-    assert len(notes) == 1 and notes[0].startswith("The series of free space could not be kept: cannot ")
+    assert len(notes) == 1 and notes[0].startswith("Free disk space was not recorded: cannot ")
 
 
 def test_a_series_that_another_report_is_writing_is_left_to_it(week, monkeypatch):
@@ -506,7 +506,7 @@ def test_a_page_has_what_browsers_and_readers_need(week):
     assert "<title>Healthy: Symphony Conductor on " in text
     assert {len(row) for row in read.rows} <= {2, 4, 5, 7}
     headings = re.findall(r"<h2[^>]*>(.*?)</h2>", text)
-    assert headings == ["Audit", "Timeline", "Tasks", "Failures", "Times without a tick", "Removed by clean-up",
+    assert headings == ["Audit", "Timeline", "Tasks", "Failures", "Periods without a tick", "Removed by clean-up",
                         "To be removed next", "Disk"]
     assert text.index('class="verdict good"') < text.index("<h2")
     assert "prefers-color-scheme:dark" in text and "@media print" in text and "@media screen and (max-width" in text
@@ -583,7 +583,7 @@ def test_nothing_in_the_summary_is_html_or_moves_a_cursor(root):
 
 def test_the_summary_begins_with_the_verdict_and_the_audit(week):
     lines = week.form("markdown").split("\n")
-    assert lines[0] == "**Healthy: no problem with 2 tasks; 92.3 % of the slots that ran in 7d succeeded.**"
+    assert lines[0] == "**Healthy: 2 tasks, no problems; 92.3 % of the slots that ran in 7d succeeded.**"
     assert lines[2] == "14 slots, 0 unexplained, 2025-06-01T12:00:00Z to 2025-06-08T12:00:00Z"
     assert "| `daily` | idle | 85.7 % | 8 | 0 | 16s | +100 % | 2h |" in lines
     assert "| `daily` | 2025-06-04T06:00:00Z | failed | 3 | 2 | no luck |" in lines
@@ -722,8 +722,8 @@ def test_a_report_goes_through_a_link_and_never_in_place_of_what_is_no_file(tmp_
 
 
 @pytest.mark.parametrize("arguments, said", [
-    (["--since", "soon"], "--since: 'soon' is neither a length such as 7d or 12h nor a time such as 2025-06-02"),
-    (["--output", "."], "is no regular file (leave --output out to have it on stdout)")])
+    (["--since", "soon"], "--since: 'soon' is neither a duration such as 7d nor a time such as 2025-06-02"),
+    (["--output", "."], "is not a regular file (omit --output to write to stdout)")])
 def test_a_wrong_option_is_one_line_and_exit_2(tmp_path, arguments, said):
     code, out, err = run_script("symphony_report.py", tmp_path, *arguments)
     assert (code, out) == (2, "") and len(err.splitlines()) == 1 and said in err
