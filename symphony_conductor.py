@@ -799,7 +799,8 @@ def from_iso(text: "str | None", zone: "Zone | None" = None) -> "int | None":
         raise ValueError("%r is not a time such as 2025-06-02T10:00 or 2025-06-02T10:00:00Z" % text)
     parts = [int(part or 0) for part in match.groups()[:6]]
     at = datetime.datetime(*parts)  # type: ignore[arg-type]
-    wall = (at - datetime.datetime(1970, 1, 1)) // datetime.timedelta(seconds=1)
+    since_epoch = at - datetime.datetime(1970, 1, 1)
+    wall = since_epoch.days * DAY + since_epoch.seconds
     _DAY_STARTS[text[:10]] = wall - wall % DAY
     suffix = match.group(7)
     if suffix is None and zone is not None:
