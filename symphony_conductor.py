@@ -55,7 +55,18 @@ if TYPE_CHECKING:
     import stat
     import subprocess
     from typing import (
-        Any, Callable, ClassVar, Dict, Iterable, Iterator, List, Sequence, Set, Tuple, TypeVar)
+        Any,
+        Callable,
+        ClassVar,
+        Dict,
+        Iterable,
+        Iterator,
+        List,
+        Sequence,
+        Set,
+        Tuple,
+        TypeVar,
+    )
 
     from typing_extensions import TypedDict, dataclass_transform
 else:

@@ -485,7 +485,6 @@ def test_the_pure_sections_touch_no_clock_disk_or_environment():
     assert impure_uses(SCRIPT.read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.xfail(strict=False, reason="the sections still share some of their private names")
 def test_no_section_uses_what_is_private_to_another():
     assert private_uses(SCRIPT.read_text(encoding="utf-8")) == []
 
@@ -588,14 +587,12 @@ def test_a_script_uses_only_public_names_of_the_core(path):
     assert private == []
 
 
-@pytest.mark.xfail(strict=False, reason="the lines are still to be shortened")
 @pytest.mark.parametrize("path", [SCRIPT] + sorted(SCRIPTS.glob("*.py")),
                          ids=lambda path: path.name)
 def test_no_line_is_longer_than_a_hundred_columns(path):
     assert long_lines(path.read_text(encoding="utf-8").splitlines()) == []
 
 
-@pytest.mark.xfail(strict=False, reason="some conditional expressions are still to be unfolded")
 def test_no_conditional_expression_is_nested_or_runs_over_several_lines():
     expressions = conditionals(ast.parse(SCRIPT.read_text(encoding="utf-8")))
     assert [node.lineno for node in expressions if is_nested(node) or is_multi_line(node)] == []
