@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         Set,
         Tuple,
         TypeVar,
+        overload,
     )
 
     from typing_extensions import TypedDict, dataclass_transform
@@ -249,6 +250,13 @@ def plural(number: int, noun: str, many: str = "") -> str:
     if number == 1:
         return "1 %s" % noun
     return "%d %s" % (number, many or noun + "s")
+
+
+if TYPE_CHECKING:
+    @overload
+    def iso(at: float) -> str: ...
+    @overload
+    def iso(at: "float | None") -> "str | None": ...
 
 
 def iso(at: "float | None") -> "str | None":
@@ -2336,7 +2344,7 @@ class _Draft:
         self.config = config
         self.before = state
         self.now = now
-        self.at = iso(now) or ""
+        self.at = iso(now)
         self.facts = facts
         self.last_seen = last_seen
         self.last_now = state.last_now
@@ -3020,7 +3028,7 @@ def _result_record(name: str, run: Run, result: "Result") -> "Verdict":
         **result,  # type: ignore[typeddict-item]  # it has no fields of a cycle
         "task": name, "run_id": run.run_id, "trigger": run.trigger, "attempt": run.attempt,
         "scheduled_for": iso(run.slot), "started_at": iso(run.started_at),
-        "ended_at": iso(ended_at) or "", "log": "logs/automation/%s.log" % name}
+        "ended_at": iso(ended_at), "log": "logs/automation/%s.log" % name}
     record.setdefault("duration_s", round(max(0.0, ended_at - run.started_at), 3))
     record.setdefault("output_tail", "")
     return record
@@ -5336,7 +5344,7 @@ class Reader:
         those that were recorded before it. With `newest_first`, only as much is read as the
         caller takes. Raises StorageError.
         """
-        first = iso(since) or ""
+        first = iso(since)
         days = self.history_days(first[:10])
         if newest_first:
             days.reverse()
@@ -5551,7 +5559,7 @@ class Store(Reader):
         and a disk that cannot take that raises StorageError.
         """
         now = from_iso(today) or 0
-        oldest = iso(now - retention_days * DAY) or ""
+        oldest = iso(now - retention_days * DAY)
         self._prune_history(oldest)
         self._prune_events(oldest)
         self._prune_definitions(now - (retention_days + 1) * DAY)
@@ -5743,7 +5751,7 @@ class Snapshot:
         committed = [record for record in self.state.pending if "event" not in record
                      and not record.get("interim") and only in ("", record["task"])]
         # A run that the clock was set back under ended before its slot.
-        first = iso(since - CLOCK_CORRECTION_S) or ""
+        first = iso(since - CLOCK_CORRECTION_S)
         verdicts: "List[Dict[str, Any]]" = []
         for day in self.store.history_days(first[:10]):
             verdicts += verdicts_among(self._lines_of(day, only), first, only)
@@ -8445,7 +8453,7 @@ def cmd_why(store: Store, args: "argparse.Namespace") -> int:
         verdicts = [verdict for verdict in snapshot.verdicts(slot.at, task.name)
                     if verdict.get("scheduled_for") == scheduled_for]
     else:
-        until = iso(at) or ""
+        until = iso(at)
         verdicts = [verdict for verdict in snapshot.verdicts(at - 30 * DAY, task.name)
                     if verdict["ended_at"] <= until]
     newest = verdicts[-1] if verdicts else None
@@ -8695,7 +8703,7 @@ def cmd_deliver(store: Store, args: "argparse.Namespace") -> int:
 def cmd_notify_test(store: Store, args: "argparse.Namespace") -> int:
     config = store.read_config()
     message: "Message" = {
-        "event": "test", "channel": "notify", "at": iso(Clock().now()) or "", "task": None}
+        "event": "test", "channel": "notify", "at": iso(Clock().now()), "task": None}
     ways = ways_to_send(config, message, store.root)
     if not ways:
         raise UsageError("no notification target is configured",

@@ -266,7 +266,7 @@ def proposal(args: argparse.Namespace, command: str, now: float) -> "Dict[str, A
 
 def today(now: float) -> str:
     """The day of a time, in UTC, as '2026-03-01'."""
-    return (sc.iso(now) or "")[:10]
+    return sc.iso(now)[:10]
 
 
 def check_proposal(store: "sc.Store", document: "Dict[str, Any]", verb: str) -> "sc.Config":

@@ -577,7 +577,7 @@ class Quarantine:
 
     def _begin_run(self) -> None:
         number = os.getpid()
-        time_text = (sc.iso(self.now) or "").replace("-", "").replace(":", "")
+        time_text = sc.iso(self.now).replace("-", "").replace(":", "")
         while not self.run_id:
             run_id = "%s-%d" % (time_text, number)
             try:

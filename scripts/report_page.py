@@ -92,13 +92,13 @@ def percent_text(share: "float | None") -> str:
 
 def day_text(at: float) -> str:
     """'Jun 2', in UTC."""
-    date = sc.iso(at) or ""
+    date = sc.iso(at)
     return "%s %d" % (sc.MONTHS[int(date[5:7]) - 1][:3], int(date[8:10]))
 
 
 def clock_text(at: float, seconds: bool = False) -> str:
     """'02:00' or '02:00:04', in UTC."""
-    return (sc.iso(at) or "")[11:19 if seconds else 16]
+    return sc.iso(at)[11:19 if seconds else 16]
 
 
 def time_tag(text: "str | None") -> str:

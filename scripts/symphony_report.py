@@ -286,7 +286,7 @@ def record_disk(store: "sc.Store", now: float, disk: Record) -> "List[str]":
     try:
         if not lock.acquire(DISK_LOCK_WAIT_S):
             return []
-        series, today = read_disk(store), sc.iso(now) or ""
+        series, today = read_disk(store), sc.iso(now)
         if not any(sample["at"][:10] == today[:10] for sample in series):
             series = (series + [dict(disk, at=today, format=LINE_FORMAT)])[-DISK_LINES:]
             lines = [json.dumps(sample, sort_keys=True) + "\n" for sample in series]
@@ -480,7 +480,7 @@ def disk_figures(facts: Facts) -> Record:
     """The disk now, and its series by day with the present at the end."""
     keys = ("at", "free_bytes", "total_bytes", "free_inodes")
     series = [{key: sample.get(key) for key in keys}
-              for sample in facts.disk_series if sample["at"] < (sc.iso(facts.now) or "")]
+              for sample in facts.disk_series if sample["at"] < sc.iso(facts.now)]
     now = facts.disk
     if now is None:
         return {"free_bytes": None, "total_bytes": None, "free_share": None, "free_inodes": None,
