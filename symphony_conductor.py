@@ -459,8 +459,6 @@ class Value:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, type(self)) and self.stored() == other.stored()
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __repr__(self) -> str:
         fields = ", ".join("%s=%r" % item for item in self.stored().items())
         return "%s(%s)" % (type(self).__name__, fields)
@@ -8205,8 +8203,8 @@ def cmd_status(store: Store, args: "argparse.Namespace") -> int:
 def terminal_size() -> "os.terminal_size":
     """Columns and lines: from COLUMNS and LINES, else from the terminal, else 80 by 24."""
     try:
-        actual = os.get_terminal_size(sys.__stdout__.fileno())  # type: ignore[union-attr]
-    except (AttributeError, ValueError, OSError):
+        actual = os.get_terminal_size()
+    except OSError:
         actual = os.terminal_size((0, 0))
     sizes = []
     for name, size, default in zip(("COLUMNS", "LINES"), actual, (80, 24)):
