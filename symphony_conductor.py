@@ -66,10 +66,12 @@ if TYPE_CHECKING:
         Set,
         Tuple,
         TypeVar,
+        Union,
+        final,
         overload,
     )
 
-    from typing_extensions import TypedDict, dataclass_transform
+    from typing_extensions import Required, TypedDict, dataclass_transform
 else:
     def dataclass_transform(**_):
         """Tells a type checker that the fields of a class are what its constructor takes."""
@@ -309,7 +311,7 @@ def cut_text(text: str, width: int) -> str:
 
 if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain dictionaries
     AnyValue = TypeVar("AnyValue", bound="Value")
-
+    Document = Dict[str, Any]  # a JSON object that is made for output, or has any fields
 
     class Result(TypedDict, total=False):
         """What became of a command, as its supervisor reports it; `ended_at` in epoch seconds."""
@@ -323,7 +325,9 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         dropped_bytes: int
         signal: int
         reason: str
+        definition: "str | None"  # the name under which the task's definition is kept
 
+    @final
     class Verdict(TypedDict, total=False):
         """A line of the history: what became of a slot, or of one attempt (`interim`).
 
@@ -346,7 +350,7 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         dropped_bytes: int
         signal: int
         reason: "str | None"
-        definition: str
+        definition: "str | None"
         interim: bool
         merged_since: "str | None"
         absorbed: "str | None"
@@ -354,25 +358,39 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         dependency: str
         root: str
 
+    class Skip(TypedDict, total=False):
+        """The part of a skipped slot's verdict that the state keeps."""
+
+        status: str
+        scheduled_for: str
+        dependency: str
+
+    class ScheduleChange(TypedDict, total=False):
+        """What an event did to the slots of one task. `was` and `key` are schedule keys."""
+
+        key: str
+        was: str  # of the event clock: the time before it was set back
+        since: str
+        reason: str
+        undecided_since: str
+
+    @final
     class Event(TypedDict, total=False):
         """A line of `status/events.jsonl`: what an audit has to know beside the verdicts."""
 
-        event: str
+        event: Required[str]
         at: str
-        since: "str | None"
+        since: str
         cause: str
         pauses: "Dict[str, Pause]"
-        tasks: "Dict[str, Dict[str, Any]]"  # what befell the schedule of each
+        tasks: "Dict[str, ScheduleChange]"
 
-    class Message(TypedDict, total=False):
-        """A notification (`channel` notify), or the ping of a dead-man switch (ping)."""
+    class News(TypedDict, total=False):
+        """What a message tells. Times are ISO 8601."""
 
-        event: str
-        channel: str
+        event: Required[str]
         kind: str
         id: str
-        at: str
-        task: "str | None"
         outcome: str
         dependents: "List[str]"
         since: "str | None"
@@ -391,6 +409,16 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         done: "List[str]"
         version: int
         by: str
+
+    @final
+    class Message(News):
+        """A notification (`channel` notify), or the ping of a dead-man switch (ping)."""
+
+        channel: str
+        at: str
+        task: "str | None"
+
+    Line = Union[Verdict, Event, Message]  # what a decision writes down, as a line or a file
 
     class RunRecord(TypedDict, total=False):
         """A file of `status/runs/`: a command that was started, and how to find what came of it."""
@@ -597,7 +625,7 @@ class TaskState(Value):
     consumed: "Dict[str, int]" = {}       # dependency -> success_seq that the newest start used
     consecutive_failures: int = 0
     last: "Verdict" = {}                  # the newest result
-    skipped: "Dict[str, Any]" = {}        # the newest skip since then
+    skipped: "Skip" = {}                  # the newest skip since then
     marks: str = ""                       # a letter for each of the newest verdicts, oldest first
     usual_s: float = 0.0                  # what a success takes, the newer ones counting more
     notified_at: float = 0.0              # when its failure was last notified; 0 once it recovered
@@ -619,8 +647,8 @@ class State(Value):
     last_now: float = 0.0
     zone_stamp: str = ""    # of the zone data that every next_slot was computed with
     config_stamp: str = ""  # the version of the configuration whose problems were last logged
-    # Verdicts and events that were committed here, but are perhaps not yet on file.
-    pending: "List[Dict[str, Any]]" = []
+    # Verdicts, events and messages that were committed here, but are perhaps not yet on file.
+    pending: "List[Line]" = []
     messages_made: int = 0  # how many, ever; part of each message's id
     pauses: "Dict[str, Pause]" = {}  # by task name, or * for all tasks
 
@@ -2011,11 +2039,11 @@ TAIL_LINES_TOLD = 10
 TAIL_LIMIT_TOLD = 1500
 
 
-def message_body(message: "Message", host: str, root: str) -> "Dict[str, Any]":
+def message_body(message: "Message", host: str, root: str) -> "Document":
     """What is sent: a text for people, under the names that Slack, Mattermost and Discord look for,
     and the facts for programs.
     """
-    fields: "Dict[str, Any]" = dict.fromkeys(("task", "outcome", "since", "at"), "")
+    fields: "Document" = dict.fromkeys(("task", "outcome", "since", "at"), "")
     fields.update(message)
     fields["dependents"] = ", ".join(message.get("dependents", ()))
     text = "[%s] %s" % (host, MESSAGE_TEXTS.get(message["event"], "%(event)s") % fields)
@@ -2239,7 +2267,7 @@ def first_tick_after(at: float) -> int:
 OUTCOMES = {"success": "succeeded", "timeout": "timed out", "interrupted": "was interrupted"}
 
 
-def outcome_text(result: "Verdict | Dict[str, Any]") -> str:
+def outcome_text(result: "Verdict") -> str:
     """What became of a run, after the task's name: succeeded, failed (exit 3), timed out."""
     status = str(result.get("status"))
     if status == "failed":
@@ -2360,7 +2388,7 @@ class _Draft:
         self.adoptions: "List[str]" = []
         self.records: "List[Verdict]" = []
         self.events: "List[Event]" = []
-        self.task_events: "Dict[str, Dict[str, Dict[str, Any]]]" = {}  # kind -> task -> facts
+        self.task_events: "Dict[str, Dict[str, ScheduleChange]]" = {}  # by the kind of event
         self.messages: "List[Message]" = []
         self.notes: "List[str]" = []
 
@@ -2931,7 +2959,7 @@ class _Draft:
         self.events.append({**event, "at": self.at})
 
     def _note_change(self, kind: str, name: str, state: "TaskState | None",
-                     facts: "Dict[str, Any]") -> None:
+                     facts: "ScheduleChange") -> None:
         """Tell of a change to a task's slots: what its schedule was, and which were undecided."""
         if state is not None and state.schedule_key:
             facts["was"] = state.schedule_key
@@ -2941,7 +2969,7 @@ class _Draft:
 
     # -- messages
 
-    def _notify(self, name: str, facts: "Message") -> bool:
+    def _notify(self, name: str, facts: "News") -> bool:
         """Make a message on a task, or on none; False when the configuration names no target."""
         has_target = self.config.notification_webhook or self.config.notification_command
         if not self.config.enable_notifications or not has_target:
@@ -2968,7 +2996,7 @@ class _Draft:
         state, task = self.tasks[name], self.config.tasks.get(name)
         is_success = record["status"] == "success"
         self._ping(task, "success" if is_success else "fail")
-        facts: "Message" = {
+        facts: "News" = {
             "event": "recovered" if is_success else "failed", "outcome": outcome_text(record),
             "attempts": record.get("attempt"), "status": record["status"],
             "scheduled_for": record.get("scheduled_for"), "started_at": record.get("started_at"),
@@ -3088,10 +3116,10 @@ class Ledger:
     `undecided` is why later slots have no verdict.
     """
 
-    def __init__(self, verdicts: "Iterable[Dict[str, Any]]", state: TaskState,
+    def __init__(self, verdicts: "Iterable[Verdict]", state: TaskState,
                  jumps: "Sequence[Tuple[int, int]]" = (), decided_until: float = 0.0,
                  undecided: str = "") -> None:
-        self.by_slot: "Dict[int, List[Dict[str, Any]]]" = {}
+        self.by_slot: "Dict[int, List[Verdict]]" = {}
         self.merged: "List[Tuple[int, int]]" = []  # (first slot merged, the slot it merged into)
         self.open: "Dict[int, str]" = {}  # the slots that have no verdict yet, and why
         self.jumps = jumps
@@ -3146,7 +3174,7 @@ class Ledger:
         return "unexplained", reason
 
 
-def periods_of(events: "Iterable[Tuple[str, float, Dict[str, Any]]]", state: TaskState,
+def periods_of(events: "Iterable[Tuple[str, float, ScheduleChange]]", state: TaskState,
                now: float) -> "List[Period]":
     """The periods of one task, by its events (kind, time, facts), oldest first."""
     periods: "List[Period]" = []
@@ -3198,14 +3226,14 @@ def audit(name: str, periods: "Iterable[Period]", ledger: Ledger,
             at = schedule.next(at, zone or None)
 
 
-def audit_all(config: Config, state: State, verdicts: "Iterable[Dict[str, Any]]",
-              events: "Iterable[Dict[str, Any]]", since: float, now: float,
+def audit_all(config: Config, state: State, verdicts: "Iterable[Verdict]",
+              events: "Iterable[Event]", since: float, now: float,
               last_tick: "float | None", only: str = "") -> "Iterator[Slot]":
     """The audit of every task that the configuration, the state or the history has, or of one."""
-    verdicts_of: "Dict[str, List[Dict[str, Any]]]" = {}
+    verdicts_of: "Dict[str, List[Verdict]]" = {}
     for verdict in verdicts:
         verdicts_of.setdefault(verdict["task"], []).append(verdict)
-    events_of: "Dict[str, List[Tuple[str, float, Dict[str, Any]]]]" = {}
+    events_of: "Dict[str, List[Tuple[str, float, ScheduleChange]]]" = {}
     gaps: "List[Tuple[float, float]]" = []
     zone_changed_at = 0.0
     for event in events:
@@ -3238,15 +3266,16 @@ def _why_undecided(config: Config, name: str, last_tick: "float | None") -> str:
     return "no tick has run yet"
 
 
-def lost_pauses(events: "Iterable[Dict[str, Any]]", since: float) -> "List[Dict[str, Any]]":
+def lost_pauses(events: "Iterable[Event]", since: float) -> "List[Document]":
     """The pauses that went with a state, each with the time of the first decision without it."""
     lost = []
-    pauses: "Dict[str, Dict[str, Any]]" = {}
+    pauses: "Dict[str, Pause]" = {}
     for event in events:
         at = from_iso(event["at"]) or 0
         if event["event"] == "begun" and at >= since:
             for name, pause in pauses.items():
-                is_over = pause.get("until") is not None and pause["until"] <= at
+                until = pause.get("until")
+                is_over = until is not None and until <= at
                 if name not in event["pauses"] and not is_over:
                     lost.append({"task": name, "at": event["at"], "reason": pause["reason"]})
         pauses = event.get("pauses", pauses)
@@ -3262,7 +3291,7 @@ RESULT_KEYS = ("task", "status", "scheduled_for", "started_at", "ended_at", "dur
                "exit_code", "attempt", "trigger", "log", "output_tail", "run_id", "reason")
 
 
-def health_line(verdict: "Dict[str, Any]") -> "str | None":
+def health_line(verdict: "Verdict") -> "str | None":
     """`status:timestamp:exit_code`; None for a verdict that leaves the health file as it is."""
     if verdict["status"] in HEALTH_SKIPS:
         return "skipped:%s:%d\n" % (verdict["ended_at"], HEALTH_EXIT_SKIPPED)
@@ -3395,7 +3424,7 @@ def _removed_documents(config: Config, state: State) -> "List[Dict[str, Any]]":
 
 
 def status_document(config: Config, state: State, now: float, last_tick: "float | None",
-                    history: "List[Dict[str, Any]]", notices: "List[str]") -> "Dict[str, Any]":
+                    history: "List[Verdict]", notices: "List[str]") -> "Document":
     """Everything `status` knows.
 
     `history` is verdicts, newest first; `notices` are problems found while reading the files.
@@ -3460,19 +3489,19 @@ def _is_stuck(config: Config, state: State, name: str) -> bool:
     return root_state.run is None and root_state.cycle is None
 
 
-def recent_results(state: State, history: "List[Dict[str, Any]]") -> "List[Dict[str, Any]]":
+def recent_results(state: State, history: "List[Verdict]") -> "List[Document]":
     """The newest results, each attempt by itself, newest first.
 
     `history` is verdicts, as many as there are results to show; the state has the attempts of open
     cycles, and verdicts that are perhaps not on file yet.
     """
-    results: "List[Dict[str, Any]]" = []
+    results: "List[Verdict]" = []
     for verdict in history:
         results += verdict.get("attempts") or []
         results.append(verdict)
     for task_state in state.tasks.values():
         if task_state.cycle is not None:
-            results += [dict(attempt) for attempt in task_state.cycle.attempts]
+            results += task_state.cycle.attempts
     results += [record for record in state.pending if "event" not in record
                 and not record.get("interim") and record not in history]
     results.sort(key=lambda result: result["ended_at"] or "", reverse=True)
@@ -3649,8 +3678,8 @@ FATES = {
 }
 
 
-def audit_document(slots: "Iterable[Slot]", events: "Sequence[Dict[str, Any]]", since: float,
-                   until: float) -> "Dict[str, Any]":
+def audit_document(slots: "Iterable[Slot]", events: "Sequence[Event]", since: float,
+                   until: float) -> "Document":
     """The audit as JSON: counts, the times without a tick, and every slot that is unexplained."""
     recent = [event for event in events if (from_iso(event["at"]) or 0) >= since]
     counts = dict.fromkeys(FATES, 0)
@@ -3705,13 +3734,13 @@ def audit_text(document: "Dict[str, Any]") -> str:
     return "\n".join(lines)
 
 
-def history_rows(verdicts: "Sequence[Dict[str, Any]]") -> str:
+def history_rows(verdicts: "Sequence[Verdict]") -> str:
     """A table of one line a verdict: when it ended, of what, and what it was."""
     heads = ("ENDED", "TASK", "RESULT", "SLOT", "TOOK", "TRY", "EXIT", "REASON")
     return columns([heads] + [_history_row(verdict) for verdict in verdicts])
 
 
-def _history_row(verdict: "Dict[str, Any]") -> "Tuple[str, ...]":
+def _history_row(verdict: "Verdict") -> "Tuple[str, ...]":
     took = exit_code = "-"
     if verdict.get("run_id"):
         took = duration_text(verdict.get("duration_s") or 0)
@@ -3788,7 +3817,7 @@ def _as_sentence(text: str) -> str:
 def _latest_run_sentence(verdict: "Verdict", now: float) -> str:
     outcome = "succeeded"
     if verdict["status"] != "success":
-        outcome = outcome_text(dict(verdict))
+        outcome = outcome_text(verdict)
     trigger = ", started by hand," if verdict.get("trigger") == "manual" else ""
     ago_s = now - (from_iso(verdict["ended_at"]) or now)
     text = "Its latest run%s %s %s ago" % (trigger, outcome, duration_text(ago_s))
@@ -4635,7 +4664,7 @@ def _can_be_recorded(record: "Any") -> bool:
 
 
 # What a value of the state must pass: by its field, or else by the annotation. In a List it is
-# each item that must, and in a Dict, unless that is a "Dict[str, Any]", the value of each key.
+# each item that must, and in a Dict the value of each key.
 VALIDATORS: "Dict[str, Callable[[Any], bool]]" = {
     "int": _is_int,
     "float": _is_number,
@@ -4672,7 +4701,7 @@ def _reader(field: str, annotation: str) -> "Callable[[Any], Any]":
             return [read_item(item) for item in raw]
         return read_list
 
-    if annotation.startswith("Dict[str, ") and annotation != "Dict[str, Any]":
+    if annotation.startswith("Dict[str, "):
         read_item = _reader(field, annotation[len("Dict[str, "):-1])
 
         def read_dict(raw: "Any") -> "Any":
@@ -4770,34 +4799,35 @@ def is_message(message: "Any") -> bool:
     return _is_number(message["next_try_at"]) and _is_iso(message["at"])
 
 
-def verdict_of(line: bytes) -> "Dict[str, Any] | None":
+def verdict_of(line: bytes) -> "Verdict | None":
     """A line of the history; None for what a crash, or somebody, left there instead."""
     try:
-        record: "Dict[str, Any]" = json.loads(line.decode("utf-8"))
+        verdict: "Verdict" = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError):
         return None
-    if not _is_verdict(record) or type(record.get("task")) is not str:
+    if not _is_verdict(verdict) or type(verdict.get("task")) is not str:
         return None
-    for key in ("scheduled_for", "started_at", "merged_since"):
-        if record.get(key) is not None and not _is_iso(record[key]):
+    for at in (verdict.get("scheduled_for"), verdict.get("started_at"),
+               verdict.get("merged_since")):
+        if at is not None and not _is_iso(at):
             return None
-    if record.get("attempts"):
-        record["attempts"] = list(filter(_is_verdict, record["attempts"]))
-    return record
+    if verdict.get("attempts"):
+        verdict["attempts"] = list(filter(_is_verdict, verdict["attempts"]))
+    return verdict
 
 
-def event_of(line: bytes) -> "Dict[str, Any]":
-    """A line of the events; {} for what a crash, or somebody, left there instead."""
+def event_of(line: bytes) -> "Event | None":
+    """A line of the events; None for what a crash, or somebody, left there instead."""
     try:
-        event: "Dict[str, Any]" = json.loads(line.decode("utf-8"))
+        event: "Event" = json.loads(line.decode("utf-8"))
         if has_types(event, _EVENT_TYPES) and _is_event(event):
             return event
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass
-    return {}
+    return None
 
 
-def _is_event(event: "Dict[str, Any]") -> bool:
+def _is_event(event: "Any") -> bool:
     """Whether an audit can read its parts. A wrong type may also raise what Python raises then."""
     kind = event["event"]
     times, keys, pauses = [event["at"]], [], []
@@ -4904,7 +4934,7 @@ def _matching_lines(text: bytes, wanted: "Sequence[bytes]") -> "Iterator[bytes]"
 
 
 def verdicts_among(lines: "Iterable[bytes]", first: str, only: str = "",
-                   status: str = "") -> "Iterator[Dict[str, Any]]":
+                   status: str = "") -> "Iterator[Verdict]":
     """The verdicts on lines of the history that ended at `first` (ISO 8601) or later.
 
     `only` is the task they are of, `status` what their status begins with. A line that a crash cut
@@ -5335,7 +5365,7 @@ class Reader:
             raise StorageError.of("read", path, error)
 
     def verdicts(self, since: float = 0.0, only: str = "", status: str = "",
-                 newest_first: bool = False) -> "Iterator[Dict[str, Any]]":
+                 newest_first: bool = False) -> "Iterator[Verdict]":
         """The verdicts on file that ended at `since` or later, of one task or of all, oldest first.
 
         `status` is what theirs begins with. A verdict is filed under the day of its end, behind
@@ -5352,12 +5382,12 @@ class Reader:
                 lines = reversed(list(lines))
             yield from verdicts_among(lines, first, only, status)
 
-    def history(self, limit: int, only: str = "") -> "List[Dict[str, Any]]":
+    def history(self, limit: int, only: str = "") -> "List[Verdict]":
         """The newest verdicts on file, of one task or of all, newest first. Raises StorageError."""
         newest = self.verdicts(only=only, newest_first=True)
         return [verdict for _, verdict in zip(range(limit), newest)]
 
-    def events(self) -> "List[Dict[str, Any]]":
+    def events(self) -> "List[Event]":
         """What happened to schedules, pauses and clocks, oldest first; damaged lines are left out.
 
         Raises StorageError.
@@ -5369,7 +5399,7 @@ class Reader:
             return []
         except OSError as error:
             raise StorageError.of("read", path, error)
-        return [event for event in map(event_of, lines) if event]
+        return [event for event in map(event_of, lines) if event is not None]
 
     # -- messages that wait to be sent
 
@@ -5491,13 +5521,13 @@ class Store(Reader):
 
     # -- history, events and health files
 
-    def record(self, records: "Sequence[Dict[str, Any]]", retention_days: float) -> None:
+    def record(self, records: "Sequence[Line]", retention_days: float) -> None:
         """Put committed verdicts, events and messages on file, unless they are there already.
 
         The state still holds them, so nothing is flushed to disk here: the next commit does that.
         """
         events: "List[str]" = []
-        verdicts: "List[Dict[str, Any]]" = []
+        verdicts: "List[Verdict]" = []
         for record in records:
             if "channel" in record:
                 self.enqueue(record)
@@ -5536,7 +5566,7 @@ class Store(Reader):
         if missing:
             append_lines(path, missing)
 
-    def write_health(self, record: "Dict[str, Any]") -> None:
+    def write_health(self, record: "Verdict") -> None:
         """Show the end of a run, or a skip, in the task's health file."""
         line = health_line(record)
         if not line:
@@ -5580,7 +5610,11 @@ class Store(Reader):
             lines = read_bytes(path).splitlines(True)
         except OSError:
             return
-        kept = [line for line in lines if event_of(line).get("at", oldest) >= oldest]
+        kept = []
+        for line in lines:
+            event = event_of(line)
+            if event is None or event["at"] >= oldest:
+                kept.append(line)
         if len(kept) < len(lines):
             write_atomic(path, b"".join(kept))
 
@@ -5596,7 +5630,7 @@ class Store(Reader):
 
     # -- messages
 
-    def enqueue(self, message: "Dict[str, Any]") -> None:
+    def enqueue(self, message: "Message") -> None:
         """Put a message among those to be sent, unless it is there or was sent already."""
         path = self.path("%s/%s.json" % (SPOOL_DIR, message["id"]))
         if not os.path.lexists(path) and not os.path.lexists(path + ".sent"):
@@ -5734,14 +5768,14 @@ class Snapshot:
         return self.store.last_tick()
 
     @read_once
-    def events(self) -> "List[Dict[str, Any]]":
+    def events(self) -> "List[Event]":
         """The events, oldest first, also those that are committed and not on file yet."""
         committed = [record for record in self.state.pending
                      if "event" in record and "channel" not in record]
         events = self.store.events()
         return events + [event for event in committed if event not in events]
 
-    def verdicts(self, since: float, only: str = "") -> "List[Any]":
+    def verdicts(self, since: float, only: str = "") -> "List[Verdict]":
         """The verdicts on slots from `since` on, of one task or of all, oldest first.
 
         Also those that are committed and not on file yet. Raises StorageError.
@@ -5750,7 +5784,7 @@ class Snapshot:
                      and not record.get("interim") and only in ("", record["task"])]
         # A run that the clock was set back under ended before its slot.
         first = iso(since - CLOCK_CORRECTION_S)
-        verdicts: "List[Dict[str, Any]]" = []
+        verdicts: "List[Verdict]" = []
         for day in self.store.history_days(first[:10]):
             verdicts += verdicts_among(self._lines_of(day, only), first, only)
         ends = {record["ended_at"] for record in committed}
@@ -7513,7 +7547,7 @@ class Conductor:
                 task_named(config or self.store.read_config(), name)
             pauses = dict(state.pauses)
             note = change(pauses, self.clock.now())
-            event = {"event": "paused", "at": iso(self.clock.now()), "pauses": pauses}
+            event: "Event" = {"event": "paused", "at": iso(self.clock.now()), "pauses": pauses}
             self._commit(state.replace(pauses=pauses, pending=state.pending + [event]))
             self.store.log(self.clock.now(), notes + [note])
             # Here and now: a slot ahead of the next tick counts already.
@@ -7585,7 +7619,7 @@ class Conductor:
         is_first = True
         while not self.store.is_removed():  # else it must not come back
             try:
-                self.store.write_run(supervisor.name, dict(supervisor.record, result=result))
+                self.store.write_run(supervisor.name, {**supervisor.record, "result": result})
                 return True
             except StorageError as error:
                 if is_first:
@@ -7726,7 +7760,7 @@ class Conductor:
         for name, task_state in state.tasks.items():
             if task_state.run is not None:
                 notices += self._notices_of(name, task_state.run)
-        history: "List[Dict[str, Any]]" = []
+        history: "List[Verdict]" = []
         try:
             history = self.store.history(RECENT_RESULTS, only)
         except StorageError as error:

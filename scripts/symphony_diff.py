@@ -87,7 +87,7 @@ def cmd_diff(store: sc.Store, args: "argparse.Namespace") -> int:
         raise sc.UsageError("no successful run of '%s' on record before %s" % (
             args.task, bad["run_id"]))
     pair = (good, bad)
-    outputs = [_output_text(store, args.task, run["run_id"]) for run in pair]
+    outputs = [_output_text(store, args.task, run["run_id"] or "") for run in pair]
     definitions = [store.definition(run.get("definition")) for run in pair]
     if all(definitions):
         changes = definition_changes(*definitions) or ["unchanged"]

@@ -71,8 +71,8 @@ class Facts(sc.Value):
     config: "sc.Config" = sc.Config()
     state: "sc.State" = sc.State()
     last_tick: "float | None" = None
-    verdicts: "List[Record]" = []     # slim, oldest first
-    events: "List[Record]" = []
+    verdicts: "List[Any]" = []        # slim, oldest first; they have all that an audit asks for
+    events: "List[sc.Event]" = []
     actions: "List[Record]" = []      # lines of the clean-up's log, oldest first
     held: "frozenset[str]" = frozenset()  # runs that are in quarantine
     analysis: "Record | None" = None
@@ -102,7 +102,7 @@ def epoch(text: "Any") -> "int | None":
     return sc.from_iso(text)
 
 
-def slim(verdict: Record) -> "Record | None":
+def slim(verdict: "Any") -> "Record | None":
     """The parts of a line of the history that are used, with its times also as numbers.
 
     None for a line that is not a verdict. `slot`, `start` and `ended` are epoch seconds; `end` is
@@ -168,7 +168,7 @@ def is_size(value: "Any") -> bool:
 class Present(sc.Store):
     """The store without its history, which the status does not depend on."""
 
-    def history(self, limit: int, only: str = "") -> "List[Record]":
+    def history(self, limit: int, only: str = "") -> "List[sc.Verdict]":
         return []
 
 
