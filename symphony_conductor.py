@@ -420,8 +420,8 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
 
     Line = Union[Verdict, Event, Message]  # what a decision writes down, as a line or a file
 
-    class RunRecord(TypedDict, total=False):
-        """A file of `status/runs/`: a command that was started, and how to find what came of it."""
+    class RunFields(TypedDict, total=False):
+        """What a supervisor is told of a task and its run, and a record repeats."""
 
         version: int
         by: str
@@ -429,27 +429,40 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         run_id: str
         trigger: str
         slot: "int | None"
-        scheduled_for: "str | None"
+        scheduled_for: str
         attempt: int
         retries_left: bool
         started_at: float
-        started_mono: float
-        command_started_at: float
-        command: "str | List[str]"
+        command: "str | Sequence[str]"
         cwd: str
         nice: int
         timeout: float
         kill_grace: float
         max_output_bytes: int
         env: "Dict[str, str]"
-        definition: "str | None"
+
+    @final
+    class Spec(RunFields, total=False):
+        """What a supervisor is told to start (`spec_of`)."""
+
+        definition: "Document"
+
+    @final
+    class RunRecord(RunFields, total=False):
+        """A file of `status/runs/`: a command that was started, and how to find what came of it."""
+
+        definition: "str | None"  # its name in `status/definitions/`
+        started_mono: float
+        command_started_at: float
         root: str
         mark: str
         supervisor: int
         boot_id: str
         pid: int
         pid_start: str
+        unended: str   # which of its processes cannot be killed
         result: Result
+        settled: bool  # the state is done with it
 
     class Pause(TypedDict):
         """A pause. Times are epoch seconds; `until` is None where it has no end."""
@@ -707,7 +720,7 @@ class Decision(Value):
     wake_at: float = 0.0            # until then, no tick has anything to do
 
     @property
-    def lines(self) -> "List[Any]":
+    def lines(self) -> "List[Line]":
         """All that is to be written down."""
         return self.records + self.events + self.messages
 
@@ -5265,7 +5278,7 @@ class Reader:
 
     # -- runs and what they printed
 
-    def read_run(self, name: str) -> "Dict[str, Any] | None":
+    def read_run(self, name: str) -> "RunRecord | None":
         """The newest run of a task as its supervisor recorded it; None without one.
 
         A damaged record is {}. Raises StorageError when it cannot be read, which says nothing of
@@ -5273,7 +5286,7 @@ class Reader:
         """
         path = self.run_path(name)
         try:
-            record = json.loads(read_bytes(path).decode("utf-8"))
+            record: "RunRecord" = json.loads(read_bytes(path).decode("utf-8"))
         except FileNotFoundError:
             return None
         except (ForeignFile, ValueError, RecursionError):
@@ -5286,12 +5299,12 @@ class Reader:
         is_sound = all(isinstance(record.get(key), types) for key, types in RUN_TYPES)
         return record if is_sound else {}
 
-    def run_with_id(self, name: str, run_id: str) -> "Dict[str, Any]":
+    def run_with_id(self, name: str, run_id: str) -> "RunRecord":
         """The record of this very run, {} when there is none. Raises StorageError."""
         record = self.read_run(name) or {}
         return record if record.get("run_id") == run_id else {}
 
-    def runs_on_disk(self) -> "Iterator[Tuple[str, Dict[str, Any]]]":
+    def runs_on_disk(self) -> "Iterator[Tuple[str, RunRecord]]":
         """(task, record) of every newest run, {} for a damaged one. Raises StorageError."""
         for name in self._names_in("status/runs"):
             if name.endswith(".json"):
@@ -5500,7 +5513,7 @@ class Store(Reader):
 
     # -- runs
 
-    def write_run(self, name: str, record: "Dict[str, Any]", durable: bool = True) -> None:
+    def write_run(self, name: str, record: "RunRecord", durable: bool = True) -> None:
         document = dict(record, version=RUN_VERSION, by=__version__)
         write_atomic(self.run_path(name), json.dumps(document).encode(), durable)
 
@@ -5890,7 +5903,7 @@ class Job(Value):
     pipe: str = ""       # the path of the pipe that its output goes to
 
 
-def job_of(record: "Dict[str, Any]", root: str, pipe: str) -> Job:
+def job_of(record: "RunRecord", root: str, pipe: str) -> Job:
     """The job that a run's record is about; `root` stands in where an old record names none."""
     pid = record["pid"]
     if pid <= 1:
@@ -6602,10 +6615,10 @@ def result_of(watch: Watch, output: Output, clock: Clock, started_mono: float) -
     return result
 
 
-SPEC_FIELDS = ("command", "cwd", "nice", "timeout", "kill_grace", "max_output_bytes")
-SPEC_DEFAULTS: "Dict[str, Any]" = dict(
-    {field: getattr(Task, field) for field in SPEC_FIELDS},
-    env={}, attempt=1, trigger="schedule", slot=None, retries_left=False, definition={})
+SPEC_DEFAULTS: "Spec" = {
+    "command": Task.command, "cwd": Task.cwd, "nice": Task.nice, "timeout": Task.timeout,
+    "kill_grace": Task.kill_grace, "max_output_bytes": Task.max_output_bytes, "env": {},
+    "attempt": 1, "trigger": "schedule", "slot": None, "retries_left": False, "definition": {}}
 # By what the tree was told to end for: when, and which processes.
 UNENDED_TEXTS = {
     "timeout": "timed out at %s but cannot be killed: %s",
@@ -6627,15 +6640,18 @@ class Supervisor:
     (`spec_of`). To adopt a command, it is the record that its first supervisor wrote.
     """
 
-    def __init__(self, store: Store, clock: Clock, spec: "Dict[str, Any]",
+    def __init__(self, store: Store, clock: Clock, spec: "Spec | RunRecord",
                  echo_fd: int = -1) -> None:
         self.store = store
         self.clock = clock
-        self.spec = dict(SPEC_DEFAULTS, **spec)  # another version may have written it
-        self.name: str = spec["task"]
+        complete: "Any" = dict(SPEC_DEFAULTS, **spec)  # another version may have written it
+        without_env: "Any" = dict(complete, env={})  # people put passwords there
+        self.spec: "Spec" = complete
+        self.fields: "RunRecord" = without_env  # those that the record of the run repeats
+        self.name = spec["task"]
         self.echo = Echo(echo_fd, clock) if echo_fd >= 0 else None
         self.pipe_path = store.pipe_path(self.name, spec["run_id"])
-        self.record: "Dict[str, Any]" = {}
+        self.record: "RunRecord" = {}
         self.output: "Output | None" = None
         self.signals: "Signals | None" = None
         self.watch: "Watch | None" = None
@@ -6645,7 +6661,7 @@ class Supervisor:
         self.trouble = ""  # why no process was started, or the output of an adopted one is lost
         self.failure = ""  # why the process that was started could not become the command
 
-    def run(self) -> "Dict[str, Any]":
+    def run(self) -> "Result":
         """Start the command and wait for its end; what cannot be started is a failed attempt."""
         started_mono = self.clock.monotonic()
         try:
@@ -6702,11 +6718,11 @@ class Supervisor:
 
     def _note_start(self, started_mono: float, pid: int, pid_start: str) -> None:
         definition = self.store.keep_definition(self.spec["definition"])
-        self.record = dict(
-            self.spec, env={},  # people put passwords there
-            definition=definition, root=self.store.root, mark=self.mark, supervisor=os.getpid(),
-            boot_id=current_boot_id(), pid=pid, pid_start=pid_start, started_mono=started_mono,
-            command_started_at=self.clock.now())
+        self.record = {
+            **self.fields, "definition": definition, "root": self.store.root, "mark": self.mark,
+            "supervisor": os.getpid(), "boot_id": current_boot_id(), "pid": pid,
+            "pid_start": pid_start, "started_mono": started_mono,
+            "command_started_at": self.clock.now()}
 
     @staticmethod
     def _open_gate(gate: int, failure: int) -> str:
@@ -6723,22 +6739,22 @@ class Supervisor:
         close_quietly(failure)
         return trouble.decode("utf-8", "replace")
 
-    def _not_started(self, error: Exception, started_mono: float) -> "Dict[str, Any]":
+    def _not_started(self, error: Exception, started_mono: float) -> "Result":
         """The result of an attempt whose command could not be started."""
         self.trouble = "not started: %s" % error_text(error)
         now = self.clock.now()
         if self.output is not None:
             self.output.line("%s run=%s: %s" % (iso(now), self.spec["run_id"], self.trouble))
             self.output.close()
-        self.record = dict(
-            self.spec, env={}, definition=None, root=self.store.root, supervisor=os.getpid(),
-            boot_id="", pid=NO_PID, pid_start="", started_mono=started_mono)
+        self.record = {
+            **self.fields, "definition": None, "root": self.store.root, "supervisor": os.getpid(),
+            "boot_id": "", "pid": NO_PID, "pid_start": "", "started_mono": started_mono}
         return {"status": "failed", "exit_code": EXIT_IOERR, "ended_at": round(now, 3),
                 "duration_s": 0.0, "output_tail": "", "output_bytes": 0, "reason": self.trouble}
 
-    def adopt(self) -> "Dict[str, Any]":
+    def adopt(self) -> "Result":
         """Take over a command whose supervisor was killed: its output, its timeout, its result."""
-        self.record = dict(self.spec)
+        self.record = self.fields
         try:
             output = self._open()
         except (ConductorError, OSError) as error:
@@ -6786,7 +6802,7 @@ class Supervisor:
             self.signals = Signals()
         return self.output
 
-    def _watch_to_the_end(self, output: Output, reader: int, is_child: bool) -> "Dict[str, Any]":
+    def _watch_to_the_end(self, output: Output, reader: int, is_child: bool) -> "Result":
         assert self.signals is not None
         started_mono = float(self.record["started_mono"])
         job = job_of(self.record, self.store.root, "")  # no pipe: its reader is this process
@@ -6804,7 +6820,8 @@ class Supervisor:
             iso(result["ended_at"]), self.spec["run_id"], result["status"], result["exit_code"],
             result["duration_s"], result["output_bytes"]))
         output.close()
-        return dict(result, definition=self.record.get("definition"))
+        result["definition"] = self.record.get("definition")
+        return result
 
     def _note_unended(self, members: str) -> None:
         """Record that processes outlive the command or SIGKILL; the next tick reports it."""
@@ -6813,7 +6830,7 @@ class Supervisor:
         text = UNENDED_TEXTS[self.watch.stopping] % (since, members)
         if self.output is not None:
             self.output.line("%s %s" % (iso(self.clock.now()), text))
-        self.record = dict(self.record, unended=text)
+        self.record = {**self.record, "unended": text}
         try:
             self.store.write_run(self.name, self.record)
         except StorageError:
@@ -6850,16 +6867,18 @@ def definition_of(config: Config, task: Task) -> "Dict[str, Any]":
     return dict(fields, schedule=task.schedule and task.schedule.text, env=env)
 
 
-def spec_of(config: Config, task: Task, run: Run) -> "Dict[str, Any]":
+def spec_of(config: Config, task: Task, run: Run) -> "Spec":
     """What a supervisor has to know of a task and its run, as JSON can hold it."""
     scheduled_for = run.started_at if run.slot is None else run.slot
-    return dict(
-        {field: getattr(task, field) for field in SPEC_FIELDS},
-        version=RUN_VERSION, by=__version__, task=task.name, env=dict(config.env, **task.env),
-        run_id=run.run_id, attempt=run.attempt, trigger=run.trigger, slot=run.slot,
-        started_at=run.started_at, scheduled_for=iso(scheduled_for),
-        retries_left=run.trigger != "manual" and run.attempt <= task.retry_count,
-        definition=definition_of(config, task))
+    return {
+        "version": RUN_VERSION, "by": __version__, "task": task.name, "command": task.command,
+        "cwd": task.cwd, "nice": task.nice, "timeout": task.timeout,
+        "kill_grace": task.kill_grace, "max_output_bytes": task.max_output_bytes,
+        "env": dict(config.env, **task.env), "run_id": run.run_id, "attempt": run.attempt,
+        "trigger": run.trigger, "slot": run.slot, "started_at": run.started_at,
+        "scheduled_for": iso(scheduled_for),
+        "retries_left": run.trigger != "manual" and run.attempt <= task.retry_count,
+        "definition": definition_of(config, task)}
 
 
 def start_detached(store: Store, arguments: "Sequence[str]", mark: str, stdin: int = -1,
@@ -6906,7 +6925,7 @@ def start_detached(store: Store, arguments: "Sequence[str]", mark: str, stdin: i
         raise OSError(number, os.strerror(number))
 
 
-def launch_supervisor(store: Store, verb: str, spec: "Dict[str, Any]", lock: FileLock) -> None:
+def launch_supervisor(store: Store, verb: str, spec: "Spec | RunRecord", lock: FileLock) -> None:
     """Start a process that supervises one run, and hand it the task's lock.
 
     The lock is never free in between: it belongs to the open file, which the new process inherits.
@@ -7192,7 +7211,7 @@ class Conductor:
 
     def __init__(
             self, store: Store, clock: "Clock | None" = None,
-            launch: "Callable[[Store, str, Dict[str, Any], FileLock], None]" = launch_supervisor,
+            launch: "Callable[[Store, str, Spec | RunRecord, FileLock], None]" = launch_supervisor,
             send: "Callable[[Store], None]" = launch_delivery) -> None:
         self.store = store
         self.clock = clock or Clock()
@@ -7479,7 +7498,8 @@ class Conductor:
                locks: "Dict[str, FileLock]") -> None:
         """Start what was decided. The next tick finds that what fails here never started."""
         self._mark_settled(before, decision.state)  # ahead of the starts, which write records too
-        starts = [("start", task.name, spec_of(config, task, run)) for task, run in decision.starts]
+        starts: "List[Tuple[str, str, Spec | RunRecord]]" = [
+            ("start", task.name, spec_of(config, task, run)) for task, run in decision.starts]
         starts += [("adopt", name, self.store.read_run(name) or {})
                    for name in decision.adoptions if name in locks]
         tasks = dict(decision.state.tasks)
@@ -7504,7 +7524,7 @@ class Conductor:
             try:
                 record = self.store.run_with_id(name, run.run_id)
                 if record:
-                    self.store.write_run(name, dict(record, settled=True), durable=False)
+                    self.store.write_run(name, {**record, "settled": True}, durable=False)
             except ConductorError as error:
                 self._note_trouble(name, error)
             try:
@@ -7559,7 +7579,7 @@ class Conductor:
 
     # -- the end of a run
 
-    def supervise(self, verb: str, spec: "Dict[str, Any]", lock: FileLock) -> None:
+    def supervise(self, verb: str, spec: "Spec | RunRecord", lock: FileLock) -> None:
         """The life of a supervisor process: it holds `lock` until the result is on disk."""
         supervisor = Supervisor(self.store, self.clock, spec)
         try:
@@ -7583,7 +7603,7 @@ class Conductor:
         except StorageError:
             pass  # and nobody can be told
 
-    def _report(self, supervisor: Supervisor, result: "Dict[str, Any]", lock: FileLock,
+    def _report(self, supervisor: Supervisor, result: "Result", lock: FileLock,
                 tell: "Callable[[str], Any]" = str) -> None:
         """Put a result on disk, then decide again: what waited for it starts at once.
 
@@ -7613,7 +7633,7 @@ class Conductor:
             self.store.lock.release()
         self._send_due_messages()
 
-    def _write_result(self, supervisor: Supervisor, result: "Dict[str, Any]",
+    def _write_result(self, supervisor: Supervisor, result: "Result",
                       tell: "Callable[[str], Any]") -> bool:
         """Put a result on disk, however long that takes; False when the root folder is gone."""
         is_first = True
@@ -7797,7 +7817,7 @@ def release_all(locks: "Dict[str, FileLock]") -> None:
         lock.release()
 
 
-def _record_of(run: Run, record: "Dict[str, Any] | None") -> "Dict[str, Any]":
+def _record_of(run: Run, record: "RunRecord | None") -> "RunRecord":
     """The newest record of a task if it is that of this run, else {}.
 
     Of a run without a name only the lock was seen: its record is one that is not settled.
@@ -7811,13 +7831,13 @@ def _record_of(run: Run, record: "Dict[str, Any] | None") -> "Dict[str, Any]":
     return record if is_its else {}
 
 
-def _run_of(record: "Dict[str, Any]") -> Run:
+def _run_of(record: "RunRecord") -> Run:
     """The run that a record on disk is of."""
     return Run(run_id=record["run_id"], trigger=record["trigger"], slot=record["slot"],
                attempt=record["attempt"], started_at=record["started_at"])
 
 
-def _caught_up(task: Task, state: TaskState, record: "Dict[str, Any]") -> TaskState:
+def _caught_up(task: Task, state: TaskState, record: "RunRecord") -> TaskState:
     """The state of a task after the run of this record, which it does not know."""
     slot, attempt, cycle = record.get("slot"), record.get("attempt", 1), state.cycle
     if slot is not None and cycle is not None:
@@ -8179,12 +8199,12 @@ def cmd_supervise(store: Store, args: "argparse.Namespace") -> int:
         raise
 
 
-def _spec_from_stdin(task: str) -> "Dict[str, Any]":
+def _spec_from_stdin(task: str) -> "Spec | RunRecord":
     """What to run; {} if the process that wrote it was killed: the next tick starts the run."""
     with doing("read", "the order to start " + task):
         text = sys.stdin.buffer.read().decode()
     try:
-        spec: "Dict[str, Any]" = json.loads(text)
+        spec: "Spec | RunRecord" = json.loads(text)
     except ValueError:
         return {}
     check_version(spec, RUN_VERSION, "the order to start " + task)
