@@ -480,7 +480,7 @@ class Value:
     both in memory and as JSON.
     """
 
-    unknown: "ClassVar[Dict[str, Any]]" = {}  # what a later version stored beside these fields
+    unknown: "ClassVar[Document]" = {}  # what a later version stored beside these fields
     STORED_AS: "ClassVar[Dict[str, str]]" = {}  # field -> its key, where that is another name
 
     if not TYPE_CHECKING:  # there, the constructor takes the fields and nothing else
@@ -504,7 +504,7 @@ class Value:
         fields = ", ".join("%s=%r" % item for item in self.stored().items())
         return "%s(%s)" % (type(self).__name__, fields)
 
-    def stored(self) -> "Dict[str, Any]":
+    def stored(self) -> "Document":
         """The fields that differ from their defaults."""
         cls = type(self)
         return {name: value for name, value in self.__dict__.items()
@@ -1747,7 +1747,7 @@ def _shown(value: "Any", rule: Rule) -> str:
     return cut_text(text, 60)
 
 
-def check_fields(raw: "Dict[str, Any]", rules: "Dict[str, Rule]", place: str,
+def check_fields(raw: "Document", rules: "Dict[str, Rule]", place: str,
                  task: str) -> "List[Problem]":
     """Everything wrong with the keys and values of one object."""
     problems = []
@@ -1777,7 +1777,7 @@ def _problem_of(field: str, error: ConductorError, place: str, task: str = "") -
 class _TaskBuilder:
     """Turns the objects of the configuration into tasks, collecting every problem on the way."""
 
-    def __init__(self, settings: "Dict[str, Any]", settings_changed_at: "float | None") -> None:
+    def __init__(self, settings: "Document", settings_changed_at: "float | None") -> None:
         self.settings = settings
         self.settings_changed_at = settings_changed_at
         self.tasks: "Dict[str, Task]" = {}
@@ -1819,7 +1819,7 @@ class _TaskBuilder:
         self.tasks[name] = Task(order=len(self.places), place=place, changed_at=changed_at,
                                 zone_changed_at=zone_changed_at, **values)
 
-    def _convert(self, values: "Dict[str, Any]", place: str, name: str) -> "List[Problem]":
+    def _convert(self, values: "Document", place: str, name: str) -> "List[Problem]":
         """Replace the values of the document by those of a Task, in place."""
         problems = []
         for key in ("dependencies", "command"):
@@ -3318,7 +3318,7 @@ def health_line(verdict: "Verdict") -> "str | None":
 
 # -- status
 
-def pause_document(state: State, task: Task) -> "Dict[str, Any] | None":
+def pause_document(state: State, task: Task) -> "Document | None":
     """The pause that a task is under, its own or that of all; None without one."""
     names = [name for name in (task.name, ALL_TASKS) if name in state.pauses]
     if not names:
@@ -3331,7 +3331,7 @@ def pause_document(state: State, task: Task) -> "Dict[str, Any] | None":
 
 
 def task_document(config: Config, state: State, task: Task, now: float,
-                  last_tick: "float | None" = None) -> "Dict[str, Any]":
+                  last_tick: "float | None" = None) -> "Document":
     """What `status` tells of one task.
 
     Its next run comes from the functions that ticks decide by, so that what is shown is what runs.
@@ -3374,7 +3374,7 @@ def task_document(config: Config, state: State, task: Task, now: float,
     return document
 
 
-def _past_runs(task_state: TaskState) -> "Dict[str, Any]":
+def _past_runs(task_state: TaskState) -> "Document":
     """The part of a task's document that a task without a valid definition has as well."""
     return {"last_run": task_state.last or None,
             "consecutive_failures": task_state.consecutive_failures,
@@ -3403,7 +3403,7 @@ def _open_reason(config: Config, state: State, task: Task) -> str:
     return ""
 
 
-def _pause_text(pause: "Dict[str, Any]") -> str:
+def _pause_text(pause: "Document") -> str:
     text = "until %s" % (pause["until"] or "resumed")
     if pause["reason"]:
         text += " (%s)" % pause["reason"]
@@ -3417,9 +3417,9 @@ def _late_reason(slot: "int | None", now: float) -> str:
     return "due since %s; no tick has started it" % iso(slot)
 
 
-def invalid_document(name: str, reason: str, state: State) -> "Dict[str, Any]":
+def invalid_document(name: str, reason: str, state: State) -> "Document":
     """What `status` tells of a task that the configuration gets wrong."""
-    document: "Dict[str, Any]" = {
+    document: "Document" = {
         "name": name, "enabled": True, "schedule": None, "description": "", "state": "invalid",
         "waiting_for": None, "reason": reason, "owner": "", "dependencies": [], "paused": None,
         "next_run": None,
@@ -3428,7 +3428,7 @@ def invalid_document(name: str, reason: str, state: State) -> "Dict[str, Any]":
     return document
 
 
-def _removed_documents(config: Config, state: State) -> "List[Dict[str, Any]]":
+def _removed_documents(config: Config, state: State) -> "List[Document]":
     """What `status` tells of tasks that left the configuration while they run."""
     return [dict(invalid_document(name, "removed from the configuration", state), state="running")
             for name, task_state in state.tasks.items()
@@ -3457,7 +3457,7 @@ def status_document(config: Config, state: State, now: float, last_tick: "float 
             "recent_results": recent_results(state, history)}
 
 
-def _run_document(name: str, run: Run, now: float) -> "Dict[str, Any]":
+def _run_document(name: str, run: Run, now: float) -> "Document":
     return {"task": name, "run_id": run.run_id, "attempt": run.attempt, "trigger": run.trigger,
             "scheduled_for": iso(run.slot), "started_at": iso(run.started_at),
             "duration_s": round(max(0.0, now - run.started_at), 1)}
@@ -3476,7 +3476,7 @@ def _tick_problems(now: float, last_tick: "float | None") -> "List[str]":
     return []
 
 
-def _task_problems(config: Config, state: State, task: "Dict[str, Any]") -> "List[str]":
+def _task_problems(config: Config, state: State, task: "Document") -> "List[str]":
     problems = []
     name, last = task["name"], task["last_run"]
     if task["consecutive_failures"] and task["enabled"] and last:
@@ -3530,7 +3530,7 @@ WIDE = 110           # columns from which on every duration is shown
 UNUSUAL_FACTOR = 2   # so many times the usual duration is shown in a narrow table as well
 
 
-def status_table(document: "Dict[str, Any]", width: int, coloured: bool = False) -> str:
+def status_table(document: "Document", width: int, coloured: bool = False) -> str:
     """The status for people: a headline, problems, and a row a task with its reason below it.
 
     No row is longer than `width`; in a reason, nothing is cut.
@@ -3559,7 +3559,7 @@ def status_table(document: "Dict[str, Any]", width: int, coloured: bool = False)
     return "\n".join(lines)
 
 
-def _headline(document: "Dict[str, Any]", now: float, name_width: int, width: int,
+def _headline(document: "Document", now: float, name_width: int, width: int,
               coloured: bool) -> str:
     verdict, colour = "NOT healthy", "bad"
     if document["healthy"]:
@@ -3585,12 +3585,12 @@ def _tick_text(last_tick: "str | None", now: float) -> str:
     return "last tick %s ago" % duration_text(now - at)
 
 
-def _status_row(task: "Dict[str, Any]", now: float, wide: bool) -> "Tuple[str, ...]":
+def _status_row(task: "Document", now: float, wide: bool) -> "Tuple[str, ...]":
     return (task["state"], _last_text(task, now, wide), task["recent"] or "-",
             _coming_text(task["next_run"], now), _schedule_words(task))
 
 
-def _last_text(task: "Dict[str, Any]", now: float, wide: bool) -> str:
+def _last_text(task: "Document", now: float, wide: bool) -> str:
     last, usual_s = task["last_run"], task["usual_duration_s"]
     if not last:
         return "never"
@@ -3604,7 +3604,7 @@ def _last_text(task: "Dict[str, Any]", now: float, wide: bool) -> str:
     return text
 
 
-def _standing_text(task: "Dict[str, Any]") -> str:
+def _standing_text(task: "Document") -> str:
     """A state and its reason: 'waiting: ...', 'paused until ...', 'late: ...'."""
     state, reason = task["state"], task["reason"]
     if not reason:
@@ -3631,7 +3631,7 @@ def _painted(text: str, colour: str) -> str:
     return "\x1b[%sm%s\x1b[0m" % (COLOURS[colour], text)
 
 
-def _painted_row(task: "Dict[str, Any] | None", row: "Sequence[str]", widths: "Sequence[int]",
+def _painted_row(task: "Document | None", row: "Sequence[str]", widths: "Sequence[int]",
                  line: str) -> str:
     """A row that is cut to its length already, with the cells that matter in colour."""
     if task is None:
@@ -3653,7 +3653,7 @@ def _painted_row(task: "Dict[str, Any] | None", row: "Sequence[str]", widths: "S
     return painted
 
 
-def _schedule_words(task: "Dict[str, Any]") -> str:
+def _schedule_words(task: "Document") -> str:
     if task["state"] == "invalid":
         return "-"
     if task["schedule"]:
@@ -3717,7 +3717,7 @@ def audit_document(slots: "Iterable[Slot]", events: "Sequence[Event]", since: fl
 FINDINGS_SHOWN = 40
 
 
-def audit_text(document: "Dict[str, Any]") -> str:
+def audit_text(document: "Document") -> str:
     """The audit for people, verdict first."""
     findings = document["findings"]
     lines = ["%s, %d unexplained, %s to %s" % (
@@ -3872,7 +3872,7 @@ def _next_run_sentence(task: Task, at: "int | None", now: float) -> str:
     return "Next run: %s (in %s)." % (local_text(at, task.timezone), duration_text(at - now))
 
 
-def _advice(document: "Dict[str, Any]", verdict: "Verdict | None") -> "List[str]":
+def _advice(document: "Document", verdict: "Verdict | None") -> "List[str]":
     """The commands that help a task in this state."""
     name = document["name"]
     if document["state"] == "paused":
@@ -4567,7 +4567,7 @@ def parse_document(text: str, place: str) -> "Any":
     def refuse(reason: str, **more: "Any") -> ConfigError:
         return ConfigError([Problem(place=place, text=reason, **more)])
 
-    def unique(pairs: "List[Tuple[str, Any]]") -> "Dict[str, Any]":
+    def unique(pairs: "List[Tuple[str, Any]]") -> "Document":
         document = dict(pairs)
         if len(document) < len(pairs):
             keys = [key for key, _ in pairs]
@@ -4760,7 +4760,7 @@ def load_value(cls: "Any", raw: "Any") -> "Any":
     return cls(**fields)
 
 
-def dump_value(value: Value) -> "Dict[str, Any]":
+def dump_value(value: Value) -> "Document":
     """The fields as `load_value` reads them; values among them stay as they are, for json.dumps."""
     fields = {value.STORED_AS.get(name, name): field for name, field in value.stored().items()}
     fields.pop("unknown", None)
@@ -5310,7 +5310,7 @@ class Reader:
             if name.endswith(".json"):
                 yield name[:-5], self.read_run(name[:-5]) or {}
 
-    def definition(self, name: "str | None") -> "Dict[str, Any]":
+    def definition(self, name: "str | None") -> "Document":
         """A definition by its name; {} when it is not kept any more."""
         try:
             path = self.path("status/definitions/%s.json" % name)
@@ -5517,7 +5517,7 @@ class Store(Reader):
         document = dict(record, version=RUN_VERSION, by=__version__)
         write_atomic(self.run_path(name), json.dumps(document).encode(), durable)
 
-    def keep_definition(self, definition: "Dict[str, Any]") -> str:
+    def keep_definition(self, definition: "Document") -> str:
         """Keep a task's definition on disk, once for all runs that have it: its name there."""
         text = json.dumps(definition, sort_keys=True)
         name = "%08x%08x" % (stable_hash(text), stable_hash(text[::-1]))
@@ -6854,7 +6854,7 @@ class Supervisor:
             "SYMPHONY_MARK": self.mark}
 
 
-def definition_of(config: Config, task: Task) -> "Dict[str, Any]":
+def definition_of(config: Config, task: Task) -> "Document":
     """A task's definition as it is kept with its runs.
 
     The values of env are hashed: whether they changed can be told, and no password is kept.
@@ -6977,7 +6977,7 @@ def web_opener() -> "Any":
     return opener
 
 
-def send_to_web(url: str, body: "Dict[str, Any] | None") -> str:
+def send_to_web(url: str, body: "Document | None") -> str:
     """POST a JSON body, or GET without one: '' when it was accepted, else why not.
 
     The reason never holds the address: the path of a webhook is its password.
@@ -7007,7 +7007,7 @@ def send_to_web(url: str, body: "Dict[str, Any] | None") -> str:
     return "request failed: %s" % (getattr(cause, "strerror", None) or type(cause).__name__)
 
 
-def send_to_command(command: "str | Tuple[str, ...]", body: "Dict[str, Any]") -> str:
+def send_to_command(command: "str | Tuple[str, ...]", body: "Document") -> str:
     """Hand a body to a command on its standard input: '' when it exits 0, else why not."""
     text = body["text"].replace("\0", " ")  # which no environment can hold
     env = dict(os.environ, SYMPHONY_EVENT=body["event"], SYMPHONY_TASK=body["task"] or "",
@@ -7064,7 +7064,7 @@ def ways_to_send(config: Config, message: "Message",
     if not config.enable_notifications and message["event"] != "test":
         return {}
 
-    def body() -> "Dict[str, Any]":  # made while sending: a damaged message holds up no other
+    def body() -> "Document":  # made while sending: a damaged message holds up no other
         return message_body(message, os.uname()[1], root)
 
     webhook = config.notification_webhook or ""
@@ -7765,7 +7765,7 @@ class Conductor:
 
     # -- status
 
-    def status(self, only: str = "") -> "Dict[str, Any]":
+    def status(self, only: str = "") -> "Document":
         """How things stand, read without taking a lock; of one task, or of all."""
         now = self.clock.now()
         notices: "List[str]" = []
