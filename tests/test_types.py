@@ -26,6 +26,13 @@ WRONG = [pytest.param(statement, error, marks=mark) for mark, statement, error i
     ((), 'run.solt', '"Run" has no attribute "solt"'),
     (needs_verdict, 'verdict["staus"]', 'TypedDict "Verdict" has no key "staus"'),
     (needs_verdict, 'verdict["status"] = 3', 'has incompatible type'),
+    ((), 'record["pid_strat"]', 'TypedDict "RunRecord" has no key "pid_strat"'),
+    ((), 'record = {**record, "setled": True}', 'Extra key "setled" for TypedDict "RunRecord"'),
+    ((), 'event["sicne"]', 'TypedDict "Event" has no key "sicne"'),
+    ((), 'event = {"event": "gap", "form": ""}', 'Extra key "form" for TypedDict "Event"'),
+    ((), 'sc.State(pending=[{"staus": "success"}])', 'List item 0 has incompatible type'),
+    ((), 'sc.TaskState(skipped={"slot": 1})', 'Extra key "slot" for TypedDict "Skip"'),
+    ((), 'sc.iso(None)[:10]', 'is not indexable'),
 ]]
 RIGHT = [
     'sc.Run(run_id="r", slot=1, started_at=1)',
@@ -34,11 +41,14 @@ RIGHT = [
     'sc.State(tasks={"a": sc.TaskState(run=sc.Run())}, pending=[])',
     'run.replace(slot=1)',
     'verdict["status"]',
+    'sc.State(pending=[verdict, event])',
+    'event["tasks"]["a"]["was"]',
+    'sc.iso(1.5)[:10]',
 ]
 PRELUDE = """\
 import symphony_conductor as sc
 run = sc.Run()
-def result(verdict: sc.Verdict) -> None:
+def result(verdict: sc.Verdict, record: sc.RunRecord, event: sc.Event) -> None:
 """
 
 
