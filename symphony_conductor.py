@@ -4661,9 +4661,9 @@ def _is_pause(pause: "Any") -> bool:
     def is_time(at: "Any") -> bool:
         return _is_number(at) and at >= 0
 
-    if type(pause) is not dict or type(pause.get("reason")) is not str:
+    if type(pause) is not dict or type(pause.get("reason")) is not str or "until" not in pause:
         return False
-    return is_time(pause.get("since")) and (pause.get("until") is None or is_time(pause["until"]))
+    return is_time(pause.get("since")) and (pause["until"] is None or is_time(pause["until"]))
 
 
 def _can_be_recorded(record: "Any") -> bool:

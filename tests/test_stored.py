@@ -236,3 +236,16 @@ def test_a_verdict_and_an_event_survive(store):
     store.record([VERDICT, EVENT], 30)
     assert list(store.verdicts(0)) == [VERDICT]
     assert store.events() == [EVENT]
+
+
+@pytest.mark.parametrize("pause, is_sound", [
+    ({"since": 1, "until": None, "reason": ""}, True), ({"since": 1, "until": 2.5, "reason": "x"}, True),
+    ({"since": 1, "reason": ""}, False), ({"until": None, "reason": ""}, False),
+    ({"since": 1, "until": -1, "reason": ""}, False), ({"since": 1, "until": None}, False), ([], False)])
+def test_a_pause_is_whole_or_refused(pause, is_sound):
+    text = json.dumps({"pauses": {"a": pause}})
+    if is_sound:
+        assert sc.load_state(text).pauses == {"a": pause}
+    else:
+        with pytest.raises(ValueError):
+            sc.load_state(text)

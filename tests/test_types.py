@@ -6,34 +6,28 @@ import subprocess
 import sys
 
 import pytest
-from conftest import REPOSITORY, SCRIPT
+from support import REPOSITORY
 
 pytest.importorskip("mypy", reason="mypy is not installed; .ci/run has it")
 
-SOURCE = SCRIPT.read_text(encoding="utf-8")
-needs_fields = pytest.mark.xfail(
-    "dataclass_transform" not in SOURCE, reason="the constructors of values take anything")
-needs_verdict = pytest.mark.xfail(
-    not re.search(r"(?m)^ *(class Verdict\b|Verdict\b.*=)", SOURCE), reason="a verdict is a dict")
-
-WRONG = [pytest.param(statement, error, marks=mark) for mark, statement, error in [
-    (needs_fields, 'sc.Run(solt=1)', 'Unexpected keyword argument "solt" for "Run"'),
-    (needs_fields, 'sc.Run(slot="now")', 'Argument "slot" to "Run" has incompatible type "str"'),
-    (needs_fields, 'sc.Task(timeout="an hour")',
+WRONG = [
+    ('sc.Run(solt=1)', 'Unexpected keyword argument "solt" for "Run"'),
+    ('sc.Run(slot="now")', 'Argument "slot" to "Run" has incompatible type "str"'),
+    ('sc.Task(timeout="an hour")',
      'Argument "timeout" to "Task" has incompatible type "str"; expected "float"'),
-    (needs_fields, 'sc.State(tasks={"a": sc.Run()})', 'Dict entry 0 has incompatible type'),
-    (needs_fields, 'run.slot = 1', 'Property "slot" defined in "Run" is read-only'),
-    ((), 'run.solt', '"Run" has no attribute "solt"'),
-    (needs_verdict, 'verdict["staus"]', 'TypedDict "Verdict" has no key "staus"'),
-    (needs_verdict, 'verdict["status"] = 3', 'has incompatible type'),
-    ((), 'record["pid_strat"]', 'TypedDict "RunRecord" has no key "pid_strat"'),
-    ((), 'record = {**record, "setled": True}', 'Extra key "setled" for TypedDict "RunRecord"'),
-    ((), 'event["sicne"]', 'TypedDict "Event" has no key "sicne"'),
-    ((), 'event = {"event": "gap", "form": ""}', 'Extra key "form" for TypedDict "Event"'),
-    ((), 'sc.State(pending=[{"staus": "success"}])', 'List item 0 has incompatible type'),
-    ((), 'sc.TaskState(skipped={"slot": 1})', 'Extra key "slot" for TypedDict "Skip"'),
-    ((), 'sc.iso(None)[:10]', 'is not indexable'),
-]]
+    ('sc.State(tasks={"a": sc.Run()})', 'Dict entry 0 has incompatible type'),
+    ('run.slot = 1', 'Property "slot" defined in "Run" is read-only'),
+    ('run.solt', '"Run" has no attribute "solt"'),
+    ('verdict["staus"]', 'TypedDict "Verdict" has no key "staus"'),
+    ('verdict["status"] = 3', 'has incompatible type'),
+    ('record["pid_strat"]', 'TypedDict "RunRecord" has no key "pid_strat"'),
+    ('record = {**record, "setled": True}', 'Extra key "setled" for TypedDict "RunRecord"'),
+    ('event["sicne"]', 'TypedDict "Event" has no key "sicne"'),
+    ('event = {"event": "gap", "form": ""}', 'Extra key "form" for TypedDict "Event"'),
+    ('sc.State(pending=[{"staus": "success"}])', 'List item 0 has incompatible type'),
+    ('sc.TaskState(skipped={"slot": 1})', 'Extra key "slot" for TypedDict "Skip"'),
+    ('sc.iso(None)[:10]', 'is not indexable'),
+]
 RIGHT = [
     'sc.Run(run_id="r", slot=1, started_at=1)',
     'sc.Run(slot=None)',
@@ -54,7 +48,7 @@ def result(verdict: sc.Verdict, record: sc.RunRecord, event: sc.Event) -> None:
 
 def statements():
     """Every statement of the tables, in their order."""
-    return [case.values[0] for case in WRONG] + RIGHT
+    return [statement for statement, _ in WRONG] + RIGHT
 
 
 @pytest.fixture(scope="module")
