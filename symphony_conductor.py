@@ -1190,8 +1190,7 @@ class CronSchedule:
                            and self.both_days and len(month.values) == 12)
         self._month_memo = (0, 0, 0)
         if not self._every_day and self._day_from(0) is None:
-            raise CronSyntaxError("schedule '%s' never fires: %s" % (self.text, self._why_never()),
-                                  "no month it names has such a day")
+            raise CronSyntaxError("schedule '%s' never fires: %s" % (self.text, self._why_never()))
 
     def __repr__(self) -> str:
         return "CronSchedule(%r)" % self.text
@@ -1205,7 +1204,7 @@ class CronSchedule:
             if not text.lower().startswith("@every"):
                 for close in difflib.get_close_matches(text.lower(), NICKNAMES, 1):
                     hint = "did you mean '%s'?" % close
-            raise CronSyntaxError("schedule '%s' is not known; allowed are %s" % (
+            raise CronSyntaxError("unknown schedule '%s'; the nicknames are %s" % (
                 text, " ".join(sorted(NICKNAMES))), hint)
         parts = text.split()
         if len(parts) != 5:
@@ -1220,7 +1219,7 @@ class CronSchedule:
     def _why_never(self) -> str:
         months = " or ".join(MONTHS[month - 1] for month in sorted(self._month.values))
         days = " or ".join(str(day) for day in sorted(self._dom.values)) or self._dom.text
-        reason = "day-of-month %s does not come in %s" % (days, months)
+        reason = "day-of-month %s does not occur in %s" % (days, months)
         if len(self._dow.values) < 7:
             reason += " on the weekdays named"
         return reason
@@ -1958,11 +1957,11 @@ def suspicions(config: Config, now: float) -> "List[Problem]":
     for task in config.tasks.values():
         interval = shortest_interval(task, now)
         if interval and task.timeout > interval:
-            effect = "wait" if task.overlap == "queue" else "be skipped"
+            effect = "queued" if task.overlap == "queue" else "skipped"
             suspect(task, "timeout",
                     "%g s is longer than the schedule's interval of %d s" % (
                         task.timeout, interval),
-                    "a run that takes so long makes the next one %s" % effect)
+                    "after a run that long, the next one is %s" % effect)
         for name in task.dependencies:
             dependency = config.tasks.get(name)
             if dependency and not dependency.enabled and task.enabled:
@@ -1973,8 +1972,8 @@ def suspicions(config: Config, now: float) -> "List[Problem]":
             if text:
                 suspect(task, "schedule", text, hint)
         elif not task.dependencies:
-            suspect(task, "schedule", "there is none and no dependency either",
-                    "it starts only by hand")
+            suspect(task, "schedule", "missing, and there are no dependencies",
+                    "it runs only by hand")
     return warnings
 
 
@@ -2080,6 +2079,14 @@ def ping_address(url: str, kind: str) -> str:
 # == Planning ==
 
 ALL_TASKS = "*"  # the name under which all tasks are paused; no task can have it
+
+
+def pause_scope(name: str) -> str:
+    """What the pause of this name suspends, in words: 'all tasks', or the task's name."""
+    if name == ALL_TASKS:
+        return "all tasks"
+    return name
+
 
 # What a time without a tick may have come from, each only when the evidence says so.
 GAP_CAUSES = {
@@ -2644,8 +2651,7 @@ class _Draft:
                 self.pause_ends[name] = until
                 del self.pauses[name]
                 self.changed = True
-                self.notes.append("%s: the pause has ended" % (
-                    "all tasks" if name == ALL_TASKS else name))
+                self.notes.append("%s: the pause has ended" % pause_scope(name))
 
     def _note_zone(self) -> bool:
         """Whether the zone data is other than at the last tick, so that slots are computed anew."""
@@ -3465,8 +3471,7 @@ def _run_document(name: str, run: Run, now: float) -> "Document":
 
 def _tick_problems(now: float, last_tick: "float | None") -> "List[str]":
     if last_tick is None:
-        return ["No tick has run yet: the first one runs within a minute of "
-                "symphony_conductor.py install."]
+        return ["No tick has run yet: to have cron run it, use symphony_conductor.py install."]
     if now - last_tick > TICK_STALE_S:
         return ["The last tick was %s ago: cron does not run it, or it fails "
                 "(see logs/conductor_cron.log)." % duration_text(now - last_tick)]
@@ -3733,8 +3738,8 @@ def audit_text(document: "Document") -> str:
                 "of these were moved by daylight saving time")]
     lines += ["  %6d  %s" % (count, text) for count, text in counts if count]
     for lost in document["lost_pauses"]:
-        name = "all tasks" if lost["task"] == ALL_TASKS else lost["task"]
-        line = "  the state was lost before %s, and with it the pause of %s" % (lost["at"], name)
+        line = "  the state was lost before %s, and with it the pause of %s" % (
+            lost["at"], pause_scope(lost["task"]))
         if lost["reason"]:
             line += " (%s)" % lost["reason"]
         lines.append(line)
@@ -7374,8 +7379,7 @@ class Conductor:
             aside = "%s.bad-%s" % (self.store.state_path, at)
             notes.append("WARNING the bad file is set aside as %s" % os.path.basename(aside))
         elif is_partial:
-            paused = ["all tasks" if name == ALL_TASKS else name
-                      for name, pause in sorted(state.pauses.items())
+            paused = [pause_scope(name) for name, pause in sorted(state.pauses.items())
                       if pause["until"] is None or pause["until"] > now]
             if paused:
                 notes.append("WARNING %s is missing; of its content, the pauses are kept (%s)" % (
@@ -7538,8 +7542,10 @@ class Conductor:
         """Suspend the schedule of a task, or of all, until then or `resume`; what runs goes on."""
         def change(pauses: "Dict[str, Pause]", now: float) -> str:
             pauses[name] = {"since": now, "until": until, "reason": reason}
-            end = iso(until) or "somebody resumes it"
-            return "%s: paused until %s%s" % (name, end, reason and " (%s)" % reason)
+            note = "%s: paused until %s" % (pause_scope(name), iso(until) or "resumed")
+            if reason:
+                note += " (%s)" % reason
+            return note
 
         return self._change_pauses(name, change)
 
@@ -7549,7 +7555,7 @@ class Conductor:
             if name not in pauses:
                 raise _not_paused(name, pauses)
             pauses[name] = {**pauses[name], "until": now}  # over, as one that had an end
-            return "%s: resumed" % name
+            return "%s: resumed" % pause_scope(name)
 
         return self._change_pauses(name, change)
 
@@ -7893,10 +7899,15 @@ def task_named(config: Config, name: str) -> Task:
         return task
     if name in config.invalid:
         raise ConfigError([problem for problem in config.problems if problem.task == name])
-    hint = did_you_mean(name, config.tasks)
+    raise unknown_task(name, list(config.tasks))
+
+
+def unknown_task(name: str, names: "Sequence[str]") -> UsageError:
+    """The refusal of a name that no task has: the closest of `names`, or the first ten."""
+    hint = did_you_mean(name, names)
     if not hint:
-        hint = "there are %s" % (", ".join(list(config.tasks)[:10]) or "none")
-    raise UsageError("unknown task '%s' (%s)" % (name, hint))
+        hint = "tasks: %s" % (", ".join(names[:10]) or "none")
+    return UsageError("unknown task '%s'" % name, hint)
 
 
 # == Crontab ==
@@ -8016,12 +8027,13 @@ def check_installable(store: Store) -> None:
                          "move the file there, or use another --root")
     user, python = current_user()[0], interpreter()
     if not os.access(python, os.X_OK):
-        raise UnavailableError("%s may not run %s" % (user, python), "use a Python that it may run")
+        raise UnavailableError("%s cannot execute %s" % (user, python),
+                               "use a Python that it can execute")
     if not os.access(store.root, os.W_OK | os.X_OK):
-        raise UsageError("%s may not write to %s" % (user, store.root),
+        raise UsageError("%s cannot write to %s" % (user, store.root),
                          "chown -R %s %s" % (user, shlex.quote(store.root)))
     if not os.access(store.script, os.R_OK):
-        raise UsageError("%s may not read %s" % (user, store.script),
+        raise UsageError("%s cannot read %s" % (user, store.script),
                          "copy it into %s" % store.root)
     store.check_root()
 
@@ -8229,7 +8241,7 @@ def _take_cron_environment(store: Store) -> None:
     """
     recorded = store.tick_environment()
     if recorded is None:
-        warn("no tick has recorded cron's environment yet; using the least that cron sets")
+        warn("no tick has recorded cron's environment yet; using the minimum that cron provides")
         recorded = ([], CRON_PATH)
     names, path = recorded
     user, home = current_user()
@@ -8346,7 +8358,7 @@ def cmd_resume(store: Store, args: "argparse.Namespace") -> int:
 def _paused_name(args: "argparse.Namespace") -> str:
     """The name under which the state has a pause: that of the task, or ALL_TASKS."""
     if bool(args.task) == args.all:
-        raise UsageError("name a task, or give --all")
+        raise UsageError("name one task, or use --all")
     return args.task or ALL_TASKS
 
 
@@ -8363,7 +8375,11 @@ def _since_option(text: str, now: float) -> float:
     try:
         return now - seconds_of(text)
     except ValueError:
+        pass  # then it is a time
+    try:
         since = _time_option("--since", text)
+    except UsageError as error:
+        raise UsageError("%s, nor a duration such as 12h" % error)
     if since > now:
         raise UsageError("--since: %s is in the future" % text)
     return since
@@ -8380,8 +8396,8 @@ def cmd_history(store: Store, args: "argparse.Namespace") -> int:
     elif verdicts:
         print_line(history_rows(verdicts))
     else:
-        is_length = args.since[-1] in UNITS_S
-        print_line("no results %s %s" % ("in the last" if is_length else "since", args.since))
+        is_duration = args.since[-1:] in UNITS_S
+        print_line("no results %s %s" % ("in the last" if is_duration else "since", args.since))
     return EXIT_OK
 
 
@@ -8394,8 +8410,7 @@ def check_task_known(snapshot: Snapshot, name: str) -> None:
         pass  # what ran under it can be asked for all the same
     if name in names or is_name(name) and os.path.exists(snapshot.store.log_path(name)):
         return
-    hint = did_you_mean(name, names) or "there are %s" % (", ".join(sorted(names)[:10]) or "none")
-    raise UsageError("unknown task '%s'" % name, hint)
+    raise unknown_task(name, sorted(names))
 
 
 def cmd_logs(store: Store, args: "argparse.Namespace") -> int:
@@ -9053,7 +9068,7 @@ def tick_first(store: Store) -> None:
     except (ConductorError, OSError) as error:
         lines = str(error).splitlines()
     if lines:
-        print_line("note: the first tick says: %s" % lines[0])
+        print_line("note: the first tick reported: %s" % lines[0])
 
 
 def _timer_words(action: str, args: "argparse.Namespace") -> "List[str]":
@@ -9130,7 +9145,8 @@ def _purge(store: Store, dry_run: bool) -> int:
     if sys.stdin.readline().strip() != "yes":
         print_line("nothing was removed")
         return EXIT_OK
-    print_line("removed %d files; the configuration stays" % store.remove_own_files())
+    removed = plural(store.remove_own_files(), "file")
+    print_line("removed %s; the configuration stays" % removed)
     return EXIT_OK
 
 
@@ -9185,7 +9201,7 @@ def _commands_for_tasks() -> "CommandTable":
     return {
         "tick": (cmd_tick, "start the tasks that are due; run by cron", ()),
         "run": (cmd_run, "run a task now, in the foreground", (
-            option("--task", required=True, metavar="NAME"),
+            option("--task", required=True, metavar="NAME", help="the task to run"),
             [option("--with-dependencies", dest="dependencies", action="store_const",
                     const="first", default="check",
                     help="run the unmet dependencies first, in order"),
@@ -9246,7 +9262,7 @@ def _commands_for_the_configuration() -> "CommandTable":
             option("--count", type=count_option, default=10, metavar="N",
                    help="the number of runs (default: 10)"), as_json)),
         "explain": (cmd_explain, "describe a schedule in English and list its next runs", (
-            option("expression"),
+            option("expression", metavar="EXPRESSION", help="in quotes, such as '0 2 * * *'"),
             option("--zone", metavar="ZONE", help="IANA time zone (default: the system's)"),
             option("--from", dest="start", metavar="TIME",
                    help="such as 2025-06-02T10:00 or ...Z (default: now)"),

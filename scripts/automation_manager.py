@@ -132,7 +132,7 @@ def own_drop_in(store: "sc.Store", entries: "List[Entry]", name: str) -> Entry:
         names = sorted({entry.name for entry in entries})
         hint = sc.did_you_mean(name, names)
         raise sc.UsageError("unknown automation '%s'" % name,
-                            hint or "there are %s" % (", ".join(names[:10]) or "none"))
+                            hint or "automations: %s" % (", ".join(names[:10]) or "none"))
     if len(matching) > 1:
         raise RefusedError("'%s' is defined in %s" % (
             name, " and in ".join(entry.place for entry in matching)), "remove all but one")

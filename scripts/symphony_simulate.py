@@ -165,7 +165,7 @@ def cmd_simulate(store: sc.Store, args: "argparse.Namespace") -> int:
 OPTIONS = (
     sc.option("--days", type=sc.count_option, default=7, metavar="N",
               help="how far ahead to look (default: 7)"),
-    sc.option("--json", action="store_true"))
+    sc.option("--json", action="store_true", help="print JSON"))
 
 if __name__ == "__main__":
     sc.command_beside(__doc__, OPTIONS, cmd_simulate)

@@ -363,8 +363,8 @@ def test_a_run_as_cron_ahead_of_the_first_tick_says_so_and_takes_the_least(proje
     project.configure({"name": "show", "retry_count": 0, "command": ["/bin/sh", "-c", "exec env -0 > env.out"]})
     code, _, err = project.call("run", "--task", "show", "--as-cron", env=dict(os.environ, ELSE="x"))
     assert code == 0 and err == (
-        "symphony_conductor: no tick has recorded cron's environment yet; using the least that cron "
-        "sets\n")
+        "symphony_conductor: no tick has recorded cron's environment yet; using the minimum that cron "
+        "provides\n")
     names = {line.partition("=")[0] for line in project.read("env.out").split("\0")}
     assert {"PATH", "HOME", "LOGNAME", "SHELL"} <= names and "ELSE" not in names
     (project.root / "status" / "tick_environment.json").write_text("{\"names\": 5}")

@@ -36,7 +36,7 @@ def test_status_before_the_first_tick_says_that_there_was_none(project):
     assert STATUS_KEYS <= set(document)
     assert not document["healthy"] and document["last_tick"] is None
     assert document["problems"] == [
-        "No tick has run yet: the first one runs within a minute of symphony_conductor.py install."]
+        "No tick has run yet: to have cron run it, use symphony_conductor.py install."]
 
 
 def test_status_is_json_when_piped_and_holds_what_it_promises(project):
@@ -158,7 +158,7 @@ def test_check_warns_of_what_is_legal_but_suspicious(project, tmp_path):
     lines = out.splitlines()
     assert lines == [
         "warning: config/conductor_config.json: tasks[0] 'slow': timeout: 600 s is longer than the schedule's interval "
-        "of 60 s (a run that takes so long makes the next one be skipped)",
+        "of 60 s (after a run that long, the next one is skipped)",
         "warning: config/conductor_config.json: tasks[2] 'waits': dependencies: 'off' is disabled ('waits' waits until "
         "'off' succeeds by hand)",
         "warning: config/conductor_config.json: tasks[3] 'lost': command: 'no-such-program-at-all' is not on cron's "

@@ -518,12 +518,12 @@ def test_secret_does_not_come_up_in_a_suspicion():
 
 @pytest.mark.parametrize("fields, field, text, hint", [
     ({"schedule": '"*/5 * * * *"'}, "timeout", "timeout: 3600 s is longer than the schedule's interval of 300 s",
-     "be skipped"),
+     "the next one is skipped"),
     ({"schedule": '"*/5 * * * *"', "overlap": '"queue"', "timeout": "300.5"}, "timeout",
-     "timeout: 300.5 s is longer than the schedule's interval of 300 s", "the next one wait"),
+     "timeout: 300.5 s is longer than the schedule's interval of 300 s", "the next one is queued"),
     ({"schedule": '"0,1 2 * * *"', "timeout": "61"}, "timeout",
-     "timeout: 61 s is longer than the schedule's interval of 60 s", "be skipped"),
-    ({}, "schedule", "schedule: there is none and no dependency either", "it starts only by hand"),
+     "timeout: 61 s is longer than the schedule's interval of 60 s", "the next one is skipped"),
+    ({}, "schedule", "schedule: missing, and there are no dependencies", "it runs only by hand"),
     ({"schedule": '"*/60 * * * *"'}, "schedule",
      "schedule: minute '*/60' steps past the end of the field; as cron reads it, the task runs "
      "every hour on the hour",

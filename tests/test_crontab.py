@@ -320,7 +320,7 @@ def test_install_says_in_a_line_what_the_first_tick_said(project, fake, text, sa
     code, out, err = project.call("install", env=with_tools(fake))
     assert (code, err) == (0, "") and out.startswith("installed the crontab line:\n")
     notes = out.splitlines()[len(out.splitlines()) - 1:]
-    assert notes[0].startswith("note: the first tick says: " + said)
+    assert notes[0].startswith("note: the first tick reported: " + said)
 
 
 def test_install_starts_a_table_where_there_is_none(project, fake):
@@ -712,10 +712,10 @@ try "$python" /srv/p/symphony_conductor.py install --user daemon
 crontab -u daemon -l || true
 """)
     complaints, code = said.split("exit 2\n"), "symphony_conductor: "
-    assert complaints[0] == code + "daemon may not write to /srv/p (chown -R daemon /srv/p)\n"
+    assert complaints[0] == code + "daemon cannot write to /srv/p (chown -R daemon /srv/p)\n"
     assert complaints[1] == code + "--user: only root can do this for 'bin' (use sudo)\n"
     assert complaints[2] == code + "--user: only root can do this for 'root' (use sudo)\n"
-    assert complaints[3] == code + "daemon may not write to /srv/closed/p (chown -R daemon /srv/closed/p)\n"
+    assert complaints[3] == code + "daemon cannot write to /srv/closed/p (chown -R daemon /srv/closed/p)\n"
     assert complaints[4:] == [code + "config: others can write to it (chmod go-w /srv/p/config)\nexit 78\n"
                               "no crontab for daemon\n"]
 
@@ -732,8 +732,8 @@ try "$python" /srv/of_root/symphony_conductor.py --root /srv/p install --user da
 crontab -u daemon -l || true
 """)
     assert said == (
-        "symphony_conductor: daemon may not run /srv/of_root/python (use a Python that it may run)\nexit 69\n"
-        "symphony_conductor: daemon may not read /srv/of_root/symphony_conductor.py (copy it into /srv/p)\nexit 2\n"
+        "symphony_conductor: daemon cannot execute /srv/of_root/python (use a Python that it can execute)\nexit 69\n"
+        "symphony_conductor: daemon cannot read /srv/of_root/symphony_conductor.py (copy it into /srv/p)\nexit 2\n"
         "no crontab for daemon\n")
 
 

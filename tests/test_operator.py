@@ -449,7 +449,7 @@ def test_a_damaged_line_costs_only_itself(told, line):
 
 
 @pytest.mark.parametrize("arguments, complaint", [
-    (["--task", "c"], "unknown task 'c' (there are a, b)"), (["--since", "soon"], "--since: 'soon' is not a time"),
+    (["--task", "c"], "unknown task 'c' (tasks: a, b)"), (["--since", "soon"], "--since: 'soon' is not a time"),
     (["--since", "2025-02-30"], "--since: ")])
 def test_a_question_that_makes_no_sense_is_refused(told, arguments, complaint):
     code, out, err = told.call("history", *arguments)
