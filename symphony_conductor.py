@@ -601,7 +601,7 @@ class Run(Value):
     attempt: int = 1
     started_at: float = 0.0
     absorbed: "int | None" = None  # newest slot skipped because this run was still going
-    unended: str = ""              # what of it outlives its end by force, once somebody was told
+    unended: str = ""              # which of its processes cannot be killed, once that was reported
     trouble: str = ""              # why its supervisor could not be started
 
 
@@ -683,7 +683,7 @@ class Gap(Value):
 
 
 class RunFact(Value):
-    """What the disk and the kernel say of a run that the state holds for unfinished."""
+    """What the disk and the kernel say of a run that, by the state, has not ended."""
 
     # held, ended, never (started), orphan (the command outlives its supervisor), vanished, unknown
     kind: str = "held"
@@ -699,14 +699,14 @@ class Facts(Value):
     boot_at: int = 0
     zone_stamp: str = ""
     runs: "Dict[str, RunFact]" = {}
-    busy: "frozenset[str]" = frozenset()  # tasks whose lock is held by a run unknown to the state
+    busy: "frozenset[str]" = frozenset()  # tasks whose lock a run holds that the state lacks
     gap: "Gap | None" = None
-    # What is wrong with a new version of the configuration, '' if nothing; None: no new version.
+    # What is wrong with a new version of the configuration ('' if nothing); None: no new version.
     trouble: "str | None" = None
 
 
 class Decision(Value):
-    """The outcome of a tick's thinking: everything else carries it out."""
+    """The outcome of `decide`: the conductor carries it out and decides nothing more."""
 
     state: State = State()
     changed: bool = False
@@ -1619,22 +1619,27 @@ def is_text(value: "Any") -> bool:
 
 
 def is_filled(value: "Any") -> bool:
+    """Text that is not blank."""
     return is_text(value) and bool(value.strip())
 
 
 def is_flag(value: "Any") -> bool:
+    """A JSON boolean; 0 and 1 are none."""
     return value is True or value is False
 
 
 def is_whole(low: int, high: int) -> "Callable[[Any], bool]":
+    """The check for a whole number from `low` to `high`."""
     return lambda value: type(value) is int and low <= value <= high
 
 
 def is_seconds(low: float, high: float = LONGEST_S) -> "Callable[[Any], bool]":
+    """The check for a number from `low` to `high`, whole or not."""
     return lambda value: type(value) in (int, float) and low <= value <= high
 
 
 def is_name(value: "Any") -> bool:
+    """A task's name, which is also the name of its files."""
     return (isinstance(value, str) and len(value) <= NAME_LIMIT
             and bool(re.match(NAME_PATTERN, value)))
 
@@ -1664,6 +1669,7 @@ def is_date(value: "Any") -> bool:
 
 
 def is_web_address(value: "Any") -> bool:
+    """An http or https address, without user or password."""
     return is_text(value) and bool(re.match(
         r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/@?#:\[\]]+)(:[0-9]{1,5})?([/?#]\S*)?\Z", value))
 
@@ -1786,6 +1792,7 @@ class _TaskBuilder:
         self._schedules: "Dict[str, CronSchedule]" = {}
 
     def add(self, raw: "Any", place: str, changed_at: "float | None") -> None:
+        """Build the task of one object; `changed_at` is when its file changed."""
         if not isinstance(raw, dict):
             self.problems.append(Problem(
                 place=place, text="a task cannot be of type %s" % type(raw).__name__,
@@ -1847,6 +1854,7 @@ class _TaskBuilder:
         return schedule
 
     def check_dependencies(self) -> None:
+        """Reject tasks whose dependencies do not exist or form a cycle. Comes after every `add`."""
         for task in list(self.tasks.values()):
             for dependency in task.dependencies:
                 if dependency == task.name:
@@ -2356,7 +2364,7 @@ def coming_slot(task: Task, state: State, last_tick: "float | None", now: float)
 
 def decide(config: Config, state: State, now: float, facts: Facts, last_seen: float = 0.0,
            settle_only: bool = False) -> Decision:
-    """What to record and what to start: the whole of a tick's thinking, a pure function.
+    """What to record and what to start: the decision of a tick, a pure function.
 
     `facts` says what became of the runs in `state`; `last_seen` is the newest time that the
     conductor is known to have been alive, by which a clock that was set back is noticed.
@@ -2396,7 +2404,7 @@ class _Draft:
         self.last_now = state.last_now
         self.jumped_back_s = max(state.last_now, last_seen) - now
         self.tasks = dict(state.tasks)
-        # As they stood before this decision opened a slot: until it does, as they stand.
+        # The tasks before this decision opened any slot; the same object until it does.
         self.tasks_before_slots = self.tasks
         self.pauses = dict(state.pauses)
         self.pause_ends: "Dict[str, float]" = {}  # of the pauses that are over
@@ -2470,7 +2478,7 @@ class _Draft:
                 "reason": "%s (%d times in a row)" % (trouble, STARTS_LOST)})
 
     def _note_unended(self, name: str, state: TaskState, text: str) -> None:
-        """Tell once of a run that was to end and cannot be ended."""
+        """Report once that processes of a run should have ended and cannot be killed."""
         run = state.run
         assert run is not None
         if run.unended == text:
@@ -2548,11 +2556,12 @@ class _Draft:
     # -- what happened between the ticks
 
     def note_lost_state(self) -> None:
-        """Where nothing is remembered, tell an audit which pauses are: others went with a state."""
+        """Record for audits which pauses exist when there is no state: any others were lost."""
         if not self.before.last_now:
             self._note_event({"event": "begun", "pauses": self.before.pauses})
 
     def note_gap(self) -> None:
+        """Record and notify that no tick ran for a while."""
         gap = self.facts.gap
         if gap is None:
             return
@@ -2565,7 +2574,7 @@ class _Draft:
                           "reason": gap.cause or None})
 
     def notify_of_configuration(self) -> None:
-        """Tell when the configuration has other problems than before, or none any more."""
+        """Notify when the problems of the configuration have changed, or are all fixed."""
         trouble = self.facts.trouble
         if trouble:
             self._notify("", {"event": "configuration", "outcome": trouble.splitlines()[0]})
@@ -2595,13 +2604,13 @@ class _Draft:
                     explain_unmet(self.config, self.tasks, blocker, cycle.slot)))
             if cycle.waiting_for != blocker:
                 self.put(name, cycle=cycle.replace(waiting_for=blocker))
-        # Only now: a root cause is found by what each of those that wait says it waits for.
+        # Only now: the root cause follows from `waiting_for` of every task, which is now current.
         for task in late:
             self._give_up_waiting(task, "its start_deadline of %g s passed" % (
                 task.start_deadline or 0))
 
     def _give_up_waiting(self, task: Task, event: str) -> None:
-        """End a wait. What was so until then counts: the blocker's next slot may be open by now."""
+        """End a wait. Its reason is as of before this tick: the blocker may have a new slot."""
         cycle = self.tasks[task.name].cycle
         assert cycle is not None
         tasks, blocker = self.tasks_before_slots, cycle.waiting_for
@@ -2615,8 +2624,8 @@ class _Draft:
     # -- what is due
 
     def open_due_slots(self) -> None:
-        """Open a cycle for each task of which a slot has come, or record why there is none."""
-        self.last_now = self.now  # not before: who only settles has not looked at the schedules
+        """Open a cycle for every task with a due slot, or record why the slot is skipped."""
+        self.last_now = self.now  # not earlier: a decision that only settles reads no schedules
         self.tasks_before_slots = dict(self.tasks)
         self._forget_removed()
         self._end_pauses()
@@ -2625,7 +2634,7 @@ class _Draft:
             pause = self.pauses.get(name) or self.pauses.get(ALL_TASKS)
             fact = self.facts.runs.get(name)
             if fact is not None and fact.kind == "unknown":
-                continue  # whether a slot meets a run cannot be told: it waits, undecided
+                continue  # a slot may overlap with that run or not: it stays undecided
             if not task.enabled:
                 self._suspend(name, "disabled", "the task was disabled", self.now)
             elif pause is not None:
@@ -2634,7 +2643,7 @@ class _Draft:
                 self._open_slots_of(task, zone_changed)
 
     def _forget_removed(self) -> None:
-        """Take each task that was removed out of the state, as soon as its run has ended."""
+        """Drop removed tasks from the state, each as soon as its run has ended."""
         for name in list(self.tasks):
             if name in self.config.tasks or name in self.config.invalid:
                 continue
@@ -2664,7 +2673,7 @@ class _Draft:
         return True
 
     def _suspend(self, name: str, how: str, reason: str, since: float) -> None:
-        """A task that is disabled, paused or removed has no slots; `how` is the word for it."""
+        """Close the slots of a task; `how` is disabled, paused or removed."""
         state = self.tasks.get(name)
         if state is None:
             return
@@ -2672,7 +2681,7 @@ class _Draft:
             self._close(name, "skipped_" + how, reason)
         self._drop_queued(name, "skipped_" + how, reason)
         if state.schedule_key:
-            # Without a key it is anchored anew: what it missed meanwhile was meant to be missed.
+            # Without a key it is anchored anew, so that slots missed meanwhile are not made up.
             self._note_change("rested", name, state, {"reason": how, "since": iso(since)})
             self.put(name, schedule_key="", next_slot=None)
 
@@ -2697,7 +2706,7 @@ class _Draft:
             self._open_cycle(task, state, slot, None)
 
     def _anchor(self, task: Task, state: "TaskState | None") -> TaskState:
-        """Let the slots of a task count from when its schedule came, or its pause was over."""
+        """Let a task's slots count from the change of its schedule, or the end of its pause."""
         since = int(self.now)
         next_slot = None
         if task.schedule is not None:
@@ -2708,7 +2717,7 @@ class _Draft:
                     "key": task.schedule_key, "since": iso(since)})
             next_slot = task.schedule.next(since, task.timezone)
         if state is None or task.schedule is None:
-            # What succeeded before the task was there starts nothing.
+            # Successes from before the task existed do not start it.
             self.put(task.name, consumed=successes(self.tasks, task))
         return self.put(task.name, schedule_key=task.schedule_key, cursor=since,
                         next_slot=next_slot, boot_id=self.facts.boot_id)
@@ -2729,13 +2738,13 @@ class _Draft:
                     task.name, iso(now), iso(state.cursor)))
             self.put(task.name, decided_until=max(state.decided_until, state.cursor))
         elif task.schedule is None or not task.schedule.wildcard:
-            return state  # it ran at these times already, and runs at them once
+            return state  # a fixed time that has had its run gets no second one
         self._note_change("clock", task.name, None, {"since": iso(now), "was": iso(state.cursor)})
         next_slot = task.schedule and task.schedule.next(now, task.timezone)
         return self.put(task.name, cursor=now, next_slot=next_slot)
 
     def _open_queued(self, task: Task, state: TaskState) -> TaskState:
-        """The slot that waited for the cycle before it has its turn."""
+        """Open the slot that was queued behind the previous cycle."""
         slot = state.queued_slot
         assert slot is not None
         # Asked here: the next slot may be due in this tick, and ends a wait by its blocker's name.
@@ -2752,7 +2761,7 @@ class _Draft:
         next_slot = task.schedule.next(max(slot, self.now), task.timezone)
         state = self.put(task.name, cursor=slot, next_slot=next_slot)
         if slot <= state.decided_until < self.now:
-            return  # a clock that starts in 1970, say, is right again: this slot had its verdict
+            return  # the clock was wrong for a while and is right again: this slot has its verdict
         self._open_cycle(task, state, slot, first if first < slot else None)
 
     def _open_when_all_succeeded(self, task: Task, state: TaskState) -> None:
@@ -2766,7 +2775,7 @@ class _Draft:
 
     def _open_cycle(self, task: Task, state: TaskState, slot: int,
                     merged_since: "int | None") -> None:
-        """A slot has come: open a cycle for it, or say why not."""
+        """Open a cycle for a due slot, or record why it is skipped."""
         name, cycle = task.name, state.cycle
         if cycle is not None and cycle.phase == "waiting":
             self._give_up_waiting(task, "its next slot %s was due" % iso(slot))
@@ -2790,7 +2799,7 @@ class _Draft:
 
     def _skip_overlap(self, name: str, cycle: "Cycle | None", run: "Run | None", slot: int,
                       merged_since: "int | None") -> None:
-        """A slot came before the one before it was over, whose success then answers for both."""
+        """Skip a slot that overlaps with the previous one, whose success then counts for both."""
         if run is not None:
             reason = "run %s is still going" % run.run_id
         else:
@@ -2852,7 +2861,7 @@ class _Draft:
     # -- what holds others up
 
     def notify_of_blockers(self) -> None:
-        """Name a root cause once, whatever number of tasks wait for it."""
+        """Send one message for a root cause, however many tasks wait for it."""
         waiting: "Dict[str, List[Tuple[str, int]]]" = {}  # root -> the tasks and slots that wait
         roots: "Dict[str, Tuple[str, int]]" = {}
         for name, state in self.tasks.items():
@@ -2863,9 +2872,9 @@ class _Draft:
         for root, waiters in waiting.items():
             root_state = self.tasks.get(root)
             if root_state is None:
-                continue  # the configuration gets it wrong, and that is told by itself
+                continue  # it is invalid, which is reported as a configuration problem
             if root_state.run is not None or root_state.cycle is not None:
-                continue  # it is on its way
+                continue  # it is running, or about to
             if not self._is_news(root_state.blocking_at):
                 continue
             slot = min(slot for _, slot in waiters)
@@ -2878,6 +2887,7 @@ class _Draft:
     # -- the outcome
 
     def decision(self) -> Decision:
+        """The decision that the steps so far come to."""
         events = list(self.events)
         for kind, tasks in self.task_events.items():
             events.append({"event": kind, "tasks": tasks, "at": self.at})
@@ -2961,7 +2971,7 @@ class _Draft:
         self.put(name, cycle=None)
 
     def _give_verdict(self, name: str, verdict: "Verdict", last: "Verdict") -> None:
-        """Record what became of a slot, and tell of its last attempt."""
+        """Record what became of a slot, and notify of its last attempt."""
         self.records.append(verdict)
         self.put(name, marks=_marked(self.tasks[name], verdict["status"]))
         self._notify_of_end(name, last)
@@ -2979,7 +2989,7 @@ class _Draft:
 
     def _note_change(self, kind: str, name: str, state: "TaskState | None",
                      facts: "ScheduleChange") -> None:
-        """Tell of a change to a task's slots: what its schedule was, and which were undecided."""
+        """Record a change of a task's schedule, with the old one and its undecided slots."""
         if state is not None and state.schedule_key:
             facts["was"] = state.schedule_key
             if state.next_slot is not None and state.next_slot <= self.now:
@@ -3006,12 +3016,12 @@ class _Draft:
                                   "channel": "ping", "kind": kind})
 
     def _is_news(self, notified_at: float) -> bool:
-        """Whether to tell of something that lasts, told last at `notified_at` (0: never)."""
+        """Whether to notify of a lasting problem that was last notified then (0: never)."""
         since_s = self.now - notified_at  # below 0 when the clock was set back
         return not notified_at or not 0 <= since_s < self.config.renotify_hours * HOUR
 
     def _notify_of_end(self, name: str, record: "Verdict") -> None:
-        """Tell of the first failure, again every so often while it lasts, and when it is over."""
+        """Notify of a first failure, again every `renotify_hours`, and of the recovery."""
         state, task = self.tasks[name], self.config.tasks.get(name)
         is_success = record["status"] == "success"
         self._ping(task, "success" if is_success else "fail")
@@ -3109,7 +3119,7 @@ class Period(Value):
     end: float = 0.0
     key: str = ""
     is_open: bool = False  # the schedule that holds now
-    is_lost: bool = False  # its state was deleted: to the next tick the task was as good as new
+    is_lost: bool = False  # the state was deleted at its end: to the next tick, the task was new
     ended_by: str = ""     # what was done to the task: rescheduled, paused, disabled or removed
     undecided_since: "int | None" = None  # from here to the end no tick had decided yet
 
@@ -3424,7 +3434,7 @@ def _late_reason(slot: "int | None", now: float) -> str:
 
 
 def invalid_document(name: str, reason: str, state: State) -> "Document":
-    """What `status` tells of a task that the configuration gets wrong."""
+    """What `status` tells of an invalid task."""
     document: "Document" = {
         "name": name, "enabled": True, "schedule": None, "description": "", "state": "invalid",
         "waiting_for": None, "reason": reason, "owner": "", "dependencies": [], "paused": None,
@@ -3499,7 +3509,7 @@ def _task_problems(config: Config, state: State, task: "Document") -> "List[str]
 
 
 def _is_stuck(config: Config, state: State, name: str) -> bool:
-    """Whether a task waits in vain: what it comes down to neither runs nor is about to."""
+    """Whether a task waits for one that neither runs nor is about to."""
     cycle = state.tasks[name].cycle
     assert cycle is not None
     root, _ = root_cause(config, state.tasks, cycle.waiting_for, cycle.slot)
@@ -3542,7 +3552,7 @@ def status_table(document: "Document", width: int, coloured: bool = False) -> st
     """
     now = from_iso(document["now"]) or 0
     name_width = max(12, width // 3)
-    # The verdict comes first: who is woken at night stops reading after a few lines.
+    # The verdict comes first: a reader woken at night stops after a few lines.
     lines = [_headline(document, now, name_width, width, coloured)]
     lines += ["  ! " + problem for problem in document["problems"]]
     lines.append("")
@@ -4243,6 +4253,7 @@ def is_idle_tick(argv: "Sequence[str]") -> bool:
 # == Files ==
 
 def error_text(error: Exception) -> str:
+    """What an exception says, without its errno and path; its type if it says nothing."""
     return str(getattr(error, "strerror", None) or error) or type(error).__name__
 
 
@@ -4374,7 +4385,7 @@ def make_folder(path: str) -> None:
     except OSError as error:
         if not os.path.isdir(path):
             raise StorageError.of("create the folder", path, error)
-    # Else a power cut may take it, with all that was synced inside.
+    # Otherwise a power failure may lose the folder, with all that was synced inside.
     sync_folder(os.path.dirname(path))
 
 
@@ -4481,6 +4492,7 @@ def append_lines(path: str, lines: "Sequence[str]", max_bytes: int = 0) -> None:
 
 
 def open_append(path: str) -> int:
+    """Open a file of the conductor for appending. Raises OSError."""
     return open_making_folder(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW)
 
 
@@ -5490,6 +5502,7 @@ class Store(Reader):
         self.lock = FileLock(self.path(LOCK_NAME), self.path(SECOND_LOCK_NAME))
 
     def task_lock(self, name: str) -> FileLock:
+        """The lock that is held while the task runs, not acquired yet."""
         return FileLock(self.path("status/locks/%s.lock" % name))
 
     # -- configuration and state
@@ -5853,7 +5866,7 @@ class Process(Value):
 
 
 def has_proc() -> bool:
-    """Whether /proc tells of processes; else ps does."""
+    """Whether /proc lists the processes; otherwise ps does."""
     return os.path.isdir(PROC + "/self")
 
 
@@ -6118,6 +6131,7 @@ class Signals:
             self.received.append(number)
 
     def drain(self) -> None:
+        """Empty the pipe, which only wakes poll(2)."""
         try:
             os.read(self.fd, 4096)
         except BlockingIOError:
@@ -6308,7 +6322,7 @@ class Watch:
         self.holds_retry = holds_retry
         self.note_unended = note_unended
         self.wait_status: "int | None" = None
-        self.stopping = ""    # timeout, interrupted or leftovers, once the tree was told to end
+        self.stopping = ""    # timeout, interrupted or leftovers, once SIGTERM was sent
         self.stop_signal = 0  # the one that this process got, if it did
         self.kill_at = self.unended_at = float("inf")
         self.is_unended = False  # something outlived SIGKILL
@@ -6624,7 +6638,7 @@ SPEC_DEFAULTS: "Spec" = {
     "command": Task.command, "cwd": Task.cwd, "nice": Task.nice, "timeout": Task.timeout,
     "kill_grace": Task.kill_grace, "max_output_bytes": Task.max_output_bytes, "env": {},
     "attempt": 1, "trigger": "schedule", "slot": None, "retries_left": False, "definition": {}}
-# By what the tree was told to end for: when, and which processes.
+# By `Watch.stopping`; the values are a time and the processes.
 UNENDED_TEXTS = {
     "timeout": "timed out at %s but cannot be killed: %s",
     "interrupted": "was interrupted at %s but cannot be killed: %s",
@@ -7222,13 +7236,13 @@ class Conductor:
         self.clock = clock or Clock()
         self.launch = launch
         self.send = send
-        self.troubles: "List[str]" = []  # what a decision could not tell or do, each with its place
+        self.troubles: "List[str]" = []  # what a decision could not find out or do, with its place
         self.own_locks: "Set[str]" = set()  # tasks whose lock this process holds for a run by hand
 
     # -- tick
 
     def tick(self, is_called: bool = True) -> Outcome:
-        """Decide what is due, start it, and come back. Silent when there is nothing to say.
+        """Decide what is due and start it. Without problems, the outcome has no lines.
 
         One that cron did not call (`is_called`) leaves the heartbeat and cron's environment alone.
         """
@@ -7247,7 +7261,7 @@ class Conductor:
         return outcome
 
     def _give_way(self) -> Outcome:
-        """Leave the work to whom the lock belongs: after a stall, cron starts ticks in bursts."""
+        """Leave the work to the holder of the lock: after a stall, cron starts ticks in bursts."""
         now = self.clock.now()
         try:
             begun = os.stat(self.store.lock.path).st_mtime
@@ -7288,7 +7302,7 @@ class Conductor:
         state, notes, aside = self._load_state(config, now)
         gap = self._gap(now, evidence, state) if is_tick else None
 
-        # Problems are told once per version of the files, not every minute.
+        # Problems are reported once per version of the files, not every minute.
         if settle_only:
             config_stamp = state.config_stamp
         elif problems:
@@ -7315,7 +7329,8 @@ class Conductor:
         self._carry_out(config, state, decision, locks, aside)
         self.store.log(now, notes + decision.notes + ["ERROR " + line for line in self.troubles])
 
-        # Who only settles has not looked at what is due: the next tick sees a new state, and will.
+        # A decision that only settles did not look at what is due. The next tick will: the state,
+        # which the heartbeat names, has changed.
         if not settle_only:
             wake_at = 0.0
             # Problems may be fixed outside the files, by chmod, say: look again every minute.
@@ -7332,7 +7347,7 @@ class Conductor:
         """Write the heartbeat: the time of the last tick, and until when a tick may be idle."""
         at: "float | None" = now
         if not is_tick:
-            # Time and evidence belong together, and to a tick: whoever is none leaves both alone.
+            # Time and evidence belong together, and to a tick: only a tick changes them.
             at = self.store.last_tick()
             evidence = self.store.last_evidence() or evidence
         if at is not None:
@@ -7346,19 +7361,19 @@ class Conductor:
         self.store.save_state(state, aside)
 
     def _gap(self, now: float, evidence: Evidence, state: State) -> "Gap | None":
-        """The time without a tick that ends now, when it is worth a word and was not told yet."""
+        """The time without a tick that ends now, if it is long and was not reported yet."""
         last, before = self.store.last_tick(), self.store.last_evidence()
         if last is None or before is None or now - last <= TICK_STALE_S:
             return None
         if any(event.get("event") == "gap" and event.get("since") == iso(last)
                for event in state.pending + self.store.events()):
-            return None  # a tick that crashed ahead of its heartbeat has told it
+            return None  # reported by a tick that crashed before it wrote its heartbeat
         return Gap(since=last, until=now, cause=gap_cause(before, evidence, now - last))
 
     def _load_config(self, stamp: str) -> "Tuple[Config | None, List[str]]":
         """The configuration in force, and what is wrong with the files as they are.
 
-        A good one is kept for worse times under its stamp; without a stamp it is not.
+        With a stamp, a valid one is saved under it as the last good configuration.
         """
         config, whole = self.store.config_in_force()
         problems = [str(problem) for problem in whole]
@@ -7607,7 +7622,7 @@ class Conductor:
         try:
             self.store.log(self.clock.now(), ["ERROR " + self.troubles[-1]])
         except StorageError:
-            pass  # and nobody can be told
+            pass  # there is no other place to report it
 
     def _report(self, supervisor: Supervisor, result: "Result", lock: FileLock,
                 tell: "Callable[[str], Any]" = str) -> None:
@@ -7743,7 +7758,7 @@ class Conductor:
         now = self.clock.now()
         state, notes, aside = self._load_state(config, now)
         self.store.record(state.pending, config.task_history_retention_days)
-        # For the look at what became of an earlier run; nobody can start one meanwhile.
+        # Released to see what became of an earlier run; nobody can start one meanwhile.
         lock.release()
         facts = self._facts(state, now)
         decision, locks = self._choose(config, state, now, facts, settle_only=True)
@@ -7772,7 +7787,7 @@ class Conductor:
     # -- status
 
     def status(self, only: str = "") -> "Document":
-        """How things stand, read without taking a lock; of one task, or of all."""
+        """The status of one task or of all, read without taking a lock."""
         now = self.clock.now()
         notices: "List[str]" = []
         try:
@@ -7819,6 +7834,7 @@ class Conductor:
 
 
 def release_all(locks: "Dict[str, FileLock]") -> None:
+    """Release the locks; those that are not held stay so."""
     for lock in locks.values():
         lock.release()
 
@@ -7887,13 +7903,13 @@ def _already_running(task: Task, state: State) -> BusyError:
     run = state.tasks.get(task.name, TaskState()).run
     if run is not None:
         text += " since %s" % iso(run.started_at)
-        if run.run_id:  # of one that only its lock tells of there is no name
+        if run.run_id:  # a run that only its lock shows has none
             text += " (run %s)" % run.run_id
     return BusyError(text)
 
 
 def task_named(config: Config, name: str) -> Task:
-    """The task, or a clear refusal."""
+    """The task with this name. Raises UsageError, or ConfigError if it is invalid."""
     task = config.tasks.get(name)
     if task is not None:
         return task
@@ -8130,6 +8146,7 @@ def warn(text: str, program: str = "symphony_conductor") -> None:
 
 
 def print_json(document: "Any") -> None:
+    """Print a document as indented JSON."""
     print_line(json.dumps(document, indent=2))
 
 
@@ -8185,6 +8202,8 @@ def _traceback_note(keep: "Callable[[List[str]], Any] | None") -> str:
             pass  # the place in the source has to do
     return " (%s)" % lines[-2].strip()
 
+
+# A cmd_ function carries out a command and returns its exit code; `command_table` describes them.
 
 def cmd_tick(store: Store, args: "argparse.Namespace") -> int:
     store.hold()
@@ -8948,7 +8967,7 @@ STARTER_CONFIG = """\
 
 BESIDE = ("diff", "import-crontab", "report", "simulate", "timer")  # what this version comes with
 BESIDE_NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z"
-# What this Python was told goes for the next one as well; but -I would hide the script's folder.
+# Flags of this Python that the next one gets as well. Not -I: it would hide the script's folder.
 PYTHON_FLAGS = (("-B", "dont_write_bytecode"), ("-E", "ignore_environment"), ("-s", "no_user_site"))
 
 
@@ -9060,7 +9079,7 @@ def _wanted_lines(store: Store, crontab: str, mailto: "str | None") -> "List[str
 
 
 def tick_first(store: Store) -> None:
-    """Let the slots count from now on, not from the first call; nothing is due in a fresh state."""
+    """Let the slots count from now on, instead of from cron's first tick. Starts nothing."""
     if os.path.exists(store.state_path):
         return
     try:
@@ -9101,7 +9120,7 @@ def finish_uninstall(store: Store, purge: bool, dry_run: bool) -> int:
 
 
 def forget_ticks(store: Store) -> None:
-    """Let no run that goes on start what is due at its end, as it does while ticks come."""
+    """Keep runs that are still going from starting what is due when they end."""
     try:
         os.unlink(store.path(HEARTBEAT_NAME))
     except FileNotFoundError:
@@ -9153,12 +9172,14 @@ def _purge(store: Store, dry_run: bool) -> int:
 # == Command line ==
 
 def count_option(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
     if not re.match(r"[0-9]{1,6}\Z", text) or not int(text):
         raise argparse.ArgumentTypeError("%r is not a whole number from 1 to 999999" % text)
     return int(text)
 
 
 def duration_option(text: str) -> float:
+    """The seconds of a duration such as 2h, for argparse."""
     try:
         return seconds_of(text)
     except ValueError as error:
