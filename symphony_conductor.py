@@ -175,11 +175,11 @@ class StorageError(ConductorError):
     exit_code = EXIT_IOERR
 
     @classmethod
-    def of(cls, doing: str, place: str, error: OSError) -> "StorageError":
-        """`doing` and `place` follow the word "cannot"; `./`, the held root, is dropped."""
+    def of(cls, what: str, place: str, error: OSError) -> "StorageError":
+        """`what` and `place` follow the word "cannot"; `./`, the held root, is dropped."""
         if place.startswith("./"):
             place = place[2:] or "the root folder"
-        return cls("cannot %s %s: %s" % (doing, place, error.strerror or error))
+        return cls("cannot %s %s: %s" % (what, place, error.strerror or error))
 
 
 class doing:
@@ -989,7 +989,7 @@ class _FieldParser:
         return False
 
     def _plain(self, item: str) -> None:
-        span, slash, step_text = item.partition("/")
+        base, slash, step_text = item.partition("/")
         step = 1
         if slash:
             step = self._step(item, step_text)
@@ -997,17 +997,17 @@ class _FieldParser:
         top = high
         if self.field.name == "day-of-week":
             top = 6  # 7 is another name for Sunday: '*/2' counts 0, 2, 4, 6 and must not reach it
-        if span == "*":
+        if base == "*":
             high = top
-        elif span == "H" or span.startswith("H("):
-            return self._hashed(item, span, step, bool(slash))
-        elif "-" in span:
-            first, _, last = span.partition("-")
+        elif base == "H" or base.startswith("H("):
+            return self._hashed(item, base, step, bool(slash))
+        elif "-" in base:
+            first, _, last = base.partition("-")
             low, high = self._number(first, item), self._number(last, item)
             if low > high:
                 raise self.error(item, "starts after it ends", self._wrapped_hint(low, high))
         else:
-            low = high = self._number(span, item)
+            low = high = self._number(base, item)
             if slash:  # One value with a step goes on to the end of the field: 5/15 is 5-59/15.
                 high = max(low, top)
         if step > top:
@@ -1032,14 +1032,14 @@ class _FieldParser:
             raise self._large_step_error(item)
         self.large_steps.append(item)
 
-    def _hashed(self, item: str, span: str, step: int, stepped: bool) -> None:
+    def _hashed(self, item: str, base: str, step: int, stepped: bool) -> None:
         low, high = self.field.low, self.field.high
         if self.field.name == "day-of-month":
             high = 28  # every month has it
         elif self.field.name == "day-of-week":
             high = 6
-        if span != "H":
-            match = re.match(r"H\((\w+)-(\w+)\)\Z", span)
+        if base != "H":
+            match = re.match(r"H\((\w+)-(\w+)\)\Z", base)
             if not match:
                 raise self.error(item, "is not H, H/STEP, H(LOW-HIGH) or H(LOW-HIGH)/STEP")
             low = self._number(match.group(1), item)
@@ -1083,11 +1083,11 @@ class _FieldParser:
 
     def first_of(self, item: str) -> str:
         """What says the same as an item whose step is larger than the field."""
-        span = item.partition("/")[0]
-        if span.startswith("H"):
-            return span
-        if span != "*":
-            return span.partition("-")[0]
+        base = item.partition("/")[0]
+        if base.startswith("H"):
+            return base
+        if base != "*":
+            return base.partition("-")[0]
         if self.field.name == "day-of-month":
             return "*/31"  # without its '*' the field would no longer ask for the weekday as well
         return str(self.field.low)
@@ -1320,10 +1320,10 @@ class CronSchedule:
         """
         if self.reboot:
             return None
-        spans = zone_named(zone)
+        time_zone = zone_named(zone)
         at = int(after // 1) + 1
         while True:
-            start, end, offset, before = spans.span(at)
+            start, end, offset, before = time_zone.span(at)
             wall_s = at + offset
             if not self.wildcard:
                 # Wall times up to start + before were met ahead of the change of offset. Those that
@@ -1345,10 +1345,10 @@ class CronSchedule:
         """The newest slot at or before `at`; the mirror of `next`."""
         if self.reboot:
             return None
-        spans = zone_named(zone)
+        time_zone = zone_named(zone)
         at = int(at // 1)
         while True:
-            start, end, offset, before = spans.span(at)
+            start, end, offset, before = time_zone.span(at)
             wall = self._wall_until((at + offset) // 60)
             if wall is None:
                 return None
@@ -1417,7 +1417,7 @@ def _describe_time(minute: _FieldParser, hour: _FieldParser) -> str:
     steady = ""
     if len(minutes) == 1:
         steady = _steady_hours(hours)
-    elif _is_run(hours):
+    elif _is_consecutive(hours):
         steady = _steady_minutes(minutes)
     if steady:
         return "%s from %02d:%02d to %02d:%02d" % (
@@ -1439,7 +1439,7 @@ def _steady_minutes(minutes: "List[int]") -> str:
 
 def _steady_hours(hours: "List[int]") -> str:
     """'every hour', 'every 2 hours', or '' for hours that are neither."""
-    if _is_run(hours):
+    if _is_consecutive(hours):
         return "every hour"
     step = _even_step(hours, 24)
     if not step:
@@ -1447,7 +1447,7 @@ def _steady_hours(hours: "List[int]") -> str:
     return "every %d hours" % step
 
 
-def _is_run(numbers: "List[int]") -> bool:
+def _is_consecutive(numbers: "List[int]") -> bool:
     return numbers[-1] - numbers[0] + 1 == len(numbers)
 
 
@@ -2055,8 +2055,8 @@ MESSAGE_TEXTS = {
 MESSAGE_KEYS = ("event", "task", "status", "exit_code", "attempts", "scheduled_for", "started_at",
                 "ended_at", "duration_s", "run_id", "reason", "dependents", "output_tail", "at")
 TEXT_LIMIT = 2000        # Discord takes so many characters
-TAIL_LINES_TOLD = 10
-TAIL_LIMIT_TOLD = 1500
+TAIL_LINES_SENT = 10
+TAIL_LIMIT = 1500
 
 
 def message_body(message: "Message", host: str, root: str) -> "Document":
@@ -2069,8 +2069,8 @@ def message_body(message: "Message", host: str, root: str) -> "Document":
     text = "[%s] %s" % (host, MESSAGE_TEXTS.get(message["event"], "%(event)s") % fields)
     tail = (message.get("output_tail") or "").strip()
     if tail:
-        lines = tail.splitlines()[-TAIL_LINES_TOLD:]
-        text += "\n```\n%s\n```" % "\n".join(lines).replace("`", "'")[-TAIL_LIMIT_TOLD:]
+        lines = tail.splitlines()[-TAIL_LINES_SENT:]
+        text += "\n```\n%s\n```" % "\n".join(lines).replace("`", "'")[-TAIL_LIMIT:]
     body = {key: message.get(key) for key in MESSAGE_KEYS}
     return dict(body, text=text, content=text[:TEXT_LIMIT], host=host, root=root)
 
@@ -3174,9 +3174,9 @@ class Ledger:
 
     def merged_into(self, slot: int) -> "int | None":
         """The slot whose run answered for this one as well."""
-        place = bisect.bisect_right(self._starts, slot)
+        index = bisect.bisect_right(self._starts, slot)
         # Stretches follow one another, but for a clock that was set back: look at the last three.
-        for first, into in reversed(self.merged[max(0, place - 3):place]):
+        for first, into in reversed(self.merged[max(0, index - 3):index]):
             if first <= slot < into:
                 return into
         return None
@@ -4896,7 +4896,7 @@ OWN_FILES = (
 )
 
 
-def _is_private_group(status: "os.stat_result") -> bool:
+def _is_private_group(info: "os.stat_result") -> bool:
     """Whether a file's group is the owner's own and has no other member.
 
     Distributions whose umask is 002 set every user up that way, so its write bit lets nobody in.
@@ -4904,10 +4904,10 @@ def _is_private_group(status: "os.stat_result") -> bool:
     import grp
     import pwd
     try:
-        owner, group = pwd.getpwuid(status.st_uid), grp.getgrgid(status.st_gid)
+        owner, group = pwd.getpwuid(info.st_uid), grp.getgrgid(info.st_gid)
     except KeyError:
         return False
-    is_own = owner.pw_gid == status.st_gid and group.gr_name == owner.pw_name
+    is_own = owner.pw_gid == info.st_gid and group.gr_name == owner.pw_name
     return is_own and set(group.gr_mem) <= {owner.pw_name}
 
 
@@ -5040,8 +5040,8 @@ class Reader:
         Raises StorageError.
         """
         with doing("stat", self.base):
-            status = os.stat(self.base)
-        return "%x-%x-%s" % (status.st_dev, status.st_ino, run_id)
+            info = os.stat(self.base)
+        return "%x-%x-%s" % (info.st_dev, info.st_ino, run_id)
 
     def path(self, name: str) -> str:
         return os.path.join(self.base, name)
@@ -5090,11 +5090,11 @@ class Reader:
             for name in names:
                 path = os.path.join(self.path(folder), name) if folder else self.path(name)
                 try:
-                    status = os.lstat(path)
+                    info = os.lstat(path)
                 except FileNotFoundError:
                     continue  # the temporary file of a tick that is running
-                if re.match("(?:%s)\\Z" % pattern, name) and stat.S_ISREG(status.st_mode):
-                    files.append((path, status.st_size))
+                if re.match("(?:%s)\\Z" % pattern, name) and stat.S_ISREG(info.st_mode):
+                    files.append((path, info.st_size))
         return files
 
     # -- who else may write
@@ -5106,7 +5106,7 @@ class Reader:
         """
         place = self.shown(path) if path != self.base else self.root
         try:
-            status = os.stat(path)
+            info = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -5114,13 +5114,13 @@ class Reader:
         if os.environ.get("SYMPHONY_ALLOW_INSECURE") == "1":
             return []
         quoted = shlex.quote(os.path.abspath(path))
-        if status.st_uid not in (0, owner, os.geteuid()):
-            return [Problem(place=place, text="belongs to another user (uid %d)" % status.st_uid,
+        if info.st_uid not in (0, owner, os.geteuid()):
+            return [Problem(place=place, text="belongs to another user (uid %d)" % info.st_uid,
                             hint="chown %d %s" % (os.geteuid(), quoted))]
-        is_open_to_group = status.st_mode & stat.S_IWGRP and not _is_private_group(status)
-        if not is_open_to_group and not status.st_mode & stat.S_IWOTH:
+        is_open_to_group = info.st_mode & stat.S_IWGRP and not _is_private_group(info)
+        if not is_open_to_group and not info.st_mode & stat.S_IWOTH:
             return []
-        mode = "go-w" if status.st_mode & stat.S_IWGRP else "o-w"
+        mode = "go-w" if info.st_mode & stat.S_IWGRP else "o-w"
         return [Problem(place=place, text="others can write to it",
                         hint="chmod %s %s" % (mode, quoted))]
 
@@ -5230,9 +5230,10 @@ class Reader:
     def read_last_good(self) -> "Config | None":
         """The configuration that was last read without an error of the whole, or None."""
         try:
-            kept = json.loads(read_bytes(self.last_good_path).decode("utf-8"))
-            documents = [(place, parse_document(text, place)) for place, text in kept["documents"]]
-            changed_at = {place: float(at) for place, at in kept.get("changed_at", {}).items()
+            document = json.loads(read_bytes(self.last_good_path).decode("utf-8"))
+            documents = [(place, parse_document(text, place))
+                         for place, text in document["documents"]]
+            changed_at = {place: float(at) for place, at in document.get("changed_at", {}).items()
                           if abs(float(at)) < LARGEST_NUMBER}
             return build_config(documents, changed_at)
         except (FileNotFoundError, ForeignFile):
@@ -5483,8 +5484,8 @@ class Reader:
     def tick_environment(self) -> "Tuple[List[str], str] | None":
         """The names and the PATH that `note_environment` kept; None while there are none."""
         try:
-            kept = json.loads(read_bytes(self.path(ENVIRONMENT_NAME)).decode("utf-8"))
-            return [str(name) for name in kept["names"]], str(kept["PATH"])
+            document = json.loads(read_bytes(self.path(ENVIRONMENT_NAME)).decode("utf-8"))
+            return [str(name) for name in document["names"]], str(document["PATH"])
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
@@ -5509,8 +5510,8 @@ class Store(Reader):
 
     def save_last_good(self, stamp: str) -> None:
         """Keep the sources of the configuration that `read_config` just read."""
-        kept = {"stamp": stamp, "documents": self.sources, "changed_at": self.changed_at}
-        write_atomic(self.last_good_path, json.dumps(kept).encode())
+        document = {"stamp": stamp, "documents": self.sources, "changed_at": self.changed_at}
+        write_atomic(self.last_good_path, json.dumps(document).encode())
 
     def save_state(self, state: State, aside: str = "") -> None:
         """Commit a state, and keep the one before as the copy or, when it is bad, as `aside`.
@@ -9322,15 +9323,15 @@ def _commands_for_the_installation() -> "CommandTable":
 
 def command_word(words: "Sequence[str]") -> "int | None":
     """The index of the command in a command line; None if there is none, or only argparse knows."""
-    at = 0
-    while at < len(words):
-        if not words[at].startswith("-"):
-            return at
-        if words[at] in ("--root", "--config"):
-            at += 1  # its value is a word of its own
-        elif not words[at].startswith(("--root=", "--config=")):
+    index = 0
+    while index < len(words):
+        if not words[index].startswith("-"):
+            return index
+        if words[index] in ("--root", "--config"):
+            index += 1  # its value is a word of its own
+        elif not words[index].startswith(("--root=", "--config=")):
             return None
-        at += 1
+        index += 1
     return None
 
 
