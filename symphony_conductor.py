@@ -5,26 +5,29 @@ There is no resident process. Cron calls `symphony_conductor.py tick` every minu
 what is due, starts one small supervisor per task, and exits. State, history, logs and health files
 live under the project root.
 
+    symphony_conductor.py init                 write a starting configuration
+    symphony_conductor.py check                list every problem of the configuration
+    symphony_conductor.py install, uninstall   the crontab line
     symphony_conductor.py tick                 what cron calls
-    symphony_conductor.py run --task NAME      run one task now, in the foreground
+    symphony_conductor.py run --task NAME      run a task now, in the foreground
     symphony_conductor.py status               show status (JSON when piped)
     symphony_conductor.py why NAME             why a task ran, or did not
     symphony_conductor.py history, logs NAME   past results, and what a task printed
     symphony_conductor.py audit                check every due slot against the history
-    symphony_conductor.py pause, resume        suspend a task's schedule for a while
-    symphony_conductor.py check                list every problem of the configuration
+    symphony_conductor.py pause, resume NAME   suspend a task's schedule for a while
     symphony_conductor.py next                 upcoming runs
     symphony_conductor.py explain "0 2 * * *"  a schedule in words
-    symphony_conductor.py install, uninstall   the crontab line
+    symphony_conductor.py doctor               diagnose cron, the environment and the installation
 
-Exit codes: 0 ok; 1 a task failed; 2 usage; 69 a needed program is missing; 70 an internal error;
-74 a file could not be read or written; 75 busy, or a dependency is not met; 78 bad configuration.
-`run` passes on the command's own status; 124 on timeout, 128+N when signal N ended it.
-
-Contents: grep -n '^# == ' symphony_conductor.py. Each section uses only those above it. Nothing
-above *Clock* reads a clock, the disk or the environment, except that *Zones* asks the C library for
-its zone data. Python 3.6 and newer, standard library only.
+Exit codes: 0 success; 1 a task failed; 2 usage error; 69 a required program is missing;
+70 internal error; 74 a file could not be read or written; 75 busy, or a dependency is not met;
+78 invalid configuration. `run` exits with the command's own status: 124 on a timeout, 128+N if
+signal N ended it.
 """
+
+# Contents: grep -n '^# == ' symphony_conductor.py. Each section uses only those above it. Nothing
+# above *Clock* reads a clock, the disk or the environment, except that *Zones* asks the C library
+# for its zone data. Python 3.6 and newer, standard library only.
 
 # Built into every interpreter, so they cost a start nothing.
 import gc

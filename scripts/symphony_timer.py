@@ -268,7 +268,7 @@ def _uninstall(store: sc.Store, timer: Timer, dry_run: bool) -> None:
 
 def cmd_timer(store: sc.Store, args: "argparse.Namespace") -> int:
     if args.purge and args.action != "uninstall":
-        raise sc.UsageError("--purge goes with uninstall")
+        raise sc.UsageError("--purge requires uninstall")
     timer = Timer(store.root, args.user or "")
     if args.action == "install":
         return _install(store, timer, args.dry_run)

@@ -328,7 +328,7 @@ def test_a_box_without_systemd_is_told_about_the_crontab(project, either, monkey
 
 @pytest.mark.parametrize("arguments, code, complaint", [
     (["install", "--timer", "--mailto", "ops@x"], 2, "--mailto is for cron ("),
-    (["timer", "install", "--purge"], 2, "--purge goes with uninstall")])
+    (["timer", "install", "--purge"], 2, "--purge requires uninstall")])
 def test_options_that_do_not_go_together_are_refused(project, arguments, code, complaint):
     found, out, err = project.call(*arguments)
     assert (found, out) == (code, "") and err.startswith("symphony_conductor: " + complaint)
