@@ -7384,7 +7384,7 @@ class Conductor:
         if config is None:
             return None, problems + ["nothing will be scheduled until this is fixed"]
         if problems:
-            return config, problems + ["the last good configuration stays in force"]
+            return config, problems + ["the last valid configuration stays in force"]
         if stamp and self.store.last_good_stamp() != stamp:
             self.store.save_last_good(stamp)
         return config, [str(problem) for problem in config.problems]
@@ -8597,13 +8597,13 @@ def _examine_ticks(store: Store) -> "Iterator[Finding]":
     last, now = store.last_tick(), Clock().now()
     if last is None:
         yield Finding(level="problem", text="no tick has run yet",
-                      hint="run install, or ./setup.sh")
+                      hint="run install")
     elif now - last > TICK_STALE_S:
         yield Finding(level="problem", text="the last tick was %s ago" % duration_text(now - last),
                       hint="logs/conductor_cron.log shows why ticks fail; if it has no new line,"
-                           " cron does not run them: run ./setup.sh")
+                           " cron is stopped, or its crontab line is missing")
     elif last - now > TICK_STALE_S:
-        yield Finding(level="problem", hint="to check that cron is running: ./setup.sh",
+        yield Finding(level="problem", hint="check that cron is running",
                       text="the clock was set back by %s or more, and no tick has run since"
                            % duration_text(last - now))
     else:

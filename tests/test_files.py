@@ -240,7 +240,7 @@ def test_an_unusable_configuration_is_one_line_and_the_last_good_one_goes_on(pro
     lines = err.splitlines()
     assert len(lines) == 2, err
     assert lines[0].startswith("symphony_conductor: config/conductor_config.json")
-    assert lines[1] == "symphony_conductor: the last good configuration stays in force"
+    assert lines[1] == "symphony_conductor: the last valid configuration stays in force"
     assert project.wait_until(lambda: project.lines("out")) == ["ran"]
     project.wait_for_idle()
     code, out, err = project.call("tick")
