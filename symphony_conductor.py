@@ -5315,10 +5315,7 @@ class Reader:
         except OSError as error:
             raise StorageError.of("read", path, error)
         check_version(record, RUN_VERSION, self.shown(path))
-        if not isinstance(record, dict):
-            return {}
-        is_sound = all(isinstance(record.get(key), types) for key, types in RUN_TYPES)
-        return record if is_sound else {}
+        return record if has_types(record, RUN_TYPES) else {}
 
     def run_with_id(self, name: str, run_id: str) -> "RunRecord":
         """The record of this very run, {} when there is none. Raises StorageError."""

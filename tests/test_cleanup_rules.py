@@ -387,6 +387,7 @@ def test_no_shipped_pattern_is_written_twice_or_protected_altogether(shipped):
 
 # Whatever rule may name them: these stay.
 PROTECTED = """
+    conductor_state.json.bak  sub/conductor_state.json  conductor_state.json.bad-20250602T100000Z.bak
     .env  .env.production  .ENV  prod.env  sub/.env.local  .envrc  .env.bak  .env.old  app/.env.production.bak
     server.pem  tls/server.key  ca.crt  ca.cer  cert.p12  cert.pfx  app.jks  release.keystore  mine.kdbx  data.gpg
     sig.asc  id_rsa  id_rsa.bak  id_rsa.pub  id_ed25519.old  authorized_keys  authorized_keys.bak  known_hosts.old
