@@ -4668,8 +4668,8 @@ def _is_number(value: "Any") -> bool:
 
 def _is_iso(text: "Any") -> bool:
     try:
-        return from_iso(text) is not None
-    except (ValueError, TypeError):
+        return type(text) is str and from_iso(text) is not None
+    except ValueError:
         return False
 
 

@@ -249,3 +249,10 @@ def test_a_pause_is_whole_or_refused(pause, is_sound):
     else:
         with pytest.raises(ValueError):
             sc.load_state(text)
+
+
+@pytest.mark.parametrize("key", ["scheduled_for", "started_at", "merged_since"])
+@pytest.mark.parametrize("value", [{}, [], 5, True, "noon"])
+def test_a_verdict_whose_time_is_none_is_damaged(key, value):
+    sc.from_iso(VERDICT["ended_at"])  # whose day is remembered: a slice of {} is a KeyError since 3.12
+    assert sc.verdict_of(json.dumps(dict(VERDICT, **{key: value})).encode()) is None
