@@ -8424,11 +8424,13 @@ def cmd_history(store: Store, args: "argparse.Namespace") -> int:
 def check_task_known(snapshot: Snapshot, name: str) -> None:
     """Raises UsageError for a task that neither configuration nor state nor a log knows."""
     names = set(snapshot.state.tasks)
+    if name in names or is_name(name) and os.path.exists(snapshot.store.log_path(name)):
+        return  # what ran can be asked for whatever the configuration has come to
     try:
         names |= set(snapshot.config.tasks) | set(snapshot.config.invalid)
     except ConfigError:
-        pass  # what ran under it can be asked for all the same
-    if name in names or is_name(name) and os.path.exists(snapshot.store.log_path(name)):
+        pass
+    if name in names:
         return
     raise unknown_task(name, sorted(names))
 
