@@ -4638,6 +4638,9 @@ RUN_TYPES = (
     ("started_at", _NUMBER), ("started_mono", _NUMBER), ("pid", _INT), ("pid_start", _TEXT),
     ("boot_id", _TEXT), ("supervisor", _INT))
 RESULT_TYPES = (("status", _TEXT), ("ended_at", _NUMBER), ("exit_code", _INT + _NULL))
+# What else of a result goes into its verdict, and so into the state, which takes no other types.
+_RESULT_EXTRAS = (
+    ("duration_s", _NUMBER), ("reason", _TEXT), ("output_tail", _TEXT), ("attempts", _LIST))
 _VERDICT_TYPES = (
     ("status", _TEXT), ("ended_at", _TEXT), ("exit_code", _INT + _NULL), ("run_id", _TEXT + _NULL),
     ("reason", _TEXT + _NULL), ("attempt", _INT + _NULL), ("duration_s", _NUMBER + _NULL),
@@ -4656,6 +4659,16 @@ def has_types(document: "Any", types: "Tuple[Tuple[str, Tuple[type, ...]], ...]"
         if type(document.get(key)) not in allowed:
             return False
     return True
+
+
+def sound_result(raw: "Any") -> "Result | None":
+    """The result in a run's record, without fields of a wrong type; None for what is no result."""
+    if not has_types(raw, RESULT_TYPES):
+        return None
+    damaged = {key for key, allowed in _RESULT_EXTRAS if type(raw.get(key)) not in allowed}
+    result: "Result" = {  # type: ignore[assignment]
+        key: value for key, value in raw.items() if key not in damaged}
+    return result
 
 
 def _is_int(value: "Any") -> bool:
@@ -7464,8 +7477,8 @@ class Conductor:
         newest = self.store.read_run(name)
         record = _record_of(run, newest)
         named = None if run.run_id or not record else _run_of(record)
-        result: "Any" = record.get("result")
-        if has_types(result, RESULT_TYPES):
+        result = sound_result(record.get("result"))
+        if result is not None:
             return RunFact(kind="ended", result=result, run=named)
         if is_locked:
             return RunFact(kind="held", run=named, unended=str(record.get("unended") or ""))

@@ -256,3 +256,18 @@ def test_a_pause_is_whole_or_refused(pause, is_sound):
 def test_a_verdict_whose_time_is_none_is_damaged(key, value):
     sc.from_iso(VERDICT["ended_at"])  # whose day is remembered: a slice of {} is a KeyError since 3.12
     assert sc.verdict_of(json.dumps(dict(VERDICT, **{key: value})).encode()) is None
+
+
+@pytest.mark.parametrize("field, value", [
+    ("duration_s", "x"), ("duration_s", None), ("reason", 5), ("output_tail", {}),
+    ("attempts", "none")])
+@pytest.mark.parametrize("status", ["success", "failed"])
+def test_a_result_with_a_damaged_field_makes_a_state_that_can_be_read(field, value, status):
+    raw = {"status": status, "ended_at": 1748829605.5, "exit_code": 1, field: value}
+    run = sc.Run(run_id="20250602T020000Z-1", slot=1748829600, started_at=1748829600.0)
+    state = sc.State(last_now=1748829600.0, tasks={"a": sc.TaskState(run=run)})
+    facts = sc.Facts(runs={"a": sc.RunFact(kind="ended", result=sc.sound_result(raw))})
+    config = sc.build_config([("c.json", {"tasks": [{"name": "a", "command": "true"}]})])
+    decision = sc.decide(config, state, 1748829660.0, facts)
+    assert [record["status"] for record in decision.records] == [status]
+    assert sc.load_state(sc.dump_state(decision.state).decode()) == decision.state
