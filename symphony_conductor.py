@@ -9005,12 +9005,15 @@ def run_beside(store: Store, name: str, words: "Sequence[str]") -> int:
     owner of this file, who decides that already: root installs a timer from its user's checkout.
     """
     path = path_beside(name)
+    folder, file_name = os.path.split(path)
     if not is_beside(name):
-        folder, file_name = os.path.split(path)
         hint = "put scripts/%s of version %s into %s" % (file_name, __version__, folder)
         raise UnavailableError("'%s' is not part of this file" % name, hint)
     owner = os.stat(store.script).st_uid
-    problems = store.insecure(os.path.dirname(path), owner) + store.insecure(path, owner)
+    # Its folder, and all that it could import from there.
+    modules = [entry for entry in sorted(os.listdir(folder)) if entry.endswith(".py")]
+    paths = [folder] + [os.path.join(folder, entry) for entry in modules + ["__pycache__"]]
+    problems = [problem for checked in paths for problem in store.insecure(checked, owner)]
     if problems:
         raise ConfigError(problems)
     flags = [flag for flag, field in PYTHON_FLAGS if getattr(sys.flags, field)]
