@@ -65,16 +65,17 @@ if TYPE_CHECKING:
         Iterable,
         Iterator,
         List,
+        Required,
         Sequence,
         Set,
         Tuple,
+        TypedDict,
         TypeVar,
         Union,
+        dataclass_transform,
         final,
         overload,
     )
-
-    from typing_extensions import Required, TypedDict, dataclass_transform
 else:
     def dataclass_transform(**_):
         """Tells a type checker that the fields of a class are what its constructor takes."""
@@ -5671,7 +5672,7 @@ class Store(Reader):
                 if os.stat(path).st_mtime < used_since:
                     os.unlink(path)
         except OSError:
-            pass
+            pass  # what is kept too long harms nothing, and the next day tries again
 
     # -- messages
 

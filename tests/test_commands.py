@@ -611,7 +611,7 @@ def test_only_the_standard_library_is_imported(path):
     if allowed is None:
         pytest.skip("this Python has no list of its standard library")
     own = {"symphony_conductor"} | {script.stem for script in SCRIPTS.glob("*.py")} if path != SCRIPT else set()
-    assert names - own - {"typing_extensions"} <= allowed  # which type checkers know, and nothing else imports
+    assert names - own <= allowed
 
 
 def test_each_script_uses_only_those_before_it():
