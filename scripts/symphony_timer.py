@@ -166,17 +166,27 @@ class Timer:
             self._systemctl("enable", "--now", TIMER)
         except sc.ConductorError:
             if not before and is_enabled:
-                self._systemctl("disable", "--now", TIMER, check=False)
+                self._stop(check=False)
             for path in set(files) - set(before):
                 os.unlink(path)
             if not before and is_enabled:
                 self._systemctl("daemon-reload", check=False)
             raise
 
+    def _stop(self, check: bool = True) -> None:
+        """Stop the timer, and a tick under way; not the tasks that a tick has started.
+
+        The tick is ended while its unit still says KillMode=process: once the unit is gone, its end
+        goes by the default, which ends every process it started (systemd.kill(5)).
+        """
+        self._systemctl("disable", "--now", TIMER, check=check)
+        self._systemctl("stop", SERVICE, check=check)
+        self._systemctl("reset-failed", SERVICE, check=False)  # it fails where nothing had failed
+
     def uninstall(self) -> None:
         """Stop the timer and remove the units; running tasks go on."""
         files = self.files()
-        self._systemctl("disable", "--now", TIMER)
+        self._stop()
         for path in files:
             os.unlink(path)
         self._systemctl("daemon-reload")
