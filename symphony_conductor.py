@@ -4124,10 +4124,20 @@ def command_output(*argv: str) -> str:
 def proc_text(name: str) -> str:
     """A file of /proc; '' where there is none. Raises OSError when it cannot be read."""
     try:
-        with open(os.path.join(PROC, name), encoding="utf-8", errors="replace") as handle:
-            return handle.read()
-    except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
+        fd = os.open("%s/%s" % (PROC, name), os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
         return ""
+    text = b""
+    try:
+        while True:  # open() and its layers would cost a fork as much as all else it does
+            piece = os.read(fd, 1 << 16)
+            if not piece:
+                return text.decode("utf-8", "replace")
+            text += piece
+    except ProcessLookupError:
+        return ""  # it has ended meanwhile
+    finally:
+        os.close(fd)
 
 
 def current_boot_id() -> str:
@@ -4236,20 +4246,29 @@ def _fsencode(path: str) -> bytes:
     return path.encode(sys.getfilesystemencoding(), "surrogateescape")
 
 
+def plain_tick_root(argv: "Sequence[str]") -> "str | None":
+    """The root of `tick` or `--root=DIR tick`, '' when it names none; None for all else.
+
+    These are the two forms of the crontab line. They need no parser, whose import alone costs as
+    much as a decision.
+    """
+    if argv[-1:] != ["tick"] or len(argv) > 3:
+        return None
+    options = list(argv[:-1])
+    if not options:
+        return ""
+    if len(options) == 1 and options[0].startswith("--root="):
+        return options[0][len("--root="):]
+    return options[1] if len(options) == 2 and options[0] == "--root" else None
+
+
 def is_idle_tick(argv: "Sequence[str]") -> bool:
     """Whether this is a plain tick with nothing to do."""
-    if argv[-1:] != ["tick"]:
+    named = plain_tick_root(argv)
+    if named is None:
         return False
-    options = list(argv[:-1])
-    if len(options) == 1 and options[0].startswith("--root="):
-        options = ["--root", options[0][len("--root="):]]
-    root = posix.environ.get(b"SYMPHONY_ROOT", b"")
-    if options:
-        if len(options) != 2 or options[0] != "--root":
-            return False
-        root = _fsencode(options[1])
-    elif not root:
-        root = _fsencode(__file__.rpartition("/")[0] or ".")
+    root = _fsencode(named) or posix.environ.get(b"SYMPHONY_ROOT", b"")
+    root = root or _fsencode(__file__.rpartition("/")[0] or ".")
     heartbeat = root + b"/" + HEARTBEAT_NAME.encode()
     return nothing_to_do(heartbeat, time.time(), time.monotonic())
 
@@ -4339,6 +4358,19 @@ class FileLock:
         fds, self.fds = self.fds, []
         for fd in fds:
             close_quietly(fd)
+
+    def unlock(self) -> None:
+        """Release the lock, also for processes that were forked while it was held (flock(2))."""
+        for fd in self.fds:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_UN)
+            except OSError:
+                pass  # then it ends with the last of them, which closes it at once
+        self.release()
+
+    def leave_to_parent(self) -> None:
+        """Forget the descriptors, which this forked process has closed; the lock stays held."""
+        self.fds = []
 
 
 def close_quietly(fd: int) -> None:
@@ -5015,6 +5047,8 @@ class Reader:
         # What read_config read: (place, text), and when the file of each place changed.
         self.sources: "List[Tuple[str, str]]" = []
         self.changed_at: "Dict[str, float]" = {}
+        # The newest state that was read or written, and the bytes of its file.
+        self._newest: "Tuple[bytes, State | None]" = (b"", None)
         self._name_files(root, config_path or os.path.join(root, CONFIG_NAME))
 
     # -- the root and what lies under it
@@ -5297,7 +5331,12 @@ class Reader:
     def _read_state(self, path: str) -> State:
         """A state by its path. Raises FileNotFoundError, and ValueError for what is no state."""
         try:
-            return load_state(read_bytes(path).decode("ascii"), self.shown(path))
+            data = read_bytes(path)
+            seen, state = self._newest
+            if state is None or data != seen:  # to compare costs a hundredth of parsing
+                state = load_state(data.decode("ascii"), self.shown(path))
+                self._newest = (data, state)
+            return state
         except FileNotFoundError:
             raise
         except ForeignFile as error:
@@ -5330,6 +5369,24 @@ class Reader:
             raise StorageError.of("read", path, error)
         check_version(record, RUN_VERSION, self.shown(path))
         return record if has_types(record, RUN_TYPES) else {}
+
+    def has_result(self, name: str) -> bool:
+        """Whether the record of a task's newest run has a result, or cannot tell."""
+        try:
+            return b'"result": {' in read_bytes(self.run_path(name))
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+
+    def is_settled(self, name: str, run_id: str) -> bool:
+        """Whether a decision knows what became of a run that has put its result on disk."""
+        try:
+            record = read_bytes(self.run_path(name))
+        except OSError:
+            return False
+        # It may be that of a later run by now.
+        return b'"settled": true' in record or run_id.encode() not in record
 
     def run_with_id(self, name: str, run_id: str) -> "RunRecord":
         """The record of this very run, {} when there is none. Raises StorageError."""
@@ -5534,7 +5591,9 @@ class Store(Reader):
         records go to disk first.
         """
         self._sync_records()
-        write_atomic(self.state_path, dump_state(state), keep=aside or self.backup_path)
+        data = dump_state(state)
+        write_atomic(self.state_path, data, keep=aside or self.backup_path)
+        self._newest = (data, state)
 
     def _sync_records(self) -> None:
         """Make what `record` put on file survive a power cut: one fsync a file and one a folder."""
@@ -5549,6 +5608,11 @@ class Store(Reader):
     def write_run(self, name: str, record: "RunRecord", durable: bool = True) -> None:
         document = dict(record, version=RUN_VERSION, by=__version__)
         write_atomic(self.run_path(name), json.dumps(document).encode(), durable)
+
+    def sync_run(self, name: str) -> None:
+        """Make the newest record of a task survive a power cut. Raises StorageError."""
+        sync_file(self.run_path(name))
+        sync_folder(self.path("status/runs"))
 
     def keep_definition(self, definition: "Document") -> str:
         """Keep a task's definition on disk, once for all runs that have it: its name there."""
@@ -6116,15 +6180,36 @@ def members_text(members: "Sequence[Process]") -> str:
     return text
 
 
+_C_FUNCTIONS: "Dict[str, Any]" = {}
+
+
+def c_function(name: str) -> "Callable[..., Any] | None":
+    """A function of the C library that Python has no name for; None where it cannot be called."""
+    if name not in _C_FUNCTIONS:
+        _C_FUNCTIONS[name] = None
+        try:
+            import ctypes
+            _C_FUNCTIONS[name] = getattr(ctypes.CDLL(None, use_errno=True), name)
+        except Exception:  # a hardened system may refuse the memory that ctypes wants at its import
+            pass
+    function: "Callable[..., Any] | None" = _C_FUNCTIONS[name]
+    return function
+
+
 def become_subreaper() -> bool:
     """Have orphans of the tree become children of this process (prctl(2)): whether that works."""
     if not sys.platform.startswith("linux"):
         return False
-    try:
-        import ctypes
-        return bool(ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
-    except Exception:  # a hardened system may refuse the memory that ctypes wants at its import
-        return False
+    prctl = c_function("prctl")
+    return prctl is not None and prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+
+
+def set_signal(number: int, handler: "Any") -> "Any":
+    """signal.signal without the enums that it makes of its arguments and result.
+
+    They are the half of what a forked process would do up to its exec.
+    """
+    return getattr(signal.signal, "__wrapped__", signal.signal)(number, handler)
 
 
 class Signals:
@@ -6135,10 +6220,13 @@ class Signals:
         self.fd, self._write_fd = os.pipe()
         os.set_blocking(self.fd, False)
         os.set_blocking(self._write_fd, False)
-        numbers = [getattr(signal, name) for name in STOP_SIGNALS + ("SIGCHLD",)]
-        # What the caller ignores stays ignored, as nohup(1) wants it.
-        self._saved = {number: signal.signal(number, self._note) for number in numbers
-                       if number == signal.SIGCHLD or signal.getsignal(number) != signal.SIG_IGN}
+        self._saved: "Dict[int, Any]" = {}
+        for name in STOP_SIGNALS + ("SIGCHLD",):
+            number = getattr(signal, name)
+            self._saved[number] = set_signal(number, self._note)
+            # What the caller ignores stays ignored, as nohup(1) wants it.
+            if name != "SIGCHLD" and self._saved[number] == signal.SIG_IGN:
+                set_signal(number, signal.SIG_IGN)
         self._saved_fd = signal.set_wakeup_fd(self._write_fd)
 
     def _note(self, number: int, _frame: object) -> None:
@@ -6155,7 +6243,7 @@ class Signals:
     def close(self) -> None:
         signal.set_wakeup_fd(self._saved_fd)
         for number, handler in self._saved.items():
-            signal.signal(number, handler)
+            set_signal(number, handler)
         close_quietly(self.fd)
         close_quietly(self._write_fd)
 
@@ -6516,7 +6604,9 @@ class Watch:
         if os.fork() == 0:
             try:
                 os.setsid()
-                close_all_but(self.reader)
+                for fd in open_descriptors():
+                    if fd != self.reader:
+                        close_quietly(fd)
                 os.set_blocking(self.reader, True)
                 while os.read(self.reader, READ_BYTES):
                     pass
@@ -6524,15 +6614,12 @@ class Watch:
                 os._exit(0)
 
 
-def close_all_but(kept: int) -> None:
-    """Close every descriptor of this process but one."""
+def open_descriptors() -> "List[int]":
+    """The descriptors of this process, where they cannot be listed those that it may have."""
     try:
-        fds = [int(name) for name in os.listdir("/dev/fd")]
+        return [int(name) for name in os.listdir("/dev/fd")]
     except (OSError, ValueError):
-        fds = list(range(4096))
-    for fd in fds:
-        if fd != kept:
-            close_quietly(fd)
+        return list(range(4096))
 
 
 def argv_of(command: "str | Sequence[str]") -> "List[str]":
@@ -6561,8 +6648,50 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def start_gated(argv: "Sequence[str]", env: "Dict[str, str]", cwd: str, nice: int,
-                writer: int) -> "Tuple[int, int, int]":
+class Command(Value):
+    """What a process needs to become the command of a run, as the system takes it.
+
+    It is made ahead of the forks: what a forked process does costs it a copy of each page of memory
+    that it touches.
+    """
+
+    argv: "List[bytes]" = []
+    env: "Dict[bytes, bytes]" = {}
+    cwd: str = ""
+    nice: int = 0
+    reader: int = -1  # the pipe for its output
+    writer: int = -1
+
+
+def spawn(command: Command) -> int:
+    """Start a command by posix_spawn(3), as the leader of a session: its pid, or -1.
+
+    Unlike a fork it copies nothing of this process, and it cannot be held at a gate. -1 is for a
+    command that it cannot start, or not as `start_gated` does: that one does, or says why not.
+    """
+    if not hasattr(os, "posix_spawn") or command.nice or command.cwd:
+        return -1
+    if not command.argv[0].startswith(b"/"):  # it is to be looked for in the command's own PATH
+        return -1
+    streams: "List[Any]" = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+    streams += [(os.POSIX_SPAWN_DUP2, command.writer, fd) for fd in (1, 2)]
+    try:
+        return os.posix_spawn(command.argv[0], command.argv, command.env, file_actions=streams,
+                              setsid=True, setsigmask=(), setsigdef=default_signals())
+    except (OSError, NotImplementedError):
+        return -1
+
+
+def default_signals() -> "List[int]":
+    """The signals that a command is to have its default action for, whoever ignores them.
+
+    SIGPIPE and SIGXFSZ are ignored in Python, SIGQUIT in the background jobs of a shell.
+    """
+    names = STOP_SIGNALS + ("SIGCHLD", "SIGPIPE", "SIGXFSZ", "SIGQUIT")
+    return [int(getattr(signal, name)) for name in names]
+
+
+def start_gated(command: Command) -> "Tuple[int, int, int]":
     """Fork a process that becomes the command once a byte comes through the gate.
 
     Returns (pid, gate, failure pipe). The process leads a session and a group of its own. When the
@@ -6575,16 +6704,15 @@ def start_gated(argv: "Sequence[str]", env: "Dict[str, str]", cwd: str, nice: in
     if pid == 0:
         try:
             os.close(gate)  # else it would hold its own gate open when the parent is killed
-            _become_command(argv, env, cwd, nice, writer, gate_read, failure_write)
+            _become_command(command, gate_read, failure_write)
         finally:
             os._exit(EXIT_CANNOT_RUN)
-    for fd in (gate_read, failure_write, writer):
+    for fd in (gate_read, failure_write, command.writer):
         close_quietly(fd)
     return pid, gate, failure
 
 
-def _become_command(argv: "Sequence[str]", env: "Dict[str, str]", cwd: str, nice: int, writer: int,
-                    gate: int, failure: int) -> None:
+def _become_command(command: Command, gate: int, failure: int) -> None:
     """The child of `start_gated`, up to its exec; when it returns, that failed (126 for a shell).
 
     Nothing is imported here (`import_now` came first): an import that fails would do so unseen.
@@ -6596,26 +6724,26 @@ def _become_command(argv: "Sequence[str]", env: "Dict[str, str]", cwd: str, nice
         os.setsid()
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
-        os.dup2(writer, 1)
-        os.dup2(writer, 2)
+        os.dup2(command.writer, 1)
+        os.dup2(command.writer, 2)
         # Ahead of the gate: a signal meanwhile is to end this process, and to wake nobody else.
         signal.set_wakeup_fd(-1)
-        # SIGPIPE and SIGXFSZ are ignored in Python, SIGQUIT in the background jobs of a shell.
-        for name in STOP_SIGNALS + ("SIGCHLD", "SIGPIPE", "SIGXFSZ", "SIGQUIT"):
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
+        for number in default_signals():
+            set_signal(number, signal.SIG_DFL)
         if not os.read(gate, 1):
             os._exit(EXIT_NOT_FOUND)
-        stage = "nice %d" % nice
-        if nice:
-            os.nice(nice)
-        stage = "cwd %s" % os.path.abspath(cwd)
-        os.chdir(_bytes(cwd))
+        if command.nice:
+            stage = "nice %d" % command.nice
+            os.nice(command.nice)
+        if command.cwd:
+            stage = "cwd %s" % os.path.abspath(command.cwd)
+            os.chdir(_bytes(command.cwd))
         stage = ""
-        os.execvpe(_bytes(argv[0]), [_bytes(word) for word in argv],
-                   {_bytes(name): _bytes(text) for name, text in env.items()})
+        os.execvpe(command.argv[0], command.argv, command.env)
     except (OSError, ValueError) as error:
         is_missing = isinstance(error, (FileNotFoundError, NotADirectoryError)) and not stage
-        os.write(failure, _bytes("%s: %s" % (stage or argv[0], error_text(error))))
+        what = _bytes(stage) or command.argv[0]
+        os.write(failure, b"%s: %s" % (what, _bytes(error_text(error))))
         if is_missing:
             os._exit(EXIT_NOT_FOUND)
 
@@ -6667,6 +6795,12 @@ def import_now(*modules: "Any") -> None:
         hasattr(module, "__name__")  # any attribute makes a _Late one import itself
 
 
+def load_for_supervisors() -> None:
+    """Import what a supervisor needs, ahead of the fork that it shares this memory by."""
+    import_now(errno, json, re, select, signal, stat)
+    c_function("prctl")
+
+
 class Supervisor:
     """One attempt of one task, from the start of its command to the result on disk.
 
@@ -6685,78 +6819,146 @@ class Supervisor:
         self.name = spec["task"]
         self.echo = Echo(echo_fd, clock) if echo_fd >= 0 else None
         self.pipe_path = store.pipe_path(self.name, spec["run_id"])
+        try:
+            self.mark = store.mark(spec["run_id"])
+        except StorageError:
+            self.mark = ""  # `prepare` tries again, and says what is wrong
         self.record: "RunRecord" = {}
         self.output: "Output | None" = None
         self.signals: "Signals | None" = None
         self.watch: "Watch | None" = None
-        self.mark = ""
+        self.command: "Command | None" = None
+        self.definition = ""
+        self.obstacle: "Exception | None" = None  # why the command cannot be started
+        self.is_forked = False  # for this run alone: it has no children
         self.is_subreaper = False
         self.others: "frozenset[Tuple[int, str]]" = frozenset()
         self.trouble = ""  # why no process was started, or the output of an adopted one is lost
         self.failure = ""  # why the process that was started could not become the command
 
+    def prepare(self) -> None:
+        """Do what can be done before there is a process for this run: it is cheaper there.
+
+        What stands in the way of the start, `run` makes the result.
+        """
+        try:
+            self.mark = self.store.mark(self.spec["run_id"])
+            self.definition = self.store.keep_definition(self.spec["definition"])
+            self._open()
+            with doing("create the pipe", self.pipe_path):
+                reader, writer = open_pipe(self.pipe_path)
+            cwd = self.spec["cwd"] and os.path.join(self.store.base, self.spec["cwd"])
+            if not cwd and self.store.base != ".":
+                cwd = self.store.base
+            self.command = Command(
+                argv=[_bytes(word) for word in argv_of(self.spec["command"])],
+                env={_bytes(name): _bytes(text) for name, text in self._environment().items()},
+                cwd=cwd, nice=self.spec["nice"], reader=reader, writer=writer)
+        except (ConductorError, OSError) as error:
+            self.obstacle = error
+
+    def descriptors(self) -> "List[int]":
+        """What `prepare` opened."""
+        fds = []
+        if self.output is not None:
+            fds.append(self.output.log_fd)
+        if self.command is not None:
+            fds += [self.command.reader, self.command.writer]
+        return fds
+
+    def let_go(self) -> None:
+        """Close what `prepare` opened, in the process that goes on without this run."""
+        for fd in self.descriptors():
+            close_quietly(fd)
+
     def run(self) -> "Result":
         """Start the command and wait for its end; what cannot be started is a failed attempt."""
         started_mono = self.clock.monotonic()
+        if not self.is_forked:
+            # Once the command runs, no import that fails may end the watch.
+            load_for_supervisors()
+        if self.command is None:  # also when `prepare` failed: this process has more room
+            self.obstacle = None
+            self.prepare()
         try:
-            self._prepare()
-            output, reader = self._start(started_mono)
+            if self.obstacle is not None:
+                raise self.obstacle
+            self._start(started_mono)
         except (ConductorError, OSError) as error:
             return self._not_started(error, started_mono)
-        return self._watch_to_the_end(output, reader, is_child=True)
+        assert self.command is not None
+        return self._watch_to_the_end(self.command.reader, is_child=True)
 
-    def _prepare(self) -> None:
-        """Make sure that what comes of the command can be told from what was there before."""
-        # Once the command runs, no import that fails may end the watch.
-        import_now(errno, re, select, signal, stat)
-        self.mark = self.store.mark(self.spec["run_id"])
-        if has_children():
+    def _start(self, started_mono: float) -> None:
+        """Start the command. Raises ConductorError or OSError as long as nothing was started."""
+        assert self.command is not None and self.output is not None
+        if not self.is_forked and has_children():
             # Jobs of the shell that became this program, or of a dependency run before.
             self.others = frozenset(
                 (process.pid, process.start) for process in process_table() or ()
                 if process.parent == os.getpid())
-        # Ahead of the fork: the command may leave an orphan at once.
-        self.is_subreaper = become_subreaper()
+        with doing("create a pipe for", "the signals of " + self.name):
+            self.signals = Signals()
+        self.is_subreaper = become_subreaper()  # ahead of the start: it may leave an orphan at once
+        trouble = ""
+        # On record before it runs: the mark finds it if this process is killed before its number
+        # is on record as well.
+        self._note_start(started_mono, NO_PID, "")
+        self.store.write_run(self.name, self.record)
+        pid = spawn(self.command)
+        if pid > 0:
+            self._note_process(pid)
+            close_quietly(self.command.writer)
+        else:
+            trouble = self._start_gated()
+        # From here on the command may run, so nothing is raised any more.
+        self.output.line(self._header())
+        if trouble:
+            self.failure = "cannot start: %s" % trouble
+            self.output.take(_bytes(self.failure + "\n"))
 
-    def _start(self, started_mono: float) -> "Tuple[Output, int]":
-        """Start the command: where its output goes, and where it is read from.
+    def _note_start(self, started_mono: float, pid: int, pid_start: str) -> None:
+        self.record = {
+            **self.fields, "definition": self.definition, "root": self.store.root,
+            "mark": self.mark, "supervisor": os.getpid(), "boot_id": current_boot_id(),
+            "pid": pid, "pid_start": pid_start, "started_mono": started_mono,
+            "command_started_at": self.clock.now()}
+
+    def _note_process(self, pid: int) -> None:
+        """Put the process of a command that runs already on record, as well as that can be done."""
+        start = ""
+        try:
+            process = process_of(pid)
+            start = process.start if process is not None else ""
+        except OSError:
+            pass  # then its mark has to do
+        self.record = {**self.record, "pid": pid, "pid_start": start}
+        try:
+            self.store.write_run(self.name, self.record, durable=False)
+        except StorageError:
+            pass  # likewise
+
+    def _start_gated(self) -> str:
+        """Start the command by way of a gate: '' when it runs, else why it could not be started.
 
         Raises ConductorError or OSError as long as nothing was started.
         """
-        output = self._open()
-        with doing("create the pipe", self.pipe_path):
-            reader, writer = open_pipe(self.pipe_path)
+        assert self.command is not None
         with doing("start a process for", self.name):
-            pid, gate, failure = start_gated(
-                argv_of(self.spec["command"]), self._environment(), self._cwd(),
-                self.spec["nice"], writer)
+            pid, gate, failure = start_gated(self.command)
         try:
             with doing("inspect the process of", self.name):
                 process = process_of(pid)
             if process is None:  # it waits at the gate, so it is there
                 raise StorageError(
                     "cannot inspect the process of %s: not in the process table" % self.name)
-            self._note_start(started_mono, pid, process.start)
+            self.record = {**self.record, "pid": pid, "pid_start": process.start}
             self.store.write_run(self.name, self.record)
         except (ConductorError, OSError):
             close_quietly(gate)  # which ends the process that waits there
             os.waitpid(pid, 0)
             raise
-        # From here on the command may run, so nothing is raised any more.
-        output.line(self._header())
-        trouble = self._open_gate(gate, failure)
-        if trouble:
-            self.failure = "cannot start: %s" % trouble
-            output.take(_bytes(self.failure + "\n"))
-        return output, reader
-
-    def _note_start(self, started_mono: float, pid: int, pid_start: str) -> None:
-        definition = self.store.keep_definition(self.spec["definition"])
-        self.record = {
-            **self.fields, "definition": definition, "root": self.store.root, "mark": self.mark,
-            "supervisor": os.getpid(), "boot_id": current_boot_id(), "pid": pid,
-            "pid_start": pid_start, "started_mono": started_mono,
-            "command_started_at": self.clock.now()}
+        return self._open_gate(gate, failure)
 
     @staticmethod
     def _open_gate(gate: int, failure: int) -> str:
@@ -6789,20 +6991,22 @@ class Supervisor:
     def adopt(self) -> "Result":
         """Take over a command whose supervisor was killed: its output, its timeout, its result."""
         self.record = self.fields
+        load_for_supervisors()
+        self.signals = Signals()
         try:
-            output = self._open()
+            self._open()
         except (ConductorError, OSError) as error:
             # Its timeout is worth more than its output.
             self.trouble = "output lost: %s" % error_text(error)
-            output = self.output = Output(os.open(os.devnull, os.O_WRONLY), 0)
-            self.signals = self.signals or Signals()
+            self.output = Output(os.open(os.devnull, os.O_WRONLY), 0)
+        assert self.output is not None
         try:
             reader = os.open(self.pipe_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             reader = -1
-        output.line("%s adopted run=%s pid=%d: its supervisor was killed" % (
+        self.output.line("%s adopted run=%s pid=%d: its supervisor was killed" % (
             iso(self.clock.now()), self.spec["run_id"], self.record["pid"]))
-        return self._watch_to_the_end(output, reader, is_child=False)
+        return self._watch_to_the_end(reader, is_child=False)
 
     def wait_for_room(self) -> None:
         """Wait before another try to record the result. Raises StorageError on a signal."""
@@ -6826,18 +7030,16 @@ class Supervisor:
         except OSError:
             pass  # it was never made, or its folder is gone
 
-    def _open(self) -> Output:
+    def _open(self) -> None:
         path = self.store.log_path(self.name)
         make_folder(self.store.path("status/runs"))
         with doing("open", path):
             rotate(path, TASK_LOG_ROTATE_BYTES)
             self.output = Output(open_append(path), self.spec["max_output_bytes"], self.echo)
-        with doing("create a pipe for", "the signals of " + self.name):
-            self.signals = Signals()
-        return self.output
 
-    def _watch_to_the_end(self, output: Output, reader: int, is_child: bool) -> "Result":
-        assert self.signals is not None
+    def _watch_to_the_end(self, reader: int, is_child: bool) -> "Result":
+        assert self.signals is not None and self.output is not None
+        output = self.output
         started_mono = float(self.record["started_mono"])
         job = job_of(self.record, self.store.root, "")  # no pipe: its reader is this process
         if self.is_subreaper:
@@ -6876,9 +7078,6 @@ class Supervisor:
             iso(self.record["command_started_at"]), self.spec["run_id"], self.spec["attempt"],
             self.spec["trigger"], self.spec["scheduled_for"], os.uname()[1], self.record["pid"])
 
-    def _cwd(self) -> str:
-        return os.path.join(self.store.base, self.spec["cwd"])
-
     def _environment(self) -> "Dict[str, str]":
         return {
             **os.environ, **self.spec["env"],  # ahead of ours: it cannot take the mark away
@@ -6915,12 +7114,25 @@ def spec_of(config: Config, task: Task, run: Run) -> "Spec":
         "definition": definition_of(config, task)}
 
 
+def detach(null: int, stdin: int, stdout: int) -> None:
+    """Let this process go on by itself, in a session of its own: with these streams, unheard."""
+    os.setsid()
+    os.dup2(stdin, 0)
+    if stdout != 1:
+        os.dup2(stdout, 1)
+    os.dup2(null, 2)
+
+
+def stdout_of_detached(null: int) -> int:
+    """The standard output of a process that is detached: ours where that is a journal."""
+    return 1 if is_journal(1) else null
+
+
 def start_detached(store: Store, arguments: "Sequence[str]", mark: str, stdin: int = -1,
                    keep: "Iterable[int]" = ()) -> None:
-    """Start this program anew, in a session of its own and in the root folder.
+    """Start this program anew, detached; it inherits the descriptors in `keep`.
 
-    It inherits the descriptors in `keep`, and standard output where that is a journal. `mark` is
-    that of the run which it is for. Raises OSError when it could not be started.
+    `mark` is that of the run which it is for. Raises OSError when it could not be started.
     """
     argv = [sys.executable, "-I", "-S"] + program_arguments(store.script, store.base)
     argv += ["--root=" + store.root] + list(arguments)
@@ -6933,13 +7145,9 @@ def start_detached(store: Store, arguments: "Sequence[str]", mark: str, stdin: i
         raise
     if pid == 0:
         try:
-            os.setsid()
-            os.chdir(store.base)  # which follows the folder when it is renamed
             null = os.open(os.devnull, os.O_RDWR)
-            os.dup2(null if stdin < 0 else stdin, 0)
-            if not is_journal(1):
-                os.dup2(null, 1)
-            os.dup2(null, 2)
+            detach(null, null if stdin < 0 else stdin, stdout_of_detached(null))
+            os.chdir(store.base)  # which follows the folder when it is renamed
             for fd in keep:
                 os.set_inheritable(fd, True)
             # Else that of a command which calls the conductor, and this would be of its tree.
@@ -6957,6 +7165,95 @@ def start_detached(store: Store, arguments: "Sequence[str]", mark: str, stdin: i
     if number:
         os.waitpid(pid, 0)
         raise OSError(number, os.strerror(number))
+
+
+def fork_detached(store: Store, place: "ProcessText", arguments: "Sequence[str]", mark: str,
+                  keep: "Sequence[int]", work: "Callable[[], int]") -> None:
+    """Fork a process that does `work`, detached, and exits with the code that this returns.
+
+    It costs a tenth of `start_detached`: everything is loaded and read. What it does not need it
+    lets go of: every descriptor but those in `keep`, the caller's session and streams, and its
+    name, which is the caller's until `place` has the arguments and the mark. Raises OSError when no
+    process could be forked.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    stdout = stdout_of_detached(null)
+    unneeded = set(open_descriptors()) - {0, 1, 2} - set(keep)
+    try:
+        pid = os.fork()
+    except OSError:
+        close_quietly(null)
+        raise
+    if pid:
+        close_quietly(null)
+        return
+    code = EXIT_SOFTWARE
+    try:
+        detach(null, null, stdout)
+        for fd in unneeded:
+            close_quietly(fd)
+        store.lock.leave_to_parent()
+        place.write(arguments, mark)
+        code = work()
+    finally:
+        os._exit(code)  # nothing of the caller's is flushed or carried out a second time
+
+
+class ProcessText:
+    """Where the kernel reads the arguments and the environment of this process, for ps(1).
+
+    proc(5): `arg_start` to `env_end` of /proc/self/stat. A forked process has those of its parent;
+    what is written over them shows in ps(1) and in /proc/PID/environ like those of a process that
+    was started anew, and people and `marked_processes` find a supervisor by them.
+    """
+
+    def __init__(self, start: int, middle: int, end: int) -> None:
+        self.start, self.middle, self.end = start, middle, end
+
+    @classmethod
+    def of_this(cls) -> "ProcessText | None":
+        """That of this process; None where it cannot be had, or cannot be written to."""
+        try:
+            text = proc_text("self/stat")
+            numbers = text[text.rfind(")") + 1:].split()[45:49]
+            start, middle, env_start, end = map(int, numbers)
+            if not 0 < start < middle <= env_start < end or env_start - middle > 1:
+                return None
+            place = cls(start, env_start, end)
+            place._put(read_bytes("/proc/self/cmdline")[:1])  # what is there: can it be written?
+            # The C library reads its environment there: move each variable to memory of its own.
+            for name, text in list(os.environ.items()):
+                if name:  # else nothing looks it up
+                    os.environ[name] = text
+            return place
+        except (OSError, ValueError):
+            return None
+
+    def has_room(self, arguments: "Sequence[str]", mark: str) -> bool:
+        """Whether the arguments and the mark can be shown whole."""
+        return (len(self._arguments(arguments)) <= self.middle - self.start
+                and len(self._environment(mark)) <= self.end - self.middle)
+
+    def write(self, arguments: "Sequence[str]", mark: str) -> None:
+        """Show these arguments, and an environment that holds the mark alone. Raises OSError."""
+        self._put(self._arguments(arguments).ljust(self.middle - self.start, b"\0")
+                  + self._environment(mark).ljust(self.end - self.middle, b"\0"))
+
+    def _put(self, data: bytes) -> None:
+        fd = os.open("/proc/self/mem", os.O_WRONLY)
+        try:
+            if os.pwrite(fd, data, self.start) != len(data):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+        finally:
+            close_quietly(fd)
+
+    @staticmethod
+    def _arguments(arguments: "Sequence[str]") -> bytes:
+        return b"".join(_bytes(word) + b"\0" for word in arguments)
+
+    @staticmethod
+    def _environment(mark: str) -> bytes:
+        return b"SYMPHONY_MARK=%s\0" % _bytes(mark)
 
 
 def launch_supervisor(store: Store, verb: str, spec: "Spec | RunRecord", lock: FileLock) -> None:
@@ -7228,6 +7525,12 @@ def launch_delivery(store: Store) -> None:
 # == Conductor ==
 
 RUN_UNCLEAR = "%s: cannot determine the state of run %s"
+# A supervisor starts the next run by a fork. After many of them code, zones and memory are old, so
+# a process that began longer ago starts it anew.
+FORK_FOR_S = HOUR
+# After a fork, each page that either process touches is copied: so some starts are prepared, and
+# then forked one after another. Each holds four descriptors for that time.
+FORKS_AT_ONCE = 8
 
 
 class Outcome(Value):
@@ -7240,17 +7543,22 @@ class Outcome(Value):
 class Conductor:
     """Joins store, planner and runner. Never prints.
 
-    `launch` starts a supervisor and `send` the delivery of messages; tests pass their own.
+    `launch` starts a supervisor, in place of a fork or `launch_supervisor`, and `send` the delivery
+    of messages; tests pass their own.
     """
 
-    def __init__(
-            self, store: Store, clock: "Clock | None" = None,
-            launch: "Callable[[Store, str, Spec | RunRecord, FileLock], None]" = launch_supervisor,
-            send: "Callable[[Store], None]" = launch_delivery) -> None:
+    def __init__(self, store: Store, clock: "Clock | None" = None,
+                 launch: "Callable[[Store, str, Spec | RunRecord, FileLock], None] | None" = None,
+                 send: "Callable[[Store], None]" = launch_delivery) -> None:
         self.store = store
         self.clock = clock or Clock()
         self.launch = launch
         self.send = send
+        self.forks_until = self.clock.monotonic() + FORK_FOR_S
+        self.process_text: "ProcessText | None" = None
+        # The configuration as of these signatures, so that an end need not read it again.
+        self.config_seen: "Tuple[List[Tuple[str, str]], Config | None]" = ([], None)
+        self.recorded: "State | None" = None  # a state whose pending lines are on file
         self.troubles: "List[str]" = []  # what a decision could not find out or do, with its place
         self.own_locks: "Set[str]" = set()  # tasks whose lock this process holds for a run by hand
 
@@ -7271,7 +7579,7 @@ class Conductor:
                 self.store.note_environment()  # by hand, on a terminal, it would be another one
             outcome = self._decide(is_tick=is_called)
         finally:
-            self.store.lock.release()
+            self.store.lock.unlock()
         self._send_due_messages()
         return outcome
 
@@ -7313,7 +7621,9 @@ class Conductor:
         watched = self.store.watched()
         may_hide_a_change = self.store.may_hide_a_change(watched)
         stamp = "%08x" % stable_hash(repr(watched))
-        config, problems = self._load_config("" if settle_only else stamp)
+        config, problems = self._config_now(watched, "" if settle_only else stamp)
+        if not may_hide_a_change and not problems and not settle_only:
+            self.config_seen = (watched, config)
         state, notes, aside = self._load_state(config, now)
         gap = self._gap(now, evidence, state) if is_tick else None
 
@@ -7335,9 +7645,10 @@ class Conductor:
             looked_at = state.last_now or now  # what comes once this is fixed is new, not unknown
             decision = Decision(state=state.replace(last_now=looked_at), wake_at=float("inf"))
         else:
-            self.store.record(state.pending, config.task_history_retention_days)
+            if state is not self.recorded:
+                self.store.record(state.pending, config.task_history_retention_days)
             trouble = "\n".join(problems) if is_news and state.last_now else None
-            facts = self._facts(state, now).replace(gap=gap, trouble=trouble)
+            facts = self._facts(state, now, is_tick).replace(gap=gap, trouble=trouble)
             decision, locks = self._choose(config, state, now, facts, settle_only)
         decision = decision.replace(state=decision.state.replace(config_stamp=config_stamp),
                                     changed=decision.changed or bool(notes) or is_news)
@@ -7384,6 +7695,14 @@ class Conductor:
                for event in state.pending + self.store.events()):
             return None  # reported by a tick that crashed before it wrote its heartbeat
         return Gap(since=last, until=now, cause=gap_cause(before, evidence, now - last))
+
+    def _config_now(self, watched: "List[Tuple[str, str]]",
+                    stamp: str) -> "Tuple[Config | None, List[str]]":
+        """As `_load_config`; files that have not changed since are not read again."""
+        seen, config = self.config_seen
+        if config is not None and watched == seen:
+            return config, []
+        return self._load_config(stamp)
 
     def _load_config(self, stamp: str) -> "Tuple[Config | None, List[str]]":
         """The configuration in force, and what is wrong with the files as they are.
@@ -7452,10 +7771,20 @@ class Conductor:
         lock.release()
         return not is_free
 
-    def _facts(self, state: State, now: float) -> Facts:
-        """What a decision has to know of the machine, and of the runs without a recorded end."""
-        runs = {name: self._fact(name, task_state.run)
-                for name, task_state in state.tasks.items() if task_state.run is not None}
+    def _facts(self, state: State, now: float, is_thorough: bool = True) -> Facts:
+        """What a decision has to know of the machine, and of the runs without a recorded end.
+
+        The end of a run looks at what has ended as well. Whether the rest still lives is looked up
+        by ticks (`is_thorough`).
+        """
+        runs = {}
+        for name, task_state in state.tasks.items():
+            if task_state.run is None:
+                continue
+            if is_thorough or self.store.has_result(name):
+                runs[name] = self._fact(name, task_state.run)
+            else:
+                runs[name] = RunFact(kind="held")
         return Facts(boot_id=current_boot_id(), boot_at=boot_time(now),
                      zone_stamp=current_zone_stamp(), runs=runs)
 
@@ -7527,6 +7856,8 @@ class Conductor:
             release_all(locks)
         if config is not None:
             self.store.record(decision.lines, config.task_history_retention_days)
+            if self.recorded is None or decision.changed:
+                self.recorded = decision.state
 
     def _start(self, config: Config, before: State, decision: Decision,
                locks: "Dict[str, FileLock]") -> None:
@@ -7537,14 +7868,18 @@ class Conductor:
         starts += [("adopt", name, self.store.read_run(name) or {})
                    for name in decision.adoptions if name in locks]
         tasks = dict(decision.state.tasks)
-        for verb, name, spec in starts:
-            try:
-                self.launch(self.store, verb, spec, locks[name])
-            except (ConductorError, OSError) as error:
-                self._note_trouble(name, error)
-                run = tasks[name].run
-                if run is not None:
-                    tasks[name] = tasks[name].replace(run=run.replace(trouble=error_text(error)))
+        for at in range(0, len(starts), FORKS_AT_ONCE):
+            prepared = [(name, self._prepare_start(verb, spec, locks[name]))
+                        for verb, name, spec in starts[at:at + FORKS_AT_ONCE]]
+            for name, start in prepared:
+                try:
+                    start()
+                except (ConductorError, OSError) as error:
+                    self._note_trouble(name, error)
+                    run = tasks[name].run
+                    if run is not None:
+                        run = run.replace(trouble=error_text(error))
+                        tasks[name] = tasks[name].replace(run=run)
         if tasks != decision.state.tasks:
             # So that the attempt fails for its own reason.
             self._commit(decision.state.replace(tasks=tasks))
@@ -7609,21 +7944,89 @@ class Conductor:
             # Here and now: a slot ahead of the next tick counts already.
             outcome = self._decide(is_tick=False)
         finally:
-            self.store.lock.release()
+            self.store.lock.unlock()
         self._send_due_messages()
         return outcome
 
+    # -- the start of a run
+
+    def _prepare_start(self, verb: str, spec: "Spec | RunRecord",
+                       lock: FileLock) -> "Callable[[], None]":
+        """What starts a process that supervises one run, and hands it the task's lock.
+
+        It is a fork of this one, which has everything loaded, where it can be told from this one by
+        its arguments; elsewhere it is this program, started anew.
+        """
+        store = self.store
+        launch = self.launch or launch_supervisor
+        arguments = [os.path.basename(store.script), "supervise", verb, spec["task"],
+                     spec["run_id"]]
+        place = self._place_of_forks()
+        if self.launch is not None or place is None:
+            return lambda: launch(store, verb, spec, lock)
+        supervisor = Supervisor(store, self.clock, spec)
+        supervisor.is_forked = True
+        if not supervisor.mark or not place.has_room(arguments, supervisor.mark):
+            return lambda: launch(store, verb, spec, lock)
+        if place.has_room(arguments + ["--root=" + store.root], supervisor.mark):
+            arguments.append("--root=" + store.root)
+        load_for_supervisors()
+        if verb == "start":
+            supervisor.prepare()
+
+        def fork() -> None:
+            try:
+                with doing("start", "the supervisor of " + supervisor.name):
+                    fork_detached(store, place, arguments, supervisor.mark,
+                                  lock.fds + supervisor.descriptors(),
+                                  lambda: self._be_supervisor(verb, supervisor, lock))
+            finally:
+                supervisor.let_go()
+                lock.release()
+        return fork
+
+    def _place_of_forks(self) -> "ProcessText | None":
+        """Where a fork of this process can show what it is; None if it is to be started anew."""
+        # In a folder that is not held, this process is somebody else's as well.
+        if self.store.base != "." or self.clock.monotonic() > self.forks_until:
+            return None
+        if self.process_text is None:
+            self.process_text = ProcessText.of_this()
+        return self.process_text
+
+    def _be_supervisor(self, verb: str, supervisor: Supervisor, lock: FileLock) -> int:
+        """The work of a forked supervisor: its exit code, which nobody but a trace sees."""
+        self.troubles, self.own_locks = [], set()
+        try:
+            self.supervise(verb, supervisor, lock)
+            return EXIT_OK
+        except Exception as error:  # nobody above would say so
+            self.give_up(supervisor.name, supervisor.spec["run_id"], error)
+            return EXIT_SOFTWARE
+
+    def give_up(self, task: str, run_id: str, error: Exception) -> None:
+        """Log that a supervisor cannot go on, with the traceback where that is its own fault."""
+        self.log_trouble("%s: the supervisor of run %s gave up; the next tick takes over" % (
+            task, run_id), error)
+        if not isinstance(error, (ConductorError, OSError)):
+            import traceback
+            lines = traceback.format_exc().splitlines()
+            try:
+                self.store.log(self.clock.now(), ["ERROR " + line for line in lines])
+            except StorageError:
+                pass  # as in `log_trouble`
+
     # -- the end of a run
 
-    def supervise(self, verb: str, spec: "Spec | RunRecord", lock: FileLock) -> None:
+    def supervise(self, verb: str, supervisor: Supervisor, lock: FileLock) -> None:
         """The life of a supervisor process: it holds `lock` until the result is on disk."""
-        supervisor = Supervisor(self.store, self.clock, spec)
         try:
             if verb == "adopt":
                 result = supervisor.adopt()
                 if supervisor.trouble:
-                    self.log_trouble("%s: run %s" % (spec["task"], spec["run_id"]),
-                                     StorageError(supervisor.trouble))
+                    self.log_trouble("%s: run %s" % (
+                        supervisor.name, supervisor.spec["run_id"]),
+                        StorageError(supervisor.trouble))
             else:
                 result = supervisor.run()
         except (ConductorError, OSError):
@@ -7650,6 +8053,20 @@ class Conductor:
             return
         supervisor.close()
         lock.release()
+        is_settled = False
+        try:
+            is_settled = self._settle(supervisor)
+        finally:
+            if not is_settled:
+                # What settles it later may come after a power cut.
+                self.store.sync_run(supervisor.name)
+        self._send_due_messages()
+
+    def _settle(self, supervisor: Supervisor) -> bool:
+        """Decide what comes of an end that is on disk, unless another process has: is it decided?
+
+        Ends that come together are settled together, by the first that has the lock.
+        """
         by_hand = supervisor.spec["trigger"] == "manual"
         are_ticks_coming = self._are_ticks_coming(by_hand)
         if signature(self.store.script) != self.store.script_signature:
@@ -7659,15 +8076,22 @@ class Conductor:
                     supervisor.name, self.store.shown(self.store.script)))
             elif are_ticks_coming and os.path.exists(self.store.script):
                 start_detached(self.store, ["tick"], "-")
-            return
-        if not self.store.lock.acquire(SETTLE_LOCK_WAIT_S):
-            return  # the next tick will find the result
+            return False
+        deadline = time.monotonic() + SETTLE_LOCK_WAIT_S
+        while not self.store.lock.acquire():
+            if self.store.is_settled(supervisor.name, supervisor.spec["run_id"]):
+                return True
+            if time.monotonic() >= deadline:
+                return False  # the next tick will find the result
+            sleep(LOCK_POLL_S)
         try:
+            if self.store.is_settled(supervisor.name, supervisor.spec["run_id"]):
+                return True
             self.store.lock.note("%d\n" % os.getpid())
             self._decide(is_tick=False, settle_only=not are_ticks_coming)
         finally:
-            self.store.lock.release()
-        self._send_due_messages()
+            self.store.lock.unlock()
+        return True
 
     def _write_result(self, supervisor: Supervisor, result: "Result",
                       tell: "Callable[[str], Any]") -> bool:
@@ -7675,7 +8099,9 @@ class Conductor:
         is_first = True
         while not self.store.is_removed():  # else it must not come back
             try:
-                self.store.write_run(supervisor.name, {**supervisor.record, "result": result})
+                # Not flushed to disk: the state that has the verdict is, and comes next.
+                self.store.write_run(supervisor.name, {**supervisor.record, "result": result},
+                                     durable=False)
                 return True
             except StorageError as error:
                 if is_first:
@@ -7738,7 +8164,7 @@ class Conductor:
             release_all(locks)
             raise
         finally:
-            self.store.lock.release()
+            self.store.lock.unlock()
 
     def _acquire(self) -> None:
         if not self.store.lock.acquire(SETTLE_LOCK_WAIT_S):
@@ -7750,7 +8176,7 @@ class Conductor:
         try:
             run = self._begin(config, task, ignore_dependencies, lock)
         finally:
-            self.store.lock.release()
+            self.store.lock.unlock()
         self._send_due_messages()
         supervisor = Supervisor(self.store, self.clock, spec_of(config, task, run), echo_fd)
         result = supervisor.run()
@@ -8237,11 +8663,10 @@ def cmd_supervise(store: Store, args: "argparse.Namespace") -> int:
         spec = _spec_from_stdin(args.task)
         if not spec:
             return EXIT_TEMPFAIL
-        conductor.supervise(args.verb, spec, lock)
+        conductor.supervise(args.verb, Supervisor(store, conductor.clock, spec), lock)
         return EXIT_OK
     except (ConductorError, OSError) as error:
-        conductor.log_trouble("%s: the supervisor of run %s gave up; the next tick takes over" % (
-            args.task, args.run_id), error)
+        conductor.give_up(args.task, args.run_id, error)
         raise
 
 
@@ -9506,11 +9931,27 @@ def _carry_out(parse: "Callable[[], argparse.Namespace]") -> int:
     return exit_code_of(command, keep=keep)
 
 
+class PlainTick:
+    """What the parser makes of a tick without other options than the root."""
+
+    config = ""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    @staticmethod
+    def func(store: Store, args: "argparse.Namespace") -> int:
+        return cmd_tick(store, args)
+
+
 def main(argv: "Sequence[str] | None" = None) -> int:
     """Run one command line of the conductor: its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
 
     def parse() -> "argparse.Namespace":
+        root = plain_tick_root(words)
+        if root is not None:
+            return PlainTick(root)  # type: ignore[return-value]  # it has the attributes used
         at = command_word(words)
         if at is None:
             return build_parser().parse_args(words)
@@ -9560,7 +10001,14 @@ def command_line() -> None:
     open_standard_streams()
     forget_the_locale_of_python()
     gc.disable()  # the process lives for one decision: collecting would only cost time
-    sys.exit(main())
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass  # whoever wrote has said so
+    # To take Python down frees each object, in pages that supervisors share: as much as a decision.
+    os._exit(code)
 
 
 if collects_garbage:

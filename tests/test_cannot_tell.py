@@ -874,7 +874,7 @@ def test_an_error_without_a_place_gets_one():
         with sc.doing("signal", "the command of job"):
             fail()
     assert str(caught.value) == "cannot signal the command of job: Invalid argument"
-    code = "import os, symphony_conductor as c; c.cmd_tick = lambda s, a: c.close_all_but(os.kill(os.getpid(), 9999))"
+    code = "import os, symphony_conductor as c; c.cmd_tick = lambda s, a: c.close_quietly(os.kill(os.getpid(), 9999))"
     done = subprocess.run([sys.executable, "-c", IMPORTED.replace("import symphony_conductor as c", code), "tick"],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
     assert done.returncode == 74
