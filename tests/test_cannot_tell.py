@@ -878,7 +878,7 @@ def test_an_error_without_a_place_gets_one():
     done = subprocess.run([sys.executable, "-c", IMPORTED.replace("import symphony_conductor as c", code), "tick"],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
     assert done.returncode == 74
-    assert done.stderr == b"symphony_conductor: in command(): Invalid argument\n"
+    assert done.stderr == b"symphony_conductor: in func(): Invalid argument\n"
 
 
 def test_a_record_of_what_lives_is_told_by_its_fields(project):
