@@ -7173,27 +7173,29 @@ def fork_detached(store: Store, place: "ProcessText", arguments: "Sequence[str]"
 
     It costs a tenth of `start_detached`: everything is loaded and read. What it does not need it
     lets go of: every descriptor but those in `keep`, the caller's session and streams, and its
-    name, which is the caller's until `place` has the arguments and the mark. Raises OSError when no
-    process could be forked.
+    name. It has the arguments and the mark from its first moment, as this process shows them in
+    `place` until it has forked. Raises OSError when that failed.
     """
     null = os.open(os.devnull, os.O_RDWR)
     stdout = stdout_of_detached(null)
     unneeded = set(open_descriptors()) - {0, 1, 2} - set(keep)
+    pid = -1
     try:
+        shown = place.show(arguments, mark)
         pid = os.fork()
-    except OSError:
-        close_quietly(null)
-        raise
+    finally:
+        if pid:
+            close_quietly(null)
+            place.restore()
     if pid:
-        close_quietly(null)
         return
+    place.own = shown
     code = EXIT_SOFTWARE
     try:
         detach(null, null, stdout)
         for fd in unneeded:
             close_quietly(fd)
         store.lock.leave_to_parent()
-        place.write(arguments, mark)
         code = work()
     finally:
         os._exit(code)  # nothing of the caller's is flushed or carried out a second time
@@ -7207,8 +7209,10 @@ class ProcessText:
     was started anew, and people and `marked_processes` find a supervisor by them.
     """
 
-    def __init__(self, start: int, middle: int, end: int) -> None:
-        self.start, self.middle, self.end = start, middle, end
+    def __init__(self, start: int, middle: int, own: bytes) -> None:
+        self.start = start  # an address, as `middle`, where the environment begins
+        self.middle = middle
+        self.own = own  # what stands there
 
     @classmethod
     def of_this(cls) -> "ProcessText | None":
@@ -7219,28 +7223,48 @@ class ProcessText:
             start, middle, env_start, end = map(int, numbers)
             if not 0 < start < middle <= env_start < end or env_start - middle > 1:
                 return None
-            place = cls(start, env_start, end)
-            place._put(read_bytes("/proc/self/cmdline")[:1])  # what is there: can it be written?
+            place = cls(start, env_start, b"")
+            fd = os.open(PROC + "/self/mem", os.O_RDONLY)
+            try:
+                place.own = os.pread(fd, end - start, start)
+            finally:
+                close_quietly(fd)
+            if len(place.own) != end - start:
+                return None
+            place._write(place.own)  # can it be written?
             # The C library reads its environment there: move each variable to memory of its own.
-            for name, text in list(os.environ.items()):
+            for name, value in list(os.environ.items()):
                 if name:  # else nothing looks it up
-                    os.environ[name] = text
+                    os.environ[name] = value
             return place
         except (OSError, ValueError):
             return None
 
     def has_room(self, arguments: "Sequence[str]", mark: str) -> bool:
         """Whether the arguments and the mark can be shown whole."""
-        return (len(self._arguments(arguments)) <= self.middle - self.start
-                and len(self._environment(mark)) <= self.end - self.middle)
+        size = self.middle - self.start
+        return (len(self._arguments(arguments)) <= size
+                and len(self._environment(mark)) <= len(self.own) - size)
 
-    def write(self, arguments: "Sequence[str]", mark: str) -> None:
-        """Show these arguments, and an environment that holds the mark alone. Raises OSError."""
-        self._put(self._arguments(arguments).ljust(self.middle - self.start, b"\0")
-                  + self._environment(mark).ljust(self.end - self.middle, b"\0"))
+    def show(self, arguments: "Sequence[str]", mark: str) -> bytes:
+        """Show these arguments, and an environment that holds the mark alone: both, as written.
 
-    def _put(self, data: bytes) -> None:
-        fd = os.open("/proc/self/mem", os.O_WRONLY)
+        Raises OSError.
+        """
+        text = self._arguments(arguments).ljust(self.middle - self.start, b"\0")
+        text = (text + self._environment(mark)).ljust(len(self.own), b"\0")
+        self._write(text)
+        return text
+
+    def restore(self) -> None:
+        """Show again what this process is."""
+        try:
+            self._write(self.own)
+        except OSError:
+            pass  # it is about to end, and no decision is made by it
+
+    def _write(self, data: bytes) -> None:
+        fd = os.open(PROC + "/self/mem", os.O_WRONLY)
         try:
             if os.pwrite(fd, data, self.start) != len(data):
                 raise OSError(errno.EIO, os.strerror(errno.EIO))

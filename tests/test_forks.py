@@ -1,0 +1,273 @@
+"""A supervisor is a fork of the process that decides: what it lets go of, and what it is taken for."""
+
+import os
+import pathlib
+import signal
+import sys
+import time
+
+import pytest
+from support import IMPORTED, due_once, every_minute, finished, is_alive, may_live, sc, wait_until
+
+needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="there is no /proc")
+
+
+def supervisors(project):
+    """task -> (pid, arguments) of the supervisors that run for this root."""
+    mark = b"SYMPHONY_MARK=" + sc.Store(str(project.root)).mark("").encode()
+    found = {}
+    for process in sc.process_table() or []:
+        try:
+            line = pathlib.Path("/proc/%d/cmdline" % process.pid).read_bytes()
+            environment = environment_of(process.pid)
+        except OSError:
+            continue
+        words = line.decode("utf-8", "replace").rstrip("\0").split("\0")
+        if "supervise" in words and any(entry.startswith(mark) for entry in environment):
+            at = words.index("supervise")
+            name = next(word for word in words[at + 2:] if not word.isdigit())
+            found[name] = (process.pid, words)
+    return found
+
+
+def environment_of(pid):
+    return pathlib.Path("/proc/%d/environ" % pid).read_bytes().rstrip(b"\0").split(b"\0")
+
+
+def descriptors_of(pid):
+    folder = "/proc/%d/fd" % pid
+    return {int(fd): os.readlink("%s/%s" % (folder, fd)) for fd in os.listdir(folder)}
+
+
+def started(project, *names):
+    assert project.wait_until(lambda: all(project.lines(name + ".out") for name in names))
+
+
+def end(project, *names):
+    for name in names:
+        (project.root / ("go-" + name)).touch()
+
+
+def waiting(name, ending="true", **more):
+    return due_once(name, "echo $SYMPHONY_MARK >> {0}.out; while ! test -e go-{0}; do sleep 0.05; done; {1}".format(
+        name, ending), **more)
+
+
+@needs_proc
+def test_ps_shows_what_a_forked_supervisor_supervises(project):
+    project.configure(waiting("first"), waiting("second"))
+    project.anchor()
+    assert project.call("tick") == (0, "", "")
+    started(project, "first", "second")
+    for name, (pid, words) in supervisors(project).items():
+        run_id = project.state()["tasks"][name]["run"]["run_id"]
+        assert words[:5] == ["symphony_conductor.py", "supervise", "start", name, run_id]
+        assert words[5:] in ([], ["--root=%s" % project.root])
+        assert environment_of(pid) == [b"SYMPHONY_MARK=" + project.lines(name + ".out")[0].encode()]
+        # It is found by its environment and by its arguments, as one that was started anew is.
+        assert sc.run_in_process_table(str(project.root), run_id, "")
+    end(project, "first", "second")
+    project.wait_for_idle()
+
+
+@needs_proc
+def test_a_forked_supervisor_lets_go_of_all_that_is_not_its_own(project):
+    project.configure(*[waiting("job-%d" % number) for number in range(10)], max_concurrent_tasks=10)
+    project.anchor()
+    names = ["job-%d" % number for number in range(10)]
+    assert project.call("tick") == (0, "", "")
+    started(project, *names)
+    found = supervisors(project)
+    assert sorted(found) == names
+    for name, (pid, _) in found.items():
+        opened = descriptors_of(pid)
+        assert [opened[fd] for fd in (0, 1, 2)] == [os.devnull] * 3
+        files = {path[len(str(project.root)) + 1:] for path in opened.values()
+                 if path.startswith(str(project.root))}
+        run_id = project.state()["tasks"][name]["run"]["run_id"]
+        assert files == {"logs/automation/%s.log" % name, "status/locks/%s.lock" % name,
+                         "status/runs/%s.%s.out" % (name, run_id)}
+        assert len(opened) == 8, "and a pipe for its signals: %r" % opened
+        assert os.getsid(pid) == os.getpgid(pid) == pid
+    assert project.call("tick") == (0, "", ""), "the conductor's lock is free"
+    end(project, *names)
+    project.wait_for_idle()
+
+
+@needs_proc
+def test_a_supervisor_that_starts_the_next_run_keeps_its_own_name_and_gives_the_next_its_own(project):
+    project.configure(waiting("first"), waiting("second", dependencies=["first"]))
+    project.anchor()
+    project.call("tick")
+    started(project, "first")
+    before = supervisors(project)["first"]
+    end(project, "first")
+    started(project, "second")
+    pid, words = supervisors(project)["second"]
+    assert words[:4] == ["symphony_conductor.py", "supervise", "start", "second"] and pid != before[0]
+    assert environment_of(pid) == [b"SYMPHONY_MARK=" + project.lines("second.out")[0].encode()]
+    end(project, "second")
+    project.wait_for_idle()
+
+
+@needs_proc
+def test_kill_9_of_one_forked_supervisor_leaves_the_others_alone_and_its_command_is_adopted(project):
+    project.configure(waiting("killed", retry_count=0), waiting("other"))
+    project.anchor()
+    project.call("tick")
+    started(project, "killed", "other")
+    found = supervisors(project)
+    os.kill(found["killed"][0], signal.SIGKILL)
+    assert project.wait_until(lambda: not is_alive(found["killed"][0]))
+    assert project.call("tick")[0] == 0
+    assert project.wait_until(lambda: "killed" in supervisors(project))
+    pid, words = supervisors(project)["killed"]
+    assert words[1:4] == ["supervise", "adopt", "killed"]
+    assert supervisors(project)["other"] == found["other"]
+    end(project, "killed", "other")
+    project.wait_for_idle()
+    assert sorted((verdict["task"], verdict["status"]) for verdict in project.history()) == [
+        ("killed", "interrupted"), ("other", "success")]
+    assert len(project.lines("killed.out")) == 1
+
+
+@needs_proc
+def test_a_command_whose_supervisor_died_before_it_had_its_number_on_record_is_adopted(project):
+    """The number of a process that posix_spawn(3) started is on record only after it runs."""
+    project.configure(waiting("job"))
+    project.anchor()
+    project.call("tick")
+    started(project, "job")
+    store = sc.Store(str(project.root))
+    record = store.read_run("job")
+    os.kill(record["supervisor"], signal.SIGKILL)
+    assert project.wait_until(lambda: not is_alive(record["supervisor"]))
+    store.write_run("job", dict(record, pid=sc.NO_PID, pid_start=""))
+    assert project.call("tick")[0] == 0
+    assert project.wait_until(lambda: supervisors(project)["job"][1][2] == "adopt")
+    for _ in range(2):
+        assert project.call("tick")[0] == 0
+    assert len(project.lines("job.out")) == 1 and project.state()["tasks"]["job"]["run"]
+    end(project, "job")
+    project.wait_for_idle()
+    assert [verdict["status"] for verdict in project.history()] == ["interrupted"]
+    assert not may_live(record)
+
+
+@needs_proc
+@pytest.mark.parametrize("why", ["no room", "old", "no access", "not held"])
+def test_where_a_fork_could_not_be_told_from_its_parent_the_program_is_started_anew(project, why):
+    project.configure(waiting("job"))
+    project.anchor()
+    code = {
+        "no room": "c.ProcessText.has_room = lambda *_: False",
+        "old": "c.FORK_FOR_S = -1",
+        "no access": "c.ProcessText.of_this = lambda: None",
+        "not held": "c.Store.hold = lambda self, is_here=False: None"}[why]
+    program = IMPORTED.replace("c.command_line()", code + "\nc.command_line()")
+    assert finished([sys.executable, "-c", program, "--root", str(project.root), "tick"]) == (0, "", "")
+    name = "job"
+    started(project, name)
+    pid, words = supervisors(project)[name]
+    assert "-I" in words and words[words.index("supervise"):][1] == "start" and name in words
+    assert b"SYMPHONY_MARK=" + project.lines(name + ".out")[0].encode() in environment_of(pid)
+    end(project, name)
+    project.wait_for_idle()
+    assert [verdict["status"] for verdict in project.history()] == ["success"]
+
+
+def test_ends_that_come_together_are_settled_together(project):
+    names = ["job-%d" % number for number in range(6)]
+    project.configure(*[waiting(name) for name in names], max_concurrent_tasks=6)
+    project.anchor()
+    project.call("tick")
+    started(project, *names)
+    lock = sc.Store(str(project.root)).lock
+    assert lock.acquire(10)
+    end(project, *names)
+    store = sc.Store(str(project.root))
+    assert project.wait_until(lambda: all("result" in (store.read_run(name) or {}) for name in names))
+    lock.release()
+    project.wait_for_idle()
+    verdicts = [line for line in project.state()["pending"] if "status" in line]
+    assert sorted(verdict["task"] for verdict in verdicts) == names, "of one commit"
+    assert sorted(verdict["task"] for verdict in project.history()) == names
+
+
+def test_an_end_that_nobody_can_settle_is_on_disk(project, monkeypatch):
+    """Its result is flushed then; where it is settled at once, the state that has the verdict is."""
+    project.configure(every_minute("job"))
+    store = sc.Store(str(project.root))
+    synced = []
+    monkeypatch.setattr(sc, "SETTLE_LOCK_WAIT_S", 0)
+    monkeypatch.setattr(sc, "sync_file", lambda path: synced.append(os.path.basename(path)))
+    conductor = sc.Conductor(store)
+    other = sc.Store(str(project.root)).lock
+    supervisor = sc.Supervisor(store, sc.Clock(), sc.spec_of(
+        store.read_config(), store.read_config().tasks["job"], sc.Run(run_id="20250602T100000Z-1", started_at=1.0)))
+    result = supervisor.run()
+    assert other.acquire(10)
+    conductor._report(supervisor, result, store.task_lock("job"))
+    assert synced == ["job.json"]
+    other.release()
+    del synced[:]
+    supervisor = sc.Supervisor(store, sc.Clock(), sc.spec_of(
+        store.read_config(), store.read_config().tasks["job"], sc.Run(run_id="20250602T100000Z-2", started_at=1.0)))
+    conductor._report(supervisor, supervisor.run(), store.task_lock("job"))
+    assert "job.json" not in synced
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_spawn"), reason="Python has it from 3.8 on")
+@pytest.mark.parametrize("fields, is_spawned", [
+    ({}, True), ({"command": ["/bin/echo", "x"]}, True), ({"command": ["echo", "x"]}, False),
+    ({"nice": 3}, False), ({"cwd": "config"}, False), ({"command": ["/no/such", "x"]}, False)])
+def test_a_command_is_spawned_where_that_does_all_that_the_gate_does(project, fields, is_spawned, monkeypatch):
+    gated = []
+    start_gated = sc.start_gated
+    monkeypatch.setattr(sc, "start_gated", lambda command: gated.append(command) or start_gated(command))
+    project.configure(dict(every_minute("job", "echo x"), **fields))
+    monkeypatch.chdir(str(project.root))
+    store = sc.Store(str(project.root))
+    store.hold()
+    task = store.read_config().tasks["job"]
+    run = sc.Run(run_id="20250602T100000Z-1", started_at=time.time())
+    supervisor = sc.Supervisor(store, sc.Clock(), sc.spec_of(store.read_config(), task, run))
+    result = supervisor.run()
+    supervisor.close()
+    assert bool(gated) != is_spawned
+    assert result["exit_code"] == (127 if "/no/such" in task.command else 0)
+    if result["exit_code"]:
+        assert result["reason"] == "cannot start: /no/such: No such file or directory"
+    else:
+        assert result["output_tail"] == "x\n"
+    assert store.read_run("job")["pid"] not in (0, sc.NO_PID)
+
+
+def test_a_plain_tick_needs_no_parser(project):
+    project.configure(every_minute("job"))
+    program = IMPORTED.replace("c.command_line()", "c.main()\nprint('argparse' in sys.modules)")
+    for words, needs_it in ((["--root", "."], False), (["--root=."], False), (["--config=config/x", "--root=."], True)):
+        command = [sys.executable, "-c", program] + words + ["tick"]
+        assert finished(command, cwd=str(project.root))[1].endswith("%s\n" % needs_it)
+
+
+def test_waiting_is_not_polling(project):
+    """A supervisor that has nothing to do sleeps in the kernel."""
+    project.configure(waiting("job"))
+    project.anchor()
+    project.call("tick")
+    started(project, "job")
+    record = sc.Store(str(project.root)).read_run("job")
+
+    def switches():
+        text = pathlib.Path("/proc/%d/status" % record["supervisor"]).read_text()
+        return int(text.split("nonvoluntary_ctxt_switches")[0].rsplit("voluntary_ctxt_switches:", 1)[1])
+
+    if os.path.isdir("/proc/self"):
+        assert wait_until(lambda: pathlib.Path(
+            "/proc/%d/stat" % record["supervisor"]).read_text().rsplit(")", 1)[1].split()[0] == "S")
+        before = switches()
+        time.sleep(0.5)
+        assert switches() - before <= 1
+    end(project, "job")
+    project.wait_for_idle()
