@@ -6209,7 +6209,8 @@ def set_signal(number: int, handler: "Any") -> "Any":
 
     They are the half of what a forked process would do up to its exec.
     """
-    return getattr(signal.signal, "__wrapped__", signal.signal)(number, handler)
+    plain = getattr(signal.signal, "__wrapped__", signal.signal)
+    return plain(number, handler if callable(handler) else int(handler))
 
 
 class Signals:
