@@ -6954,7 +6954,7 @@ class Supervisor:
                 raise StorageError(
                     "cannot inspect the process of %s: not in the process table" % self.name)
             self.record = {**self.record, "pid": pid, "pid_start": process.start}
-            self.store.write_run(self.name, self.record)
+            self.store.write_run(self.name, self.record, durable=False)
         except (ConductorError, OSError):
             close_quietly(gate)  # which ends the process that waits there
             os.waitpid(pid, 0)

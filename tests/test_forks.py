@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import re
+import shutil
 import signal
 import sys
 import time
@@ -174,6 +176,39 @@ def test_where_a_fork_could_not_be_told_from_its_parent_the_program_is_started_a
     end(project, name)
     project.wait_for_idle()
     assert [verdict["status"] for verdict in project.history()] == ["success"]
+
+
+STATE = ["conductor_state.json.tmp", "."]
+DEFINITION = ["status/definitions/DEFINITION.json.tmp", "status/definitions"]
+# What each process flushes to disk, in this order; cron/README.md says which promise needs it.
+FLUSHED = {
+    "tick": ["status/events.jsonl", "status"] + STATE + DEFINITION,
+    "first": ["status/runs/first.json.tmp", "status/runs"] + STATE + DEFINITION,
+    "second": ["status/runs/second.json.tmp", "status/runs", "status/automation_health/first.health",
+               "status/history/DAY.jsonl", "status/automation_health", "status/history"] + STATE}
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not here")
+def test_what_is_flushed_to_disk_is_what_a_promise_needs(project, tmp_path):
+    """Of two runs, the second after the first: its decision drops the first one's verdict."""
+    project.configure(due_once("first"), due_once("second", dependencies=["first"]))
+    project.anchor()
+    for folder in ("automation_health", "definitions", "history", "locks", "runs"):
+        (project.root / "status" / folder).mkdir(mode=0o700, exist_ok=True)
+    (project.root / "logs" / "automation").mkdir(mode=0o700, parents=True, exist_ok=True)
+    trace = ["strace", "-ff", "-y", "-qq", "-o", str(tmp_path / "trace"), "-e", "trace=fsync,fdatasync,sync,syncfs"]
+    assert finished(trace + project.command("tick")) == (0, "", "")
+    project.wait_for_idle()
+    flushed = {}
+    for path in tmp_path.glob("trace.*"):
+        names = [os.path.relpath(name, str(project.root))
+                 for name in re.findall(r"(?m)^(?:f|fdata)?sync(?:fs)?\((?:\d+<(.*?)>)?", path.read_text())]
+        names = [re.sub(r"[0-9a-f]{16}\.json", "DEFINITION.json", name) for name in names]
+        names = [re.sub(r"\d{4}-\d\d-\d\d", "DAY", name) for name in names]
+        who = re.findall(r"status/runs/(\w+)\.json", " ".join(names)) or ["tick"]
+        if names:
+            flushed[who[0]] = names
+    assert flushed == FLUSHED
 
 
 def test_ends_that_come_together_are_settled_together(project):
