@@ -6372,10 +6372,13 @@ class Output:
             self.echo.take(data)
 
     def _write(self, data: bytes) -> None:
+        view = memoryview(data)
         try:
-            write_all(self.log_fd, data)
-            self.kept += len(data)
-            self.last_byte = data[-1:]
+            while view:
+                written = os.write(self.log_fd, view)
+                self.kept += written  # a disk that fills up takes a part of the last piece
+                self.last_byte = bytes(view[written - 1:written])
+                view = view[written:]
         except OSError as error:
             self.trouble = str(error.strerror)  # a full disk must not block the command
 

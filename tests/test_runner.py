@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -175,6 +176,19 @@ def test_output_that_is_not_text_is_kept_byte_for_byte_in_the_log(project):
     assert code == 0
     assert b"\xff\xfe\x00x\n--- " in (project.root / "logs" / "automation" / "job.log").read_bytes()
     assert project.history()[0]["output_tail"] == "\ufffd\ufffd\0x"
+
+
+def test_a_disk_that_fills_up_keeps_what_fits_and_holds_up_nothing(project):
+    project.configure(every_minute("job", "head -c 3000000 /dev/zero | tr '\\0' x; echo end > out"))
+    small = 300007  # setrlimit(2): a file takes so much, and of the write that would go beyond it a part
+    code, out, _ = project.call("run", "--task", "job",
+                                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (small, small)))
+    assert (code, len(out), project.lines("out")) == (0, 3000000, ["end"])
+    log = (project.root / "logs" / "automation" / "job.log").read_bytes()
+    header, rest = log.split(b"\n", 1)
+    assert (len(log), rest) == (small, b"x" * (small - len(header) - 1))
+    record = project.history()[0]
+    assert (record["output_bytes"], record["dropped_bytes"]) == (3000000, 3000000 - len(rest))
 
 
 def test_each_run_has_a_header_and_a_footer_and_the_command_is_not_written(project):
