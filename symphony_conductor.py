@@ -5920,6 +5920,7 @@ UNENDED_AFTER_S = 5.0     # so long after SIGKILL, what still lives cannot be en
 READ_BYTES = 65536
 OUTPUT_END_BYTES = 65536  # the error stands at the end
 ECHO_BACKLOG_BYTES = 262144
+ECHO_LIMIT_BYTES = ECHO_BACKLOG_BYTES + 2 * READ_BYTES  # one more read, and a last pipeful
 ECHO_CHUNK_BYTES = 512    # what a pipe takes when poll(2) says that it takes anything (PIPE_BUF)
 ECHO_STALL_S = 5.0
 STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
@@ -6259,19 +6260,21 @@ class Echo:
     def __init__(self, fd: int, clock: Clock) -> None:
         self.fd = fd
         self.clock = clock
-        self.backlog = b""
+        self.backlog = bytearray()
         self.dropped = 0
         self.trouble = ""  # why nothing more is shown
         self.moved_at = clock.monotonic()
-        self.is_file = self.is_own = False
+        self.is_own = False
+        self.may_block = True  # unless a write is small
         try:
             mode = os.fstat(fd).st_mode
-            self.is_file = stat.S_ISREG(mode)
+            self.may_block = not stat.S_ISREG(mode)
             if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
                 # O_NONBLOCK belongs to the open file, which the shell shares: so it is opened anew.
                 path = "/proc/self/fd/%d" % fd
                 self.fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
                 self.is_own = True
+                self.may_block = False
         except OSError:
             pass  # then poll(2) has to say when a little can be written
 
@@ -6294,20 +6297,20 @@ class Echo:
             return
         if not self.backlog:
             self.moved_at = self.clock.monotonic()
-        room = max(0, ECHO_BACKLOG_BYTES + READ_BYTES - len(self.backlog))
+        room = max(0, ECHO_LIMIT_BYTES - len(self.backlog))
         self.backlog += data[:room]
-        self.dropped += len(data[room:])
+        self.dropped += max(0, len(data) - room)
         self.flush()
 
     def flush(self) -> None:
         """Write what can be written without waiting."""
         try:
             while self.backlog and self._is_ready():
-                size = ECHO_CHUNK_BYTES  # more might block where the descriptor is not our own
-                if self.is_file:
-                    size = len(self.backlog)
-                written = os.write(self.fd, self.backlog[:size])
-                self.backlog = self.backlog[written:]
+                chunk = self.backlog
+                if self.may_block:
+                    chunk = chunk[:ECHO_CHUNK_BYTES]
+                written = os.write(self.fd, chunk)
+                del self.backlog[:written]
                 self.moved_at = self.clock.monotonic()
         except BlockingIOError:
             pass
@@ -6319,11 +6322,11 @@ class Echo:
     def _close(self) -> None:
         if self.is_own and self.fd >= 0:
             close_quietly(self.fd)
-        self.fd, self.backlog = -1, b""
+        self.fd, self.backlog = -1, bytearray()
 
     def _is_ready(self) -> bool:
-        if self.is_file:
-            return True
+        if not self.may_block:
+            return True  # it takes what it can
         poll = select.poll()
         poll.register(self.fd, select.POLLOUT)
         return bool(poll.poll(0))

@@ -3,13 +3,14 @@
 import os
 import re
 import resource
+import select
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
-from support import due_once, every_minute
+from support import HandClock, due_once, every_minute
 
 import symphony_conductor as sc
 
@@ -245,6 +246,34 @@ def test_a_reader_that_leaves_does_not_end_the_run(project):
     assert done.stderr == b""
     assert project.wait_until(lambda: project.lines("out")) == ["end"]
     assert project.wait_until(project.history)[0]["status"] == "success"
+
+
+def test_what_a_reader_has_no_time_for_is_kept_until_it_reads_nothing_for_long():
+    reader, writer = os.pipe()
+    clock = HandClock(0)
+    echo = sc.Echo(writer, clock)
+    printed = b""
+    while not echo.is_full:
+        printed += bytes([len(printed) % 251]) * sc.READ_BYTES
+        echo.take(printed[-sc.READ_BYTES:])
+    printed += b"z" * sc.READ_BYTES  # the command has ended, and so much was in its pipe
+    echo.take(printed[-sc.READ_BYTES:])
+    shown = b""
+    while select.select([reader], [], [], 0)[0]:
+        shown += os.read(reader, 100000)
+        echo.flush()
+    assert (shown == printed, echo.dropped, echo.trouble) == (True, 0, "")
+    while not echo.is_full:
+        echo.take(b"x" * sc.READ_BYTES)
+    clock.advance(sc.ECHO_STALL_S)
+    assert not echo.is_full, "the command need not wait any longer"
+    for _ in range(100):
+        echo.take(b"x" * sc.READ_BYTES)
+    assert len(echo.backlog) <= sc.ECHO_LIMIT_BYTES
+    echo.finish()
+    assert re.match(r"\d{7} bytes were dropped because nothing was read for 5 seconds\Z", echo.trouble)
+    os.close(reader)
+    os.close(writer)
 
 
 def test_a_second_start_of_the_same_task_is_refused(project):
