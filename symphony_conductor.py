@@ -5918,9 +5918,12 @@ ADOPTED_POLL_S = 0.5
 KILL_AGAIN_S = 1.0        # a tree that still forks is hit again
 UNENDED_AFTER_S = 5.0     # so long after SIGKILL, what still lives cannot be ended
 READ_BYTES = 65536
+LARGE_OUTPUT_BYTES = 1 << 20  # a run that has printed so much gets a larger pipe
+LARGE_PIPE_BYTES = 262144
+SET_PIPE_SIZE = 1031      # F_SETPIPE_SZ of fcntl(2), which Python names from 3.10 on
 OUTPUT_END_BYTES = 65536  # the error stands at the end
 ECHO_BACKLOG_BYTES = 262144
-ECHO_LIMIT_BYTES = ECHO_BACKLOG_BYTES + 2 * READ_BYTES  # one more read, and a last pipeful
+ECHO_LIMIT_BYTES = ECHO_BACKLOG_BYTES + 2 * LARGE_PIPE_BYTES  # one more read, and a last pipeful
 ECHO_CHUNK_BYTES = 512    # what a pipe takes when poll(2) says that it takes anything (PIPE_BUF)
 ECHO_STALL_S = 5.0
 STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
@@ -6357,7 +6360,8 @@ class Output:
         self.echo = echo
         self.total = self.kept = 0  # bytes: of all output, and those in the log
         self.tail = b""  # for the verdict
-        self.end = b""   # what of the output past the limit is still to be written
+        self.end = bytearray()  # past the limit; its last `end_size` bytes are still to be written
+        self.end_size = min(OUTPUT_END_BYTES, limit)
         self.last_byte = b"\n"
         self.trouble = "max_output_bytes is %d" % limit  # why something is dropped
 
@@ -6365,12 +6369,16 @@ class Output:
         """Pass on what the command printed. Never raises, never holds the command up."""
         room = max(0, self.limit - self.total)
         self.total += len(data)
-        self.tail = (self.tail + data)[-OUTPUT_TAIL_BYTES:]
+        if len(data) >= OUTPUT_TAIL_BYTES:
+            self.tail = data[-OUTPUT_TAIL_BYTES:]
+        else:
+            self.tail = (self.tail + data)[-OUTPUT_TAIL_BYTES:]
         if room:
             self._write(data[:room])
-        end_size = min(OUTPUT_END_BYTES, self.limit)
-        if end_size and len(data) > room:
-            self.end = (self.end + data[room:])[-end_size:]
+        if len(data) > room:
+            self.end += data[max(room, len(data) - self.end_size):]
+        if len(self.end) > 2 * self.end_size:  # now and then: to cut it each time copies it
+            del self.end[:-self.end_size]
         if self.echo is not None:
             self.echo.take(data)
 
@@ -6387,7 +6395,8 @@ class Output:
 
     def write_end(self) -> None:
         """Write the end of what went over the limit, and ahead of it how much was dropped."""
-        end, self.end = self.end, b""
+        end = bytes(self.end[-self.end_size:])
+        self.end = bytearray()
         dropped = self.total - self.kept - len(end)
         if dropped > 0:
             self.line("%d bytes of output dropped here: %s" % (dropped, self.trouble))
@@ -6431,6 +6440,7 @@ class Watch:
         self.is_child = is_child
         self.holds_retry = holds_retry
         self.note_unended = note_unended
+        self.read_size = READ_BYTES
         self.wait_status: "int | None" = None
         self.stopping = ""    # timeout, interrupted or leftovers, once SIGTERM was sent
         self.stop_signal = 0  # the one that this process got, if it did
@@ -6574,14 +6584,29 @@ class Watch:
     def _read(self) -> bool:
         """Whether there was something to read."""
         try:
-            data = os.read(self.reader, READ_BYTES)
+            data = os.read(self.reader, self.read_size)
         except BlockingIOError:
             return False
-        if data:
-            self.output.take(data)
-        else:
+        if not data:
             self._close_reader()
-        return bool(data)
+            return False
+        self.output.take(data)
+        if self.output.total >= LARGE_OUTPUT_BYTES and self.read_size < LARGE_PIPE_BYTES:
+            self._enlarge_pipe()
+        return True
+
+    def _enlarge_pipe(self) -> None:
+        """Let a command that prints much run longer before it has to wait for this process.
+
+        All pipes of a user share pipe-user-pages-soft (pipe(7)), and 1 MiB gains little more.
+        """
+        # splice(2) into the log costs about as much, as it copies too; and as it refuses O_APPEND,
+        # a log that somebody truncates meanwhile would get a hole of its old size.
+        self.read_size = LARGE_PIPE_BYTES
+        try:
+            fcntl.fcntl(self.reader, SET_PIPE_SIZE, LARGE_PIPE_BYTES)
+        except OSError:
+            pass  # not Linux, or the user's share is used up: it works as it is
 
     def _read_rest(self) -> None:
         """Take what is in the pipe. What a background process writes later is not waited for."""

@@ -1,6 +1,8 @@
 """Commands as real process groups: timeouts, output, environment, exit codes."""
 
+import fcntl
 import os
+import random
 import re
 import resource
 import select
@@ -179,6 +181,94 @@ def test_output_that_is_not_text_is_kept_byte_for_byte_in_the_log(project):
     assert project.history()[0]["output_tail"] == "\ufffd\ufffd\0x"
 
 
+GET_PIPE_SIZE = 1032  # F_GETPIPE_SZ
+
+
+def pass_on(folder, data, limit, seed=0, echo_fd=-1):
+    """Have a child print `data` in random pieces, and watch it: (its log, the output, the pipe's size)."""
+    log, pipe = folder / "log", folder / "pipe"
+    for path in (log, pipe):
+        if path.exists():
+            path.unlink()
+    reader, writer = sc.open_pipe(str(pipe))
+    same = os.dup(reader)  # the watch closes its own at end of file
+    pid = os.fork()
+    if pid == 0:
+        try:
+            chance = random.Random(seed)
+            start = 0
+            while start < len(data):
+                start += os.write(writer, data[start:start + chance.choice([1, 100, 4096, 65536, 300000])])
+        finally:
+            os._exit(0)
+    os.close(writer)
+    clock = sc.Clock()
+    echo = sc.Echo(echo_fd, clock) if echo_fd >= 0 else None
+    output = sc.Output(sc.open_append(str(log)), limit, echo)
+    signals = sc.Signals()
+    watch = sc.Watch(clock, sc.Job(pid=pid), clock.monotonic() + 60, 1.0, reader, output, signals, True, False, None)
+    try:
+        watch.wait()
+        output.write_end()
+        size = fcntl.fcntl(same, GET_PIPE_SIZE) if sys.platform == "linux" else None
+    finally:
+        signals.close()
+        output.close()
+        os.close(same)
+    if echo is not None:
+        echo.finish()
+        assert echo.trouble == ""
+    return log.read_bytes(), output, size
+
+
+def log_of(data, limit):
+    """What the log is to hold of an output: (bytes, how many of the output)."""
+    end = data[max(limit, len(data) - min(limit, 65536)):]
+    kept = len(data[:limit]) + len(end)
+    if kept == len(data):
+        return data, kept
+    line = b"--- %d bytes of output dropped here: max_output_bytes is %d\n" % (len(data) - kept, limit)
+    return data[:limit] + (b"\n" if limit and data[limit - 1:limit] != b"\n" else b"") + line + end, kept
+
+
+@pytest.fixture(params=["larger pipe", "refused", "no such call"])
+def pipe_sizes(request, monkeypatch):
+    """With and without a pipe that can be made larger; macOS has none."""
+    if request.param == "refused":
+        monkeypatch.setattr(sc, "SET_PIPE_SIZE", -1)
+    if request.param == "no such call":
+        def fail(*_):
+            raise OSError(5, "cannot be imported", "the module fcntl")
+
+        monkeypatch.setattr(sc, "fcntl", type("Missing", (), {"fcntl": staticmethod(fail)}))
+    return request.param
+
+
+@pytest.mark.parametrize("limit", [0, 1, 1000, 65536, sc.LARGE_OUTPUT_BYTES, sc.LARGE_OUTPUT_BYTES + 100000])
+def test_output_of_any_size_is_kept_byte_for_byte_up_to_its_limit(tmp_path, pipe_sizes, limit):
+    chance = random.Random(limit)
+    noise = bytes(chance.getrandbits(8) for _ in range(9973))
+    borders = [limit, limit + min(limit, 65536), 65536, sc.LARGE_OUTPUT_BYTES,
+               sc.LARGE_OUTPUT_BYTES + sc.LARGE_PIPE_BYTES, 2 * limit + sc.LARGE_PIPE_BYTES]
+    sizes = {max(0, border + step) for border in borders for step in (-1, 0, 1, chance.randrange(100000))}
+    echoed = tmp_path / "echoed"
+    for size in sorted(sizes):
+        data = (noise * (size // len(noise) + 1))[:size]
+        with open(str(echoed), "wb") as handle:
+            log, output, _ = pass_on(tmp_path, data, limit, size, handle.fileno())
+        expected, kept = log_of(data, limit)
+        assert log == expected, size
+        assert (output.total, output.kept, output.tail) == (size, kept, data[-2048:]), size
+        assert echoed.read_bytes() == data, size
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has pipes of another size")
+@pytest.mark.parametrize("size, expected", [(sc.LARGE_OUTPUT_BYTES - 1, 65536),
+                                            (sc.LARGE_OUTPUT_BYTES, sc.LARGE_PIPE_BYTES)])
+def test_only_a_run_that_prints_much_gets_a_larger_pipe(tmp_path, size, expected):
+    assert pass_on(tmp_path, b"x" * size, 1000)[2] == expected
+
+
 def test_a_disk_that_fills_up_keeps_what_fits_and_holds_up_nothing(project):
     project.configure(every_minute("job", "head -c 3000000 /dev/zero | tr '\\0' x; echo end > out"))
     small = 300007  # setrlimit(2): a file takes so much, and of the write that would go beyond it a part
@@ -190,6 +280,50 @@ def test_a_disk_that_fills_up_keeps_what_fits_and_holds_up_nothing(project):
     assert (len(log), rest) == (small, b"x" * (small - len(header) - 1))
     record = project.history()[0]
     assert (record["output_bytes"], record["dropped_bytes"]) == (3000000, 3000000 - len(rest))
+
+
+def test_a_log_that_is_truncated_meanwhile_goes_on_from_its_start(project):
+    half = "yes %s | head -c 3000000"
+    project.configure(every_minute("job", "%s; touch half; while ! test -e go; do sleep 0.05; done; %s; echo end" % (
+        half % "first", half % "other")))
+    process = subprocess.Popen(project.command("run", "--task", "job"), stdout=subprocess.DEVNULL)
+    log = project.root / "logs" / "automation" / "job.log"
+    assert project.wait_until(lambda: (project.root / "half").exists() and log.stat().st_size > 3000000)
+    os.truncate(str(log), 0)
+    (project.root / "go").write_text("")
+    assert process.wait(30) == 0
+    assert re.match(br"(other\n){500000}end\n--- \S+ end run=\S+ status=success .* output=6000004 bytes\n\Z",
+                    log.read_bytes())
+
+
+def test_a_flood_of_output_holds_up_no_timeout(project):
+    project.configure(every_minute("job", "yes", timeout=1, kill_grace=0))
+    process = subprocess.Popen(project.command("run", "--task", "job"), stdout=subprocess.DEVNULL)
+    assert process.wait(30) == 124
+    record = project.history()[0]
+    assert record["status"] == "timeout" and 1 <= record["duration_s"] < 10
+    assert record["output_bytes"] > sc.LARGE_OUTPUT_BYTES
+
+
+def test_a_flood_of_output_outlives_its_supervisor(project):
+    project.configure(due_once("job", "echo head; touch on; head -c 600000000 /dev/zero; echo the end; touch done",
+                               max_output_bytes=2000000))
+    project.anchor()
+    project.call("tick")
+    assert project.wait_until(lambda: (project.root / "on").exists())
+    log = project.root / "logs" / "automation" / "job.log"
+    assert project.wait_until(lambda: log.stat().st_size > sc.LARGE_OUTPUT_BYTES)
+    supervisor = sc.Store(str(project.root)).read_run("job")["supervisor"]
+    os.kill(supervisor, signal.SIGKILL)
+    assert project.wait_until(lambda: not alive(supervisor))
+    assert not (project.root / "done").exists(), "in the midst of it"
+    project.tick(time.time() + 60)
+    assert project.wait_until(project.history)
+    assert (project.root / "done").exists()
+    assert [record["status"] for record in project.history()] == ["interrupted"]
+    assert re.match(br"--- \S+ start run=.*\nhead\n\0*--- \S+ adopted run=\S+ pid=\d+: its supervisor was killed\n"
+                    br"\0{2000000}\n--- \d+ bytes of output dropped here: max_output_bytes is 2000000\n"
+                    br"\0{65528}the end\n--- \S+ end run=\S+ status=interrupted .*\n\Z", log.read_bytes())
 
 
 def test_each_run_has_a_header_and_a_footer_and_the_command_is_not_written(project):
@@ -254,10 +388,10 @@ def test_what_a_reader_has_no_time_for_is_kept_until_it_reads_nothing_for_long()
     echo = sc.Echo(writer, clock)
     printed = b""
     while not echo.is_full:
-        printed += bytes([len(printed) % 251]) * sc.READ_BYTES
-        echo.take(printed[-sc.READ_BYTES:])
-    printed += b"z" * sc.READ_BYTES  # the command has ended, and so much was in its pipe
-    echo.take(printed[-sc.READ_BYTES:])
+        printed += bytes([len(printed) % 251]) * sc.LARGE_PIPE_BYTES
+        echo.take(printed[-sc.LARGE_PIPE_BYTES:])
+    printed += b"z" * sc.LARGE_PIPE_BYTES  # the command has ended, and so much was in its pipe
+    echo.take(printed[-sc.LARGE_PIPE_BYTES:])
     shown = b""
     while select.select([reader], [], [], 0)[0]:
         shown += os.read(reader, 100000)
