@@ -7027,6 +7027,9 @@ class Supervisor:
         self.signals = Signals()
         try:
             self._open()
+            assert self.output is not None
+            # The command may have been in the midst of a line.
+            self.output.last_byte = read_bytes(self.store.log_path(self.name), 1) or b"\n"
         except (ConductorError, OSError) as error:
             # Its timeout is worth more than its output.
             self.trouble = "output lost: %s" % error_text(error)

@@ -306,3 +306,22 @@ def test_waiting_is_not_polling(project):
         assert switches() - before <= 1
     end(project, "job")
     project.wait_for_idle()
+
+
+@needs_proc
+def test_the_line_that_says_it_was_adopted_stands_on_a_line_of_its_own(project):
+    project.configure(waiting("job", "echo end", retry_count=0))
+    text = project.read("config/conductor_config.json").replace("while !", "printf half; while !")
+    project.write_config(text)
+    project.anchor()
+    project.call("tick")
+    started(project, "job")
+    assert project.wait_until(lambda: "half" in project.read("logs/automation/job.log"))
+    pid = supervisors(project)["job"][0]
+    os.kill(pid, signal.SIGKILL)
+    assert project.wait_until(lambda: not is_alive(pid))
+    assert project.call("tick")[0] == 0
+    assert project.wait_until(lambda: "adopted" in project.read("logs/automation/job.log"))
+    end(project, "job")
+    project.wait_for_idle()
+    assert re.search(r"(?m)^half\n--- \S+ adopted run=.*\nend\n---", project.read("logs/automation/job.log"))
