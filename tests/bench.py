@@ -51,14 +51,19 @@ HEADINGS = Row("what", "measured", "floor or peer", "ratio", "target", "met")
 
 # == Measuring ==
 
-def spawn(argv):
-    """Start a process as cron would, with as little of this one's own work as the platform allows."""
-    if hasattr(os, "posix_spawn"):
+def spawn(argv, bound=False):
+    """Start a process as cron would, with as little of this one's own work as the platform allows.
+
+    `bound`: the kernel kills it when this process ends (Linux).
+    """
+    if hasattr(os, "posix_spawn") and not bound:
         return os.posix_spawn(argv[0], argv, CRON_ENVIRONMENT,
                               file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)])
     pid = os.fork()
     if pid == 0:
         try:
+            if bound:
+                libc().prctl(SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.execve(argv[0], argv, CRON_ENVIRONMENT)
         finally:
@@ -95,6 +100,25 @@ def ratio_of(samples, floor, field):
     return statistics.median(getattr(a, field) / getattr(b, field) for a, b in zip(samples, floor))
 
 
+def wait_for(condition, what, timeout_s=WIND_DOWN_S):
+    """Poll until the condition holds; `what` says what it is that did not come."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit("timed out after %.0f s: %s" % (timeout_s, what))
+        time.sleep(0.02)
+
+
+ENDING = []  # not empty: this process is about to end
+
+
+def interrupt(*_):
+    """Handle a signal: end this process. A second one must not keep it from what it does at its end."""
+    if not ENDING:
+        ENDING.append(True)
+        sys.exit("interrupted")
+
+
 def in_child(work, *arguments):
     """Do something in a child. The kernel counts the size of this process, from which they are forked, into the
     peak memory of the measured ones, so it has to stay small."""
@@ -109,8 +133,14 @@ def in_child(work, *arguments):
             traceback.print_exc()
         finally:
             os._exit(code)
-    if os.waitpid(pid, 0)[1]:
-        raise SystemExit("the preparation failed")
+    try:
+        status = os.waitpid(pid, 0)[1]
+    except BaseException:  # interrupted: what the child started still writes to the folder
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+        raise
+    if status:
+        raise SystemExit("a child of the benchmark failed")
 
 
 def milliseconds(seconds):
@@ -132,6 +162,98 @@ def ratio_row(what, samples, floor, floor_name, field, limit=None):
                "<= %gx" % limit if limit else "-", answer(ratio <= limit) if limit else "-")
 
 
+# == Accounts: the CPU and the memory of all that something starts (Linux) ==
+
+SET_DEATH_SIGNAL = 1      # prctl(2)
+CORES = 2
+
+
+def libc():
+    import ctypes  # here, so that this process stays small
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def accounted(work, *arguments):
+    """What `work` returns, called on two cores in a child that adopts what the processes below it leave behind.
+
+    The child reaps every one of them, so the kernel adds the CPU of all to that of its children.
+    """
+    reader, writer = os.pipe()
+
+    def account():
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+        if not sc.become_subreaper():
+            raise SystemExit("the kernel allows no subreaper here")
+        # However the benchmark ends, nothing that it started stays.
+        libc().prctl(SET_DEATH_SIGNAL, signal.SIGTERM, 0, 0, 0)
+        try:
+            result = work(*arguments)
+        finally:
+            kill_descendants()
+        os.write(writer, json.dumps(result).encode("ascii"))
+    try:
+        in_child(account)
+        return json.loads(os.read(reader, 1 << 16).decode("ascii"))
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def descendants():
+    """The pids of all processes below this one."""
+    rows, family, size = sc.process_table() or [], {os.getpid()}, 0
+    while size < len(family):
+        size = len(family)
+        family.update(row.pid for row in rows if row.parent in family)
+    return family - {os.getpid()}
+
+
+def kill_descendants():
+    ENDING.append(True)
+    while True:
+        for pid in descendants():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def no_child_is_left():
+    """Reap the children that have ended; whether none is left."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return True
+    return False
+
+
+def reap_all():
+    wait_for(no_child_is_left, "the end of all processes", 5 * WIND_DOWN_S)
+
+
+def cpu_of_the_reaped():
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def cpu_of(pid):
+    """CPU seconds of a process, without its children; none of one that has ended."""
+    import ctypes
+    clock = ctypes.c_int()
+    error = libc().clock_getcpuclockid(pid, ctypes.byref(clock))
+    return 0.0 if error else time.clock_gettime(clock.value)
+
+
+def cpu_so_far():
+    """CPU seconds of all that this process started, whether it still lives or not."""
+    return cpu_of_the_reaped() + sum(map(cpu_of, descendants()))
+
+
 # == Projects ==
 
 # A tick some seconds ago, by the project's own file: a version may not read what another wrote.
@@ -149,11 +271,16 @@ sc.Conductor(sc.Store(sys.argv[1]), PastClock()).tick()
 NUMBERS = itertools.count(1)
 
 
+def new_path(folder, name):
+    """A path that nothing else takes: children count on from the same number, so it has their pid as well."""
+    return os.path.join(folder, name % ("%d-%d" % (os.getpid(), next(NUMBERS))))
+
+
 class Project:
     """An installed conductor in a temporary folder, with a configuration that `configuration` wrote."""
 
     def __init__(self, folder, config, script=OURS):
-        self.root = os.path.join(folder, "project-%d" % next(NUMBERS))
+        self.root = new_path(folder, "project-%s")
         shutil.copytree(compiled_copy(folder, script), self.root)
         for name in ("config", "logs"):
             os.mkdir(os.path.join(self.root, name), 0o700)
@@ -271,13 +398,14 @@ def realistic_tasks(count, quiet):
     return tasks
 
 
-def configuration(folder, make_tasks, *arguments):
+def configuration(folder, make_tasks, *arguments, **settings):
     """A configuration file with what `make_tasks` returns."""
-    path = os.path.join(folder, "config-%d.json" % next(NUMBERS))
+    path = new_path(folder, "config-%s.json")
+    settings.setdefault("max_concurrent_tasks", 3)
 
     def write():
         with open(path, "w", encoding="utf-8") as handle:
-            json.dump({"tasks": make_tasks(*arguments), "settings": {"max_concurrent_tasks": 3}}, handle, indent=2)
+            json.dump({"tasks": make_tasks(*arguments), "settings": settings}, handle, indent=2)
     in_child(write)
     return path
 
@@ -471,11 +599,8 @@ def hand_over(folder):
     project = Project(folder, configuration(folder, dependent_pair))
     project.anchor(RECENTLY_S)
     project.tick()
-    deadline = time.monotonic() + WIND_DOWN_S
-    while not (os.path.exists(project.path("started")) and os.path.getsize(project.path("started"))):
-        if time.monotonic() > deadline:
-            raise SystemExit("%s: the dependent did not start" % project.root)
-        time.sleep(0.01)
+    started = project.path("started")
+    wait_for(lambda: os.path.exists(started) and os.path.getsize(started), "the start of the dependent")
     times = []
     for name in ("ended", "started"):
         with open(project.path(name), encoding="ascii") as handle:
@@ -645,6 +770,7 @@ ROWS = collections.OrderedDict((("idle", row_idle), ("script", row_script), ("gr
                                 ("drop-ins", row_drop_ins), ("decide", row_decide), ("dependent", row_dependent),
                                 ("memory", row_memory),
                                 ("next", row_next)))
+AGAINST = collections.OrderedDict((("idle", row_against),))
 
 
 def machine():
@@ -675,24 +801,26 @@ def main():
                         help="pairs of the quick rows (default 60); the slow ones take a sixth of it")
     parser.add_argument("--only", choices=list(ROWS), metavar="NAME", help="one of %s" % ", ".join(ROWS))
     parser.add_argument("--markdown", action="store_true")
-    parser.add_argument("--against", metavar="FILE", help="only this: an idle tick against one by that version of %s, "
-                        "such as git show COMMIT:%s gives" % (SCRIPT, SCRIPT))
+    parser.add_argument("--against", metavar="FILE", help="only the rows %s, against that version of %s, "
+                        "such as git show COMMIT:%s gives" % (" and ".join(AGAINST), SCRIPT, SCRIPT))
     args = parser.parse_args()
+    table_of_rows = AGAINST if args.against else ROWS
+    if args.only and args.only not in table_of_rows:
+        parser.error("--against: the row is one of %s" % ", ".join(AGAINST))
     for name in ("SYMPHONY_ROOT", "SYMPHONY_ALLOW_INSECURE", "TZ"):
         os.environ.pop(name, None)
     os.umask(0o077)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     rows, notes = [], []
+    other = [os.path.abspath(args.against)] if args.against else []
     folder = os.path.realpath(tempfile.mkdtemp(prefix="conductor-bench-"))
     about = machine()
     try:
-        chosen = [args.only] if args.only else list(ROWS)
-        if args.against:
-            rows, notes = row_against(folder, args.runs, os.path.abspath(args.against))
-            chosen = []
-        for name in chosen:
+        for name in [args.only] if args.only else table_of_rows:
             sys.stderr.write("%s ...\n" % name)
-            found, remarks = ROWS[name](folder, args.runs)
-            rows += found
+            more, remarks = table_of_rows[name](folder, args.runs, *other)
+            rows += more
             notes += remarks
     finally:
         shutil.rmtree(folder, ignore_errors=True)
