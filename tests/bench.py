@@ -2,13 +2,15 @@
 """How fast the conductor is, against a floor or a peer: python3 tests/bench.py [--runs N] [--only NAME] [--markdown]
 
 Every figure is the median of paired runs (A B A B ...), and every ratio the median of the pairs' ratios. The
-interpreter that runs this file is the one that is measured. Only temporary folders are written. The peers of the
-row `next` come from tests/requirements-bench.txt; those that are missing are left out.
+interpreter that runs this file is the one that is measured. Only temporary folders are written. The peers come
+from tests/requirements-bench.txt; those that are missing are left out. Debian's cron, the peer of the row `run`,
+is started in a mount namespace of its own with a crontab of its own, which takes root.
 """
 
 import argparse
 import collections
 import datetime
+import importlib.util
 import itertools
 import json
 import os
@@ -38,6 +40,7 @@ MIB = 1 << 20
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 QUIET_BEFORE_S, QUIET_AFTER_S = 15 * 60, 35 * 60  # around the present, nothing of a quiet configuration is due
 RECENTLY_S = 14 * 60  # an anchor before the slot of task_due_now, for as long as a row takes
+JUST_BEFORE_S = 150   # the same, for a new configuration: no gap between ticks that the next one would report
 ALL_DUE_AFTER_S = 100 * sc.DAY                    # the rarest schedule below is quarterly
 WIND_DOWN_S = 60.0
 
@@ -165,6 +168,7 @@ def ratio_row(what, samples, floor, floor_name, field, limit=None):
 # == Accounts: the CPU and the memory of all that something starts (Linux) ==
 
 SET_DEATH_SIGNAL = 1      # prctl(2)
+NEW_MOUNTS = 0x00020000   # unshare(2)
 CORES = 2
 
 
@@ -321,6 +325,23 @@ class Project:
         """Changes with every tick that had to decide."""
         return os.stat(self.path(sc.LOCK_NAME)).st_mtime_ns
 
+    def results(self):
+        """The status of each run that the history holds."""
+        folder, statuses = self.path("status/history"), []
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            with open(os.path.join(folder, name), encoding="utf-8") as handle:
+                statuses += [json.loads(line)["status"] for line in handle]
+        return statuses
+
+    def expect_successes(self, count):
+        if self.results() != ["success"] * count:
+            raise SystemExit("%s: not %d successes: %s" % (self.root, count, self.results()))
+
+    def last_recorded_at(self):
+        """When the history was last written."""
+        folder = self.path("status/history")
+        return max(os.stat(os.path.join(folder, name)).st_mtime for name in os.listdir(folder))
+
     def supervisors(self):
         """What the state holds for running, and the supervisors that live."""
         with open(self.path(sc.STATE_NAME), encoding="ascii") as handle:
@@ -412,6 +433,10 @@ def configuration(folder, make_tasks, *arguments, **settings):
 
 def quiet_and_one_due():
     return realistic_tasks(MANY - 1, quiet=True) + [task_due_now("due")]
+
+
+def tasks_due_now(count, command):
+    return [task_due_now("job-%d" % number, command) for number in range(count)]
 
 
 def dependent_pair():
@@ -617,7 +642,157 @@ def row_dependent(folder, rounds):
         return [], ["dependent: left out, date(1) knows no %N here"]
     gap = statistics.median(gaps)
     return [Row("end of a dependency to start of its dependent", milliseconds(gap), "slowest of %d: %s" % (
-        len(gaps), milliseconds(max(gaps))), "-", "<= 0.1 s", answer(gap <= 0.1))], []
+        len(gaps), milliseconds(max(gaps))), "-", "<= 20 ms", answer(gap <= 0.02))], []
+
+
+# == Rows of whole runs: all that a run starts counts ==
+
+JOBS = 50  # of each daemon
+AT_ONCE = 20
+ALL_AT_ONCE = 200
+RUNS_PER_S = 100
+CRON, CRONSTABLE, SHELL = "Debian's cron, 50 lines", "cronstable, 50 jobs", "sh -c true"
+TEN, FIFTY, MANY_DUE = "10 tasks due", "50 tasks due", "200 due, 20 at a time"
+LIMITS = {CRON: 2.0}
+Runs = collections.namedtuple("Runs", "cpu rate")  # CPU seconds of each, and how many a second
+
+
+def our_runs(folder, count, limit):
+    """Runs of tasks that all have come due, from the tick to the end of everything."""
+    config = configuration(folder, tasks_due_now, count, "echo", max_concurrent_tasks=limit)
+    project = Project(folder, config)
+    project.anchor(JUST_BEFORE_S)
+    before, start = cpu_so_far(), time.time()
+    project.tick()
+    reap_all()
+    cpu, wall = cpu_so_far() - before, project.last_recorded_at() - start
+    project.expect_successes(count)
+    shutil.rmtree(project.root)
+    return cpu / count, count / wall
+
+
+def shell_runs():
+    return statistics.mean(measure(["/bin/sh", "-c", "true"]).cpu for _ in range(JOBS)), None
+
+
+PREPARED_S = 15.0  # before the minute: a daemon has read its table by then
+MINUTE_S = 5.0     # of the minute: all jobs have ended by then, if they are quick
+
+
+def daemon_runs(argv, marker):
+    """Runs of a daemon with JOBS commands a minute, the last of which writes the file `marker`.
+
+    What it spent before the minute is subtracted, and it is killed so that it spends nothing at its end.
+    """
+    while time.time() % 60 > 60 - PREPARED_S:
+        time.sleep(0.5)
+    minute = time.time() // 60 * 60 + 60
+    before = cpu_so_far()
+    daemon = spawn(["/bin/sh", "-c", 'exec "$@" >/dev/null 2>&1', "sh"] + argv, bound=True)
+    time.sleep(minute - 1 - time.time())
+    if os.path.exists(marker):
+        raise SystemExit("%s did not wait for the minute" % argv[0])
+    before += cpu_of(daemon)
+    time.sleep(minute + MINUTE_S - time.time())
+    wait_for(lambda: os.path.exists(marker) and descendants() == {daemon}, "the last job of %s" % argv[0])
+    os.kill(daemon, signal.SIGKILL)
+    reap_all()
+    return (cpu_so_far() - before) / JOBS, None
+
+
+def job_lines(form, marker):
+    """A table of JOBS commands, each line by a form that takes its number and command."""
+    commands = ["echo"] * (JOBS - 1) + ["echo >%s" % marker]
+    return "".join(form.format(number=number, command=command) for number, command in enumerate(commands))
+
+
+# $1: a folder. Hides the crontabs of the system, and the folders that the daemon writes to.
+PRIVATE_CRON = """
+set -e
+mount --make-rprivate /
+mount -t tmpfs tmpfs /var/spool/cron
+mkdir -m 1730 /var/spool/cron/crontabs
+install -m 600 "$1/table" /var/spool/cron/crontabs/root
+mount -t tmpfs tmpfs /run
+mkdir "$1/empty"
+touch "$1/none"
+test ! -d /etc/cron.d || mount --bind "$1/empty" /etc/cron.d
+test ! -f /etc/crontab || mount --bind "$1/none" /etc/crontab
+"""
+
+
+def private_mounts():
+    """Give this process mounts of its own (unshare(2)); whether that is allowed."""
+    return libc().unshare(NEW_MOUNTS) == 0
+
+
+def cron_runs(folder):
+    folder = tempfile.mkdtemp(dir=folder)
+    marker = os.path.join(folder, "marker")
+    with open(os.path.join(folder, "table"), "w") as handle:
+        handle.write('MAILTO=""\n' + job_lines("* * * * * {command}\n", marker))
+    if not private_mounts():
+        raise SystemExit("no mount namespace")
+    measure(["/bin/sh", "-c", PRIVATE_CRON, "sh", folder])
+    return daemon_runs([cron_program(), "-f"], marker)
+
+
+def cron_program():
+    return shutil.which("cron", path="/usr/sbin:/usr/bin:/sbin:/bin")
+
+
+CRONSTABLE_JOB = """\
+  - name: job-{number}
+    command: {command}
+    schedule: "* * * * *"
+    captureStdout: true
+"""
+
+
+def cronstable_runs(folder):
+    folder = tempfile.mkdtemp(dir=folder)
+    marker = os.path.join(folder, "marker")
+    with open(os.path.join(folder, "jobs.yaml"), "w") as handle:
+        handle.write("jobs:\n" + job_lines(CRONSTABLE_JOB, marker))
+    return daemon_runs([sys.executable, "-m", "cronstable", "-c", handle.name], marker)
+
+
+def available_daemons():
+    """({name: function of a folder}, notes on those that are not here)"""
+    daemons, notes = collections.OrderedDict(), []
+    if os.geteuid() != 0:
+        notes.append("run: cron is left out: a crontab of the benchmark's own takes root")
+    elif not cron_program():
+        notes.append("run: cron is left out: there is none here (apt-get install cron)")
+    elif not accounted(private_mounts):
+        notes.append("run: cron is left out: mount namespaces are not allowed here")
+    else:
+        daemons[CRON] = cron_runs
+    if importlib.util.find_spec("cronstable"):
+        daemons[CRONSTABLE] = cronstable_runs
+    else:
+        notes.append("run: cronstable is left out: it is not installed "
+                     "(Python 3.10 or newer: pip install -r tests/requirements-bench.txt)")
+    return daemons, notes
+
+
+def row_run(folder, rounds):
+    """6: the CPU of a run, against one of cron and one of an asyncio daemon. Each daemon takes a minute."""
+    daemons, notes = available_daemons()
+    subjects = collections.OrderedDict((name, (work, folder)) for name, work in daemons.items())
+    subjects[SHELL] = (shell_runs,)
+    subjects[TEN] = (our_runs, folder, 10, JOBS)
+    subjects[FIFTY] = (our_runs, folder, JOBS, JOBS)
+    subjects[MANY_DUE] = (our_runs, folder, ALL_AT_ONCE, AT_ONCE)
+    samples = paired(max(1, rounds // 20), *[
+        lambda work=work: Runs(*accounted(*work)) for work in subjects.values()])
+    runs = dict(zip(subjects, samples))
+    rows = [ratio_row("a run, " + name, runs[name], runs[peer], peer, "cpu", LIMITS.get(peer))
+            for name in (TEN, FIFTY) for peer in list(daemons) + [SHELL]]
+    rows.append(ratio_row("a run, " + MANY_DUE, runs[MANY_DUE], runs[TEN], TEN, "cpu", 1.3))
+    rate = median_of(runs[MANY_DUE], "rate")
+    return rows + [Row("runs a second, " + MANY_DUE, "%.0f" % rate, "-", "-", ">= %d" % RUNS_PER_S,
+                       answer(rate >= RUNS_PER_S))], notes
 
 
 # == The row against the peers ==
@@ -735,7 +910,7 @@ def time_everyone(subjects, rounds):
 
 
 def row_next(folder, rounds):
-    """6: CronSchedule.next against the peers."""
+    """7: CronSchedule.next against the peers."""
     peers, notes = available_peers()
     subjects = [("ours", conductor_chain)] + peers
     times, disagreements = time_everyone(subjects, max(5, rounds // 6))
@@ -768,8 +943,9 @@ def faster_row(what, names, seconds, limit=5):
 
 ROWS = collections.OrderedDict((("idle", row_idle), ("script", row_script), ("growth", row_growth),
                                 ("drop-ins", row_drop_ins), ("decide", row_decide), ("dependent", row_dependent),
-                                ("memory", row_memory),
+                                ("run", row_run), ("memory", row_memory),
                                 ("next", row_next)))
+ACCOUNTED = ("run",)  # these take Linux
 AGAINST = collections.OrderedDict((("idle", row_against),))
 
 
@@ -818,6 +994,9 @@ def main():
     about = machine()
     try:
         for name in [args.only] if args.only else table_of_rows:
+            if name in ACCOUNTED and not sys.platform.startswith("linux"):
+                notes.append("%s: left out, it takes Linux" % name)
+                continue
             sys.stderr.write("%s ...\n" % name)
             more, remarks = table_of_rows[name](folder, args.runs, *other)
             rows += more
