@@ -170,6 +170,7 @@ def ratio_row(what, samples, floor, floor_name, field, limit=None):
 SET_DEATH_SIGNAL = 1      # prctl(2)
 NEW_MOUNTS = 0x00020000   # unshare(2)
 CORES = 2
+QUIET_S, QUIET_CPU_S = 0.5, 0.001
 
 
 def libc():
@@ -256,6 +257,20 @@ def cpu_of(pid):
 def cpu_so_far():
     """CPU seconds of all that this process started, whether it still lives or not."""
     return cpu_of_the_reaped() + sum(map(cpu_of, descendants()))
+
+
+def wait_for_quiet():
+    """Wait until the processes below this one only wait; none of them may end meanwhile."""
+    before = None
+
+    def is_quiet():
+        nonlocal before
+        last, before = before, cpu_so_far()
+        if last is not None and before - last < QUIET_CPU_S:
+            return True
+        time.sleep(QUIET_S)
+        return False
+    wait_for(is_quiet, "processes that only wait")
 
 
 # == Projects ==
@@ -435,8 +450,20 @@ def quiet_and_one_due():
     return realistic_tasks(MANY - 1, quiet=True) + [task_due_now("due")]
 
 
+def quiet_and_one_held(count):
+    return realistic_tasks(count - 1, quiet=True) + held_tasks(1)
+
+
 def tasks_due_now(count, command):
     return [task_due_now("job-%d" % number, command) for number in range(count)]
+
+
+GATE = "gate"  # a FIFO in the project: whoever opens it to read waits until somebody opens it to write
+
+
+def held_tasks(count):
+    """Tasks whose commands run, at no cost, until the gate is opened."""
+    return tasks_due_now(count, ": <" + GATE)
 
 
 def dependent_pair():
@@ -495,37 +522,6 @@ def row_against(folder, rounds, other):
         shutil.rmtree(project.root)
     return [ratio_row("idle tick, crontab line", samples[0], samples[1], "the other file", field)
             for field in ("cpu", "wall")], []
-
-
-def row_memory(folder, rounds):
-    """What a supervisor has of memory that it shares with no other process."""
-    project = Project(folder, configuration(folder, lambda: [task_due_now("job", "sleep 60")]))
-    found = []
-    for _ in range(max(3, rounds // 10)):
-        project.anchor(RECENTLY_S)
-        project.tick()
-        deadline = time.monotonic() + WIND_DOWN_S
-        while not os.path.exists(project.path("status/runs/job.json")):
-            if time.monotonic() > deadline:
-                raise SystemExit("%s: no supervisor came" % project.root)
-            time.sleep(0.01)
-        time.sleep(0.3)
-        with open(project.path("status/runs/job.json"), encoding="utf-8") as handle:
-            supervisor = json.load(handle)["supervisor"]
-        try:
-            with open("/proc/%d/smaps_rollup" % supervisor) as handle:
-                rows = [line.split() for line in handle if line.startswith("Private_")]
-        except OSError:
-            return [], ["memory: left out, there is no /proc/PID/smaps_rollup here"]
-        found.append(sum(int(row[1]) for row in rows) / 1024.0)
-        os.kill(supervisor, signal.SIGTERM)
-        project.wind_down()
-        for name in (sc.STATE_NAME, sc.STATE_NAME + ".bak", "status/runs/job.json"):
-            os.unlink(project.path(name))
-    shutil.rmtree(project.root)
-    median = statistics.median(found)
-    return [Row("memory of a supervisor's own", "%.1f MiB" % median, "largest of %d: %.1f MiB" % (
-        len(found), max(found)), "-", "<= 7 MB", answer(median * MIB <= 7e6))], []
 
 
 def row_script(folder, rounds):
@@ -795,6 +791,148 @@ def row_run(folder, rounds):
                        answer(rate >= RUNS_PER_S))], notes
 
 
+def held_project(folder, config, count, script=OURS):
+    """A project with so many runs that wait for its gate to be opened."""
+    project = Project(folder, config, script)
+    os.mkfifo(project.path(GATE))
+    project.anchor(JUST_BEFORE_S)
+    project.tick()
+    wait_for(lambda: len(descendants()) - len(conductors()) >= count, "%d commands" % count)
+    wait_for_quiet()
+    return project
+
+
+def let_go(project, count):
+    """Open the gate, and wait for the end of everything."""
+    gate = os.open(project.path(GATE), os.O_RDWR)  # as a reader too, because opening waits for one
+    reap_all()
+    os.close(gate)
+    project.expect_successes(count)
+    shutil.rmtree(project.root)
+
+
+def conductors():
+    """The pids of the processes below this one that are the conductor's, not a command's: they run Python."""
+    return [pid for pid in descendants() if program_of(pid) == PYTHON]
+
+
+def program_of(pid):
+    try:
+        return os.readlink("/proc/%d/exe" % pid)
+    except OSError:
+        return ""
+
+
+def end_of_run(folder, config, script):
+    """The CPU of everything from the moment that a command ends, in a Sample."""
+    def account():
+        project = held_project(folder, config, 1, script)
+        before = cpu_so_far()
+        let_go(project, 1)
+        return cpu_so_far() - before
+    return Sample(None, accounted(account), None)
+
+
+def row_end(folder, rounds, other=None):
+    """7: the end of a run, with 10,000 tasks configured: with 10, or by another version of the file, `other`."""
+    rounds = max(5, rounds // 10)
+    what = "end of a run, 10,000 tasks"
+
+    def subject(count, script=OURS):
+        return lambda: end_of_run(folder, configuration(folder, quiet_and_one_held, count), script)
+    if other is None:
+        many, few = paired(rounds, subject(MANY), subject(10))
+        return [ratio_row(what, many, few, "10 tasks", "cpu")], []
+    ours, theirs = paired(rounds, subject(MANY), subject(MANY, other))
+    return [ratio_row(what, ours, theirs, "the other file", "cpu", 0.25)], []
+
+
+MEMORY_FIELDS = ("Pss", "Private_Clean", "Private_Dirty")
+Memory = collections.namedtuple("Memory", "share own")  # bytes for each running task
+
+
+def memory_of_runs(folder, count):
+    """What the conductor's processes hold, for each task that runs.
+
+    The two Python processes of the benchmark share the program's file with them, and thereby count
+    as two of those among whom the kernel divides a shared page.
+    """
+    config = configuration(folder, held_tasks, count, max_concurrent_tasks=count)
+    project = held_project(folder, config, count)
+    kib = collections.Counter()
+    supervisors = conductors()
+    if not supervisors:
+        raise SystemExit("memory: no process of the conductor was found")
+    for pid in supervisors:
+        with open("/proc/%d/smaps_rollup" % pid) as handle:
+            for name, _, value in (line.partition(":") for line in handle):
+                if name in MEMORY_FIELDS:
+                    kib[name] += int(value.split()[0])
+    let_go(project, count)
+    pss, clean, dirty = [kib[name] * 1024 / count for name in MEMORY_FIELDS]
+    return pss, clean + dirty
+
+
+def memory_row(what, sizes, limit=None):
+    size = statistics.median(sizes)
+    row = Row("memory, " + what, "%.1f MB" % (size / 1e6),
+              "largest of %d: %.1f MB" % (len(sizes), max(sizes) / 1e6), "-", "-", "-")
+    if limit is None:
+        return row
+    return row._replace(target="<= %g MB" % (limit / 1e6), met=answer(size <= limit))
+
+
+def row_memory(folder, rounds):
+    """8: the memory of the conductor for each task that runs."""
+    if not os.path.exists("/proc/self/smaps_rollup"):
+        return [], ["memory: left out, there is no /proc/PID/smaps_rollup here"]
+    many, single = paired(max(3, rounds // 10), *[
+        lambda count=count: Memory(*accounted(memory_of_runs, folder, count)) for count in (AT_ONCE, 1)])
+    return [memory_row("a running task, PSS, %d at once" % AT_ONCE, [memory.share for memory in many], 2.5e6),
+            memory_row("a running task, PSS, alone", [memory.share for memory in single]),
+            memory_row("a running task, shared with nobody, alone", [memory.own for memory in single], 7e6)], []
+
+
+OUTPUT_BYTES = 10 ** 9
+PRINTING = "head -c %d /dev/zero" % OUTPUT_BYTES
+ALL_KEPT = 2 * OUTPUT_BYTES  # a max_output_bytes that drops nothing
+
+
+def output_of_run(folder, kept, limits):
+    """The CPU of a run that prints much: the tick that starts it counts as well."""
+    config = configuration(folder, lambda: [task_due_now("job", PRINTING, **limits)])
+    project = Project(folder, config)
+    project.anchor(JUST_BEFORE_S)
+    before = cpu_so_far()
+    project.tick()
+    reap_all()
+    cpu = cpu_so_far() - before
+    project.expect_successes(1)
+    size = os.stat(project.path("logs/automation/job.log")).st_size
+    if not kept <= size < kept + MIB:
+        raise SystemExit("the log holds %d bytes, and not %d and little more" % (size, kept))
+    shutil.rmtree(project.root)
+    return cpu
+
+
+def output_to_file(folder):
+    path = os.path.join(folder, "output")
+    cpu = measure(["/bin/sh", "-c", "%s >%s" % (PRINTING, shlex.quote(path))]).cpu
+    os.unlink(path)
+    return cpu
+
+
+def row_output(folder, rounds):
+    """9: 1 GB of output through a run."""
+    subjects = ((output_of_run, folder, sc.Task.max_output_bytes, {}),
+                (output_of_run, folder, OUTPUT_BYTES, {"max_output_bytes": ALL_KEPT}),
+                (output_to_file, folder))
+    capped, whole, plain = paired(max(3, rounds // 20), *[
+        lambda work=work: Sample(None, accounted(*work), None) for work in subjects])
+    return [ratio_row("1 GB of output, max_output_bytes " + what, samples, plain, "cmd >file", "cpu", 2)
+            for what, samples in (("by default", capped), ("of 2 GB", whole))], []
+
+
 # == The row against the peers ==
 
 SLOTS = 200
@@ -910,7 +1048,7 @@ def time_everyone(subjects, rounds):
 
 
 def row_next(folder, rounds):
-    """7: CronSchedule.next against the peers."""
+    """10: CronSchedule.next against the peers."""
     peers, notes = available_peers()
     subjects = [("ours", conductor_chain)] + peers
     times, disagreements = time_everyone(subjects, max(5, rounds // 6))
@@ -943,10 +1081,10 @@ def faster_row(what, names, seconds, limit=5):
 
 ROWS = collections.OrderedDict((("idle", row_idle), ("script", row_script), ("growth", row_growth),
                                 ("drop-ins", row_drop_ins), ("decide", row_decide), ("dependent", row_dependent),
-                                ("run", row_run), ("memory", row_memory),
+                                ("run", row_run), ("end", row_end), ("memory", row_memory), ("output", row_output),
                                 ("next", row_next)))
-ACCOUNTED = ("run",)  # these take Linux
-AGAINST = collections.OrderedDict((("idle", row_against),))
+ACCOUNTED = ("run", "end", "memory", "output")  # these take Linux
+AGAINST = collections.OrderedDict((("idle", row_against), ("end", row_end)))
 
 
 def machine():
