@@ -84,20 +84,22 @@ else:
     class _Late:
         """A module that is imported when it is first used: an idle tick needs none of these."""
 
-        def __init__(self, name):
-            self.__dict__["name"] = name
+        def __init__(self, name, source=""):
+            self.__dict__.update(name=name, source=source or name)
 
         def __getattr__(self, attribute):
             try:
-                module = globals()[self.name] = __import__(self.name)
+                module = globals()[self.name] = __import__(self.source)
             except ImportError as error:  # its file could not be read just now: EIO
                 raise OSError(5, "cannot be imported (%s)" % error, "the module " + self.name)
             return getattr(module, attribute)
 
     argparse, bisect, datetime, difflib, errno, fcntl, json, os, re = map(
         _Late, ("argparse", "bisect", "datetime", "difflib", "errno", "fcntl", "json", "os", "re"))
-    select, shlex, shutil, signal, stat, subprocess = map(
-        _Late, ("select", "shlex", "shutil", "signal", "stat", "subprocess"))
+    select, shlex, shutil, stat, subprocess = map(
+        _Late, ("select", "shlex", "shutil", "stat", "subprocess"))
+    # The module that `signal` wraps: making its enums takes as long as planning a hundred tasks.
+    signal = _Late("signal", "_signal")
 
 __version__ = "1.1.0"
 
@@ -5164,16 +5166,16 @@ class Reader:
             return [Problem(place=place, text="cannot be checked: %s" % error.strerror)]
         if os.environ.get("SYMPHONY_ALLOW_INSECURE") == "1":
             return []
-        quoted = shlex.quote(os.path.abspath(path))
         if info.st_uid not in (0, owner, os.geteuid()):
-            return [Problem(place=place, text="belongs to another user (uid %d)" % info.st_uid,
-                            hint="chown %d %s" % (os.geteuid(), quoted))]
+            return [Problem(
+                place=place, text="belongs to another user (uid %d)" % info.st_uid,
+                hint="chown %d %s" % (os.geteuid(), shlex.quote(os.path.abspath(path))))]
         is_open_to_group = info.st_mode & stat.S_IWGRP and not _is_private_group(info)
         if not is_open_to_group and not info.st_mode & stat.S_IWOTH:
             return []
         mode = "go-w" if info.st_mode & stat.S_IWGRP else "o-w"
         return [Problem(place=place, text="others can write to it",
-                        hint="chmod %s %s" % (mode, quoted))]
+                        hint="chmod %s %s" % (mode, shlex.quote(os.path.abspath(path))))]
 
     def check_root(self) -> None:
         """Raises ConfigError when others could swap the files of the conductor."""
@@ -6184,37 +6186,29 @@ def members_text(members: "Sequence[Process]") -> str:
     return text
 
 
-_C_FUNCTIONS: "Dict[str, Any]" = {}
+_PRCTL: "List[Any]" = []  # prctl(2), once it was looked for
 
 
-def c_function(name: str) -> "Callable[..., Any] | None":
-    """A function of the C library that Python has no name for; None where it cannot be called."""
-    if name not in _C_FUNCTIONS:
-        _C_FUNCTIONS[name] = None
-        try:
-            import ctypes
-            _C_FUNCTIONS[name] = getattr(ctypes.CDLL(None, use_errno=True), name)
-        except Exception:  # a hardened system may refuse the memory that ctypes wants at its import
-            pass
-    function: "Callable[..., Any] | None" = _C_FUNCTIONS[name]
-    return function
+def load_prctl() -> None:
+    """Look for prctl(2), which Python has no name for, ahead of the forks that call it."""
+    if _PRCTL or not sys.platform.startswith("linux"):
+        return
+    try:
+        # What `ctypes` is made of. That itself takes longer to import than a decision.
+        import _ctypes
+        address = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
+        _PRCTL.append(lambda *numbers: _ctypes.call_function(address, numbers))
+    except Exception:  # a hardened system may refuse the memory that ctypes wants at its import
+        _PRCTL.append(lambda *numbers: -1)
 
 
 def become_subreaper() -> bool:
     """Have orphans of the tree become children of this process (prctl(2)): whether that works."""
-    if not sys.platform.startswith("linux"):
+    load_prctl()
+    try:
+        return any(prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0 for prctl in _PRCTL)
+    except Exception:  # likewise
         return False
-    prctl = c_function("prctl")
-    return prctl is not None and prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
-
-
-def set_signal(number: int, handler: "Any") -> "Any":
-    """signal.signal without the enums that it makes of its arguments and result.
-
-    They are the half of what a forked process would do up to its exec.
-    """
-    plain = getattr(signal.signal, "__wrapped__", signal.signal)
-    return plain(number, handler if callable(handler) else int(handler))
 
 
 class Signals:
@@ -6228,10 +6222,10 @@ class Signals:
         self._saved: "Dict[int, Any]" = {}
         for name in STOP_SIGNALS + ("SIGCHLD",):
             number = getattr(signal, name)
-            self._saved[number] = set_signal(number, self._note)
+            self._saved[number] = signal.signal(number, self._note)
             # What the caller ignores stays ignored, as nohup(1) wants it.
             if name != "SIGCHLD" and self._saved[number] == signal.SIG_IGN:
-                set_signal(number, signal.SIG_IGN)
+                signal.signal(number, signal.SIG_IGN)
         self._saved_fd = signal.set_wakeup_fd(self._write_fd)
 
     def _note(self, number: int, _frame: object) -> None:
@@ -6248,7 +6242,7 @@ class Signals:
     def close(self) -> None:
         signal.set_wakeup_fd(self._saved_fd)
         for number, handler in self._saved.items():
-            set_signal(number, handler)
+            signal.signal(number, handler)
         close_quietly(self.fd)
         close_quietly(self._write_fd)
 
@@ -6720,7 +6714,7 @@ def default_signals() -> "List[int]":
     SIGPIPE and SIGXFSZ are ignored in Python, SIGQUIT in the background jobs of a shell.
     """
     names = STOP_SIGNALS + ("SIGCHLD", "SIGPIPE", "SIGXFSZ", "SIGQUIT")
-    return [int(getattr(signal, name)) for name in names]
+    return [getattr(signal, name) for name in names]
 
 
 def start_gated(command: Command) -> "Tuple[int, int, int]":
@@ -6761,7 +6755,7 @@ def _become_command(command: Command, gate: int, failure: int) -> None:
         # Ahead of the gate: a signal meanwhile is to end this process, and to wake nobody else.
         signal.set_wakeup_fd(-1)
         for number in default_signals():
-            set_signal(number, signal.SIG_DFL)
+            signal.signal(number, signal.SIG_DFL)
         if not os.read(gate, 1):
             os._exit(EXIT_NOT_FOUND)
         if command.nice:
@@ -6830,7 +6824,7 @@ def import_now(*modules: "Any") -> None:
 def load_for_supervisors() -> None:
     """Import what a supervisor needs, ahead of the fork that it shares this memory by."""
     import_now(errno, json, re, select, signal, stat)
-    c_function("prctl")
+    load_prctl()
 
 
 class Supervisor:

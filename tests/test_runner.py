@@ -321,7 +321,7 @@ def test_a_flood_of_output_outlives_its_supervisor(project):
     assert project.wait_until(project.history)
     assert (project.root / "done").exists()
     assert [record["status"] for record in project.history()] == ["interrupted"]
-    assert re.match(br"--- \S+ start run=.*\nhead\n\0*--- \S+ adopted run=\S+ pid=\d+: its supervisor was killed\n"
+    assert re.match(br"--- \S+ start run=.*\nhead\n\0*\n?--- \S+ adopted run=\S+ pid=\d+: its supervisor was killed\n"
                     br"\0{2000000}\n--- \d+ bytes of output dropped here: max_output_bytes is 2000000\n"
                     br"\0{65528}the end\n--- \S+ end run=\S+ status=interrupted .*\n\Z", log.read_bytes())
 
