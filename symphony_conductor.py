@@ -7909,8 +7909,7 @@ class Conductor:
             release_all(locks)
         if config is not None:
             self.store.record(decision.lines, config.task_history_retention_days)
-            if self.recorded is None or decision.changed:
-                self.recorded = decision.state
+            self.recorded = decision.state
 
     def _start(self, config: Config, before: State, decision: Decision,
                locks: "Dict[str, FileLock]") -> None:
