@@ -711,6 +711,25 @@ class Facts(Value):
     trouble: "str | None" = None
 
 
+class Agenda(Value):
+    """The tasks that the next decision has to look at; the others are at rest.
+
+    It is good for these very objects `config` and `tasks`, and only while the clock goes on,
+    `next_slot` has not come, and boot, zone data and pauses are the same.
+    """
+
+    config: Config = Config()
+    tasks: "Dict[str, TaskState]" = {}
+    pauses: "Dict[str, Pause]" = {}
+    boot_id: str = ""
+    made_at: float = 0.0
+    active: "Sequence[str]" = ()               # those with a run or a cycle, in the state's order
+    due: "frozenset[str]" = frozenset()        # those with something for `open_due_slots` to do
+    unchecked: "frozenset[str]" = frozenset()  # those to ask again whether what they wait for came
+    next_slot: float = float("inf")            # the first one of the tasks that are not due
+    dependents: "Dict[str, List[str]] | None" = None  # by dependency; None: not needed so far
+
+
 class Decision(Value):
     """The outcome of `decide`: the conductor carries it out and decides nothing more."""
 
@@ -724,6 +743,7 @@ class Decision(Value):
 
     notes: "List[str]" = []         # lines for the log
     wake_at: float = 0.0            # until then, no tick has anything to do
+    agenda: "Agenda | None" = None  # for the next decision of this process
 
     @property
     def lines(self) -> "List[Line]":
@@ -2369,14 +2389,15 @@ def coming_slot(task: Task, state: State, last_tick: "float | None", now: float)
 # -- the decision of a tick
 
 def decide(config: Config, state: State, now: float, facts: Facts, last_seen: float = 0.0,
-           settle_only: bool = False) -> Decision:
+           settle_only: bool = False, agenda: "Agenda | None" = None) -> Decision:
     """What to record and what to start: the decision of a tick, a pure function.
 
     `facts` says what became of the runs in `state`; `last_seen` is the newest time that the
     conductor is known to have been alive, by which a clock that was set back is noticed.
-    `settle_only` records what ended and starts nothing.
+    `settle_only` records what ended and starts nothing. The `agenda` of the decision before spares
+    a look at every task; the outcome is the same without it.
     """
-    draft = _Draft(config, state, now, facts, last_seen)
+    draft = _Draft(config, state, now, facts, last_seen, agenda)
     draft.settle_runs(configured_only=settle_only)
     if settle_only:
         return draft.decision()
@@ -2392,15 +2413,20 @@ def decide(config: Config, state: State, now: float, facts: Facts, last_seen: fl
     return draft.decision()
 
 
+# What `is_met` reads of a dependency. Where it changes, the dependents are to be looked at.
+ANSWERS = frozenset(("satisfied_until", "success_seq", "cursor"))
+
+
 class _Draft:
     """One decision in the making; its methods stand in the order in which `decide` calls them.
 
-    Each step reads and changes `tasks` and adds to the lists; nothing else is touched. A helper of
-    several steps stands at the end.
+    Each step reads and changes `tasks` and adds to the lists; nothing else is touched. It looks at
+    the tasks that the agenda names and those that an earlier step changed: the others are at rest.
+    A helper of several steps stands at the end.
     """
 
     def __init__(self, config: Config, state: State, now: float, facts: Facts,
-                 last_seen: float) -> None:
+                 last_seen: float, agenda: "Agenda | None" = None) -> None:
         self.config = config
         self.before = state
         self.now = now
@@ -2425,19 +2451,127 @@ class _Draft:
         self.task_events: "Dict[str, Dict[str, ScheduleChange]]" = {}  # by the kind of event
         self.messages: "List[Message]" = []
         self.notes: "List[str]" = []
+        if agenda is None or not self._is_current(agenda):
+            agenda = self._survey()
+        self.active = agenda.active
+        self.due = set(agenda.due)
+        self.unchecked = set(agenda.unchecked)
+        self.next_slot = agenda.next_slot
+        self.dependents = agenda.dependents
+        self.touched: "Set[str]" = set()  # the tasks that changed
 
     def put(self, name: str, **changes: "Any") -> TaskState:
         """Change the state of a task: the new one."""
         state = self.tasks.get(name, TaskState()).replace(**changes)
         self.tasks[name] = state
         self.changed = True
+        self.touched.add(name)
+        if not ANSWERS.isdisjoint(changes):
+            self._look_at_dependents(name)
         return state
+
+    # -- which tasks to look at
+
+    def _is_current(self, agenda: Agenda) -> bool:
+        """Whether the agenda is good for this decision."""
+        if agenda.config is not self.config or agenda.tasks is not self.before.tasks:
+            return False
+        if not agenda.made_at <= self.now < agenda.next_slot:
+            return False
+        if agenda.boot_id != self.facts.boot_id or self.zone_stamp != self.facts.zone_stamp:
+            return False
+        if agenda.pauses != self.pauses:
+            return False
+        return all(_end_of(pause) > self.now for pause in self.pauses.values())
+
+    def _survey(self) -> Agenda:
+        """The agenda, from a look at every task."""
+        active = [name for name, state in self.tasks.items()
+                  if state.run is not None or state.cycle is not None]
+        names = list(self.tasks)
+        names += [name for name in self.config.tasks if name not in self.tasks]
+        due, next_slot = frozenset(names), float("inf")
+        if self.zone_stamp == self.facts.zone_stamp:  # else every slot is computed anew
+            due, next_slot = self._due_among(names, next_slot)
+        return Agenda(active=active, due=due, unchecked=frozenset(active), next_slot=next_slot)
+
+    def _due_among(self, names: "Iterable[str]",
+                   next_slot: float) -> "Tuple[frozenset[str], float]":
+        """Which of these tasks are due, and the first slot of the others, or `next_slot`."""
+        tasks, configured = self.tasks, self.config.tasks
+        due = []
+        for name in names:
+            state, task = tasks.get(name), configured.get(name)
+            if task is None:
+                if state is not None and name not in self.config.invalid:
+                    due.append(name)  # it was removed
+            elif self._is_due(task, state):
+                due.append(name)
+            elif state is not None and state.next_slot is not None and state.next_slot < next_slot:
+                next_slot = state.next_slot
+        return frozenset(due), next_slot
+
+    def _is_due(self, task: Task, state: "TaskState | None") -> bool:
+        """Whether `open_due_slots` may find something in a task that no earlier step changed.
+
+        A slot that is still to come does not count: no agenda is good beyond it.
+        """
+        # Ten thousand tasks may be asked this in a row, so it makes no call that can be spared.
+        is_suspended = not task.enabled
+        if self.pauses and self._pause_of(task.name) is not None:
+            is_suspended = True
+        if state is None:
+            return not is_suspended
+        if state.next_slot is not None and state.next_slot <= self.now:
+            return True
+        if state.queued_slot is not None:
+            return True
+        if is_suspended:
+            return bool(state.schedule_key) or state.cycle is not None
+        if state.schedule_key != task.schedule_key:
+            return True
+        if state.cursor > self.now or (state.satisfied_until or 0) > self.now:
+            return True
+        if task.schedule is None:
+            return self._have_all_succeeded(task, state)
+        return task.schedule.reboot and state.boot_id != self.facts.boot_id
+
+    def _look_at_dependents(self, name: str) -> None:
+        """Have the steps to come look at the tasks that depend on this one."""
+        if self.dependents is None:
+            self.dependents = {}
+            for task in self.config.tasks.values():
+                for dependency in task.dependencies:
+                    self.dependents.setdefault(dependency, []).append(task.name)
+        if name not in self.dependents:
+            return
+        self.due.update(self.dependents[name])
+        reached: "Set[str]" = set()
+        stack = [name]
+        while stack:
+            for dependent in self.dependents.get(stack.pop(), ()):
+                if dependent in reached:
+                    continue
+                reached.add(dependent)
+                # Who depends on a task without a schedule depends on its dependencies: see is_met.
+                if self.config.tasks[dependent].schedule is None:
+                    stack.append(dependent)
+        self.unchecked |= reached
+
+    def _agenda(self, tasks: "Dict[str, TaskState]") -> Agenda:
+        """The agenda of the next decision."""
+        due, next_slot = self._due_among(self.due | self.touched, self.next_slot)
+        active = [name for name in self.active if name in tasks and _is_active(tasks[name])]
+        return Agenda(config=self.config, tasks=tasks, pauses=self.pauses, made_at=self.now,
+                      boot_id=self.facts.boot_id, active=active, due=due, next_slot=next_slot,
+                      unchecked=frozenset(self.unchecked), dependents=self.dependents)
 
     # -- what ended
 
     def settle_runs(self, configured_only: bool) -> None:
         """Record what ended; with `configured_only`, only of tasks that the configuration names."""
-        for name, state in list(self.tasks.items()):
+        for name in self.active:
+            state = self.tasks[name]
             is_configured = name in self.config.tasks or name in self.config.invalid
             if state.run is None or (configured_only and not is_configured):
                 continue
@@ -2592,17 +2726,21 @@ class _Draft:
     def check_dependencies(self) -> None:
         """Queue the cycles whose dependencies are met, and give up those that are too late."""
         late = []
-        for name, state in list(self.tasks.items()):
-            cycle, task = state.cycle, self.config.tasks.get(name)
+        unchecked, self.unchecked = self.unchecked, set()
+        for name in self.active:
+            cycle, task = self.tasks[name].cycle, self.config.tasks.get(name)
             if cycle is None or cycle.phase != "waiting" or task is None:
                 continue
+            is_late = self._is_too_late(task, cycle.slot)
+            if name not in unchecked and name not in self.touched and not is_late:
+                continue  # what it depends on is as it was when it was last asked
             blocker = first_unmet(self.config, self.tasks, task, cycle.slot)
             if not blocker:
                 trigger = "dependency" if cycle.waiting_for else cycle.trigger
                 self.put(name, cycle=cycle.replace(
                     phase="queued", trigger=trigger, waiting_for="", since=self.now))
                 continue
-            if self._is_too_late(task, cycle.slot):
+            if is_late:
                 late.append(task)
             elif cycle.waiting_for != blocker:
                 self.notes.append("%s: slot %s is waiting: %s" % (
@@ -2636,7 +2774,8 @@ class _Draft:
         self._forget_removed()
         self._end_pauses()
         zone_changed = self._note_zone()
-        for name, task in self.config.tasks.items():
+        for name in _in_order(self.config.tasks, self.due | self.touched):
+            task = self.config.tasks[name]
             pause = self.pauses.get(name) or self.pauses.get(ALL_TASKS)
             fact = self.facts.runs.get(name)
             if fact is not None and fact.kind == "unknown":
@@ -2647,12 +2786,14 @@ class _Draft:
                 self._suspend(name, "paused", "the task was paused", pause["since"])
             else:
                 self._open_slots_of(task, zone_changed)
+        names = _in_order(self.tasks, self.touched.union(self.active))
+        self.active = [name for name in names if _is_active(self.tasks[name])]
 
     def _forget_removed(self) -> None:
         """Drop removed tasks from the state, each as soon as its run has ended."""
-        for name in list(self.tasks):
-            if name in self.config.tasks or name in self.config.invalid:
-                continue
+        removed = {name for name in self.due
+                   if name not in self.config.tasks and name not in self.config.invalid}
+        for name in _in_order(self.tasks, removed):
             self._suspend(name, "removed", "the task is no longer in the configuration", self.now)
             if self.tasks[name].run is None:
                 del self.tasks[name]
@@ -2661,12 +2802,19 @@ class _Draft:
     def _end_pauses(self) -> None:
         """Drop the pauses whose time is over."""
         for name, pause in self.before.pauses.items():
-            until = pause.get("until")
-            if until is not None and until <= self.now:
-                self.pause_ends[name] = until
+            if _end_of(pause) <= self.now:
+                self.pause_ends[name] = _end_of(pause)
                 del self.pauses[name]
                 self.changed = True
                 self.notes.append("%s: the pause has ended" % pause_scope(name))
+
+    def _pause_of(self, name: str) -> "Pause | None":
+        """The pause that suspends a task."""
+        for scope in (name, ALL_TASKS):
+            pause = self.pauses.get(scope)
+            if pause is not None and _end_of(pause) > self.now:
+                return pause
+        return None
 
     def _note_zone(self) -> bool:
         """Whether the zone data is other than at the last tick, so that slots are computed anew."""
@@ -2772,12 +2920,16 @@ class _Draft:
 
     def _open_when_all_succeeded(self, task: Task, state: TaskState) -> None:
         """A task without a schedule runs when each dependency has a success not used yet."""
-        if not task.dependencies or state.cycle is not None or state.run is not None:
-            return
-        numbers = successes(self.tasks, task)
-        if all(numbers.get(name, 0) > state.consumed.get(name, 0) for name in task.dependencies):
-            self.put(task.name, consumed=numbers, cycle=Cycle(
+        if self._have_all_succeeded(task, state):
+            self.put(task.name, consumed=successes(self.tasks, task), cycle=Cycle(
                 slot=int(self.now), trigger="dependency", phase="queued", since=self.now))
+
+    def _have_all_succeeded(self, task: Task, state: TaskState) -> bool:
+        if not task.dependencies or _is_active(state):
+            return False
+        numbers = successes(self.tasks, task)
+        return all(numbers.get(name, 0) > state.consumed.get(name, 0)
+                   for name in task.dependencies)
 
     def _open_cycle(self, task: Task, state: TaskState, slot: int,
                     merged_since: "int | None") -> None:
@@ -2826,7 +2978,8 @@ class _Draft:
         """Start what is queued or due for a retry, oldest slot first, while there is room."""
         free = self.config.max_concurrent_tasks
         ready = []
-        for name, state in self.tasks.items():
+        for name in self.active:
+            state = self.tasks[name]
             task, cycle = self.config.tasks.get(name), state.cycle
             if state.run is not None:
                 if state.run.trigger != "manual":
@@ -2868,10 +3021,12 @@ class _Draft:
 
     def notify_of_blockers(self) -> None:
         """Send one message for a root cause, however many tasks wait for it."""
+        if not self._has_target():
+            return
         waiting: "Dict[str, List[Tuple[str, int]]]" = {}  # root -> the tasks and slots that wait
         roots: "Dict[str, Tuple[str, int]]" = {}
-        for name, state in self.tasks.items():
-            cycle = state.cycle
+        for name in self.active:
+            cycle = self.tasks[name].cycle
             if cycle is not None and cycle.phase == "waiting" and cycle.waiting_for:
                 root, _ = root_cause(self.config, self.tasks, cycle.waiting_for, cycle.slot, roots)
                 waiting.setdefault(root, []).append((name, cycle.slot))
@@ -2907,23 +3062,24 @@ class _Draft:
                 last_now=self.last_now, zone_stamp=self.zone_stamp, pauses=self.pauses,
                 messages_made=state.messages_made + len(self.messages),
                 pending=self.records + events + self.messages)
+        agenda = self._agenda(state.tasks)
         return Decision(state=state, changed=is_changed, starts=self.starts,
                         adoptions=self.adoptions, records=self.records, events=events,
-                        messages=self.messages, notes=self.notes, wake_at=self._wake_at())
+                        messages=self.messages, notes=self.notes, agenda=agenda,
+                        wake_at=self._wake_at(agenda))
 
-    def _wake_at(self) -> float:
+    def _wake_at(self, agenda: Agenda) -> float:
         """When the next decision is due if nothing else happens; 0 while a run is to be watched."""
-        wake_at = float("inf")
+        wake_at = agenda.next_slot
         for pause in self.pauses.values():
-            until = pause.get("until")
-            if until is not None:
-                wake_at = min(wake_at, until)
-        for name, state in self.tasks.items():
-            task, cycle = self.config.tasks.get(name), state.cycle
-            if state.run is not None:
+            wake_at = min(wake_at, _end_of(pause))
+        for name in [*agenda.active, *agenda.due]:
+            task, state = self.config.tasks.get(name), self.tasks.get(name)
+            if state is not None and state.run is not None:
                 return 0.0
-            if task is None:
+            if task is None or state is None:
                 continue
+            cycle = state.cycle
             if state.next_slot is not None and state.next_slot < wake_at:
                 wake_at = state.next_slot
             if cycle is None:
@@ -3006,8 +3162,7 @@ class _Draft:
 
     def _notify(self, name: str, facts: "News") -> bool:
         """Make a message on a task, or on none; False when the configuration names no target."""
-        has_target = self.config.notification_webhook or self.config.notification_command
-        if not self.config.enable_notifications or not has_target:
+        if not self._has_target():
             return False
         message: "Message" = {**facts, "task": name or None, "at": self.at, "channel": "notify"}
         if "output_tail" in message:
@@ -3015,6 +3170,10 @@ class _Draft:
             message["output_tail"] = masked(message["output_tail"] or "", secrets)
         self.messages.append(message)
         return True
+
+    def _has_target(self) -> bool:
+        target = self.config.notification_webhook or self.config.notification_command
+        return bool(self.config.enable_notifications and target)
 
     def _ping(self, task: "Task | None", kind: str) -> None:
         if task is not None and task.ping_url:
@@ -3044,6 +3203,24 @@ class _Draft:
             self.put(name, notified_at=0.0, blocking_at=0.0)
         elif self._is_news(state.notified_at) and self._notify(name, facts):
             self.put(name, notified_at=self.now)
+
+
+def _is_active(state: TaskState) -> bool:
+    return state.run is not None or state.cycle is not None
+
+
+def _in_order(names: "Iterable[str]", chosen: "Set[str]") -> "List[str]":
+    """Those of the names that are chosen, in their order."""
+    if not chosen:
+        return []
+    return [name for name in names if name in chosen]
+
+
+def _end_of(pause: "Pause") -> float:
+    until = pause.get("until")
+    if until is None:
+        return float("inf")
+    return until
 
 
 def is_other_zone(before: str, after: str) -> bool:

@@ -21,6 +21,7 @@ class World:
     def __init__(self, *tasks, **settings):
         self.configure(*tasks, **settings)
         self.state = sc.State()
+        self.agenda = None
         self.ended = {}
         self.kinds = {}
         self.boot = "boot-1"
@@ -49,8 +50,9 @@ class World:
                 kind = "ended" if result else self.kinds.get(name, "held")
                 runs[name] = sc.RunFact(kind=kind, result=result or {})
         facts = self.facts(boot_id=self.boot, boot_at=self.booted_at, zone_stamp="z", runs=runs)
-        decision = sc.decide(self.config, self.state, now, facts, self.last_seen)
-        self.state = decision.state
+        decision = sc.decide(
+            self.config, self.state, now, facts, self.last_seen, agenda=self.agenda)
+        self.state, self.agenda = decision.state, decision.agenda
         self.last_seen = now
         self.decision = decision
         self.verdicts += [record for record in decision.records if not record.get("interim")]
