@@ -5007,9 +5007,13 @@ def load_value(cls: "Any", raw: "Any") -> "Any":
 
 def dump_value(value: Value) -> "Document":
     """The fields as `load_value` reads them; values among them stay as they are, for json.dumps."""
-    fields = {value.STORED_AS.get(name, name): field for name, field in value.stored().items()}
-    fields.pop("unknown", None)
-    return dict(value.unknown, **fields)
+    fields = value.stored()
+    if value.STORED_AS:
+        fields = {value.STORED_AS.get(name, name): field for name, field in fields.items()}
+    unknown = fields.pop("unknown", None)
+    if unknown:
+        fields = dict(unknown, **fields)
+    return fields
 
 
 def check_version(document: "Any", newest: int, place: str) -> None:
@@ -5032,10 +5036,47 @@ def load_state(text: str, place: str = STATE_NAME) -> State:
     return state
 
 
+class StateDumper:
+    """Makes the bytes of the state's file, which is JSON with each task on a line of its own.
+
+    It keeps these lines, and makes only those anew whose TaskState is another object than last
+    time: they are values, which never change. That takes as much memory as the file.
+    """
+
+    def __init__(self) -> None:
+        self._encode = json.JSONEncoder(separators=(",", ":"), default=dump_value).encode
+        self._kept: "Dict[str, Tuple[TaskState, bytes]]" = {}
+
+    def dump(self, state: State) -> bytes:
+        """The bytes of the state's file."""
+        document = dict(dump_value(state), version=STATE_VERSION, by=__version__)
+        lines = []  # joined by commas, all at once: each copy of some megabytes takes its time
+        for key, value in document.items():
+            if key == "tasks":
+                lines += self._task_lines(value)
+            else:
+                lines.append(self._line(key, value))
+        return b"{%s}\n" % b",".join(lines)
+
+    def _task_lines(self, tasks: "Dict[str, TaskState]") -> "List[bytes]":
+        before, self._kept = self._kept, {}
+        for name, state in tasks.items():
+            kept = before.get(name)
+            if kept is None or kept[0] is not state:
+                kept = (state, b"\n" + self._line(name, state))
+            self._kept[name] = kept
+        lines = [line for _, line in self._kept.values()]
+        lines[0] = b'"tasks":{' + lines[0]
+        lines[-1] += b"\n}"
+        return lines
+
+    def _line(self, key: str, value: object) -> bytes:
+        return ("%s:%s" % (self._encode(key), self._encode(value))).encode("ascii")
+
+
 def dump_state(state: State) -> bytes:
     """The bytes of the state's file."""
-    document = dict(dump_value(state), version=STATE_VERSION, by=__version__)
-    return json.dumps(document, separators=(",", ":"), default=dump_value).encode("ascii") + b"\n"
+    return StateDumper().dump(state)
 
 
 def _is_schedule_key(key: str) -> bool:

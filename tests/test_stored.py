@@ -156,6 +156,41 @@ def test_a_state_with_every_field_set_survives_a_dump_and_load():
     assert json.loads(sc.dump_state(loaded).decode("ascii")) == json.loads(text)
 
 
+def test_each_task_has_a_line_of_its_own():
+    tasks = {"a": sc.TaskState(cursor=1), "b\u00e9": sc.TaskState(run=sc.Run(slot=2))}
+    text = sc.dump_state(sc.State(seq=3, tasks=tasks, last_now=4.5)).decode("ascii")
+    assert text == (
+        '{"seq":3,"tasks":{\n"a":{"cursor":1},\n"b\\u00e9":{"run":{"slot":2}}\n},'
+        '"last_now":4.5,"version":1,"by":"%s"}\n' % sc.__version__)
+
+
+def test_only_tasks_that_changed_are_dumped_again(monkeypatch):
+    dumped = []
+
+    def dump_value(value):
+        dumped.append(value)
+        return dump(value)
+
+    dump = sc.dump_value
+    monkeypatch.setattr(sc, "dump_value", dump_value)
+    dumper = sc.StateDumper()
+    names = ["t%d" % number for number in range(5)]
+    state = sc.State(seq=1, tasks={name: sc.TaskState(cursor=7) for name in names})
+    assert dumper.dump(state) == sc.dump_state(state)
+
+    changed = sc.TaskState(cursor=8)
+    tasks = dict(state.tasks, t3=changed, new=sc.TaskState())
+    del tasks["t1"]
+    state = state.replace(tasks=tasks)
+    del dumped[:]
+    text = dumper.dump(state)
+    assert [value for value in dumped if type(value) is sc.TaskState] == [changed, sc.TaskState()]
+    assert text == sc.dump_state(state)
+    emptied = state.replace(tasks={})
+    assert dumper.dump(emptied) == sc.dump_state(emptied)
+    assert dumper.dump(state) == text
+
+
 @pytest.mark.parametrize("cls, field", FIELDS, ids=field_id)
 def test_each_field_survives_a_dump_and_load_alone(cls, field):
     state = state_with(cls(**{field: example(cls, field)}))
