@@ -2911,8 +2911,10 @@ class _Draft:
         """Of the slots that have come, the newest runs, and the older ones merge into it."""
         first = state.next_slot
         assert task.schedule is not None and first is not None
-        slot = max(first, task.schedule.previous(self.now, task.timezone) or first)
-        next_slot = task.schedule.next(max(slot, self.now), task.timezone)
+        slot, next_slot = first, task.schedule.next(first, task.timezone)
+        if next_slot is not None and next_slot <= self.now:
+            slot = max(first, task.schedule.previous(self.now, task.timezone) or first)
+            next_slot = task.schedule.next(self.now, task.timezone)
         state = self.put(task.name, cursor=slot, next_slot=next_slot)
         if slot <= state.decided_until < self.now:
             return  # the clock was wrong for a while and is right again: this slot has its verdict
