@@ -7417,13 +7417,15 @@ def start_detached(store: Store, arguments: "Sequence[str]", mark: str, stdin: i
 
 
 def fork_detached(store: Store, place: "ProcessText", arguments: "Sequence[str]", mark: str,
-                  keep: "Sequence[int]", work: "Callable[[], int]") -> None:
-    """Fork a process that does `work`, detached, and exits with the code that this returns.
+                  keep: "Sequence[int]", work: "Callable[[Callable[[], None]], int]") -> None:
+    """Fork a process that does `work`, and exits with the code that this returns.
 
-    It costs a tenth of `start_detached`: everything is loaded and read. What it does not need it
-    lets go of: every descriptor but those in `keep`, the caller's session and streams, and its
-    name. It has the arguments and the mark from its first moment, as this process shows them in
-    `place` until it has forked. Raises OSError when that failed.
+    It costs a tenth of `start_detached`: everything is loaded and read. The process has the
+    arguments and the mark from its first moment, as this one shows them in `place` until it has
+    forked. `work` is handed what detaches the process, and calls that first: only it knows where to
+    report an OSError there. Detached, the process has let go of what it does not need: every
+    descriptor but those in `keep`, and the caller's session and streams. Raises OSError when no
+    process could be forked.
     """
     null = os.open(os.devnull, os.O_RDWR)
     stdout = stdout_of_detached(null)
@@ -7439,13 +7441,16 @@ def fork_detached(store: Store, place: "ProcessText", arguments: "Sequence[str]"
     if pid:
         return
     place.own = shown
-    code = EXIT_SOFTWARE
-    try:
+
+    def begin() -> None:
         detach(null, null, stdout)
         for fd in unneeded:
             close_quietly(fd)
         store.lock.leave_to_parent()
-        code = work()
+
+    code = EXIT_SOFTWARE
+    try:
+        code = work(begin)
     finally:
         os._exit(code)  # nothing of the caller's is flushed or carried out a second time
 
@@ -8251,7 +8256,8 @@ class Conductor:
                 with doing("start", "the supervisor of " + supervisor.name):
                     fork_detached(store, place, arguments, supervisor.mark,
                                   lock.fds + supervisor.descriptors(),
-                                  lambda: self._be_supervisor(verb, supervisor, lock))
+                                  lambda begin: self._be_supervisor(
+                                      verb, supervisor, lock, begin))
             finally:
                 supervisor.let_go()
                 lock.release()
@@ -8266,15 +8272,20 @@ class Conductor:
             self.process_text = ProcessText.of_this()
         return self.process_text
 
-    def _be_supervisor(self, verb: str, supervisor: Supervisor, lock: FileLock) -> int:
+    def _be_supervisor(self, verb: str, supervisor: Supervisor, lock: FileLock,
+                       begin: "Callable[[], None]") -> int:
         """The work of a forked supervisor: its exit code, which nobody but a trace sees."""
         self.troubles, self.own_locks = [], set()
         try:
+            with doing("detach", "the supervisor of " + supervisor.name):
+                begin()
             self.supervise(verb, supervisor, lock)
             return EXIT_OK
         except Exception as error:  # nobody above would say so
             self.give_up(supervisor.name, supervisor.spec["run_id"], error)
-            return EXIT_SOFTWARE
+            if isinstance(error, ConductorError):
+                return error.exit_code
+            return EXIT_IOERR if isinstance(error, OSError) else EXIT_SOFTWARE
 
     def give_up(self, task: str, run_id: str, error: Exception) -> None:
         """Log that a supervisor cannot go on, with the traceback where that is its own fault."""
