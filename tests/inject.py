@@ -8,11 +8,18 @@ Each case is a project of its own, in which one process meets one error, by
 `strace -e inject=CALL:error=ERRNO:when=N`:
 
   tick         a tick that has two tasks to start
-  supervisor   the supervisor of a task that succeeds, from its start to the decision at its end
-  retry        the same of a task that fails and is tried again
+  supervisor   the supervisor of a task that succeeds, from the fork that it begins as to the
+               decision at its end
+  retry        the same of a task that fails and is tried again; its command starts by way of a gate
+  unprepared   the same of a task that succeeds, when the tick had no room to open its files
+  unsettled    the same while somebody else holds the conductor's lock
   run          `run --task` by hand
   settle       a tick after supervisors were killed: the command of one lives on, that of one is
                gone, two have ended unseen
+  adopt        the supervisor that such a tick starts for the command that lives on
+  tick_exec, retry_exec
+               two of these where a supervisor is this program started anew, as on systems on which
+               no forked one can show what it is
 
 Then ticks come as cron would send them. What became of it is judged by what the commands wrote
 down themselves, by the history, and by what `status` and `audit` say; the judge knows nothing of
@@ -51,16 +58,32 @@ from support import PAUSE, calls_in, look_on, strace_works  # noqa: E402
 
 import symphony_conductor as sc  # noqa: E402
 
-# The tasks of each phase: of all its cases, and of the sample.
+# The tasks of all cases of a phase, and of its sample; which supervisor meets the error ("" where
+# none does): the verb and the task of its arguments; of how many calls one is in the sample.
+Phase = collections.namedtuple("Phase", "tasks few_tasks supervisor step")
 PHASES = collections.OrderedDict([
-    ("tick", ("abcd", "ac")), ("supervisor", ("abcd", "ac")), ("retry", ("abcd", "b")),
-    ("run", ("abcd", "ac")), ("settle", ("abcdef", "af"))])
-# Of the calls of each phase, one in so many is in the sample.
-SAMPLE_STEPS = {"tick": 2, "supervisor": 6, "retry": 15, "run": 12, "settle": 6}
+    ("tick", Phase("abcd", "ac", "", 3)),
+    ("supervisor", Phase("abcd", "ac", "start a", 8)),
+    ("retry", Phase("abcd", "b", "start b", 15)),
+    ("unprepared", Phase("ac", "a", "start a", 8)),
+    ("unsettled", Phase("ac", "a", "start a", 8)),
+    ("run", Phase("abcd", "ac", "", 12)),
+    ("settle", Phase("abcdef", "af", "", 6)),
+    ("adopt", Phase("abcdef", "a", "adopt a", 12)),
+    ("tick_exec", Phase("abcd", "ac", "", 12)),
+    ("retry_exec", Phase("abcd", "b", "start b", 15)),
+])
+INDEPENDENT = "abef"  # the tasks that need no other
 # What is in the sample with every error that it may meet.
-SAMPLE_WHOLE = {"tick": "{root}/conductor_state.json", "settle": "{root}/status/runs/f.json"}
+SAMPLE_WHOLE = {"tick": "{root}/conductor_state.json", "settle": "{root}/status/runs/f.json",
+                "unsettled": "{root}/status/runs/a.json"}
+# What starts processes, and makes one a supervisor: in the sample as well.
+STARTING = re.compile(
+    r"^(?:clone3?|fork|vfork|execve|pipe2?|setsid|dup[23]?|mknod(?:at)?|pwrite64)$")
+PROCESS_MEMORY = "/proc/self/mem"  # where a forked supervisor writes its arguments
 AGO_S = 125  # when the tick was that came ahead of the slots
 PATIENCE_S = 30
+UNSETTLED_WAIT_S = 0.1  # how long a supervisor waits for the conductor's lock in `unsettled`
 RECOVERY_TICKS = 4
 
 # Which error which call may meet, as the manual pages and network file systems have it.
@@ -83,6 +106,7 @@ ERRORS = collections.OrderedDict((name, calls.split()) for name, calls in [
     ("EINTR", """clock_nanosleep close connect fcntl flock fsync ftruncate nanosleep open openat
                  poll ppoll pselect6 read select wait4 waitid write"""),
     ("EAGAIN", "clone clone3 flock fork vfork"),
+    ("EPERM", "clone clone3 execve fork mknod mknodat open openat pwrite64 setsid vfork"),
 ])
 # What the interpreter and the loader do for themselves.
 THEIR_OWN = re.compile(
@@ -90,9 +114,9 @@ THEIR_OWN = re.compile(
 NO_DISK = re.compile(r"\(\d+<(?:pipe|socket|anon_inode):")
 DISK_ERRORS = ("EIO", "ESTALE", "ENOSPC", "EACCES")
 WRITTEN = re.compile(r"O_CREAT|\.(?:tmp|log|jsonl)>\)")
-# strace leaves a call out that it has fail: a pipe that stays open has no end, and a lock is held against
-# its own holder. No system does that.
-LEFT_OPEN = re.compile(r"\bclose\(\d+<(?:pipe:|[^>]*(?:\.lock|conductor\.pid)>)")
+# strace leaves a call out that it has fail: a pipe that stays open has no end, and a lock is held
+# against its own holder. No system does that.
+LEFT_OPEN = re.compile(r"\bclose\(\d+<(?:pipe:|[^>]*(?:\.lock|conductor\.pid|\.out)>)")
 # What names a place: a path, a file's name, or whose process it is about.
 PLACE = re.compile(r"[\w.-]*/[\w./-]+|\b[\w-]+\.(?:jsonl?|log|pid|bak|health)\b"
                    r"|\bsupervisor|\bcommand of|'[a-f]'|the root folder"
@@ -123,6 +147,17 @@ class Earlier(sc.Clock):
         return super().monotonic() - AGO_S
 
 
+def leave_tracer():
+    """Let the process that traces this one go, and wait until it has."""
+    while True:
+        status = pathlib.Path("/proc/self/status").read_text()
+        tracer = int(re.search(r"^TracerPid:\s*(\d+)", status, re.M).group(1))
+        if not tracer:
+            return
+        os.kill(tracer, signal.SIGTERM)
+        time.sleep(0.005)
+
+
 class Scene:
     """A project with work to do, the process that meets the error, and what others can see."""
 
@@ -130,7 +165,10 @@ class Scene:
         self.folder = folder
         self.phase = phase
         self.root = folder / "project"
-        self.tasks = PHASES[phase][is_small]
+        self.tasks = PHASES[phase].few_tasks if is_small else PHASES[phase].tasks
+        self.supervisor = PHASES[phase].supervisor
+        self.is_forked = not phase.endswith("_exec")
+        self.has_orphans = phase in ("settle", "adopt")
         self.watches = []
         minute = int(time.time() - 60) // 60 * 60
         self.slot = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(minute))
@@ -143,7 +181,7 @@ class Scene:
         for path in (folder, scene.root, scene.root / "config"):
             path.mkdir(mode=0o700)
         scene.configure()
-        scene.wrap_supervisors()
+        scene.wrap_interpreter()
         scene.wait_for(scene.fork(scene.begin))
         return scene
 
@@ -152,7 +190,9 @@ class Scene:
             return dict(more, name=name, command=COMMAND % ending, schedule=self.schedule,
                         timezone="UTC", retry_count=3, retry_delay=0)
 
-        tasks = [task("a"), task("b", FAIL_ONCE), task("c", dependencies=["a"]),
+        # A command that is to be nice cannot be spawned: it waits at a gate.
+        gated = {"nice": 1} if self.phase in ("retry", "retry_exec") else {}
+        tasks = [task("a"), task("b", FAIL_ONCE, **gated), task("c", dependencies=["a"]),
                  task("d", dependencies=["b", "c"]), task("e"), task("f")]
         tasks = [each for each in tasks if each["name"] in self.tasks]
         later = time.strftime("%M %H * * *", time.gmtime(time.time() + 12 * 3600))
@@ -170,17 +210,18 @@ class Scene:
         conductor.pause("paused", None, "")
         return 0
 
-    def wrap_supervisors(self):
-        """What supervisors are started by: it keeps what they say, and has one of them wait."""
-        wanted = {"supervisor": "a", "retry": "b"}.get(self.phase, "none of them")
-        pause = "import sys; sys.path.append(%r); import symphony_conductor\n%s" % (
-            str(REPOSITORY), PAUSE)
+    def wrap_interpreter(self):
+        """What programs are started anew by: it keeps what they say, and has one of them wait."""
+        awaited = self.supervisor.split() or ["none of them"]
+        pause = ("import sys; sys.path.append(%r); import symphony_conductor\n"
+                 "symphony_conductor.ProcessText.of_this = lambda: None\n%s" % (
+                     str(REPOSITORY), PAUSE))
         self.wrapper = self.folder / "python"
         self.wrapper.write_text("\n".join([
             "#!/bin/sh",
             "cd %s || exit" % shlex.quote(str(self.root)),
             "exec 2>> ../said",
-            'case " $* " in *" supervise "*" %s "*)' % wanted,
+            'case " $* " in *" supervise %s "*" %s "*)' % (awaited[0], awaited[-1]),
             "    if mkdir ../met 2> /dev/null; then",
             "        left=$#",
             "        while [ $left -gt 0 ]; do",
@@ -197,6 +238,60 @@ class Scene:
             "esac",
             'exec %s "$@"' % shlex.quote(sys.executable), ""]))
         self.wrapper.chmod(0o700)
+
+    def wrap_forks(self, watch):
+        """The same for supervisors that this process forks, and those that these fork.
+
+        They hold the end of a pipe that tells when all have ended. The one that is to meet the
+        error waits as soon as it is there. A tracer that follows children is not to follow these.
+        """
+        fork_detached, detach = sc.fork_detached, sc.detach
+        said = os.open("../said", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        kept = [watch, said]
+        newest = []
+
+        def fork(store, place, arguments, mark, keep, work):
+            if os.path.exists("../follows"):
+                leave_tracer()
+            newest[:] = arguments[2:4]
+            fork_detached(store, place, arguments, mark, list(keep) + kept, work)
+            del newest[:]
+
+        def detach_heard(null, stdin, stdout):
+            if newest and newest == self.supervisor.split() and self.is_first():
+                exec(PAUSE)
+            detach(said, stdin, stdout)
+
+        sc.fork_detached, sc.detach = fork, detach_heard
+        if self.phase == "unsettled":
+            sc.SETTLE_LOCK_WAIT_S = UNSETTLED_WAIT_S
+        if self.phase == "unprepared":
+            self.leave_unprepared()
+
+    @staticmethod
+    def leave_unprepared():
+        """Let supervisors that this process forks prepare the start of their run themselves."""
+        prepare, pid = sc.Supervisor.prepare, os.getpid()
+
+        def prepare_elsewhere(supervisor):
+            if os.getpid() == pid:
+                supervisor.obstacle = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            else:
+                prepare(supervisor)
+
+        sc.Supervisor.prepare = prepare_elsewhere
+
+    @staticmethod
+    def is_first():
+        """Whether this supervisor is the first that is to meet the error; it leaves its pid."""
+        try:
+            os.mkdir("../met")
+        except FileExistsError:
+            return False
+        with open("../pid.new", "w") as mark:
+            mark.write("%d" % os.getpid())
+        os.rename("../pid.new", "../pid")
+        return True
 
     # -- processes
 
@@ -223,6 +318,10 @@ class Scene:
                 os.dup2(opened, fd)
                 os.close(opened)
             sys.executable = str(self.wrapper)
+            if self.is_forked:
+                self.wrap_forks(end)
+            else:
+                sc.ProcessText.of_this = lambda: None
             if pause:
                 exec(PAUSE)
             code = act()
@@ -261,20 +360,18 @@ class Scene:
             time.sleep(0.002)
 
     def living(self):
-        """(pid, arguments) of what lives of this case."""
-        marks = os.fsencode("%s/" % self.root), os.fsencode("INJECTED_CASE=%s\0" % self.folder)
-        found = []
+        """(pid, arguments) of what lives of this case: all of it stands in the project."""
+        processes = []
         for name in filter(str.isdigit, os.listdir("/proc")):
             try:
+                folder = os.readlink("/proc/%s/cwd" % name)
                 arguments = pathlib.Path("/proc", name, "cmdline").read_bytes()
-                environment = pathlib.Path("/proc", name, "environ").read_bytes()
             except OSError:
                 continue  # it ended, or belongs to somebody else
-            is_tracer = os.path.basename(arguments.partition(b"\0")[0]) == b"strace"
-            if not is_tracer and (marks[0] in arguments or marks[1] in environment):
+            if folder == str(self.root) or folder.startswith("%s/" % self.root):
                 words = arguments.replace(b"\0", b" ").decode("utf-8", "replace")
-                found.append((int(name), words))
-        return found
+                processes.append((int(name), words))
+        return processes
 
     def is_quiet(self):
         """Wait until nothing lives that was started here; False when it had to be killed."""
@@ -285,7 +382,8 @@ class Scene:
             poll.register(watch)
             poll.poll(1000 * max(0.0, deadline - time.monotonic()))
         self.forget_watches()
-        while self.living():
+        # Twice: one that has been looked for may be forked by one that ends before its turn.
+        while self.living() or self.living():
             if time.monotonic() > deadline:
                 self.kill_all()
                 return False
@@ -316,29 +414,54 @@ class Scene:
     def act(self, options):
         """Let the process of this phase meet what strace has for it: its exit code, and its pid.
 
-        `options` says what that is when the process is there. Of a supervisor the exit code is 0.
+        `options` says what that is when the process is there.
         """
-        code = 0
-        if self.phase in ("supervisor", "retry"):
-            pid, launcher = self._waiting_supervisor()
-            tracer = self._look_on(options(), pid)
-            self.wait_for(launcher)
-        else:
-            if self.phase == "settle":
-                self._leave_orphans()
-            words = ("run", "--task", "a") if self.phase == "run" else ("tick",)
-            pid = self.conductor(*words, pause=True, said="met")
-            os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-            tracer = self._look_on(options(), pid)
-            code = self.wait_for(pid)
+        if self.has_orphans:
+            self._leave_orphans()
+        if self.supervisor:
+            return self._act_as_supervisor(options)
+        words = ("run", "--task", "a") if self.phase == "run" else ("tick",)
+        pid = self.conductor(*words, pause=True, said="met")
+        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        tracer = self._look_on(options(), pid)
+        code = self.wait_for(pid)
         self.release("a")
+        return code if self._is_over(tracer) else None, pid
+
+    def _act_as_supervisor(self, options):
+        awaited = self.supervisor[-1]
+        others = [name for name in self.tasks if name in INDEPENDENT and name != awaited]
+        for name in others:  # the first that ends would settle the ends of the others as well
+            self.hold(name)
+        pid, launcher = self._waiting_supervisor()
+        self.wait_for(launcher)
+        with open(str(self.root / "conductor.pid"), "r+") as busy:
+            if self.phase == "unsettled":
+                fcntl.flock(busy, fcntl.LOCK_EX)
+            tracer = self._look_on(options(), pid)
+            self.release(awaited)
+            is_over = self._is_over(tracer)
+        for name in others:
+            self.release(name)
+        if not is_over:
+            return None, pid
+        lines = self.kept("strace")
+        # With -f, each line begins with the pid.
+        end = re.search(r"^(?:%d +)?\+\+\+ exited with (\d+)" % pid, lines, re.M)
+        if end:
+            return int(end.group(1)), pid
+        return 0 if (self.folder / "follows").exists() else -1, pid
+
+    @staticmethod
+    def _is_over(tracer):
+        """Wait until strace has seen the end of what it looks on; False if it had to be killed."""
         try:
             tracer.wait(PATIENCE_S)
+            return True
         except subprocess.TimeoutExpired:
             tracer.kill()
             tracer.wait()
-            code = None
-        return code, pid
+            return False
 
     def _look_on(self, options, pid):
         return look_on(["-q", "-y", "-o", str(self.folder / "strace")] + options, pid)
@@ -353,9 +476,9 @@ class Scene:
 
     def _leave_orphans(self):
         """Kill supervisors: a's command lives on, e's is gone, b's and f's have ended unseen."""
-        held = [name for name in self.tasks if name in "abef"]
+        held = [name for name in self.tasks if name in INDEPENDENT]
         for name in held:
-            (self.root / ("hold-" + name)).write_text("")
+            self.hold(name)
         self.wait_for(self.conductor("tick"))
         self.until(lambda: len(self.starts()) == len(held))
         ending = [name for name in held if name in "bf"]
@@ -375,6 +498,10 @@ class Scene:
 
     def _supervisors(self):
         return [pid for pid, arguments in self.living() if " supervise " in arguments]
+
+    def hold(self, name):
+        """Let the command of a task wait."""
+        (self.root / ("hold-" + name)).write_text("")
 
     def release(self, name):
         """Let the command of a task go on to its end."""
@@ -471,10 +598,7 @@ def judge_words(scene, code, case):
     """Whether the process that met the error tells of it, where the work is not done at once."""
     wrong = []
     told = scene.kept("met.err") + scene.kept("met.out")
-    is_supervisor = scene.phase in ("supervisor", "retry")
-    if is_supervisor:  # its exit code and its stderr are seen by nobody
-        left = re.search(r"\+\+\+ exited with (\d+)", scene.kept("strace"))
-        code = int(left.group(1)) if left else -1
+    if scene.supervisor:  # its exit code and its stderr are seen by nobody
         told = told_in_log(scene, case)
     if code is not None and code < 0:
         wrong.append(("killed", "it did not end by itself"))
@@ -486,7 +610,9 @@ def judge_words(scene, code, case):
     by_hand = [scene.ends().get(start.run_id) for start in scene.by_hand()]
     if by_hand == [0] and scene.is_recorded():  # what else is due is no matter of a run by hand
         return wrong
-    if code == 0 and not is_supervisor and by_hand != [0]:
+    if code == 0 and scene.phase == "unsettled":
+        return wrong  # the next tick finds the result
+    if code == 0 and not scene.supervisor and by_hand != [0]:
         status = scene.answer("status", "--json")[1]
         wrong.append(("silent", "the work is not done and it exits 0; healthy is %s" % (
             status.get("healthy"))))
@@ -539,7 +665,7 @@ def judge_runs(scene, errors):
     failed = 0
     for task in scene.tasks:
         # How the command of the one ended nobody saw, and that of the other was killed.
-        is_excused = scene.phase == "settle" and task in "ae"
+        is_excused = scene.has_orphans and task in "ae"
         verdicts = scene.verdicts(task)
         statuses = [record.get("status") for record in verdicts]
         if not verdicts:
@@ -644,22 +770,28 @@ def points_of(scene, pid):
     """The calls that strace wrote down, of a process and of what it forks until that execs.
 
     An error is injected into every process that gets to the call. So of the calls of a child only
-    those count that its parent never makes.
+    those count that its parent never makes. Supervisors that it forks have phases of their own.
     """
     lines_of = collections.OrderedDict()
     for line in scene.kept("strace").splitlines():
         number, _, rest = line.partition(" ")
         lines_of.setdefault(int(number), []).append(rest.lstrip())
     points, seen = [], collections.Counter()
-    own = calls_in("\n".join(lines_of.pop(pid)))
+    own = calls_in("\n".join(lines_of[pid]))
     for name, number, line in own:
-        path = path_of(scene, line)
+        path = path_of(scene, pid, line)
         seen[name, path] += 1
-        if path is not None and not THEIR_OWN.search(line):
-            points.append(Point(name, seen[name, path] if path else number, path, line, False))
+        # How often others are looked up in the process table depends on what runs here besides.
+        is_left_out = path == "{folder}/said" or path is None and seen[name, path] > 1
+        if not is_left_out and not THEIR_OWN.search(line):
+            number = seen[name, path] if path else number
+            points.append(Point(name, number, path or "", line, False))
     names = {name for name, _, _ in own}
     in_children = collections.OrderedDict()
-    for lines in lines_of.values():
+    for child in children_in(lines_of[pid]):
+        lines = lines_of.get(child, [])
+        if any(PROCESS_MEMORY in line for line in lines):
+            continue
         for name, number, line in calls_in("\n".join(lines)):
             if name == "openat" and '"/dev/null"' in line:
                 in_children.setdefault((name, 1, "/dev/null"), line)
@@ -668,21 +800,28 @@ def points_of(scene, pid):
     return points + [Point(*key, line=line, in_child=True) for key, line in in_children.items()]
 
 
-def path_of(scene, line):
-    """The file that a call is about; "" when it is about none that has this name in every case.
+def children_in(lines):
+    """The pids of what a process started."""
+    started = [re.search(r"\b(?:clone3?|v?fork)(?:\(| resumed).*= (\d+)$", line) for line in lines]
+    return [int(match.group(1)) for match in started if match]
 
-    None is for calls that are left out: how often others are looked up in the process table
-    depends on what runs here besides.
+
+def path_of(scene, pid, line):
+    """The file that a call of a process is about; "" if none that has this name in every case.
+
+    None is for the processes of others.
     """
     found = re.search(r'\d<(/[^>]*)>|"(\.?/[^"]*)"', line)
     path = found.group(found.lastindex) if found else ""
     if path.startswith("./"):  # the conductor stands in the root folder
         path = str(scene.root) + path[1:]
     process = re.match(r"/proc/(\d+)", path)
-    if process and scene.phase == "settle":
+    if process and int(process.group(1)) != pid:
         owners = {str(start.pid): start.task for start in scene.starts()}
         owner = owners.get(process.group(1))
-        return owner and "/proc/{%s}%s" % (owner, path[process.end():])
+        if owner and scene.has_orphans:
+            return "/proc/{%s}%s" % (owner, path[process.end():])
+        return "" if owner else None
     changing = r"^/proc/\d|\d{8}T\d{6}Z|[0-9a-f]{16}|^/dev/|\.(?:out|err)$"
     if re.search(changing, path) or path == str(scene.root):
         return ""
@@ -715,6 +854,7 @@ def options_for(scene, case):
         if path.startswith(str(scene.root) + "/"):  # strace holds a path against the words of a call
             options += ["-P", "." + path[len(str(scene.root)):]]
     if in_child:
+        (scene.folder / "follows").write_text("")
         options.append("-f")
     if in_child and name != "execve":
         options += ["-b", "execve"]
@@ -754,21 +894,30 @@ def cases_of(phase, points, errors):
 
 
 def sample_of(phase, points, errors):
-    """Some cases: reads of the state and of a record with each error, others with one each."""
+    """Some cases: reads of the state and of a record with each error, others with one each.
+
+    Every call is among them that starts a process or makes one a supervisor.
+    """
     first = collections.OrderedDict()
     for point in points:
-        is_start = re.search("fork|clone|pipe|execve", point.name)
+        is_start = STARTING.search(point.name) or point.path == PROCESS_MEMORY
         if point.path.startswith("{root}") or point.in_child or is_start:
-            first.setdefault((point.name, point.path), point)
-    picked, turn, step = [], 0, SAMPLE_STEPS[phase]
-    for point in first.values():
+            first.setdefault((point.name, point.path), (point, is_start))
+    picked, starts, others, step = [], 0, 0, PHASES[phase].step
+    for point, is_start in first.values():
         possible = errors_of(point, errors)
-        if point.path == SAMPLE_WHOLE.get(phase) and point.name in ("open", "openat", "read"):
+        if not possible:
+            continue
+        is_read = point.name in ("open", "openat", "read", "fsync")
+        if is_read and point.path == SAMPLE_WHOLE.get(phase):
             picked += [Case(phase, error, point) for error in possible if error != "EINTR"]
-        elif possible:
-            if turn % step == 0:
-                picked.append(Case(phase, possible[turn // step % len(possible)], point))
-            turn += 1
+        elif is_start:
+            picked.append(Case(phase, possible[starts % len(possible)], point))
+            starts += 1
+        else:
+            if others % step == 0:
+                picked.append(Case(phase, possible[others // step % len(possible)], point))
+            others += 1
     return picked
 
 
@@ -813,6 +962,7 @@ def arguments():
     parser.add_argument("--workers", type=int, default=2 * (os.cpu_count() or 1), metavar="N")
     parser.add_argument("--sample", action="store_true", help="only some of the cases")
     parser.add_argument("--keep", metavar="FOLDER", help="leave the projects of bad cases here")
+    parser.add_argument("--room", help=argparse.SUPPRESS)  # see make_room
     return parser.parse_args()
 
 
@@ -844,11 +994,21 @@ def run_cases(args, folder):
     return results
 
 
+def make_room():
+    """Start anew with longer arguments where those of a forked supervisor would not fit."""
+    place = sc.ProcessText.of_this()
+    room = "x" * 200
+    if place is not None and not place.has_room([room], room):
+        os.environ["INJECT_ROOM"] = room
+        os.execv(sys.executable, [sys.executable] + sys.argv + ["--room=" + room])
+
+
 def main():
     args = arguments()
     if not strace_works():
         print("strace with fault injection is not here", file=sys.stderr)
         return 2
+    make_room()
     began = time.monotonic()
     folder = pathlib.Path(args.keep or tempfile.mkdtemp(prefix="symphony-inject.")).resolve()
     folder.mkdir(mode=0o700, exist_ok=True)
