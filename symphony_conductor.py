@@ -2675,6 +2675,8 @@ class _Draft:
             wait_s = 0.0
         if not is_allowed:
             return None
+        # The result is rounded, and may have come after this decision began.
+        ended_at = min(ended_at, self.now)
         return cycle.replace(phase="retrying", attempt=cycle.attempt + 1, since=self.now,
                              lost_starts=0, retry_at=ended_at + wait_s,
                              attempts=(cycle.attempts + [record])[-ATTEMPTS_KEPT:])

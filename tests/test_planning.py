@@ -553,6 +553,15 @@ def test_a_task_that_vanished_with_the_machine_is_interrupted_and_retried():
     assert world.state.tasks["a"].last["status"] == "interrupted"
 
 
+def test_a_run_that_ends_while_the_decision_is_made_is_retried_at_once():
+    world = World(task("a", "0 2 * * *", retry_count=1, retry_delay=0))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    now = at("2025-06-03T02:01:00Z")
+    world.ended["a"] = {"status": "failed", "ended_at": now + 0.004, "exit_code": 1}
+    assert world.tick(now) == ["a@2025-06-03T02:00:00Z"]
+
+
 def test_a_run_that_was_never_started_is_started_as_the_same_attempt():
     world = World(task("a", "0 2 * * *"))
     world.tick("2025-06-02T10:00:00Z")
