@@ -119,7 +119,7 @@ WRITTEN = re.compile(r"O_CREAT|\.(?:tmp|log|jsonl)>\)")
 LEFT_OPEN = re.compile(r"\bclose\(\d+<(?:pipe:|[^>]*(?:\.lock|conductor\.pid|\.out)>)")
 # What names a place: a path, a file's name, or whose process it is about.
 PLACE = re.compile(r"[\w.-]*/[\w./-]+|\b[\w-]+\.(?:jsonl?|log|pid|bak|health)\b"
-                   r"|\bsupervisor|\bcommand of|'[a-f]'|the root folder"
+                   r"|\bsupervisor|\b(?:command|signals) of|'[a-f]'|the root folder"
                    r"|\b(?:config|logs|status)\b")
 
 NOTE = ("echo %s $SYMPHONY_TASK $SYMPHONY_SCHEDULED_FOR $SYMPHONY_ATTEMPT $SYMPHONY_RUN_ID %s"
