@@ -129,6 +129,7 @@ LATE_AFTER_S = MINUTE  # a slot decided after its own minute is a catch-up
 
 TICK_LOCK_WAIT_S = 2.0
 SETTLE_LOCK_WAIT_S = 60.0
+RELEASE_WAIT_S = 1.0
 STORAGE_RETRY_S = 5.0
 LOCK_POLL_S = 0.01
 CLOCK_STEP_S = 0.02
@@ -8116,7 +8117,11 @@ class Conductor:
             locks = {}
             for name in starts + decision.adoptions:
                 lock = self.store.task_lock(name)
-                if lock.acquire():
+                fact = facts.runs.get(name)
+                # The supervisor of a run that has ended is about to release it, and will find that
+                # there is nothing left to decide.
+                is_ending = fact is not None and fact.kind == "ended"
+                if lock.acquire(RELEASE_WAIT_S if is_ending else 0.0):
                     locks[name] = lock
             busy = set(starts) - set(locks)
             if not busy:  # an adoption may lack it: somebody took it up just now

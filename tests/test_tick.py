@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -438,3 +439,22 @@ def test_a_damaged_record_of_a_run_is_an_interrupted_run(project, damage):
     assert project.call("tick") == (0, "", "")
     assert [entry["status"] for entry in project.history()] == ["interrupted"]
     assert project.call("status")[0] == 0
+
+
+def test_a_retry_waits_for_the_supervisor_that_is_about_to_release_the_lock(project):
+    """Another decision may see a result on disk before its supervisor has released the lock."""
+    project.configure(due_once("flaky", "false", retry_count=1, retry_delay=0))
+    project.anchor()
+    attempts = []
+
+    def launch(store, verb, spec, lock):
+        attempts.append(spec["attempt"])
+        ended_at = sc.Clock().now()
+        store.write_run("flaky", dict(
+            spec, env={}, pid=sc.NO_PID, pid_start="", boot_id="", supervisor=1, started_mono=0.0,
+            result={"status": "failed", "exit_code": 1, "ended_at": ended_at}))
+        threading.Timer(0.1, os.close, [os.dup(lock.fd)]).start()
+
+    for _ in range(2):
+        sc.Conductor(sc.Store(str(project.root)), launch=launch).tick()
+    assert attempts == [1, 2]
