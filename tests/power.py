@@ -54,6 +54,11 @@ class Earlier(sc.Clock):
     def now(self):
         return time.time() - 150
 
+def held():
+    root = sc.Store(store.root)
+    root.hold()  # as the commands do: else no supervisor is forked
+    return root
+
 def idle():
     state = store.read_state()[0]
     if any(known.run or known.cycle and known.cycle.phase != "waiting"
@@ -66,7 +71,7 @@ def idle():
 
 for step in sys.argv[3:]:
     verb, _, name = step.partition(" ")
-    conductor = sc.Conductor(sc.Store(store.root), Earlier() if verb == "anchor" else None)
+    conductor = sc.Conductor(held(), Earlier() if verb == "anchor" else None)
     if verb in ("anchor", "tick"):
         conductor.tick()
         deadline = time.monotonic() + 30
