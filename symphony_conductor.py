@@ -5792,6 +5792,7 @@ class Store(Reader):
     def __init__(self, root: str, config_path: str = "") -> None:
         # Files that `record` brought up to date since the last commit.
         self._recorded: "Set[str]" = set()
+        self._dumper = StateDumper()
         super().__init__(root, config_path)
 
     def _name_files(self, base: str, config_path: str) -> None:
@@ -5816,7 +5817,7 @@ class Store(Reader):
         records go to disk first.
         """
         self._sync_records()
-        data = dump_state(state)
+        data = self._dumper.dump(state)
         write_atomic(self.state_path, data, keep=aside or self.backup_path)
         self._newest = (data, state)
 
@@ -5947,8 +5948,10 @@ class Store(Reader):
             return
         kept = []
         for line in lines:
-            event = event_of(line)
-            if event is None or event["at"] >= oldest:
+            # The keys are sorted, so that its time comes first. One of another form is kept: it may
+            # be of a later version, and harms nothing.
+            match = re.match(br'\{"at": "([^"]*)"', line)
+            if match is None or match.group(1) >= oldest.encode():
                 kept.append(line)
         if len(kept) < len(lines):
             write_atomic(path, b"".join(kept))
@@ -7840,6 +7843,7 @@ class Conductor:
         # The configuration as of these signatures, so that an end need not read it again.
         self.config_seen: "Tuple[List[Tuple[str, str]], Config | None]" = ([], None)
         self.recorded: "State | None" = None  # a state whose pending lines are on file
+        self.agenda: "Agenda | None" = None  # of the newest decision
         self.troubles: "List[str]" = []  # what a decision could not find out or do, with its place
         self.own_locks: "Set[str]" = set()  # tasks whose lock this process holds for a run by hand
 
@@ -8112,7 +8116,8 @@ class Conductor:
                 settle_only: bool) -> "Tuple[Decision, Dict[str, FileLock]]":
         """A decision whose starts and adoptions all have their task's lock."""
         while True:
-            decision = decide(config, state, now, facts, self.store.last_tick() or 0.0, settle_only)
+            decision = decide(config, state, now, facts, self.store.last_tick() or 0.0,
+                              settle_only, self.agenda)
             starts = [task.name for task, _ in decision.starts]
             locks = {}
             for name in starts + decision.adoptions:
@@ -8125,6 +8130,7 @@ class Conductor:
                     locks[name] = lock
             busy = set(starts) - set(locks)
             if not busy:  # an adoption may lack it: somebody took it up just now
+                self.agenda = decision.agenda
                 return decision, locks
             release_all(locks)
             facts = facts.replace(busy=facts.busy | busy)
@@ -8171,8 +8177,11 @@ class Conductor:
     def _mark_settled(self, before: State, after: State) -> None:
         """Note in their records which runs the state is done with, and remove their pipes."""
         for name, task_state in before.tasks.items():
-            run, run_after = task_state.run, after.tasks.get(name, TaskState()).run
-            if run is None or (run_after is not None and run_after.run_id == run.run_id):
+            run = task_state.run
+            if run is None:
+                continue
+            run_after = after.tasks.get(name, TaskState()).run
+            if run_after is not None and run_after.run_id == run.run_id:
                 continue
             try:
                 record = self.store.run_with_id(name, run.run_id)
