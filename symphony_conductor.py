@@ -4277,6 +4277,32 @@ def sleep(seconds: float) -> None:
         time.sleep(max(0.0, seconds))
 
 
+class TimeIsUp(Exception):
+    """What was to be done within a `time_limit` has taken longer."""
+
+
+class time_limit:
+    """Raises TimeIsUp in the midst of what takes longer than this, by SIGALRM.
+
+    `with time_limit(seconds):`, in the main thread; anywhere else, entering raises ValueError.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = max(0.001, seconds)  # setitimer(2) takes 0 for never
+
+    def __enter__(self) -> None:
+        self.before = signal.signal(signal.SIGALRM, self._stop)
+        signal.setitimer(signal.ITIMER_REAL, self.seconds)
+
+    def __exit__(self, kind: "Any", error: "Any", trace: "Any") -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self.before)
+
+    @staticmethod
+    def _stop(number: int, frame: object) -> None:
+        raise TimeIsUp
+
+
 class Clock:
     """Time of day for schedules and records, monotonic time for durations. Tests pass their own."""
 
@@ -4484,15 +4510,15 @@ class FileLock:
     def acquire(self, wait_s: float = 0.0) -> bool:
         """Whether the lock could be had within `wait_s` seconds."""
         deadline = time.monotonic() + wait_s
-        while not self._try():
+        while not self._try(deadline - time.monotonic()):
             if time.monotonic() >= deadline:
                 return False
-            sleep(LOCK_POLL_S)
+            sleep(LOCK_POLL_S)  # the file was replaced, or the kernel could not be waited for
         return True
 
-    def _try(self) -> bool:
+    def _try(self, wait_s: float) -> bool:
         try:
-            is_mine = all(map(self._lock, self.paths)) and self.is_current()
+            is_mine = all(self._lock(path, wait_s) for path in self.paths) and self.is_current()
         except ConductorError:
             self.release()
             raise
@@ -4500,18 +4526,29 @@ class FileLock:
             self.release()
         return is_mine
 
-    def _lock(self, path: str) -> bool:
+    def _lock(self, path: str, wait_s: float) -> bool:
         with doing("open the lock", path):
             fd = open_making_folder(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
         self.fds.append(fd)
+        with doing("lock", path):
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    raise
+            self.refused = path
+            return wait_s > 0 and self._wait(fd, wait_s)
+
+    @staticmethod
+    def _wait(fd: int, wait_s: float) -> bool:
+        """Have the kernel wake this process when the lock is its own; to poll costs far more."""
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                self.refused = path
-                return False
-            raise StorageError.of("lock", path, error)
-        return True
+            with time_limit(wait_s):
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            return True
+        except (TimeIsUp, ValueError):
+            return False
 
     def is_current(self) -> bool:
         """Whether each path still is the locked file: it may have been deleted after the open."""
@@ -7644,27 +7681,16 @@ def send_to_command(command: "str | Tuple[str, ...]", body: "Document") -> str:
     return ""
 
 
-class _TooLong(Exception):
-    """A sender has used up its time."""
-
-
 def in_time(send: "Callable[[], str]") -> str:
     """What `send` returns, cut off after its time altogether.
 
     urllib's timeout is that of one read: a server that sends a byte a second would never meet it.
     """
-    def stop(number: int, frame: "Any") -> None:
-        raise _TooLong
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, SEND_TIMEOUT_S + 1)
     try:
-        return send()
-    except _TooLong:
+        with time_limit(SEND_TIMEOUT_S + 1):
+            return send()
+    except TimeIsUp:
         return "timed out after %d s" % SEND_TIMEOUT_S
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def ways_to_send(config: Config, message: "Message",
@@ -8376,13 +8402,8 @@ class Conductor:
             elif are_ticks_coming and os.path.exists(self.store.script):
                 start_detached(self.store, ["tick"], "-")
             return False
-        deadline = time.monotonic() + SETTLE_LOCK_WAIT_S
-        while not self.store.lock.acquire():
-            if self.store.is_settled(supervisor.name, supervisor.spec["run_id"]):
-                return True
-            if time.monotonic() >= deadline:
-                return False  # the next tick will find the result
-            sleep(LOCK_POLL_S)
+        if not self.store.lock.acquire(SETTLE_LOCK_WAIT_S):
+            return False  # the next tick will find the result
         try:
             if self.store.is_settled(supervisor.name, supervisor.spec["run_id"]):
                 return True

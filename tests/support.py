@@ -120,6 +120,19 @@ class Project:
     def health(self, task):
         return self.read("status/automation_health/%s.health" % task)
 
+    def running_record(self, name):
+        """The record of a run once it has the process of its command, which runs by then."""
+        def complete():
+            try:
+                record = json.loads(self.read("status/runs/%s.json" % name))
+            except (OSError, ValueError):
+                return None
+            return record if record["pid"] != sc.NO_PID else None
+
+        record = self.wait_until(complete)
+        assert record, self.read("logs/symphony_conductor.log")
+        return record
+
     def lines(self, name):
         path = self.root / name
         return path.read_text().splitlines() if path.exists() else []

@@ -266,7 +266,7 @@ def test_an_adopted_command_is_held_to_its_timeout_though_its_log_is_lost(projec
     project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: project.lines("out"))
-    record = json.loads(project.read("status/runs/job.json"))
+    record = project.running_record("job")
     os.kill(record["supervisor"], signal.SIGKILL)
     log = project.root / "logs" / "automation" / "job.log"
     log.unlink()
@@ -487,7 +487,7 @@ def test_what_a_failed_command_left_behind_holds_the_retry(project):
     project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: project.lines("begun"))
-    record = json.loads(project.read("status/runs/job.json"))
+    record = project.running_record("job")
     assert project.wait_until(lambda: is_gone(record["pid"]))
     path = project.root / "status" / "runs" / "job.json"
     assert project.wait_until(lambda: "unended" in json.loads(path.read_text()))
@@ -543,7 +543,7 @@ def test_a_word_in_its_arguments_makes_no_process_one_of_ours(project):
     project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: project.lines("begun"))
-    record = json.loads(project.read("status/runs/job.json"))
+    record = project.running_record("job")
     assert project.wait_until(lambda: is_gone(record["pid"]))
     project.call("tick")
     assert "run" in project.state()["tasks"]["job"]
@@ -572,7 +572,7 @@ def test_the_dead_that_fall_to_a_supervisor_are_reaped(project):
     project.anchor()
     project.call("tick")
     assert project.wait_until(project.history)
-    supervisor = json.loads(project.read("status/runs/job.json"))["supervisor"]
+    supervisor = project.running_record("job")["supervisor"]
     rows = [line.split() for line in project.lines("table")]
     assert rows and not [row for row in rows if row[0].startswith("Z") and row[1] == str(supervisor)]
 
@@ -660,7 +660,7 @@ def test_a_command_that_is_hidden_lives(box):
     box.anchor()
     assert box.call("tick", hidden=True)[0] == 0
     assert box.project.wait_until(lambda: len(box.copies()) == 1)
-    record = json.loads(box.project.read("status/runs/job.json"))
+    record = box.project.running_record("job")
     os.kill(record["supervisor"], signal.SIGKILL)
     for _ in range(3):
         assert box.call("tick", hidden=True) == (0, "", "")
@@ -708,7 +708,7 @@ def test_what_is_hidden_and_left_the_group_holds_the_retry(box):
     box.anchor()
     assert box.call("tick", hidden=True)[0] == 0
     assert box.project.wait_until(lambda: len(box.copies()) == 1)
-    record = json.loads(box.project.read("status/runs/job.json"))
+    record = box.project.running_record("job")
     assert box.project.wait_until(lambda: is_gone(record["pid"]))
     for _ in range(2):
         assert box.call("tick", hidden=True) == (0, "", "")
@@ -723,7 +723,7 @@ def test_who_adopts_a_command_goes_by_its_pipe_as_well(box):
     box.anchor()
     assert box.call("tick", hidden=True)[0] == 0
     assert box.project.wait_until(lambda: len(box.copies()) == 1)
-    record = json.loads(box.project.read("status/runs/job.json"))
+    record = box.project.running_record("job")
     os.kill(record["supervisor"], signal.SIGKILL)
     (box.project.root / "go").write_text("")
     assert box.project.wait_until(lambda: is_gone(record["pid"]))

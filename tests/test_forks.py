@@ -141,7 +141,7 @@ def test_a_command_whose_supervisor_died_before_it_had_its_number_on_record_is_a
     project.call("tick")
     started(project, "job")
     store = sc.Store(str(project.root))
-    record = store.read_run("job")
+    record = project.running_record("job")
     os.kill(record["supervisor"], signal.SIGKILL)
     assert project.wait_until(lambda: not is_alive(record["supervisor"]))
     store.write_run("job", dict(record, pid=sc.NO_PID, pid_start=""))
@@ -292,7 +292,7 @@ def test_waiting_is_not_polling(project):
     project.anchor()
     project.call("tick")
     started(project, "job")
-    record = sc.Store(str(project.root)).read_run("job")
+    record = project.running_record("job")
 
     def switches():
         text = pathlib.Path("/proc/%d/status" % record["supervisor"]).read_text()

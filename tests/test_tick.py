@@ -205,18 +205,6 @@ def test_a_join_is_not_run_again_when_only_the_copy_before_is_left(project):
 
 # -- killed supervisors
 
-def running_record(project, name):
-    def started():
-        path = project.root / "status" / "runs" / (name + ".json")
-        try:
-            return json.loads(path.read_text())
-        except (OSError, ValueError):
-            return None
-    record = project.wait_until(started)
-    assert record, project.read("logs/symphony_conductor.log")
-    return record
-
-
 def kill_supervisor(project, record):
     os.kill(record["supervisor"], signal.SIGKILL)
     assert project.wait_until(lambda: not is_alive(record["supervisor"]))
@@ -227,7 +215,7 @@ def test_a_command_whose_supervisor_was_killed_is_adopted_and_not_doubled(projec
     project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: project.lines("out"))
-    record = running_record(project, "job")
+    record = project.running_record("job")
     kill_supervisor(project, record)
     for minute in (1, 2):
         project.tick(time.time() + 60 * minute)
@@ -246,7 +234,7 @@ def test_an_adopted_command_is_held_to_its_timeout(project):
     project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: project.lines("out"))
-    record = running_record(project, "job")
+    record = project.running_record("job")
     kill_supervisor(project, record)
     project.tick(time.time() + 60)
     assert project.wait_until(lambda: any(entry["status"] == "timeout" for entry in project.history()))
@@ -259,7 +247,7 @@ def test_a_command_that_died_with_its_supervisor_is_interrupted_and_retried(proj
     project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: project.lines("out"))
-    record = running_record(project, "job")
+    record = project.running_record("job")
     os.kill(record["supervisor"], signal.SIGKILL)
     os.killpg(record["pid"], signal.SIGKILL)
     (project.root / "go").write_text("")
@@ -275,7 +263,7 @@ def test_a_run_of_an_earlier_boot_is_interrupted_even_if_the_pid_lives(project):
     project.configure(due_once("job", "sleep 30"))
     project.anchor()
     project.call("tick")
-    record = running_record(project, "job")
+    record = project.running_record("job")
     kill_supervisor(project, record)
     path = project.root / "status" / "runs" / "job.json"
     path.write_text(json.dumps(dict(record, boot_id="another boot")))
@@ -300,7 +288,7 @@ def test_a_supervisor_that_is_told_to_end_ends_its_command_and_says_so(project):
     project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: project.lines("out"))
-    record = running_record(project, "job")
+    record = project.running_record("job")
     os.kill(record["supervisor"], signal.SIGTERM)
     assert project.wait_until(project.history)
     assert project.history()[0]["status"] == "interrupted"
@@ -313,7 +301,7 @@ def test_a_project_that_is_removed_while_a_task_runs_does_not_come_back(project)
     project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: project.lines("out"))
-    record = running_record(project, "job")
+    record = project.running_record("job")
     shutil.rmtree(str(project.root))
     assert project.wait_until(lambda: sc.process_of(record["supervisor"]) is None)
     assert not project.root.exists()
@@ -428,7 +416,7 @@ def test_a_damaged_record_of_a_run_is_an_interrupted_run(project, damage):
     project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: project.lines("out"))
-    record = running_record(project, "job")
+    record = project.running_record("job")
     os.kill(record["supervisor"], signal.SIGKILL)
     os.killpg(record["pid"], signal.SIGKILL)
     assert project.wait_until(lambda: not may_live(record))
