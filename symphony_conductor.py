@@ -715,8 +715,8 @@ class Facts(Value):
 class Agenda(Value):
     """The tasks that the next decision has to look at; the others are at rest.
 
-    It is good for these very objects `config` and `tasks`, and only while the clock goes on,
-    `next_slot` has not come, and boot, zone data and pauses are the same.
+    It is valid only for the same `config` and `tasks` objects, from `made_at` until `next_slot`,
+    and while boot, zone data and pauses stay as they are.
     """
 
     config: Config = Config()
@@ -726,9 +726,9 @@ class Agenda(Value):
     made_at: float = 0.0
     active: "Sequence[str]" = ()               # those with a run or a cycle, in the state's order
     due: "frozenset[str]" = frozenset()        # those with something for `open_due_slots` to do
-    unchecked: "frozenset[str]" = frozenset()  # those to ask again whether what they wait for came
+    unchecked: "frozenset[str]" = frozenset()  # those whose dependencies changed since the check
     next_slot: float = float("inf")            # the first one of the tasks that are not due
-    dependents: "Dict[str, List[str]] | None" = None  # by dependency; None: not needed so far
+    dependents: "Dict[str, List[str]] | None" = None  # by dependency; None until it is needed
 
 
 class Decision(Value):
@@ -2395,7 +2395,7 @@ def decide(config: Config, state: State, now: float, facts: Facts, last_seen: fl
 
     `facts` says what became of the runs in `state`; `last_seen` is the newest time that the
     conductor is known to have been alive, by which a clock that was set back is noticed.
-    `settle_only` records what ended and starts nothing. The `agenda` of the decision before spares
+    `settle_only` records what ended and starts nothing. The `agenda` of the previous decision saves
     a look at every task; the outcome is the same without it.
     """
     draft = _Draft(config, state, now, facts, last_seen, agenda)
@@ -2414,14 +2414,14 @@ def decide(config: Config, state: State, now: float, facts: Facts, last_seen: fl
     return draft.decision()
 
 
-# What `is_met` reads of a dependency. Where it changes, the dependents are to be looked at.
-ANSWERS = frozenset(("satisfied_until", "success_seq", "cursor"))
+# What `is_met` reads of a dependency: a change of these may let its dependents go.
+DEPENDENCY_FIELDS = frozenset(("satisfied_until", "success_seq", "cursor"))
 
 
 class _Draft:
     """One decision in the making; its methods stand in the order in which `decide` calls them.
 
-    Each step reads and changes `tasks` and adds to the lists; nothing else is touched. It looks at
+    Each step reads and changes `tasks` and adds to the lists; nothing else is changed. It looks at
     the tasks that the agenda names and those that an earlier step changed: the others are at rest.
     A helper of several steps stands at the end.
     """
@@ -2467,14 +2467,14 @@ class _Draft:
         self.tasks[name] = state
         self.changed = True
         self.touched.add(name)
-        if not ANSWERS.isdisjoint(changes):
+        if not DEPENDENCY_FIELDS.isdisjoint(changes):
             self._look_at_dependents(name)
         return state
 
     # -- which tasks to look at
 
     def _is_current(self, agenda: Agenda) -> bool:
-        """Whether the agenda is good for this decision."""
+        """Whether the agenda is valid for this decision."""
         if agenda.config is not self.config or agenda.tasks is not self.before.tasks:
             return False
         if not agenda.made_at <= self.now < agenda.next_slot:
@@ -2487,8 +2487,7 @@ class _Draft:
 
     def _survey(self) -> Agenda:
         """The agenda, from a look at every task."""
-        active = [name for name, state in self.tasks.items()
-                  if state.run is not None or state.cycle is not None]
+        active = [name for name, state in self.tasks.items() if _is_active(state)]
         names = list(self.tasks)
         names += [name for name in self.config.tasks if name not in self.tasks]
         due, next_slot = frozenset(names), float("inf")
@@ -2498,7 +2497,7 @@ class _Draft:
 
     def _due_among(self, names: "Iterable[str]",
                    next_slot: float) -> "Tuple[frozenset[str], float]":
-        """Which of these tasks are due, and the first slot of the others, or `next_slot`."""
+        """Which of these tasks are due; the first slot of the others, at most `next_slot`."""
         tasks, configured = self.tasks, self.config.tasks
         due = []
         for name in names:
@@ -2513,11 +2512,11 @@ class _Draft:
         return frozenset(due), next_slot
 
     def _is_due(self, task: Task, state: "TaskState | None") -> bool:
-        """Whether `open_due_slots` may find something in a task that no earlier step changed.
+        """Whether `open_due_slots` may have something to do for a task that no step has changed.
 
-        A slot that is still to come does not count: no agenda is good beyond it.
+        A slot that is still to come does not count: no agenda is valid beyond it.
         """
-        # Ten thousand tasks may be asked this in a row, so it makes no call that can be spared.
+        # A survey asks this of every task, ten thousand maybe: calls are avoided.
         is_suspended = not task.enabled
         if self.pauses and self._pause_of(task.name) is not None:
             is_suspended = True
@@ -2538,7 +2537,7 @@ class _Draft:
         return task.schedule.reboot and state.boot_id != self.facts.boot_id
 
     def _look_at_dependents(self, name: str) -> None:
-        """Have the steps to come look at the tasks that depend on this one."""
+        """Have the later steps look at the tasks that depend on this one."""
         if self.dependents is None:
             self.dependents = {}
             for task in self.config.tasks.values():
@@ -2554,7 +2553,7 @@ class _Draft:
                 if dependent in reached:
                     continue
                 reached.add(dependent)
-                # Who depends on a task without a schedule depends on its dependencies: see is_met.
+                # A task without a schedule answers for its dependencies as well: see is_met.
                 if self.config.tasks[dependent].schedule is None:
                     stack.append(dependent)
         self.unchecked |= reached
@@ -2676,7 +2675,7 @@ class _Draft:
             wait_s = 0.0
         if not is_allowed:
             return None
-        # The result is rounded, and may have come after this decision began.
+        # An end may lie after `now`: it is rounded, and may have come since this decision began.
         ended_at = min(ended_at, self.now)
         return cycle.replace(phase="retrying", attempt=cycle.attempt + 1, since=self.now,
                              lost_starts=0, retry_at=ended_at + wait_s,
@@ -2736,7 +2735,7 @@ class _Draft:
                 continue
             is_late = self._is_too_late(task, cycle.slot)
             if name not in unchecked and name not in self.touched and not is_late:
-                continue  # what it depends on is as it was when it was last asked
+                continue  # its dependencies have not changed since it was last checked
             blocker = first_unmet(self.config, self.tasks, task, cycle.slot)
             if not blocker:
                 trigger = "dependency" if cycle.waiting_for else cycle.trigger
