@@ -4490,7 +4490,8 @@ def error_text(error: Exception) -> str:
 
 
 class FileLock:
-    """A flock on a file, held until `release`, or until every process that inherited it has ended.
+    """A flock on a file: held until each process that has it called `release` or ended, or until
+    one of them calls `unlock`.
 
     With `second`, that file is locked as well: deleting only one of them lets nobody in.
     """
@@ -4574,23 +4575,20 @@ class FileLock:
             pass  # the lock is held all the same
 
     def release(self) -> None:
+        """Let go of the lock; processes that inherited it go on holding it."""
         # Never unlink: a waiter may hold the old inode, and then two would own the lock.
         fds, self.fds = self.fds, []
         for fd in fds:
             close_quietly(fd)
 
     def unlock(self) -> None:
-        """Release the lock, also for processes that were forked while it was held (flock(2))."""
+        """Release the lock for processes that inherited it as well: see flock(2)."""
         for fd in self.fds:
             try:
                 fcntl.flock(fd, fcntl.LOCK_UN)
             except OSError:
-                pass  # then it ends with the last of them, which closes it at once
+                pass  # a forked supervisor closes it first of all, so it is held for no longer
         self.release()
-
-    def leave_to_parent(self) -> None:
-        """Forget the descriptors, which this forked process has closed; the lock stays held."""
-        self.fds = []
 
 
 def close_quietly(fd: int) -> None:
@@ -7471,7 +7469,8 @@ def fork_detached(store: Store, place: "ProcessText", arguments: "Sequence[str]"
     """
     null = os.open(os.devnull, os.O_RDWR)
     stdout = stdout_of_detached(null)
-    unneeded = set(open_descriptors()) - {0, 1, 2} - set(keep)
+    needed = {0, 1, 2, *store.lock.fds, *keep}
+    unneeded = [fd for fd in open_descriptors() if fd not in needed]
     pid = -1
     try:
         shown = place.show(arguments, mark)
@@ -7486,9 +7485,9 @@ def fork_detached(store: Store, place: "ProcessText", arguments: "Sequence[str]"
 
     def begin() -> None:
         detach(null, null, stdout)
+        store.lock.release()  # the process that decides goes on holding it
         for fd in unneeded:
             close_quietly(fd)
-        store.lock.leave_to_parent()
 
     code = EXIT_SOFTWARE
     try:
