@@ -4338,7 +4338,7 @@ def proc_text(name: str) -> str:
         return ""
     text = b""
     try:
-        while True:  # open() and its layers would cost a fork as much as all else it does
+        while True:  # by read(2): the layers of open() would double what a forked process costs
             piece = os.read(fd, 1 << 16)
             if not piece:
                 return text.decode("utf-8", "replace")
@@ -6446,11 +6446,11 @@ def members_text(members: "Sequence[Process]") -> str:
     return text
 
 
-_PRCTL: "List[Any]" = []  # prctl(2), once it was looked for
+_PRCTL: "List[Any]" = []  # prctl(2), once it was looked up
 
 
 def load_prctl() -> None:
-    """Look for prctl(2), which Python has no name for, ahead of the forks that call it."""
+    """Look up prctl(2), which Python does not offer, ahead of the forks that call it."""
     if _PRCTL or not sys.platform.startswith("linux"):
         return
     try:
@@ -6465,9 +6465,11 @@ def load_prctl() -> None:
 def become_subreaper() -> bool:
     """Have orphans of the tree become children of this process (prctl(2)): whether that works."""
     load_prctl()
+    if not _PRCTL:
+        return False
     try:
-        return any(prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0 for prctl in _PRCTL)
-    except Exception:  # likewise
+        return bool(_PRCTL[0](SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    except Exception:  # as in `load_prctl`
         return False
 
 
@@ -6901,7 +6903,7 @@ class Watch:
 
 
 def open_descriptors() -> "List[int]":
-    """The descriptors of this process, where they cannot be listed those that it may have."""
+    """The open descriptors of this process, or where they cannot be listed, all it may have."""
     try:
         return [int(name) for name in os.listdir("/dev/fd")]
     except (OSError, ValueError):
@@ -6935,29 +6937,29 @@ def _bytes(text: str) -> bytes:
 
 
 class Command(Value):
-    """What a process needs to become the command of a run, as the system takes it.
+    """What a process needs to become the command of a run, in the form that exec takes.
 
-    It is made ahead of the forks: what a forked process does costs it a copy of each page of memory
-    that it touches.
+    It is made ahead of the forks: a forked process pays for each page of memory that it touches
+    with a copy of it.
     """
 
     argv: "List[bytes]" = []
     env: "Dict[bytes, bytes]" = {}
     cwd: str = ""
     nice: int = 0
-    reader: int = -1  # the pipe for its output
+    reader: int = -1  # the two ends of the pipe for its output
     writer: int = -1
 
 
 def spawn(command: Command) -> int:
     """Start a command by posix_spawn(3), as the leader of a session: its pid, or -1.
 
-    Unlike a fork it copies nothing of this process, and it cannot be held at a gate. -1 is for a
-    command that it cannot start, or not as `start_gated` does: that one does, or says why not.
+    Unlike a fork, it copies nothing of this process, and does not wait at a gate. -1 means that
+    nothing was started: `start_gated` is to start the command, or to say why that is impossible.
     """
     if not hasattr(os, "posix_spawn") or command.nice or command.cwd:
         return -1
-    if not command.argv[0].startswith(b"/"):  # it is to be looked for in the command's own PATH
+    if not command.argv[0].startswith(b"/"):  # found in its own PATH: execvpe does that
         return -1
     streams: "List[Any]" = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
     streams += [(os.POSIX_SPAWN_DUP2, command.writer, fd) for fd in (1, 2)]
@@ -6969,7 +6971,7 @@ def spawn(command: Command) -> int:
 
 
 def default_signals() -> "List[int]":
-    """The signals that a command is to have its default action for, whoever ignores them.
+    """The signals that are reset to their default action for a command.
 
     SIGPIPE and SIGXFSZ are ignored in Python, SIGQUIT in the background jobs of a shell.
     """
@@ -7116,16 +7118,16 @@ class Supervisor:
         self.command: "Command | None" = None
         self.definition = ""
         self.obstacle: "Exception | None" = None  # why the command cannot be started
-        self.is_forked = False  # for this run alone: it has no children
+        self.is_forked = False  # into a process for this run alone, which has no other children
         self.is_subreaper = False
         self.others: "frozenset[Tuple[int, str]]" = frozenset()
         self.trouble = ""  # why no process was started, or the output of an adopted one is lost
         self.failure = ""  # why the process that was started could not become the command
 
     def prepare(self) -> None:
-        """Do what can be done before there is a process for this run: it is cheaper there.
+        """Do what can be done ahead of the fork, where it costs less.
 
-        What stands in the way of the start, `run` makes the result.
+        An error is kept in `obstacle`, and `run` makes it the result.
         """
         try:
             self.mark = self.store.mark(self.spec["run_id"])
@@ -7144,7 +7146,7 @@ class Supervisor:
             self.obstacle = error
 
     def descriptors(self) -> "List[int]":
-        """What `prepare` opened."""
+        """Those that `prepare` opened."""
         fds = []
         if self.output is not None:
             fds.append(self.output.log_fd)
@@ -7153,7 +7155,7 @@ class Supervisor:
         return fds
 
     def let_go(self) -> None:
-        """Close what `prepare` opened, in the process that goes on without this run."""
+        """Close what `prepare` opened, in the process that forked the supervisor."""
         for fd in self.descriptors():
             close_quietly(fd)
 
@@ -7163,7 +7165,7 @@ class Supervisor:
         if not self.is_forked:
             # Once the command runs, no import that fails may end the watch.
             load_for_supervisors()
-        if self.command is None:  # also when `prepare` failed: this process has more room
+        if self.command is None:  # also where `prepare` failed: fewer files are open by now
             self.obstacle = None
             self.prepare()
         try:
@@ -7186,13 +7188,12 @@ class Supervisor:
         with doing("create a pipe for", "the signals of " + self.name):
             self.signals = Signals()
         self.is_subreaper = become_subreaper()  # ahead of the start: it may leave an orphan at once
-        trouble = ""
-        # On record before it runs: the mark finds it if this process is killed before its number
-        # is on record as well.
-        self._note_start(started_mono, NO_PID, "")
-        self.store.write_run(self.name, self.record)
+        # On record before the command runs: if this process is killed before the pid is on record
+        # as well, the command is found by its mark.
+        self._note_start(started_mono)
         pid = spawn(self.command)
         if pid > 0:
+            trouble = ""
             self._note_process(pid)
             close_quietly(self.command.writer)
         else:
@@ -7203,21 +7204,22 @@ class Supervisor:
             self.failure = "cannot start: %s" % trouble
             self.output.take(_bytes(self.failure + "\n"))
 
-    def _note_start(self, started_mono: float, pid: int, pid_start: str) -> None:
+    def _note_start(self, started_mono: float) -> None:
         self.record = {
             **self.fields, "definition": self.definition, "root": self.store.root,
             "mark": self.mark, "supervisor": os.getpid(), "boot_id": current_boot_id(),
-            "pid": pid, "pid_start": pid_start, "started_mono": started_mono,
+            "pid": NO_PID, "pid_start": "", "started_mono": started_mono,
             "command_started_at": self.clock.now()}
+        self.store.write_run(self.name, self.record)
 
     def _note_process(self, pid: int) -> None:
-        """Put the process of a command that runs already on record, as well as that can be done."""
+        """Put the process of a command on record, which runs already: so nothing is raised."""
         start = ""
         try:
             process = process_of(pid)
             start = process.start if process is not None else ""
         except OSError:
-            pass  # then its mark has to do
+            pass  # its mark will do
         self.record = {**self.record, "pid": pid, "pid_start": start}
         try:
             self.store.write_run(self.name, self.record, durable=False)
@@ -7225,7 +7227,7 @@ class Supervisor:
             pass  # likewise
 
     def _start_gated(self) -> str:
-        """Start the command by way of a gate: '' when it runs, else why it could not be started.
+        """Start the command through a gate: '' when it runs, else why it could not be started.
 
         Raises ConductorError or OSError as long as nothing was started.
         """
@@ -7282,7 +7284,7 @@ class Supervisor:
         try:
             self._open()
             assert self.output is not None
-            # The command may have been in the midst of a line.
+            # The command may have been in the middle of a line.
             self.output.last_byte = read_bytes(self.store.log_path(self.name), 1) or b"\n"
         except (ConductorError, OSError) as error:
             # Its timeout is worth more than its output.
@@ -7404,7 +7406,7 @@ def spec_of(config: Config, task: Task, run: Run) -> "Spec":
 
 
 def detach(null: int, stdin: int, stdout: int) -> None:
-    """Let this process go on by itself, in a session of its own: with these streams, unheard."""
+    """Give this process a session of its own and these streams; stderr goes to /dev/null."""
     os.setsid()
     os.dup2(stdin, 0)
     if stdout != 1:
@@ -7413,7 +7415,7 @@ def detach(null: int, stdin: int, stdout: int) -> None:
 
 
 def stdout_of_detached(null: int) -> int:
-    """The standard output of a process that is detached: ours where that is a journal."""
+    """What a detached process gets as its standard output: ours if that is the journal."""
     return 1 if is_journal(1) else null
 
 
@@ -7421,7 +7423,7 @@ def start_detached(store: Store, arguments: "Sequence[str]", mark: str, stdin: i
                    keep: "Iterable[int]" = ()) -> None:
     """Start this program anew, detached; it inherits the descriptors in `keep`.
 
-    `mark` is that of the run which it is for. Raises OSError when it could not be started.
+    `mark` is that of the run it is for. Raises OSError when it could not be started.
     """
     argv = [sys.executable, "-I", "-S"] + program_arguments(store.script, store.base)
     argv += ["--root=" + store.root] + list(arguments)
@@ -7458,14 +7460,13 @@ def start_detached(store: Store, arguments: "Sequence[str]", mark: str, stdin: i
 
 def fork_detached(store: Store, place: "ProcessText", arguments: "Sequence[str]", mark: str,
                   keep: "Sequence[int]", work: "Callable[[Callable[[], None]], int]") -> None:
-    """Fork a process that does `work`, and exits with the code that this returns.
+    """Fork a process that exits with what `work` returns.
 
     It costs a tenth of `start_detached`: everything is loaded and read. The process has the
     arguments and the mark from its first moment, as this one shows them in `place` until it has
-    forked. `work` is handed what detaches the process, and calls that first: only it knows where to
-    report an OSError there. Detached, the process has let go of what it does not need: every
-    descriptor but those in `keep`, and the caller's session and streams. Raises OSError when no
-    process could be forked.
+    forked. `work` gets a function that detaches the process, and calls it first: only `work` knows
+    where to report that this failed. A detached process has left the caller's session and streams,
+    and every descriptor but those in `keep`. Raises OSError when no process could be forked.
     """
     null = os.open(os.devnull, os.O_RDWR)
     stdout = stdout_of_detached(null)
@@ -7497,21 +7498,21 @@ def fork_detached(store: Store, place: "ProcessText", arguments: "Sequence[str]"
 
 
 class ProcessText:
-    """Where the kernel reads the arguments and the environment of this process, for ps(1).
+    """The memory where the kernel finds the arguments and the environment of this process.
 
-    proc(5): `arg_start` to `env_end` of /proc/self/stat. A forked process has those of its parent;
-    what is written over them shows in ps(1) and in /proc/PID/environ like those of a process that
-    was started anew, and people and `marked_processes` find a supervisor by them.
+    It is from `arg_start` to `env_end` in /proc/self/stat: see proc(5). A forked process has the
+    text of its parent. What is written over it shows in ps(1) and in /proc/PID/environ, and people
+    and `marked_processes` find a supervisor by it, as one that was started anew.
     """
 
     def __init__(self, start: int, middle: int, own: bytes) -> None:
-        self.start = start  # an address, as `middle`, where the environment begins
-        self.middle = middle
-        self.own = own  # what stands there
+        self.start = start    # the address of the arguments
+        self.middle = middle  # the address of the environment, which follows them
+        self.own = own        # the text of this process
 
     @classmethod
     def of_this(cls) -> "ProcessText | None":
-        """That of this process; None where it cannot be had, or cannot be written to."""
+        """That of this process; None where it cannot be read or written."""
         try:
             text = proc_text("self/stat")
             numbers = text[text.rfind(")") + 1:].split()[45:49]
@@ -7526,23 +7527,23 @@ class ProcessText:
                 close_quietly(fd)
             if len(place.own) != end - start:
                 return None
-            place._write(place.own)  # can it be written?
-            # The C library reads its environment there: move each variable to memory of its own.
+            place._write(place.own)  # which fails where it must not be written
+            # The C library reads its environment there: setenv(3) copies each variable elsewhere.
             for name, value in list(os.environ.items()):
-                if name:  # else nothing looks it up
+                if name:  # setenv(3) refuses an empty name, which nobody looks up
                     os.environ[name] = value
             return place
         except (OSError, ValueError):
             return None
 
     def has_room(self, arguments: "Sequence[str]", mark: str) -> bool:
-        """Whether the arguments and the mark can be shown whole."""
+        """Whether the arguments and the mark fit."""
         size = self.middle - self.start
         return (len(self._arguments(arguments)) <= size
                 and len(self._environment(mark)) <= len(self.own) - size)
 
     def show(self, arguments: "Sequence[str]", mark: str) -> bytes:
-        """Show these arguments, and an environment that holds the mark alone: both, as written.
+        """Show these arguments, and the mark as the only variable: the text that was written.
 
         Raises OSError.
         """
@@ -7552,11 +7553,11 @@ class ProcessText:
         return text
 
     def restore(self) -> None:
-        """Show again what this process is."""
+        """Show the arguments and the environment of this process again."""
         try:
             self._write(self.own)
         except OSError:
-            pass  # it is about to end, and no decision is made by it
+            pass  # this process ends soon, and no decision depends on it
 
     def _write(self, data: bytes) -> None:
         fd = os.open(PROC + "/self/mem", os.O_WRONLY)
