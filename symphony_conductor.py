@@ -4456,27 +4456,29 @@ def _fsencode(path: str) -> bytes:
 
 
 def plain_tick_root(argv: "Sequence[str]") -> "str | None":
-    """The root of `tick` or `--root=DIR tick`, '' when it names none; None for all else.
+    """The root that a tick without other options names, '' if it names none; None for all else.
 
-    These are the two forms of the crontab line. They need no parser, whose import alone costs as
-    much as a decision.
+    Such a tick, as the crontab line has it, needs no parser, whose import alone costs as much as a
+    decision.
     """
-    if argv[-1:] != ["tick"] or len(argv) > 3:
+    if argv[-1:] != ["tick"]:
         return None
     options = list(argv[:-1])
     if not options:
         return ""
     if len(options) == 1 and options[0].startswith("--root="):
         return options[0][len("--root="):]
-    return options[1] if len(options) == 2 and options[0] == "--root" else None
+    if len(options) == 2 and options[0] == "--root":
+        return options[1]
+    return None
 
 
 def is_idle_tick(argv: "Sequence[str]") -> bool:
     """Whether this is a plain tick with nothing to do."""
-    named = plain_tick_root(argv)
-    if named is None:
+    option = plain_tick_root(argv)
+    if option is None:
         return False
-    root = _fsencode(named) or posix.environ.get(b"SYMPHONY_ROOT", b"")
+    root = _fsencode(option) or posix.environ.get(b"SYMPHONY_ROOT", b"")
     root = root or _fsencode(__file__.rpartition("/")[0] or ".")
     heartbeat = root + b"/" + HEARTBEAT_NAME.encode()
     return nothing_to_do(heartbeat, time.time(), time.monotonic())
@@ -5078,8 +5080,8 @@ def load_state(text: str, place: str = STATE_NAME) -> State:
 class StateDumper:
     """Makes the bytes of the state's file, which is JSON with each task on a line of its own.
 
-    It keeps these lines, and makes only those anew whose TaskState is another object than last
-    time: they are values, which never change. That takes as much memory as the file.
+    It keeps these lines, and makes a new one only for a TaskState that is not the same object as
+    last time: a value never changes. That takes as much memory as the file.
     """
 
     def __init__(self) -> None:
@@ -5089,7 +5091,7 @@ class StateDumper:
     def dump(self, state: State) -> bytes:
         """The bytes of the state's file."""
         document = dict(dump_value(state), version=STATE_VERSION, by=__version__)
-        lines = []  # joined by commas, all at once: each copy of some megabytes takes its time
+        lines = []  # joined only once: they may be megabytes
         for key, value in document.items():
             if key == "tasks":
                 lines += self._task_lines(value)
@@ -5591,8 +5593,8 @@ class Reader:
         """A state by its path. Raises FileNotFoundError, and ValueError for what is no state."""
         try:
             data = read_bytes(path)
-            seen, state = self._newest
-            if state is None or data != seen:  # to compare costs a hundredth of parsing
+            newest, state = self._newest
+            if state is None or data != newest:  # a comparison costs a hundredth of parsing
                 state = load_state(data.decode("ascii"), self.shown(path))
                 self._newest = (data, state)
             return state
@@ -5630,8 +5632,9 @@ class Reader:
         return record if has_types(record, RUN_TYPES) else {}
 
     def has_result(self, name: str) -> bool:
-        """Whether the record of a task's newest run has a result, or cannot tell."""
+        """Whether the record of a task's newest run has a result, or cannot be read."""
         try:
+            # As JSON escapes quotes, this cannot be part of a string; to parse it would cost more.
             return b'"result": {' in read_bytes(self.run_path(name))
         except FileNotFoundError:
             return False
@@ -5639,12 +5642,12 @@ class Reader:
             return True
 
     def is_settled(self, name: str, run_id: str) -> bool:
-        """Whether a decision knows what became of a run that has put its result on disk."""
+        """Whether a decision has recorded the end of a run whose result is on disk."""
         try:
             record = read_bytes(self.run_path(name))
         except OSError:
             return False
-        # It may be that of a later run by now.
+        # Where it is that of a later run, the end was recorded before that one started.
         return b'"settled": true' in record or run_id.encode() not in record
 
     def run_with_id(self, name: str, run_id: str) -> "RunRecord":
@@ -5982,8 +5985,8 @@ class Store(Reader):
             return
         kept = []
         for line in lines:
-            # The keys are sorted, so that its time comes first. One of another form is kept: it may
-            # be of a later version, and harms nothing.
+            # Keys are sorted, so the time comes first. A line of another form may be from a later
+            # version: it is kept.
             match = re.match(br'\{"at": "([^"]*)"', line)
             if match is None or match.group(1) >= oldest.encode():
                 kept.append(line)
@@ -7834,11 +7837,11 @@ def launch_delivery(store: Store) -> None:
 # == Conductor ==
 
 RUN_UNCLEAR = "%s: cannot determine the state of run %s"
-# A supervisor starts the next run by a fork. After many of them code, zones and memory are old, so
-# a process that began longer ago starts it anew.
+# Supervisors fork the supervisors of the next runs. A process whose chain of forks is older than
+# this starts the program anew instead: its zone data is old, and its memory has grown.
 FORK_FOR_S = HOUR
-# After a fork, each page that either process touches is copied: so some starts are prepared, and
-# then forked one after another. Each holds four descriptors for that time.
+# After a fork, each page that either process changes is copied. So this many starts are prepared at
+# a time, and then forked one after another. Until then, each holds four descriptors.
 FORKS_AT_ONCE = 8
 
 
@@ -7852,8 +7855,8 @@ class Outcome(Value):
 class Conductor:
     """Joins store, planner and runner. Never prints.
 
-    `launch` starts a supervisor, in place of a fork or `launch_supervisor`, and `send` the delivery
-    of messages; tests pass their own.
+    `launch`, if given, starts each supervisor; `send` starts the delivery of messages. Tests pass
+    their own.
     """
 
     def __init__(self, store: Store, clock: "Clock | None" = None,
@@ -7865,10 +7868,10 @@ class Conductor:
         self.send = send
         self.forks_until = self.clock.monotonic() + FORK_FOR_S
         self.process_text: "ProcessText | None" = None
-        # The configuration as of these signatures, so that an end need not read it again.
-        self.config_seen: "Tuple[List[Tuple[str, str]], Config | None]" = ([], None)
-        self.recorded: "State | None" = None  # a state whose pending lines are on file
-        self.agenda: "Agenda | None" = None  # of the newest decision
+        # The newest valid configuration, and what its files were like when it was read.
+        self.valid_config: "Tuple[List[Tuple[str, str]], Config | None]" = ([], None)
+        self.recorded: "State | None" = None  # the newest state whose pending lines are on file
+        self.agenda: "Agenda | None" = None   # of the newest decision
         self.troubles: "List[str]" = []  # what a decision could not find out or do, with its place
         self.own_locks: "Set[str]" = set()  # tasks whose lock this process holds for a run by hand
 
@@ -7931,9 +7934,9 @@ class Conductor:
         watched = self.store.watched()
         may_hide_a_change = self.store.may_hide_a_change(watched)
         stamp = "%08x" % stable_hash(repr(watched))
-        config, problems = self._config_now(watched, "" if settle_only else stamp)
+        config, problems = self._current_config(watched, "" if settle_only else stamp)
         if not may_hide_a_change and not problems and not settle_only:
-            self.config_seen = (watched, config)
+            self.valid_config = (watched, config)
         state, notes, aside = self._load_state(config, now)
         gap = self._gap(now, evidence, state) if is_tick else None
 
@@ -8006,11 +8009,11 @@ class Conductor:
             return None  # reported by a tick that crashed before it wrote its heartbeat
         return Gap(since=last, until=now, cause=gap_cause(before, evidence, now - last))
 
-    def _config_now(self, watched: "List[Tuple[str, str]]",
-                    stamp: str) -> "Tuple[Config | None, List[str]]":
-        """As `_load_config`; files that have not changed since are not read again."""
-        seen, config = self.config_seen
-        if config is not None and watched == seen:
+    def _current_config(self, watched: "List[Tuple[str, str]]",
+                        stamp: str) -> "Tuple[Config | None, List[str]]":
+        """As `_load_config`, without reading files that have not changed since they were valid."""
+        watched_then, config = self.valid_config
+        if config is not None and watched == watched_then:
             return config, []
         return self._load_config(stamp)
 
@@ -8084,8 +8087,8 @@ class Conductor:
     def _facts(self, state: State, now: float, is_thorough: bool = True) -> Facts:
         """What a decision has to know of the machine, and of the runs without a recorded end.
 
-        The end of a run looks at what has ended as well. Whether the rest still lives is looked up
-        by ticks (`is_thorough`).
+        A tick finds out whether each run is still alive (`is_thorough`). The decision at the end of
+        a run only looks for results, and takes the other runs as going on.
         """
         runs = {}
         for name, task_state in state.tasks.items():
@@ -8148,8 +8151,7 @@ class Conductor:
             for name in starts + decision.adoptions:
                 lock = self.store.task_lock(name)
                 fact = facts.runs.get(name)
-                # The supervisor of a run that has ended is about to release it, and will find that
-                # there is nothing left to decide.
+                # Its supervisor put the result on disk just now, and releases the lock next.
                 is_ending = fact is not None and fact.kind == "ended"
                 if lock.acquire(RELEASE_WAIT_S if is_ending else 0.0):
                     locks[name] = lock
@@ -8315,21 +8317,21 @@ class Conductor:
 
     def _be_supervisor(self, verb: str, supervisor: Supervisor, lock: FileLock,
                        begin: "Callable[[], None]") -> int:
-        """The work of a forked supervisor: its exit code, which nobody but a trace sees."""
+        """The work of a forked supervisor: its exit code, for strace(1); nobody waits for it."""
         self.troubles, self.own_locks = [], set()
         try:
             with doing("detach", "the supervisor of " + supervisor.name):
                 begin()
             self.supervise(verb, supervisor, lock)
             return EXIT_OK
-        except Exception as error:  # nobody above would say so
+        except Exception as error:  # no caller is left to report it
             self.give_up(supervisor.name, supervisor.spec["run_id"], error)
             if isinstance(error, ConductorError):
                 return error.exit_code
             return EXIT_IOERR if isinstance(error, OSError) else EXIT_SOFTWARE
 
     def give_up(self, task: str, run_id: str, error: Exception) -> None:
-        """Log that a supervisor cannot go on, with the traceback where that is its own fault."""
+        """Log that a supervisor cannot go on, with the traceback of an internal error."""
         self.log_trouble("%s: the supervisor of run %s gave up; the next tick takes over" % (
             task, run_id), error)
         if not isinstance(error, (ConductorError, OSError)):
@@ -8382,14 +8384,14 @@ class Conductor:
             is_settled = self._settle(supervisor)
         finally:
             if not is_settled:
-                # What settles it later may come after a power cut.
+                # A power failure may come before the tick that settles it.
                 self.store.sync_run(supervisor.name)
         self._send_due_messages()
 
     def _settle(self, supervisor: Supervisor) -> bool:
-        """Decide what comes of an end that is on disk, unless another process has: is it decided?
+        """Decide what follows from a result that is on disk: whether it is settled by now.
 
-        Ends that come together are settled together, by the first that has the lock.
+        Ends that come together are settled together, by the first supervisor to get the lock.
         """
         by_hand = supervisor.spec["trigger"] == "manual"
         are_ticks_coming = self._are_ticks_coming(by_hand)
@@ -8418,7 +8420,7 @@ class Conductor:
         is_first = True
         while not self.store.is_removed():  # else it must not come back
             try:
-                # Not flushed to disk: the state that has the verdict is, and comes next.
+                # Not flushed: next comes the state with the verdict, which is.
                 self.store.write_run(supervisor.name, {**supervisor.record, "result": result},
                                      durable=False)
                 return True
@@ -10325,8 +10327,9 @@ def command_line() -> None:
         try:
             stream.flush()
         except (OSError, ValueError):
-            pass  # whoever wrote has said so
-    # To take Python down frees each object, in pages that supervisors share: as much as a decision.
+            pass  # `exit_code_of` has reported it
+    # Not by sys.exit, which frees every object: it would cost as much as a decision to copy the
+    # pages that are shared with supervisors.
     os._exit(code)
 
 
