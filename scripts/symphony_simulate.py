@@ -40,15 +40,16 @@ def simulate(config: sc.Config, durations: "Dict[str, float]", now: float,
     forecasts = {name: Forecast(task=name, delays=[], is_guess=name not in durations,
                                 duration_s=durations.get(name, task.timeout))
                  for name, task in config.tasks.items()}
-    state = sc.State()
+    state, agenda = sc.State(), None
     facts = sc.Facts(boot_id="simulated")
     ends: "Dict[str, float]" = {}  # task -> when its run ends
     at = float(int(now))
     while at <= now + days * sc.DAY:
-        decision = sc.decide(config, state, at, facts.replace(runs=_run_facts(ends, at)), at)
+        decision = sc.decide(config, state, at, facts.replace(runs=_run_facts(ends, at)), at,
+                             agenda=agenda)
         ends = {name: end for name, end in ends.items() if end > at}
         is_first = not state.tasks
-        state = decision.state.replace(pending=[])
+        state, agenda = decision.state.replace(pending=[]), decision.agenda
         if is_first:
             # What was due before counts as done, or a daily task would wait a week for a weekly
             # dependency that ran long ago.
@@ -94,8 +95,9 @@ def _next_moment(config: sc.Config, state: sc.State, ends: "Dict[str, float]", a
             seen_by_ticks.append(task_state.next_slot)
         if task_state.cycle is not None and task_state.run is None and deadline is not None:
             seen_by_ticks.append(int(task_state.cycle.slot + deadline + 1))
-    moments = [float(sc.first_tick_after(moment)) for moment in seen_by_ticks]
-    moments += ends.values()
+    moments = list(ends.values())
+    if seen_by_ticks:
+        moments.append(float(sc.first_tick_after(min(seen_by_ticks))))
     return max(min(moments, default=float("inf")), at + 0.001)
 
 
