@@ -7487,7 +7487,7 @@ def fork_detached(store: Store, place: "ProcessText", arguments: "Sequence[str]"
         return
     place.own = shown
 
-    def begin() -> None:
+    def detach_process() -> None:
         detach(null, null, stdout)
         store.lock.release()  # the process that decides goes on holding it
         for fd in unneeded:
@@ -7495,7 +7495,7 @@ def fork_detached(store: Store, place: "ProcessText", arguments: "Sequence[str]"
 
     code = EXIT_SOFTWARE
     try:
-        code = work(begin)
+        code = work(detach_process)
     finally:
         os._exit(code)  # nothing of the caller's is flushed or carried out a second time
 
@@ -8272,43 +8272,51 @@ class Conductor:
 
     def _prepare_start(self, verb: str, spec: "Spec | RunRecord",
                        lock: FileLock) -> "Callable[[], None]":
-        """What starts a process that supervises one run, and hands it the task's lock.
-
-        It is a fork of this one, which has everything loaded, where it can be told from this one by
-        its arguments; elsewhere it is this program, started anew.
-        """
-        store = self.store
+        """What starts a process that supervises one run, and hands it the task's lock."""
+        fork = None
+        if self.launch is None:
+            fork = self._prepare_fork(verb, spec, lock)
+        if fork is not None:
+            return fork
         launch = self.launch or launch_supervisor
-        arguments = [os.path.basename(store.script), "supervise", verb, spec["task"],
-                     spec["run_id"]]
+        return lambda: launch(self.store, verb, spec, lock)
+
+    def _prepare_fork(self, verb: str, spec: "Spec | RunRecord",
+                      lock: FileLock) -> "Callable[[], None] | None":
+        """What forks a supervisor; None where ps(1) could not tell it from this process."""
         place = self._place_of_forks()
-        if self.launch is not None or place is None:
-            return lambda: launch(store, verb, spec, lock)
-        supervisor = Supervisor(store, self.clock, spec)
+        if place is None:
+            return None
+        supervisor = Supervisor(self.store, self.clock, spec)
         supervisor.is_forked = True
+        arguments = [os.path.basename(self.store.script), "supervise", verb, spec["task"],
+                     spec["run_id"]]
         if not supervisor.mark or not place.has_room(arguments, supervisor.mark):
-            return lambda: launch(store, verb, spec, lock)
-        if place.has_room(arguments + ["--root=" + store.root], supervisor.mark):
-            arguments.append("--root=" + store.root)
+            return None
+        root_option = "--root=" + self.store.root
+        if place.has_room(arguments + [root_option], supervisor.mark):
+            arguments.append(root_option)
         load_for_supervisors()
         if verb == "start":
             supervisor.prepare()
 
+        def work(detach_process: "Callable[[], None]") -> int:
+            return self._be_supervisor(verb, supervisor, lock, detach_process)
+
         def fork() -> None:
+            keep = lock.fds + supervisor.descriptors()
             try:
                 with doing("start", "the supervisor of " + supervisor.name):
-                    fork_detached(store, place, arguments, supervisor.mark,
-                                  lock.fds + supervisor.descriptors(),
-                                  lambda begin: self._be_supervisor(
-                                      verb, supervisor, lock, begin))
+                    fork_detached(self.store, place, arguments, supervisor.mark, keep, work)
             finally:
                 supervisor.let_go()
                 lock.release()
+
         return fork
 
     def _place_of_forks(self) -> "ProcessText | None":
-        """Where a fork of this process can show what it is; None if it is to be started anew."""
-        # In a folder that is not held, this process is somebody else's as well.
+        """Where a fork of this process can show what it is; None where it must not be forked."""
+        # Where the root is not held as the working directory, this is not a process of ours alone.
         if self.store.base != "." or self.clock.monotonic() > self.forks_until:
             return None
         if self.process_text is None:
@@ -8316,12 +8324,12 @@ class Conductor:
         return self.process_text
 
     def _be_supervisor(self, verb: str, supervisor: Supervisor, lock: FileLock,
-                       begin: "Callable[[], None]") -> int:
+                       detach_process: "Callable[[], None]") -> int:
         """The work of a forked supervisor: its exit code, for strace(1); nobody waits for it."""
         self.troubles, self.own_locks = [], set()
         try:
             with doing("detach", "the supervisor of " + supervisor.name):
-                begin()
+                detach_process()
             self.supervise(verb, supervisor, lock)
             return EXIT_OK
         except Exception as error:  # no caller is left to report it
