@@ -8316,7 +8316,7 @@ class Conductor:
 
     def _place_of_forks(self) -> "ProcessText | None":
         """Where a fork of this process can show what it is; None where it must not be forked."""
-        # Where the root is not held as the working directory, this is not a process of ours alone.
+        # A process that has not called `Store.hold` may be a program that imports this file.
         if self.store.base != "." or self.clock.monotonic() > self.forks_until:
             return None
         if self.process_text is None:
