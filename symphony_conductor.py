@@ -7461,12 +7461,12 @@ def start_detached(store: Store, arguments: "Sequence[str]", mark: str, stdin: i
         raise OSError(number, os.strerror(number))
 
 
-def fork_detached(store: Store, place: "ProcessText", arguments: "Sequence[str]", mark: str,
+def fork_detached(store: Store, title: "ProcessTitle", arguments: "Sequence[str]", mark: str,
                   keep: "Sequence[int]", work: "Callable[[Callable[[], None]], int]") -> None:
     """Fork a process that exits with what `work` returns.
 
     It costs a tenth of `start_detached`: everything is loaded and read. The process has the
-    arguments and the mark from its first moment, as this one shows them in `place` until it has
+    arguments and the mark from its first moment, as this one shows them in `title` until it has
     forked. `work` gets a function that detaches the process, and calls it first: only `work` knows
     where to report that this failed. A detached process has left the caller's session and streams,
     and every descriptor but those in `keep`. Raises OSError when no process could be forked.
@@ -7477,15 +7477,15 @@ def fork_detached(store: Store, place: "ProcessText", arguments: "Sequence[str]"
     unneeded = [fd for fd in open_descriptors() if fd not in needed]
     pid = -1
     try:
-        shown = place.show(arguments, mark)
+        shown = title.show(arguments, mark)
         pid = os.fork()
     finally:
         if pid:
             close_quietly(null)
-            place.restore()
+            title.restore()
     if pid:
         return
-    place.own = shown
+    title.own = shown
 
     def detach_process() -> None:
         detach(null, null, stdout)
@@ -7500,21 +7500,21 @@ def fork_detached(store: Store, place: "ProcessText", arguments: "Sequence[str]"
         os._exit(code)  # nothing of the caller's is flushed or carried out a second time
 
 
-class ProcessText:
-    """The memory where the kernel finds the arguments and the environment of this process.
+class ProcessTitle:
+    """The title of this process, as setproctitle(3) sets it: what ps(1) and /proc/PID/environ show.
 
-    It is from `arg_start` to `env_end` in /proc/self/stat: see proc(5). A forked process has the
-    text of its parent. What is written over it shows in ps(1) and in /proc/PID/environ, and people
-    and `marked_processes` find a supervisor by it, as one that was started anew.
+    It is the memory from `arg_start` to `env_end` in /proc/self/stat: see proc(5). A forked process
+    has the title of its parent. By what is written over it, people and `marked_processes` find a
+    supervisor just as one that was started anew.
     """
 
     def __init__(self, start: int, middle: int, own: bytes) -> None:
         self.start = start    # the address of the arguments
         self.middle = middle  # the address of the environment, which follows them
-        self.own = own        # the text of this process
+        self.own = own        # the title of this process itself
 
     @classmethod
-    def of_this(cls) -> "ProcessText | None":
+    def of_this(cls) -> "ProcessTitle | None":
         """That of this process; None where it cannot be read or written."""
         try:
             text = proc_text("self/stat")
@@ -7522,20 +7522,20 @@ class ProcessText:
             start, middle, env_start, end = map(int, numbers)
             if not 0 < start < middle <= env_start < end or env_start - middle > 1:
                 return None
-            place = cls(start, env_start, b"")
+            title = cls(start, env_start, b"")
             fd = os.open(PROC + "/self/mem", os.O_RDONLY)
             try:
-                place.own = os.pread(fd, end - start, start)
+                title.own = os.pread(fd, end - start, start)
             finally:
                 close_quietly(fd)
-            if len(place.own) != end - start:
+            if len(title.own) != end - start:
                 return None
-            place._write(place.own)  # which fails where it must not be written
+            title._write(title.own)  # which fails where it must not be written
             # The C library reads its environment there: setenv(3) copies each variable elsewhere.
             for name, value in list(os.environ.items()):
                 if name:  # setenv(3) refuses an empty name, which nobody looks up
                     os.environ[name] = value
-            return place
+            return title
         except (OSError, ValueError):
             return None
 
@@ -7867,7 +7867,7 @@ class Conductor:
         self.launch = launch
         self.send = send
         self.forks_until = self.clock.monotonic() + FORK_FOR_S
-        self.process_text: "ProcessText | None" = None
+        self.title: "ProcessTitle | None" = None
         # The newest valid configuration, and what its files were like when it was read.
         self.valid_config: "Tuple[List[Tuple[str, str]], Config | None]" = ([], None)
         self.recorded: "State | None" = None  # the newest state whose pending lines are on file
@@ -8284,17 +8284,17 @@ class Conductor:
     def _prepare_fork(self, verb: str, spec: "Spec | RunRecord",
                       lock: FileLock) -> "Callable[[], None] | None":
         """What forks a supervisor; None where ps(1) could not tell it from this process."""
-        place = self._place_of_forks()
-        if place is None:
+        title = self._title_of_forks()
+        if title is None:
             return None
         supervisor = Supervisor(self.store, self.clock, spec)
         supervisor.is_forked = True
         arguments = [os.path.basename(self.store.script), "supervise", verb, spec["task"],
                      spec["run_id"]]
-        if not supervisor.mark or not place.has_room(arguments, supervisor.mark):
+        if not supervisor.mark or not title.has_room(arguments, supervisor.mark):
             return None
         root_option = "--root=" + self.store.root
-        if place.has_room(arguments + [root_option], supervisor.mark):
+        if title.has_room(arguments + [root_option], supervisor.mark):
             arguments.append(root_option)
         load_for_supervisors()
         if verb == "start":
@@ -8307,21 +8307,21 @@ class Conductor:
             keep = lock.fds + supervisor.descriptors()
             try:
                 with doing("start", "the supervisor of " + supervisor.name):
-                    fork_detached(self.store, place, arguments, supervisor.mark, keep, work)
+                    fork_detached(self.store, title, arguments, supervisor.mark, keep, work)
             finally:
                 supervisor.let_go()
                 lock.release()
 
         return fork
 
-    def _place_of_forks(self) -> "ProcessText | None":
-        """Where a fork of this process can show what it is; None where it must not be forked."""
+    def _title_of_forks(self) -> "ProcessTitle | None":
+        """The title that forks of this process change; None where it must not be forked."""
         # A process that has not called `Store.hold` may be a program that imports this file.
         if self.store.base != "." or self.clock.monotonic() > self.forks_until:
             return None
-        if self.process_text is None:
-            self.process_text = ProcessText.of_this()
-        return self.process_text
+        if self.title is None:
+            self.title = ProcessTitle.of_this()
+        return self.title
 
     def _be_supervisor(self, verb: str, supervisor: Supervisor, lock: FileLock,
                        detach_process: "Callable[[], None]") -> int:

@@ -214,7 +214,7 @@ class Scene:
         """What programs are started anew by: it keeps what they say, and has one of them wait."""
         awaited = self.supervisor.split() or ["none of them"]
         pause = ("import sys; sys.path.append(%r); import symphony_conductor\n"
-                 "symphony_conductor.ProcessText.of_this = lambda: None\n%s" % (
+                 "symphony_conductor.ProcessTitle.of_this = lambda: None\n%s" % (
                      str(REPOSITORY), PAUSE))
         self.wrapper = self.folder / "python"
         self.wrapper.write_text("\n".join([
@@ -321,7 +321,7 @@ class Scene:
             if self.is_forked:
                 self.wrap_forks(end)
             else:
-                sc.ProcessText.of_this = lambda: None
+                sc.ProcessTitle.of_this = lambda: None
             if pause:
                 exec(PAUSE)
             code = act()
@@ -996,9 +996,9 @@ def run_cases(args, folder):
 
 def make_room():
     """Start anew with longer arguments where those of a forked supervisor would not fit."""
-    place = sc.ProcessText.of_this()
+    title = sc.ProcessTitle.of_this()
     room = "x" * 200
-    if place is not None and not place.has_room([room], room):
+    if title is not None and not title.has_room([room], room):
         os.environ["INJECT_ROOM"] = room
         os.execv(sys.executable, [sys.executable] + sys.argv + ["--room=" + room])
 

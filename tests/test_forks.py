@@ -162,9 +162,9 @@ def test_where_a_fork_could_not_be_told_from_its_parent_the_program_is_started_a
     project.configure(waiting("job"))
     project.anchor()
     code = {
-        "no room": "c.ProcessText.has_room = lambda *_: False",
+        "no room": "c.ProcessTitle.has_room = lambda *_: False",
         "old": "c.FORK_FOR_S = -1",
-        "no access": "c.ProcessText.of_this = lambda: None",
+        "no access": "c.ProcessTitle.of_this = lambda: None",
         "not held": "c.Store.hold = lambda self, is_here=False: None"}[why]
     program = IMPORTED.replace("c.command_line()", code + "\nc.command_line()")
     assert finished([sys.executable, "-c", program, "--root", str(project.root), "tick"]) == (0, "", "")
