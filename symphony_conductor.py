@@ -6969,7 +6969,7 @@ def spawn(command: Command) -> int:
     try:
         return os.posix_spawn(command.argv[0], command.argv, command.env, file_actions=streams,
                               setsid=True, setsigmask=(), setsigdef=default_signals())
-    except (OSError, NotImplementedError):
+    except (OSError, ValueError, NotImplementedError):
         return -1
 
 

@@ -325,3 +325,14 @@ def test_the_line_that_says_it_was_adopted_stands_on_a_line_of_its_own(project):
     end(project, "job")
     project.wait_for_idle()
     assert re.search(r"(?m)^half\n--- \S+ adopted run=.*\nend\n---", project.read("logs/automation/job.log"))
+
+
+def test_a_variable_without_a_name_fails_the_attempt_and_not_its_supervisor(project):
+    project.configure(due_once("job"))
+    project.anchor()
+    # env(1) passes no such variable on, but execve(2) does, and `os.environ` then has it.
+    program = IMPORTED.replace("c.command_line()", "c.os.environ._data[b''] = b'x'\nc.command_line()")
+    assert finished([sys.executable, "-c", program, "--root", str(project.root), "tick"]) == (0, "", "")
+    assert project.wait_until(project.history)
+    assert [(record["status"], record["reason"]) for record in project.history()] == [
+        ("failed", "cannot start: /bin/sh: illegal environment variable name")]
