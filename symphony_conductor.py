@@ -7021,6 +7021,7 @@ def _become_command(command: Command, gate: int, failure: int) -> None:
         signal.set_wakeup_fd(-1)
         for number in default_signals():
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # as `spawn` does
         if not os.read(gate, 1):
             os._exit(EXIT_NOT_FOUND)
         if command.nice:

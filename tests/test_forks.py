@@ -336,3 +336,14 @@ def test_a_variable_without_a_name_fails_the_attempt_and_not_its_supervisor(proj
     assert project.wait_until(project.history)
     assert [(record["status"], record["reason"]) for record in project.history()] == [
         ("failed", "cannot start: /bin/sh: illegal environment variable name")]
+
+
+@needs_proc
+@pytest.mark.parametrize("fields", [{}, {"nice": 3}])
+def test_a_command_blocks_no_signal_that_the_caller_blocks(project, fields):
+    project.configure(due_once("job", "exec grep SigBlk: /proc/self/status", **fields))
+    project.anchor()
+    finished(project.command("tick"), preexec_fn=lambda: signal.pthread_sigmask(
+        signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1]))
+    assert project.wait_until(project.history)
+    assert project.history()[0]["output_tail"].split() == ["SigBlk:", "0" * 16]
