@@ -6924,11 +6924,18 @@ def open_pipe(path: str) -> "Tuple[int, int]":
     The pipe has a name, so that another supervisor can take it up when this one is killed. The
     command holds it for reading too (O_RDWR), so that until then it does not end by SIGPIPE.
     """
+    fds = []
     try:
-        os.mkfifo(path, 0o600)
-        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        return reader, os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.mkfifo(path, 0o600)
+        except FileExistsError:
+            pass  # made by an attempt that found no descriptors left to open it
+        for flags in (os.O_RDONLY | os.O_NONBLOCK, os.O_RDWR):
+            fds.append(os.open(path, flags | os.O_CLOEXEC))
+        return fds[0], fds[1]
     except OSError:  # a file system without named pipes
+        for fd in fds:
+            close_quietly(fd)
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         return reader, writer
@@ -7162,6 +7169,7 @@ class Supervisor:
         """Close what `prepare` opened, in the process that forked the supervisor."""
         for fd in self.descriptors():
             close_quietly(fd)
+        self.output = self.command = None
 
     def run(self) -> "Result":
         """Start the command and wait for its end; what cannot be started is a failed attempt."""
@@ -8306,14 +8314,23 @@ class Conductor:
 
         def fork() -> None:
             keep = lock.fds + supervisor.descriptors()
+            fork_detached(self.store, title, arguments, supervisor.mark, keep, work)
+
+        def start() -> None:
             try:
                 with doing("start", "the supervisor of " + supervisor.name):
-                    fork_detached(self.store, title, arguments, supervisor.mark, keep, work)
+                    try:
+                        fork()
+                    except OSError as error:
+                        if error.errno != errno.EMFILE or not supervisor.descriptors():
+                            raise
+                        supervisor.let_go()  # that makes room, and the fork prepares anew
+                        fork()
             finally:
                 supervisor.let_go()
                 lock.release()
 
-        return fork
+        return start
 
     def _title_of_forks(self) -> "ProcessTitle | None":
         """The title that forks of this process change; None where it must not be forked."""

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import sys
@@ -347,3 +348,19 @@ def test_a_command_blocks_no_signal_that_the_caller_blocks(project, fields):
         signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1]))
     assert project.wait_until(project.history)
     assert project.history()[0]["output_tail"].split() == ["SigBlk:", "0" * 16]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="elsewhere nothing is forked")
+@pytest.mark.parametrize("spare", [18, 22, 28])
+def test_a_batch_of_starts_needs_no_more_descriptors_than_one(project, spare):
+    names = ["job-%02d" % number for number in range(30)]
+    project.configure(*[due_once(name, "readlink /proc/$$/fd/2 > %s.out" % name) for name in names],
+                      max_concurrent_tasks=30)
+    project.anchor()
+    limit = (len(names) + spare,) * 2
+    assert finished(project.command("tick"), preexec_fn=lambda: resource.setrlimit(
+        resource.RLIMIT_NOFILE, limit)) == (0, "", "")
+    project.wait_for_idle()
+    assert sorted(record["task"] for record in project.history()) == names
+    for name in names:  # by its name another supervisor can take the pipe up
+        assert project.lines(name + ".out")[0].startswith(str(project.root / "status/runs" / name))
