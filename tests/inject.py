@@ -5,7 +5,7 @@
                             [--workers N] [--sample] [--keep FOLDER]
 
 Each case is a project of its own, in which one process meets one error, by
-`strace -e inject=CALL:error=ERRNO:when=N`:
+`strace -e inject=CALL:error=ERRNO:when=N`. The error KILL is kill -9 at that call. The phases:
 
   tick         a tick that has two tasks to start
   supervisor   the supervisor of a task that succeeds, from the fork that it begins as to the
@@ -86,6 +86,7 @@ PATIENCE_S = 30
 UNSETTLED_WAIT_S = 0.1  # how long a supervisor waits for the conductor's lock in `unsettled`
 RECOVERY_TICKS = 4
 
+KILL = "KILL"
 # Which error which call may meet, as the manual pages and network file systems have it.
 FILE_CALLS = """
     access chdir chmod close copy_file_range execve faccessat faccessat2 fchmod fchmodat fdatasync
@@ -107,10 +108,14 @@ ERRORS = collections.OrderedDict((name, calls.split()) for name, calls in [
                  poll ppoll pselect6 read select wait4 waitid write"""),
     ("EAGAIN", "clone clone3 flock fork vfork"),
     ("EPERM", "clone clone3 execve fork mknod mknodat open openat pwrite64 setsid vfork"),
+    (KILL, """clone clone3 close dup2 dup3 flock fork fsync ftruncate kill link linkat mkdir mkdirat
+              mknod mknodat openat pipe2 poll pwrite64 rename renameat setsid unlink unlinkat
+              utimensat vfork wait4 write"""),
 ])
 # What the interpreter and the loader do for themselves.
 THEIR_OWN = re.compile(
     r"/(?:lib|lib64)/python\d|\.so\b|\.pyc|/site-packages\b|/pyvenv\.cfg|/share/locale/|TCGETS")
+KILLED = "+++ killed by SIGKILL"
 NO_DISK = re.compile(r"\(\d+<(?:pipe|socket|anon_inode):")
 DISK_ERRORS = ("EIO", "ESTALE", "ENOSPC", "EACCES")
 WRITTEN = re.compile(r"O_CREAT|\.(?:tmp|log|jsonl)>\)")
@@ -450,7 +455,7 @@ class Scene:
         end = re.search(r"^(?:%d +)?\+\+\+ exited with (\d+)" % pid, lines, re.M)
         if end:
             return int(end.group(1)), pid
-        return 0 if (self.folder / "follows").exists() else -1, pid
+        return 0 if (self.folder / "follows").exists() else -signal.SIGKILL, pid
 
     @staticmethod
     def _is_over(tracer):
@@ -588,15 +593,22 @@ def judge(scene, code, case=None):
         wrong.append(("hangs", "something it started did not end within %d s" % PATIENCE_S))
     wrong += judge_words(scene, code, case)
     wrong += recover(scene)
-    wrong += judge_runs(scene, scene.kept("strace").count("(INJECTED)"))
-    wrong += judge_views(scene)
+    wrong += judge_runs(scene, scene.kept("strace").count("(INJECTED)"), was_killed(scene, case))
+    wrong += judge_views(scene, was_killed(scene, case))
     scene.forget_watches()
     return wrong
+
+
+def was_killed(scene, case):
+    """Whether the process of this case met its kill -9."""
+    return case is not None and case.error == KILL and KILLED in scene.kept("strace")
 
 
 def judge_words(scene, code, case):
     """Whether the process that met the error tells of it, where the work is not done at once."""
     wrong = []
+    if code == -signal.SIGKILL and was_killed(scene, case):
+        return wrong
     told = scene.kept("met.err") + scene.kept("met.out")
     if scene.supervisor:  # its exit code and its stderr are seen by nobody
         told = told_in_log(scene, case)
@@ -625,7 +637,7 @@ def judge_words(scene, code, case):
 def told_in_log(scene, case):
     """The lines of the conductor's log that tell of something wrong."""
     signs = "ERROR|WARNING"
-    if case:
+    if case and case.error != KILL:
         signs += "|" + re.escape(os.strerror(getattr(errno, case.error)))
     log = scene.read("logs/symphony_conductor.log").splitlines()
     return "\n".join(line for line in log if re.search(signs, line))
@@ -654,8 +666,11 @@ def recover(scene):
     return wrong
 
 
-def judge_runs(scene, errors):
-    """What the commands wrote down themselves, against what the history says of them."""
+def judge_runs(scene, errors, was_killed=False):
+    """What the commands wrote down themselves, against what the history says of them.
+
+    How the command of a supervisor that `was_killed` ended, nobody may have seen.
+    """
     wrong = []
     starts, ends = scene.starts(), scene.ends()
     wrong += [("history", "a line is none: %r" % line[:100]) for line in scene.history()[1]]
@@ -666,6 +681,7 @@ def judge_runs(scene, errors):
     for task in scene.tasks:
         # How the command of the one ended nobody saw, and that of the other was killed.
         is_excused = scene.has_orphans and task in "ae"
+        is_excused |= was_killed and task == scene.supervisor[-1:]
         verdicts = scene.verdicts(task)
         statuses = [record.get("status") for record in verdicts]
         if not verdicts:
@@ -688,7 +704,7 @@ def judge_runs(scene, errors):
                     task, start.attempt)))
     if failed > errors:
         wrong.append(("wrong verdict", "%d attempts failed by %d errors" % (failed, errors)))
-    return wrong + judge_by_hand(scene, ends)
+    return wrong + judge_by_hand(scene, ends, was_killed)
 
 
 def judge_attempt(attempt, starts, ends):
@@ -713,7 +729,7 @@ def judge_attempt(attempt, starts, ends):
         place, did, status, attempt.get("exit_code"))
 
 
-def judge_by_hand(scene, ends):
+def judge_by_hand(scene, ends, was_killed):
     wrong = []
     if len(scene.by_hand()) > (scene.phase == "run"):
         wrong.append(("doubled", "%d runs by hand" % len(scene.by_hand())))
@@ -724,14 +740,18 @@ def judge_by_hand(scene, ends):
             wrong.append(("lost", "the run by hand has no verdict"))
         if len(statuses) > 1:
             wrong.append(("doubled", "the run by hand has the verdicts %s" % statuses))
-        if statuses and (statuses[0] == "success") != (ends.get(start.run_id) == 0):
+        did_succeed = ends.get(start.run_id) == 0
+        if statuses and (statuses[0] == "success") != did_succeed and not was_killed:
             wrong.append(("wrong verdict", "the run by hand exits with %s and is %s" % (
                 ends.get(start.run_id), statuses[0])))
     return wrong
 
 
-def judge_views(scene):
-    """What is left, and what people are shown."""
+def judge_views(scene, was_killed):
+    """What is left, and what people are shown.
+
+    When a supervisor and the tick that was to clean up after it are both killed, its pipe stays.
+    """
     wrong = []
     try:
         json.loads(scene.read("conductor_state.json"))
@@ -740,7 +760,7 @@ def judge_views(scene):
     for path in scene.root.glob("**/*"):
         if path.name.startswith("conductor_state.json.bad"):
             wrong.append(("set aside", path.name))
-        if path.is_fifo():
+        if path.is_fifo() and not (was_killed and scene.phase == "settle"):
             wrong.append(("left behind", str(path.relative_to(scene.root))))
     code, status, said = scene.answer("status", "--json")
     if not status:
@@ -831,6 +851,8 @@ def path_of(scene, pid, line):
 def errors_of(point, wanted):
     """Those of the wanted errors that this call may meet."""
     errors = [error for error in wanted if point.name in ERRORS[error]]
+    if point.in_child:
+        errors = [error for error in errors if error != KILL]
     if LEFT_OPEN.search(point.line):
         return []
     if NO_DISK.search(point.line):
@@ -845,8 +867,8 @@ def errors_of(point, wanted):
 def options_for(scene, case):
     """What strace has to be told to inject the error of this case."""
     name, number, path, _, in_child = case.point
-    options = ["-e", "trace=" + name,
-               "-e", "inject=%s:error=%s:when=%d" % (name, case.error, number)]
+    what = "signal=KILL" if case.error == KILL else "error=" + case.error
+    options = ["-e", "trace=" + name, "-e", "inject=%s:%s:when=%d" % (name, what, number)]
     if path:
         pids = {start.task: start.pid for start in scene.starts()}
         path = path.format(root=scene.root, folder=scene.folder, **pids)
@@ -878,7 +900,10 @@ def attempt_case(job):
         scene = Scene.set_up(folder, case.phase, is_small)
         code, _ = scene.act(lambda: options_for(scene, case))
         wrong = judge(scene, code, case)
-        met = [line for line in scene.kept("strace").splitlines() if "(INJECTED)" in line]
+        lines = scene.kept("strace").splitlines()
+        met = [line for line in lines if "(INJECTED)" in line]
+        if was_killed(scene, case):
+            met = lines[-2:-1]
         if any(LEFT_OPEN.search(line) for line in met):
             met, wrong = [], []
     except Exception:
