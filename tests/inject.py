@@ -1020,12 +1020,16 @@ def run_cases(args, folder):
 
 
 def make_room():
-    """Start anew with longer arguments where those of a forked supervisor would not fit."""
+    """Start anew with longer arguments where those of a forked supervisor would not fit.
+
+    Returns whether supervisors are forked here.
+    """
     title = sc.ProcessTitle.of_this()
     room = "x" * 200
     if title is not None and not title.has_room([room], room):
         os.environ["INJECT_ROOM"] = room
         os.execv(sys.executable, [sys.executable] + sys.argv + ["--room=" + room])
+    return title is not None
 
 
 def main():
@@ -1033,7 +1037,9 @@ def main():
     if not strace_works():
         print("strace with fault injection is not here", file=sys.stderr)
         return 2
-    make_room()
+    if not make_room() and not all(phase.endswith("_exec") for phase in args.phase):
+        print("no forked process can show its own arguments here", file=sys.stderr)
+        return 2
     began = time.monotonic()
     folder = pathlib.Path(args.keep or tempfile.mkdtemp(prefix="symphony-inject.")).resolve()
     folder.mkdir(mode=0o700, exist_ok=True)
