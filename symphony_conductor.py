@@ -8113,8 +8113,9 @@ class Conductor:
     def _fact(self, name: str, run: Run) -> RunFact:
         """What became of a run; where that cannot be told, the run is left alone."""
         try:
-            return self._look_at(name, run)
-        except (ConductorError, OSError) as error:
+            with doing("inspect", "the processes of " + name):
+                return self._look_at(name, run)
+        except ConductorError as error:
             self._note_trouble(RUN_UNCLEAR % (name, run.run_id), error)
             return RunFact(kind="unknown")
 
