@@ -124,7 +124,7 @@ WRITTEN = re.compile(r"O_CREAT|\.(?:tmp|log|jsonl)>\)")
 LEFT_OPEN = re.compile(r"\bclose\(\d+<(?:pipe:|[^>]*(?:\.lock|conductor\.pid|\.out)>)")
 # What names a place: a path, a file's name, or whose process it is about.
 PLACE = re.compile(r"[\w.-]*/[\w./-]+|\b[\w-]+\.(?:jsonl?|log|pid|bak|health)\b"
-                   r"|\bsupervisor|\b(?:command|signals) of|'[a-f]'|the root folder"
+                   r"|\bsupervisor|\b(?:command|processes|signals) of|'[a-f]'|the root folder"
                    r"|\b(?:config|logs|status)\b")
 
 NOTE = ("echo %s $SYMPHONY_TASK $SYMPHONY_SCHEDULED_FOR $SYMPHONY_ATTEMPT $SYMPHONY_RUN_ID %s"
@@ -594,7 +594,7 @@ def judge(scene, code, case=None):
     wrong += judge_words(scene, code, case)
     wrong += recover(scene)
     wrong += judge_runs(scene, scene.kept("strace").count("(INJECTED)"), was_killed(scene, case))
-    wrong += judge_views(scene, was_killed(scene, case))
+    wrong += judge_views(scene, case)
     scene.forget_watches()
     return wrong
 
@@ -747,11 +747,8 @@ def judge_by_hand(scene, ends, was_killed):
     return wrong
 
 
-def judge_views(scene, was_killed):
-    """What is left, and what people are shown.
-
-    When a supervisor and the tick that was to clean up after it are both killed, its pipe stays.
-    """
+def judge_views(scene, case):
+    """What is left, and what people are shown."""
     wrong = []
     try:
         json.loads(scene.read("conductor_state.json"))
@@ -760,7 +757,9 @@ def judge_views(scene, was_killed):
     for path in scene.root.glob("**/*"):
         if path.name.startswith("conductor_state.json.bad"):
             wrong.append(("set aside", path.name))
-        if path.is_fifo() and not (was_killed and scene.phase == "settle"):
+        # The pipe of a supervisor that was killed stays if the tick fails that was to remove it.
+        is_excused = case is not None and scene.phase == "settle"
+        if path.is_fifo() and not is_excused:
             wrong.append(("left behind", str(path.relative_to(scene.root))))
     code, status, said = scene.answer("status", "--json")
     if not status:
