@@ -4468,7 +4468,7 @@ def plain_tick_root(argv: "Sequence[str]") -> "str | None":
         return ""
     if len(options) == 1 and options[0].startswith("--root="):
         return options[0][len("--root="):]
-    if len(options) == 2 and options[0] == "--root":
+    if len(options) == 2 and options[0] == "--root" and not options[1].startswith("-"):
         return options[1]
     return None
 

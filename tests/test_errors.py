@@ -18,7 +18,7 @@ needs_strace = pytest.mark.skipif(not strace_works(),
 @needs_strace
 @pytest.mark.parametrize("phase", list(inject.PHASES))
 def test_an_error_at_any_call_loses_and_doubles_nothing_and_is_told(phase):
-    if not phase.endswith("_exec") and sc.ProcessText.of_this() is None:
+    if not phase.endswith("_exec") and sc.ProcessTitle.of_this() is None:
         pytest.skip("no forked process can show its own arguments here")
     program = str(REPOSITORY / "tests" / "inject.py")
     command = [sys.executable, program, "--sample", "--phase", phase, "--workers", "2"]

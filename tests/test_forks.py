@@ -287,6 +287,12 @@ def test_a_plain_tick_needs_no_parser(project):
         assert finished(command, cwd=str(project.root))[1].endswith("%s\n" % needs_it)
 
 
+def test_an_option_in_the_place_of_the_root_is_no_root(project):
+    code, _, error = finished(project.command()[:-2] + ["--root", "--config", "tick"])
+    assert (code, error.splitlines()[-1].split(": ", 1)[1]) == (
+        2, "error: argument --root: expected one argument")
+
+
 def test_waiting_is_not_polling(project):
     """A supervisor that has nothing to do sleeps in the kernel."""
     project.configure(waiting("job"))
