@@ -184,7 +184,7 @@ class StorageError(ConductorError):
     @classmethod
     def of(cls, what: str, place: str, error: OSError) -> "StorageError":
         """`what` and `place` follow the word "cannot"; `./`, the held root, is dropped."""
-        if place.startswith("./"):
+        if place == "." or place.startswith("./"):
             place = place[2:] or "the root folder"
         return cls("cannot %s %s: %s" % (what, place, error.strerror or error))
 

@@ -894,3 +894,10 @@ def test_a_record_of_what_lives_is_told_by_its_fields(project):
     assert (record["version"], record["by"], record["root"]) == (1, sc.__version__, str(project.root))
     os.kill(record["supervisor"], signal.SIGTERM)
     project.wait_for_idle()
+
+
+@pytest.mark.parametrize("place, shown", [
+    (".", "the root folder"), ("./", "the root folder"), ("./a", "a"), ("/x", "/x")])
+def test_an_error_names_the_held_root_in_words(place, shown):
+    error = sc.StorageError.of("stat", place, OSError(errno.EIO, "Input/output error"))
+    assert str(error) == "cannot stat %s: Input/output error" % shown
