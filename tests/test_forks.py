@@ -370,3 +370,81 @@ def test_a_batch_of_starts_needs_no_more_descriptors_than_one(project, spare):
     assert sorted(record["task"] for record in project.history()) == names
     for name in names:  # by its name another supervisor can take the pipe up
         assert project.lines(name + ".out")[0].startswith(str(project.root / "status/runs" / name))
+
+
+@needs_proc
+def test_a_fork_that_forks_shows_its_own_title_again(project):
+    project.configure(due_once("job"))
+    program = IMPORTED.replace("c.command_line()", """
+import os, sys
+store = c.Store(%r)
+store.hold()
+title = c.ProcessTitle.of_this()
+
+def shown(name):
+    with open("/proc/self/cmdline", "rb") as handle:
+        text = handle.read().rstrip(b"\\0").replace(b"\\0", b" ")
+    with open(name, "wb") as handle:
+        handle.write(text)
+
+def inner(detach_process):
+    detach_process()
+    shown("inner")
+    return 0
+
+def outer(detach_process):
+    detach_process()
+    c.fork_detached(store, title, ["inner"], "m", [], inner)
+    os.wait()
+    shown("outer")
+    return 0
+
+c.fork_detached(store, title, ["outer"], "m", [], outer)
+os.wait()
+shown("first")
+""" % str(project.root))
+    assert finished([sys.executable, "-c", program]) == (0, "", "")
+    assert project.read("inner") == "inner" and project.read("outer") == "outer"
+    assert project.read("first").startswith(sys.executable + " -c \nimport sys")
+
+
+def test_the_end_of_a_run_goes_by_the_configuration_as_it_is_by_then(project):
+    project.configure(waiting("first"), due_once("second", "echo old >> second.out", dependencies=["first"]))
+    project.anchor()
+    project.call("tick")
+    started(project, "first")
+    project.write_config(project.read("config/conductor_config.json").replace("echo old", "echo new"))
+    end(project, "first")
+    project.wait_for_idle()
+    assert project.wait_until(lambda: project.lines("second.out")) == ["new"]
+
+
+def test_the_end_of_a_run_goes_by_the_state_as_it_is_by_then(project):
+    project.configure(waiting("first"), every_minute("rare", schedule="0 0 29 2 *"))
+    project.anchor()
+    project.call("tick")
+    started(project, "first")
+    assert project.call("pause", "rare")[0] == 0
+    end(project, "first")
+    project.wait_for_idle()
+    assert list(project.state()["pauses"]) == ["rare"]
+    assert [verdict["task"] for verdict in project.history()] == ["first"]
+
+
+def test_the_conductors_lock_is_released_for_processes_forked_meanwhile_too(project):
+    lock, other = sc.Store(str(project.root)).lock, sc.Store(str(project.root)).lock
+    assert lock.acquire()
+    gate, opener = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(opener)
+        os.read(gate, 1)
+        os._exit(0)
+    lock.unlock()
+    try:
+        assert other.acquire(), "though a process still has its descriptors"
+        other.release()
+    finally:
+        os.close(opener)
+        os.close(gate)
+        os.waitpid(pid, 0)
