@@ -348,7 +348,9 @@ def test_a_log_that_has_grown_large_is_rotated(project):
 
 def interrupt(project, number, **fields):
     project.configure(every_minute("job", "echo $$ > pid; sleep 60 & sleep 60", kill_grace=1, **fields))
-    process = subprocess.Popen(project.command("run", "--task", "job"), stdin=subprocess.DEVNULL)
+    # The tests may run under nohup(1); what the caller ignores stays ignored.
+    process = subprocess.Popen(project.command("run", "--task", "job"), stdin=subprocess.DEVNULL,
+                               preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
     assert project.wait_until(lambda: project.lines("pid"))
     process.send_signal(number)
     return process.wait(20)
