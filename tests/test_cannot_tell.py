@@ -528,7 +528,9 @@ def test_a_run_that_a_command_let_go_is_not_of_its_tree(project):
     project.anchor()
     project.call("tick")
     assert project.wait_until(lambda: project.lines("out")) == ["ran"]
-    assert [one["task"] for one in project.history()] == ["gate"], "and the first is still running"
+    # The history is written after the start.
+    verdicts = project.wait_until(project.history)
+    assert [one["task"] for one in verdicts] == ["gate"], "and the first is still running"
     assert project.wait_until(lambda: any(one["status"] == "timeout" for one in project.history()))
     (project.root / "go").write_text("")
     assert project.wait_until(lambda: len(project.history()) == 3)
