@@ -7141,7 +7141,7 @@ class Supervisor:
         An error is kept in `obstacle`, and `run` makes it the result.
         """
         try:
-            self.mark = self.store.mark(self.spec["run_id"])
+            self.mark = self.mark or self.store.mark(self.spec["run_id"])
             self.definition = self.store.keep_definition(self.spec["definition"])
             self._open()
             with doing("create the pipe", self.pipe_path):
@@ -8437,9 +8437,10 @@ class Conductor:
                 return True
             self.store.lock.note("%d\n" % os.getpid())
             self._decide(is_tick=False, settle_only=not are_ticks_coming)
+            # Not without a configuration, say, or where the record cannot be read just now.
+            return self.store.is_settled(supervisor.name, supervisor.spec["run_id"])
         finally:
             self.store.lock.unlock()
-        return True
 
     def _write_result(self, supervisor: Supervisor, result: "Result",
                       tell: "Callable[[str], Any]") -> bool:
