@@ -414,7 +414,9 @@ def test_what_a_reader_has_no_time_for_is_kept_until_it_reads_nothing_for_long()
 
 def test_a_second_start_of_the_same_task_is_refused(project):
     project.configure(every_minute("job", "touch started; sleep 60"))
-    first = subprocess.Popen(project.command("run", "--task", "job"))
+    # Who starts the tests in the background has SIGINT ignored.
+    first = subprocess.Popen(project.command("run", "--task", "job"),
+                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     assert project.wait_until(lambda: (project.root / "started").exists())
     code, out, err = project.call("run", "--task", "job")
     assert (code, out) == (75, "")
