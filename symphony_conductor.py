@@ -151,6 +151,8 @@ HEARTBEAT_NAME = "status/heartbeat"
 EVENTS_NAME = "status/events.jsonl"
 SPOOL_DIR = "status/spool"
 ENVIRONMENT_NAME = "status/tick_environment.json"
+FAILURE_NAME = "status/tick_failure"
+FAILURE_BYTES = 4096  # more than its text takes, whatever letters it is of
 
 
 class ConductorError(Exception):
@@ -297,6 +299,16 @@ def join_words(words: "Sequence[str]") -> str:
     return "%s and %s" % (", ".join(words[:-1]), words[-1])
 
 
+WORDS_SHOWN = 5
+
+
+def some_words(words: "Sequence[str]") -> str:
+    """`join_words` of the first few, and how many more there are."""
+    if len(words) <= WORDS_SHOWN:
+        return join_words(words)
+    return "%s and %d more" % (", ".join(words[:WORDS_SHOWN]), len(words) - WORDS_SHOWN)
+
+
 def columns(rows: "Sequence[Sequence[str]]") -> str:
     """Rows of cells as text, each column as wide as its widest cell; the last is not padded."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
@@ -305,6 +317,43 @@ def columns(rows: "Sequence[Sequence[str]]") -> str:
         cells = [cell.ljust(width) for cell, width in zip(row, widths)]
         lines.append("  ".join(cells + [row[-1]]).rstrip())
     return "\n".join(lines)
+
+
+def size_text(number: int) -> str:
+    """A number of bytes: 512 B, 1.3 MiB, 62.0 GiB."""
+    size, units = float(number), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        del units[0]
+    return "%.*f %s" % (0 if units[0] == "B" else 1, size, units[0])
+
+
+def plain_line(text: str, limit: int = 200) -> str:
+    """A text as one line that a terminal takes as it is: what is not printable becomes a blank."""
+    line = "".join(letter if letter.isprintable() else " " for letter in text[:4 * limit])
+    return cut_text(" ".join(line.split()), limit)
+
+
+def last_line(text: str) -> str:
+    """The last line of a text that is not empty, as `plain_line` has it."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return plain_line(lines[-1]) if lines else ""
+
+
+def wrap_text(text: str, width: int, first: str = "", rest: str = "") -> "List[str]":
+    """A text in lines of `width` columns, broken at blanks; a longer word has a line of its own.
+
+    The first line begins with `first`, the others with `rest`.
+    """
+    lines, line = [], first
+    is_empty = True
+    for word in text.split():
+        if not is_empty and len(line) + 1 + len(word) > width:
+            lines.append(line)
+            line, is_empty = rest, True
+        line += word if is_empty else " " + word
+        is_empty = False
+    return lines + [line]
 
 
 def cut_text(text: str, width: int) -> str:
@@ -353,6 +402,7 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         run_id: "str | None"
         log: "str | None"
         output_tail: str
+        last_line: str  # of the output, as the state keeps it
         output_bytes: int
         dropped_bytes: int
         signal: int
@@ -471,12 +521,13 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         result: Result
         settled: bool  # the state is done with it
 
-    class Pause(TypedDict):
+    class Pause(TypedDict, total=False):
         """A pause. Times are epoch seconds; `until` is None where it has no end."""
 
-        since: float
-        until: "float | None"
-        reason: str
+        since: Required[float]
+        until: "Required[float | None]"
+        reason: Required[str]
+        by: str  # the user who made it; versions up to 1.1.0 did not keep it
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -643,7 +694,8 @@ class TaskState(Value):
     satisfied_until: "int | None" = None  # slots up to here are covered by a success
     success_seq: int = 0                  # number of the newest success, counted over all tasks
     consumed: "Dict[str, int]" = {}       # dependency -> success_seq that the newest start used
-    consecutive_failures: int = 0
+    consecutive_failures: int = 0         # slots and runs by hand, however many attempts each had
+    failing_since: float = 0.0            # when the first of these ended
     last: "Verdict" = {}                  # the newest result
     skipped: "Skip" = {}                  # the newest skip since then
     marks: str = ""                       # a letter for each of the newest verdicts, oldest first
@@ -842,15 +894,24 @@ def zone_named(name: "str | None") -> Zone:
     return zone
 
 
+def _zone_folders() -> "List[str]":
+    folders = [os.environ.get("TZDIR", ""), "/usr/share/zoneinfo", "/usr/lib/zoneinfo",
+               "/usr/share/lib/zoneinfo", "/etc/zoneinfo", "/var/db/timezone/zoneinfo"]
+    return [folder for folder in folders if folder]
+
+
+def has_zone_data() -> bool:
+    """Whether this system has the time zone database, which containers often lack."""
+    return any(_zone_exists(name) for name in ("Europe/Paris", "America/New_York", "Asia/Tokyo"))
+
+
 def _zone_exists(name: str) -> bool:
     """Whether the file is there that the C library would read for this TZ."""
     if name in ("UTC", "GMT"):
         return True
     if not re.match(r"(?!right/|posixrules)[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*\Z", name):
         return False
-    folders = [os.environ.get("TZDIR", ""), "/usr/share/zoneinfo", "/usr/lib/zoneinfo",
-               "/usr/share/lib/zoneinfo", "/etc/zoneinfo", "/var/db/timezone/zoneinfo"]
-    for folder in filter(None, folders):
+    for folder in _zone_folders():
         try:
             with open(os.path.join(folder, name), "rb") as handle:
                 if handle.read(4) == b"TZif":
@@ -2079,6 +2140,14 @@ MESSAGE_TEXTS = {
     "gap": "no tick from %(since)s to %(at)s: %(outcome)s",
     "test": "this is a test notification",
 }
+# Event -> what to type then, after the name of this program. A finding of the kind says the same.
+NEXT_WORDS = {
+    "failed": "logs %(task)s",
+    "unended": "logs %(task)s",
+    "blocked": "run --task %(task)s",
+    "configuration": "check",
+    "gap": "doctor",
+}
 MESSAGE_KEYS = ("event", "task", "status", "exit_code", "attempts", "scheduled_for", "started_at",
                 "ended_at", "duration_s", "run_id", "reason", "dependents", "output_tail", "at")
 TEXT_LIMIT = 2000        # Discord takes so many characters
@@ -2086,9 +2155,9 @@ TAIL_LINES_SENT = 10
 TAIL_LIMIT = 1500
 
 
-def message_body(message: "Message", host: str, root: str) -> "Document":
+def message_body(message: "Message", host: str, root: str, program: str = "") -> "Document":
     """What is sent: a text for people, under the names that Slack, Mattermost and Discord look for,
-    and the facts for programs.
+    and the facts for programs. `program` is how a person calls this file.
     """
     fields: "Document" = dict.fromkeys(("task", "outcome", "since", "at"), "")
     fields.update(message)
@@ -2098,8 +2167,12 @@ def message_body(message: "Message", host: str, root: str) -> "Document":
     if tail:
         lines = tail.splitlines()[-TAIL_LINES_SENT:]
         text += "\n```\n%s\n```" % "\n".join(lines).replace("`", "'")[-TAIL_LIMIT:]
+    command = None
+    if message["event"] in NEXT_WORDS and program:
+        command = "%s %s" % (program, NEXT_WORDS[message["event"]] % fields)
+        text += "\ntry: " + command
     body = {key: message.get(key) for key in MESSAGE_KEYS}
-    return dict(body, text=text, content=text[:TEXT_LIMIT], host=host, root=root)
+    return dict(body, text=text, content=text[:TEXT_LIMIT], host=host, root=root, command=command)
 
 
 PING_PATHS = {"start": "/start", "success": "", "fail": "/fail"}
@@ -2642,11 +2715,13 @@ class _Draft:
         last = {key: record.get(key) for key in LAST_KEYS}
         if record.get("reason"):
             last["reason"] = record["reason"]
+        if record["status"] != "success":
+            line = last_line(record["output_tail"])
+            if line:
+                last["last_line"] = line
         self.put(name, run=None, skipped={}, last=last)
         if record["status"] == "success":
             self._count_success(name, run, cycle, record["duration_s"])
-        else:
-            self.put(name, consecutive_failures=state.consecutive_failures + 1)
         if cycle is not None:
             self.put(name, cycle=retry)
         if retry is not None:
@@ -2692,7 +2767,8 @@ class _Draft:
         usual_s = took_s
         if state.usual_s:
             usual_s = state.usual_s + USUAL_WEIGHT * (took_s - state.usual_s)
-        self.put(name, consecutive_failures=0, success_seq=self.seq, usual_s=round(usual_s, 3),
+        self.put(name, consecutive_failures=0, failing_since=0.0, success_seq=self.seq,
+                 usual_s=round(usual_s, 3),
                  satisfied_until=max(slot for slot in answered if slot is not None))
 
     # -- what happened between the ticks
@@ -3139,7 +3215,11 @@ class _Draft:
     def _give_verdict(self, name: str, verdict: "Verdict", last: "Verdict") -> None:
         """Record what became of a slot, and notify of its last attempt."""
         self.records.append(verdict)
-        self.put(name, marks=_marked(self.tasks[name], verdict["status"]))
+        state = self.tasks[name]
+        self.put(name, marks=_marked(state, verdict["status"]))
+        if last["status"] != "success":
+            self.put(name, consecutive_failures=state.consecutive_failures + 1,
+                     failing_since=state.failing_since or self.now)
         self._notify_of_end(name, last)
 
     def _is_too_late(self, task: Task, slot: int) -> bool:
@@ -3498,6 +3578,473 @@ def lost_pauses(events: "Iterable[Event]", since: float) -> "List[Document]":
     return lost
 
 
+# == Health ==
+
+# The limits that health goes by; scripts/quick_health_check.sh has the same ones as its defaults.
+TICK_DEAD_S = 10 * MINUTE  # without a known cause; from TICK_STALE_S on, ticks are late
+FREE_WARNING_PERCENT = 5   # of the disk, and of its inodes
+FREE_PROBLEM_PERCENT = 2
+UNDELIVERED_AFTER_S = HOUR
+SHORTEST_GRACE_S = 5 * MINUTE  # for a slot to have a success
+STARTED_BY = {"manual": ", started by hand"}
+
+PROBLEM, WARNING, NOTICE = "problem", "warning", "notice"
+
+# Code -> how bad it is, and the check of `doctor` that it belongs to. The codes are stable.
+FINDINGS = {
+    "not-called": (PROBLEM, "ticks"),         # no tick yet, or none for TICK_DEAD_S; cause unknown
+    "ticks-late": (WARNING, "ticks"),
+    "ticks-fail": (PROBLEM, "ticks"),
+    "no-cron-daemon": (PROBLEM, "ticks"),
+    "line-missing": (PROBLEM, "crontab"),
+    "line-broken": (PROBLEM, "crontab"),      # it cannot run: its Python or its shell
+    "line-not-seen": (NOTICE, "crontab"),     # ticks come, and not by a line of this user's crontab
+    "line-changed": (WARNING, "crontab"),
+    "crontab-unreadable": (WARNING, "crontab"),
+    "no-configuration": (PROBLEM, "configuration"),
+    "configuration-broken": (PROBLEM, "configuration"),
+    "configuration": (PROBLEM, "configuration"),
+    "insecure": (PROBLEM, "configuration"),
+    "no-zone-data": (PROBLEM, "clock"),
+    "clock-behind": (PROBLEM, "clock"),
+    "clock-set-back": (WARNING, "clock"),
+    "disk-full": (PROBLEM, "disk"),
+    "disk-low": (WARNING, "disk"),
+    "inodes-low": (WARNING, "disk"),
+    "inodes-full": (PROBLEM, "disk"),
+    "not-writable": (PROBLEM, "disk"),
+    "unreadable": (PROBLEM, "files"),
+    "state-damaged": (PROBLEM, "files"),
+    "undelivered": (WARNING, "messages"),
+    "paused-for-good": (PROBLEM, "pauses"),   # all tasks, and nothing ends it
+    "paused-all": (WARNING, "pauses"),
+    "paused": (NOTICE, "pauses"),
+    "failing": (PROBLEM, "tasks"),
+    "retrying": (WARNING, "tasks"),
+    "not-started": (WARNING, "tasks"),        # its last start failed, and is repeated
+    "unended": (PROBLEM, "tasks"),
+    "blocking": (PROBLEM, "tasks"),
+    "overdue": (PROBLEM, "tasks"),
+    "run-unclear": (WARNING, "tasks"),
+    # `doctor` alone finds these: they take longer, or differ from one reader to the next.
+    "old-daemon": (PROBLEM, "ticks"),
+    "lost-block": (WARNING, "crontab"),
+    "suspicion": (WARNING, "configuration"),
+    "environment-unknown": (WARNING, "environment"),
+    "zone-differs": (WARNING, "clock"),
+    "foreign-files": (PROBLEM, "files"),
+    "not-accessible": (PROBLEM, "files"),
+}
+
+
+class Finding(Value):
+    """Something that is wrong, or worth knowing.
+
+    `text` is one sentence without its full stop, `command` what to type next ('' for nothing),
+    `since` epoch seconds, and `output` the last line that a failed task printed.
+    """
+
+    code: str = ""
+    text: str = ""
+    command: str = ""
+    task: str = ""
+    place: str = ""
+    since: "float | None" = None
+    output: str = ""
+
+    @property
+    def severity(self) -> str:
+        """problem, warning or notice."""
+        return FINDINGS[self.code][0]
+
+
+class TickFailure(Value):
+    """How the last tick failed; `since` is when the first of such ticks in a row did."""
+
+    at: float = 0.0
+    since: float = 0.0
+    exit_code: int = 0
+    text: str = ""
+
+
+class Machine(Value):
+    """What the machine says. None: it was not asked, or could not tell."""
+
+    now: float = 0.0
+    last_tick: "float | None" = None
+    failure: "TickFailure | None" = None  # of the newest tick, if that failed
+    cron_log: str = ""                    # what cron's own call printed since the last tick
+    line: "Finding | None" = None         # what is wrong with the crontab line or the timer
+    has_line: "bool | None" = None
+    daemon: "str | None" = None           # the cron daemon that runs; '' for none
+    daemon_command: str = ""              # what starts one here
+    free_bytes: "int | None" = None
+    total_bytes: int = 0
+    free_inodes: "int | None" = None
+    total_inodes: int = 0
+    write_error: str = ""
+    has_zone_data: bool = True
+    undelivered: "Sequence[float]" = ()   # when each message was made
+    unreadable: "Sequence[str]" = ()      # what could not be read, and why
+    state_notes: "Sequence[str]" = ()     # what is wrong with the state
+    insecure: "Sequence[Problem]" = ()
+    broken: "Sequence[Problem]" = ()      # why the configuration cannot be used as a whole
+    runs: "Dict[str, str]" = {}           # task -> what is odd about its run
+    root: str = ""
+    program: str = "symphony_conductor.py"  # how the reader calls it
+
+
+def examine(config: "Config | None", state: State, machine: Machine) -> "List[Finding]":
+    """Everything that is wrong, the worst first.
+
+    This is the one judgement of health: what shows it adds none of its own.
+    """
+    findings = _disk_findings(machine) + _tick_findings(machine) + _file_findings(machine)
+    findings += _configuration_findings(config, machine) + _clock_findings(config, state, machine)
+    findings += _pause_findings(config or Config(), state, machine)
+    findings += _task_findings(config or Config(), state, machine)
+    findings += _message_findings(machine)
+    order = (PROBLEM, WARNING, NOTICE)
+    return sorted(findings, key=lambda finding: order.index(finding.severity))
+
+
+def level_of(findings: "Iterable[Finding]") -> str:
+    """OK, WARNING or CRITICAL, as monitoring plugins have it."""
+    severities = {finding.severity for finding in findings}
+    if PROBLEM in severities:
+        return "CRITICAL"
+    return "WARNING" if WARNING in severities else "OK"
+
+
+def _called(machine: Machine, words: str) -> str:
+    """A command line of the conductor, as the reader can type it."""
+    return "%s %s" % (machine.program, words)
+
+
+def _tick_findings(machine: Machine) -> "List[Finding]":
+    """Whether ticks come and do their work; where they do not, the cause if there is evidence."""
+    last, now = machine.last_tick, machine.now
+    if last is not None and last - now > TICK_STALE_S:
+        return [Finding(code="clock-behind", since=None, command="date", text=(
+            "the last tick is %s ahead of the clock: the clock was set back, and no tick has run"
+            " since" % duration_text(last - now)))]
+    findings = []
+    if machine.failure is not None:
+        findings.append(_failed_ticks(machine, machine.failure))
+    silence = "no tick has run yet"
+    if last is not None:
+        silence = "no tick for %s" % duration_text(now - last)
+    is_silent = last is None or now - last > TICK_STALE_S
+    if machine.line is not None:
+        findings.append(_line_finding(machine.line, silence if is_silent else ""))
+    if not is_silent or machine.failure is not None:
+        return findings
+    if machine.daemon == "":
+        text = "no cron daemon is running"
+        if not findings:
+            text += "; " + silence
+        findings.append(Finding(code="no-cron-daemon", text=text, since=last,
+                                command=machine.daemon_command))
+    if findings and findings[-1].severity == PROBLEM:
+        return findings
+    if last is None:
+        findings.append(Finding(code="not-called", text=silence, command=_called(
+            machine, "doctor" if machine.has_line else "install")))
+    elif machine.cron_log:
+        findings.append(Finding(
+            code="ticks-fail", since=last, command="tail %s" % shlex.quote(
+                machine.root + "/logs/conductor_cron.log"),
+            text="%s: cron's call failed: %s" % (silence, machine.cron_log)))
+    else:
+        is_dead = now - last > TICK_DEAD_S
+        findings.append(Finding(
+            code="not-called" if is_dead else "ticks-late", since=last,
+            text="%s; cause unknown" % silence, command=_called(machine, "doctor")))
+    return findings
+
+
+def _failed_ticks(machine: Machine, failure: TickFailure) -> Finding:
+    text = "the last tick failed: " + failure.text.rstrip(".")
+    if failure.at - failure.since >= MINUTE:
+        text = "ticks fail: " + failure.text.rstrip(".")
+    return Finding(code="ticks-fail", since=failure.since, text=text,
+                   command=_called(machine, "doctor"))
+
+
+def _line_finding(finding: Finding, silence: str) -> Finding:
+    """What is wrong with the crontab line, together with what came of it."""
+    if silence:
+        return finding.replace(text="%s; %s" % (finding.text, silence))
+    if finding.code == "line-missing":  # something calls the ticks
+        return finding.replace(code="line-not-seen", text=finding.text + ", but ticks come")
+    return finding
+
+
+def _disk_findings(machine: Machine) -> "List[Finding]":
+    findings = []
+    command = "df -h %s" % shlex.quote(machine.root)
+    if machine.free_bytes is not None and machine.total_bytes:
+        share = 100.0 * machine.free_bytes / machine.total_bytes
+        text = "the disk has %s of %s free (%.1f %%)" % (
+            size_text(machine.free_bytes), size_text(machine.total_bytes), share)
+        if share < FREE_PROBLEM_PERCENT:
+            text = "the disk is full (%s of %s free), so tasks cannot start" % (
+                size_text(machine.free_bytes), size_text(machine.total_bytes))
+            findings.append(Finding(code="disk-full", text=text, command=command))
+        elif share < FREE_WARNING_PERCENT:
+            findings.append(Finding(code="disk-low", text=text, command=command))
+    if machine.free_inodes is not None and machine.total_inodes:
+        share = 100.0 * machine.free_inodes / machine.total_inodes
+        if share < FREE_WARNING_PERCENT:
+            findings.append(Finding(
+                code="inodes-full" if share < FREE_PROBLEM_PERCENT else "inodes-low",
+                command="df -i %s" % shlex.quote(machine.root),
+                text="the disk has %d of %d inodes free" % (
+                    machine.free_inodes, machine.total_inodes)))
+    is_explained = any(finding.severity == PROBLEM for finding in findings)
+    if machine.write_error and not is_explained:
+        findings.append(Finding(code="not-writable", command=command,
+                                text="cannot write to status/: " + machine.write_error))
+    return findings
+
+
+def _file_findings(machine: Machine) -> "List[Finding]":
+    findings = [Finding(code="unreadable", text=text.rstrip("."),
+                        command=_called(machine, "doctor")) for text in machine.unreadable]
+    if machine.state_notes:
+        notes = [note.replace("WARNING ", "", 1) for note in machine.state_notes]
+        findings.append(Finding(code="state-damaged", text="; ".join(notes),
+                                command=_called(machine, "doctor")))
+    return findings
+
+
+def _configuration_findings(config: "Config | None", machine: Machine) -> "List[Finding]":
+    findings = [Finding(code="insecure", text=str(problem), place=problem.place,
+                        command=problem.hint if problem.hint.startswith("chmod") else "")
+                for problem in machine.insecure]
+    check = _called(machine, NEXT_WORDS["configuration"])
+    broken = [problem for problem in machine.broken if problem not in machine.insecure]
+    if config is None:
+        if broken:
+            problem = broken[0]
+            command = _called(machine, "init") if "`init`" in problem.hint else check
+            findings.append(Finding(
+                code="no-configuration", place=problem.place, command=command,
+                text="there is no usable configuration, so nothing runs: %s" % problem))
+        return findings
+    if broken:
+        text = "the configuration cannot be used: %s" % broken[0]
+        if len(broken) > 1:
+            text += " (and %s)" % plural(len(broken) - 1, "more problem")
+        findings.append(Finding(code="configuration-broken", place=broken[0].place, command=check,
+                                text=text + "; the last valid one stays in force"))
+    return findings + [
+        Finding(code="configuration", text=str(problem), place=problem.place, task=problem.task,
+                command=check) for problem in config.problems if not problem.warning]
+
+
+def _clock_findings(config: "Config | None", state: State, machine: Machine) -> "List[Finding]":
+    findings = []
+    ahead_s = state.last_now - machine.now
+    is_tick_ahead = (machine.last_tick or 0) - machine.now > TICK_STALE_S
+    if ahead_s > TICK_STALE_S and not is_tick_ahead:  # of which the tick's own finding tells
+        findings.append(Finding(
+            code="clock-behind" if ahead_s > CLOCK_CORRECTION_S else "clock-set-back",
+            command="date", text="the clock is %s behind the last recorded decision (%s)" % (
+                duration_text(ahead_s), iso(state.last_now))))
+    if not machine.has_zone_data:
+        findings.append(Finding(code="no-zone-data", text=(
+            "this system has no time zone data, so tasks with a timezone cannot be scheduled"
+            " (install the package tzdata)"), command=_called(machine, "check")))
+    return findings
+
+
+def _message_findings(machine: Machine) -> "List[Finding]":
+    old = [at for at in machine.undelivered if machine.now - at > UNDELIVERED_AFTER_S]
+    if not old:
+        return []
+    return [Finding(code="undelivered", since=min(old), command=_called(machine, "notify-test"),
+                    text="%s not delivered" % plural(
+                        len(old), "notification was", "%d notifications were" % len(old)))]
+
+
+def _pause_findings(config: Config, state: State, machine: Machine) -> "List[Finding]":
+    findings = []
+    for name, pause in sorted(state.pauses.items()):
+        until = pause["until"]
+        task = config.tasks.get(name)
+        if until is not None and until <= machine.now or task is not None and not task.enabled:
+            continue
+        verb = "are" if name == ALL_TASKS else "is"
+        end = "until %s" % iso(until) if until is not None else "with no end set"
+        text = "%s %s paused %s" % (pause_scope(name), verb, end)
+        details = []
+        if pause.get("by"):
+            details.append("by %s" % pause["by"])
+        if pause["reason"]:
+            details.append(pause["reason"])
+        if details:
+            text += " (%s)" % ": ".join(details)
+        code, words = "paused", name
+        if name == ALL_TASKS:
+            code, words = "paused-for-good" if until is None else "paused-all", "--all"
+        findings.append(Finding(code=code, task="" if name == ALL_TASKS else name, text=text,
+                                since=pause["since"], command=_called(machine, "resume " + words)))
+    return findings
+
+
+# -- the health of tasks
+
+def pause_document(state: State, task: Task) -> "Document | None":
+    """The pause that a task is under, its own or that of all; None without one."""
+    names = [name for name in (task.name, ALL_TASKS) if name in state.pauses]
+    if not names:
+        return None
+    # The one that lasts longest counts; a pause without an end outlasts every other.
+    pause = max((state.pauses[name] for name in names),
+                key=lambda pause: (pause["until"] is None, pause["until"] or 0))
+    return {"since": iso(pause["since"]), "until": iso(pause["until"]), "reason": pause["reason"],
+            "names": sorted(names)}
+
+
+def grace_of(task: Task) -> float:
+    """Seconds until a slot must have a success: one run, and all delays between its attempts."""
+    delays = sum(task.retry_wait(attempt) for attempt in range(1, task.retry_count + 1))
+    return max(float(SHORTEST_GRACE_S), task.timeout + task.kill_grace + delays)
+
+
+def _task_findings(config: Config, state: State, machine: Machine) -> "List[Finding]":
+    waiting = waiting_for_roots(config, state)
+    held = {name for names in waiting.values() for name in names}
+    findings = []
+    for name, task_state in state.tasks.items():
+        task = config.tasks.get(name)
+        run = task_state.run
+        if run is not None and run.unended:
+            findings.append(Finding(
+                code="unended", task=name, since=run.started_at,
+                text=MESSAGE_TEXTS["unended"] % {"task": name, "outcome": run.unended},
+                command=_called(machine, NEXT_WORDS["unended"] % {"task": name})))
+        elif name in machine.runs:
+            findings.append(Finding(
+                code="run-unclear", task=name, text=machine.runs[name].rstrip("."), command="tail "
+                + shlex.quote(machine.root + "/logs/symphony_conductor.log")))
+        if task is not None and task.enabled:
+            failures = _failure_findings(task, task_state, machine, waiting.get(name, []))
+            if any(finding.code == "failing" for finding in failures):
+                waiting.pop(name, None)  # its finding says whom it blocks
+            findings += failures
+            if name not in held:
+                findings += _overdue_findings(task, state, machine)
+    return findings + [_blocking_finding(config, state, machine, root, names)
+                       for root, names in waiting.items()]
+
+
+def _failure_findings(task: Task, state: TaskState, machine: Machine,
+                      blocked: "Sequence[str]") -> "List[Finding]":
+    """A task whose last slot failed, or whose open one did so far; `blocked` wait for it."""
+    cycle, last = state.cycle, state.last
+    is_open = cycle is not None and bool(cycle.attempts)
+    findings = []
+    if cycle is not None and cycle.lost_starts:
+        findings.append(Finding(
+            code="not-started", task=task.name, since=cycle.since, command="tail " + shlex.quote(
+                machine.root + "/logs/symphony_conductor.log"),
+            text="%s could not be started (%d of %d tries)" % (
+                task.name, cycle.lost_starts, STARTS_LOST)))
+    if not state.consecutive_failures and not is_open or last.get("status") in (None, "success"):
+        return findings
+    text = "%s %s%s" % (task.name, outcome_text(last),
+                        STARTED_BY.get(last.get("trigger") or "", ""))
+    if last.get("reason"):
+        text += ": " + str(last["reason"]).rstrip(".")
+    if cycle is not None and is_open:
+        text += "; %s" % _next_attempt(task, cycle)
+    elif last.get("trigger") != "manual":
+        text = MESSAGE_TEXTS["failed"] % {"task": task.name, "outcome": text[len(task.name) + 1:]}
+    if state.consecutive_failures > 1:
+        text += " (%d in a row)" % state.consecutive_failures
+    if blocked:
+        text += "; it blocks " + some_words(blocked)
+    code, since = "retrying", from_iso(last.get("ended_at"))
+    if state.consecutive_failures:
+        code, since = "failing", int(state.failing_since) or since
+    findings.append(Finding(
+        code=code, task=task.name, place=" ".join(blocked), text=text, since=since,
+        output=last.get("last_line", ""),
+        command=_called(machine, NEXT_WORDS["failed"] % {"task": task.name})))
+    return findings
+
+
+def _next_attempt(task: Task, cycle: Cycle) -> str:
+    text = "attempt %d of %d " % (cycle.attempt, task.retry_count + 1)
+    if cycle.phase == "retrying":
+        return text + "starts " + retry_text(cycle)
+    return text + "is %s" % cycle.phase
+
+
+def _overdue_findings(task: Task, state: State, machine: Machine) -> "List[Finding]":
+    """A slot without a success although there was time for one, which nothing else explains."""
+    task_state, cycle = state.tasks[task.name], state.tasks[task.name].cycle
+    if pause_document(state, task) is not None:
+        return []
+    if task_state.run is None and cycle is not None and cycle.phase in ("queued", "waiting"):
+        if machine.now - cycle.since <= grace_of(task):
+            return []
+        reason = "queued since %s (max_concurrent_tasks reached)" % iso(cycle.since)
+        if cycle.phase == "waiting":
+            reason = "waiting for '%s' since %s" % (cycle.waiting_for, iso(cycle.since))
+        return [Finding(code="overdue", task=task.name, since=cycle.slot,
+                        text="%s is overdue: %s" % (task.name, reason),
+                        command=_called(machine, "why %s" % task.name))]
+    slot = undecided_slot(task, state, machine.last_tick, machine.now)
+    ticks_come = machine.last_tick is not None and machine.now - machine.last_tick <= TICK_STALE_S
+    if slot is None or machine.now - slot <= TICK_STALE_S or not ticks_come:
+        return []  # where no tick comes, that is what is wrong
+    return [Finding(code="overdue", task=task.name, since=slot,
+                    text="%s is overdue: due since %s, and no tick has started it" % (
+                        task.name, iso(slot)),
+                    command=_called(machine, "why %s" % task.name))]
+
+
+def waiting_for_roots(config: Config, state: State) -> "Dict[str, List[str]]":
+    """For each task that others wait for and that will not run by itself: who they are."""
+    waiting: "Dict[str, List[str]]" = {}
+    roots: "Dict[str, Tuple[str, int]]" = {}
+    for name, task_state in state.tasks.items():
+        cycle = task_state.cycle
+        if cycle is None or cycle.phase != "waiting" or name not in config.tasks:
+            continue
+        root = root_cause(config, state.tasks, cycle.waiting_for, cycle.slot, roots)[0]
+        root_state = state.tasks.get(root, TaskState())
+        if root_state.run is None and root_state.cycle is None:
+            waiting.setdefault(root, []).append(name)
+    return waiting
+
+
+def _blocking_finding(config: Config, state: State, machine: Machine, root: str,
+                      names: "Sequence[str]") -> Finding:
+    """A task that holds up others. `place` has the names of those who wait."""
+    cycles = [state.tasks[name].cycle or Cycle() for name in names]
+    why = explain_unmet(config, state.tasks, cycles[0].waiting_for, cycles[0].slot)
+    return Finding(
+        code="blocking", task=root, place=" ".join(names),
+        since=min(cycle.since for cycle in cycles),
+        text="%s, so %s cannot run" % (why, some_words(names)),
+        command=_called(machine, _way_out(config, state, root)))
+
+
+def _way_out(config: Config, state: State, root: str) -> str:
+    """What to type so that a task which others wait for can succeed."""
+    task = config.tasks.get(root)
+    if task is None or not task.enabled:
+        return "check" if task is None else "run --task %s" % root
+    for name in (root, ALL_TASKS):
+        if name in state.pauses and not state.tasks.get(root, TaskState()).schedule_key:
+            return "resume %s" % ("--all" if name == ALL_TASKS else name)
+    return "run --task %s" % root
+
+
 # == Rendering ==
 
 HEALTH_EXIT_SKIPPED = EXIT_TEMPFAIL
@@ -3520,18 +4067,6 @@ def health_line(verdict: "Verdict") -> "str | None":
 
 
 # -- status
-
-def pause_document(state: State, task: Task) -> "Document | None":
-    """The pause that a task is under, its own or that of all; None without one."""
-    names = [name for name in (task.name, ALL_TASKS) if name in state.pauses]
-    if not names:
-        return None
-    # The one that lasts longest counts; a pause without an end outlasts every other.
-    pause = max((state.pauses[name] for name in names),
-                key=lambda pause: (pause["until"] is None, pause["until"] or 0))
-    return {"since": iso(pause["since"]), "until": iso(pause["until"]), "reason": pause["reason"],
-            "names": sorted(names)}
-
 
 def task_document(config: Config, state: State, task: Task, now: float,
                   last_tick: "float | None" = None) -> "Document":
@@ -3639,69 +4174,57 @@ def _removed_documents(config: Config, state: State) -> "List[Document]":
             and name not in config.tasks and name not in config.invalid]
 
 
-def status_document(config: Config, state: State, now: float, last_tick: "float | None",
-                    history: "List[Verdict]", notices: "List[str]") -> "Document":
-    """Everything `status` knows.
-
-    `history` is verdicts, newest first; `notices` are problems found while reading the files.
-    """
+def status_document(config: Config, state: State, machine: Machine, history: "List[Verdict]",
+                    findings: "Sequence[Finding]") -> "Document":
+    """Everything `status` knows. `history` is verdicts, newest first."""
+    now, last_tick = machine.now, machine.last_tick
     tasks = [task_document(config, state, task, now, last_tick) for task in config.tasks.values()]
     tasks += [invalid_document(name, reason, state) for name, reason in config.invalid.items()]
     tasks += _removed_documents(config, state)
-    problems = notices + _tick_problems(now, last_tick)
-    problems += [str(problem) for problem in config.problems if not problem.warning]
-    for task in tasks:
-        problems += _task_problems(config, state, task)
+    problems = [finding.text for finding in findings if finding.severity == PROBLEM]
     running = [_run_document(name, task_state.run, now)
                for name, task_state in state.tasks.items() if task_state.run is not None]
-    return {"now": iso(now), "version": __version__, "healthy": not problems, "problems": problems,
+    return {"now": iso(now), "version": __version__, "healthy": not problems,
+            "verdict": verdict_words(findings), "problems": problems,
+            "findings": [finding_document(finding) for finding in findings],
             "last_tick": iso(last_tick), "max_concurrent_tasks": config.max_concurrent_tasks,
             "tasks": tasks, "running": running, "running_now": len(running),
             "recent_results": recent_results(state, history)}
+
+
+def verdict_words(findings: "Sequence[Finding]") -> str:
+    """All findings in a few words: healthy, retrying b, NOT healthy: 2 problems."""
+    severities = [finding.severity for finding in findings]
+    if PROBLEM in severities:
+        return "NOT healthy: " + plural(severities.count(PROBLEM), "problem")
+    retrying = [finding.task for finding in findings if finding.code == "retrying"]
+    if retrying:
+        return "retrying " + (retrying[0] if len(retrying) == 1 else "%d tasks" % len(retrying))
+    if WARNING in severities:
+        return "healthy, " + plural(severities.count(WARNING), "warning")
+    return "healthy"
+
+
+def finding_document(finding: Finding) -> "Document":
+    """A finding as JSON."""
+    return {"code": finding.code, "severity": finding.severity, "task": finding.task or None,
+            "place": finding.place or None, "text": finding.text,
+            "command": finding.command or None, "since": iso(finding.since),
+            "output": finding.output or None}
+
+
+def finding_text(finding: "Document", now: float) -> str:
+    """A finding in a sentence, with the time that it has lasted."""
+    since = from_iso(finding["since"])
+    if since is None or now - since < MINUTE or finding["code"] in SINCE_IS_SAID:
+        return str(finding["text"])
+    return "%s, for %s" % (finding["text"], duration_text(now - since))
 
 
 def _run_document(name: str, run: Run, now: float) -> "Document":
     return {"task": name, "run_id": run.run_id, "attempt": run.attempt, "trigger": run.trigger,
             "scheduled_for": iso(run.slot), "started_at": iso(run.started_at),
             "duration_s": round(max(0.0, now - run.started_at), 1)}
-
-
-def _tick_problems(now: float, last_tick: "float | None") -> "List[str]":
-    if last_tick is None:
-        return ["No tick has run yet: to have cron run it, use symphony_conductor.py install."]
-    if now - last_tick > TICK_STALE_S:
-        return ["The last tick was %s ago: cron does not run it, or it fails "
-                "(see logs/conductor_cron.log)." % duration_text(now - last_tick)]
-    if last_tick - now > TICK_STALE_S:
-        return ["The last tick is %s ahead of the clock: the clock was set back, and no tick has "
-                "run since." % duration_text(last_tick - now)]
-    return []
-
-
-def _task_problems(config: Config, state: State, task: "Document") -> "List[str]":
-    problems = []
-    name, last = task["name"], task["last_run"]
-    if task["consecutive_failures"] and task["enabled"] and last:
-        text = "%s: the last run %s at %s (%d in a row)" % (
-            name, outcome_text(last), last["ended_at"], task["consecutive_failures"])
-        if last.get("reason"):
-            text += ": %s" % last["reason"]
-        problems.append(text + ".")
-    run = state.tasks.get(name, TaskState()).run
-    if run is not None and run.unended:
-        problems.append("%s %s." % (name, run.unended))
-    if task["state"] == "waiting" and _is_stuck(config, state, name):
-        problems.append("%s is %s." % (name, _standing_text(task)))
-    return problems
-
-
-def _is_stuck(config: Config, state: State, name: str) -> bool:
-    """Whether a task waits for one that neither runs nor is about to."""
-    cycle = state.tasks[name].cycle
-    assert cycle is not None
-    root, _ = root_cause(config, state.tasks, cycle.waiting_for, cycle.slot)
-    root_state = state.tasks.get(root, TaskState())
-    return root_state.run is None and root_state.cycle is None
 
 
 def recent_results(state: State, history: "List[Verdict]") -> "List[Document]":
@@ -3725,6 +4248,7 @@ def recent_results(state: State, history: "List[Verdict]") -> "List[Document]":
 
 # -- status for people
 
+SINCE_IS_SAID = ("not-called", "ticks-late", "no-cron-daemon", "overdue")
 COLOURS = {"bad": "31", "good": "32", "wait": "33", "dim": "2", "head": "1"}  # ECMA-48, SGR
 STATE_COLOURS = {"running": "good", "invalid": "bad", "waiting": "wait", "retrying": "bad",
                  "queued": "wait", "paused": "wait", "disabled": "dim"}
@@ -3732,40 +4256,81 @@ WIDE = 110           # columns from which on every duration is shown
 UNUSUAL_FACTOR = 2   # so many times the usual duration is shown in a narrow table as well
 
 
-def status_table(document: "Document", width: int, coloured: bool = False) -> str:
-    """The status for people: a headline, problems, and a row a task with its reason below it.
+def status_table(document: "Document", width: int, coloured: bool = False,
+                 only_problems: bool = False) -> str:
+    """The status for people: a headline, what is wrong, and a row a task with its reason below it.
 
-    No row is longer than `width`; in a reason, nothing is cut.
+    No row is longer than `width`; in a reason or a finding, nothing is cut. `only_problems`: rows
+    only for the tasks that a finding is about.
     """
     now = from_iso(document["now"]) or 0
     name_width = max(12, width // 3)
     # The verdict comes first: a reader woken at night stops after a few lines.
     lines = [_headline(document, now, name_width, width, coloured)]
-    lines += ["  ! " + problem for problem in document["problems"]]
+    for finding in document["findings"]:
+        lines += finding_lines(finding, now, width, coloured)
+    tasks = document["tasks"]
+    if only_problems:
+        names = {name for finding in document["findings"]
+                 for name in [finding["task"]] + (finding["place"] or "").split()}
+        tasks = [task for task in tasks if task["name"] in names]
+        if not tasks:
+            return "\n".join(lines)
     lines.append("")
     rows: "List[Tuple[str, ...]]" = [("TASK", "STATE", "LAST", "RECENT", "NEXT", "SCHEDULE")]
-    for task in document["tasks"]:
+    for task in tasks:
         name = cut_text(task["name"], name_width)
         rows.append((name,) + _status_row(task, now, width >= WIDE))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    for task, row in zip([None] + document["tasks"], rows):
+    for task, row in zip([None] + tasks, rows):
         cells = [cell.ljust(widths[column]) for column, cell in enumerate(row[:5])]
         line = cut_text("  ".join(cells + [row[5]]).rstrip(), width)
         if coloured:  # only now: the escapes count for no column
             line = _painted_row(task, row, widths, line)
         lines.append(line)
         if task is not None and task["reason"]:
-            lines.append("  " + _standing_text(task))
-    if not document["tasks"]:
+            lines += wrap_text(_standing_text(task), width, "  ", "    ")
+    if not tasks:
         lines.append("(no tasks)")
+    legend = _legend(tasks)
+    if legend:
+        lines += ["", _painted(legend, "dim" if coloured else "")]
     return "\n".join(lines)
+
+
+FINDING_MARKS = {PROBLEM: ("!", "bad"), WARNING: ("-", "wait"), NOTICE: ("-", "")}
+
+
+def finding_lines(finding: "Document", now: float, width: int,
+                  coloured: bool = False) -> "List[str]":
+    """A finding for people: the sentence, the last line of output, and what to type next."""
+    mark, colour = FINDING_MARKS[finding["severity"]]
+    lines = wrap_text(finding_text(finding, now), width, "  %s " % mark, "    ")
+    if coloured:
+        lines[0] = lines[0].replace(mark, _painted(mark, colour), 1)
+    if finding["output"]:
+        lines.append(cut_text("      output: %s" % finding["output"], width))
+    if finding["command"]:
+        lines.append("      try: %s" % finding["command"])  # whole: it is there to be copied
+    return lines
+
+
+def _legend(tasks: "Sequence[Document]") -> str:
+    """What the marks of the column RECENT mean, of those that there are."""
+    marks = {mark for task in tasks for mark in task["recent"]}
+    words = ["%s %s" % (mark, status) for status, mark in list(MARKS.items())
+             + [("skipped", SKIP_MARK)] if mark in marks]
+    return "RECENT, newest last: " + ", ".join(words) if words else ""
 
 
 def _headline(document: "Document", now: float, name_width: int, width: int,
               coloured: bool) -> str:
-    verdict, colour = "NOT healthy", "bad"
-    if document["healthy"]:
-        verdict, colour = "healthy", "good"
+    verdict = document["verdict"]
+    colour = "good"
+    if not document["healthy"]:
+        colour = "bad"
+    elif verdict.startswith("retrying"):
+        colour = "wait"
     parts = [verdict, _tick_text(document["last_tick"], now),
              "running %d of %d" % (document["running_now"], document["max_concurrent_tasks"])]
     starts = [(task["next_run"], task["name"]) for task in document["tasks"] if task["next_run"]]
@@ -4200,6 +4765,12 @@ def mail_addresses(crontab: str) -> "List[str]":
     return [re.sub(r"\A([\"'])(.*)\1\Z", r"\2", value) for value in values]
 
 
+def shell_of(crontab: str) -> str:
+    """The shell that a table has chosen at its end; '' where it leaves it to cron (crontab(5))."""
+    values = re.findall(r"(?m)^[ \t]*[\"']?SHELL[\"']?[ \t]*=[ \t]*(.*?)[ \t\r]*$", crontab)
+    return re.sub(r"\A([\"'])(.*)\1\Z", r"\2", values[-1]) if values else ""
+
+
 def crontab_lines(crontab: str) -> "List[str]":
     """The lines of a table, each with its line break: for cron nothing but a newline ends one."""
     return re.findall(r"[^\n]*\n|[^\n]+\Z", crontab)
@@ -4491,6 +5062,35 @@ def error_text(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error) or type(error).__name__
 
 
+def place_of(error: OSError) -> str:
+    """Where an error came from: the file it names or, failing that, the function it stopped."""
+    if error.filename:
+        return os.fsdecode(error.filename)
+    import traceback
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame[0] == __file__:
+            return "in %s()" % frame[2]
+    return "in the Python library"
+
+
+def own_command() -> str:
+    """How a person calls this file from anywhere."""
+    path = os.path.abspath(__file__)
+    quoted = shlex.quote(path)
+    return quoted if os.access(path, os.X_OK) else "python3 " + quoted
+
+
+def command_for(root: str, is_short: bool = False) -> str:
+    """How a person calls this file for this root: from anywhere, or `is_short` from here."""
+    folder, name = os.path.split(os.path.abspath(__file__))
+    command = own_command()
+    if is_short and os.path.realpath(os.curdir) == os.path.realpath(folder):
+        command = ("./" if os.access(name, os.X_OK) else "python3 ") + shlex.quote(name)
+    if os.path.realpath(folder) != os.path.realpath(root):
+        command += " --root " + shlex.quote(root)
+    return command
+
+
 class FileLock:
     """A flock on a file: held until each process that has it called `release` or ended, or until
     one of them calls `unlock`.
@@ -4728,6 +5328,20 @@ def _keep_copy(path: str, keep: str) -> None:
         write_atomic(keep, read_bytes(path))  # a file system without hard links
 
 
+def probe_write(folder: str) -> None:
+    """Write a block into a folder and leave nothing behind. Raises OSError where that fails."""
+    path = os.path.join(folder, "probe.tmp")
+    try:
+        fd = os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o600)  # it has no name at all
+    except (OSError, AttributeError):  # not on this system, or not on this file system
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        os.unlink(path)
+    try:
+        write_all(fd, b"\0" * 4096)
+    finally:
+        os.close(fd)  # some file systems report here that there is no room
+
+
 def append_lines(path: str, lines: "Sequence[str]", max_bytes: int = 0) -> None:
     """Append whole lines with one write; a file over `max_bytes` is rotated first.
 
@@ -4948,6 +5562,8 @@ def _is_pause(pause: "Any") -> bool:
         return _is_number(at) and at >= 0
 
     if type(pause) is not dict or type(pause.get("reason")) is not str or "until" not in pause:
+        return False
+    if type(pause.get("by", "")) is not str:
         return False
     return is_time(pause.get("since")) and (pause["until"] is None or is_time(pause["until"]))
 
@@ -5195,7 +5811,7 @@ OWN_FILES = (
     ("__pycache__", r"symphony_conductor\..*\.pyc"),
     ("logs", r"(symphony_conductor|conductor_cron)\.log(\.[0-9])?"),
     ("logs/automation", r"[^.].*\.log(\.[0-9])?"),
-    ("status", r"(crontab\.before|heartbeat|(disk|events)\.jsonl|"
+    ("status", r"(crontab\.before|heartbeat|tick_failure|probe|(disk|events)\.jsonl|"
                r"(last_good_config|tick_environment)\.json)(\.tmp)?"),
     ("status/automation_health", r"[^.].*\.health(\.tmp)?"),
     ("status/definitions", r"[0-9a-f]{16}\.json(\.tmp)?"),
@@ -5804,6 +6420,20 @@ class Reader:
         except OSError as error:
             raise StorageError.of("stat", path, error)
 
+    def tick_failure(self) -> "TickFailure | None":
+        """How the newest tick that failed did; None without one. Raises StorageError."""
+        try:
+            document = json.loads(read_bytes(self.path(FAILURE_NAME)).decode("utf-8"))
+            return TickFailure(
+                at=float(document["at"]), since=float(document["since"]),
+                exit_code=int(document["exit_code"]), text=plain_line(document["text"], 500))
+        except (FileNotFoundError, NotADirectoryError, ForeignFile):
+            return None
+        except OSError as error:
+            raise StorageError.of("read", self.path(FAILURE_NAME), error)
+        except (ValueError, TypeError, KeyError, OverflowError):
+            return None  # nothing but blanks: none has failed
+
     def last_evidence(self) -> "Evidence | None":
         """What the clocks said at the last decision; None before the first."""
         try:
@@ -6057,17 +6687,47 @@ class Store(Reader):
         write_atomic(path, "\n".join(lines).encode("utf-8", "surrogateescape"), durable=False)
         os.utime(path, (at, at))
 
+    def prepare_failure(self) -> None:
+        """Make the file that says how a tick failed while there is room for it."""
+        path = self.path(FAILURE_NAME)
+        if not os.path.lexists(path):
+            write_atomic(path, FAILURE_BYTES * b" ", durable=False)
+
+    def note_failure(self, now: float, exit_code: int, text: str) -> None:
+        """Say how a tick failed, in place: a full disk has room for what was there before.
+
+        What prevents even that, such as a read-only disk, `status` finds out by itself.
+        """
+        try:
+            earlier, last_tick = self.tick_failure(), self.last_tick()
+            since = now
+            if earlier is not None and (last_tick is None or last_tick < earlier.at <= now):
+                since = earlier.since
+            document = {"at": now, "since": since, "exit_code": exit_code,
+                        "text": plain_line(text, 500)}
+            data = json.dumps(document).encode()[:FAILURE_BYTES]
+            fd = os.open(self.path(FAILURE_NAME), os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                os.pwrite(fd, data.ljust(FAILURE_BYTES), 0)
+            finally:
+                os.close(fd)
+        except (ConductorError, OSError):
+            pass  # the tick's own exit status and output remain
+
     def note_environment(self) -> None:
         """Keep the names of the environment that cron gave this tick, but of no value than PATH."""
+        # The installed line calls Python with -I -S, as a person hardly ever does. A tick by hand
+        # is better than nothing, and never replaces what that line had.
+        is_line = bool(sys.flags.isolated and sys.flags.no_site)
         names = sorted(name for name in os.environ if re.match(r"[A-Za-z_][A-Za-z0-9_]*\Z", name))
-        document = {"names": names, "PATH": os.environ.get("PATH", "")}
+        document = {"names": names, "PATH": os.environ.get("PATH", ""), "is_line": is_line}
         text = json.dumps(document, sort_keys=True).encode()
         path = self.path(ENVIRONMENT_NAME)
         try:
             current = read_bytes(path)
         except OSError:
             current = b""
-        if text != current:
+        if text != current and (is_line or b'"is_line": true' not in current):
             write_atomic(path, text, durable=False)
 
     # -- leaving
@@ -7717,7 +8377,7 @@ def ways_to_send(config: Config, message: "Message",
         return {}
 
     def body() -> "Document":  # made while sending: a damaged message holds up no other
-        return message_body(message, os.uname()[1], root)
+        return message_body(message, os.uname()[1], root, command_for(root))
 
     webhook = config.notification_webhook or ""
     command = config.notification_command or ""
@@ -7900,6 +8560,7 @@ class Conductor:
             if is_called and not os.isatty(0):
                 self.store.note_environment()  # by hand, on a terminal, it would be another one
             outcome = self._decide(is_tick=is_called)
+            self.store.prepare_failure()
         finally:
             self.store.lock.unlock()
         self._send_due_messages()
@@ -8233,10 +8894,10 @@ class Conductor:
 
     # -- pauses
 
-    def pause(self, name: str, until: "float | None", reason: str) -> Outcome:
+    def pause(self, name: str, until: "float | None", reason: str, by: str = "") -> Outcome:
         """Suspend the schedule of a task, or of all, until then or `resume`; what runs goes on."""
         def change(pauses: "Dict[str, Pause]", now: float) -> str:
-            pauses[name] = {"since": now, "until": until, "reason": reason}
+            pauses[name] = {"since": now, "until": until, "reason": reason, "by": by}
             note = "%s: paused until %s" % (pause_scope(name), iso(until) or "resumed")
             if reason:
                 note += " (%s)" % reason
@@ -8574,54 +9235,6 @@ class Conductor:
         self.store.log(now, notes + decision.notes + [note])
         return run
 
-    # -- status
-
-    def status(self, only: str = "") -> "Document":
-        """The status of one task or of all, read without taking a lock."""
-        now = self.clock.now()
-        notices: "List[str]" = []
-        try:
-            self.store.check_root()
-        except ConfigError as error:
-            notices += [str(problem) for problem in error.problems]
-        config, problems = self.store.config_in_force()
-        notices += [str(problem) for problem in problems if str(problem) not in notices]
-        state, notes, _ = self.store.read_state()
-        notices += notes
-        for name, task_state in state.tasks.items():
-            if task_state.run is not None:
-                notices += self._notices_of(name, task_state.run)
-        history: "List[Verdict]" = []
-        try:
-            history = self.store.history(RECENT_RESULTS, only)
-        except StorageError as error:
-            notices.append("%s." % error)
-        config = config or Config()
-        document = status_document(config, state, now, self.store.last_tick(), history, notices)
-        if only:
-            for key, field in (("tasks", "name"), ("running", "task"), ("recent_results", "task")):
-                document[key] = [entry for entry in document[key] if entry[field] == only]
-            if not document["tasks"]:
-                task_named(config, only)
-        return document
-
-    def _notices_of(self, name: str, run: Run) -> "List[str]":
-        """What `status` has to say of a run beyond that it is going on."""
-        try:
-            record = self.store.run_with_id(name, run.run_id)
-            if not record or "result" in record:
-                return []
-            if process_of(record["supervisor"]) is None:
-                return ["%s: the supervisor of run %s is gone; the next tick will look into it." % (
-                    name, run.run_id)]
-        except (ConductorError, OSError) as error:
-            return ["%s: %s." % (RUN_UNCLEAR % (name, run.run_id), error)]
-        ends_at = run.started_at + record.get("timeout", 0) + record.get("kill_grace", 0)
-        if self.clock.now() > ends_at + TICK_STALE_S and not run.unended:
-            return ["%s: run %s should have ended by %s, and no end was recorded; "
-                    "see logs/symphony_conductor.log." % (name, run.run_id, iso(ends_at))]
-        return []
-
 
 def release_all(locks: "Dict[str, FileLock]") -> None:
     """Release the locks; those that are not held stay so."""
@@ -8869,12 +9482,14 @@ def unit_folder() -> str:
     return os.path.join(config, "systemd/user")
 
 
-def has_timer(root: str) -> bool:
-    """Whether this user has a systemd timer for this root."""
+def has_timer(root: str) -> "bool | None":
+    """Whether this user has a systemd timer for this root; None where that cannot be read."""
     try:
         text = os.fsdecode(read_bytes(os.path.join(unit_folder(), UNIT + ".timer")))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, ForeignFile):
         return False
+    except OSError:
+        return None
     return text.partition("\n")[0] == UNIT_OWNER + root
 
 
@@ -8883,12 +9498,279 @@ def daemon_note() -> str:
     path = os.path.join(SYSTEM_UNITS, UNIT + ".service")
     try:
         text = read_bytes(path, follow=True).decode("utf-8", "replace")
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, ForeignFile):
         return ""
+    except OSError as error:
+        return "WARNING: cannot tell whether %s starts the old daemon: %s" % (
+            path, error_text(error))
     if "symphony_conductor.py start" not in text:
         return ""
     return "WARNING: %s still starts the old daemon; every task will run twice (%s)" % (
         path, DAEMON_HINT)
+
+
+def called_as(store: Reader, is_short: bool = False) -> str:
+    """As `command_for`. Another user than the owner of the root becomes the owner first: what they
+    wrote would be theirs.
+    """
+    command, owner = command_for(store.root, is_short), owner_name(store.root)
+    if owner and owner != current_user()[0]:
+        return "sudo -u %s %s" % (owner, command)
+    return command
+
+
+def owner_name(path: str) -> str:
+    """The user who owns a file or folder, by name if there is one; '' if that cannot be told."""
+    import pwd
+    try:
+        number = os.stat(path).st_uid
+    except OSError:
+        return ""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return "#%d" % number
+
+
+# == Inspection ==
+
+# The names under which cron daemons run; `crond` is also busybox's.
+CRON_DAEMONS = ("cron", "crond", "cronie", "dcron", "fcron", "bcron-sched", "supercronic")
+SHELLS = ("sh", "ash", "bash", "dash", "ksh", "ksh93", "mksh", "pdksh", "oksh", "yash", "zsh",
+          "busybox")  # what can run the crontab line
+SERVICE_FOLDERS = ("/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
+
+
+def cron_daemon() -> "str | None":
+    """The cron daemon that runs here, '' if none does; None where that cannot be told.
+
+    Where the processes of others are hidden (proc(5), hidepid), none is seen and nothing is proved.
+    """
+    try:
+        if has_proc():
+            names = {}
+            for pid in filter(str.isdigit, os.listdir(PROC)):
+                try:
+                    names[pid] = proc_text(pid + "/comm").strip()
+                except OSError:
+                    continue
+        else:
+            rows = [line.split(None, 1) for line in command_output(
+                "ps", "-A", "-o", "pid=,comm=").splitlines()]
+            names = {row[0]: os.path.basename(row[1].strip()) for row in rows if len(row) == 2}
+    except (ConductorError, OSError):
+        return None
+    for name in names.values():
+        if name in CRON_DAEMONS:
+            return name
+    return "" if names.get("1") else None
+
+
+def daemon_command() -> str:
+    """What starts the cron daemon of this system, for a person to type; '' where nobody can say."""
+    if not os.path.isdir("/run/systemd/system"):
+        for name in ("cron", "crond", "cronie"):
+            if os.path.exists("/etc/init.d/" + name):
+                return "sudo service %s start" % name
+        return ""
+    for name in ("cron", "crond", "cronie", "fcron"):
+        if any(os.path.exists("%s/%s.service" % (folder, name)) for folder in SERVICE_FOLDERS):
+            return "sudo systemctl enable --now %s" % name
+    return ""
+
+
+class Inspector:
+    """Asks the machine what health has to know; each question that fails is an answer as well."""
+
+    def __init__(self, store: Reader, clock: "Clock | None" = None,
+                 is_short: bool = False) -> None:
+        self.store = store
+        self.now = (clock or Clock()).now()
+        self.unreadable: "List[str]" = []
+        self.program = called_as(store, is_short)
+
+    def asked(self, question: "Callable[[], Any]", otherwise: "Any" = None) -> "Any":
+        """The answer to a question; where a file cannot be read, that is noted."""
+        try:
+            return question()
+        except StorageError as error:
+            self.unreadable.append(str(error))
+        except OSError as error:
+            self.unreadable.append("cannot read %s: %s" % (place_of(error), error_text(error)))
+        return otherwise
+    # -- the answers
+
+    def config(self) -> "Config | None":
+        """The configuration in force; `broken` and `insecure` say what is wrong with its files."""
+        self.insecure: "List[Problem]" = []
+        self.broken: "List[Problem]" = []
+        try:
+            self.store.check_root()
+        except ConfigError as error:
+            self.insecure = error.problems
+        config, self.broken = self.asked(self.store.config_in_force, (None, []))
+        return config  # type: ignore[no-any-return]
+
+    def state(self) -> State:
+        """The state; `state_notes` say what is wrong with its file."""
+        state, notes, _ = self.asked(self.store.read_state, (State(), [], False))
+        self.state_notes = notes
+        return state  # type: ignore[no-any-return]
+
+    def machine(self, state: State) -> Machine:
+        """All other facts; of the runs, only those without a recorded end are looked at."""
+        last_tick = self.asked(self.store.last_tick)
+        is_late = last_tick is None or self.now - last_tick > TICK_STALE_S
+        failure = self.asked(self.store.tick_failure)
+        if failure is not None and last_tick is not None and failure.at <= last_tick:
+            failure = None  # a later one has succeeded
+        line, has_line = self._line()
+        daemon, command = None, ""
+        if is_late and failure is None:
+            daemon, command = cron_daemon(), daemon_command()
+        runs = {name: text for name, task_state in state.tasks.items() if task_state.run is not None
+                for text in [self._oddity(name, task_state.run)] if text}
+        spooled = self.asked(self.store.spooled, [])
+        return Machine(
+            now=self.now, last_tick=last_tick, failure=failure, line=line, has_line=has_line,
+            cron_log=self._cron_log(last_tick) if is_late else "", daemon=daemon,
+            daemon_command=command, write_error=self._write_error(), has_zone_data=has_zone_data(),
+            undelivered=[from_iso(message["at"]) or self.now for _, message in spooled],
+            unreadable=self.unreadable, state_notes=self.state_notes, insecure=self.insecure,
+            broken=self.broken, runs=runs, root=self.store.root, program=self.program,
+            **self._space())
+
+    def _space(self) -> "Document":
+        """What is free on the disk of the root for this user."""
+        try:
+            disk = os.statvfs(self.store.root)
+        except OSError as error:
+            self.unreadable.append("cannot tell what is free on the disk: %s" % error_text(error))
+            return {}
+        # Some file systems, such as btrfs, have no fixed number of inodes: they report 0.
+        return {"free_bytes": disk.f_bavail * disk.f_frsize,
+                "total_bytes": disk.f_blocks * disk.f_frsize,
+                "free_inodes": disk.f_favail, "total_inodes": disk.f_files}
+
+    def _write_error(self) -> str:
+        """Why nothing can be written beside the state, '' if it can: tried with a nameless file."""
+        folder = self.store.path("status")
+        if not os.path.isdir(folder) or not self.is_owner():
+            return ""
+        try:
+            probe_write(folder)
+        except OSError as error:
+            return error_text(error)
+        return ""
+
+    def is_owner(self) -> bool:
+        """Whether whoever asks is the user whose ticks these are."""
+        try:
+            return os.stat(self.store.root).st_uid == os.geteuid()
+        except OSError:
+            return False
+
+    def _line(self) -> "Tuple[Finding | None, bool | None]":
+        """What is wrong with the crontab line or timer of this root, and whether there is one."""
+        if not self.is_owner():
+            return None, None  # the line is in another user's crontab
+        timer = has_timer(self.store.root)
+        install = self.program + " install"
+        missing = "%s's crontab has no line for this folder" % current_user()[0]
+        try:
+            above, block, _ = split_at_block(read_crontab(), self.store.root)
+        except UnavailableError as error:
+            above = block = ""
+            missing = str(error)
+        except ConductorError as error:
+            if timer:
+                return None, True
+            return Finding(code="crontab-unreadable", text=str(error), command="crontab -l"), None
+        if block:
+            return _block_finding(self.store, above, block, install), True
+        if timer is None:
+            return Finding(code="crontab-unreadable", command="ls -l " + unit_folder(), text=(
+                "cannot read the systemd timer in %s" % unit_folder())), None
+        if timer:
+            return None, True
+        return Finding(code="line-missing", command=install, text=missing), False
+
+    def _cron_log(self, last_tick: "float | None") -> str:
+        """The last line that cron's own call printed since the last tick."""
+        path = self.store.path("logs/conductor_cron.log")
+        try:
+            if last_tick is not None and os.stat(path).st_mtime <= last_tick:
+                return ""
+            for line in lines_backwards(path):
+                return plain_line(line.decode("utf-8", "replace"))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self.unreadable.append("cannot read %s: %s" % (path, error_text(error)))
+        return ""
+
+    def _oddity(self, name: str, run: Run) -> str:
+        """What there is to say of a run beyond that it is going on."""
+        try:
+            record = self.store.run_with_id(name, run.run_id)
+            if not record or "result" in record:
+                return ""
+            if process_of(record["supervisor"]) is None:
+                return "%s: the supervisor of run %s is gone; the next tick will look into it" % (
+                    name, run.run_id)
+        except (ConductorError, OSError) as error:
+            return "%s: %s" % (RUN_UNCLEAR % (name, run.run_id), error)
+        ends_at = run.started_at + record.get("timeout", 0) + record.get("kill_grace", 0)
+        if self.now > ends_at + TICK_STALE_S and not run.unended:
+            return "%s: run %s should have ended by %s, and no end was recorded" % (
+                name, run.run_id, iso(ends_at))
+        return ""
+
+
+def _block_finding(store: Reader, above: str, block: str, install: str) -> "Finding | None":
+    """What is wrong with the installed crontab line; None if `install` would write this one."""
+    shell = shell_of(above + block)
+    python = python_of_block(block)
+    line = crontab_line(store.root, interpreter(), os.path.abspath(__file__),
+                        bool(mail_addresses(block)))
+    if python and not os.access(python, os.X_OK):
+        return Finding(code="line-broken", command=install,
+                       text="the Python of the crontab line does not exist: %s" % python)
+    if shell and (os.path.basename(shell) not in SHELLS or not os.access(shell, os.X_OK)):
+        return Finding(code="line-broken", command="crontab -e", text=(
+            "SHELL=%s in the crontab cannot run the line; put SHELL=/bin/sh above it" % shell))
+    if line not in block.splitlines():
+        return Finding(code="line-changed", command=install,
+                       text="the crontab line differs from the one install would write")
+    return None
+
+
+def health_of(store: Reader, clock: "Clock | None" = None) -> "List[Finding]":
+    """All that is wrong in a root, the worst first; a file that cannot be read is a finding."""
+    inspector = Inspector(store, clock)
+    config, state = inspector.config(), inspector.state()
+    return examine(config, state, inspector.machine(state))
+
+
+def status_of(store: Reader, only: str = "", clock: "Clock | None" = None,
+              results: int = RECENT_RESULTS, is_short: bool = False) -> "Document":
+    """The status of one task or of all, read without taking a lock.
+
+    `results`: at most so many recent ones; `is_short`: commands as they work in this folder.
+    """
+    inspector = Inspector(store, clock, is_short)
+    config, state = inspector.config(), inspector.state()
+    history = inspector.asked(lambda: store.history(results, only), []) if results else []
+    machine = inspector.machine(state)
+    findings = examine(config, state, machine)
+    config = config or Config()
+    document = status_document(config, state, machine, history, findings)
+    if only:
+        for key, field in (("tasks", "name"), ("running", "task"), ("recent_results", "task")):
+            document[key] = [entry for entry in document[key] if entry[field] == only]
+        if not document["tasks"]:
+            task_named(config, only)
+    return document
 
 
 # == Commands ==
@@ -8961,23 +9843,12 @@ def exit_code_of(command: "Callable[[], int]", program: str = "symphony_conducto
         _discard_output()  # the reader, such as head(1), has seen enough: not an error
         return EXIT_OK
     except OSError as error:
-        warn("%s: %s" % (_place_of(error), error.strerror or error), program)
+        warn("%s: %s" % (place_of(error), error.strerror or error), program)
         return EXIT_IOERR
     except Exception as error:
         warn("internal error, please report it: %s: %s%s" % (
             type(error).__name__, error, _traceback_note(keep)), program)
         return EXIT_SOFTWARE
-
-
-def _place_of(error: OSError) -> str:
-    """Where an error came from: the file it names or, failing that, the function it stopped."""
-    if error.filename:
-        return os.fsdecode(error.filename)
-    import traceback
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if frame[0] == __file__:
-            return "in %s()" % frame[2]
-    return "in the Python library"
 
 
 def _traceback_note(keep: "Callable[[List[str]], Any] | None") -> str:
@@ -8996,8 +9867,16 @@ def _traceback_note(keep: "Callable[[List[str]], Any] | None") -> str:
 # A cmd_ function carries out a command and returns its exit code; `command_table` describes them.
 
 def cmd_tick(store: Store, args: "argparse.Namespace") -> int:
+    """Exit 78 is no failure here: the tick has done what the valid part of the files allows."""
     store.hold()
-    outcome = Conductor(store).tick()
+    try:
+        outcome = Conductor(store).tick()
+    except Exception as error:
+        code = error.exit_code if isinstance(error, ConductorError) else EXIT_SOFTWARE
+        store.note_failure(time.time(), code, str(error) or type(error).__name__)
+        raise
+    if outcome.exit_code not in (EXIT_OK, EXIT_CONFIG):
+        store.note_failure(time.time(), outcome.exit_code, outcome.lines[-1])
     if outcome.lines and not is_journal(1):  # the log has written them to the journal already
         warn("\n".join(outcome.lines))
     return outcome.exit_code
@@ -9067,10 +9946,20 @@ def _take_cron_environment(store: Store) -> None:
 def cmd_status(store: Store, args: "argparse.Namespace") -> int:
     if args.watch:
         return _watch_status(store, args)
-    if args.json or not (args.table or sys.stdout.isatty()):
-        print_json(Conductor(store).status(args.task or ""))
+    is_json = args.json or not (args.table or args.problems or sys.stdout.isatty())
+    document = status_of(store, args.task or "", is_short=not is_json)
+    if is_json:
+        print_json(document)
     else:
-        print_line(_status_screen(store, args))
+        print_line(_status_screen(document, args))
+    unreadable = [finding["text"] for finding in document["findings"]
+                  if finding["code"] == "unreadable"]
+    if unreadable:
+        if is_json:
+            warn("\n".join(unreadable))
+        return EXIT_IOERR  # what could not be seen is not taken for healthy
+    if args.exit_code and not document["healthy"]:
+        return EXIT_FAILED
     return EXIT_OK
 
 
@@ -9089,11 +9978,10 @@ def terminal_size() -> "os.terminal_size":
     return os.terminal_size(sizes)
 
 
-def _status_screen(store: Store, args: "argparse.Namespace") -> str:
+def _status_screen(document: "Document", args: "argparse.Namespace") -> str:
     has_colours = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-    document = Conductor(store).status(args.task or "")
     coloured = has_colours and not os.environ.get("NO_COLOR")  # no-color.org
-    return status_table(document, terminal_size().columns, coloured)
+    return status_table(document, terminal_size().columns, coloured, args.problems)
 
 
 def _watch_status(store: Store, args: "argparse.Namespace") -> int:
@@ -9101,7 +9989,7 @@ def _watch_status(store: Store, args: "argparse.Namespace") -> int:
     if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
         raise UsageError("--watch needs a terminal")
     while True:
-        lines = _status_screen(store, args).split("\n")
+        lines = _status_screen(status_of(store, args.task or "", is_short=True), args).split("\n")
         size = terminal_size()
         height = max(size.lines - 1, 1)
         if len(lines) > height:
@@ -9120,9 +10008,10 @@ def cmd_pause(store: Store, args: "argparse.Namespace") -> int:
         zone = task_named(Snapshot(store).config, args.task).timezone
     until = _end_of_pause(args, zone)
     # A line break or a terminal's control sequence would spoil the line that status shows.
-    reason = "".join(letter if letter.isprintable() else " " for letter in args.reason)
+    reason = plain_line(args.reason, 500)
+    by = os.environ.get("SUDO_USER") or current_user()[0]
     store.hold()
-    outcome = Conductor(store).pause(_paused_name(args), until, reason)
+    outcome = Conductor(store).pause(_paused_name(args), until, reason, plain_line(by))
     end = "until resumed" if until is None else "until " + local_text(until, zone)
     print_line("paused %s %s" % (args.task or "all tasks", end))
     warn("\n".join(outcome.lines))
@@ -9354,172 +10243,133 @@ def _newest_slot(snapshot: Snapshot, task: Task, at: float, now: float) -> "Slot
     return None
 
 
-class Finding(Value):
-    """What the doctor found: ok, warning or problem, in words, and what to do about it."""
-
-    level: str = "ok"
-    text: str = ""
-    hint: str = ""
-
-
 def cmd_doctor(store: Store, args: "argparse.Namespace") -> int:
-    findings = [(topic, finding) for topic, examine in EXAMINATIONS.items()
-                for finding in examine(store)]
-    levels = [finding.level for _, finding in findings]
+    inspector = Inspector(store, is_short=not args.json)
+    config, state = inspector.config(), inspector.state()
+    machine = inspector.machine(state).replace(
+        daemon=cron_daemon(), daemon_command=daemon_command())
+    findings = examine(config, state, machine) + _findings_of_doctor(inspector, config)
+    order = (PROBLEM, WARNING, NOTICE)
+    findings.sort(key=lambda finding: order.index(finding.severity))
+    wrong = {FINDINGS[finding.code][1] for finding in findings}
+    in_order = [(topic, words) for topic, look in CHECKS.items() if topic not in wrong
+                for words in look(inspector, machine, config)]
     if args.json:
-        print_json([{"level": finding.level, "topic": topic, "text": finding.text,
-                     "hint": finding.hint} for topic, finding in findings])
+        print_json([dict(finding_document(finding), level=finding.severity,
+                         topic=FINDINGS[finding.code][1], hint=finding.command)
+                    for finding in findings]
+                   + [{"level": "ok", "topic": topic, "text": text} for topic, text in in_order])
     else:
-        print_line("%s, %s; %s" % (plural(levels.count("problem"), "problem"),
-                                   plural(levels.count("warning"), "warning"),
-                                   plural(len(EXAMINATIONS), "check")))
-        # What is wrong comes first; a reader in trouble stops after a few lines.
-        for topic, finding in sorted(findings, key=lambda item: item[1].level == "ok"):
-            hint = " (%s)" % finding.hint if finding.hint else ""
-            print_line("  %-8s %s: %s%s" % (finding.level, topic, finding.text, hint))
-    return EXIT_FAILED if "problem" in levels else EXIT_OK
+        print_line("\n".join(_doctor_lines(findings, in_order, machine.now)))
+    is_bad = any(finding.severity == PROBLEM for finding in findings)
+    return EXIT_FAILED if is_bad else EXIT_OK
 
 
-def _examine_ticks(store: Store) -> "Iterator[Finding]":
-    last, now = store.last_tick(), Clock().now()
-    if last is None:
-        yield Finding(level="problem", text="no tick has run yet",
-                      hint="run install")
-    elif now - last > TICK_STALE_S:
-        yield Finding(level="problem", text="the last tick was %s ago" % duration_text(now - last),
-                      hint="logs/conductor_cron.log shows why ticks fail; if it has no new line,"
-                           " cron is stopped, or its crontab line is missing")
-    elif last - now > TICK_STALE_S:
-        yield Finding(level="problem", hint="check that cron is running",
-                      text="the clock was set back by %s or more, and no tick has run since"
-                           % duration_text(last - now))
-    else:
-        yield Finding(text="the last tick was %s ago" % duration_text(now - last))
+def _doctor_lines(findings: "Sequence[Finding]", in_order: "Sequence[Tuple[str, str]]",
+                  now: float) -> "List[str]":
+    """What is wrong, then what is not, then how much there was of each."""
+    width = terminal_size().columns
+    lines = []
+    for finding in findings:
+        head = "%-8s %s: " % (finding.severity, FINDINGS[finding.code][1])
+        lines += wrap_text(finding_text(finding_document(finding), now), width, head, " " * 9)
+        if finding.output:
+            lines.append(cut_text("%9soutput: %s" % ("", finding.output), width))
+        if finding.command:
+            lines.append("%9stry: %s" % ("", finding.command))
+    for topic, text in in_order:
+        lines += wrap_text(text, width, "%-8s %s: " % ("ok", topic), " " * 9)
+    severities = [finding.severity for finding in findings]
+    lines.append("%s: %s, %s" % (
+        plural(len(CHECKS), "check"), plural(severities.count(PROBLEM), "problem"),
+        plural(severities.count(WARNING), "warning")))
+    return lines
 
 
-def _examine_line(store: Store) -> "Iterator[Finding]":
-    timer_is_there = has_timer(store.root)
-    try:
-        table = read_crontab()
-        block = split_at_block(table, store.root)[1]
-    except ConductorError as error:
-        if timer_is_there:
-            yield Finding(text="the systemd timer is installed")
-        else:
-            yield Finding(level="warning", text=str(error))
-        return
-    for root in re.findall(r"(?m)^%s(.*)$" % BLOCK_BEGIN, table):
-        if not os.path.isdir(root):
-            yield Finding(level="warning", hint="to remove the block: crontab -e",
-                          text="it has a block for %s, which does not exist" % root)
-    if block:
-        yield _examine_block(store, block)
-    elif timer_is_there:
-        yield Finding(text="no line for this folder; the systemd timer is installed")
-    else:
-        yield Finding(level="problem", text="no line for this folder", hint="run install")
-
-
-def _examine_block(store: Store, block: str) -> Finding:
-    """Whether the installed crontab line is the one that `install` would write now."""
-    python = python_of_block(block)
-    line = crontab_line(store.root, interpreter(), os.path.abspath(__file__),
-                        bool(mail_addresses(block)))
-    if python and not os.access(python, os.X_OK):
-        return Finding(level="problem", hint="run install",
-                       text="the Python of the crontab line does not exist: %s" % python)
-    if line not in block.splitlines():
-        return Finding(level="warning", hint="to update it, run install",
-                       text="the crontab line differs from the one install would write")
-    return Finding(text="the crontab line runs this file with %s" % interpreter())
-
-
-def _examine_environment(store: Store) -> "Iterator[Finding]":
+def _findings_of_doctor(inspector: Inspector, config: "Config | None") -> "List[Finding]":
+    """What takes longer to find out than `status` may take, or holds for whoever asks only."""
+    store, findings = inspector.store, []
+    if inspector.is_owner():
+        findings += _lost_blocks()
+    note = daemon_note()
+    if note:
+        findings.append(Finding(code="old-daemon", text=note.replace("WARNING: ", "", 1)))
     recorded = store.tick_environment()
     if recorded is None:
-        yield Finding(level="warning", text="no tick has recorded its environment yet")
-        return
-    names, path = recorded
-    yield Finding(text="cron's PATH is %s" % path)
-    folders = [folder for folder in os.environ.get("PATH", "").split(":")
-               if folder not in path.split(":")]
-    if folders:
-        yield Finding(text="only in your shell's PATH: %s" % ":".join(folders))
-    # Every shell sets these; no task depends on them.
-    missing = sorted(set(os.environ) - set(names) - {"_", "SHLVL", "OLDPWD", "PWD", "TERM"})
-    if missing:
-        yield Finding(text="only in your shell's environment: %s" % ", ".join(missing))
+        findings.append(Finding(code="environment-unknown",
+                                text="no tick has recorded its environment yet"))
+    if config is not None:
+        problems = [problem for problem in config.problems if problem.warning]
+        problems += missing_programs(store, config, recorded[1] if recorded else CRON_PATH)
+        findings += [Finding(code="suspicion", task=problem.task, place=problem.place,
+                             text=str(problem).replace("warning: ", "", 1)) for problem in problems]
+        findings += _zone_findings(config, inspector.now)
+    return findings + _own_file_findings(inspector)
 
 
-def _examine_configuration(store: Store) -> "Iterator[Finding]":
-    recorded = store.tick_environment()
-    cron_path = recorded[1] if recorded else CRON_PATH
-    number = 0
+def _lost_blocks() -> "List[Finding]":
     try:
-        store.check_root()
-        config = store.read_config()
-        number = len(config.tasks)
-        problems = config.problems + missing_programs(store, config, cron_path)
-    except ConfigError as error:
-        problems = error.problems
-    for problem in problems:
-        yield Finding(level="warning" if problem.warning else "problem", hint=problem.hint,
-                      text="%s: %s" % (problem.place, problem.text))
-    if not problems:
-        yield Finding(text="%s, and cron finds their programs" % plural(number, "task"))
+        table = read_crontab()
+    except ConductorError:
+        return []  # `examine` has said so
+    return [Finding(code="lost-block", command="crontab -e", text=(
+        "the crontab has a block for %s, which does not exist" % root))
+        for root in re.findall(r"(?m)^%s(.*)$" % BLOCK_BEGIN, table) if not os.path.isdir(root)]
 
 
-def _examine_clocks(store: Store) -> "Iterator[Finding]":
-    now = Clock().now()
-    decided_at = store.read_state()[0].last_now
-    if decided_at > now + CLOCK_OFFSET_TOLERANCE_S:
-        yield Finding(level="warning",
-                      text="the clock is behind the last recorded decision (%s)" % iso(decided_at),
-                      hint="it was set back; by up to 3h, no slot runs twice")
-    else:
-        yield Finding(text="%s, local time %s" % (iso(now), local_text(now, None)))
+def _zone_findings(config: Config, now: float) -> "List[Finding]":
+    """Whether schedules go by another clock than the one that the reader's shell shows."""
     zone = os.environ.get("TZ")
-    if not zone or _has_zones(store):
-        return
-    if time.localtime(now).tm_gmtoff != zone_named(None).span(int(now))[2]:
-        yield Finding(level="warning", hint="set timezone in the configuration",
-                      text="your shell has TZ=%s, but schedules use /etc/localtime" % zone)
+    with_zones = [task.timezone for task in config.tasks.values() if task.schedule is not None]
+    if not zone or with_zones and all(with_zones):
+        return []
+    if time.localtime(now).tm_gmtoff == zone_named(None).span(int(now))[2]:
+        return []
+    return [Finding(code="zone-differs", text=(
+        "your shell has TZ=%s, but schedules use /etc/localtime; set timezone in the configuration"
+        " to have them use another zone" % plain_line(zone)))]
 
 
-def _has_zones(store: Store) -> bool:
-    """Whether every schedule has a time zone of its own."""
-    try:
-        tasks = Snapshot(store).config.tasks.values()
-    except ConfigError:
-        return False
-    return all(task.timezone for task in tasks if task.schedule is not None)
+def _own_file_findings(inspector: Inspector) -> "List[Finding]":
+    """Whether whoever asks can read and write the files of the conductor, if they are theirs."""
+    store = inspector.store
 
-
-def _examine_files(store: Store) -> "Iterator[Finding]":
     def example(paths: "List[str]") -> str:
         return store.shown(paths[0]) + (", ..." if len(paths) > 1 else "")
 
+    findings = []
+    owner = owner_name(store.root)
+    root_owner = os.stat(store.root).st_uid
     owners = {path: _owner_of(path) for path, _ in store.own_files()}
-    foreign = [path for path, owner in owners.items() if owner not in (None, os.geteuid())]
+    foreign = [path for path, number in owners.items() if number not in (None, root_owner)]
     if foreign:
-        files = plural(len(foreign), "file belongs to another user", "files belong to other users")
-        yield Finding(level="problem", text="%s: %s" % (files, example(foreign)),
-                      hint="run everything as one user; to give a file to %s: sudo chown"
-                           % current_user()[0])
-    else:
-        yield Finding(text="%s, all owned by you" % plural(len(owners), "file"))
+        files = plural(len(foreign), "file belongs", "%d files belong" % len(foreign))
+        findings.append(Finding(
+            code="foreign-files", command="sudo chown -R %s: %s" % (owner, " ".join(
+                shlex.quote(path) for path in sorted({_folder_to_chown(store, path)
+                                                      for path in foreign}))),
+            text="%s to another user than %s, the owner of the folder: %s; run everything as %s" % (
+                files, owner, example(foreign), owner)))
+    if not inspector.is_owner():
+        return findings
     folders = {folder for folder, _ in OWN_FILES} | {"logs", "status"}
     for path in map(store.path, sorted(folders - {"__pycache__"})):
         if os.path.isdir(path) and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-            yield Finding(level="problem", text="%s is not readable and writable" % path,
-                          hint="chmod u+rwx %s" % shlex.quote(path))
-    unreadable = [path for path, owner in owners.items()
-                  if owner is not None and not os.access(path, os.R_OK)]
+            findings.append(Finding(
+                code="not-accessible", text="%s is not readable and writable" % path,
+                command="chmod u+rwx %s" % shlex.quote(path)))
+    unreadable = [path for path, number in owners.items()
+                  if number is not None and not os.access(path, os.R_OK)]
     if unreadable:
-        yield Finding(level="problem", text="%s cannot be read: %s" % (
-            plural(len(unreadable), "file"), example(unreadable)))
-    for note in store.read_state()[1]:
-        yield Finding(level="problem", text=note)
+        findings.append(Finding(code="not-accessible", text="%s cannot be read: %s" % (
+            plural(len(unreadable), "file"), example(unreadable))))
+    return findings
+
+
+def _folder_to_chown(store: Reader, path: str) -> str:
+    """The folder whose files one command gives back, or the file where that would be the root."""
+    folder = store.shown(path).partition("/")
+    return store.path(folder[0] if folder[1] else store.shown(path))
 
 
 def _owner_of(path: str) -> "int | None":
@@ -9530,44 +10380,84 @@ def _owner_of(path: str) -> "int | None":
         return None
 
 
-def _examine_messages(store: Store) -> "Iterator[Finding]":
-    waiting = [message for _, message in store.spooled()]
-    if not waiting:
-        yield Finding(text="no undelivered messages")
-        return
-    oldest = min(message["at"] for message in waiting)
-    yield Finding(level="warning", hint="the log says why; they are retried for 24 h",
-                  text="%s, the oldest of %s" % (
-                      plural(len(waiting), "undelivered message"), oldest))
+# -- what the doctor says of a check that found nothing wrong
+
+def _ticks_in_order(inspector: Inspector, machine: Machine, config: "Config | None") -> "List[str]":
+    text = "the last tick was %s ago" % duration_text(machine.now - (machine.last_tick or 0))
+    return [text + ("; %s is running" % machine.daemon if machine.daemon else "")]
 
 
-LEAST_FREE_BYTES = 100 << 20
-LEAST_FREE_SHARE = 0.02
+def _crontab_in_order(inspector: Inspector, machine: Machine,
+                      config: "Config | None") -> "List[str]":
+    if not inspector.is_owner():
+        return ["not looked at: it is that of %s" % owner_name(inspector.store.root)]
+    if has_timer(inspector.store.root):
+        return ["the systemd timer is installed"]
+    return ["the line runs this file with %s" % interpreter()]
 
 
-def _examine_disk(store: Store) -> "Iterator[Finding]":
-    disk = os.statvfs(store.root)
-    free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
-    text = "%d MiB free of %d MiB" % (free >> 20, total >> 20)
-    if free < LEAST_FREE_BYTES or free < total * LEAST_FREE_SHARE:
-        yield Finding(level="problem", text=text, hint="tasks cannot start when the disk is full")
-    else:
-        yield Finding(text=text)
-    # Some file systems, such as btrfs, have no fixed number of inodes: they report 0.
-    if disk.f_files and disk.f_favail < disk.f_files * LEAST_FREE_SHARE:
-        yield Finding(level="problem",
-                      text="%d of %d inodes are free" % (disk.f_favail, disk.f_files))
+def _configuration_in_order(inspector: Inspector, machine: Machine,
+                            config: "Config | None") -> "List[str]":
+    return ["%s, and cron finds their programs" % plural(len((config or Config()).tasks), "task")]
 
 
-EXAMINATIONS = {  # topic -> what examines it
-    "ticks": _examine_ticks,
-    "crontab": _examine_line,
-    "configuration": _examine_configuration,
-    "environment": _examine_environment,
-    "clock": _examine_clocks,
-    "files": _examine_files,
-    "messages": _examine_messages,
-    "disk": _examine_disk,
+def _environment_in_order(inspector: Inspector, machine: Machine,
+                          config: "Config | None") -> "List[str]":
+    names, path = inspector.store.tick_environment() or ([], CRON_PATH)
+    lines = ["cron's PATH is %s" % path]
+    folders = [folder for folder in os.environ.get("PATH", "").split(":")
+               if folder not in path.split(":")]
+    if folders:
+        lines.append("only in your shell's PATH: %s" % ":".join(folders))
+    # Every shell sets these; no task depends on them.
+    missing = sorted(set(os.environ) - set(names) - {"_", "SHLVL", "OLDPWD", "PWD", "TERM"})
+    if missing:
+        lines.append("only in your shell's environment: %s" % ", ".join(missing))
+    return lines
+
+
+def _clock_in_order(inspector: Inspector, machine: Machine, config: "Config | None") -> "List[str]":
+    return ["%s, local time %s" % (iso(machine.now), local_text(machine.now, None))]
+
+
+def _files_in_order(inspector: Inspector, machine: Machine, config: "Config | None") -> "List[str]":
+    return ["%s, all owned by %s" % (
+        plural(len(inspector.store.own_files()), "file"), owner_name(inspector.store.root))]
+
+
+def _messages_in_order(inspector: Inspector, machine: Machine,
+                       config: "Config | None") -> "List[str]":
+    if machine.undelivered:
+        return ["%s, the oldest of %s" % (
+            plural(len(machine.undelivered), "undelivered message"), iso(min(machine.undelivered)))]
+    return ["no undelivered messages"]
+
+
+def _disk_in_order(inspector: Inspector, machine: Machine, config: "Config | None") -> "List[str]":
+    return ["%s free of %s" % (
+        size_text(machine.free_bytes or 0), size_text(machine.total_bytes))]
+
+
+def _pauses_in_order(inspector: Inspector, machine: Machine,
+                     config: "Config | None") -> "List[str]":
+    return ["nothing is paused"]
+
+
+def _tasks_in_order(inspector: Inspector, machine: Machine, config: "Config | None") -> "List[str]":
+    return ["none is failing, blocked or overdue"]
+
+
+CHECKS = {  # topic -> what to say if no finding belongs to it
+    "ticks": _ticks_in_order,
+    "crontab": _crontab_in_order,
+    "configuration": _configuration_in_order,
+    "environment": _environment_in_order,
+    "clock": _clock_in_order,
+    "files": _files_in_order,
+    "messages": _messages_in_order,
+    "disk": _disk_in_order,
+    "pauses": _pauses_in_order,
+    "tasks": _tasks_in_order,
 }
 
 
@@ -9625,7 +10515,7 @@ def cmd_check(store: Store, args: "argparse.Namespace") -> int:
     return EXIT_CONFIG if errors else EXIT_OK
 
 
-def missing_programs(store: Store, config: Config, cron_path: str = CRON_PATH) -> "List[Problem]":
+def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH) -> "List[Problem]":
     """Warnings for commands whose program cron would not find."""
     warnings = []
 
@@ -9804,13 +10694,6 @@ def run_beside(store: Store, name: str, words: "Sequence[str]") -> int:
 
 
 # -- init, install, uninstall
-
-def own_command() -> str:
-    """How a person calls this file from anywhere."""
-    path = os.path.abspath(__file__)
-    quoted = shlex.quote(path)
-    return quoted if os.access(path, os.X_OK) else "python3 " + quoted
-
 
 def cmd_init(store: Store, args: "argparse.Namespace") -> int:
     script, place = own_command(), store.shown(store.config_path)
@@ -10028,6 +10911,9 @@ def _commands_for_tasks() -> "CommandTable":
             [as_json, option("--table", action="store_true", help="print the table"),
              option("--watch", action="store_true",
                     help="redraw the table every two seconds")],
+            option("--problems", action="store_true",
+                   help="show only what is wrong, and the tasks concerned"),
+            option("--exit-code", action="store_true", help="exit 1 if there is a problem"),
             of_task)),
         "history": (cmd_history, "list past results, newest first", (
             of_task, since,

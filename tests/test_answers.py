@@ -11,7 +11,7 @@ import time
 
 import pytest
 from support import due_once, every_minute
-from world import NIGHT, Month, World, at, original_tasks, task, verdict
+from world import NIGHT, Month, World, at, original_tasks, status_at, task, verdict
 
 import symphony_conductor as sc
 import symphony_simulate
@@ -408,11 +408,13 @@ def clinic(project, tmp_path):
     assert project.call("tick", env=dict(CRON, PATH="/usr/bin:/bin"))[0] == 0
 
     def ask(**env):
-        code, out, err = project.call("doctor", "--json", env=dict(project.env, **env))
+        env = dict(project.env, COLUMNS="9999", **env)
+        code, out, err = project.call("doctor", "--json", env=env)
         assert err == ""
         found = json.loads(out)
-        text = project.call("doctor", env=dict(project.env, **env))[1]
-        assert all(each["text"] in text for each in found if each["topic"] not in ("ticks", "clock", "disk"))
+        text = project.call("doctor", env=env)[1]
+        texts = [each["text"] for each in found if each["topic"] not in ("ticks", "clock", "disk")]
+        assert [each for each in texts if each not in text] == []
         return code, [(each["level"], each["topic"], each["text"]) for each in found]
 
     project.ask = ask
@@ -423,9 +425,9 @@ def test_doctor_has_nothing_to_say_where_all_is_well(clinic):
     code, found = clinic.ask()
     assert code == 0 and {level for level, _, _ in found} == {"ok"}
     assert {topic for _, topic, _ in found} == {"ticks", "crontab", "configuration", "environment", "clock", "files",
-                                                "messages", "disk"}
-    assert clinic.call("doctor", env=clinic.env)[1].startswith("0 problems, 0 warnings; 8 checks\n")
-    assert ("ok", "crontab", "the crontab line runs this file with %s" % sc.interpreter()) in found
+                                                "messages", "disk", "pauses", "tasks"}
+    assert clinic.call("doctor", env=clinic.env)[1].endswith("\n10 checks: 0 problems, 0 warnings\n")
+    assert ("ok", "crontab", "the line runs this file with %s" % sc.interpreter()) in found
     assert ("ok", "environment", "cron's PATH is /usr/bin:/bin") in found
 
 
@@ -493,20 +495,20 @@ def open_root(project):
 
 
 @pytest.mark.parametrize("provoke, level, topic, text", [
-    (stale, "problem", "ticks", "the last tick was 1h 23m ago"),
+    (stale, "problem", "ticks", "no tick for 1h 23m"),
     (no_heartbeat, "problem", "ticks", "no tick has run yet"),
-    (no_line, "problem", "crontab", "no line for this folder"),
+    (no_line, "notice", "crontab", "'s crontab has no line for this folder, but ticks come"),
     (other_python, "problem", "crontab", "the Python of the crontab line does not exist: /no/such/python3"),
     (other_file, "warning", "crontab", "the crontab line differs from the one install would write"),
-    (orphan, "warning", "crontab", "it has a block for /gone, which does not exist"),
-    (orphan_alone, "warning", "crontab", "it has a block for /gone, which does not exist"),
+    (orphan, "warning", "crontab", "the crontab has a block for /gone, which does not exist"),
+    (orphan_alone, "warning", "crontab", "the crontab has a block for /gone, which does not exist"),
     (half_a_block, "warning", "crontab", "has no END line"),
     (missing_program, "warning", "configuration", "'no-such-tool' is not on cron's PATH (/usr/bin:/bin)"),
     (broken_configuration, "problem", "configuration", "not valid JSON"),
     (bad_task, "problem", "configuration", "minute '61' is outside 0-59"),
     (open_root, "problem", "configuration", "others can write to it"),
     (no_environment, "warning", "environment", "no tick has recorded its environment yet"),
-    (clock_behind, "warning", "clock", "the clock is behind the last recorded decision ("),
+    (clock_behind, "warning", "clock", "the clock is 59m behind the last recorded decision ("),
     (damaged_state, "problem", "files", "conductor_state.json cannot be used"),
 ], ids=lambda value: getattr(value, "__name__", None))
 def test_doctor_finds(clinic, provoke, level, topic, text):
@@ -515,7 +517,7 @@ def test_doctor_finds(clinic, provoke, level, topic, text):
     assert [each for each in found if each[:2] == (level, topic) and text in each[2]], found
     problems = [each for each in found if each[0] == "problem"]
     assert code == bool(problems)
-    if level == "warning" and provoke is not orphan_alone:
+    if level != "problem":
         assert problems == []
 
 
@@ -530,7 +532,9 @@ def test_doctor_warns_of_a_zone_that_only_your_shell_has(clinic):
     zone = "Asia/Tokyo" if offset != 9 * HOUR else "UTC"
     code, found = clinic.ask(TZ=zone)
     assert code == 0
-    assert ("warning", "clock", "your shell has TZ=%s, but schedules use /etc/localtime" % zone) in found
+    assert [text for level, topic, text in found if (level, topic) == ("warning", "clock")] == [
+        "your shell has TZ=%s, but schedules use /etc/localtime; set timezone in the configuration to have them use "
+        "another zone" % zone]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
@@ -538,7 +542,8 @@ def test_doctor_finds_files_of_somebody_else(clinic):
     os.chown(str(clinic.root / "conductor_state.json"), 54321, -1)
     code, found = clinic.ask()
     assert code == 1
-    assert ("problem", "files", "1 file belongs to another user: conductor_state.json") in found
+    assert ("problem", "files", "1 file belongs to another user than root, the owner of the folder: "
+            "conductor_state.json; run everything as root") in found
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -555,9 +560,12 @@ def test_doctor_looks_for_the_notification_command_on_crons_path_and_at_what_wai
     hand.tick()
     hand.store().enqueue({"id": "20250602T100000Z-1", "event": "failed", "task": "a", "channel": "notify",
                         "at": "2025-06-02T10:00:00Z"})
+    monkeypatch.setenv("COLUMNS", "200")
     out = hand.call("doctor")[1]
     assert "notification_command: 'my-own-notify' is not on cron's PATH (" in out
-    assert "  warning  messages: 1 undelivered message, the oldest of 2025-06-02T10:00:00Z (the log" in out
+    assert "\nok       messages: 1 undelivered message, the oldest of 2025-06-02T10:00:00Z\n" in out
+    hand.clock.advance(2 * HOUR)
+    assert "\nwarning  messages: 1 notification was not delivered, for 2h" in hand.call("doctor")[1]
     assert "notification_command: 'my-own-notify' is not on cron's PATH (" in hand.call("check")[1]
 
 
@@ -567,25 +575,35 @@ class Disk:
         self.f_files, self.f_favail = inodes, free_inodes
 
 
-@pytest.mark.parametrize("disk, levels", [
-    (Disk(5000), ["ok"]), (Disk(99), ["problem"]), (Disk(100, 4000), ["ok"]), (Disk(199), ["problem"]),
-    (Disk(200), ["ok"]), (Disk(5000, free_inodes=19), ["ok", "problem"]), (Disk(5000, free_inodes=20), ["ok"]),
-    (Disk(5000, free_inodes=0, inodes=0), ["ok"])])
-def test_doctor_looks_at_the_disk(project, monkeypatch, disk, levels):
-    monkeypatch.setattr(os, "statvfs", lambda path: disk)
-    found = list(sc._examine_disk(sc.Store(str(project.root))))
-    assert [finding.level for finding in found] == levels
-    assert found[0].text == "%d MiB free of %d MiB" % (disk.f_bavail, disk.f_blocks)
+@pytest.mark.parametrize("disk, codes", [
+    (Disk(5000), []), (Disk(199), ["disk-full"]), (Disk(200), ["disk-low"]), (Disk(499), ["disk-low"]),
+    (Disk(500), []), (Disk(5000, free_inodes=19), ["inodes-full"]), (Disk(5000, free_inodes=20), ["inodes-low"]),
+    (Disk(5000, free_inodes=50), []), (Disk(5000, free_inodes=0, inodes=0), []),
+    (OSError(5, "Input/output error"), [])])
+def test_free_space_is_judged_by_its_share(project, monkeypatch, disk, codes):
+    def statvfs(path):
+        if isinstance(disk, OSError):
+            raise disk
+        return disk
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    inspector = sc.Inspector(sc.Store(str(project.root)))
+    machine = sc.Machine(now=inspector.now, root=inspector.store.root, **inspector._space())
+    assert [finding.code for finding in sc._disk_findings(machine)] == codes
+    assert bool(inspector.unreadable) == isinstance(disk, OSError)
 
 
 def test_doctor_does_not_miss_cron_where_a_timer_calls(project, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
+    line_of = sc.Inspector(sc.Store(str(project.root)))._line
     monkeypatch.setattr(sc, "has_timer", lambda root: True)
-    found = list(sc._examine_line(sc.Store(str(project.root))))
-    assert [(finding.level, finding.text) for finding in found] == [("ok", "the systemd timer is installed")]
+    assert line_of() == (None, True)
     monkeypatch.setattr(sc, "has_timer", lambda root: False)
-    found = list(sc._examine_line(sc.Store(str(project.root))))
-    assert [finding.level for finding in found] == ["warning"] and "cannot run crontab" in found[0].text
+    finding, has_line = line_of()
+    assert finding.code == "line-missing" and "cannot run crontab" in finding.text and has_line is False
+    monkeypatch.setattr(sc, "has_timer", lambda root: None)
+    finding, has_line = line_of()
+    assert finding.code == "crontab-unreadable" and has_line is None
 
 
 # -- simulate
@@ -706,12 +724,12 @@ def test_whatever_happens_status_why_and_history_answer(seed):
 def look(month, asked):
     now = month.now + asked.choice([0, 30, 600, 100000])
     newest_first = month.verdicts[::-1]
-    document = sc.status_document(month.config, month.state, now, asked.choice([None, now, now - 4000]),
-                                  newest_first[:20], [])
+    document = status_at(month, now, asked.choice([None, now, now - 4000]), newest_first[:20])
     json.dumps(document)
     for width in (20, 80, 200):
         lines = sc.status_table(document, width).split("\n")
-        assert all(len(line) <= width or line.startswith("  ") or line == lines[0] for line in lines)
+        assert all(len(line) <= width or "try: " in line or len(line.split()) < 3 or line == lines[-1]
+                   for line in lines), lines
         assert all(ord(letter) < 128 for line in lines for letter in line)
     assert len(sc.history_rows(newest_first[:50]).split("\n")) == min(50, len(newest_first)) + 1
     slots = {}

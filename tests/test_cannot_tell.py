@@ -684,7 +684,8 @@ def test_what_cannot_be_ended_is_said_once_and_holds_the_retry(box):
     for _ in range(2):
         assert box.call("tick") == (0, "", "")
     document = json.loads(box.call("status")[1])
-    assert not document["healthy"] and "job %s." % text in document["problems"]
+    assert not document["healthy"]
+    assert "job %s; no further attempt starts until it is gone" % text in document["problems"]
     assert document["running_now"] == 1 and len(box.copies()) == 1
     log = box.project.read("logs/symphony_conductor.log")
     assert log.count("WARNING job: run ") == 1 and text + "; no further attempt starts until it is gone" in log

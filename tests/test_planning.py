@@ -1,7 +1,7 @@
 """The decision of a tick: tables and stories over the pure function, with the clock as an argument."""
 
 import pytest
-from world import World, at, task
+from world import World, at, status_at, task
 
 import symphony_conductor as sc
 
@@ -512,7 +512,7 @@ def test_a_failed_task_is_retried_with_growing_delays_and_one_verdict():
     assert [(past["attempt"], past["status"]) for past in world.verdicts[0]["attempts"]] == [
         (1, "failed"), (2, "timeout")]
     assert world.verdicts[0]["attempt"] == 3
-    assert world.state.tasks["a"].consecutive_failures == 3
+    assert world.state.tasks["a"].consecutive_failures == 1  # slots, not attempts
 
 
 def test_a_backoff_beyond_all_numbers_is_bounded():
@@ -669,10 +669,10 @@ def test_a_normal_wait_is_no_problem_and_a_stuck_one_is():
     world.tick("2025-06-02T10:00:00Z")
     now = at("2025-06-03T02:00:00Z")
     world.tick(now)
-    assert sc.status_document(world.config, world.state, now, now, [], [])["problems"] == []
+    assert status_at(world, now, now)["problems"] == []
     world.finish("d", "2025-06-03T02:01:00Z", "failed")
-    problems = sc.status_document(world.config, world.state, now + 60, now, [], [])["problems"]
-    assert len(problems) == 2 and problems[1].startswith("t is waiting: 'd' failed")
+    problems = status_at(world, now + 60, now)["problems"]
+    assert problems == ["d failed (exit 1); no retries left; it blocks t"]
 
 
 def test_no_more_starts_at_once_than_there_are_descriptors_for():

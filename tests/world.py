@@ -323,3 +323,10 @@ def verdict(name, ended_at, status="success", **more):
     if status.startswith("skipped"):
         record.update(run_id=None, started_at=None, exit_code=None, attempt=0, reason="told why")
     return dict(record, **more)
+
+
+def status_at(world, now, last_tick, history=()):
+    """The status of a world on a machine that has nothing wrong with it."""
+    machine = sc.Machine(now=now, last_tick=last_tick)
+    return sc.status_document(world.config, world.state, machine, list(history),
+                              sc.examine(world.config, world.state, machine))

@@ -1,0 +1,408 @@
+"""What status, doctor, the health scripts and the report say of each trouble, made for real.
+
+All of them render one judgement: the same finding has to be in each.
+"""
+
+import fcntl
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from support import REPOSITORY, SCRIPT, SCRIPTS, Project, every_minute
+
+import symphony_conductor as sc
+
+ROOT = os.geteuid() == 0
+DAY = 86400
+CRONTAB = """#!/bin/sh
+if [ "$1" = -l ]; then test -e %(table)s || { echo "no crontab for me" >&2; exit 1; }; exec cat %(table)s; fi
+exec cat > %(table)s
+"""
+# No process of this system but those that are started in it, so no cron daemon.
+ALONE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+WITHOUT_ZONES = ["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /usr/share/zoneinfo && exec \"$@\"", "sh"]
+FORBIDDEN = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]  # root without its privileges
+
+
+class Box:
+    """A project that is installed whole, in a crontab of its own, and called by a daemon named cron."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.inside = []  # what the tools are called by
+        self.mounted = []
+        self.processes = []
+        self.project = Project(folder / "project")
+        self.root = self.project.root
+        self.root.chmod(0o755)
+        shutil.copy(str(SCRIPT), str(self.root))
+        (self.root / "scripts").mkdir(mode=0o755)
+        for path in SCRIPTS.glob("*.*"):
+            shutil.copy(str(path), str(self.root / "scripts"))
+        tools = folder / "bin"
+        tools.mkdir()
+        self.table = folder / "table"
+        (tools / "crontab").write_text(CRONTAB % {"table": shlex.quote(str(self.table))})
+        (tools / "crontab").chmod(0o755)
+        shutil.copy(shutil.which("sleep"), str(tools / "cron"))
+        self.env = {key: value for key, value in os.environ.items() if key not in ("TZ", "SYMPHONY_TASK")}
+        self.env.update(PATH="%s:/usr/sbin:/usr/bin:/sbin:/bin" % tools, COLUMNS="9999")
+        self.configure(every_minute("a", schedule="0 0 1 1 *"))
+
+    def configure(self, *tasks, **settings):
+        self.project.configure(*tasks, **settings)
+
+    def call(self, *words, **more):
+        command = more.pop("inside", []) + [sys.executable, "-c", (
+            "import sys; sys.path.insert(0, %r); import symphony_conductor as c; c.command_line()" % str(self.root))]
+        done = subprocess.run(command + list(words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, env=self.env, cwd="/", timeout=60)
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    def install(self):
+        assert self.call("install")[0] == 0
+        assert self.call("tick")[0] == 0
+
+    def start(self, name, *words):
+        """A process of this name for as long as the test lasts."""
+        self.processes.append(subprocess.Popen([str(self.folder / "bin" / name)] + list(words),
+                                               stdin=subprocess.DEVNULL))
+
+    def age(self, seconds):
+        """Let so much time pass without a tick."""
+        at = time.time() - seconds
+        os.utime(str(self.root / "status" / "heartbeat"), (at, at))
+
+    def mount(self, size, **more):
+        """Put the project on a small disk of its own."""
+        options = "size=%s,mode=755" % size + "".join(",%s=%s" % item for item in more.items())
+        kept = self.folder / "kept"
+        shutil.copytree(str(self.root), str(kept), symlinks=True)
+        if subprocess.call(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(self.root)]):
+            pytest.skip("nothing can be mounted here")
+        self.mounted.append(str(self.root))
+        subprocess.check_call(["cp", "-a", "%s/." % kept, str(self.root)])
+
+    def fill(self, leave=0):
+        """Fill the disk up to so many bytes."""
+        with open(str(self.root / "fill"), "wb") as handle:
+            free = os.statvfs(str(self.root))
+            size = free.f_bavail * free.f_frsize - leave
+            try:
+                while size > 0:
+                    size -= handle.write(b"x" * min(size, 4096))
+                    handle.flush()
+            except OSError:
+                pass
+
+    def ask(self):
+        """What each of the five says: (exit code, text), all at the same time."""
+        python, root = sys.executable, str(self.root)
+        scripts = self.root / "scripts"
+        conductor = [python, str(self.root / "symphony_conductor.py")]
+        commands = {
+            "status": conductor + ["status", "--exit-code"],
+            "table": conductor + ["status", "--table", "--problems"],
+            "doctor": conductor + ["doctor"],
+            "automation": [python, str(scripts / "automation_manager.py"), "--root", root, "health"],
+            "quick": ["sh", str(scripts / "quick_health_check.sh"), "--root", root],
+            "report": conductor + ["report", "--format", "json"]}
+        running = {name: subprocess.Popen(
+            self.inside + command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=self.env, cwd="/") for name, command in commands.items()}
+        answers = {}
+        for name, process in running.items():
+            out, err = process.communicate(timeout=60)
+            assert b"Traceback" not in err and b"internal error" not in err, (name, err)
+            answers[name] = process.returncode, out.decode("utf-8", "replace")
+        return answers
+
+    def close(self):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        for folder in self.mounted:
+            subprocess.call(["umount", "-l", folder])
+
+
+@pytest.fixture
+def box(tmp_path):
+    tmp_path.chmod(0o755)
+    made = Box(tmp_path)
+    yield made
+    made.close()
+
+
+def needs_root(box):
+    if not ROOT or not shutil.which("unshare") or not shutil.which("mount"):
+        pytest.skip("this takes root, unshare and mount")
+
+
+# -- the troubles
+
+def never_called(box):
+    box.start("cron", "60")
+
+
+def full_disk(box):
+    needs_root(box)
+    box.mount("3m")
+    box.configure(every_minute("a"))
+    box.install()
+    box.fill()
+    box.age(90)
+    box.call("tick")
+
+
+def low_disk(box):
+    needs_root(box)
+    box.mount("20m")
+    box.install()
+    box.fill(leave=800 << 10)
+
+
+def no_inodes(box):
+    needs_root(box)
+    box.mount("20m", nr_inodes="150")
+    box.install()
+    for number in range(200):
+        try:
+            (box.root / ("file%d" % number)).write_text("")
+        except OSError:
+            break
+
+
+def read_only(box):
+    needs_root(box)
+    box.mount("20m")
+    box.install()
+    if subprocess.call(["mount", "-o", "remount,ro", str(box.root)]):
+        pytest.skip("nothing can be remounted here")
+
+
+def dead_cron(box):
+    needs_root(box)
+    box.install()
+    box.age(1000)
+    box.inside = ALONE
+
+
+def removed_line(box):
+    box.install()
+    box.start("cron", "60")
+    box.table.unlink()
+    box.age(1000)
+
+
+def csh_in_the_crontab(box):
+    box.table.write_text("SHELL=/bin/csh\n")
+    box.install()
+    box.age(1000)
+
+
+def python_gone(box):
+    box.install()
+    box.table.write_text(box.table.read_text().replace(sc.interpreter(), "/opt/python3.5/bin/python3"))
+    box.age(1000)
+
+
+def broken_configuration(box):
+    box.install()
+    box.project.write_config('{"tasks": [')
+    box.call("tick")
+
+
+def no_configuration(box):
+    box.install()
+    (box.root / "config" / "conductor_config.json").unlink()
+    (box.root / "status" / "last_good_config.json").unlink()
+
+
+def invalid_task(box):
+    box.install()
+    box.configure(every_minute("a", schedule="61 * * * *"))
+    box.call("tick")
+
+
+def open_folder(box):
+    box.install()
+    box.root.chmod(0o777)
+
+
+def all_paused(box):
+    box.install()
+    assert box.call("pause", "--all", "--reason", "moving house")[0] == 0
+
+
+def one_paused(box):
+    box.install()
+    assert box.call("pause", "a")[0] == 0
+
+
+def failing(box):
+    box.configure(every_minute("backup", "echo no route to nas >&2; exit 3", schedule="0 0 1 1 *"))
+    box.install()
+    assert box.call("run", "--task", "backup")[0] == 3
+
+
+def retrying(box):
+    minute = time.gmtime(time.time() - 60)
+    box.configure(every_minute("flaky", "exit 4", schedule="%d %d * * *" % (minute.tm_min, minute.tm_hour),
+                               timezone="UTC", retry_count=2, retry_delay=3600))
+    box.project.anchor()
+    box.install()
+    assert box.project.wait_until(lambda: box.project.state()["tasks"]["flaky"].get("cycle", {}).get("attempts"))
+
+
+def waiting_for_what_is_disabled(box):
+    minute = time.gmtime(time.time() - 60)
+    when = "%d %d * * *" % (minute.tm_min, minute.tm_hour)
+    box.configure(every_minute("up", schedule=when, timezone="UTC", enabled=False),
+                  every_minute("down", schedule=when, timezone="UTC", dependencies=["up"]))
+    box.project.anchor()
+    box.install()
+
+
+def cannot_be_killed(box):
+    box.configure(every_minute("stuck", "sleep 60", schedule="0 0 1 1 *"))
+    box.install()
+    state = box.project.state()
+    state["tasks"]["stuck"]["run"] = {
+        "run_id": "20250101T000000Z-1", "trigger": "manual", "started_at": time.time() - 700,
+        "unended": "timed out at 2025-01-01T00:00:00Z but cannot be killed: 1 process of root"}
+    (box.root / "conductor_state.json").write_text(json.dumps(state))
+    lock = box.root / "status" / "locks" / "stuck.lock"
+    lock.parent.mkdir(exist_ok=True)
+    box.held = open(str(lock), "w")
+    fcntl.flock(box.held, fcntl.LOCK_EX)
+
+
+def clock_back(box):
+    box.install()
+    box.age(-30 * DAY)
+    path = box.root / "conductor_state.json"
+    path.write_text(json.dumps(dict(json.loads(path.read_text()), last_now=time.time() + 30 * DAY)))
+
+
+def damaged_state(box):
+    box.install()
+    (box.root / "conductor_state.json").write_text("{")
+
+
+def unreadable_state(box):
+    box.install()
+    if ROOT:
+        if not shutil.which("setpriv"):
+            pytest.skip("there is no setpriv")
+        box.inside = FORBIDDEN
+    (box.root / "conductor_state.json").chmod(0)
+
+
+def undelivered(box):
+    box.configure(every_minute("a", schedule="0 0 1 1 *"), enable_notifications=True, notification_command="false")
+    box.install()
+    sc.Store(str(box.root)).enqueue({
+        "id": "20250102T100000Z-1", "event": "failed", "task": "a", "channel": "notify",
+        "at": sc.iso(time.time() - 7200), "outcome": "failed (exit 1)", "next_try_at": time.time() + 600,
+        "tries": 9})
+
+
+def ticks_fail(box):
+    box.configure(every_minute("a"))
+    box.install()
+    box.start("cron", "60")
+    (box.root / "conductor_state.json.tmp").mkdir()
+    (box.root / "conductor_state.json.tmp" / "file").write_text("")
+    box.age(400)
+    assert box.call("tick")[0] == 74
+
+
+def ticks_late(box):
+    box.install()
+    box.start("cron", "60")
+    box.age(300)
+
+
+def no_zones(box):
+    needs_root(box)
+    box.configure(every_minute("a", schedule="0 0 1 1 *", timezone="UTC"))
+    box.install()
+    box.inside = WITHOUT_ZONES
+
+
+TROUBLES = [  # how it is made, the code of its finding, what it says, what it advises
+    (never_called, "line-missing", r"crontab has no line for this folder; no tick has run yet", r" install\Z"),
+    (full_disk, "disk-full", r"the disk is full \(0 B of 3\.0 MiB free\), so tasks cannot start", r"\Adf -h /"),
+    (low_disk, "disk-low", r"the disk has \S+ KiB of 20\.0 MiB free \([234]\.\d %\)", r"\Adf -h /"),
+    (no_inodes, "inodes-full", r"the disk has 0 of 150 inodes free", r"\Adf -i /"),
+    (read_only, "not-writable", r"cannot write to status/: Read-only file system", r"\Adf -h /"),
+    (dead_cron, "no-cron-daemon", r"no cron daemon is running; no tick for 16m", ""),
+    (removed_line, "line-missing", r"crontab has no line for this folder; no tick for 16m", r" install\Z"),
+    (csh_in_the_crontab, "line-broken", r"SHELL=/bin/csh in the crontab cannot run the line; .*; no tick for 16m",
+     "crontab -e"),
+    (python_gone, "line-broken",
+     r"the Python of the crontab line does not exist: /opt/python3\.5/bin/python3; no tick for 16m", r" install\Z"),
+    (broken_configuration, "configuration-broken",
+     r"the configuration cannot be used: .*conductor_config\.json.*; the last valid one stays in force", r" check\Z"),
+    (no_configuration, "no-configuration", r"there is no usable configuration, so nothing runs: .*no such file",
+     r" init\Z"),
+    (invalid_task, "configuration", r"tasks\[0\] 'a': schedule: minute '61' is outside 0-59", r" check\Z"),
+    (open_folder, "insecure", r"others can write to it", r"\Achmod go-w "),
+    (all_paused, "paused-for-good", r"all tasks are paused with no end set \(by \S+: moving house\)",
+     r" resume --all\Z"),
+    (one_paused, "paused", r"a is paused with no end set \(by \S+\)", r" resume a\Z"),
+    (failing, "failing", r"backup failed \(exit 3\), started by hand", r" logs backup\Z"),
+    (retrying, "retrying", r"flaky failed \(exit 4\); attempt 2 of 3 starts at the first tick after ",
+     r" logs flaky\Z"),
+    (waiting_for_what_is_disabled, "blocking", r"'up' is disabled, so down cannot run", r" run --task up\Z"),
+    (cannot_be_killed, "unended", r"stuck timed out at \S+ but cannot be killed: 1 process of root; no further attempt"
+     r" starts until it is gone", r" logs stuck\Z"),
+    (clock_back, "clock-behind", r"the last tick is (29d 23h|30d) ahead of the clock: ", r"\Adate\Z"),
+    (damaged_state, "state-damaged", r"conductor_state\.json cannot be used \(", r" doctor\Z"),
+    (unreadable_state, "unreadable", r"cannot read \S*conductor_state\.json: Permission denied", r" doctor\Z"),
+    (undelivered, "undelivered", r"1 notification was not delivered", r" notify-test\Z"),
+    (ticks_fail, "ticks-fail", r"the last tick failed: cannot write \S*conductor_state\.json: Is a directory", r" doctor\Z"),
+    (ticks_late, "ticks-late", r"no tick for 5m; cause unknown", r" doctor\Z"),
+    (no_zones, "no-zone-data", r"this system has no time zone data", r" check\Z"),
+]
+LEVELS = {"problem": ("NOT healthy", 1, "CRITICAL", 2), "warning": ("", 0, "WARNING", 0), "notice": ("", 0, "", 0)}
+
+
+@pytest.mark.parametrize("trouble, code, text, command", TROUBLES,
+                         ids=[row[0].__name__ for row in TROUBLES])
+def test_all_say_the_same_of_a_trouble(box, trouble, code, text, command):
+    trouble(box)
+    answers = box.ask()
+    exit_code, out = answers["status"]
+    document = json.loads(out)
+    findings = [finding for finding in document["findings"] if finding["code"] == code]
+    assert len(findings) == 1, document["findings"]
+    finding = findings[0]
+    assert re.search(text, finding["text"]), finding
+    assert re.search(command, finding["command"] or ""), finding
+    severity = document["findings"][0]["severity"]  # of the worst: another may come along with it
+    head, failed, level, plugin_code = LEVELS[severity]
+    is_unreadable = code == "unreadable"
+    assert exit_code == (74 if is_unreadable else failed)
+    assert document["healthy"] == (severity != "problem")
+
+    first, *others = answers["table"][1].splitlines()
+    assert first.startswith(head) and finding["text"] in "\n".join(others)
+    assert finding["text"] in answers["doctor"][1]
+    assert answers["doctor"][0] == failed or severity != "problem"
+    assert finding["text"] in answers["automation"][1]
+    assert answers["automation"][0] == (3 if is_unreadable else plugin_code), answers["automation"]
+    assert finding["text"][:60] in answers["quick"][1], answers["quick"]
+    assert answers["quick"][0] == (3 if is_unreadable else plugin_code), answers["quick"]
+    report = json.loads(answers["report"][1])
+    assert finding["text"] in [each["text"] for each in report["findings"]]
+    if level:
+        assert answers["automation"][1].startswith("UNKNOWN" if is_unreadable else level)
+        assert answers["quick"][1].startswith("UNKNOWN" if is_unreadable else level)
