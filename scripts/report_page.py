@@ -11,6 +11,7 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 from cleanup_report import plain
 from common import plural, sc, size_text
+from tree import ACTIONS_NAME, REPORT_NAME
 
 ROW_MARKS = 400    # on one row: a screen has no room for more
 PAGE_MARKS = 6000  # on the whole page: 50 tasks over 30 days stay under 1 MiB
@@ -563,6 +564,8 @@ def removed_section(document: "Dict[str, Any]") -> str:
     columns = (("When", ""), ("Files", "num"), ("Size", "num"), ("Paths", "wide"),
                ("To restore", "wide"))
     text = "<p>Nothing.</p>"
+    if ACTIONS_NAME in document["unread"]:
+        text = "<p>Unknown.</p>"
     rows = list(map(removed_row, document["removed"][:ROWS_SHOWN]))
     if rows:
         text = table("Files that clean-up removed", columns, rows)
@@ -591,7 +594,10 @@ def removed_row(run: "Dict[str, Any]") -> "Sequence[Cell]":
 def coming_section(document: "Dict[str, Any]") -> str:
     analysis = document["next_removals"]
     if analysis is None:
-        return section("coming", "To be removed next", "", "<p>No clean-up analysis.</p>")
+        text = "<p>No clean-up analysis.</p>"
+        if REPORT_NAME in document["unread"]:
+            text = "<p>Unknown.</p>"
+        return section("coming", "To be removed next", "", text)
     text = "<p>%s</p>" % h(analysis["verdict"])
     rows = [("<code>%s</code>" % h(item["path"]), size_text(item["size"]), h(item["rule"]),
              h(item["reason"])) for item in analysis["candidates"][:ROWS_SHOWN]]
@@ -618,7 +624,7 @@ def disk_section(document: "Dict[str, Any]") -> str:
         percent_text(disk["free_share"]), inodes)
     series = disk["series"]
     if len(series) < 2:
-        text += "<p>%s</p>" % muted("One value is recorded per day, starting with this report.")
+        text += "<p>%s</p>" % muted("One value is recorded per day.")
         return section("disk", "Disk", "", text)
     values = [sample["free_bytes"] for sample in series]
     label = "free space, lowest %s, highest %s" % (size_text(min(values)), size_text(max(values)))

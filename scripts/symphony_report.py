@@ -11,6 +11,7 @@ means unknown):
     format, at, since, root, host  1; when the report was made, where it begins, what it covers
     healthy, verdict, problems     one sentence, and all current problems
     notes                          what limits this report
+    unread                         what could not be read, so that its part of the report is empty
     audit                          as `symphony_conductor.py audit --json` prints it
     tasks         a list of: name, description, schedule, words, state, reason; runs (starts) and
                   the retries among them; verdicts (number by status), ran, succeeded,
@@ -37,7 +38,7 @@ import json
 import os
 import stat
 import sys
-from typing import Any, Dict, Iterable, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
 
 from cleanup_report import FORMAT as REPORT_FORMAT
 from cleanup_report import code, prose, restore_command
@@ -49,6 +50,7 @@ from tree import ACTIONS_NAME, QUARANTINE_NAME, REPORT_NAME, stored_path
 FORMAT = 1                # of the JSON document
 LINE_FORMAT = 1           # of a line of the clean-up's log and of the series of free space
 DISK_NAME = "status/disk.jsonl"
+FREE_SPACE = "free space"  # among what could not be read
 DISK_LINES = 400          # a year and a month
 DISK_LOCK_WAIT_S = 1.0
 SERIES_POINTS = 40        # of a line of durations: more cannot be seen
@@ -79,6 +81,7 @@ class Facts(sc.Value):
     disk: "Record | None" = None      # as it is now
     disk_series: "List[Record]" = []
     notes: "List[str]" = []
+    unread: "Dict[str, str]" = {}     # what could not be read -> why
 
 
 # -- valid lines. A crash cuts lines short, and people edit files.
@@ -192,15 +195,35 @@ def read_facts(store: "sc.Store", since: float, clock: "sc.Clock") -> Facts:
     if zone_changes:
         notes.append("The system's time zone changed at %s. Earlier slots of tasks without a "
                      "timezone setting cannot be recomputed." % zone_changes[-1])
-    disk = disk_now(store.root)
-    if disk is not None and os.path.isdir(store.path("status")):
+    unread: "Dict[str, str]" = {}
+    actions = read_part(unread, ACTIONS_NAME, [], lambda: read_actions(store, since))
+    held = read_part(unread, QUARANTINE_NAME, [], lambda: os.listdir(store.path(QUARANTINE_NAME)))
+    analysis = read_part(unread, REPORT_NAME, None, lambda: read_analysis(store))
+    disk = read_part(unread, FREE_SPACE, None, lambda: disk_now(store.root))
+    disk_series = read_part(unread, DISK_NAME, [], lambda: read_disk(store))
+    notes += ["Cannot read %s: %s." % item for item in unread.items()]
+    if disk is not None and DISK_NAME not in unread and os.path.isdir(store.path("status")):
         notes += record_disk(store, now, disk)
     return Facts(
         now=now, since=since, root=store.root, host=os.uname()[1], config=config, state=state,
         status=sc.Conductor(Present(store.root), clock).status(), last_tick=snapshot.last_tick,
-        verdicts=verdicts, events=events, actions=read_actions(store, since),
-        held=frozenset(names_in(store.path(QUARANTINE_NAME))), analysis=read_analysis(store),
-        disk=disk, disk_series=read_disk(store), notes=notes)
+        verdicts=verdicts, events=events, actions=actions, held=frozenset(held), analysis=analysis,
+        disk=disk, disk_series=disk_series, notes=notes, unread=unread)
+
+
+def read_part(unread: "Dict[str, str]", name: str, without: "Any",
+              read: "Callable[[], Any]") -> "Any":
+    """What `read` returns, or `without` if there is no such file.
+
+    If it cannot be read, `unread` gets the reason: the report must not take that for no.
+    """
+    try:
+        return read()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        unread[name] = sc.error_text(error)
+    return without
 
 
 def not_on_file(verdicts: "List[Record]", state: "sc.State", since: float) -> "List[Record]":
@@ -221,11 +244,9 @@ def read_actions(store: "sc.Store", since: float) -> "List[Record]":
     """The lines of the clean-up's log from the first run in the period on, oldest first.
 
     The log is never rotated, so it is read from its end, up to the end of a run before the period.
+    Raises OSError.
     """
-    try:
-        lines = read_own(store.path(ACTIONS_NAME)).split(b"\n")
-    except FileNotFoundError:
-        return []
+    lines = read_own(store.path(ACTIONS_NAME)).split(b"\n")
     actions: "List[Record]" = []
     for entry in entries_of(ACTIONS_NAME, reversed(lines), ("event", "at")):
         if entry["event"] == "end" and (epoch(entry["at"]) or 0) < since:
@@ -234,44 +255,31 @@ def read_actions(store: "sc.Store", since: float) -> "List[Record]":
     return actions[::-1]
 
 
-def names_in(folder: str) -> "List[str]":
+def read_analysis(store: "sc.Store") -> Record:
+    """`cleanup_report.json`. Raises OSError, and ValueError if it is damaged."""
+    content = read_own(store.path(REPORT_NAME))
     try:
-        return os.listdir(folder)
-    except OSError:
-        return []
-
-
-def read_analysis(store: "sc.Store") -> "Record | None":
-    """`cleanup_report.json`, None without a valid one."""
-    try:
-        analysis = json.loads(read_own(store.path(REPORT_NAME)).decode("utf-8"))
-        if not isinstance(analysis, dict):
-            return None
-        check_format(REPORT_NAME, analysis.get("format"), REPORT_FORMAT)
-        if epoch(analysis["at"]) is not None and isinstance(analysis["candidates"], list):
-            return analysis
-    except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
+        analysis = json.loads(content.decode("utf-8"))
+        if isinstance(analysis, dict):
+            check_format(REPORT_NAME, analysis.get("format"), REPORT_FORMAT)
+            if epoch(analysis["at"]) is not None and isinstance(analysis["candidates"], list):
+                return analysis
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
         pass
-    return None
+    raise ValueError("not a clean-up analysis")
 
 
-def disk_now(root: str) -> "Record | None":
-    """Free space of the root's device for this user; None if the device does not tell."""
-    try:
-        device = os.statvfs(root)
-    except OSError:
-        return None
+def disk_now(root: str) -> Record:
+    """Free space of the root's device for this user. Raises OSError."""
+    device = os.statvfs(root)
     return {"free_bytes": device.f_bavail * device.f_frsize,
             "total_bytes": device.f_blocks * device.f_frsize,
             "free_inodes": device.f_favail if device.f_files else None}
 
 
 def read_disk(store: "sc.Store") -> "List[Record]":
-    """The series of free space, oldest first."""
-    try:
-        lines = read_own(store.path(DISK_NAME)).split(b"\n")
-    except OSError:
-        return []
+    """The series of free space, oldest first. Raises OSError."""
+    lines = read_own(store.path(DISK_NAME)).split(b"\n")
     samples = [entry for entry in entries_of(DISK_NAME, lines, ("at", "free_bytes", "total_bytes"))
                if is_size(entry["free_bytes"]) and is_size(entry["total_bytes"])]
     return sorted(samples, key=lambda sample: sample["at"])
@@ -286,7 +294,10 @@ def record_disk(store: "sc.Store", now: float, disk: Record) -> "List[str]":
     try:
         if not lock.acquire(DISK_LOCK_WAIT_S):
             return []
-        series, today = read_disk(store), sc.iso(now)
+        # Without its series, the file would be replaced by a single line.
+        with sc.doing("read", DISK_NAME):
+            series = read_disk(store)
+        today = sc.iso(now)
         if not any(sample["at"][:10] == today[:10] for sample in series):
             series = (series + [dict(disk, at=today, format=LINE_FORMAT)])[-DISK_LINES:]
             lines = [json.dumps(sample, sort_keys=True) + "\n" for sample in series]
@@ -440,6 +451,8 @@ def removed_run(facts: Facts, run: str, taken: "Dict[str, float]", restored: "se
     restore, gone = None, ""
     if number_restored == len(taken):
         gone = "all restored"
+    elif QUARANTINE_NAME in facts.unread:
+        gone = "unknown: cannot read %s" % QUARANTINE_NAME
     elif run not in facts.held:
         gone = "purged"
     else:
@@ -485,7 +498,7 @@ def disk_figures(facts: Facts) -> Record:
     if now is None:
         return {"free_bytes": None, "total_bytes": None, "free_share": None, "free_inodes": None,
                 "change_bytes": None, "series": series}
-    series.append(dict(now, at=sc.iso(facts.now)))
+    series = (series + [dict(now, at=sc.iso(facts.now))])[-DISK_LINES:]
     share = None
     if now["total_bytes"]:
         share = round(now["free_bytes"] / float(now["total_bytes"]), 4)
@@ -514,7 +527,7 @@ def report(facts: Facts) -> Record:
         "format": FORMAT, "at": sc.iso(facts.now), "since": sc.iso(facts.since),
         "root": stored_path(facts.root), "host": facts.host, "healthy": not problems,
         "verdict": verdict_text(problems, tasks, facts.now - facts.since), "problems": problems,
-        "notes": facts.notes, "audit": audit, "tasks": tasks,
+        "notes": facts.notes, "unread": sorted(facts.unread), "audit": audit, "tasks": tasks,
         "failures": failure_list(facts.verdicts), "gaps": gaps, "removed": removed_runs(facts),
         "purged": purged(facts), "next_removals": analysis, "disk": disk_figures(facts)}
 
@@ -657,11 +670,16 @@ def removed_lines(document: Record) -> "List[str]":
     rows = [[run["at"], str(run["files"]), size_text(run["bytes"]),
              code(run["restore"]) if run["restore"] else run["gone"]]
             for run in document["removed"][:FAILURES_SHOWN]]
-    return cut(len(document["removed"]), columns, rows, (1, 2)) or ["nothing"]
+    without = "nothing"
+    if ACTIONS_NAME in document["unread"]:
+        without = "unknown"
+    return cut(len(document["removed"]), columns, rows, (1, 2)) or [without]
 
 
 def coming_lines(document: Record) -> "List[str]":
     analysis = document["next_removals"]
+    if analysis is None and REPORT_NAME in document["unread"]:
+        return ["unknown"]
     if analysis is None:
         return ["no clean-up analysis"]
     rows = [[code(item["path"]), size_text(item["size"]), prose(item["rule"])]

@@ -1,5 +1,6 @@
 """The report: its numbers against a history made by hand, and hostile text in each of its three forms."""
 
+import errno
 import html.parser
 import json
 import os
@@ -319,10 +320,25 @@ def test_a_root_in_which_nothing_ran_gets_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_series_that_cannot_be_kept_is_a_note_and_no_error(week):
-    (week.path / "status/disk.jsonl").mkdir()
+def test_a_series_that_cannot_be_kept_is_a_note_and_no_error(week, monkeypatch):
+    def refuse(path, data):
+        raise sc.StorageError("cannot write %s: No space left on device" % path)
+
+    monkeypatch.setattr(sc, "write_atomic", refuse)
     notes = week.document()["notes"]
     assert len(notes) == 1 and notes[0].startswith("Free disk space was not recorded: cannot ")
+
+
+def test_a_series_that_becomes_unreadable_is_not_replaced(week, monkeypatch):
+    week.lines("status/disk.jsonl", {"at": "2025-06-01T00:00:00Z", "free_bytes": 5, "total_bytes": 9})
+
+    def broken(store):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(report, "read_disk", broken)
+    notes = report.record_disk(sc.Store(str(week.path)), NOW, {"free_bytes": 1, "total_bytes": 9})
+    assert notes == ["Free disk space was not recorded: cannot read status/disk.jsonl: Input/output error."]
+    assert len((week.path / "status/disk.jsonl").read_text().splitlines()) == 1
 
 
 def test_a_series_that_another_report_is_writing_is_left_to_it(week, monkeypatch):
@@ -670,9 +686,35 @@ def test_an_attempt_that_is_damaged_is_passed_over_and_its_verdict_stays(root):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"at": 7, "candidates": []}',
                                   '{"at": "2025-06-08T02:30:00Z", "candidates": 7}'])
-def test_an_analysis_that_is_none_is_not_on_file(week, text):
+def test_an_analysis_that_is_none_is_a_note(week, text):
     week.write("cleanup_report.json", text)
-    assert week.document()["next_removals"] is None
+    document = week.document()
+    assert document["next_removals"] is None and document["unread"] == ["cleanup_report.json"]
+    assert document["notes"] == ["Cannot read cleanup_report.json: not a clean-up analysis."]
+
+
+@pytest.mark.parametrize("name, reason, page_has, page_lacks", [
+    ("cleanup_report.json", "Is a directory", "To be removed next</h2><p>Unknown.</p>", "No clean-up analysis"),
+    ("cleanup_actions.log", "Is a directory", "<p>Unknown.</p>", "<p>Nothing.</p>"),
+    (".cleanup_quarantine", "Not a directory", "unknown: cannot read .cleanup_quarantine", "<br>purged"),
+    ("status/disk.jsonl", "Is a directory", "One value is recorded per day", "since the first"),
+    ("free space", "Input/output error", "Disk</h2><p>Unknown.</p>", "inodes")])
+def test_what_cannot_be_read_is_a_note_and_not_an_absence(week, monkeypatch, name, reason, page_has, page_lacks):
+    def broken(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    if name == "free space":
+        monkeypatch.setattr(os, "statvfs", broken)
+    elif name == ".cleanup_quarantine":
+        week.lines("cleanup_actions.log", *removal(("done", "a")))
+        week.write(name, "")
+    else:
+        (week.path / name).mkdir()
+    document, text = week.document(), week.form("html")
+    assert document["unread"] == [name] and document["notes"] == ["Cannot read %s: %s." % (name, reason)]
+    assert page_has in text and page_lacks not in text
+    assert document["notes"][0] in html.unescape(text)
+    assert "Cannot read" in week.form("markdown")
 
 
 def test_candidates_that_are_damaged_are_passed_over(week):
