@@ -29,7 +29,7 @@ STEPS_S = tuple([minutes * sc.MINUTE for minutes in (1, 2, 5, 10, 15, 30)]
 
 
 class Kind(NamedTuple):
-    """How a verdict is drawn: its class, its word, and its bar's top and height in a row of 20."""
+    """How a run or a skip is drawn: its class, its word, and its bar's top and height in a row of 20."""
 
     letter: str
     word: str
@@ -37,9 +37,12 @@ class Kind(NamedTuple):
     height: int
 
 
+RETRIED = "retried"  # an attempt that another one followed: it is no verdict, and never counts
+
 # From best to worst, which is also the order of drawing. Each differs in height or place, so that
 # colour is not needed to tell them apart; skips have the strip below the runs.
 KINDS = {
+    RETRIED: Kind("a", "retried", 6, 4),
     "skipped": Kind("k", "skipped", 17, 3),
     "success": Kind("s", "success", 4, 8),
     "running": Kind("r", "running", 4, 8),
@@ -188,14 +191,17 @@ def mark_title(mark: Mark) -> str:
         parts.append("exit %d" % run["exit_code"])
     if mark.verdict["attempt"] > 1:
         parts.append("attempt %d of %d" % (run["attempt"], mark.verdict["attempt"]))
+    if mark.kind == RETRIED:
+        parts.append(RETRIED)
     return ", ".join(parts)
 
 
 def counts_of(marks: "Sequence[Mark]") -> "List[Tuple[str, int]]":
-    """The number of marks of each kind, without zeros, the worst first."""
+    """The number of slots of each kind, without zeros, the worst first."""
     counts = dict.fromkeys(KINDS, 0)
     for mark in marks:
-        counts[mark.kind] += 1
+        if mark.kind != RETRIED:
+            counts[mark.kind] += 1
     return [(name, count) for name, count in reversed(list(counts.items())) if count]
 
 
@@ -215,8 +221,7 @@ def counts_text(marks: "Sequence[Mark]") -> str:
 def row_paths(marks: "Sequence[Mark]", axis: Axis, limit: int) -> "List[Tuple[str, str, str]]":
     """(kind, path, title) of each bar in a row: of each run and skip or, if too many, of buckets.
 
-    A bucket shows the worst of its verdicts, and whether there are skips. An attempt that was
-    followed by another is no verdict.
+    A bucket shows the worst of its verdicts, and whether there are skips.
     """
     if len(marks) <= limit:
         return [(mark.kind, axis.bar(mark.kind, mark.start, mark.end), mark_title(mark))
@@ -224,7 +229,7 @@ def row_paths(marks: "Sequence[Mark]", axis: Axis, limit: int) -> "List[Tuple[st
     step_s = first_step(axis.length_s / limit)
     buckets: "Dict[float, List[Mark]]" = {}
     for mark in marks:
-        if mark.run is mark.verdict:
+        if mark.kind != RETRIED:
             buckets.setdefault(mark.start - mark.start % step_s, []).append(mark)
     paths = []
     for start, inside in sorted(buckets.items()):
@@ -742,7 +747,7 @@ white-space:nowrap}
 .hatch{stroke:var(--gap);stroke-width:1.2;fill:none}
 .gap{fill:url(#hatch)}
 .off{fill:var(--gap)}
-.s{fill:var(--s)}.f{fill:var(--f)}.t{fill:var(--t)}.i{fill:var(--i)}.k{fill:var(--k)}
+.a{fill:var(--k)}.s{fill:var(--s)}.f{fill:var(--f)}.t{fill:var(--t)}.i{fill:var(--i)}.k{fill:var(--k)}
 .r{fill:var(--r)}
 .line path:hover{opacity:.6}
 .rows{font-size:14px}

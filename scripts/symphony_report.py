@@ -44,7 +44,7 @@ from cleanup_report import FORMAT as REPORT_FORMAT
 from cleanup_report import code, prose, restore_command
 from common import check_format, command_parser, finish, plural, read_own, sc, size_text
 from quarantine import PURGE_AGE_S, run_time
-from report_page import KINDS, Mark, length_text, page, percent_text
+from report_page import KINDS, RETRIED, Mark, length_text, page, percent_text
 from tree import ACTIONS_NAME, QUARANTINE_NAME, REPORT_NAME, stored_path
 
 FORMAT = 1                # of the JSON document
@@ -568,9 +568,21 @@ def marks_of(verdict: Record) -> "Iterator[Mark]":
         at = verdict["slot"] if verdict["slot"] is not None else verdict["ended"]
         yield Mark(at, at, "skipped", verdict, verdict)
         return
-    for run in verdict["attempts"] + [verdict]:
-        kind = run["status"] if run["status"] in KINDS else "failed"
-        yield Mark(run["start"], run["end"], kind, run, verdict)
+    for attempt in verdict["attempts"]:
+        yield Mark(attempt["start"], attempt["end"], RETRIED, attempt, verdict)
+    kind = verdict["status"] if verdict["status"] in KINDS else "failed"
+    yield Mark(verdict["start"], verdict["end"], kind, verdict, verdict)
+
+
+def open_attempts(state: "sc.State", name: str) -> "List[Mark]":
+    """The attempts of the slot that a task has no verdict on yet."""
+    cycle = state.tasks.get(name, sc.TaskState()).cycle
+    if cycle is None:
+        return []
+    attempts = [attempt for attempt in map(slim, cycle.attempts)
+                if attempt is not None and attempt["start"] is not None]
+    return [Mark(attempt["start"], attempt["end"], RETRIED, attempt,
+                 dict(attempt, attempt=cycle.attempt)) for attempt in attempts]
 
 
 def timeline(facts: Facts, tasks: "Sequence[Record]") -> "Dict[str, List[Mark]]":
@@ -579,7 +591,8 @@ def timeline(facts: Facts, tasks: "Sequence[Record]") -> "Dict[str, List[Mark]]"
     rows: "Dict[str, List[Mark]]" = {}
     for task in tasks:
         verdicts = by_task.get(task["name"], ())
-        rows[task["name"]] = [mark for verdict in verdicts for mark in marks_of(verdict)]
+        marks = [mark for verdict in verdicts for mark in marks_of(verdict)]
+        rows[task["name"]] = marks + open_attempts(facts.state, task["name"])
     for run in facts.status["running"]:
         run = dict(run, slot=epoch(run["scheduled_for"]), status="running", exit_code=None)
         mark = Mark(epoch(run["started_at"]) or 0, facts.now, "running", run, run)

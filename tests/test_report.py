@@ -352,9 +352,9 @@ def test_a_series_that_another_report_is_writing_is_left_to_it(week, monkeypatch
 
 # -- the timeline
 
-def mark(minute, kind="success", made_good=False):
+def mark(minute, kind="success"):
     verdict = {"status": kind, "attempt": 1, "exit_code": 0, "slot": NOW + 60 * minute}
-    return page.Mark(NOW + 60 * minute, NOW + 60 * minute + 5, kind, dict(verdict) if made_good else verdict, verdict)
+    return page.Mark(NOW + 60 * minute, NOW + 60 * minute + 5, kind, verdict, verdict)
 
 
 def test_few_runs_are_drawn_one_by_one_and_never_too_narrow_to_see():
@@ -377,8 +377,30 @@ def test_many_runs_are_put_together_and_the_worst_verdict_wins():
 
 def test_an_attempt_that_was_made_good_does_not_colour_a_stretch():
     axis = page.Axis(NOW, NOW + 1000 * 60)
-    marks = [mark(minute) for minute in range(500)] + [mark(5, "failed", made_good=True)]
+    marks = [mark(minute) for minute in range(500)] + [mark(5, "retried")]
     assert {kind for kind, _, _ in page.row_paths(marks, axis, 100)} == {"success"}
+
+
+def test_an_attempt_that_a_retry_made_good_is_counted_nowhere_as_a_failure(root):
+    root.configure(DAILY)
+    first = run("daily", "04T06:00", "failed")
+    root.history(run("daily", "03T06:00"), run("daily", "04T06:00", late=300, attempt=2, attempts=[first]))
+    document, text = root.document(), root.form("html")
+    task, = document["tasks"]
+    assert (task["verdicts"], task["success_rate"], task["retries"]) == ({"success": 2}, 1.0, 1)
+    assert task["duration"]["series"] == [10, 10] and document["failures"] == []
+    assert "; 100 % of the slots that ran" in document["verdict"]
+    assert 'aria-label="2 success"' in text and '<g class="f">' not in text and text.count('<g class="a">') == 1
+
+
+def test_the_attempts_of_an_open_slot_are_drawn(week):
+    state = sc.load_state((week.path / "conductor_state.json").read_text())
+    cycle = sc.Cycle(slot=NOW - 3600, phase="retrying", attempt=2, retry_at=NOW + 60.0,
+                     attempts=[run("daily", "08T11:00", "failed")])
+    week.state(tasks=dict(state.tasks, daily=state.tasks["daily"].replace(cycle=cycle)))
+    marks = report.timeline(week.facts(), week.document()["tasks"])["daily"]
+    assert marks[-1].kind == "retried" and page.mark_title(marks[-1]) == (
+        "slot Jun 8 11:00, started 11:00:00, took 10s, failed, exit 1, attempt 1 of 2, retried")
 
 
 def test_a_row_has_room_for_fewer_marks_the_more_rows_there_are():
@@ -389,7 +411,7 @@ def test_an_attempt_says_which_it_was_and_a_run_by_hand_that_it_was(week):
     week.history(run("daily", "08T08:00", trigger="manual", scheduled_for=None), run("daily", "08T06:00"),
                  run("after", "08T07:00"))
     text = week.form("html")
-    assert "<title>slot Jun 4 06:00, started 06:00:00, took 8s, failed, exit 1, attempt 1 of 2</title>" in text
+    assert "<title>slot Jun 4 06:00, started 06:00:00, took 8s, failed, exit 1, attempt 1 of 2, retried</title>" in text
     assert "<title>slot Jun 4 06:00, started 06:05:00, took 8s, failed, exit 3, attempt 2 of 2</title>" in text
     assert "<title>by hand, started Jun 8 08:00:00, took 10s, success, exit 0</title>" in text
     assert "<title>slot Jun 4 07:00, skipped: dependency</title>" in text
