@@ -262,7 +262,7 @@ def drawing(label: str, inside: str) -> str:
 
 def timeline(document: "Dict[str, Any]", rows: "Dict[str, List[Mark]]") -> str:
     """Runs per task over the time of the report."""
-    axis = Axis(sc.from_iso(document["since"]) or 0, sc.from_iso(document["at"]) or 0)
+    axis = Axis(sc.from_iso(document["began"]) or 0, sc.from_iso(document["at"]) or 0)
     limit = mark_limit(len(rows))
     lines = [timeline_row('<a href="#%s">%s</a>' % (h(task_id(name)), h(name)),
                           row_drawing(marks, axis, limit)) for name, marks in rows.items()]
@@ -415,7 +415,7 @@ def head_section(document: "Dict[str, Any]") -> str:
     return ('<header><h1>Symphony Conductor</h1><p class="mute">%s on %s, %s to %s UTC</p></header>'
             '<section class="verdict %s" aria-label="Verdict"><p class="say">'
             '<span class="sign" aria-hidden="true">%s</span>%s</p>%s%s</section>%s' % (
-                h(document["root"]), h(document["host"]), time_tag(document["since"]),
+                h(document["root"]), h(document["host"]), time_tag(document["began"]),
                 time_tag(document["at"]), kind, sign, verdict,
                 bullets(document["problems"][:ROWS_SHOWN]),
                 more(len(document["problems"]), "problem"), bullets(document["notes"], "mute")))

@@ -9,6 +9,7 @@ The keys of the JSON document (times are ISO 8601 UTC; keys in _s are seconds, i
 means unknown):
 
     format, at, since, root, host  1; when the report was made, where it begins, what it covers
+    began                          where its record begins: after `since` on the first days
     healthy, verdict, problems     one sentence, and all current problems
     notes                          what limits this report
     unread                         what could not be read, so that its part of the report is empty
@@ -73,6 +74,7 @@ class Facts(sc.Value):
     config: "sc.Config" = sc.Config()
     state: "sc.State" = sc.State()
     last_tick: "float | None" = None
+    oldest_day: str = ""              # of the history that is kept
     verdicts: "List[Any]" = []        # slim, oldest first; they have all that an audit asks for
     events: "List[sc.Event]" = []
     actions: "List[Record]" = []      # lines of the clean-up's log, oldest first
@@ -207,7 +209,7 @@ def read_facts(store: "sc.Store", since: float, clock: "sc.Clock") -> Facts:
     return Facts(
         now=now, since=since, root=store.root, host=os.uname()[1], config=config, state=state,
         status=sc.Conductor(Present(store.root), clock).status(), last_tick=snapshot.last_tick,
-        verdicts=verdicts, events=events, actions=actions, held=frozenset(held), analysis=analysis,
+        oldest_day=min(store.history_days(), default=""), verdicts=verdicts, events=events, actions=actions, held=frozenset(held), analysis=analysis,
         disk=disk, disk_series=disk_series, notes=notes, unread=unread)
 
 
@@ -508,6 +510,20 @@ def disk_figures(facts: Facts) -> Record:
 
 # -- the document
 
+def began(facts: Facts) -> float:
+    """Where the record begins: with the period or, on the first days, with the first decision.
+
+    A run by hand may come before that.
+    """
+    is_older = bool(facts.oldest_day) and facts.oldest_day < sc.iso(facts.since)[:10]
+    if is_older or not facts.events or facts.events[0]["event"] != "begun":
+        return facts.since
+    times = [epoch(facts.events[0]["at"])]
+    times += [verdict[key] for verdict in facts.verdicts for key in ("slot", "start", "ended")]
+    times += [epoch(run["started_at"]) for run in facts.status["running"]]
+    return max(facts.since, min(at for at in times if at is not None))
+
+
 def report(facts: Facts) -> Record:
     """The document, with the keys that the docstring of this file lists."""
     by_task = verdicts_by_task(facts)
@@ -516,6 +532,7 @@ def report(facts: Facts) -> Record:
                            facts.now, facts.last_tick)
     audit = sc.audit_document(audited, facts.events, facts.since, facts.now)
     tasks = task_list(facts, by_task)
+    start = began(facts)
     analysis = next_removals(facts.analysis, facts.now)
     problems = list(facts.status["problems"])
     if audit["unexplained"]:
@@ -525,11 +542,12 @@ def report(facts: Facts) -> Record:
         problems.append("The clean-up was refused: %s." % analysis["refused"].rstrip("."))
     return {
         "format": FORMAT, "at": sc.iso(facts.now), "since": sc.iso(facts.since),
-        "root": stored_path(facts.root), "host": facts.host, "healthy": not problems,
-        "verdict": verdict_text(problems, tasks, facts.now - facts.since), "problems": problems,
-        "notes": facts.notes, "unread": sorted(facts.unread), "audit": audit, "tasks": tasks,
-        "failures": failure_list(facts.verdicts), "gaps": gaps, "removed": removed_runs(facts),
-        "purged": purged(facts), "next_removals": analysis, "disk": disk_figures(facts)}
+        "began": sc.iso(start), "root": stored_path(facts.root), "host": facts.host,
+        "healthy": not problems, "verdict": verdict_text(problems, tasks, facts.now - start),
+        "problems": problems, "notes": facts.notes, "unread": sorted(facts.unread), "audit": audit,
+        "tasks": tasks, "failures": failure_list(facts.verdicts), "gaps": gaps,
+        "removed": removed_runs(facts), "purged": purged(facts), "next_removals": analysis,
+        "disk": disk_figures(facts)}
 
 
 def verdicts_by_task(facts: Facts) -> "Dict[str, List[Record]]":

@@ -181,7 +181,8 @@ class Made:
     def _write_state(self):
         anchored = {task.name: {"key": task.schedule_key, "since": sc.iso(self.began)}
                     for task in self.config.tasks.values()}
-        events = [{"event": "anchored", "at": sc.iso(self.began), "tasks": anchored}] + [
+        events = [{"event": "begun", "at": sc.iso(self.began), "pauses": {}},
+                  {"event": "anchored", "at": sc.iso(self.began), "tasks": anchored}] + [
             {"event": "gap", "since": sc.iso(since), "at": sc.iso(until), "cause": cause}
             for since, until, cause in self.gaps]
         self.write("status/events.jsonl", "".join(json.dumps(event) + "\n" for event in events))

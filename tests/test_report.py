@@ -425,6 +425,32 @@ def test_a_run_that_is_going_on_reaches_to_now(week):
     assert "<title>slot Jun 8 11:00, started 11:00:00, for 1h, running</title>" in week.form("html")
 
 
+BEGUN = {"event": "begun", "at": "2025-06-08T09:30:00Z", "pauses": {}}
+GAP = {"event": "gap", "since": "2025-06-08T10:00:00Z", "at": "2025-06-08T11:00:00Z", "cause": "cron"}
+BY_HAND = run("daily", "08T09:00", scheduled_for=None, trigger="manual")
+
+
+@pytest.mark.parametrize("events, verdicts, began, length", [
+    ([BEGUN, GAP], [run("daily", "08T10:00")], "2025-06-08T09:30:00Z", "2h 30m"),
+    ([BEGUN], [BY_HAND], "2025-06-08T09:00:00Z", "3h"),  # before the first tick
+    ([BEGUN], [run("daily", "02T06:00"), run("daily", "08T10:00")], "2025-06-02T06:00:00Z", "6d 6h"),
+    ([BEGUN], [dict(run("daily", "02T06:00"), ended_at="2025-05-30T06:00:00Z"), BY_HAND],
+     "2025-06-01T12:00:00Z", "7d"),  # the state was lost: it is not the first day
+    ([GAP, BEGUN], [run("daily", "08T10:00")], "2025-06-01T12:00:00Z", "7d"),
+    ([], [run("daily", "08T10:00")], "2025-06-01T12:00:00Z", "7d")])
+def test_the_axis_begins_with_the_record(root, events, verdicts, began, length):
+    root.configure(DAILY)
+    root.tick()
+    root.lines("status/events.jsonl", *events)
+    root.history(*verdicts)
+    document, text = root.document(), root.form("html")
+    assert document["began"] == began and document["since"] == "2025-06-01T12:00:00Z"
+    assert document["verdict"].endswith("of the slots that ran in %s succeeded." % length)
+    assert '<time datetime="%s">' % began in text.split("</header>")[0]
+    x = page.Axis(sc.from_iso(began), NOW).x(sc.from_iso(verdicts[-1]["started_at"]))
+    assert '<path d="M%s 4h' % page.number(x) in text
+
+
 @pytest.mark.parametrize("hours, labels", [
     (1, ["04:10", "04:20", "04:30", "04:40", "04:50"]), (24, ["06:00", "09:00", "12:00"]),
     (7 * 24, ["Jun 3", "Jun 4", "Jun 5"]), (30 * 24, ["Jun 6", "Jun 11"])])
