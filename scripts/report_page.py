@@ -409,7 +409,7 @@ def more(total: int, noun: str) -> str:
 # -- the sections, in the order of the page
 
 def head_section(document: "Dict[str, Any]") -> str:
-    """The verdict, with all problems."""
+    """The verdict, with the findings."""
     kind, sign = ("good", "\u2713") if document["healthy"] else ("bad", "!")
     verdict = h(document["verdict"]).replace(" %", "\u00a0%")
     return ('<header><h1>Symphony Conductor</h1><p class="mute">%s on %s, %s to %s UTC</p></header>'
@@ -417,8 +417,35 @@ def head_section(document: "Dict[str, Any]") -> str:
             '<span class="sign" aria-hidden="true">%s</span>%s</p>%s%s</section>%s' % (
                 h(document["root"]), h(document["host"]), time_tag(document["began"]),
                 time_tag(document["at"]), kind, sign, verdict,
-                bullets(document["problems"][:ROWS_SHOWN]),
-                more(len(document["problems"]), "problem"), bullets(document["notes"], "mute")))
+                findings_list(document["findings"]), more(len(document["findings"]), "finding"),
+                bullets(document["notes"], "mute")))
+
+
+def findings_list(findings: "Sequence[Dict[str, Any]]") -> str:
+    items = "".join(map(finding_item, findings[:ROWS_SHOWN]))
+    return '<ul class="findings">%s</ul>' % items if items else ""
+
+
+def finding_item(finding: "Dict[str, Any]") -> str:
+    """A finding, with the last line of output and the next command on lines of their own."""
+    since = ""
+    if finding["since"]:
+        since = muted("since %s" % time_tag(finding["since"]))
+    lines = ["<b>%s</b> %s %s" % (
+        h(finding["severity"]), h(finding_text(finding)), since)]
+    for label, key in (("output", "output"), ("next", "command")):
+        if finding[key]:
+            lines.append("%s <code>%s</code>" % (muted(label), h(finding[key])))
+    return "<li%s>%s</li>" % (class_of(finding["severity"]), "".join(
+        "<p>%s</p>" % line.rstrip() for line in lines))
+
+
+def finding_text(finding: "Dict[str, Any]") -> str:
+    """The sentence of a finding, with its task or place unless the sentence has that."""
+    about = str(finding["task"] or finding["place"])
+    if about and about not in finding["text"]:
+        return "%s: %s" % (about, finding["text"])
+    return str(finding["text"])
 
 
 def bullets(texts: "Sequence[str]", kind: str = "") -> str:
@@ -720,7 +747,11 @@ white-space:nowrap}
 .good .say{color:var(--good)}
 .bad .say{color:var(--bad)}
 .sign{display:inline-block;width:1.3em}
-.verdict ul{margin:10px 0 0;padding-left:1.5em;overflow-wrap:anywhere}
+.findings{margin:10px 0 0;padding:0;list-style:none;overflow-wrap:anywhere}
+.findings li{margin-top:8px}
+.findings p{margin:0}
+.findings b{margin-right:.3em}
+.problem b{color:var(--bad)}
 main>ul.mute{margin:0 0 16px;padding-left:1.5em}
 .sum{font-size:16px}
 .fates{display:flex;flex-wrap:wrap;gap:2px 20px;list-style:none;margin:0;padding:0}

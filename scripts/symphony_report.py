@@ -11,11 +11,15 @@ means unknown):
     format, at, since, root, host  1; when the report was made, where it begins, what it covers
     began                          where its record begins: after `since` on the first days
     healthy, verdict, problems     one sentence, and all current problems
+    findings                       the problems, then the warnings, then the notices: severity,
+                                   code, task, place, text, command (the next to type), since,
+                                   output (the last line)
     notes                          what limits this report
     unread                         what could not be read, so that its part of the report is empty
     audit                          as `symphony_conductor.py audit --json` prints it
-    tasks         a list of: name, description, schedule, words, state, reason; runs (starts) and
-                  the retries among them; verdicts (number by status), ran, succeeded,
+    tasks         a list of: name, description, schedule, words, state, reason; trouble: current,
+                  failed (in the period), waiting or "", by which they are sorted; runs (starts)
+                  and the retries among them; verdicts (number by status), ran, succeeded,
                   success_rate (0 to 1), skipped; duration (of successes: median_s,
                   older_median_s and newer_median_s of the two halves, change as a share, series),
                   queue (start minus slot: count, median_s, longest_s, longest_caught_up) and
@@ -37,15 +41,16 @@ import functools
 import gc
 import json
 import os
+import shlex
 import stat
 import sys
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
 
 from cleanup_report import FORMAT as REPORT_FORMAT
 from cleanup_report import code, prose, restore_command
-from common import check_format, command_parser, finish, plural, read_own, sc, size_text
+from common import HOME, check_format, command_parser, finish, plural, read_own, sc, size_text
 from quarantine import PURGE_AGE_S, run_time
-from report_page import KINDS, RETRIED, Mark, length_text, page, percent_text
+from report_page import KINDS, RETRIED, Mark, finding_text, length_text, page, percent_text
 from tree import ACTIONS_NAME, QUARANTINE_NAME, REPORT_NAME, stored_path
 
 FORMAT = 1                # of the JSON document
@@ -59,6 +64,11 @@ TREND_RUNS = 6            # successes from which on halves are compared
 LONGEST_S = 100 * 366 * sc.DAY
 FAILURES_SHOWN = 20       # in the summary; the page and JSON have all
 TABLE_ROWS = 50
+SEVERITIES = ("problem", "warning", "notice")
+TROUBLES = ("current", "failed", "waiting", "")  # of tasks, the worst first
+FINDING = {"severity": "problem", "code": "", "task": "", "place": "", "text": "", "command": "",
+           "since": None, "output": ""}  # the keys of a finding
+WAITING = ("waiting", "queued", "retrying")      # states of a task whose slot is held up
 
 Record = Dict[str, Any]
 
@@ -380,27 +390,54 @@ def schedule_words(task: Record) -> str:
     return "by hand"
 
 
-def task_list(facts: Facts, by_task: "Dict[str, List[Record]]") -> "List[Record]":
-    """Each task in the order of the configuration, then those that only the history has."""
+def task_list(facts: Facts, by_task: "Dict[str, List[Record]]",
+              findings: "Sequence[Record]") -> "List[Record]":
+    """The tasks by trouble, else in the order of the configuration.
+
+    Those that only the history has come last: their trouble is over.
+    """
     tasks = [{"name": task["name"], "description": task["description"],
               "schedule": task["schedule"], "words": schedule_words(task), "state": task["state"],
               "reason": task["reason"]} for task in facts.status["tasks"]]
     configured = {task["name"] for task in tasks}
     tasks += [{"name": name, "description": "", "schedule": None, "words": "", "state": "removed",
                "reason": ""} for name in sorted(by_task) if name not in configured]
-    return [dict(task, **task_figures(by_task.get(task["name"], []))) for task in tasks]
+    tasks = [dict(task, **task_figures(by_task.get(task["name"], []))) for task in tasks]
+    for task in tasks:
+        task["trouble"] = trouble_of(task, findings)
+    tasks.sort(key=lambda task: (task["state"] == "removed", TROUBLES.index(task["trouble"])))
+    return tasks
+
+
+def trouble_of(task: Record, findings: "Sequence[Record]") -> str:
+    """What is the matter with a task, as one of TROUBLES."""
+    severities = [finding["severity"] for finding in findings if finding["task"] == task["name"]]
+    if "problem" in severities or task["state"] == "invalid":
+        return "current"
+    if any(map(is_failure, task["verdicts"])):
+        return "failed"
+    is_late = task["state"] == "idle" and task["reason"]
+    if severities or is_late or task["state"] in WAITING:
+        return "waiting"
+    return ""
 
 
 FAILURE_KEYS = ("task", "scheduled_for", "started_at", "status", "exit_code", "duration_s",
                 "reason", "said")
 
 
+def is_failure(status: str) -> bool:
+    """Whether a slot with this verdict ran without success, or a dependency prevented it."""
+    if status.startswith("skipped"):
+        return status == "skipped_dependency"
+    return status != "success"
+
+
 def failure_list(verdicts: "List[Record]") -> "List[Record]":
     """Slots that ran and did not succeed, or that a dependency prevented, newest first."""
     failures = []
     for verdict in sorted(verdicts, key=lambda verdict: verdict["ended"], reverse=True):
-        failed = verdict["start"] is not None and verdict["status"] != "success"
-        if failed or verdict["status"] == "skipped_dependency":
+        if is_failure(verdict["status"]):
             failure = {key: verdict[key] for key in FAILURE_KEYS}
             failures.append(dict(failure, attempts=verdict["attempt"]))
     return failures
@@ -531,20 +568,16 @@ def report(facts: Facts) -> Record:
     audited = sc.audit_all(facts.config, facts.state, facts.verdicts, facts.events, facts.since,
                            facts.now, facts.last_tick)
     audit = sc.audit_document(audited, facts.events, facts.since, facts.now)
-    tasks = task_list(facts, by_task)
     start = began(facts)
     analysis = next_removals(facts.analysis, facts.now)
-    problems = list(facts.status["problems"])
-    if audit["unexplained"]:
-        problems.append("%s unexplained: due, but without a recorded result." % plural(
-            audit["unexplained"], "slot"))
-    if analysis is not None and analysis["refused"]:
-        problems.append("The clean-up was refused: %s." % analysis["refused"].rstrip("."))
+    findings = finding_list(facts, by_task, audit, analysis)
+    problems = [finding["text"] for finding in findings if finding["severity"] == "problem"]
+    tasks = task_list(facts, by_task, findings)
     return {
         "format": FORMAT, "at": sc.iso(facts.now), "since": sc.iso(facts.since),
         "began": sc.iso(start), "root": stored_path(facts.root), "host": facts.host,
-        "healthy": not problems, "verdict": verdict_text(problems, tasks, facts.now - start),
-        "problems": problems, "notes": facts.notes, "unread": sorted(facts.unread), "audit": audit,
+        "healthy": not problems, "verdict": verdict_text(findings, tasks, facts.now - start),
+        "problems": problems, "findings": findings, "notes": facts.notes, "unread": sorted(facts.unread), "audit": audit,
         "tasks": tasks, "failures": failure_list(facts.verdicts), "gaps": gaps,
         "removed": removed_runs(facts), "purged": purged(facts), "next_removals": analysis,
         "disk": disk_figures(facts)}
@@ -557,17 +590,73 @@ def verdicts_by_task(facts: Facts) -> "Dict[str, List[Record]]":
     return by_task
 
 
-def verdict_text(problems: "Sequence[str]", tasks: "Sequence[Record]", length_s: float) -> str:
-    """The verdict in one sentence."""
+def finding_list(facts: Facts, by_task: "Dict[str, List[Record]]", audit: Record,
+                 analysis: "Record | None") -> "List[Record]":
+    """The findings of the status and those of this report, the worst first."""
+    findings = status_findings(facts.status)
+    if audit["unexplained"]:
+        text = "%s unexplained: due, but without a recorded result." % plural(
+            audit["unexplained"], "slot")
+        findings.append(finding(code="unexplained", text=text, command=audit_command(facts)))
+    if analysis is not None and analysis["refused"]:
+        text = "The clean-up was refused: %s." % analysis["refused"].rstrip(".")
+        findings.append(finding(code="cleanup_refused", text=text, since=analysis["at"]))
+    for item in findings:
+        runs = [verdict for verdict in by_task.get(item["task"], ())
+                if verdict["start"] is not None]
+        item["output"] = last_line(item["output"])
+        if not item["output"] and item["severity"] == "problem" and runs:
+            item["output"] = runs[-1]["said"]
+    return sorted(findings, key=lambda item: SEVERITIES.index(item["severity"]))
+
+
+def status_findings(status: Record) -> "List[Record]":
+    """The findings of the status or, from a status without them, its problems."""
+    if "findings" in status:
+        return [finding(**item) for item in status["findings"]]
+    findings = []
+    for problem in status["problems"]:
+        tasks = [task["name"] for task in status["tasks"]
+                 if problem.startswith((task["name"] + ":", task["name"] + " "))]
+        findings.append(finding(text=problem, task="".join(tasks[:1])))
+    return findings
+
+
+def finding(**fields: "Any") -> Record:
+    """A finding with all its keys."""
+    return {key: fields.get(key) or default for key, default in FINDING.items()}
+
+
+def audit_command(facts: Facts) -> str:
+    """The command that lists the unexplained slots, to be typed anywhere."""
+    words = ["audit", "--since", sc.iso(facts.since)]
+    if facts.root != os.path.realpath(HOME):
+        words = ["--root", facts.root] + words
+    return " ".join([sc.own_command()] + [shlex.quote(word) for word in words])
+
+
+def verdict_text(findings: "Sequence[Record]", tasks: "Sequence[Record]", length_s: float) -> str:
+    """The verdict in one sentence. Of slots, not of attempts: a retry is no failure yet."""
     ran = sum(task["ran"] for task in tasks)
     succeeded = sum(task["succeeded"] for task in tasks)
     result = "nothing ran in %s" % sc.duration_text(length_s)
     if ran:
         result = "%s of the slots that ran in %s succeeded" % (
             percent_text(succeeded / float(ran)), sc.duration_text(length_s))
-    if problems:
-        return "Not healthy: %s; %s." % (plural(len(problems), "problem"), result)
-    return "Healthy: %s, no problems; %s." % (plural(len(tasks), "task"), result)
+    number = {severity: 0 for severity in SEVERITIES}
+    for item in findings:
+        number[item["severity"]] += 1
+    retrying = sum(task["state"] == "retrying" for task in tasks)
+    parts = [plural(sum(task["state"] != "removed" for task in tasks), "task"), "no problems"]
+    state = "Healthy"
+    if number["problem"]:
+        parts = [plural(number["problem"], "problem")]
+        state = "Not healthy"
+    elif retrying:
+        parts.append("%d retrying" % retrying)
+    if number["warning"]:
+        parts.append(plural(number["warning"], "warning"))
+    return "%s: %s; %s." % (state, ", ".join(parts), result)
 
 
 def headline(document: Record) -> str:
@@ -642,8 +731,8 @@ def markdown(document: Record) -> str:
     Others may read the summary, so it has no output of tasks.
     """
     lines = ["**%s**" % prose(document["verdict"]), ""]
-    if document["problems"]:
-        lines += ["- %s" % prose(problem) for problem in document["problems"]] + [""]
+    if document["findings"]:
+        lines += list(map(finding_line, document["findings"])) + [""]
     audit = document["audit"]
     lines += ["%s, %d unexplained, %s to %s" % (
         plural(audit["slots"], "slot"), audit["unexplained"], audit["since"], audit["until"]), ""]
@@ -661,6 +750,16 @@ def markdown(document: Record) -> str:
     if document["notes"]:
         lines += ["", "".join("_%s_ " % prose(note) for note in document["notes"])]
     return "\n".join(lines) + "\n"
+
+
+def finding_line(finding: Record) -> str:
+    """A finding in Markdown, without what a task printed."""
+    line = "- %s: %s" % (finding["severity"], prose(finding_text(finding).rstrip(".")))
+    if finding["since"]:
+        line += ", since %s" % prose(finding["since"])
+    if finding["command"]:
+        line += "; next: %s" % code(finding["command"])
+    return line
 
 
 def task_lines(document: Record) -> "List[str]":

@@ -153,6 +153,8 @@ def test_a_slot_without_a_verdict_is_a_problem_and_is_named(week):
     document = week.document()
     assert document["problems"] == ["1 slot unexplained: due, but without a recorded result."]
     assert document["audit"]["findings"][0]["task"] == "after"
+    assert document["findings"][0]["command"].endswith(
+        "symphony_conductor.py --root %s audit --since 2025-06-01T12:00:00Z" % week.path)
     assert "<b>14 slots, 1 unexplained</b>" in week.form("html")
     assert "- `after`: slot 2025-06-07T07:00:00Z: no result was recorded" in week.form("markdown")
 
@@ -162,6 +164,88 @@ def test_a_good_week_is_healthy_in_one_sentence(week):
     assert document["healthy"] is True and document["problems"] == []
     assert document["verdict"] == "Healthy: 2 tasks, no problems; 92.3 % of the slots that ran in 7d succeeded."
     assert report.headline(document) == "OK - " + document["verdict"].rstrip(".")
+
+
+def found(severity, task="", **more):
+    return dict({"code": "x", "severity": severity, "task": task, "place": None, "text": "it is %s" % severity,
+                 "command": None, "since": None, "output": None}, **more)
+
+
+@pytest.fixture
+def troubled(week):
+    """The week, with findings in its status: the worst one last, and each with other parts."""
+    def facts():
+        status = week.facts().status
+        return week.facts().replace(status=dict(status, problems=["it is problem"], findings=[
+            found("notice", place="conf/a.json"),
+            found("warning", "after", since="2025-06-07T10:00:00Z", text="after is paused", later_key=1),
+            found("problem", "daily", command="x.py why 'daily'", output="one\nlast <line>\n")]))
+    return facts
+
+
+def test_findings_are_listed_by_severity_with_the_next_command(troubled):
+    document = report.report(troubled())
+    assert [item["severity"] for item in document["findings"]] == ["problem", "warning", "notice"]
+    assert document["problems"] == ["it is problem"] and document["healthy"] is False
+    assert document["verdict"].startswith("Not healthy: 1 problem, 1 warning; 92.3 %")
+    panel = page.page(document, {}).split('<ul class="findings">')[1].split("</ul>")[0]
+    assert panel.split("</li>")[0] == (
+        '<li class="problem"><p><b>problem</b> daily: it is problem</p>'
+        '<p><span class="mute">output</span> <code>last &lt;line&gt;</code></p>'
+        '<p><span class="mute">next</span> <code>x.py why &#x27;daily&#x27;</code></p>')
+    assert 'after is paused <span class="mute">since <time datetime="2025-06-07T10:00:00Z">' in panel
+    text = report.markdown(document)
+    assert "- problem: daily: it is problem; next: `x.py why 'daily'`\n" in text and "last" not in text
+    assert "- warning: after is paused, since 2025-06-07T10:00:00Z\n- notice: conf/a.json: it is notice\n" in text
+
+
+def test_warnings_alone_are_healthy(troubled):
+    facts = troubled()
+    document = report.report(facts.replace(status=dict(facts.status, findings=[found("warning")])))
+    assert document["healthy"] is True and document["problems"] == []
+    assert document["verdict"].startswith("Healthy: 2 tasks, no problems, 1 warning; ")
+
+
+def test_a_failure_that_is_still_retried_is_said_to_be_retried(week):
+    facts = week.facts()
+    tasks = [dict(task, state="retrying") for task in facts.status["tasks"]]
+    document = report.report(facts.replace(status=dict(facts.status, tasks=tasks)))
+    assert document["verdict"].startswith("Healthy: 2 tasks, no problems, 2 retrying; ")
+
+
+def test_what_a_failing_task_printed_is_beside_the_headline(week):
+    failed = run("daily", "08T10:00", "failed", output_tail="no space\n")
+    week.history(run("daily", "08T06:00"), failed)
+    state = sc.load_state((week.path / "conductor_state.json").read_text())
+    last = {key: failed[key] for key in sc.LAST_KEYS}
+    week.state(tasks=dict(state.tasks, daily=state.tasks["daily"].replace(last=last, consecutive_failures=1)))
+    document = week.document()
+    item, = [item for item in document["findings"] if item["task"] == "daily"]
+    assert item["output"] == "no space"
+    assert "no space" in week.form("html").split("<h2")[0] and "no space" not in week.form("markdown")
+
+
+TASKS = ("calm", "late", "queued", "noted", "flaky", "blocked", "failing")
+
+
+def test_tasks_are_sorted_by_trouble(root):
+    root.configure(*[dict(DAILY, name=name) for name in TASKS])
+    root.tick()
+    root.history(run("flaky", "04T06:00", "failed"), run("calm", "04T06:00"), run("gone", "05T06:00", "failed"),
+                 skip("late", "04T06:00", "skipped_overlap"), skip("blocked", "04T06:00", "skipped_dependency"))
+    facts = root.facts()
+    held_up = {"late": {"reason": "due since 11:00"}, "queued": {"state": "queued"}}
+    tasks = [dict(task, **held_up.get(task["name"], {})) for task in facts.status["tasks"]]
+    facts = facts.replace(status=dict(facts.status, tasks=tasks, findings=[
+        found("problem", "failing"), found("warning", "noted")]))
+    document = report.report(facts)
+    assert [(task["name"], task["trouble"]) for task in document["tasks"]] == [
+        ("failing", "current"), ("flaky", "failed"), ("blocked", "failed"), ("late", "waiting"),
+        ("queued", "waiting"), ("noted", "waiting"), ("calm", ""), ("gone", "failed")]
+    names = [task["name"] for task in document["tasks"]]
+    assert list(report.timeline(facts, document["tasks"])) == names
+    assert re.findall(r'<tr id="task-(\w+)"', page.page(document, {})) == names
+    assert re.findall(r"(?m)^\| `(\w+)` \| \w+ \|", report.markdown(document)) == names
 
 
 def test_what_did_not_succeed_is_told_with_its_reason_and_the_last_line_it_printed(week):
