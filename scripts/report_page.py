@@ -29,7 +29,8 @@ STEPS_S = tuple([minutes * sc.MINUTE for minutes in (1, 2, 5, 10, 15, 30)]
 
 
 class Kind(NamedTuple):
-    """How a run or a skip is drawn: its class, its word, and its bar's top and height in a row of 20."""
+    """How a run or a skip is drawn: its class, word, and its bar's top and height in a row of 20.
+    """
 
     letter: str
     word: str
@@ -274,7 +275,8 @@ def timeline(document: "Dict[str, Any]", rows: "Dict[str, List[Mark]]") -> str:
         lines.insert(0, timeline_row("no tick", drawing(plural(len(gap_paths), "gap"), bars)))
     is_bucketed = any(len(marks) > limit for marks in rows.values())
     return ('%s%s<div class="scroll" role="region" aria-labelledby="timeline" tabindex="0">'
-            '<table class="line"><thead><tr><th scope="col">Task</th><th scope="col">'
+            '<table class="line"><caption class="hide">Runs of each task</caption><thead><tr>'
+            '<th scope="col">Task</th><th scope="col">'
             '<span class="hide">Runs over time, UTC</span>%s</th></tr></thead>'
             '<tbody>%s</tbody></table></div>' % (
                 background(axis, gap_paths), legend(is_bucketed, bool(gap_paths)),
@@ -433,11 +435,18 @@ def finding_item(finding: "Dict[str, Any]") -> str:
         since = muted("since %s" % time_tag(finding["since"]))
     lines = ["<b>%s</b> %s %s" % (
         h(finding["severity"]), h(finding_text(finding)), since)]
-    for label, key in (("output", "output"), ("next", "command")):
-        if finding[key]:
-            lines.append("%s <code>%s</code>" % (muted(label), h(finding[key])))
+    if finding["output"]:
+        lines.append("%s <code>%s</code>" % (muted("output"), h(finding["output"])))
+    if finding["command"]:
+        lines.append("%s %s" % (muted("next"), command_code(finding["command"])))
     return "<li%s>%s</li>" % (class_of(finding["severity"]), "".join(
         "<p>%s</p>" % line.rstrip() for line in lines))
+
+
+def command_code(command: str) -> Cell:
+    """A command, which breaks between its words and not behind the hyphens of an option."""
+    return "<code>%s</code>" % " ".join(
+        '<span class="word">%s</span>' % h(word) for word in command.split(" "))
 
 
 def finding_text(finding: "Dict[str, Any]") -> str:
@@ -489,7 +498,7 @@ def timeline_section(document: "Dict[str, Any]", rows: "Dict[str, List[Mark]]") 
 
 
 TASK_COLUMNS = (("Task", ""), ("Success", "num"), ("Runs", "num"), ("Duration", "num"),
-                ("Queue", "num"), ("Dependencies", "num"), ("Skipped", "num"))
+                ("Trend", "trend"), ("Queue", "num"), ("Dependencies", "num"), ("Skipped", "num"))
 
 
 def task_row(task: "Dict[str, Any]") -> "Sequence[Cell]":
@@ -509,14 +518,15 @@ def task_row(task: "Dict[str, Any]") -> "Sequence[Cell]":
     return (stacked(name, muted(h(task["words"])), muted(h(task["description"]))),
             stacked(success, wrong),
             stacked("{:,}".format(task["runs"]), muted(retries)),
-            duration_cell(task["duration"]),
+            length_text(task["duration"]["median_s"]),
+            trend_cell(task["duration"]),
             wait_cell(queue, caught_up),
             wait_cell(waits, given_up),
             "{:,}".format(task["skipped"]) if task["skipped"] else NONE)
 
 
-def duration_cell(took: "Dict[str, Any]") -> Cell:
-    """The line of durations, their median, and its trend."""
+def trend_cell(took: "Dict[str, Any]") -> Cell:
+    """The line of durations, and how the newer half compares with the older."""
     series, trend = took["series"], ""
     if not series:
         return NONE
@@ -525,8 +535,7 @@ def duration_cell(took: "Dict[str, Any]") -> Cell:
     kind, words = trend_text(took["change"], differs_s)
     if words:
         trend = '<span class="%s">%s</span>' % (kind, words)
-    return '<span class="pair">%s%s</span>' % (
-        sparkline(series, label), stacked(length_text(took["median_s"]), trend))
+    return "<span>%s%s</span>" % (sparkline(series, label), trend)
 
 
 def wait_cell(waits: "Dict[str, Any]", note: str) -> Cell:
@@ -545,7 +554,8 @@ def tasks_section(document: "Dict[str, Any]") -> str:
         return ""
     return section(
         "tasks", "Tasks",
-        "Duration: median of the successful runs, and how the newer half compares with the older. "
+        "Those in trouble first. Duration: median of the successful runs. Trend: their durations, "
+        "and how the newer half compares with the older. "
         "Queue: from slot to start, median and longest. Dependencies: the same for runs that had "
         "to wait for one.",
         table("Figures of each task", TASK_COLUMNS, list(map(task_row, tasks)),
@@ -616,7 +626,7 @@ def removed_row(run: "Dict[str, Any]") -> "Sequence[Cell]":
         paths.append(muted("and %d more" % (len(run["paths"]) - PATHS_SHOWN)))
     restore = stacked(h(run["gone"]))
     if run["restore"]:
-        restore = stacked("<code>%s</code>" % h(run["restore"]),
+        restore = stacked(command_code(run["restore"]),
                           muted("until %s" % time_tag(run["purge_after"])))
     restored = "%d restored" % run["restored"] if run["restored"] else ""
     return (time_tag(run["at"]), stacked("{:,}".format(run["files"]), muted(restored)),
@@ -737,6 +747,8 @@ a{color:inherit;text-decoration:none}
 a:hover,a:focus{text-decoration:underline}
 code{font:12.5px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono",monospace;
 overflow-wrap:anywhere}
+.word{display:inline-block;max-width:100%}
+time{white-space:nowrap}
 .mute{color:var(--mute)}
 .hide{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);
 white-space:nowrap}
@@ -761,7 +773,9 @@ font-size:13px;
 color:var(--mute)}
 .key{width:12px;height:20px;vertical-align:-5px;margin-right:6px}
 .defs{position:absolute;width:0;height:0}
-.scroll{overflow-x:auto;border-radius:4px}
+/* A box that runs from right to left shows its right end first: the present. */
+.scroll{overflow-x:auto;border-radius:4px;direction:rtl}
+.scroll table{direction:ltr}
 .scroll:focus-visible{outline:2px solid var(--line);outline-offset:2px}
 table{border-collapse:collapse;width:100%}
 .line th{position:sticky;left:0;z-index:1;background:var(--card);text-align:left;font-weight:400;
@@ -778,7 +792,8 @@ white-space:nowrap}
 .hatch{stroke:var(--gap);stroke-width:1.2;fill:none}
 .gap{fill:url(#hatch)}
 .off{fill:var(--gap)}
-.a{fill:var(--k)}.s{fill:var(--s)}.f{fill:var(--f)}.t{fill:var(--t)}.i{fill:var(--i)}.k{fill:var(--k)}
+.a{fill:var(--k)}
+.s{fill:var(--s)}.f{fill:var(--f)}.t{fill:var(--t)}.i{fill:var(--i)}.k{fill:var(--k)}
 .r{fill:var(--r)}
 .line path:hover{opacity:.6}
 .rows{font-size:14px}
@@ -790,15 +805,13 @@ font-weight:400}
 .rows .num{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .rows .wide{overflow-wrap:anywhere;min-width:14em}
 .rows .path{overflow-wrap:anywhere}
-.rows time{white-space:nowrap}
 .rows tr:target{background:var(--fill)}
 .wrong,.slow{color:var(--bad)}
 .wrong{display:inline-block;max-width:11em;white-space:normal}
 .state{border:1px solid currentColor;border-radius:4px;padding:0 5px;font-size:12px;
 color:var(--mute)}
-.pair{display:inline-flex;gap:12px;align-items:flex-start;justify-content:flex-end}
-.pair>span{min-width:7.2em}
-.spark{flex:none}
+.rows .trend{white-space:nowrap}
+.spark{display:block}
 .spark polyline{fill:none;stroke:var(--line);stroke-width:1.4;stroke-linejoin:round}
 .spark circle{fill:var(--line)}
 .area{display:block;width:100%;height:90px;border-bottom:1px solid var(--rule)}
@@ -820,14 +833,13 @@ section{padding:14px 14px}
 .rows th,.rows td{border:0;padding:0}
 .rows th{font-weight:600}
 .rows th .mute{font-weight:400}
-.rows td.none{display:none}
 .rows td{display:flex;justify-content:space-between;gap:16px;text-align:right;padding-top:4px}
 .rows td::before{content:attr(data-l);color:var(--mute);text-align:left;flex:none}
 .rows .num{white-space:normal}
-.pair>span{min-width:0}
 .rows .wide{min-width:0}
 .rows td.wide{display:block;text-align:left}
 .rows td.wide::before{display:block}
+.rows td.none{display:none}
 .ends{flex-wrap:wrap}
 }
 @media print{
@@ -840,7 +852,7 @@ body{font-size:9.5pt}
 main,footer{max-width:none;padding:0}
 section{border:0;border-radius:0;padding:0;margin:0 0 16pt}
 .verdict{border:1px solid;border-left-width:6px;padding:8pt 10pt}
-.scroll{overflow:visible}
+.scroll{overflow:visible;direction:ltr}
 .line td svg{min-width:0}
 .line th{font-size:8pt;max-width:110pt}
 .rows,.rows thead th{font-size:8pt}

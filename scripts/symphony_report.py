@@ -82,6 +82,7 @@ class Facts(sc.Value):
     host: str = ""
     status: Record = {}               # as `status --json` has it
     config: "sc.Config" = sc.Config()
+    has_config: bool = True           # False: nothing tells which tasks there are
     state: "sc.State" = sc.State()
     last_tick: "float | None" = None
     oldest_day: str = ""              # of the history that is kept
@@ -191,7 +192,8 @@ def read_facts(store: "sc.Store", since: float, clock: "sc.Clock") -> Facts:
     """Everything that the report covers. Raises StorageError and OSError for unreadable files."""
     now = clock.now()
     notes: "List[str]" = []
-    config = store.config_in_force()[0] or sc.Config()
+    in_force = store.config_in_force()[0]
+    config = in_force or sc.Config()
     kept = now - config.task_history_retention_days * sc.DAY
     if since < kept:
         since = kept
@@ -217,10 +219,12 @@ def read_facts(store: "sc.Store", since: float, clock: "sc.Clock") -> Facts:
     if disk is not None and DISK_NAME not in unread and os.path.isdir(store.path("status")):
         notes += record_disk(store, now, disk)
     return Facts(
-        now=now, since=since, root=store.root, host=os.uname()[1], config=config, state=state,
+        now=now, since=since, root=store.root, host=os.uname()[1], config=config,
+        has_config=in_force is not None, state=state,
         status=sc.Conductor(Present(store.root), clock).status(), last_tick=snapshot.last_tick,
-        oldest_day=min(store.history_days(), default=""), verdicts=verdicts, events=events, actions=actions, held=frozenset(held), analysis=analysis,
-        disk=disk, disk_series=disk_series, notes=notes, unread=unread)
+        oldest_day=min(store.history_days(), default=""), verdicts=verdicts, events=events,
+        actions=actions, held=frozenset(held), analysis=analysis, disk=disk,
+        disk_series=disk_series, notes=notes, unread=unread)
 
 
 def read_part(unread: "Dict[str, str]", name: str, without: "Any",
@@ -382,7 +386,9 @@ def task_figures(verdicts: "List[Record]") -> Record:
         "waits": dict(waits(waited), given_up=counts.get("skipped_dependency", 0))}
 
 
-def schedule_words(task: Record) -> str:
+def schedule_words(config: "sc.Config", task: Record) -> str:
+    if task["name"] not in config.tasks:
+        return ""  # it is invalid or removed, so its status has no schedule
     if task["schedule"]:
         return sc.describe(task["schedule"], task["name"])
     if task["dependencies"]:
@@ -397,10 +403,11 @@ def task_list(facts: Facts, by_task: "Dict[str, List[Record]]",
     Those that only the history has come last: their trouble is over.
     """
     tasks = [{"name": task["name"], "description": task["description"],
-              "schedule": task["schedule"], "words": schedule_words(task), "state": task["state"],
-              "reason": task["reason"]} for task in facts.status["tasks"]]
+              "schedule": task["schedule"], "words": schedule_words(facts.config, task),
+              "state": task["state"], "reason": task["reason"]} for task in facts.status["tasks"]]
     configured = {task["name"] for task in tasks}
-    tasks += [{"name": name, "description": "", "schedule": None, "words": "", "state": "removed",
+    state = "removed" if facts.has_config else "unknown"
+    tasks += [{"name": name, "description": "", "schedule": None, "words": "", "state": state,
                "reason": ""} for name in sorted(by_task) if name not in configured]
     tasks = [dict(task, **task_figures(by_task.get(task["name"], []))) for task in tasks]
     for task in tasks:
@@ -577,7 +584,8 @@ def report(facts: Facts) -> Record:
         "format": FORMAT, "at": sc.iso(facts.now), "since": sc.iso(facts.since),
         "began": sc.iso(start), "root": stored_path(facts.root), "host": facts.host,
         "healthy": not problems, "verdict": verdict_text(findings, tasks, facts.now - start),
-        "problems": problems, "findings": findings, "notes": facts.notes, "unread": sorted(facts.unread), "audit": audit,
+        "problems": problems, "findings": findings, "notes": facts.notes,
+        "unread": sorted(facts.unread), "audit": audit,
         "tasks": tasks, "failures": failure_list(facts.verdicts), "gaps": gaps,
         "removed": removed_runs(facts), "purged": purged(facts), "next_removals": analysis,
         "disk": disk_figures(facts)}
@@ -643,7 +651,7 @@ def verdict_text(findings: "Sequence[Record]", tasks: "Sequence[Record]", length
     if ran:
         result = "%s of the slots that ran in %s succeeded" % (
             percent_text(succeeded / float(ran)), sc.duration_text(length_s))
-    number = {severity: 0 for severity in SEVERITIES}
+    number = dict.fromkeys(SEVERITIES, 0)
     for item in findings:
         number[item["severity"]] += 1
     retrying = sum(task["state"] == "retrying" for task in tasks)

@@ -192,11 +192,22 @@ def test_findings_are_listed_by_severity_with_the_next_command(troubled):
     assert panel.split("</li>")[0] == (
         '<li class="problem"><p><b>problem</b> daily: it is problem</p>'
         '<p><span class="mute">output</span> <code>last &lt;line&gt;</code></p>'
-        '<p><span class="mute">next</span> <code>x.py why &#x27;daily&#x27;</code></p>')
+        '<p><span class="mute">next</span> <code><span class="word">x.py</span> <span class="word">why</span> '
+        '<span class="word">&#x27;daily&#x27;</span></code></p>')
     assert 'after is paused <span class="mute">since <time datetime="2025-06-07T10:00:00Z">' in panel
     text = report.markdown(document)
     assert "- problem: daily: it is problem; next: `x.py why 'daily'`\n" in text and "last" not in text
     assert "- warning: after is paused, since 2025-06-07T10:00:00Z\n- notice: conf/a.json: it is notice\n" in text
+
+
+def test_nothing_in_a_finding_is_html(troubled):
+    facts = troubled()
+    worst = found("problem", HOSTILE, **dict.fromkeys(("text", "place", "command", "output", "since"), HOSTILE))
+    document = report.report(facts.replace(status=dict(facts.status, findings=[worst])))
+    read = Reader(page.page(document, report.timeline(facts, document["tasks"])))
+    assert "script" not in read.seen and "img" not in read.seen
+    line, = [line for line in report.markdown(document).split("\n") if line.startswith("- problem")]
+    assert "<script" not in re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", re.sub(r"\\.", "", line))
 
 
 def test_warnings_alone_are_healthy(troubled):
@@ -652,12 +663,37 @@ def test_a_page_has_what_browsers_and_readers_need(week):
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in text
     assert "default-src 'none'; style-src 'sha256-" in text
     assert "<title>Healthy: Symphony Conductor on " in text
-    assert {len(row) for row in read.rows} <= {2, 4, 5, 7}
+    assert {len(row) for row in read.rows} <= {2, 4, 5, 8}
     headings = re.findall(r"<h2[^>]*>(.*?)</h2>", text)
     assert headings == ["Audit", "Timeline", "Tasks", "Failures", "Periods without a tick", "Removed by clean-up",
                         "To be removed next", "Disk"]
     assert text.index('class="verdict good"') < text.index("<h2")
     assert "prefers-color-scheme:dark" in text and "@media print" in text and "@media screen and (max-width" in text
+
+
+def test_every_column_has_a_heading_and_every_table_a_caption(root):
+    tables = re.findall(r"(?s)<table.*?</table>", hostile(root).form("html"))
+    captions = [re.search(r"<caption[^>]*>(.+?)</caption>", table).group(1) for table in tables]
+    assert captions == ["Unexplained slots", "Runs of each task", "Figures of each task",
+                        "Slots that did not succeed", "Periods without a tick", "Files that clean-up removed",
+                        "Files that clean-up will remove next"]
+    for table in tables:
+        head, body = table.split("</thead>")
+        headings = re.findall(r'<th scope="col"[^>]*>(.*?)</th>', head)
+        assert all(re.sub("<[^>]+>", "", heading).strip() for heading in headings)
+        rows = [len(re.findall("<t[hd][ >]", row)) for row in body.split("<tr")[1:]]
+        assert rows and set(rows) == {len(headings)}
+
+
+def test_the_lines_of_durations_stand_in_a_column_of_their_own(week):
+    text = week.form("html")
+    assert '<th scope="col" class="trend">Trend</th>' in text
+    assert '<td class="num" data-l="Duration">16s</td><td class="trend" data-l="Trend"><span><svg' in text
+
+
+def test_a_timeline_that_is_too_wide_shows_the_present_first(week):
+    assert ".scroll{overflow-x:auto;border-radius:4px;direction:rtl}\n.scroll table{direction:ltr}" in page.STYLE
+    assert '<div class="scroll"' in week.form("html")
 
 
 def test_the_policy_of_a_page_allows_its_own_style_and_no_other(week):
@@ -768,6 +804,17 @@ def test_an_empty_folder_gets_a_sensible_report(tmp_path, form, start):
         Reader(out)
         assert "No tick has run yet" in out and "0 slots, 0 unexplained" in out
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text, states, words", [
+    ("{", ["unknown", "unknown"], {""}),
+    ('{"tasks": [{"name": "daily", "schedule": "61 * * * *", "command": "true"}]}', ["invalid", "removed"], {""})])
+def test_a_broken_configuration_removes_no_task(week, text, states, words):
+    week.write("config/conductor_config.json", text)
+    document = week.document()
+    assert [task["state"] for task in document["tasks"]] == states
+    assert {task["words"] for task in document["tasks"]} == words
+    assert "json" in document["problems"][0] and document["healthy"] is False
 
 
 TORN = [b'{"task": "daily", "status": "succ', b"\0\0\0\0", b"\xff\xfe", b"[]", b"7", b"null", b"[" * 3000, b'{"at": 7}']
