@@ -515,7 +515,10 @@ def task_row(task: "Dict[str, Any]") -> "Sequence[Cell]":
     retries = plural(task["retries"], "retry", "retries") if task["retries"] else ""
     caught_up = "caught up" if queue["longest_caught_up"] else ""
     given_up = "%d gave up" % waits["given_up"] if waits["given_up"] else ""
-    return (stacked(name, muted(h(task["words"])), muted(h(task["description"]))),
+    reason = ""
+    if task["reason"]:
+        reason = '<span class="why">%s</span>' % h(task["reason"])
+    return (stacked(name, reason, muted(h(task["words"])), muted(h(task["description"]))),
             stacked(success, wrong),
             stacked("{:,}".format(task["runs"]), muted(retries)),
             length_text(task["duration"]["median_s"]),
@@ -832,7 +835,7 @@ section{padding:14px 14px}
 .rows tr:last-child{padding-bottom:0}
 .rows th,.rows td{border:0;padding:0}
 .rows th{font-weight:600}
-.rows th .mute{font-weight:400}
+.rows th .mute,.rows th .state,.rows th .why{font-weight:400}
 .rows td{display:flex;justify-content:space-between;gap:16px;text-align:right;padding-top:4px}
 .rows td::before{content:attr(data-l);color:var(--mute);text-align:left;flex:none}
 .rows .num{white-space:normal}

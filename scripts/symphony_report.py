@@ -405,6 +405,8 @@ def task_list(facts: Facts, by_task: "Dict[str, List[Record]]",
     tasks = [{"name": task["name"], "description": task["description"],
               "schedule": task["schedule"], "words": schedule_words(facts.config, task),
               "state": task["state"], "reason": task["reason"]} for task in facts.status["tasks"]]
+    if not facts.has_config:  # then the status has running tasks only, as removed ones
+        tasks = [dict(task, reason="") for task in tasks]
     configured = {task["name"] for task in tasks}
     state = "removed" if facts.has_config else "unknown"
     tasks += [{"name": name, "description": "", "schedule": None, "words": "", "state": state,

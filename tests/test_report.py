@@ -256,6 +256,7 @@ def test_tasks_are_sorted_by_trouble(root):
     names = [task["name"] for task in document["tasks"]]
     assert list(report.timeline(facts, document["tasks"])) == names
     assert re.findall(r'<tr id="task-(\w+)"', page.page(document, {})) == names
+    assert '<b>late</b><br><span class="why">due since 11:00</span><br>' in page.page(document, {})
     assert re.findall(r"(?m)^\| `(\w+)` \| \w+ \|", report.markdown(document)) == names
 
 
@@ -815,6 +816,15 @@ def test_a_broken_configuration_removes_no_task(week, text, states, words):
     assert [task["state"] for task in document["tasks"]] == states
     assert {task["words"] for task in document["tasks"]} == words
     assert "json" in document["problems"][0] and document["healthy"] is False
+
+
+def test_a_task_that_runs_under_a_broken_configuration_is_not_said_to_be_removed(week):
+    state = sc.load_state((week.path / "conductor_state.json").read_text())
+    run_now = sc.Run(run_id="r-1", slot=NOW - 3600, started_at=float(NOW - 3600))
+    week.state(tasks=dict(state.tasks, daily=state.tasks["daily"].replace(run=run_now)))
+    week.write("config/conductor_config.json", "{")
+    daily = week.document()["tasks"][0]
+    assert (daily["name"], daily["state"], daily["reason"]) == ("daily", "running", "")
 
 
 TORN = [b'{"task": "daily", "status": "succ', b"\0\0\0\0", b"\xff\xfe", b"[]", b"7", b"null", b"[" * 3000, b'{"at": 7}']
