@@ -4218,7 +4218,7 @@ def finding_text(finding: "Document", now: float) -> str:
     since = from_iso(finding["since"])
     if since is None or now - since < MINUTE or finding["code"] in SINCE_IS_SAID:
         return str(finding["text"])
-    return "%s, for %s" % (finding["text"], duration_text(now - since))
+    return "%s (for %s)" % (finding["text"], duration_text(now - since))
 
 
 def _run_document(name: str, run: Run, now: float) -> "Document":

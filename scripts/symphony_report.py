@@ -41,14 +41,13 @@ import functools
 import gc
 import json
 import os
-import shlex
 import stat
 import sys
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
 
 from cleanup_report import FORMAT as REPORT_FORMAT
 from cleanup_report import code, prose, restore_command
-from common import HOME, check_format, command_parser, finish, plural, read_own, sc, size_text
+from common import check_format, command_parser, finish, plural, read_own, sc, size_text
 from quarantine import PURGE_AGE_S, run_time
 from report_page import KINDS, RETRIED, Mark, finding_text, length_text, page, percent_text
 from tree import ACTIONS_NAME, QUARANTINE_NAME, REPORT_NAME, stored_path
@@ -181,13 +180,6 @@ def is_size(value: "Any") -> bool:
 
 # -- reading
 
-class Present(sc.Store):
-    """The store without its history, which the status does not depend on."""
-
-    def history(self, limit: int, only: str = "") -> "List[sc.Verdict]":
-        return []
-
-
 def read_facts(store: "sc.Store", since: float, clock: "sc.Clock") -> Facts:
     """Everything that the report covers. Raises StorageError and OSError for unreadable files."""
     now = clock.now()
@@ -221,7 +213,7 @@ def read_facts(store: "sc.Store", since: float, clock: "sc.Clock") -> Facts:
     return Facts(
         now=now, since=since, root=store.root, host=os.uname()[1], config=config,
         has_config=in_force is not None, state=state,
-        status=sc.Conductor(Present(store.root), clock).status(), last_tick=snapshot.last_tick,
+        status=sc.status_of(store, clock=clock, results=0), last_tick=snapshot.last_tick,
         oldest_day=min(store.history_days(), default=""), verdicts=verdicts, events=events,
         actions=actions, held=frozenset(held), analysis=analysis, disk=disk,
         disk_series=disk_series, notes=notes, unread=unread)
@@ -621,15 +613,8 @@ def finding_list(facts: Facts, by_task: "Dict[str, List[Record]]", audit: Record
 
 
 def status_findings(status: Record) -> "List[Record]":
-    """The findings of the status or, from a status without them, its problems."""
-    if "findings" in status:
-        return [finding(**item) for item in status["findings"]]
-    findings = []
-    for problem in status["problems"]:
-        tasks = [task["name"] for task in status["tasks"]
-                 if problem.startswith((task["name"] + ":", task["name"] + " "))]
-        findings.append(finding(text=problem, task="".join(tasks[:1])))
-    return findings
+    """The findings of the status, each with all its keys."""
+    return [finding(**item) for item in status["findings"]]
 
 
 def finding(**fields: "Any") -> Record:
@@ -639,10 +624,7 @@ def finding(**fields: "Any") -> Record:
 
 def audit_command(facts: Facts) -> str:
     """The command that lists the unexplained slots, to be typed anywhere."""
-    words = ["audit", "--since", sc.iso(facts.since)]
-    if facts.root != os.path.realpath(HOME):
-        words = ["--root", facts.root] + words
-    return " ".join([sc.own_command()] + [shlex.quote(word) for word in words])
+    return "%s audit --since %s" % (sc.command_for(facts.root), sc.iso(facts.since))
 
 
 def verdict_text(findings: "Sequence[Record]", tasks: "Sequence[Record]", length_s: float) -> str:
@@ -741,8 +723,9 @@ def markdown(document: Record) -> str:
     Others may read the summary, so it has no output of tasks.
     """
     lines = ["**%s**" % prose(document["verdict"]), ""]
-    if document["findings"]:
-        lines += list(map(finding_line, document["findings"])) + [""]
+    worse = [item for item in document["findings"] if item["severity"] != "notice"]
+    if worse:
+        lines += list(map(finding_line, worse)) + [""]
     audit = document["audit"]
     lines += ["%s, %d unexplained, %s to %s" % (
         plural(audit["slots"], "slot"), audit["unexplained"], audit["since"], audit["until"]), ""]
@@ -768,7 +751,7 @@ def finding_line(finding: Record) -> str:
     if finding["since"]:
         line += ", since %s" % prose(finding["since"])
     if finding["command"]:
-        line += "; next: %s" % code(finding["command"])
+        line += "; try: %s" % code(finding["command"])
     return line
 
 

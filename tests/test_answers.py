@@ -565,7 +565,7 @@ def test_doctor_looks_for_the_notification_command_on_crons_path_and_at_what_wai
     assert "notification_command: 'my-own-notify' is not on cron's PATH (" in out
     assert "\nok       messages: 1 undelivered message, the oldest of 2025-06-02T10:00:00Z\n" in out
     hand.clock.advance(2 * HOUR)
-    assert "\nwarning  messages: 1 notification was not delivered, for 2h" in hand.call("doctor")[1]
+    assert "\nwarning  messages: 1 notification was not delivered (for 2h" in hand.call("doctor")[1]
     assert "notification_command: 'my-own-notify' is not on cron's PATH (" in hand.call("check")[1]
 
 

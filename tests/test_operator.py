@@ -52,7 +52,7 @@ def test_the_table_tells_of_each_task_what_a_person_asks():
     lines = table(world, "2025-06-03T02:15:00Z", 120)
     assert lines == [
         "retrying flaky | last tick 5s ago | running 1 of 2 | next: flaky in 46m",
-        "  - flaky failed (exit 3); attempt 2 of 3 starts at the first tick after 2025-06-03T03:00:30Z, for 14m",
+        "  - flaky failed (exit 3); attempt 2 of 3 starts at the first tick after 2025-06-03T03:00:30Z (for 14m)",
         "      try: symphony_conductor.py logs flaky",
         "",
         "TASK     STATE     LAST                                   RECENT  NEXT        SCHEDULE",

@@ -235,6 +235,7 @@ def test_the_first_screen_is_that_of_a_failing_job(home_of):
     home = home_of("README.md")
     root = home.home / "failing"
     make_failing_project(root)
+    assert home.run("./symphony_conductor.py install", str(root))[0] == 0
     follow(home, str(root), commands_of(BLOCKS[FIRST_SCREEN][1]))
 
 

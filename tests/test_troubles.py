@@ -6,7 +6,6 @@ All of them render one judgement: the same finding has to be in each.
 import fcntl
 import json
 import os
-import pathlib
 import re
 import shlex
 import shutil
@@ -15,7 +14,7 @@ import sys
 import time
 
 import pytest
-from support import REPOSITORY, SCRIPT, SCRIPTS, Project, every_minute
+from support import SCRIPT, SCRIPTS, Project, every_minute
 
 import symphony_conductor as sc
 
@@ -368,7 +367,8 @@ TROUBLES = [  # how it is made, the code of its finding, what it says, what it a
     (damaged_state, "state-damaged", r"conductor_state\.json cannot be used \(", r" doctor\Z"),
     (unreadable_state, "unreadable", r"cannot read \S*conductor_state\.json: Permission denied", r" doctor\Z"),
     (undelivered, "undelivered", r"1 notification was not delivered", r" notify-test\Z"),
-    (ticks_fail, "ticks-fail", r"the last tick failed: cannot write \S*conductor_state\.json: Is a directory", r" doctor\Z"),
+    (ticks_fail, "ticks-fail",
+     r"the last tick failed: cannot write \S*conductor_state\.json: Is a directory", r" doctor\Z"),
     (ticks_late, "ticks-late", r"no tick for 5m; cause unknown", r" doctor\Z"),
     (no_zones, "no-zone-data", r"this system has no time zone data", r" check\Z"),
 ]
