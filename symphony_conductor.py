@@ -182,13 +182,16 @@ class StorageError(ConductorError):
     """A file of the conductor could not be read or written: what, where and why."""
 
     exit_code = EXIT_IOERR
+    is_permission = False  # whether another user might have been let
 
     @classmethod
     def of(cls, what: str, place: str, error: OSError) -> "StorageError":
         """`what` and `place` follow the word "cannot"; `./`, the held root, is dropped."""
         if place == "." or place.startswith("./"):
             place = place[2:] or "the root folder"
-        return cls("cannot %s %s: %s" % (what, place, error.strerror or error))
+        made = cls("cannot %s %s: %s" % (what, place, error.strerror or error))
+        made.is_permission = isinstance(error, PermissionError)
+        return made
 
 
 class doing:
@@ -251,8 +254,12 @@ def seconds_of(text: str) -> float:
     """Seconds in '90s', '30m', '26h', '14d' or '2w'. Raises ValueError."""
     match = re.match(r"([0-9]{1,6}(?:\.[0-9]+)?)([smhdw])\Z", text)
     if not match:
+        example = "26h"
+        if re.match(r"[0-9]{1,6}\Z", text):
+            example = text + "d"
         raise ValueError(
-            "%r is not a duration; write a number and a unit (s, m, h, d, w), such as 26h" % text)
+            "%r is not a duration; write a number and a unit (s, m, h, d, w), such as %s" % (
+                text, example))
     return float(match.group(1)) * UNITS_S[match.group(2)]
 
 
@@ -3827,7 +3834,7 @@ def _configuration_findings(config: "Config | None", machine: Machine) -> "List[
     if config is None:
         if broken:
             problem = broken[0]
-            command = _called(machine, "init") if "`init`" in problem.hint else check
+            command = _called(machine, "init") if problem.hint.endswith(" init") else check
             findings.append(Finding(
                 code="no-configuration", place=problem.place, command=command,
                 text="there is no usable configuration, so nothing runs: %s" % problem))
@@ -5062,7 +5069,7 @@ def error_text(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error) or type(error).__name__
 
 
-def place_of(error: OSError) -> str:
+def place_of_error(error: OSError) -> str:
     """Where an error came from: the file it names or, failing that, the function it stopped."""
     if error.filename:
         return os.fsdecode(error.filename)
@@ -5073,20 +5080,45 @@ def place_of(error: OSError) -> str:
     return "in the Python library"
 
 
-def own_command() -> str:
-    """How a person calls this file from anywhere."""
-    path = os.path.abspath(__file__)
-    quoted = shlex.quote(path)
-    return quoted if os.access(path, os.X_OK) else "python3 " + quoted
+def user_name(uid: int) -> str:
+    """The name of a user; the number of one who has none."""
+    import pwd
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
-def command_for(root: str, is_short: bool = False) -> str:
+def owner_name(path: str) -> str:
+    """The owner of a file or folder as sudo(8) takes it; '' if that cannot be told."""
+    try:
+        name = user_name(os.stat(path).st_uid)
+    except OSError:
+        return ""
+    return "'#%s'" % name if name.isdigit() else name
+
+
+def as_owner_hint(path: str) -> str:
+    """How to go on with a file or folder of another user; '' if it is one's own or not there.
+
+    Not by chown: the owner's cron, which uses it every minute, would then be locked out.
+    """
+    owner = owner_name(path)
+    if not owner or os.stat(path).st_uid == os.geteuid():
+        return ""
+    return "run it as its owner: sudo -u %s ..." % owner
+
+
+def own_command(root: str, is_short: bool = False) -> str:
     """How a person calls this file for this root: from anywhere, or `is_short` from here."""
-    folder, name = os.path.split(os.path.abspath(__file__))
-    command = own_command()
+    path = os.path.abspath(__file__)
+    folder, name = os.path.split(path)
+    command, prefix = shlex.quote(path), ""
     if is_short and os.path.realpath(os.curdir) == os.path.realpath(folder):
-        command = ("./" if os.access(name, os.X_OK) else "python3 ") + shlex.quote(name)
-    if os.path.realpath(folder) != os.path.realpath(root):
+        command, prefix = shlex.quote(name), "./"
+    command = (prefix if os.access(path, os.X_OK) else "python3 ") + command
+    is_default = os.path.realpath(root) == os.path.realpath(folder)
+    if not is_default or os.environ.get("SYMPHONY_ROOT"):
         command += " --root " + shlex.quote(root)
     return command
 
@@ -6038,13 +6070,11 @@ class Reader:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            return [Problem(place=place, text="cannot be checked: %s" % error.strerror)]
+            return [self._unreadable(place, error)]
         if os.environ.get("SYMPHONY_ALLOW_INSECURE") == "1":
             return []
         if info.st_uid not in (0, owner, os.geteuid()):
-            return [Problem(
-                place=place, text="belongs to another user (uid %d)" % info.st_uid,
-                hint="chown %d %s" % (os.geteuid(), shlex.quote(os.path.abspath(path))))]
+            return [self._foreign(path, info.st_uid)]
         is_open_to_group = info.st_mode & stat.S_IWGRP and not _is_private_group(info)
         if not is_open_to_group and not info.st_mode & stat.S_IWOTH:
             return []
@@ -6052,12 +6082,39 @@ class Reader:
         return [Problem(place=place, text="others can write to it",
                         hint="chmod %s %s" % (mode, shlex.quote(os.path.abspath(path))))]
 
+    def _foreign(self, path: str, owner: int) -> Problem:
+        """That a path is another user's; of a root that is, all its paths are one problem."""
+        place, text = self.shown(path), "belongs to another user (uid %d)"
+        root_owner = os.stat(self.base).st_uid
+        is_outside = path != self.base and place == path
+        if is_outside:
+            hint = "use a copy that belongs to you"
+        elif root_owner not in (0, os.geteuid()):
+            place, owner, hint = self.root, root_owner, as_owner_hint(self.base)
+        else:
+            hint = "to make it yours: %schown %s %s" % (
+                "sudo " if os.geteuid() else "", user_name(os.geteuid()),
+                shlex.quote(os.path.abspath(path)))
+        return Problem(place=place, text=text % owner, hint=hint)
+
+    def _unreadable(self, place: str, error: OSError) -> Problem:
+        hint = as_owner_hint(self.base) if isinstance(error, PermissionError) else ""
+        return Problem(place=place, text="cannot be read: %s" % error.strerror, hint=hint)
+
+    def insecure_among(self, paths: "Iterable[str]", owner: int = 0) -> "List[Problem]":
+        """What `insecure` finds for these paths, each problem once."""
+        problems: "List[Problem]" = []
+        for path in paths:
+            problems += [problem for problem in self.insecure(path, owner)
+                         if problem not in problems]
+        return problems
+
     def check_root(self) -> None:
         """Raises ConfigError when others could swap the files of the conductor."""
         folder = os.path.dirname(self.script)
         paths = {self.base, os.path.dirname(self.config_path), self.path(DROP_IN_DIR), self.script,
                  folder, os.path.join(folder, "__pycache__")}
-        problems = [problem for path in sorted(paths) for problem in self.insecure(path)]
+        problems = self.insecure_among(sorted(paths))
         if problems:
             raise ConfigError(problems)
 
@@ -6108,11 +6165,12 @@ class Reader:
             raise ConfigError([Problem(place=DROP_IN_DIR, text="cannot be read: %s" % reason)])
         for path in paths:
             try:
-                problems += self.insecure(path)
+                problems += [problem for problem in self.insecure(path)
+                             if problem not in problems]
                 self._note_change(path)
                 documents.append((self.shown(path), self._read_document(path)))
             except ConfigError as error:
-                problems += error.problems
+                problems += [problem for problem in error.problems if problem not in problems]
         if problems:
             raise ConfigError(problems)
         return build_config(documents, self.changed_at)
@@ -6132,10 +6190,12 @@ class Reader:
                 raise ConfigError([Problem(place=place, text="is not a regular file")])
             text = read_bytes(path, follow=True).decode("utf-8")
         except FileNotFoundError:
-            raise ConfigError([Problem(place=place, text="no such file",
-                                       hint="run `init` to create one")])
+            hint = ""
+            if path == self.path(CONFIG_NAME):  # another name is more likely a mistyped one
+                hint = "to create one: %s init" % own_command(self.root)
+            raise ConfigError([Problem(place=place, text="no such file", hint=hint)])
         except OSError as error:
-            raise ConfigError([Problem(place=place, text="cannot be read: %s" % error.strerror)])
+            raise ConfigError([self._unreadable(place, error)])
         except UnicodeDecodeError as error:
             raise ConfigError([Problem(place=place, text="byte %d is not UTF-8" % error.start,
                                        hint="save it as UTF-8")])
@@ -8377,7 +8437,7 @@ def ways_to_send(config: Config, message: "Message",
         return {}
 
     def body() -> "Document":  # made while sending: a damaged message holds up no other
-        return message_body(message, os.uname()[1], root, command_for(root))
+        return message_body(message, os.uname()[1], root, own_command(root))
 
     webhook = config.notification_webhook or ""
     command = config.notification_command or ""
@@ -9436,8 +9496,11 @@ def current_user() -> "Tuple[str, str]":
     return user.pw_name, user.pw_dir
 
 
-def check_installable(store: Store) -> None:
-    """Raises where no tick could do its work for this root, file and Python, whoever calls it."""
+def check_installable(store: Store, is_for_another: bool = False) -> None:
+    """Raises where no tick could do its work for this root, file and Python, whoever calls it.
+
+    `is_for_another`: root became the user whom it installs for.
+    """
     if re.search(r"[\n\r]", store.root):
         raise UsageError("the folder's name has a line break; no crontab or unit can hold it",
                          "rename the folder")
@@ -9450,11 +9513,26 @@ def check_installable(store: Store) -> None:
                                "use a Python that it can execute")
     if not os.access(store.root, os.W_OK | os.X_OK):
         raise UsageError("%s cannot write to %s" % (user, store.root),
-                         "chown -R %s %s" % (user, shlex.quote(store.root)))
+                         _way_to_write(store.root, is_for_another))
     if not os.access(store.script, os.R_OK):
         raise UsageError("%s cannot read %s" % (user, store.script),
                          "copy it into %s" % store.root)
     store.check_root()
+
+
+def _way_to_write(root: str, is_for_another: bool) -> str:
+    """What lets the user of an installation write to the root, without taking it from anybody."""
+    try:
+        owner = os.stat(root).st_uid
+    except OSError:
+        return "move the project to a folder that this user can read"
+    if owner == os.geteuid():
+        return "chmod u+rwx " + shlex.quote(root)
+    if not is_for_another:
+        return as_owner_hint(root)
+    if owner:
+        return "install it for its owner: --user " + user_name(owner)
+    return "chown -R %s %s" % (current_user()[0], shlex.quote(root))
 
 
 def installed_block(store: Store) -> str:
@@ -9510,26 +9588,13 @@ def daemon_note() -> str:
 
 
 def called_as(store: Reader, is_short: bool = False) -> str:
-    """As `command_for`. Another user than the owner of the root becomes the owner first: what they
+    """As `own_command`. Another user than the owner of the root becomes the owner first: what they
     wrote would be theirs.
     """
-    command, owner = command_for(store.root, is_short), owner_name(store.root)
-    if owner and owner != current_user()[0]:
-        return "sudo -u %s %s" % (owner, command)
+    command = own_command(store.root, is_short)
+    if as_owner_hint(store.root):
+        return "sudo -u %s %s" % (owner_name(store.root), command)
     return command
-
-
-def owner_name(path: str) -> str:
-    """The user who owns a file or folder, by name if there is one; '' if that cannot be told."""
-    import pwd
-    try:
-        number = os.stat(path).st_uid
-    except OSError:
-        return ""
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return "#%d" % number
 
 
 # == Inspection ==
@@ -9596,7 +9661,7 @@ class Inspector:
         except StorageError as error:
             self.unreadable.append(str(error))
         except OSError as error:
-            self.unreadable.append("cannot read %s: %s" % (place_of(error), error_text(error)))
+            self.unreadable.append("cannot read %s: %s" % (place_of_error(error), error_text(error)))
         return otherwise
     # -- the answers
 
@@ -9843,7 +9908,7 @@ def exit_code_of(command: "Callable[[], int]", program: str = "symphony_conducto
         _discard_output()  # the reader, such as head(1), has seen enough: not an error
         return EXIT_OK
     except OSError as error:
-        warn("%s: %s" % (place_of(error), error.strerror or error), program)
+        warn("%s: %s" % (place_of_error(error), error.strerror or error), program)
         return EXIT_IOERR
     except Exception as error:
         warn("internal error, please report it: %s: %s%s" % (
@@ -10504,7 +10569,7 @@ def cmd_check(store: Store, args: "argparse.Namespace") -> int:
         if not args.file:
             problems += crontab_suspicions(store)
     except ConfigError as error:
-        problems += error.problems
+        problems += [problem for problem in error.problems if problem not in problems]
     for problem in problems:
         # A CI job that keeps stderr only sees what stops tasks, not what is merely suspicious.
         print_line(str(problem), sys.stdout if problem.warning else sys.stderr)
@@ -10678,7 +10743,7 @@ def run_beside(store: Store, name: str, words: "Sequence[str]") -> int:
     # Its folder, and all that it could import from there.
     modules = [entry for entry in sorted(os.listdir(folder)) if entry.endswith(".py")]
     paths = [folder] + [os.path.join(folder, entry) for entry in modules + ["__pycache__"]]
-    problems = [problem for checked in paths for problem in store.insecure(checked, owner)]
+    problems = store.insecure_among(paths, owner)
     if problems:
         raise ConfigError(problems)
     flags = [flag for flag, field in PYTHON_FLAGS if getattr(sys.flags, field)]
@@ -10696,7 +10761,7 @@ def run_beside(store: Store, name: str, words: "Sequence[str]") -> int:
 # -- init, install, uninstall
 
 def cmd_init(store: Store, args: "argparse.Namespace") -> int:
-    script, place = own_command(), store.shown(store.config_path)
+    script, place = own_command(store.root), store.shown(store.config_path)
     store.check_root()
     try:
         fd = open_making_folder(store.config_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
@@ -10721,9 +10786,10 @@ def cmd_install(store: Store, args: "argparse.Namespace") -> int:
         raise UsageError("--mailto is for cron", "the ticks of a timer write to the journal")
     if args.timer:
         return run_beside(store, "timer", _timer_words("install", args))
+    me = current_user()[0]
     if args.user:
         switch_user(args.user)
-    check_installable(store)
+    check_installable(store, is_for_another=current_user()[0] != me)
     before = read_crontab()
     lines = _wanted_lines(store, before, args.mailto)
     after = with_block(before, store.root, lines)

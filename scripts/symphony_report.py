@@ -624,7 +624,7 @@ def finding(**fields: "Any") -> Record:
 
 def audit_command(facts: Facts) -> str:
     """The command that lists the unexplained slots, to be typed anywhere."""
-    return "%s audit --since %s" % (sc.command_for(facts.root), sc.iso(facts.since))
+    return "%s audit --since %s" % (sc.own_command(facts.root), sc.iso(facts.since))
 
 
 def verdict_text(findings: "Sequence[Record]", tasks: "Sequence[Record]", length_s: float) -> str:

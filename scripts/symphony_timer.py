@@ -228,7 +228,8 @@ def _install(store: sc.Store, timer: Timer, dry_run: bool) -> int:
         os.fsencode(store.root + script + python).decode("utf-8")
     except UnicodeDecodeError:
         raise sc.UsageError("a unit can only name files whose names are UTF-8", "use the crontab")
-    code = timer.as_its_user(lambda: sc.check_installable(store))
+    is_for_another = timer.user not in ("", sc.current_user()[0])
+    code = timer.as_its_user(lambda: sc.check_installable(store, is_for_another))
     if code:
         return code
     files, present = timer.wanted(python, script), timer.files()

@@ -310,7 +310,7 @@ def test_install_lets_slots_count_from_now_on_and_proves_nothing_about_cron(proj
 
 
 @pytest.mark.parametrize("text, said", [
-    (None, "config/conductor_config.json: no such file (run `init` to create one)"),
+    (None, "config/conductor_config.json: no such file (to create one: "),
     ("{", "config/conductor_config.json: line 1 column 2: not valid JSON: "),
     ('{"tasks": [{"name": "a", "command": "true", "schedule": "61 * * * *"}]}',
      "config/conductor_config.json: tasks[0] 'a': schedule: minute '61' is outside 0-59")])
@@ -715,7 +715,8 @@ crontab -u daemon -l || true
     assert complaints[0] == code + "daemon cannot write to /srv/p (chown -R daemon /srv/p)\n"
     assert complaints[1] == code + "--user: only root can do this for 'bin' (use sudo)\n"
     assert complaints[2] == code + "--user: only root can do this for 'root' (use sudo)\n"
-    assert complaints[3] == code + "daemon cannot write to /srv/closed/p (chown -R daemon /srv/closed/p)\n"
+    assert complaints[3] == code + (
+        "daemon cannot write to /srv/closed/p (move the project to a folder that this user can read)\n")
     assert complaints[4:] == [code + "config: others can write to it (chmod go-w /srv/p/config)\nexit 78\n"
                               "no crontab for daemon\n"]
 

@@ -261,7 +261,8 @@ def test_a_missing_configuration_is_said_and_nothing_runs(project):
     code, out, err = project.call("tick")
     assert (code, out) == (78, "")
     assert err.splitlines() == [
-        "symphony_conductor: config/conductor_config.json: no such file (run `init` to create one)",
+        "symphony_conductor: config/conductor_config.json: no such file (to create one: "
+        "%s --root %s init)" % (sc.__file__, project.root),
         "symphony_conductor: nothing will be scheduled until this is fixed"]
     assert project.call("tick") == (78, "", "")
     project.configure(every_minute("a"))

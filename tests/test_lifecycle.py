@@ -204,7 +204,8 @@ def test_what_is_no_age_is_refused_with_what_is_allowed(text):
     with pytest.raises(ValueError) as caught:
         common.seconds_of(text)
     assert str(caught.value) == (
-        "%r is not a duration; write a number and a unit (s, m, h, d, w), such as 26h" % text)
+        "%r is not a duration; write a number and a unit (s, m, h, d, w), such as %s" % (
+            text, {"7": "7d"}.get(text, "26h")))
 
 
 @pytest.mark.parametrize("size, text", [
@@ -875,7 +876,7 @@ def test_a_bad_age_is_a_usage_error_with_one_clear_line(plain, age):
     lines = [line for line in err.splitlines() if "error:" in line]
     assert lines == [err.splitlines()[-1]]
     assert lines[0].endswith("argument --expires: '%s' is not a duration; write a number and a unit "
-                             "(s, m, h, d, w), such as 26h" % age)
+                             "(s, m, h, d, w), such as %s" % (age, {"7": "7d"}.get(age, "26h")))
     assert not (plain.path / REGISTRY).exists()
 
 
