@@ -10087,7 +10087,7 @@ def _end_of_pause(args: "argparse.Namespace", zone: "str | None") -> "float | No
     """When a new pause ends, in epoch seconds; None if it lasts until `resume`."""
     now = Clock().now()
     if args.until:
-        until = _time_option("--until", args.until, zone)
+        until = time_option("--until", args.until, zone, now, is_past=False)
         place = "--until: " + args.until
     elif args.duration is not None:
         until = now + args.duration
@@ -10124,24 +10124,55 @@ def _paused_name(args: "argparse.Namespace") -> str:
     return args.task or ALL_TASKS
 
 
-def _time_option(option: str, text: str, zone: "str | None" = None) -> float:
-    """The epoch seconds of a time on the command line, by the clock of `zone` if it names none."""
+TIME_FORMS = "use 18:09, 12h, 2025-06-02 or 2025-06-02T18:09Z"
+
+
+def time_option(option: str, text: str, zone: "str | None", now: float,
+                is_past: bool = True) -> float:
+    """The epoch seconds of a time on the command line, by the clock of `zone` if it names none.
+
+    It may also be a time of day or a duration. They mean the last 18:09 and 12 hours ago; unless
+    `is_past`, the next 18:09 and 12 hours from now.
+    """
     try:
+        if re.match(r"[0-9.]+[a-z]?\Z", text):
+            seconds = seconds_of(text)
+            return now - seconds if is_past else now + seconds
+        if re.match(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?\Z", text):
+            return _time_of_day(option, text, zone, now, is_past)
         return float(from_iso(text, zone_named(zone)) or 0)
     except (ValueError, OverflowError) as error:
-        raise UsageError("%s: %s" % (option, error))
+        reason = str(error)
+        if "is not a time" in reason:
+            reason = "'%s' is not a time; %s" % (text, TIME_FORMS)
+        elif text not in reason:  # datetime says only which part is out of range
+            reason = "%s: %s" % (text, reason)
+        raise UsageError("%s: %s" % (option, reason))
+
+
+def _time_of_day(option: str, text: str, zone: "str | None", now: float, is_past: bool) -> float:
+    """The last or the next moment at which the clock of this zone shows a time such as 18:09."""
+    clock = zone_named(zone)
+    today = int(now + clock.span(int(now))[2]) // DAY  # days since 1970, by the clock of the zone
+    hour, _, minute = text.partition(":")
+
+    def on(day: int) -> float:
+        moment = "%sT%s:%s" % (iso(day * DAY)[:10], hour.zfill(2), minute)
+        return float(from_iso(moment, clock) or 0)
+
+    at = on(today)
+    if is_past and at > now:
+        at = on(today - 1)
+        warn("%s: %s is still to come today; using yesterday's, %s" % (
+            option, text, local_text(at, zone)))
+    elif not is_past and at <= now:
+        at = on(today + 1)
+    return at
 
 
 def _since_option(text: str, now: float) -> float:
-    """The time that --since gives: a time, or a duration such as 7d before now."""
-    try:
-        return now - seconds_of(text)
-    except ValueError:
-        pass  # then it is a time
-    try:
-        since = _time_option("--since", text)
-    except UsageError as error:
-        raise UsageError("%s, nor a duration such as 12h" % error)
+    """The time that --since gives, which is none in the future."""
+    since = time_option("--since", text, None, now)
     if since > now:
         raise UsageError("--since: %s is in the future" % text)
     return since
@@ -10164,17 +10195,16 @@ def cmd_history(store: Store, args: "argparse.Namespace") -> int:
 
 
 def check_task_known(snapshot: Snapshot, name: str) -> None:
-    """Raises UsageError for a task that neither configuration nor state nor a log knows."""
+    """Raises UsageError for a task that neither configuration nor state nor a log knows.
+
+    Raises ConfigError when the name may stand in a configuration that cannot be read.
+    """
     names = set(snapshot.state.tasks)
     if name in names or is_name(name) and os.path.exists(snapshot.store.log_path(name)):
         return  # what ran can be asked for whatever the configuration has come to
-    try:
-        names |= set(snapshot.config.tasks) | set(snapshot.config.invalid)
-    except ConfigError:
-        pass
-    if name in names:
-        return
-    raise unknown_task(name, sorted(names))
+    names |= set(snapshot.config.tasks) | set(snapshot.config.invalid)
+    if name not in names:
+        raise unknown_task(name, sorted(names))
 
 
 def cmd_logs(store: Store, args: "argparse.Namespace") -> int:
@@ -10182,8 +10212,8 @@ def cmd_logs(store: Store, args: "argparse.Namespace") -> int:
     if args.run_id:
         output = store.run_output(args.task, args.run_id)
         if output is None:
-            raise UsageError("no run %s in the logs of '%s'" % (args.run_id, args.task),
-                             "history --task %s lists the runs" % args.task)
+            raise ConductorError("no run %s in the logs of '%s'" % (args.run_id, args.task),
+                                 "history --task %s lists the runs" % args.task)
         _print_bytes(_last_lines(output, args.lines))
         return EXIT_OK
     path = store.log_path(args.task)
@@ -10277,7 +10307,9 @@ def cmd_why(store: Store, args: "argparse.Namespace") -> int:
     now = Clock().now()
     snapshot = Snapshot(store)
     task = task_named(snapshot.config, args.task)
-    at = now if args.at is None else _time_option("--at", args.at, task.timezone)
+    at = now
+    if args.at is not None:
+        at = time_option("--at", args.at, task.timezone, now)
     slot = _newest_slot(snapshot, task, at, now)
     if slot is not None:
         scheduled_for = iso(slot.at)
@@ -10655,21 +10687,41 @@ def cmd_next(store: Store, args: "argparse.Namespace") -> int:
     return EXIT_OK
 
 
+def _schedule_of(words: "Sequence[str]", name: str) -> CronSchedule:
+    """The schedule of one word, or of the words that a shell made of an expression without quotes.
+
+    Raises UsageError where it made file names of the stars.
+    """
+    try:
+        return CronSchedule(" ".join(words), name)
+    except CronSyntaxError:
+        files = sorted(file for file in os.listdir(".") if not file.startswith("."))
+        if len(words) == 1 or not set(files) & set(words):
+            raise
+    fields = list(words)
+    for place in range(len(fields)):
+        if sorted(fields[place:place + len(files)]) == files:
+            fields[place:place + len(files)] = ["*"]
+    raise UsageError("the shell put file names in the place of *",
+                     "quote it: explain %s" % shlex.quote(" ".join(fields)))
+
+
 def cmd_explain(store: Store, args: "argparse.Namespace") -> int:
-    schedule = CronSchedule(args.expression, args.name)
+    schedule = _schedule_of(args.expression, args.name)
     try:
         zone_named(args.zone)
     except ConductorError as error:
         raise UsageError("--zone: %s" % error)
-    at: "float | None" = Clock().now()
+    now = Clock().now()
+    at: "float | None" = now
     if args.start is not None:
-        at = _time_option("--from", args.start, args.zone)
+        at = time_option("--from", args.start, args.zone, now, is_past=False)
     slots: "List[int]" = []
     while len(slots) < args.count and at is not None:
         at = schedule.next(at, args.zone)
         if at is not None:
             slots.append(at)
-    words = describe(args.expression, args.name)
+    words = describe(schedule.text, args.name)
     if args.json:
         print_json({"expression": schedule.text, "description": words, "zone": args.zone,
                     "next": [iso(slot) for slot in slots]})
@@ -11029,7 +11081,8 @@ def _commands_for_the_configuration() -> "CommandTable":
             option("--count", type=count_option, default=10, metavar="N",
                    help="the number of runs (default: 10)"), as_json)),
         "explain": (cmd_explain, "describe a schedule in English and list its next runs", (
-            option("expression", metavar="EXPRESSION", help="in quotes, such as '0 2 * * *'"),
+            option("expression", nargs="+", metavar="EXPRESSION",
+                   help="in quotes, such as '0 2 * * *'"),
             option("--zone", metavar="ZONE", help="IANA time zone (default: the system's)"),
             option("--from", dest="start", metavar="TIME",
                    help="such as 2025-06-02T10:00 or ...Z (default: now)"),

@@ -84,7 +84,7 @@ def cmd_diff(store: sc.Store, args: "argparse.Namespace") -> int:
         return sc.EXIT_OK
     good = next((run for run in runs if run["status"] == "success"), None)  # older than the bad one
     if good is None:
-        raise sc.UsageError("no successful run of '%s' on record before %s" % (
+        raise sc.ConductorError("no successful run of '%s' on record before %s" % (
             args.task, bad["run_id"]))
     pair = (good, bad)
     outputs = [_output_text(store, args.task, run["run_id"] or "") for run in pair]
@@ -103,7 +103,7 @@ def cmd_diff(store: sc.Store, args: "argparse.Namespace") -> int:
 def _output_text(store: sc.Store, name: str, run_id: str) -> str:
     output = store.run_output(name, run_id)
     if output is None:
-        raise sc.UsageError(
+        raise sc.ConductorError(
             "the output of run %s is no longer in the log" % run_id,
             "%d files of %d MiB are kept for each task" % (
                 sc.LOG_GENERATIONS + 1, sc.TASK_LOG_ROTATE_BYTES >> 20))

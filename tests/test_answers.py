@@ -317,14 +317,14 @@ def test_diff_of_the_same_output_says_so(project):
         0, "definition: unchanged\noutput: the same, apart from times, process IDs and durations\n")
     (project.root / "logs" / "automation" / "a.log").unlink()
     code, _, err = project.call("diff", "a")
-    assert code == 2 and "is no longer in the log" in err
+    assert code == 1 and "is no longer in the log" in err
 
 
 def test_diff_without_a_success_says_what_is_missing(project):
     project.configure({"name": "a", "command": "exit 1", "retry_count": 0})
     project.call("run", "--task", "a")
     code, out, err = project.call("diff", "a")
-    assert (code, out) == (2, "") and "no successful run of 'a' on record before" in err
+    assert (code, out) == (1, "") and "no successful run of 'a' on record before" in err
     assert project.call("diff", "b")[0] == 2
 
 

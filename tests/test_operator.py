@@ -492,7 +492,7 @@ def test_the_log_of_one_run_is_found_through_the_rotated_files(project):
     assert logged("R-4") == (0, run_text(4, b"broke off\n", footer=False)), "the run after it is another one"
     assert logged("R-6") == (0, run_text(6, b"it goes on\n", footer=False))
     code, out, err = project.call("logs", "a", "--run", "R-99")
-    assert (code, out) == (2, "") and err == (
+    assert (code, out) == (1, "") and err == (
         "symphony_conductor: no run R-99 in the logs of 'a' (history --task a lists the runs)\n")
 
 
