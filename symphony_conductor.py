@@ -5,20 +5,6 @@ There is no resident process. Cron calls `symphony_conductor.py tick` every minu
 what is due, starts one small supervisor per task, and exits. State, history, logs and health files
 live under the project root.
 
-    symphony_conductor.py init                 write a starting configuration
-    symphony_conductor.py check                list every problem of the configuration
-    symphony_conductor.py install, uninstall   the crontab line
-    symphony_conductor.py tick                 what cron calls
-    symphony_conductor.py run --task NAME      run a task now, in the foreground
-    symphony_conductor.py status               show status (JSON when piped)
-    symphony_conductor.py why NAME             why a task ran, or did not
-    symphony_conductor.py history, logs NAME   past results, and what a task printed
-    symphony_conductor.py audit                check every due slot against the history
-    symphony_conductor.py pause, resume NAME   suspend a task's schedule for a while
-    symphony_conductor.py next                 upcoming runs
-    symphony_conductor.py explain "0 2 * * *"  a schedule in words
-    symphony_conductor.py doctor               diagnose cron, the environment and the installation
-
 Exit codes: 0 success; 1 a task failed; 2 usage error; 69 a required program is missing;
 70 internal error; 74 a file could not be read or written; 75 busy, or a dependency is not met;
 78 invalid configuration. `run` exits with the command's own status: 124 on a timeout, 128+N if
@@ -65,6 +51,7 @@ if TYPE_CHECKING:
         Iterable,
         Iterator,
         List,
+        NoReturn,
         Required,
         Sequence,
         Set,
@@ -9385,8 +9372,16 @@ def unknown_task(name: str, names: "Sequence[str]") -> UsageError:
     """The refusal of a name that no task has: the closest of `names`, or the first ten."""
     hint = did_you_mean(name, names)
     if not hint:
-        hint = "tasks: %s" % (", ".join(names[:10]) or "none")
+        hint = tasks_hint(names)
     return UsageError("unknown task '%s'" % name, hint)
+
+
+def tasks_hint(names: "Sequence[str]") -> str:
+    """The names that may be meant, ten at most."""
+    if not names:
+        return "there are no tasks; check says why"
+    more = ", ..." if len(names) > 10 else ""
+    return "tasks: %s%s" % (", ".join(names[:10]), more)
 
 
 # == Crontab ==
@@ -10763,7 +10758,9 @@ STARTER_CONFIG = """\
 
 # -- commands beside this file: scripts/symphony_NAME.py, as git-NAME is to git
 
-BESIDE = ("diff", "import-crontab", "report", "simulate", "timer")  # what this version comes with
+# What this version comes with, and the group in which help lists it.
+BESIDE = {"diff": "Look", "import-crontab": "Change", "report": "Look", "simulate": "Change",
+          "timer": "Install"}
 BESIDE_NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z"
 # Flags of this Python that the next one gets as well. Not -I: it would hide the script's folder.
 PYTHON_FLAGS = (("-B", "dont_write_bytecode"), ("-E", "ignore_environment"), ("-s", "no_user_site"))
@@ -10775,9 +10772,18 @@ def path_beside(name: str) -> str:
     return os.path.join(folder, "symphony_%s.py" % name.replace("-", "_"))
 
 
+def name_beside(file_name: str) -> str:
+    """The reverse: the command whose file has this name."""
+    return file_name[len("symphony_"):-len(".py")].replace("_", "-")
+
+
 def is_beside(name: str) -> bool:
-    """Whether the file of this command is there."""
-    return bool(re.match(BESIDE_NAME, name)) and os.path.isfile(path_beside(name))
+    """Whether the file of this command is there.
+
+    symphony_conductor.py is no command: it leads from the place of earlier versions to this file.
+    """
+    is_name = name != "conductor" and re.match(BESIDE_NAME, name)
+    return bool(is_name) and os.path.isfile(path_beside(name))
 
 
 def run_beside(store: Store, name: str, words: "Sequence[str]") -> int:
@@ -10973,6 +10979,16 @@ def count_option(text: str) -> int:
     return int(text)
 
 
+def status_option(text: str) -> str:
+    """A status of the history, or `skipped` for every kind of skip, for argparse."""
+    skips = [fate for fate in FATES if fate.startswith("skipped_")]
+    statuses = list(MARKS) + ["skipped"] + skips
+    if text not in statuses:
+        raise argparse.ArgumentTypeError(
+            "'%s' is not a status; use %s" % (text, ", ".join(statuses)))
+    return text
+
+
 def duration_option(text: str) -> float:
     """The seconds of a duration such as 2h, for argparse."""
     try:
@@ -10993,162 +11009,287 @@ def option(*names: str, **how: "Any") -> "Tuple[Tuple[str, ...], Dict[str, Any]]
     return names, how
 
 
-if TYPE_CHECKING:
-    CommandTable = Dict[str, Tuple[Callable[..., int], str, Tuple[Any, ...]]]
+class CommandEntry(Value):
+    """A command of the command line. Of the options in a list only one may be given."""
+
+    func: "Callable[[Store, argparse.Namespace], int]"
+    text: str = ""     # for the lists; '' keeps the command out of them
+    example: str = ""  # what follows the program's name
+    options: "Sequence[Any]" = ()
+    task: str = ""     # what the task is for, of a command that takes one
+    needs_task: bool = False
 
 
-def command_table() -> "CommandTable":
-    """Each command's function, help and options; of the options in a list only one may be given.
+def command_table() -> "Dict[str, CommandEntry]":
+    """Each command of this file, also those that no list shows.
 
     It is a function so that an idle tick does not pay for it.
     """
-    table = _commands_for_tasks()
-    table.update(_commands_for_the_configuration())
-    table.update(_commands_for_the_installation())
+    table = _commands_of_the_conductor()
+    for commands in COMMAND_GROUPS.values():
+        table.update(commands())
     return table
 
 
-def _commands_for_tasks() -> "CommandTable":
-    task = option("task", metavar="TASK")
-    of_task = option("--task", metavar="NAME", help="only this task")
-    as_json = option("--json", action="store_true", help="print JSON")
-    since = option("--since", default="7d", metavar="WHEN",
-                   help="a time, or a duration such as 12h (default: 7d)")
+JSON_OPTION = option("--json", action="store_true", help="print JSON (default: a text for people)")
+SINCE_OPTION = option("--since", default="7d", metavar="WHEN",
+                      help="12h, 18:09, 2025-06-02 or 2025-06-02T18:09Z (default: 7d)")
+
+
+def _commands_to_run() -> "Dict[str, CommandEntry]":
     return {
-        "tick": (cmd_tick, "start the tasks that are due; run by cron", ()),
-        "run": (cmd_run, "run a task now, in the foreground", (
-            option("--task", required=True, metavar="NAME", help="the task to run"),
-            [option("--with-dependencies", dest="dependencies", action="store_const",
-                    const="first", default="check",
-                    help="run the unmet dependencies first, in order"),
-             option("--ignore-dependencies", dest="dependencies", action="store_const",
-                    const="ignore", help="run it even if its dependencies failed")],
-            option("--as-cron", action="store_true",
-                   help="run it in the environment that cron provides"))),
-        "status": (cmd_status, "show status: a table on a terminal, JSON when piped", (
-            [as_json, option("--table", action="store_true", help="print the table"),
-             option("--watch", action="store_true",
-                    help="redraw the table every two seconds")],
-            option("--problems", action="store_true",
-                   help="show only what is wrong, and the tasks concerned"),
-            option("--exit-code", action="store_true", help="exit 1 if there is a problem"),
-            of_task)),
-        "history": (cmd_history, "list past results, newest first", (
-            of_task, since,
-            option("--status", metavar="STATUS",
-                   help="only this status; skipped includes every skipped_*"),
-            option("--limit", type=count_option, default=50, metavar="N",
-                   help="at most N results (default: 50)"), as_json)),
-        "logs": (cmd_logs, "show what a task printed", (
-            task,
-            option("--lines", type=count_option, metavar="N",
-                   help="show the last N lines (default: 50; all with --run)"),
-            [option("--follow", action="store_true", help="keep printing new output"),
-             option("--run", dest="run_id", metavar="RUN_ID", help="the output of this run")])),
-        "audit": (
-            cmd_audit,
-            "compare every scheduled run with the history; exits 1 if one is unexplained",
-            (since, of_task, as_json)),
-        "why": (cmd_why, "explain why a task ran or did not run, and what happens next", (
-            task,
-            option("--at", metavar="TIME",
-                   help="ask about the run due at TIME, or the latest before it (default: now)"))),
-        "pause": (cmd_pause, "suspend a task's schedule; running tasks continue", (
-            option("task", nargs="?", metavar="TASK"),
-            option("--all", action="store_true", help="suspend every task"),
-            [option("--until", metavar="TIME",
-                    help="such as 2025-06-02T10:00 (default: until resumed)"),
-             option("--for", dest="duration", type=duration_option, metavar="DURATION",
-                    help="such as 30m, 2h or 1d")],
-            option("--reason", default="", metavar="TEXT", help="shown by status and why"))),
-        "resume": (cmd_resume, "resume a task's schedule", (
-            option("task", nargs="?", metavar="TASK"),
-            option("--all", action="store_true", help="end the pause of pause --all"))),
+        "run": CommandEntry(
+            func=cmd_run, text="run a task now, in the foreground",
+            example="run backup --with-dependencies", task="the task to run", needs_task=True,
+            options=(
+                [option("--with-dependencies", dest="dependencies", action="store_const",
+                        const="first", default="check", help="run the unmet dependencies first, in"
+                        " order (default: refuse while one is unmet)"),
+                 option("--ignore-dependencies", dest="dependencies", action="store_const",
+                        const="ignore", help="run it even if its dependencies failed")],
+                option("--as-cron", action="store_true", help="run it in the environment that"
+                       " cron provides (default: this shell's)"))),
+        "tick": CommandEntry(func=cmd_tick, text="start the tasks that are due; run by cron",
+                        example="tick"),
     }
 
 
-def _commands_for_the_configuration() -> "CommandTable":
-    as_json = option("--json", action="store_true", help="print JSON")
+def _commands_to_look() -> "Dict[str, CommandEntry]":
     return {
-        "doctor": (
-            cmd_doctor, "diagnose cron, the environment and the installation; exits 1 on a problem",
-            (as_json,)),
-        "notify-test": (cmd_notify_test, "send a test notification", ()),
-        "check": (cmd_check, "report every problem in the configuration; exits 78 on one", (
-            option("--config", dest="file", metavar="FILE", help="check this file instead"),)),
-        "next": (cmd_next, "list upcoming runs", (
-            option("--task", metavar="NAME", help="only this task"),
-            option("--count", type=count_option, default=10, metavar="N",
-                   help="the number of runs (default: 10)"), as_json)),
-        "explain": (cmd_explain, "describe a schedule in English and list its next runs", (
-            option("expression", nargs="+", metavar="EXPRESSION",
-                   help="in quotes, such as '0 2 * * *'"),
-            option("--zone", metavar="ZONE", help="IANA time zone (default: the system's)"),
-            option("--from", dest="start", metavar="TIME",
-                   help="such as 2025-06-02T10:00 or ...Z (default: now)"),
-            option("--count", type=count_option, default=5, metavar="N",
-                   help="the number of runs (default: 5)"),
-            option("--name", default="", metavar="NAME",
-                   help="the task whose name H is derived from"), as_json)),
+        "status": CommandEntry(
+            func=cmd_status, text="show status: a table on a terminal, JSON when piped",
+            example="status --watch", task="only this task (default: all)",
+            options=([
+                option("--json", action="store_true", help="print JSON (default when piped)"),
+                option("--table", action="store_true",
+                       help="print the table (default on a terminal)"),
+                option("--watch", action="store_true",
+                       help="redraw the table every two seconds")],
+                option("--problems", action="store_true",
+                       help="show only what is wrong, and the tasks concerned (default: all)"),
+                option("--exit-code", action="store_true",
+                       help="exit 1 if there is a problem (default: 0)"))),
+        "why": CommandEntry(
+            func=cmd_why, text="explain why a task ran or did not run, and what happens next",
+            example="why backup --at 02:00", task="the task to explain", needs_task=True,
+            options=(option("--at", metavar="TIME", help="ask about the run due at TIME, such as"
+                            " 18:09, or the latest before it (default: now)"),)),
+        "logs": CommandEntry(
+            func=cmd_logs, text="show what a task printed",
+            example="logs backup --follow", task="the task that printed it", needs_task=True,
+            options=(
+                option("--lines", type=count_option, metavar="N",
+                       help="show the last N lines (default: 50; all with --run)"),
+                [option("--follow", action="store_true", help="keep printing new output"),
+                 option("--run", dest="run_id", metavar="RUN_ID",
+                        help="the output of this run (default: of all runs)")])),
+        "history": CommandEntry(
+            func=cmd_history, text="list past results, newest first",
+            example="history backup --since 2d --status failed",
+            task="only this task (default: all)", options=(
+                SINCE_OPTION,
+                option("--status", type=status_option, metavar="STATUS", help="only this status;"
+                       " skipped includes every skipped_* (default: all)"),
+                option("--limit", type=count_option, default=50, metavar="N",
+                       help="at most N results (default: 50)"), JSON_OPTION)),
+        "audit": CommandEntry(
+            func=cmd_audit, example="audit --since 30d",
+            text="compare every scheduled run with the history; exits 1 if one is unexplained",
+            task="only this task (default: all)", options=(SINCE_OPTION, JSON_OPTION)),
+        "next": CommandEntry(
+            func=cmd_next, text="list upcoming runs", example="next backup --count 3",
+            task="only this task (default: all)", options=(
+                option("--count", type=count_option, default=10, metavar="N",
+                       help="the number of runs (default: 10)"), JSON_OPTION)),
+        "explain": CommandEntry(
+            func=cmd_explain, text="describe a schedule in English and list its next runs",
+            example="explain '0 2 * * *' --zone Europe/Paris", options=(
+                option("expression", nargs="+", metavar="EXPRESSION",
+                       help="in quotes, such as '0 2 * * *'"),
+                option("--zone", metavar="ZONE", help="IANA time zone (default: the system's)"),
+                option("--from", dest="start", metavar="TIME", help="18:09, 12h, 2025-06-02 or"
+                       " 2025-06-02T18:09Z (default: now)"),
+                option("--count", type=count_option, default=5, metavar="N",
+                       help="the number of runs (default: 5)"),
+                option("--name", default="", metavar="NAME",
+                       help="the task whose name H is derived from (default: none)"),
+                JSON_OPTION)),
+        "doctor": CommandEntry(
+            func=cmd_doctor, example="doctor", options=(JSON_OPTION,),
+            text="diagnose cron, the environment and the installation; exits 1 on a problem"),
     }
 
 
-def _commands_for_the_installation() -> "CommandTable":
-    """The last two have no help, and none is needed: only the conductor itself runs them."""
+def _commands_to_change() -> "Dict[str, CommandEntry]":
+    return {
+        "check": CommandEntry(
+            func=cmd_check, text="report every problem in the configuration; exits 78 on one",
+            example="check --config draft.json",
+            options=(option("--config", dest="file", metavar="FILE", help="check this file instead"
+                            " (default: %s and %s)" % (CONFIG_NAME, DROP_IN_DIR)),)),
+        "pause": CommandEntry(
+            func=cmd_pause, text="suspend a task's schedule; running tasks continue",
+            example="pause backup --for 2h --reason 'disk replaced'", task="the task to suspend",
+            options=(
+                option("--all", action="store_true", help="suspend every task"),
+                [option("--until", metavar="TIME", help="18:09, 2h, 2025-06-02 or"
+                        " 2025-06-02T18:09Z (default: until resumed)"),
+                 option("--for", dest="duration", type=duration_option, metavar="DURATION",
+                        help="such as 30m, 2h or 1d (default: until resumed)")],
+                option("--reason", default="", metavar="TEXT",
+                       help="shown by status and why (default: none)"))),
+        "resume": CommandEntry(
+            func=cmd_resume, text="resume a task's schedule", example="resume backup",
+            task="the task to resume", options=(
+                option("--all", action="store_true", help="end the pause of pause --all"),)),
+    }
+
+
+def _commands_to_install() -> "Dict[str, CommandEntry]":
     installing = (
         option("--user", metavar="NAME",
                help="for this user (default: yourself); another user requires root"),
-        option("--timer", action="store_true", help="a systemd timer instead of the crontab line"),
+        option("--timer", action="store_true",
+               help="a systemd timer (default: the crontab line)"),
         option("--dry-run", action="store_true", help="only show what would be done"))
+    return {
+        "init": CommandEntry(func=cmd_init, text="write a starting configuration if there is none",
+                        example="init"),
+        "install": CommandEntry(
+            func=cmd_install, text="install the crontab line",
+            example="install --mailto me@example.org", options=installing + (
+                option("--mailto", type=mail_option, metavar="ADDRESS",
+                       help="have cron mail tick output; '' turns it off (default: keep the"
+                            " current setting)"),)),
+        "uninstall": CommandEntry(
+            func=cmd_uninstall, example="uninstall --dry-run",
+            text="remove the crontab line; configuration, state and logs stay",
+            options=installing + (option("--purge", action="store_true",
+                                         help="also remove state and logs, after asking"),)),
+        "notify-test": CommandEntry(func=cmd_notify_test, text="send a test notification",
+                               example="notify-test"),
+    }
+
+
+COMMAND_GROUPS = {"Run": _commands_to_run, "Look": _commands_to_look,
+                  "Change": _commands_to_change, "Install": _commands_to_install}
+
+
+def _commands_of_the_conductor() -> "Dict[str, CommandEntry]":
+    """What only the conductor itself runs."""
     # The root is the current folder: it keeps its hold of that even if the root is renamed.
     here = option("--here", action="store_true")
     return {
-        "init": (cmd_init, "write a starting configuration if there is none", ()),
-        "install": (cmd_install, "install the crontab line", installing + (
-            option("--mailto", type=mail_option, metavar="ADDRESS",
-                   help="have cron mail tick output; '' turns it off (default: keep the current"
-                        " setting)"),)),
-        "uninstall": (
-            cmd_uninstall, "remove the crontab line; configuration, state and logs stay",
-            installing + (option("--purge", action="store_true",
-                                 help="also remove state and logs, after asking"),)),
-        "deliver": (cmd_deliver, "", (here,)),
-        "supervise": (cmd_supervise, "", (
+        "deliver": CommandEntry(func=cmd_deliver, options=(here,)),
+        "supervise": CommandEntry(func=cmd_supervise, options=(
             here, option("verb", choices=("start", "adopt")), option("lock_fd", type=int),
             option("task"), option("run_id"))),
     }
 
 
-def command_word(words: "Sequence[str]") -> "int | None":
-    """The index of the command in a command line; None if there is none, or only argparse knows."""
-    index = 0
-    while index < len(words):
-        if not words[index].startswith("-"):
-            return index
-        if words[index] in ("--root", "--config"):
-            index += 1  # its value is a word of its own
-        elif not words[index].startswith(("--root=", "--config=")):
-            return None
-        index += 1
-    return None
+# What people type from other tools, or from the daemon of earlier versions: what to use here.
+LISTING = "status lists the tasks, next their upcoming runs"
+EDITING = "edit %s or a file in %s/, then run check; nothing has to be reloaded" % (
+    CONFIG_NAME, DROP_IN_DIR)
+DISABLING = 'pause TASK suspends its schedule; for good: "enabled": false in the configuration'
+NO_DAEMON = "there is no daemon: cron runs tick every minute, see status and install"
+STOPPING = ("pause TASK, pause --all or uninstall keeps tasks from starting; a running task"
+            " continues until it ends or reaches its timeout")
+RUNNING = "run TASK runs a task now"
+CHECKING = "check reports every problem in the configuration"
+WORDS_OF_OTHERS = {
+    "list": LISTING, "ls": LISTING, "tasks": LISTING, "show": LISTING, "ps": LISTING,
+    "start": "install has cron start what is due; run TASK runs a task now",
+    "exec": RUNNING, "trigger": RUNNING,
+    "stop": STOPPING, "kill": STOPPING, "cancel": STOPPING,
+    "restart": EDITING, "reload": EDITING, "edit": EDITING, "add": EDITING, "create": EDITING,
+    "remove": EDITING, "rm": EDITING, "delete": EDITING, "config": EDITING,
+    "enable": 'resume TASK ends a pause; for "enabled": false, edit the configuration',
+    "disable": DISABLING, "suspend": DISABLING,
+    "daemon": NO_DAEMON, "service": NO_DAEMON,
+    "validate": CHECKING, "test": CHECKING, "lint": CHECKING,
+    "tail": "logs TASK --follow prints new output", "output": "logs TASK shows it",
+    "health": "status and doctor", "version": "--version prints it",
+}
+
+PROGRAM = "symphony_conductor.py"
+USAGE = PROGRAM + " [--root DIR] [--config FILE] COMMAND [ARGUMENT]..."
 
 
-def _plain_parser(program: str, documentation: str) -> "argparse.ArgumentParser":
-    """A parser that shows a docstring as it is, with the options that every command has."""
-    summary, _, rest = documentation.partition("\n\n")
+def _new_parser(program: str, about: str, example: str = "", rest: str = "",
+                add_help: bool = True) -> "argparse.ArgumentParser":
+    """A parser whose errors are ours, of one line each, and whose help shows `rest` as it is."""
     width = terminal_size().columns - 2  # argparse would ask shutil, which imports its compressors
-    parser = argparse.ArgumentParser(
-        prog=program, description=summary, epilog=rest,
+    name = program[len(PROGRAM) + 1:]
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> "NoReturn":
+            missing = re.match("the following arguments are required: (.*)", message)
+            if missing:
+                hint = "see %s --help" % name
+                if example:
+                    hint = "for example: " + example
+                raise UsageError("%s needs %s" % (name, missing.group(1)), hint)
+            raise UsageError(re.sub(r"\bargument (?=-|\w+:)", "", message))
+
+        def format_help(self) -> str:
+            text = super().format_help()
+            if self.get_default("needs_task"):  # it may be --task instead, so argparse needs none
+                text = text.replace("[TASK]", "TASK", 1)
+            return text
+
+    if example:
+        rest = "Example: %s %s\n\n%s" % (PROGRAM, example, rest)
+    return Parser(
+        prog=program, description=about, epilog=rest, add_help=add_help,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=width))
-    parser.add_argument(
-        "--root", help="root folder (default: $SYMPHONY_ROOT, else the folder of this file)")
-    parser.add_argument(
-        "--config", help="configuration file (default: %s in the root)" % CONFIG_NAME)
-    return parser
 
 
-def _add_options(parser: "argparse.ArgumentParser", options: "Sequence[Any]") -> None:
-    for item in options:
+def _parse_all(parser: "argparse.ArgumentParser", words: "Sequence[str]",
+               args: "argparse.Namespace | None" = None) -> "argparse.Namespace":
+    """What a parser makes of these words, in `args`. Raises UsageError for what it leaves over."""
+    namespace, unknown = parser.parse_known_args(words, args)
+    if unknown:
+        options = list(parser._option_string_actions)
+        raise _unexpected(unknown[0], options, parser.prog[len(PROGRAM) + 1:])
+    return namespace
+
+
+def _unexpected(word: str, options: "Sequence[str]", command: str) -> UsageError:
+    """The refusal of a word that a command does not take, with the one that may be meant."""
+    see = "see " + (command + " --help").lstrip()
+    if not word.startswith("-"):
+        return UsageError("unexpected argument '%s'" % word, see)
+    word = word.partition("=")[0]
+    metavar = {"--root": "DIR", "--config": "FILE"}.get(word)
+    if metavar:
+        return UsageError("%s goes before the command" % word,
+                          "%s %s %s %s" % (PROGRAM, word, metavar, command))
+    hint = did_you_mean(word, options)
+    if re.match("-[a-z]", word) and not hint:  # -f of tail(1): --follow
+        for long_option in options:
+            if long_option.startswith("-" + word[:2]):
+                hint = "did you mean '%s'?" % long_option
+    return UsageError("unknown option '%s'" % word, hint or see)
+
+
+def _add_root_options(parser: "argparse.ArgumentParser") -> None:
+    parser.add_argument(
+        "--root", metavar="DIR", help="root folder (default: $SYMPHONY_ROOT, else the folder of"
+        " symphony_conductor.py)")
+    parser.add_argument(
+        "--config", metavar="FILE", help="configuration file (default: %s in the root)"
+        % CONFIG_NAME)
+
+
+def _add_options(parser: "argparse.ArgumentParser", command: CommandEntry) -> None:
+    """Give a parser the options of a command; a task is named alone or by --task."""
+    if command.task:
+        parser.add_argument("task", nargs="?", metavar="TASK",
+                            help=command.task + "; also as --task TASK")
+        parser.add_argument("--task", dest="task_option", help=argparse.SUPPRESS)
+    parser.set_defaults(func=command.func, needs_task=command.needs_task)
+    for item in command.options:
         group: "Any" = parser
         alternatives = [item]
         if isinstance(item, list):
@@ -11158,36 +11299,84 @@ def _add_options(parser: "argparse.ArgumentParser", options: "Sequence[Any]") ->
             group.add_argument(*names, **how)
 
 
-def build_parser(only: "str | None" = None) -> "argparse.ArgumentParser":
-    """The parser of the command line, each command bound to its function.
+def _settle_task(store: Store, args: "argparse.Namespace") -> None:
+    """Make `args.task` the task that was named, alone or by --task."""
+    if not hasattr(args, "task_option"):
+        return
+    names = [name for name in (args.task, args.task_option) if name is not None]
+    if len(set(names)) > 1:
+        raise UsageError("two tasks are named: '%s' and '%s'" % (names[0], names[1]))
+    if names:
+        args.task = names[0]
+    elif args.needs_task:
+        raise UsageError("name a task", tasks_hint(list(Snapshot(store).config.tasks)))
 
-    `only`: the command that is asked for, as building all of them takes 8 ms.
-    """
-    documentation = __doc__ or ""
-    if only is None:
-        documentation += beside_help()
-    parser = _plain_parser("symphony_conductor.py", documentation)
+
+def _top_parser() -> "argparse.ArgumentParser":
+    """The parser of what stands before a command; the command and all behind it are `words`."""
+    summary, _, rest = (__doc__ or "").partition("\n\n")
+    parser = _new_parser(PROGRAM, summary, rest=rest, add_help=False)
+    parser.usage = USAGE
+    # Not argparse's own: this help lists the commands, which takes reading those beside this file.
+    parser.add_argument("-h", "--help", action="store_true", help="show this help")
+    _add_root_options(parser)
     parser.add_argument("--version", action="store_true",
                         help="show the version, and the commit in a checkout")
-    parser.set_defaults(func=_no_command)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", prog=parser.prog)
-    width = terminal_size().columns - 2
-    for name, (func, text, options) in command_table().items():
-        if only not in (None, name):
-            continue
-        about: "Dict[str, Any]" = {"help": text, "description": text} if text else {}
-        command = commands.add_parser(
-            name, formatter_class=lambda prog: argparse.HelpFormatter(prog, width=width), **about)
-        command.set_defaults(func=func)
-        _add_options(command, options)
+    parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
 
 
-def _no_command(store: Store, args: "argparse.Namespace") -> int:
+def _parse(words: "Sequence[str]") -> "argparse.Namespace":
+    """A command line; `func` of what it returns carries it out."""
+    args = _parse_all(_top_parser(), words)
+    words = args.words
+    is_help = args.help or words[:1] == ["help"]
+    while words[:1] in (["help"], ["--"]):
+        words = words[1:]
+    if is_help:
+        words = words[:1] + ["--help"]
     if args.version:
-        print_line("symphony_conductor %s" % version_text())
-        return EXIT_OK
-    build_parser().print_usage(sys.stderr)
+        args.func = _print_version
+    elif not words:
+        args.func = _no_command
+    elif words[0] == "--help":
+        args.func = _print_help
+    else:
+        args = _parse_command(words[0], words[1:], args)
+    return args
+
+
+def _parse_command(name: str, words: "Sequence[str]",
+                   args: "argparse.Namespace") -> "argparse.Namespace":
+    """The command `name` with these words, added to the options before it. Raises UsageError."""
+    table = command_table()
+    command = table.get(name)
+    if command is not None:
+        parser = _new_parser("%s %s" % (PROGRAM, name), command.text, command.example)
+        _add_options(parser, command)
+        return _parse_all(parser, words, args)
+    if name not in BESIDE and not is_beside(name):
+        names = [name for name in table if table[name].text] + list(BESIDE)
+        hint = WORDS_OF_OTHERS.get(name) or did_you_mean(name, names) or "--help lists them"
+        raise UsageError("unknown command '%s'" % name, hint)
+    args.func = lambda store, args: run_beside(store, name, words)
+    return args
+
+
+def _print_version(store: Store, args: "argparse.Namespace") -> int:
+    print_line("symphony_conductor %s" % version_text())
+    return EXIT_OK
+
+
+def _print_help(store: Store, args: "argparse.Namespace") -> int:
+    parser = _top_parser()
+    parser.description = "%s\n\n%s" % (parser.description, commands_text())
+    print_line(parser.format_help(), end="")
+    return EXIT_OK
+
+
+def _no_command(store: Store, args: "argparse.Namespace") -> int:
+    print_line("usage: %s\n\n%s" % (USAGE, commands_text()), sys.stderr)
     return EXIT_USAGE
 
 
@@ -11208,7 +11397,7 @@ def version_text() -> str:
     return "%s (%s)" % (__version__, commit)
 
 
-# -- what --help tells of the commands beside this file, and what they begin with
+# -- what help lists, and what the commands beside this file begin with
 
 def commands_beside() -> "Dict[str, str]":
     """The commands that are there beside this file, each with the first line of its docstring."""
@@ -11216,36 +11405,63 @@ def commands_beside() -> "Dict[str, str]":
     folder = os.path.dirname(path_beside("any"))
     for file_name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
         match = re.match(r"symphony_([a-z0-9_]+)\.py\Z", file_name)
-        if not match:
+        if not match or not is_beside(name_beside(file_name)):
             continue
-        name = match.group(1).replace("_", "-")
         try:
             text = read_bytes(os.path.join(folder, file_name), follow=True)
         except OSError:
             continue  # running it reports why it cannot be read
         line = re.match(br'(?:#![^\n]*\n)?"""([^"\n]*)', text)
-        commands[name] = line.group(1).decode("utf-8", "replace") if line else ""
+        commands[name_beside(file_name)] = line.group(1).decode("utf-8", "replace") if line else ""
     return commands
 
 
-def beside_help() -> str:
-    """What --help adds about the commands beside this file."""
-    commands = commands_beside()
-    if not commands:
-        return "\nCommands in scripts/, which is not installed here: %s.\n" % ", ".join(BESIDE)
-    lines = ["  %-16s %s" % (name, text.rstrip(".")) for name, text in commands.items()]
-    return "\nCommands in scripts/ (see COMMAND --help):\n%s\n" % "\n".join(lines)
+def commands_text() -> str:
+    """The commands that people use, in groups."""
+    groups = {title: {name: command.text for name, command in commands().items()}
+              for title, commands in COMMAND_GROUPS.items()}
+    beside = commands_beside()
+    for name, text in beside.items():
+        group = groups.setdefault(BESIDE.get(name, "Other"), {})
+        group[name] = text[:1].lower() + text[1:].rstrip(".")
+    lines = []
+    for title, texts in groups.items():
+        lines.append(title + ":")
+        for name, text in texts.items():
+            lines += _entry(name, text)
+        lines.append("")
+    missing = [name for name in BESIDE if name not in beside]
+    if missing:
+        lines += ["Commands in scripts/, not installed here: %s." % ", ".join(missing), ""]
+    lines.append("help COMMAND, or COMMAND --help, describes one of them.")
+    return "\n".join(lines)
+
+
+def _entry(name: str, text: str) -> "List[str]":
+    """The lines of a list that tell what a command does."""
+    import textwrap
+    return textwrap.wrap(text, max(terminal_size().columns - 2, 40), break_long_words=False,
+                         initial_indent="  %-16s" % name, subsequent_indent=" " * 18)
+
+
+def program_beside(path: str) -> str:
+    """What a person calls the command beside this file that has this path."""
+    return "%s %s" % (PROGRAM, name_beside(os.path.basename(path)))
 
 
 def command_beside(documentation: "str | None", options: "Sequence[Any]",
-                   func: "Callable[[Store, argparse.Namespace], int]") -> None:
-    """The `main` of a command beside this file: parse its options, call `func`, exit."""
+                   func: "Callable[[Store, argparse.Namespace], int]", task: str = "") -> None:
+    """The `main` of a command beside this file: parse its options, call `func`, exit.
+
+    `task`: what the task is for that it needs.
+    """
     def parse() -> "argparse.Namespace":
-        name = os.path.basename(sys.argv[0])[len("symphony_"):-len(".py")].replace("_", "-")
-        parser = _plain_parser("symphony_conductor.py " + name, documentation or "")
-        _add_options(parser, options)
-        parser.set_defaults(func=func)
-        return parser.parse_args()
+        summary, _, rest = (documentation or "").partition("\n\n")
+        parser = _new_parser(program_beside(sys.argv[0]), summary, rest=rest)
+        _add_root_options(parser)
+        entry = CommandEntry(func=func, options=options, task=task, needs_task=bool(task))
+        _add_options(parser, entry)
+        return _parse_all(parser, sys.argv[1:])
 
     open_standard_streams()
     sys.exit(_carry_out(parse))
@@ -11264,6 +11480,19 @@ def _root_of(args: "argparse.Namespace") -> str:
     return os.path.realpath(root)
 
 
+def _permission_error(error: "StorageError | PermissionError",
+                      root: str) -> "StorageError | None":
+    """The error with what to do about it, if the owner of the root would not get it."""
+    hint = as_owner_hint(root)
+    if isinstance(error, PermissionError):
+        message = "%s: %s" % (place_of_error(error), error.strerror)
+    elif error.is_permission and not error.hint:
+        message = error.message
+    else:
+        return None
+    return StorageError(message, hint) if hint else None
+
+
 def _carry_out(parse: "Callable[[], argparse.Namespace]") -> int:
     """Parse a command line and run its command: the exit code.
 
@@ -11274,8 +11503,13 @@ def _carry_out(parse: "Callable[[], argparse.Namespace]") -> int:
     def command() -> int:
         args = parse()
         config_path = os.path.abspath(args.config) if args.config else ""
-        stores.append(Store(_root_of(args), config_path))
-        return int(args.func(stores[0], args))
+        store = Store(_root_of(args), config_path)
+        stores.append(store)
+        _settle_task(store, args)
+        try:
+            return int(args.func(store, args))
+        except (StorageError, PermissionError) as error:
+            raise _permission_error(error, store.root) or error
 
     def keep(lines: "List[str]") -> None:
         if not stores:
@@ -11306,19 +11540,7 @@ def main(argv: "Sequence[str] | None" = None) -> int:
         root = plain_tick_root(words)
         if root is not None:
             return PlainTick(root)  # type: ignore[return-value]  # it has the attributes used
-        at = command_word(words)
-        if at is None:
-            return build_parser().parse_args(words)
-        if words[at] in command_table():
-            return build_parser(words[at]).parse_args(words)
-        name = words[at]
-        if name not in BESIDE and not is_beside(name):
-            names = list(command_table()) + list(BESIDE)
-            raise UsageError("unknown command '%s'" % name,
-                             did_you_mean(name, names) or "--help lists them")
-        args = build_parser("").parse_args(words[:at])
-        args.func = lambda store, args: run_beside(store, name, words[at + 1:])
-        return args
+        return _parse(words)
 
     return _carry_out(parse)
 

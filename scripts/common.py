@@ -62,7 +62,10 @@ def check_replaced(path: str, newest: int) -> None:
 def command_parser(documentation: "str | None") -> argparse.ArgumentParser:
     """A parser with the module's docstring as its help, and the option that every script has."""
     summary, _, rest = (documentation or "").partition("\n\n")
-    parser = argparse.ArgumentParser(description=summary, epilog=rest,
+    program = os.path.basename(sys.argv[0])
+    if program.startswith("symphony_"):
+        program = sc.program_beside(program)
+    parser = argparse.ArgumentParser(prog=program, description=summary, epilog=rest,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", metavar="DIR", default=os.environ.get("SYMPHONY_ROOT") or HOME,
                         help="the root folder (default: $SYMPHONY_ROOT or the parent of scripts/)")

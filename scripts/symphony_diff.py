@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compare a task's last successful output with its latest failed one.
 
-    symphony_conductor.py diff TASK
+Example: symphony_conductor.py diff backup
 
 Times, process IDs, durations and addresses are replaced by placeholders, so that only real
 differences are shown. Changes of the task's definition between the two runs come first.
@@ -111,4 +111,4 @@ def _output_text(store: sc.Store, name: str, run_id: str) -> str:
 
 
 if __name__ == "__main__":
-    sc.command_beside(__doc__, (sc.option("task", metavar="TASK"),), cmd_diff)
+    sc.command_beside(__doc__, (), cmd_diff, task="the task to compare")

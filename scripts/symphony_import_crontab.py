@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Convert the lines of a crontab to tasks.
 
-    symphony_conductor.py import-crontab [--write] [FILE]
+Example: crontab -u www-data -l | symphony_conductor.py import-crontab -
 
 The tasks are printed; lines that cannot be converted go to stderr with the reason. The crontab
 itself is never changed.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Forecast the schedules: delays, overlaps, skipped runs.
 
-    symphony_conductor.py simulate [--days N] [--config FILE] [--json]
+Example: symphony_conductor.py simulate --days 30 --config draft.json
 
 The decisions of the coming days are made as the ticks will make them, with every run a success
 that takes as long as it usually does. Nothing is started or written.
@@ -167,7 +167,7 @@ def cmd_simulate(store: sc.Store, args: "argparse.Namespace") -> int:
 OPTIONS = (
     sc.option("--days", type=sc.count_option, default=7, metavar="N",
               help="how far ahead to look (default: 7)"),
-    sc.option("--json", action="store_true", help="print JSON"))
+    sc.JSON_OPTION)
 
 if __name__ == "__main__":
     sc.command_beside(__doc__, OPTIONS, cmd_simulate)

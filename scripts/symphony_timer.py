@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Use a systemd timer instead of the crontab line.
 
-    symphony_conductor.py timer install [--user NAME] [--dry-run]
-    symphony_conductor.py timer uninstall [--purge] [--user NAME] [--dry-run]
+Example: symphony_conductor.py timer install --dry-run
 
 `install --timer` and `uninstall --timer` do the same. Root gets system units, which can run as
 another user; everybody else gets units of their own.
@@ -290,7 +289,8 @@ def cmd_timer(store: sc.Store, args: "argparse.Namespace") -> int:
 
 
 OPTIONS = (
-    sc.option("action", choices=("install", "uninstall")),
+    sc.option("action", choices=("install", "uninstall"), metavar="install|uninstall",
+              help="what to do with the units"),
     sc.option("--user", metavar="NAME",
               help="for this user (default: yourself); another user requires root"),
     sc.option("--dry-run", action="store_true", help="only show what would be done"),
