@@ -618,7 +618,8 @@ def test_each_script_uses_only_those_before_it():
     order = ["common", "tree", "cleanup_rules", "quarantine", "file_lifecycle", "inventory", "automation_manager",
              "cleanup_report", "cleanup_engine", "report_page", "symphony_report", "symphony_simulate", "symphony_diff",
              "symphony_import_crontab", "symphony_timer"]
-    assert sorted(order) == sorted(path.stem for path in SCRIPTS.glob("*.py"))
+    # The stub of the conductor in scripts/ has the name of the module that all of them use.
+    assert sorted(order + ["symphony_conductor"]) == sorted(path.stem for path in SCRIPTS.glob("*.py"))
     for place, name in enumerate(order):
         tree = ast.parse((SCRIPTS / (name + ".py")).read_text(encoding="utf-8"))
         used = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
