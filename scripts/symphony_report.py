@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Write a report: an HTML page, a summary in Markdown, or JSON.
 
-    symphony_report.py --output report.html             one self-contained HTML file
-    symphony_report.py --format markdown --since 7d     for the summary of a job
-    symphony_report.py --format json                    the same facts for programs
+Example: symphony_conductor.py report --output report.html
+
+That is one self-contained HTML file; `--format markdown --since 7d` is for the summary of a job,
+`--format json` has the same facts for programs.
 
 The keys of the JSON document (times are ISO 8601 UTC; keys in _s are seconds, in bytes bytes; null
 means unknown):
