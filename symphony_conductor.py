@@ -5531,6 +5531,7 @@ _VERDICT_TYPES = (
     ("status", _TEXT), ("ended_at", _TEXT), ("exit_code", _INT + _NULL), ("run_id", _TEXT + _NULL),
     ("reason", _TEXT + _NULL), ("attempt", _INT + _NULL), ("duration_s", _NUMBER + _NULL),
     ("attempts", _LIST + _NULL))
+_VERDICT_TIMES = ("ended_at", "started_at", "scheduled_for", "merged_since", "absorbed")
 _SKIP_TYPES = (("status", _TEXT), ("scheduled_for", _TEXT))
 _EVENT_TYPES = (("event", _TEXT), ("at", _TEXT))
 _MESSAGE_TYPES = _EVENT_TYPES + (
@@ -5538,20 +5539,26 @@ _MESSAGE_TYPES = _EVENT_TYPES + (
 
 
 def has_types(document: "Any", types: "Tuple[Tuple[str, Tuple[type, ...]], ...]") -> bool:
-    """Whether this is an object whose fields have these types; a missing one counts as null."""
+    """Whether this is an object whose fields have these types; a missing one counts as null.
+
+    A number must be one that can be worked with: json takes NaN and Infinity, and reads 1e400.
+    """
     if type(document) is not dict:
         return False
     for key, allowed in types:
-        if type(document.get(key)) not in allowed:
+        value = document.get(key)
+        if type(value) not in allowed:
+            return False
+        if type(value) in _NUMBER and not abs(value) < LARGEST_NUMBER:
             return False
     return True
 
 
 def sound_result(raw: "Any") -> "Result | None":
-    """The result in a run's record, without fields of a wrong type; None for what is no result."""
+    """The result in a run's record, without damaged fields; None for what is no result."""
     if not has_types(raw, RESULT_TYPES):
         return None
-    damaged = {key for key, allowed in _RESULT_EXTRAS if type(raw.get(key)) not in allowed}
+    damaged = {extra[0] for extra in _RESULT_EXTRAS if not has_types(raw, (extra,))}
     result: "Result" = {  # type: ignore[assignment]
         key: value for key, value in raw.items() if key not in damaged}
     return result
@@ -5573,7 +5580,12 @@ def _is_iso(text: "Any") -> bool:
 
 
 def _is_verdict(record: "Any") -> bool:
-    return has_types(record, _VERDICT_TYPES) and _is_iso(record["ended_at"])
+    if not has_types(record, _VERDICT_TYPES):
+        return False
+    for key in _VERDICT_TIMES:
+        if record.get(key) is not None and not _is_iso(record[key]):
+            return False
+    return True
 
 
 def _is_pause(pause: "Any") -> bool:
@@ -5782,10 +5794,6 @@ def verdict_of(line: bytes) -> "Verdict | None":
         return None
     if not _is_verdict(verdict) or type(verdict.get("task")) is not str:
         return None
-    for at in (verdict.get("scheduled_for"), verdict.get("started_at"),
-               verdict.get("merged_since")):
-        if at is not None and not _is_iso(at):
-            return None
     if verdict.get("attempts"):
         verdict["attempts"] = list(filter(_is_verdict, verdict["attempts"]))
     return verdict
@@ -6338,7 +6346,8 @@ class Reader:
 
         Raises StorageError.
         """
-        begin = b" start run=%s " % run_id.encode()
+        wanted = run_id.encode("utf-8", "surrogatepass")  # whatever a damaged history or a shell gives
+        begin = b" start run=%s " % wanted
         generations = [""] + [".%d" % number for number in range(1, LOG_GENERATIONS + 1)]
         for suffix in generations:
             path = self.log_path(name) + suffix
@@ -6352,7 +6361,7 @@ class Reader:
             if at < 0:
                 continue
             start = text.rfind(b"\n", 0, at) + 1
-            footer = text.find(b" end run=%s " % run_id.encode(), at)
+            footer = text.find(b" end run=%s " % wanted, at)
             if footer >= 0:
                 stop = text.find(b"\n", footer) + 1
                 return text[start:stop or len(text)]

@@ -452,6 +452,49 @@ def test_a_damaged_line_costs_only_itself(told, line):
         assert code in (0, 1, 2) and "internal error" not in err, command
 
 
+NUMBERS = ("Infinity", "-Infinity", "NaN", "1e400", "-1e400", "9" * 300, "true", '"5"', "[]", "{}")
+
+
+def damaged_verdicts():
+    """Lines of the history with one field that no reader can work with."""
+    for field, values in (
+            ("duration_s", NUMBERS), ("exit_code", NUMBERS + ("1.5",)), ("attempt", NUMBERS + ("1.5",)),
+            ("started_at", ("5", "NaN", '"noon"', "[]", '"2025-02-30T00:00:00Z"', '"0000-01-01T00:00:00Z"')),
+            ("absorbed", ("5", '"noon"')), ("merged_since", ("{}", '"noon"')), ("run_id", ("5", "[]")),
+            ("attempts", ("5", '"x"', "{}")), ("reason", ("NaN", "[]")), ("status", ("null", "5", "[]"))):
+        for value in values:
+            record = dict(verdict("a", "2025-06-02T09:40:00Z", "failed"), **{field: "@"})
+            yield json.dumps(record).replace('"@"', value)
+
+
+def odd_verdicts():
+    """Lines that are verdicts: what is wrong in them is left out, or is nothing to any reader."""
+    for number, more in enumerate((
+            {"attempts": [{"status": "failed", "ended_at": "2025-06-02T09:00:00Z", "started_at": "noon"}]},
+            {"attempts": [verdict("a", "2025-06-02T09:00:00Z", "failed", duration_s=float("inf"))]},
+            {"attempts": [1, None, {}, [], verdict("a", "2025-06-02T09:00:00Z", exit_code=10 ** 30)]},
+            {"duration_s": -5}, {"exit_code": -1, "attempt": -1}, {"run_id": "\ud800"}, {"reason": "\x1b[2J\ud800"},
+            {"definition": "../../x\0"}, {"definition": []}, {"trigger": 7, "log": {}, "output_tail": 5}, {"status": ""})):
+        record = verdict("a", "2025-06-02T09:4%d:00Z" % (number % 10), "failed")
+        yield json.dumps(dict(record, **more))
+
+
+def test_no_damage_of_the_history_ends_a_command_that_reads_it(told):
+    path = told.root / "status" / "history" / "2025-06-02.jsonl"
+    damaged, odd = list(damaged_verdicts()), list(odd_verdicts())
+    for line in damaged:
+        assert sc.verdict_of(line.encode()) is None, line
+    for line in odd:
+        assert sc.verdict_of(line.encode()) is not None, line
+    path.write_text("\n".join(damaged + odd) + "\n" + path.read_text())
+    assert len(json.loads(told.call("history", "--json")[1])) == 4 + len(odd)
+    for command in ("history", "why a", "why a --at 2025-06-02T09:40", "status --table", "status --json", "audit",
+                    "audit --json", "logs a --run R", "logs a --run \udcff", "diff a", "simulate --days 1",
+                    "report --output report.html"):
+        code, _, err = told.call(*command.split())
+        assert code in (0, 1, 2) and "internal error" not in err and "Traceback" not in err, (command, err)
+
+
 @pytest.mark.parametrize("arguments, complaint", [
     (["--task", "c"], "unknown task 'c' (tasks: a, b)"), (["--since", "soon"], "--since: 'soon' is not a time"),
     (["--since", "2025-02-30"], "--since: ")])
