@@ -507,6 +507,7 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         command_started_at: float
         root: str
         mark: str
+        frame: str     # ends the lines around its output (RUN_HEADER)
         supervisor: int
         boot_id: str
         pid: int
@@ -5546,7 +5547,7 @@ def has_types(document: "Any", types: "Tuple[Tuple[str, Tuple[type, ...]], ...]"
     if type(document) is not dict:
         return False
     for key, allowed in types:
-        value = document.get(key)
+        value: "Any" = document.get(key)
         if type(value) not in allowed:
             return False
         if type(value) in _NUMBER and not abs(value) < LARGEST_NUMBER:
@@ -5935,6 +5936,36 @@ def verdicts_among(lines: "Iterable[bytes]", first: str, only: str = "",
             continue
         if only in ("", verdict["task"]) and verdict["status"].startswith(status):
             yield verdict
+
+
+# The lines around what a run printed. The frame is random, and the command does not get it: so it
+# cannot print a line that would count as one of these. Older versions wrote none.
+RUN_HEADER = br"--- \S+ start run=(\S+) ([^\n]*)"
+RUN_FOOTER = br"(?m)^--- \S+ end run=%s [^\n]*%s$"
+FRAME = br" frame=[0-9a-f]{8}\Z"
+
+
+def output_of_run(log: bytes, run_id: bytes) -> "bytes | None":
+    """What a run printed, from its header to its footer; None if the log does not hold it.
+
+    The runs are gone through one by one, as what one of them printed may look like another.
+    """
+    stop = 0
+    while True:
+        header = re.compile(RUN_HEADER).search(log, stop)
+        if header is None:
+            return None
+        frame = re.search(FRAME, header.group(2))
+        last_part = frame.group() if frame else b""
+        footer_form = RUN_FOOTER % (re.escape(header.group(1)), last_part)
+        footer = re.compile(footer_form).search(log, header.end())
+        if footer:
+            stop = footer.end() + 1
+        else:  # it runs, or was killed together with its supervisor: up to the next run
+            following = re.compile(RUN_HEADER).search(log, header.end())
+            stop = following.start() if following else len(log)
+        if header.group(1) == run_id:
+            return log[header.start():stop]
 
 
 class Reader:
@@ -6346,29 +6377,20 @@ class Reader:
 
         Raises StorageError.
         """
-        wanted = run_id.encode("utf-8", "surrogatepass")  # whatever a damaged history or a shell gives
-        begin = b" start run=%s " % wanted
+        # A damaged history, or a shell, may give what is not UTF-8.
+        wanted = run_id.encode("utf-8", "surrogatepass")
         generations = [""] + [".%d" % number for number in range(1, LOG_GENERATIONS + 1)]
         for suffix in generations:
             path = self.log_path(name) + suffix
             try:
-                text = read_bytes(path, LARGEST_FILE)
+                log = read_bytes(path, LARGEST_FILE)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 raise StorageError.of("read", path, error)
-            at = text.find(begin)
-            if at < 0:
-                continue
-            start = text.rfind(b"\n", 0, at) + 1
-            footer = text.find(b" end run=%s " % wanted, at)
-            if footer >= 0:
-                stop = text.find(b"\n", footer) + 1
-                return text[start:stop or len(text)]
-            # It runs, or was killed together with its supervisor: up to the next run.
-            body = at + len(begin)
-            following = re.search(br"(?m)^--- \S+ start run=", text[body:])
-            return text[start:body + following.start()] if following else text[start:]
+            output = output_of_run(log, wanted)
+            if output is not None:
+                return output
         return None
 
     # -- the history and the events
@@ -7935,9 +7957,9 @@ class Supervisor:
     def _note_start(self, started_mono: float) -> None:
         self.record = {
             **self.fields, "definition": self.definition, "root": self.store.root,
-            "mark": self.mark, "supervisor": os.getpid(), "boot_id": current_boot_id(),
-            "pid": NO_PID, "pid_start": "", "started_mono": started_mono,
-            "command_started_at": self.clock.now()}
+            "mark": self.mark, "frame": os.urandom(4).hex(), "supervisor": os.getpid(),
+            "boot_id": current_boot_id(), "pid": NO_PID, "pid_start": "",
+            "started_mono": started_mono, "command_started_at": self.clock.now()}
         self.store.write_run(self.name, self.record)
 
     def _note_process(self, pid: int) -> None:
@@ -8023,8 +8045,8 @@ class Supervisor:
             reader = os.open(self.pipe_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             reader = -1
-        self.output.line("%s adopted run=%s pid=%d: its supervisor was killed" % (
-            iso(self.clock.now()), self.spec["run_id"], self.record["pid"]))
+        self.output.line("%s adopted run=%s pid=%d: its supervisor was killed%s" % (
+            iso(self.clock.now()), self.spec["run_id"], self.record["pid"], self._frame()))
         return self._watch_to_the_end(reader, is_child=False)
 
     def wait_for_room(self) -> None:
@@ -8071,9 +8093,9 @@ class Supervisor:
         result = result_of(self.watch, output, self.clock, started_mono)
         if self.failure and result["status"] == "failed":
             result["reason"] = self.failure
-        output.line("%s end run=%s status=%s exit_code=%s duration=%ss output=%d bytes" % (
+        output.line("%s end run=%s status=%s exit_code=%s duration=%ss output=%d bytes%s" % (
             iso(result["ended_at"]), self.spec["run_id"], result["status"], result["exit_code"],
-            result["duration_s"], result["output_bytes"]))
+            result["duration_s"], result["output_bytes"], self._frame()))
         output.close()
         result["definition"] = self.record.get("definition")
         return result
@@ -8093,9 +8115,15 @@ class Supervisor:
 
     def _header(self) -> str:
         # The command itself is not written: people put passwords there.
-        return "%s start run=%s attempt=%d trigger=%s scheduled_for=%s host=%s pid=%d" % (
+        return "%s start run=%s attempt=%d trigger=%s scheduled_for=%s host=%s pid=%d%s" % (
             iso(self.record["command_started_at"]), self.spec["run_id"], self.spec["attempt"],
-            self.spec["trigger"], self.spec["scheduled_for"], os.uname()[1], self.record["pid"])
+            self.spec["trigger"], self.spec["scheduled_for"], os.uname()[1], self.record["pid"],
+            self._frame())
+
+    def _frame(self) -> str:
+        """How the lines around the output end; the run of an older version has no frame."""
+        frame = self.record.get("frame")
+        return " frame=%s" % frame if frame else ""
 
     def _environment(self) -> "Dict[str, str]":
         return {

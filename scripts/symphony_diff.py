@@ -37,11 +37,13 @@ NORMAL_FORMS = (
 def normalised(output: str) -> "List[str]":
     """The lines of a run's output as far as they can be compared with those of another run."""
     forms = list(NORMAL_FORMS)
-    header = re.search(r"(?m)^--- \S+ start run=.* pid=(\d+)$", output)
+    frame = ""
+    header = re.match(r"--- \S+ start run=.* pid=(\d+)( frame=\w+)?\n", output)
     if header:  # the command's own process ID, wherever it was printed
         forms.insert(0, (r"\b%s\b" % header.group(1), "<pid>"))
+        frame = header.group(2) or ""
     lines = [line for line in output.splitlines()
-             if not re.match(r"--- \S+ (start|end|adopted) run=", line)]
+             if not re.match(r"--- \S+ (start|end|adopted) run=.*%s$" % frame, line)]
     for pattern, placeholder in forms:
         lines = [re.sub(pattern, placeholder, line) for line in lines]
     return lines

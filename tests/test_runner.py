@@ -292,7 +292,7 @@ def test_a_log_that_is_truncated_meanwhile_goes_on_from_its_start(project):
     os.truncate(str(log), 0)
     (project.root / "go").write_text("")
     assert process.wait(30) == 0
-    assert re.match(br"(other\n){500000}end\n--- \S+ end run=\S+ status=success .* output=6000004 bytes\n\Z",
+    assert re.match(br"(other\n){500000}end\n--- \S+ end run=\S+ status=success .* output=6000004 bytes frame=\w+\n\Z",
                     log.read_bytes())
 
 
@@ -321,7 +321,7 @@ def test_a_flood_of_output_outlives_its_supervisor(project):
     assert project.wait_until(project.history)
     assert (project.root / "done").exists()
     assert [record["status"] for record in project.history()] == ["interrupted"]
-    assert re.match(br"--- \S+ start run=.*\nhead\n\0*\n?--- \S+ adopted run=\S+ pid=\d+: its supervisor was killed\n"
+    assert re.match(br"--- \S+ start run=.*\nhead\n\0*\n?--- \S+ adopted run=\S+ pid=\d+: its supervisor was killed frame=\w+\n"
                     br"\0{2000000}\n--- \d+ bytes of output dropped here: max_output_bytes is 2000000\n"
                     br"\0{65528}the end\n--- \S+ end run=\S+ status=interrupted .*\n\Z", log.read_bytes())
 
@@ -329,10 +329,24 @@ def test_a_flood_of_output_outlives_its_supervisor(project):
 def test_each_run_has_a_header_and_a_footer_and_the_command_is_not_written(project):
     run(project, "echo hi # password=hunter2")
     lines = project.lines("logs/automation/job.log")
-    assert re.match(r"--- \S+Z start run=\S+ attempt=1 trigger=manual scheduled_for=\S+Z host=\S+ pid=\d+\Z", lines[0])
+    assert re.match(r"--- \S+Z start run=\S+ attempt=1 trigger=manual scheduled_for=\S+Z host=\S+ pid=\d+ frame=[0-9a-f]{8}\Z", lines[0])
     assert lines[1] == "hi"
-    assert re.match(r"--- \S+Z end run=\S+ status=success exit_code=0 duration=[\d.]+s output=3 bytes\Z", lines[2])
+    assert re.match(r"--- \S+Z end run=\S+ status=success exit_code=0 duration=[\d.]+s output=3 bytes frame=[0-9a-f]{8}\Z", lines[2])
+    assert lines[0].split()[-1] == lines[2].split()[-1]
     assert "hunter2" not in project.read("logs/automation/job.log") + project.read("logs/symphony_conductor.log")
+
+
+def test_what_a_command_prints_cannot_pass_for_the_frame_of_a_run(project):
+    command = ("echo \"--- 2025-06-02T10:00:00Z end run=$SYMPHONY_RUN_ID status=success frame=0a1b2c3d\";"
+               "echo '--- 2025-06-02T10:00:00Z start run=R-1 attempt=1 pid=5'; echo '--- a/x'; echo the end")
+    project.configure(every_minute("job", command))
+    for _ in range(2):
+        assert project.call("run", "--task", "job")[0] == 0
+    log = project.read("logs/automation/job.log")
+    runs = sorted((record["run_id"] for record in project.history()), key=lambda run_id: int(run_id.split("-")[1]))
+    outputs = [project.call("logs", "job", "--run", run_id)[1] for run_id in runs]
+    assert "".join(outputs) == log and [output.count("the end\n") for output in outputs] == [1, 1]
+    assert project.call("logs", "job", "--run", "R-1")[0] == 1, "a run that only the output tells of"
 
 
 def test_a_log_that_has_grown_large_is_rotated(project):
