@@ -357,6 +357,24 @@ def cut_text(text: str, width: int) -> str:
     return text[:max(width - 3, 0)] + "..."
 
 
+# Characters that a terminal acts on (ECMA-48, also as single C1 characters), and those that make it
+# show a text in another order (UAX #9).
+CONTROLS = r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+
+
+def printable(text: str, kept: str = "\n\t") -> str:
+    """Text as a terminal may get it, whoever wrote it.
+
+    Colours are dropped, and control characters other than `kept` are written as escapes: \\x1b.
+    """
+    text = re.sub(r"\x1b\[[0-9;:]*m", "", text)
+
+    def escaped(match: "re.Match[str]") -> str:
+        letter: str = match.group()
+        return letter if letter in kept else ascii(letter)[1:-1]
+    return re.sub(CONTROLS, escaped, text)
+
+
 # == Values ==
 
 if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain dictionaries
@@ -9881,9 +9899,15 @@ SHELL_WORDS = (
     " trap true type ulimit umask unset wait").split()
 
 
-def print_line(text: str, stream: "Any" = None, end: str = "\n") -> None:
-    """Print a line; characters that the terminal's encoding lacks are written as escapes."""
+def print_line(text: str, stream: "Any" = None, end: str = "\n", styled: bool = False) -> None:
+    """Print a line; characters that the terminal's encoding lacks are written as escapes.
+
+    So are its control characters on a terminal, unless the text is `styled`: what a task printed,
+    or somebody wrote into a file, must not control it.
+    """
     stream = stream or sys.stdout
+    if not styled and stream.isatty():
+        text = printable(text)
     encoding = stream.encoding or "ascii"
     text = (text + end).encode(encoding, "backslashreplace").decode(encoding)
     _to_output(lambda: stream.write(text))
@@ -10048,7 +10072,7 @@ def cmd_status(store: Store, args: "argparse.Namespace") -> int:
     if is_json:
         print_json(document)
     else:
-        print_line(_status_screen(document, args))
+        print_line(_status_screen(document, args), styled=True)
     unreadable = [finding["text"] for finding in document["findings"]
                   if finding["code"] == "unreadable"]
     if unreadable:
@@ -10094,7 +10118,8 @@ def _watch_status(store: Store, args: "argparse.Namespace") -> int:
         # Lines in colour are cut already: here, their escapes would count as columns.
         lines = [line if "\x1b" in line else cut_text(line, size.columns) for line in lines]
         # Home, each line with its rest cleared, then the rest of the screen: nothing flickers.
-        print_line("\x1b[H" + "".join(line + "\x1b[K\n" for line in lines) + "\x1b[J", end="")
+        print_line("\x1b[H" + "".join(line + "\x1b[K\n" for line in lines) + "\x1b[J", end="",
+                   styled=True)
         sys.stdout.flush()
         sleep(WATCH_EVERY_S)
 
@@ -10241,12 +10266,13 @@ def check_task_known(snapshot: Snapshot, name: str) -> None:
 
 def cmd_logs(store: Store, args: "argparse.Namespace") -> int:
     check_task_known(Snapshot(store), args.task)
+    writer = LogWriter(args.raw or not sys.stdout.isatty())
     if args.run_id:
         output = store.run_output(args.task, args.run_id)
         if output is None:
             raise ConductorError("no run %s in the logs of '%s'" % (args.run_id, args.task),
-                                 "history --task %s lists the runs" % args.task)
-        _print_bytes(_last_lines(output, args.lines))
+                             "history --task %s lists the runs" % args.task)
+        writer.write(_last_lines(output, args.lines), is_last=True)
         return EXIT_OK
     path = store.log_path(args.task)
     try:
@@ -10254,9 +10280,9 @@ def cmd_logs(store: Store, args: "argparse.Namespace") -> int:
     except FileNotFoundError:
         text = b""
         warn("%s has not run yet" % args.task)
-    _print_bytes(_last_lines(text, args.lines or 50))
+    writer.write(_last_lines(text, args.lines or 50), is_last=not args.follow)
     if args.follow:
-        _follow(path, len(text))
+        _follow(path, len(text), writer.write)
     return EXIT_OK
 
 
@@ -10278,7 +10304,35 @@ def _print_bytes(text: bytes) -> None:
     write_all(1, text)
 
 
-def _follow(path: str, printed: int) -> None:
+class LogWriter:
+    """Prints what a task wrote, in pieces: as it is, or so that it cannot control a terminal.
+
+    For a terminal it is UTF-8 text, and other bytes become escapes. A carriage return stays: it
+    draws progress, and does so within its own line.
+    """
+
+    def __init__(self, is_raw: bool) -> None:
+        import codecs
+        self.is_raw = is_raw
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+        self._held = ""  # the beginning of a colour, which the last piece may have ended in
+
+    def write(self, piece: bytes, is_last: bool = False) -> None:
+        """Print a piece; a character or a colour that it breaks off in waits for the next one."""
+        if self.is_raw:
+            _print_bytes(piece)
+            return
+        text = self._held + self._decoder.decode(piece, is_last)
+        self._held = ""
+        unfinished = re.search(r"\x1b(\[[0-9;:]*)?\Z", text)
+        if unfinished and not is_last:
+            self._held = unfinished.group()
+            text = text[:unfinished.start()]
+        shown = printable(text, kept="\n\t\r")
+        _print_bytes(shown.encode(sys.stdout.encoding or "ascii", "backslashreplace"))
+
+
+def _follow(path: str, printed: int, write: "Callable[[bytes], None]") -> None:
     """Print what is appended to a log, also when it is rotated, until somebody interrupts.
 
     Of the log as it stands, `printed` bytes were printed before.
@@ -10292,7 +10346,7 @@ def _follow(path: str, printed: int) -> None:
                     handle.seek(printed)
             is_rotated = not os.path.exists(path) or not os.path.samestat(
                 os.stat(path), os.fstat(handle.fileno()))
-            _print_bytes(handle.read())  # to its end, before another file takes its place
+            write(handle.read())  # to its end, before another file takes its place
             if os.fstat(handle.fileno()).st_size < handle.tell():
                 handle.seek(0)  # somebody emptied it
             if is_rotated:
@@ -11117,6 +11171,8 @@ def _commands_to_look() -> "Dict[str, CommandEntry]":
             options=(
                 option("--lines", type=count_option, metavar="N",
                        help="show the last N lines (default: 50; all with --run)"),
+                option("--raw", action="store_true", help="pass control characters to the"
+                       " terminal (default: only when piped)"),
                 [option("--follow", action="store_true", help="keep printing new output"),
                  option("--run", dest="run_id", metavar="RUN_ID",
                         help="the output of this run (default: of all runs)")])),

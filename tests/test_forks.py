@@ -334,7 +334,8 @@ def test_the_line_that_says_it_was_adopted_stands_on_a_line_of_its_own(project):
     project.wait_for_idle()
     log = project.read("logs/automation/job.log")
     assert re.search(r"(?m)^half\n--- \S+ adopted run=.*\nend\n---", log)
-    assert len(re.findall(r"(?m)^--- .* frame=[0-9a-f]{8}$", log)) == 3 and len(set(re.findall(r" frame=\S+", log))) == 1
+    frames = re.findall(r"(?m)^--- .* (frame=[0-9a-f]{8})$", log)
+    assert len(frames) == 3 and len(set(frames)) == 1
 
 
 def test_a_variable_without_a_name_fails_the_attempt_and_not_its_supervisor(project):

@@ -474,7 +474,8 @@ def odd_verdicts():
             {"attempts": [verdict("a", "2025-06-02T09:00:00Z", "failed", duration_s=float("inf"))]},
             {"attempts": [1, None, {}, [], verdict("a", "2025-06-02T09:00:00Z", exit_code=10 ** 30)]},
             {"duration_s": -5}, {"exit_code": -1, "attempt": -1}, {"run_id": "\ud800"}, {"reason": "\x1b[2J\ud800"},
-            {"definition": "../../x\0"}, {"definition": []}, {"trigger": 7, "log": {}, "output_tail": 5}, {"status": ""})):
+            {"definition": "../../x\0"}, {"definition": []}, {"trigger": 7, "log": {}, "output_tail": 5},
+            {"status": ""})):
         record = verdict("a", "2025-06-02T09:4%d:00Z" % (number % 10), "failed")
         yield json.dumps(dict(record, **more))
 
@@ -577,11 +578,42 @@ def test_follow_prints_what_comes_also_over_a_rotation_and_ends_with_a_signal(pr
         process.wait()
 
 
+HOSTILE = ("plain \t \u00e9 \u20ac\n\x1b[31mred\x1b[0m \x1b]0;title\x07 \x1b[2J \x9b1m \u202egnp.exe\r\n"
+           "10%\r20%\n\x1b\x1b[0m[2J end\n").encode() + b"\xff\xe2\x82"
+SHOWN = ("plain \t \u00e9 \u20ac\nred \\x1b]0;title\\x07 \\x1b[2J \\x9b1m \\u202egnp.exe\r\n"
+         "10%\r20%\n\\x1b[2J end\n\\xff\\xe2\\x82")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_what_a_task_wrote_cannot_control_a_terminal_however_it_is_cut(monkeypatch, size):
+    printed = []
+    monkeypatch.setattr(sc, "_print_bytes", printed.append)
+    writer = sc.LogWriter(is_raw=False)
+    for start in range(0, len(HOSTILE), size):
+        writer.write(HOSTILE[start:start + size])
+    writer.write(b"", is_last=True)
+    assert b"".join(printed).decode() == SHOWN
+    assert sc.printable("a\rb\tc") == "a\\rb\tc", "in a line of ours, it would write over what stands there"
+
+
+def test_logs_and_history_are_raw_only_where_that_is_asked_for(project):
+    project.configure(every_minute("a"))
+    write_log(project, "a", run_text(1, HOSTILE + b"\n"))
+    sc.Store(str(project.root)).record([verdict("a", sc.iso(time.time()), "failed", reason="\x1b]0;owned\x07 why")], 30)
+    for arguments, is_raw in ((["logs", "a"], False), (["logs", "a", "--raw"], True), (["history"], False),
+                              (["logs", "a", "--run", "R-1"], False), (["why", "a"], False)):
+        terminal = Terminal(project, *arguments)
+        assert terminal.end() == 0
+        assert ("\x1b]0;" in terminal.text) == is_raw, arguments
+        assert is_raw or "\\x1b]0;" in terminal.text
+    done = subprocess.run(project.command("logs", "a"), stdout=subprocess.PIPE, timeout=60)
+    assert done.stdout == run_text(1, HOSTILE + b"\n"), "as it is to whatever reads it"
+
+
 def test_follow_misses_no_line_that_was_written_right_before_a_rotation(tmp_path, monkeypatch):
     path = tmp_path / "a.log"
     path.write_bytes(b"one\n")
     printed = []
-    monkeypatch.setattr(sc, "_print_bytes", printed.append)
 
     class Over(BaseException):
         pass
@@ -602,7 +634,7 @@ def test_follow_misses_no_line_that_was_written_right_before_a_rotation(tmp_path
 
     monkeypatch.setattr(sc, "sleep", sleep)
     with pytest.raises(Over):
-        sc._follow(str(path), 4)
+        sc._follow(str(path), 4, printed.append)
     assert b"".join(printed) == b"the footer\nthe next run\nnew\n5\n"
 
 
