@@ -4527,21 +4527,66 @@ def audit_text(document: "Document") -> str:
     return "\n".join(lines)
 
 
-def history_rows(verdicts: "Sequence[Verdict]") -> str:
-    """A table of one line a verdict: when it ended, of what, and what it was."""
-    heads = ("ENDED", "TASK", "RESULT", "SLOT", "TOOK", "TRY", "EXIT", "REASON")
-    return columns([heads] + [_history_row(verdict) for verdict in verdicts])
+WIDE_HISTORY = 100  # columns from which on the history has the run IDs
+# By the width from which on they fit, with room for reasons.
+HISTORY_HEADS = (
+    (120, "ENDED (UTC),TASK,RESULT,SLOT,TOOK,TRY,RUN,REASON"),
+    (WIDE_HISTORY, "ENDED (UTC),TASK,RESULT,SLOT,TOOK,RUN,REASON"),
+    (0, "ENDED (UTC),TASK,RESULT,SLOT,TOOK,REASON"))
+NARROW_HEADS_WITH_RUNS = "ENDED (UTC),TASK,RESULT,RUN,REASON"
+REASON_WIDTH = 24   # what a long name leaves to the reasons, if it can
+NAME_WIDTH = 18     # what a name gets in any case
 
 
-def _history_row(verdict: "Verdict") -> "Tuple[str, ...]":
-    took = exit_code = "-"
+def history_rows(verdicts: "Sequence[Verdict]", width: int = 80, has_runs: bool = False) -> str:
+    """A table of one line a verdict, no line longer than `width`: names and reasons are cut.
+
+    With `has_runs`, a narrow table has the run IDs instead of slots and durations.
+    """
+    heads = next(heads for least, heads in HISTORY_HEADS if width >= least).split(",")
+    if has_runs and width < WIDE_HISTORY:
+        heads = NARROW_HEADS_WITH_RUNS.split(",")
+    year = verdicts[0]["ended_at"][:4] if verdicts else ""
+    cells_of = [_history_cells(verdict, year) for verdict in verdicts]
+    taken = 0
+    for head in heads:
+        if head not in ("TASK", "REASON"):
+            taken += 2 + max(len(cells[head]) for cells in [{head: head}] + cells_of)
+    name_width = max(width - taken - REASON_WIDTH - 2, min(NAME_WIDTH, width // 4))
+    rows = [heads]
+    for cells in cells_of:
+        cells["TASK"] = cut_text(cells["TASK"], name_width)
+        rows.append([cells[head] for head in heads])
+    return "\n".join(cut_text(line, width) for line in columns(rows).split("\n"))
+
+
+def _history_cells(verdict: "Verdict", year: str) -> "Dict[str, str]":
+    """What the history shows of a verdict, by the head of the column."""
+    ended_at, slot = verdict["ended_at"], verdict.get("scheduled_for")
+    status, reason = verdict["status"], verdict.get("reason") or ""
+    result, took = status, "-"
+    if status.startswith("skipped_"):
+        result, _, cause = status.partition("_")
+        reason = "%s: %s" % (cause, reason)
+    elif status == "failed":
+        result = "failed (%s)" % verdict.get("exit_code")
     if verdict.get("run_id"):
         took = duration_text(verdict.get("duration_s") or 0)
-    if verdict.get("exit_code") is not None:
-        exit_code = str(verdict["exit_code"])
-    return (verdict["ended_at"], verdict["task"], verdict["status"],
-            verdict.get("scheduled_for") or "by hand", took, str(verdict.get("attempt") or "-"),
-            exit_code, verdict.get("reason") or "")
+    return {
+        "ENDED (UTC)": _short_time(ended_at, year), "TASK": printable(verdict["task"], kept=""),
+        "RESULT": printable(result, kept=""), "TOOK": took,
+        "SLOT": _short_time(slot, ended_at) if slot else "by hand",
+        "TRY": str(verdict.get("attempt") or "-"), "RUN": verdict.get("run_id") or "-",
+        "REASON": printable(reason, kept="")}  # a line break in it would break the row
+
+
+def _short_time(at: str, near: str) -> str:
+    """A time to the minute on the day of `near`, also with the day in its year, else the date."""
+    if at[:10] == near[:10]:
+        return at[11:16]
+    if at[:4] == near[:4]:
+        return "%s %s" % (at[5:10], at[11:16])
+    return at[:10]
 
 
 # -- why
@@ -10244,7 +10289,7 @@ def cmd_history(store: Store, args: "argparse.Namespace") -> int:
     if args.json:
         print_json(verdicts)
     elif verdicts:
-        print_line(history_rows(verdicts))
+        print_line(history_rows(verdicts, terminal_size().columns, args.runs))
     else:
         is_duration = args.since[-1:] in UNITS_S
         print_line("no results %s %s" % ("in the last" if is_duration else "since", args.since))
@@ -11184,7 +11229,10 @@ def _commands_to_look() -> "Dict[str, CommandEntry]":
                 option("--status", type=status_option, metavar="STATUS", help="only this status;"
                        " skipped includes every skipped_* (default: all)"),
                 option("--limit", type=count_option, default=50, metavar="N",
-                       help="at most N results (default: 50)"), JSON_OPTION)),
+                       help="at most N results (default: 50)"),
+                option("--runs", action="store_true",
+                       help="show run IDs (default: at %d columns or more)" % WIDE_HISTORY),
+                JSON_OPTION)),
         "audit": CommandEntry(
             func=cmd_audit, example="audit --since 30d",
             text="compare every scheduled run with the history; exits 1 if one is unexplained",

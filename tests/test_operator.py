@@ -421,17 +421,39 @@ def test_the_history_is_filtered(told, options, expected):
     assert (code, err) == (0, "")
     assert ["%s %s" % (record["task"], record["status"]) for record in json.loads(out)] == expected
     text = told.call("history", *options)[1]
-    assert [re.split(" +", line)[1:3] for line in text.splitlines()[1:]] == [each.split() for each in expected]
+    assert [line.split()[2:4] for line in text.splitlines()[1:]] == [
+        each.replace("skipped_overlap", "skipped").split() for each in expected]
 
 
 def test_the_history_is_one_line_a_verdict(told):
     assert told.call("history", "--since", "1d")[1].splitlines() == [
-        "ENDED                 TASK  RESULT           SLOT                  TOOK  TRY  EXIT  REASON",
-        "2025-06-02T09:30:00Z  a     timeout          2025-06-02T09:30:00Z  1s    3    -",
-        "2025-06-02T09:00:00Z  b     skipped_overlap  2025-06-02T09:00:00Z  -     -    -     told why",
-        "2025-06-01T11:00:00Z  a     failed           by hand               1s    1    1",
-        "2025-06-01T10:00:00Z  b     success          2025-06-01T10:00:00Z  1s    1    0"]
+        "ENDED (UTC)  TASK  RESULT      SLOT     TOOK  REASON",
+        "06-02 09:30  a     timeout     09:30    1s",
+        "06-02 09:00  b     skipped     09:00    -     overlap: told why",
+        "06-01 11:00  a     failed (1)  by hand  1s",
+        "06-01 10:00  b     success     10:00    1s"]
+    assert told.call("history", "--since", "1d", "--runs", "--status", "failed")[1].splitlines() == [
+        "ENDED (UTC)  TASK  RESULT      RUN                     REASON",
+        "06-01 11:00  a     failed (1)  R-2025-06-01T11:00:00Z"]
     assert told.call("history", "--since", "1m")[1] == "no results in the last 1m\n"
+
+
+@pytest.mark.parametrize("has_runs", [False, True])
+@pytest.mark.parametrize("width", [40, 80, 100, 120, 200])
+def test_no_row_of_the_history_is_wider_than_the_screen_and_what_matters_is_whole(width, has_runs):
+    run_id = "20250602T093000Z-12345"
+    rows = sc.history_rows([
+        verdict("automation_health", "2025-06-02T09:30:00Z", "failed", exit_code=137, run_id=run_id, reason="é" * 300),
+        verdict("x" * 60, "2025-06-02T09:00:00Z", "skipped_dependency", scheduled_for="2025-06-01T08:00:00Z",
+                reason="waited for 'nightly' until its next slot was due\nand more"),
+        verdict("b", "2024-12-31T23:59:30Z", "interrupted", duration_s=1e6, attempt=12)], width, has_runs).split("\n")
+    assert len(rows) == 4 and all(len(row) <= width and row == row.rstrip() for row in rows)
+    if width >= 80:
+        assert rows[1].startswith("06-02 09:30  automation_health ") and " failed (137) " in rows[1]
+        assert (run_id in rows[1]) == (has_runs or width >= 100)
+        assert rows[3].startswith("2024-12-31 ") and ("11d 13h" in rows[3]) == ("06-01 08:00" in rows[2])
+        assert ("06-01 08:00" in rows[2]) == (width >= 100 or not has_runs)
+        assert " dep" in rows[2] and (width < 120 or " dependency: wai" in rows[2])
 
 
 @pytest.mark.parametrize("line", [
