@@ -357,6 +357,21 @@ def cut_text(text: str, width: int) -> str:
     return text[:max(width - 3, 0)] + "..."
 
 
+def wrap_words(text: str, width: int, indent: str = "  ") -> str:
+    """The text in lines of at most `width` columns, broken at blanks; `indent` begins all but one.
+
+    A word that is longer than a line stays whole.
+    """
+    words = text.lstrip(" ").split(" ")
+    lines = [" " * (len(text) - len(text.lstrip(" "))) + words[0]]
+    for word in words[1:]:
+        if len(lines[-1]) + 1 + len(word) > width:
+            lines.append(indent + word)
+        else:
+            lines[-1] += " " + word
+    return "\n".join(lines)
+
+
 # Characters that a terminal acts on (ECMA-48, also as single C1 characters), and those that make it
 # show a text in another order (UAX #9).
 CONTROLS = r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
@@ -2209,6 +2224,16 @@ def pause_scope(name: str) -> str:
     return name
 
 
+def pause_words(pause: "Pause") -> str:
+    """A pause in words: since when, until when, by whom and why, as far as it says so."""
+    text = "paused since %s until %s" % (iso(pause["since"]), iso(pause.get("until")) or "resumed")
+    if pause.get("by"):
+        text += " by %s" % pause.get("by")
+    if pause["reason"]:
+        text += " (%s)" % pause["reason"]
+    return text
+
+
 # What a time without a tick may have come from, each only when the evidence says so.
 GAP_CAUSES = {
     "reboot": "the machine was off or rebooted (the boot id changed)",
@@ -2874,7 +2899,7 @@ class _Draft:
             if not task.enabled:
                 self._suspend(name, "disabled", "the task was disabled", self.now)
             elif pause is not None:
-                self._suspend(name, "paused", "the task was paused", pause["since"])
+                self._suspend(name, "paused", pause_words(pause), pause["since"])
             else:
                 self._open_slots_of(task, zone_changed)
         names = _in_order(self.tasks, self.touched.union(self.active))
@@ -3573,6 +3598,50 @@ def _why_undecided(config: Config, name: str, last_tick: "float | None") -> str:
     if last_tick:
         return "no tick since %s" % iso(last_tick)
     return "no tick has run yet"
+
+
+def dropped_slot(task: Task, state: State, events: "Sequence[Event]", at: float) -> "Slot | None":
+    """The newest slot of the schedule up to `at`, if it came while the task was suspended.
+
+    The history has no verdict on such a slot, and an audit asks for none.
+    """
+    slot = None
+    if task.schedule is not None:
+        slot = task.schedule.previous(at, task.timezone)
+    if slot is None:
+        return None
+    rest: "ScheduleChange | None" = None
+    for event in events:
+        facts = event.get("tasks", {}).get(task.name)
+        if facts is None or (from_iso(facts.get("since")) or 0) >= slot:
+            continue
+        if event["event"] == "rested":
+            rest = facts
+        elif event["event"] == "anchored":
+            rest = None
+    if rest is None or rest.get("was") != task.schedule_key:
+        return None  # by another schedule, it may not have been a slot
+    how = rest.get("reason", "")
+    reason = "it was %s at %s" % (how, rest.get("since"))
+    pause = _pause_at(task.name, state, events, slot)
+    if how == "paused" and pause is not None:
+        reason = pause_words(pause)
+    return Slot(task=task.name, at=slot, fate="skipped_" + how, reason=reason)
+
+
+def _pause_at(name: str, state: State, events: "Iterable[Event]", at: float) -> "Pause | None":
+    """The pause that a task was under at that time; its `until` is when it ended, or is to."""
+    pauses: "Dict[Tuple[str, float], Pause]" = {}  # an event repeats the pauses of those before it
+    for snapshot in [event.get("pauses", {}) for event in events] + [state.pauses]:
+        for scope in (ALL_TASKS, name):
+            if scope in snapshot:
+                pauses[scope, snapshot[scope]["since"]] = snapshot[scope]
+    newest = None
+    for pause in pauses.values():
+        until = pause.get("until")
+        if pause["since"] < at and (until is None or at <= until):
+            newest = pause
+    return newest
 
 
 def lost_pauses(events: "Iterable[Event]", since: float) -> "List[Document]":
@@ -4497,8 +4566,8 @@ def audit_document(slots: "Iterable[Slot]", events: "Sequence[Event]", since: fl
 FINDINGS_SHOWN = 40
 
 
-def audit_text(document: "Document") -> str:
-    """The audit for people, verdict first."""
+def audit_text(document: "Document", width: int = 80) -> str:
+    """The audit for people, verdict first, in lines of at most `width` columns."""
     findings = document["findings"]
     lines = ["%s, %d unexplained, %s to %s" % (
         plural(document["slots"], "slot"), document["unexplained"], document["since"],
@@ -4524,7 +4593,7 @@ def audit_text(document: "Document") -> str:
     if document["zone_changes"]:
         lines.append("  the system's time zone changed at %s: earlier slots of tasks without a "
                      "timezone of their own cannot be recomputed" % document["zone_changes"][-1])
-    return "\n".join(lines)
+    return "\n".join(wrap_words(line, width, "    ") for line in lines)
 
 
 WIDE_HISTORY = 100  # columns from which on the history has the run IDs
@@ -4592,25 +4661,50 @@ def _short_time(at: str, near: str) -> str:
 # -- why
 
 def why_text(config: Config, state: State, task: Task, slot: "Slot | None",
-             verdict: "Verdict | None", now: float, last_tick: "float | None" = None) -> str:
-    """One paragraph on a slot of a task: what it was, what decided it, what comes next, what to do.
+             verdict: "Verdict | None", now: float, last_tick: "float | None" = None,
+             width: int = 80) -> str:
+    """A paragraph on a slot of a task: what it was, what decided it, what comes next.
 
-    Without a slot, `verdict` is that of the latest run.
+    Commands that help follow, a line each. Without a slot, or where it has no verdict because the
+    task was suspended, `verdict` is that of the latest run.
     """
     document = task_document(config, state, task, now, last_tick)
     sentences = [_slot_sentence(task, slot, verdict)]
-    if slot is None:  # a run by hand, after its dependencies or at a boot has none
-        if verdict is not None:
-            sentences.append(_latest_run_sentence(verdict, now))
-    elif verdict is not None:
+    is_of_slot = slot is not None and verdict is not None and (
+        verdict.get("scheduled_for") == iso(slot.at))
+    if slot is not None and is_of_slot:
+        assert verdict is not None
         sentences += _verdict_sentences(task, slot, verdict)
-    elif slot.reason not in ("", document["state"]):  # the state is told below
+    elif slot is not None and slot.reason not in ("", document["state"]):  # the state is told below
         sentences.append(_as_sentence(slot.reason))
+    if verdict is not None and not is_of_slot:
+        sentences.append(_latest_run_sentence(verdict, now))
     if document["reason"] or document["state"] != "idle":
         sentences.append("It is now %s." % _standing_text(document).rstrip("."))
-    sentences.append(_next_run_sentence(task, from_iso(document["next_run"]), now))
-    sentences += _advice(document, verdict)
-    return "%s: %s" % (task.name, " ".join(sentences))
+    sentences.append(_next_run_sentence(state, task, from_iso(document["next_run"]), now))
+    advice = _advice(config, state, task, document, verdict, now)
+    return _why_screen(task.name, sentences, advice, width)
+
+
+def removed_text(name: str, verdict: "Verdict | None", now: float, width: int = 80) -> str:
+    """What there is to say of a task that the configuration no longer has, as `why_text` does."""
+    sentences = ["it is no longer in the configuration."]
+    advice = []
+    if verdict is not None:
+        sentences.append(_latest_run_sentence(verdict, now))
+        advice = [("Its results", "history --task %s" % name)]
+    return _why_screen(name, sentences, advice, width)
+
+
+def _why_screen(name: str, sentences: "Sequence[str]", advice: "Sequence[Tuple[str, str]]",
+                width: int) -> str:
+    lines = [wrap_words("%s: %s" % (name, " ".join(sentences)), width)]
+    for label, command in advice:
+        line = "  %s: %s" % (label, command)
+        if len(line) > width:  # a command that is copied must be in one piece
+            line = "  %s:\n    %s" % (label, command)
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def _slot_sentence(task: Task, slot: "Slot | None", verdict: "Verdict | None") -> str:
@@ -4689,29 +4783,82 @@ def _verdict_sentences(task: Task, slot: Slot, verdict: "Verdict") -> "List[str]
     return sentences
 
 
-def _next_run_sentence(task: Task, at: "int | None", now: float) -> str:
+def _next_run_sentence(state: State, task: Task, at: "int | None", now: float) -> str:
     if at is None:
         return "No run is scheduled."
-    if at <= now:
-        return "Its slot %s is due, and the next tick decides it." % local_text(at, task.timezone)
+    cycle = state.tasks.get(task.name, TaskState()).cycle
+    if cycle is not None and cycle.phase == "retrying" and cycle.retry_at <= now:
+        return "Its retry is due now; the next tick decides it."
+    if at - now < 1:
+        return "Its slot %s is due now; the next tick decides it." % local_text(at, task.timezone)
     return "Next run: %s (in %s)." % (local_text(at, task.timezone), duration_text(at - now))
 
 
-def _advice(document: "Document", verdict: "Verdict | None") -> "List[str]":
-    """The commands that help a task in this state."""
-    name = document["name"]
-    if document["state"] == "paused":
-        commands = ["resume %s" % ("--all" if paused == ALL_TASKS else paused)
-                    for paused in document["paused"]["names"]]
-        return ["To end the pause: %s." % " and ".join(commands)]
-    if document["state"] == "disabled":
-        return ['To re-enable it, set "enabled": true.']
-    if document["state"] == "waiting":
-        return ["To release it: run --task %s. To run it anyway: run --task %s "
-                "--ignore-dependencies." % (document["waiting_for"], name)]
-    if verdict is not None and verdict["status"] not in ("success", "skipped_overlap"):
-        return ["Its output: logs %s. To run it now: run --task %s." % (name, name)]
-    return []
+def _advice(config: Config, state: State, task: Task, document: "Document",
+            verdict: "Verdict | None", now: float) -> "List[Tuple[str, str]]":
+    """(what for, command): what helps a task in this state. Each command is accepted as it is."""
+    name, standing = task.name, document["state"]
+    if standing == "running":
+        return [("Its output", "logs %s --follow" % name)]
+    if standing == "paused":
+        return _ways_to_resume(document["paused"])
+    if standing == "disabled":
+        return [("To re-enable it", 'set "enabled": true')]
+    if standing == "waiting":
+        return _advice_on_wait(config, state, task, document["waiting_for"], now)
+    command = _run_command(config, state, task, now)
+    if standing == "retrying":
+        return [("Its output", "logs " + name), ("To retry it now", command)]
+    if verdict is None or verdict["status"] in ("success", "skipped_overlap"):
+        return []
+    blocker = first_unmet(config, state.tasks, task, int(now))
+    if blocker:
+        return _advice_on_wait(config, state, task, blocker, now)
+    advice = [("To run it now", command)]
+    if verdict.get("run_id"):
+        advice.insert(0, ("Its output", "logs " + name))
+    return advice
+
+
+def _advice_on_wait(config: Config, state: State, task: Task, blocker: str,
+                    now: float) -> "List[Tuple[str, str]]":
+    """What helps a task whose dependency `blocker` is not met: begin with the root cause."""
+    root, _ = root_cause(config, state.tasks, blocker, int(now))
+    root_task, root_state = config.tasks.get(root), state.tasks.get(root, TaskState())
+    advice = []
+    if root_state.last and root_state.last["status"] != "success":
+        advice.append(("The output of '%s'" % root, "logs " + root))
+    if root_task is None:
+        advice.append(("To fix '%s', correct its definition" % root, "check"))
+    elif task_standing(root_state) not in ("running", "queued"):  # those end by themselves
+        pause = pause_document(state, root_task)
+        if pause is not None:
+            advice += _ways_to_resume(pause)
+        elif not root_task.enabled:
+            advice.append(("To re-enable '%s'" % root, 'set "enabled": true'))
+        advice.append(("To run the cause again", _run_command(config, state, root_task, now)))
+    if root != blocker:
+        command = _run_command(config, state, task, now)
+        advice.append(("To run all that it waits for, then it", command))
+    advice.append(("To run it anyway", "run --task %s --ignore-dependencies" % task.name))
+    return [(label, command) for label, command in advice if command]
+
+
+def _ways_to_resume(pause: "Document") -> "List[Tuple[str, str]]":
+    scopes = ["--all" if name == ALL_TASKS else name for name in pause["names"]]
+    return [("To end the pause", "resume " + scope) for scope in scopes]
+
+
+def _run_command(config: Config, state: State, task: Task, now: float) -> str:
+    """The command that runs a task now without being refused, after what it needs; '' for none."""
+    command = "run --task " + task.name
+    try:
+        missing = missing_dependencies(config, state.tasks, task, int(now))
+    except ConfigError:
+        return ""  # a dependency is invalid
+    if any(state.tasks.get(name, TaskState()).run is not None for name in missing):
+        return ""
+    return command + " --with-dependencies" if missing else command
 
 
 # -- upcoming runs
@@ -10416,7 +10563,7 @@ def cmd_audit(store: Store, args: "argparse.Namespace") -> int:
     if args.json:
         print_json(document)
     else:
-        print_line(audit_text(document))
+        print_line(audit_text(document, terminal_size().columns))
     return EXIT_FAILED if document["unexplained"] else EXIT_OK
 
 
@@ -10437,23 +10584,40 @@ def _audited_slots(snapshot: Snapshot, since: float, now: float, only: str) -> "
 def cmd_why(store: Store, args: "argparse.Namespace") -> int:
     now = Clock().now()
     snapshot = Snapshot(store)
-    task = task_named(snapshot.config, args.task)
+    config, width = snapshot.config, terminal_size().columns
+    if args.task not in config.tasks and args.task not in config.invalid:
+        check_task_known(snapshot, args.task)
+        latest = _latest_run(snapshot, args.task, now)
+        print_line(removed_text(args.task, latest, now, width))
+        return EXIT_OK
+    task = task_named(config, args.task)
     at = now
     if args.at is not None:
         at = time_option("--at", args.at, task.timezone, now)
-    slot = _newest_slot(snapshot, task, at, now)
-    if slot is not None:
-        scheduled_for = iso(slot.at)
-        verdicts = [verdict for verdict in snapshot.verdicts(slot.at, task.name)
-                    if verdict.get("scheduled_for") == scheduled_for]
+    dropped = dropped_slot(task, snapshot.state, snapshot.events, at)
+    slot = dropped or _newest_slot(snapshot, task, at, now)
+    if slot is None or dropped is not None:
+        verdict = _latest_run(snapshot, task.name, at)
     else:
-        until = iso(at)
-        verdicts = [verdict for verdict in snapshot.verdicts(at - 30 * DAY, task.name)
-                    if verdict["ended_at"] <= until]
-    newest = verdicts[-1] if verdicts else None
-    print_line(why_text(snapshot.config, snapshot.state, task, slot, newest, now,
-                        snapshot.last_tick))
+        verdict = _verdict_on(snapshot, slot)
+    print_line(why_text(config, snapshot.state, task, slot, verdict, now,
+                        snapshot.last_tick, width))
     return EXIT_OK
+
+
+def _verdict_on(snapshot: Snapshot, slot: Slot) -> "Verdict | None":
+    scheduled_for = iso(slot.at)
+    verdicts = [verdict for verdict in snapshot.verdicts(slot.at, slot.task)
+                if verdict.get("scheduled_for") == scheduled_for]
+    return verdicts[-1] if verdicts else None
+
+
+def _latest_run(snapshot: Snapshot, name: str, until: float) -> "Verdict | None":
+    """The newest verdict on a run that ended up to then, within the 30 days before."""
+    last_end = iso(until)
+    verdicts = [verdict for verdict in snapshot.verdicts(until - 30 * DAY, name)
+                if verdict["ended_at"] <= last_end and verdict.get("run_id")]
+    return verdicts[-1] if verdicts else None
 
 
 def _newest_slot(snapshot: Snapshot, task: Task, at: float, now: float) -> "Slot | None":
@@ -10811,7 +10975,8 @@ def cmd_next(store: Store, args: "argparse.Namespace") -> int:
         return EXIT_OK
     for at, name in slots:
         note = "" if at > now else "  (due: the next tick decides it)"
-        print_line("%s  %s%s" % (local_text(at, config.tasks[name].timezone), name, note))
+        line = "%s  %s%s" % (local_text(at, config.tasks[name].timezone), name, note)
+        print_line(wrap_words(line, terminal_size().columns, "    "))
     if not slots:
         hint = "; resume ends a pause" if state.pauses else ""
         print_line("nothing is scheduled" + hint)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import stat
 import subprocess
 import sys
@@ -23,7 +24,15 @@ NOON = "2025-06-03T12:00:00Z"
 # -- why: a sentence for each fate and each standing
 
 def why(world, name="a", slot=None, of_slot=None, now=NOON):
-    return sc.why_text(world.config, world.state, world.config.tasks[name], slot, of_slot, at(now))
+    text = sc.why_text(world.config, world.state, world.config.tasks[name], slot, of_slot, at(now))
+    return " ".join(text.split())
+
+
+def asked(hand, *arguments):
+    """What `why` answers, its lines put together."""
+    code, out, err = hand.call("why", *arguments)
+    assert (code, err) == (0, "")
+    return " ".join(out.split())
 
 
 def idle_world(**more):
@@ -36,7 +45,8 @@ def idle_world(**more):
 
 RAN_UNTIL, SKIPPED_AT = "2025-06-03T02:00:05Z", "2025-06-04T02:00:00Z"
 NEXT = " Next run: Wed 2025-06-04 02:00 +0000 (in 14h)."
-ADVICE = " Its output: logs a. To run it now: run --task a."
+RUN_NOW = " To run it now: run --task a"
+ADVICE = " Its output: logs a" + RUN_NOW
 
 
 @pytest.mark.parametrize("fate, of_slot, reason, expected", [
@@ -57,14 +67,14 @@ ADVICE = " Its output: logs a. To run it now: run --task a."
     ("skipped_overlap", {"reason": "run R is still going"}, "",
      "was skipped: previous run still going. Run R is still going." + NEXT),
     ("skipped_dependency", {"reason": "waited for 'b'"}, "",
-     "was skipped: dependency not met in time. Waited for 'b'." + NEXT + ADVICE),
-    ("skipped_late", {"reason": "90 s late"}, "", "was skipped: too late to start. 90 s late." + NEXT + ADVICE),
+     "was skipped: dependency not met in time. Waited for 'b'." + NEXT + RUN_NOW),
+    ("skipped_late", {"reason": "90 s late"}, "", "was skipped: too late to start. 90 s late." + NEXT + RUN_NOW),
     ("skipped_paused", {"reason": "the task was paused"}, "",
-     "was skipped: the task was paused." + NEXT + ADVICE),
+     "was skipped: the task was paused." + NEXT + RUN_NOW),
     ("skipped_disabled", {"reason": "the task was disabled"}, "",
-     "was skipped: the task was disabled." + NEXT + ADVICE),
+     "was skipped: the task was disabled." + NEXT + RUN_NOW),
     ("skipped_removed", {"reason": "it was gone"}, "",
-     "was skipped: the task was removed. It was gone." + NEXT + ADVICE),
+     "was skipped: the task was removed. It was gone." + NEXT + RUN_NOW),
     ("merged", None, "into 2025-06-04T02:00:00Z", "was merged into a later slot. Into 2025-06-04T02:00:00Z." + NEXT),
     ("edited", None, "the schedule was changed", "was not run: paused, disabled or rescheduled before a tick. "
      "The schedule was changed." + NEXT),
@@ -124,28 +134,29 @@ def test_why_tells_how_the_task_stands_and_what_comes_next(name, expected):
     text = why(world, slot=slot, now="2025-06-03T02:30:00Z")
     assert expected in text
     if name in ("waiting", "blocked"):
-        assert text.endswith("To release it: run --task d. To run it anyway: run --task a --ignore-dependencies.")
+        assert text.endswith(" To run it anyway: run --task a --ignore-dependencies")
+        assert (" To run the cause again: run --task d" in text) == (name == "blocked"), "d is running, or failed"
 
 
 @pytest.mark.parametrize("names, expected", [
-    (["a"], "To end the pause: resume a."), (["*"], "To end the pause: resume --all."),
-    (["a", "*"], "To end the pause: resume --all and resume a.")])
+    (["a"], "To end the pause: resume a"), (["*"], "To end the pause: resume --all"),
+    (["a", "*"], "To end the pause: resume --all To end the pause: resume a")])
 def test_why_says_how_to_end_a_pause_and_it_works(hand, names, expected):
     hand.configure(task("a", "0 2 * * *"))
     hand.tick()
     for name in names:
         assert hand.call("pause", name if name != "*" else "--all", "--reason", "moving")[0] == 0
-    text = hand.call("why", "a")[1]
+    text = asked(hand, "a")
     assert "It is now paused until resumed (moving). No run is scheduled. " + expected in text
-    for command in text.rpartition("pause: ")[2].strip(" .\n").split(" and "):
+    for command in text.split("To end the pause: ")[1:]:
         assert hand.call(*command.split())[0] == 0
-    assert "paused" not in hand.call("why", "a")[1]
+    assert "paused" not in asked(hand, "a")
 
 
 def test_why_of_a_disabled_task_says_how_to_enable_it(hand):
     hand.configure(task("a", "0 2 * * *", enabled=False))
-    assert hand.call("why", "a") == (0, "a: it has never been due. It is now disabled. No run is scheduled. To "
-                                        "re-enable it, set \"enabled\": true.\n", "")
+    assert hand.call("why", "a") == (0, "a: it has never been due. It is now disabled. No run is scheduled.\n"
+                                        "  To re-enable it: set \"enabled\": true\n", "")
 
 
 # -- why: on disk
@@ -180,17 +191,17 @@ def nights(hand):
                              "2025-06-05T02:00:00Z."),
 ])
 def test_why_at_a_time_tells_of_the_slot_before_it(nights, when, expected):
-    code, out, err = nights.call("why", "a", "--at", when)
-    assert (code, err) == (0, "") and out.startswith(expected)
+    out = asked(nights, "a", "--at", when)
+    assert out.startswith(expected)
     assert "Next run: Sat 2025-06-07 02:00 +0000 (in 16h 58m)." in out
     if when == "2025-06-06T12:00:00Z":
-        assert nights.call("why", "a")[1] == out
+        assert asked(nights, "a") == out
 
 
 def test_why_of_a_join_tells_of_its_newest_run_up_to_that_time(nights):
-    assert nights.call("why", "join")[1] == (
-        "join: it has no schedule and runs after a. Its latest run succeeded 58s ago. No run is scheduled.\n")
-    assert "Its latest run succeeded 3d 7h ago." in nights.call("why", "join", "--at", "2025-06-04T12:00:00Z")[1]
+    assert asked(nights, "join") == (
+        "join: it has no schedule and runs after a. Its latest run succeeded 58s ago. No run is scheduled.")
+    assert "Its latest run succeeded 3d 7h ago." in asked(nights, "join", "--at", "2025-06-04T12:00:00Z")
 
 
 @pytest.mark.parametrize("arguments, code, complaint", [
@@ -216,7 +227,180 @@ def test_a_task_that_has_no_slots_just_now_has_had_some(hand, change):
     hand.tick("2025-06-02T10:06:30Z")
     if change in ("paused", "disabled", "edited to less"):
         hand.move("2025-06-02T14:32:30Z")
-    assert hand.call("why", "a")[1].startswith("a: the slot Mon 2025-06-02 10:05 +0000 ran and succeeded.")
+    start = "a: the slot Mon 2025-06-02 10:05 +0000 ran and succeeded."
+    if change == "paused":
+        start = ("a: the slot Mon 2025-06-02 14:30 +0000 was skipped: the task was paused. Paused since "
+                 "2025-06-02T10:06:00Z until resumed. Its latest run succeeded 4h 27m ago. It is now paused")
+    assert asked(hand, "a").startswith(start)
+
+
+@pytest.mark.parametrize("when, expected", [
+    ("2025-06-02T02:00:00Z", "Sun 2025-06-01 04:00 +0000 ran and succeeded."),
+    ("2025-06-03T12:00:00Z", "Tue 2025-06-03 04:00 +0000 was skipped: the task was paused. Paused since "
+                             "2025-06-02T10:00:00Z until 2025-06-05T09:00:00Z (moving). Its latest run succeeded 1d 7h "
+                             "ago. Next run: Sun 2025-06-08 04:00 +0000"),
+    ("2025-06-05T08:59:00Z", "Thu 2025-06-05 04:00 +0000 was skipped: the task was paused. Paused since "),
+    ("2025-06-06T03:00:00Z", "Thu 2025-06-05 04:00 +0000 was skipped: the task was paused. Paused since "),
+    ("2025-06-06T12:00:00Z", "Fri 2025-06-06 04:00 +0000 ran and succeeded."),
+    ("2025-06-07T12:00:00Z", "Sat 2025-06-07 04:00 +0000 was skipped: the task was disabled. It was disabled at "
+                             "2025-06-06T12:00:00Z."),
+])
+def test_why_of_a_slot_that_came_while_the_task_was_suspended(hand, when, expected):
+    tasks = [task("a", "0 4 * * *")]
+    hand.configure(*tasks)
+    for moment in ("2025-06-01T03:00:00Z", "2025-06-01T04:00:00Z", "2025-06-01T04:01:00Z", "2025-06-02T04:00:00Z",
+                   "2025-06-02T04:01:00Z", "2025-06-02T10:00:00Z"):
+        hand.tick(moment)
+    assert hand.call("pause", "--all", "--reason", "moving")[0] == 0
+    hand.tick("2025-06-03T04:00:00Z")
+    hand.move("2025-06-05T09:00:00Z")
+    assert hand.call("resume", "--all")[0] == 0
+    for moment in ("2025-06-06T04:00:00Z", "2025-06-06T04:01:00Z"):
+        hand.tick(moment)
+    hand.configure(task("a", "0 4 * * *", enabled=False))
+    hand.tick("2025-06-06T12:00:00Z")
+    hand.configure(*tasks)
+    hand.tick("2025-06-07T12:00:00Z")
+    text = asked(hand, "a", "--at", when)
+    if when == "2025-06-03T12:00:00Z":  # the latest run up to then, seen from now
+        text = text.replace("5d 7h ago", "1d 7h ago")
+    assert text.startswith("a: the slot " + expected)
+
+
+def chain(hand, **more):
+    """Three tasks at the same time, each after the one before, of which the first fails."""
+    nightly = [task("end", "0 2 * * *", dependencies=["mid"]), task("mid", "0 2 * * *", dependencies=["up"]),
+               task("up", "0 2 * * *", command="exit 1")]
+    hand.configure(*[dict(document, **more.get(document["name"], {})) for document in nightly])
+    hand.ends["up"] = ("failed", 1)
+    hand.tick("2025-06-03T01:00:00Z")
+
+
+def night(hand, day=3):
+    hand.tick("2025-06-%02dT02:00:05Z" % day)
+    hand.tick("2025-06-%02dT08:00:00Z" % day)
+
+
+def failed(hand):
+    chain(hand)
+    night(hand)
+
+
+def failed_twice(hand):
+    failed(hand)
+    night(hand, 4)
+
+
+def running(hand):
+    hand.held = {"up"}
+    failed(hand)
+
+
+def paused(hand):
+    failed(hand)
+    hand.call("pause", "up")
+
+
+def disabled(hand):
+    failed(hand)
+    chain(hand, up={"enabled": False})
+    hand.tick("2025-06-03T09:00:00Z")
+
+
+def invalid(hand):
+    failed(hand)
+    chain(hand, up={"schedule": "61 * * * *"})
+    hand.tick("2025-06-03T09:00:00Z")
+
+
+def skipped(hand):
+    """The end of the chain has given up, and its next night is a week away."""
+    chain(hand, end={"start_deadline": 3600})
+    night(hand)
+
+
+def retrying(hand):
+    chain(hand, up={"retry_count": 2, "retry_delay": 86400})
+    night(hand)
+
+
+@pytest.mark.parametrize("situation, expected", [
+    (failed, ["logs up", "run --task up", "run --task end --with-dependencies",
+              "run --task end --ignore-dependencies"]),
+    (failed_twice, ["logs up", "run --task up", "run --task end --with-dependencies",
+                    "run --task end --ignore-dependencies"]),
+    (running, ["run --task end --ignore-dependencies"]),
+    (paused, ["logs up", "resume up", "run --task up", "run --task end --with-dependencies",
+              "run --task end --ignore-dependencies"]),
+    (disabled, ["logs up", "set \"enabled\": true", "run --task up", "run --task end --with-dependencies",
+                "run --task end --ignore-dependencies"]),
+    (invalid, ["logs up", "check", "run --task end --ignore-dependencies"]),
+    (skipped, ["logs up", "run --task up", "run --task end --with-dependencies",
+               "run --task end --ignore-dependencies"]),
+    (retrying, ["logs up", "run --task up", "run --task end --with-dependencies",
+                "run --task end --ignore-dependencies"]),
+])
+def test_why_names_the_root_cause_and_every_command_that_it_advises_is_accepted(hand, situation, expected):
+    situation(hand)
+    out = hand.call("why", "end")[1]
+    assert "'up' " in out and "run --task mid" not in out
+    assert max(map(len, out.split("\n"))) <= 80
+    advised = re.findall(r"(?m)^  To [^:]*: (.*)$|^  The output [^:]*: (.*)$", out)
+    commands = [first or second for first, second in advised]
+    assert commands == expected
+    for command in commands:
+        if not command.startswith("set "):
+            # The command of the task may fail; what is advised must not be refused.
+            assert hand.call(*command.split())[0] in ((78,) if command == "check" else (0, 1)), command
+
+
+def test_a_skip_names_the_failure_of_a_dependency_with_the_same_schedule(hand):
+    failed_twice(hand)
+    reasons = {record["task"]: record["reason"] for record in json.loads(hand.call("history", "--json")[1])
+               if record["status"] == "skipped_dependency"}
+    assert reasons == {
+        name: "waited for '%s' until its next slot 2025-06-04T02:00:00Z was due: 'up' failed (exit 1) at "
+        "2025-06-03T02:00:07Z" % dependency for name, dependency in (("mid", "up"), ("end", "mid"))}
+
+
+def test_why_of_a_removed_task_says_so(hand):
+    hand.configure(task("a", "0 2 * * *"), task("gone", "0 2 * * *"))
+    hand.ends["gone"] = ("failed", 3)
+    for when in ("2025-06-03T01:00:00Z", "2025-06-03T02:00:00Z", "2025-06-03T02:01:00Z"):
+        hand.tick(when)
+    write_log = hand.root / "logs" / "automation"
+    write_log.mkdir(exist_ok=True)
+    (write_log / "gone.log").write_text("x\n")
+    hand.configure(task("a", "0 2 * * *"))
+    hand.tick("2025-06-03T03:00:00Z")
+    assert hand.call("why", "gone") == (0, "gone: it is no longer in the configuration. Its latest run failed (exit 3) "
+                                           "59m\n  ago.\n  Its results: history --task gone\n", "")
+    assert hand.call("history", "--task", "gone")[0] == 0 and hand.call("why", "never")[0] == 2
+
+
+@pytest.mark.parametrize("ahead_s, expected", [
+    (-90000, "is due now; the next tick decides it."), (0, "is due now; the next tick decides it."),
+    (0.4, "is due now; the next tick decides it."), (1, "(in 1s)."), (90, "(in 1m).")])
+def test_a_run_that_is_due_is_never_in_0s(ahead_s, expected):
+    world = idle_world()
+    text = why(world, now=sc.iso(at("2025-06-04T02:00:00Z"))) if ahead_s == 0 else " ".join(sc.why_text(
+        world.config, world.state, world.config.tasks["a"], None, None, at("2025-06-04T02:00:00Z") - ahead_s).split())
+    assert expected in text and "in 0s" not in text
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+def test_why_wraps_at_words_and_keeps_commands_whole(width):
+    name = "a" * 30
+    world = World(task(name, "0 2 * * *"), task("b"))
+    world.tick("2025-06-02T10:00:00Z")
+    record = verdict(name, RAN_UNTIL, "failed", scheduled_for=NIGHT, started_at=NIGHT, reason="no " * 30 + "space")
+    text = sc.why_text(world.config, world.state, world.config.tasks[name], sc.Slot(
+        task=name, at=at(NIGHT), fate="failed"), record, at(NOON), width=width)
+    lines = text.split("\n")
+    assert all(len(line) <= width or " " not in line.strip() or "run --task " in line for line in lines)
+    assert [line for line in lines if "run --task " + name in line]
+    assert " ".join(text.split()) == " ".join(sc.why_text(world.config, world.state, world.config.tasks[name], sc.Slot(
+        task=name, at=at(NIGHT), fate="failed"), record, at(NOON), width=1000).split())
 
 
 def test_why_of_a_task_for_each_boot(hand, monkeypatch):
@@ -226,7 +410,7 @@ def test_why_of_a_task_for_each_boot(hand, monkeypatch):
     monkeypatch.setattr(sc, "current_boot_id", lambda: "another")
     assert len(hand.tick("2025-06-02T10:01:00Z")) == 1
     hand.tick("2025-06-02T10:02:00Z")
-    text = hand.call("why", "a")[1]
+    text = asked(hand, "a")
     assert text.startswith("a: it runs once after each boot. Its latest run succeeded ") and "no slot" not in text
 
 
@@ -741,7 +925,9 @@ def look(month, asked):
         known = [record for record in month.verdicts if record["task"] == name and (
             slot is None or record["scheduled_for"] == sc.iso(slot.at))]
         text = sc.why_text(month.config, month.state, each, slot, known[-1] if known else None, now)
-        assert text.startswith(name + ": ") and "\n" not in text and "None" not in text and ".." not in text
+        assert text.startswith(name + ": ") and "None" not in text and ".." not in text
+        assert all(len(line) <= 80 and (line.startswith("  ") or number == 0)
+                   for number, line in enumerate(text.split("\n")))
     assert set(original_tasks()) >= set(month.config.tasks)
 
 

@@ -159,7 +159,7 @@ def test_a_new_time_zone_of_the_system_leaves_no_slot_unexplained(monkeypatch):
     world.pass_days(2)
     document = world.document()
     assert (document["findings"], document["zone_changes"]) == ([], ["2025-06-05T00:01:00Z"])
-    assert "the system's time zone changed at 2025-06-05T00:01:00Z: " in sc.audit_text(document)
+    assert "the system's time zone changed at 2025-06-05T00:01:00Z: " in sc.audit_text(document, 200)
 
     def missing(name, text):
         rest = [each for each in world.verdicts if (each["task"], each["scheduled_for"]) != (name, text)]
@@ -195,6 +195,20 @@ def test_slots_that_went_with_a_state_are_told_as_that():
     assert [(each["scheduled_for"], each["reason"]) for each in document["findings"]] == [
         (slot, "no result was recorded; the state was lost before 2025-06-02T04:11:00Z")
         for slot in ("2025-06-02T03:07:00Z", "2025-06-02T04:07:00Z")]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_an_audit_fits_the_screen_and_breaks_its_lines_at_words(width):
+    findings = [{"task": "a" * 30, "scheduled_for": "2025-06-02T03:07:00Z", "fate": "unexplained",
+                 "reason": "no result was recorded; the state was lost before 2025-06-02T04:11:00Z"}]
+    document = {"since": "2025-05-29T12:00:00Z", "until": "2025-06-05T12:00:00Z", "slots": 7400, "unexplained": 1,
+                "fates": {"success": 7399, "unexplained": 1}, "while_no_tick_ran": 3, "shifted_by_daylight_saving": 1,
+                "gaps": [{"since": "2025-06-01T02:00:00Z", "at": "2025-06-01T08:00:00Z", "cause": "cron"}],
+                "zone_changes": ["2025-06-03T02:00:00Z"], "findings": findings,
+                "lost_pauses": [{"task": "*", "at": "2025-06-02T04:11:00Z", "reason": "moving " * 20}]}
+    lines = sc.audit_text(document, width).split("\n")
+    assert max(map(len, lines)) <= width and len(lines) > 8
+    assert " ".join(" ".join(lines).split()) == " ".join(sc.audit_text(document, 10000).split())
 
 
 def test_a_schedule_that_is_no_longer_taken_is_still_audited():
