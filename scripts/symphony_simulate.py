@@ -3,8 +3,9 @@
 
 Example: symphony_conductor.py simulate --days 30 --config draft.json
 
-The decisions of the coming days are made as the ticks will make them, with every run a success
-that takes as long as it usually does. Nothing is started or written.
+The decisions of the coming days are made as the ticks will make them. Every run is taken to
+succeed, after as long as the task's runs of the last week took on average, failed ones included; a
+task that never ran is taken to use up its timeout. Nothing is started or written.
 """
 
 import argparse
@@ -124,7 +125,7 @@ def simulation_text(forecasts: "Sequence[Forecast]", days: float) -> str:
     rows += [_forecast_row(forecast) for forecast in forecasts if forecast not in troubled]
     lines.append(sc.columns(rows))
     if any(forecast.is_guess for forecast in forecasts):
-        lines += ["", "?: never ran; the timeout is used as its duration"]
+        lines += ["", "?: a guess: it never ran, so its timeout is used as its duration"]
     for forecast in troubled:
         for field, reason in SKIP_TEXTS:
             count = getattr(forecast, field)
@@ -145,15 +146,42 @@ def _forecast_row(forecast: Forecast) -> "Tuple[str, ...]":
             str(forecast.stranded))
 
 
+RECENT_DAYS = 7
+RECENT_RUNS = 20  # of each task, the newest count
+
+
+def usual_durations(store: sc.Store, state: sc.State, now: float) -> "Dict[str, float]":
+    """How long a run of each task takes, in seconds, by all the runs that came to an end.
+
+    A task without a run in the last days takes what the state has of it. Raises StorageError.
+    """
+    taken: "Dict[str, List[float]]" = {}
+    for verdict in store.verdicts(now - RECENT_DAYS * sc.DAY, newest_first=True):
+        runs = taken.setdefault(verdict["task"], [])
+        attempts = [verdict] + list(reversed(verdict.get("attempts") or []))
+        runs += [attempt.get("duration_s") or 0.0 for attempt in attempts
+                 if attempt["status"] in ("success", "failed", "timeout")]
+        del runs[RECENT_RUNS:]
+    durations = {}
+    for name in {*taken, *state.tasks}:
+        runs, task_state = taken.get(name, []), state.tasks.get(name, sc.TaskState())
+        if runs:
+            durations[name] = sum(runs) / len(runs)
+        elif task_state.usual_s:
+            durations[name] = task_state.usual_s
+        elif task_state.last:
+            durations[name] = task_state.last.get("duration_s") or 0.0
+    return durations
+
+
 FORECAST_KEYS = ("task", "runs", "delays", "overlaps", "late", "stranded", "duration_s", "is_guess")
 
 
 def cmd_simulate(store: sc.Store, args: "argparse.Namespace") -> int:
     config = store.read_config()
     state = store.read_state()[0]
-    durations = {name: task_state.usual_s for name, task_state in state.tasks.items()
-                 if task_state.usual_s}
-    forecasts = simulate(config, durations, sc.Clock().now(), args.days)
+    now = sc.Clock().now()
+    forecasts = simulate(config, usual_durations(store, state, now), now, args.days)
     if args.json:
         sc.print_json([{key: getattr(forecast, key) for key in FORECAST_KEYS}
                        for forecast in forecasts])

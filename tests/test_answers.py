@@ -838,6 +838,25 @@ def test_a_simulation_takes_the_timeout_where_no_run_is_known_and_tries_nothing_
     assert (found["off"].runs, found["boot"].runs) == (0, 0)
 
 
+def test_a_simulation_counts_how_long_failed_runs_took_and_guesses_only_what_never_ran(project):
+    now, store = time.time(), sc.Store(str(project.root))
+    project.configure(*[every_minute(name, timeout=600) for name in ("mixed", "failing", "old", "seldom", "never")])
+
+    def ended(name, days, status, took_s, **more):
+        return verdict(name, sc.iso(now - days * DAY), status, duration_s=took_s, **more)
+
+    store.record([
+        ended("mixed", 1, "timeout", 600, attempts=[
+            ended("mixed", 1, "failed", 30), ended("mixed", 1, "interrupted", 5)]),
+        ended("mixed", 2, "success", 30), ended("mixed", 1, "skipped_overlap", 0), ended("failing", 3, "failed", 50),
+        ended("old", 8, "success", 9)], 30)
+    states = {name: sc.TaskState() for name in ("mixed", "never")}
+    states["old"] = sc.TaskState(usual_s=8.5)
+    states["seldom"] = sc.TaskState(last=ended("seldom", 9, "failed", 70))
+    durations = symphony_simulate.usual_durations(store, sc.State(tasks=states), now)
+    assert durations == {"mixed": 220, "failing": 50, "old": 8.5, "seldom": 70}
+
+
 def test_a_simulation_in_words():
     found = forecast([task("good", "0 2 * * *"), task("a", "*/10 * * * *", timeout=1500)], {"good": 61})
     assert symphony_simulate.simulation_text(list(found.values()), 1).splitlines() == [
@@ -845,7 +864,7 @@ def test_a_simulation_in_words():
         "TASK  RUNS  TAKES  DELAY  LONGEST  OVERLAPS  LATE  STRANDED",
         "a     48    25m?   0s     0s       96        0     0",
         "good  1     1m     0s     0s       0         0     0", "",
-        "?: never ran; the timeout is used as its duration",
+        "?: a guess: it never ran, so its timeout is used as its duration",
         "  ! a: 96 runs skipped: previous run still going"]
     assert symphony_simulate.simulation_text([], 7).splitlines()[0] == "0 runs in 7 days; no run would be skipped"
 
