@@ -334,22 +334,6 @@ def last_line(text: str) -> str:
     return plain_line(lines[-1]) if lines else ""
 
 
-def wrap_text(text: str, width: int, first: str = "", rest: str = "") -> "List[str]":
-    """A text in lines of `width` columns, broken at blanks; a longer word has a line of its own.
-
-    The first line begins with `first`, the others with `rest`.
-    """
-    lines, line = [], first
-    is_empty = True
-    for word in text.split():
-        if not is_empty and len(line) + 1 + len(word) > width:
-            lines.append(line)
-            line, is_empty = rest, True
-        line += word if is_empty else " " + word
-        is_empty = False
-    return lines + [line]
-
-
 def cut_text(text: str, width: int) -> str:
     """The text in at most `width` columns; what is left out is marked by dots."""
     if len(text) <= width:
@@ -3909,10 +3893,12 @@ def _configuration_findings(config: "Config | None", machine: Machine) -> "List[
     if config is None:
         if broken:
             problem = broken[0]
-            command = _called(machine, "init") if problem.hint.endswith(" init") else check
+            text, command = str(problem), check
+            if problem.hint.endswith(" init"):
+                text, command = str(problem.replace(hint="")), _called(machine, "init")
             findings.append(Finding(
                 code="no-configuration", place=problem.place, command=command,
-                text="there is no usable configuration, so nothing runs: %s" % problem))
+                text="there is no usable configuration, so nothing runs: %s" % text))
         return findings
     if broken:
         text = "the configuration cannot be used: %s" % broken[0]
@@ -4297,10 +4283,10 @@ def finding_document(finding: Finding) -> "Document":
 
 def finding_text(finding: "Document", now: float) -> str:
     """A finding in a sentence, with the time that it has lasted."""
-    since = from_iso(finding["since"])
+    since, text = from_iso(finding["since"]), printable(finding["text"], kept="")
     if since is None or now - since < MINUTE or finding["code"] in SINCE_IS_SAID:
-        return str(finding["text"])
-    return "%s (for %s)" % (finding["text"], duration_text(now - since))
+        return text
+    return "%s (for %s)" % (text, duration_text(now - since))
 
 
 def _run_document(name: str, run: Run, now: float) -> "Document":
@@ -4371,7 +4357,7 @@ def status_table(document: "Document", width: int, coloured: bool = False,
             line = _painted_row(task, row, widths, line)
         lines.append(line)
         if task is not None and task["reason"]:
-            lines += wrap_text(_standing_text(task), width, "  ", "    ")
+            lines.append(wrap_words("  " + _standing_text(task), width, "    "))
     if not tasks:
         lines.append("(no tasks)")
     legend = _legend(tasks)
@@ -4387,9 +4373,10 @@ def finding_lines(finding: "Document", now: float, width: int,
                   coloured: bool = False) -> "List[str]":
     """A finding for people: the sentence, the last line of output, and what to type next."""
     mark, colour = FINDING_MARKS[finding["severity"]]
-    lines = wrap_text(finding_text(finding, now), width, "  %s " % mark, "    ")
+    text = wrap_words("  %s %s" % (mark, finding_text(finding, now)), width, "    ")
     if coloured:
-        lines[0] = lines[0].replace(mark, _painted(mark, colour), 1)
+        text = text.replace(mark, _painted(mark, colour), 1)
+    lines = [text]
     if finding["output"]:
         lines.append(cut_text("      output: %s" % finding["output"], width))
     if finding["command"]:
@@ -4455,7 +4442,7 @@ def _last_text(task: "Document", now: float, wide: bool) -> str:
 
 def _standing_text(task: "Document") -> str:
     """A state and its reason: 'waiting: ...', 'paused until ...', 'late: ...'."""
-    state, reason = task["state"], task["reason"]
+    state, reason = task["state"], printable(task["reason"], kept="")
     if not reason:
         return str(state)
     if state == "idle":
@@ -9903,7 +9890,8 @@ class Inspector:
         except StorageError as error:
             self.unreadable.append(str(error))
         except OSError as error:
-            self.unreadable.append("cannot read %s: %s" % (place_of_error(error), error_text(error)))
+            self.unreadable.append("cannot read %s: %s" % (
+                place_of_error(error), error_text(error)))
         return otherwise
     # -- the answers
 
@@ -10663,14 +10651,15 @@ def _doctor_lines(findings: "Sequence[Finding]", in_order: "Sequence[Tuple[str, 
     width = terminal_size().columns
     lines = []
     for finding in findings:
-        head = "%-8s %s: " % (finding.severity, FINDINGS[finding.code][1])
-        lines += wrap_text(finding_text(finding_document(finding), now), width, head, " " * 9)
+        text = "%-8s %s: %s" % (finding.severity, FINDINGS[finding.code][1],
+                                finding_text(finding_document(finding), now))
+        lines.append(wrap_words(text, width, " " * 9))
         if finding.output:
             lines.append(cut_text("%9soutput: %s" % ("", finding.output), width))
         if finding.command:
             lines.append("%9stry: %s" % ("", finding.command))
     for topic, text in in_order:
-        lines += wrap_text(text, width, "%-8s %s: " % ("ok", topic), " " * 9)
+        lines.append(wrap_words("%-8s %s: %s" % ("ok", topic, text), width, " " * 9))
     severities = [finding.severity for finding in findings]
     lines.append("%s: %s, %s" % (
         plural(len(CHECKS), "check"), plural(severities.count(PROBLEM), "problem"),
@@ -11635,7 +11624,7 @@ def _top_parser() -> "argparse.ArgumentParser":
 def _parse(words: "Sequence[str]") -> "argparse.Namespace":
     """A command line; `func` of what it returns carries it out."""
     args = _parse_all(_top_parser(), words)
-    words = args.words
+    words = list(args.words)
     is_help = args.help or words[:1] == ["help"]
     while words[:1] in (["help"], ["--"]):
         words = words[1:]

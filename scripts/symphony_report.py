@@ -898,6 +898,10 @@ def main() -> int:
         sys.stdout.flush()
         sc.write_all(1, text)
         sc.warn(headline(document), "symphony_report")
+    if facts.unread:
+        for name, reason in sorted(facts.unread.items()):
+            sc.warn("cannot read %s: %s" % (name, reason), "symphony_report")
+        return sc.EXIT_IOERR  # the report is made, and not whole
     return sc.EXIT_OK
 
 

@@ -29,10 +29,11 @@ def why(world, name="a", slot=None, of_slot=None, now=NOON):
 
 
 def asked(hand, *arguments):
-    """What `why` answers, its lines put together."""
+    """What `why` answers, its lines put together, whoever runs the tests."""
     code, out, err = hand.call("why", *arguments)
     assert (code, err) == (0, "")
-    return " ".join(out.split())
+    who = os.environ.get("SUDO_USER") or sc.current_user()[0]
+    return " ".join(out.split()).replace(" by %s" % who, " by PAUSER")
 
 
 def idle_world(**more):
@@ -230,15 +231,15 @@ def test_a_task_that_has_no_slots_just_now_has_had_some(hand, change):
     start = "a: the slot Mon 2025-06-02 10:05 +0000 ran and succeeded."
     if change == "paused":
         start = ("a: the slot Mon 2025-06-02 14:30 +0000 was skipped: the task was paused. Paused since "
-                 "2025-06-02T10:06:00Z until resumed. Its latest run succeeded 4h 27m ago. It is now paused")
+                 "2025-06-02T10:06:00Z until resumed by PAUSER. Its latest run succeeded 4h 27m ago. It is now paused")
     assert asked(hand, "a").startswith(start)
 
 
 @pytest.mark.parametrize("when, expected", [
     ("2025-06-02T02:00:00Z", "Sun 2025-06-01 04:00 +0000 ran and succeeded."),
     ("2025-06-03T12:00:00Z", "Tue 2025-06-03 04:00 +0000 was skipped: the task was paused. Paused since "
-                             "2025-06-02T10:00:00Z until 2025-06-05T09:00:00Z (moving). Its latest run succeeded 1d 7h "
-                             "ago. Next run: Sun 2025-06-08 04:00 +0000"),
+                             "2025-06-02T10:00:00Z until 2025-06-05T09:00:00Z by PAUSER (moving). Its latest run "
+                             "succeeded 1d 7h ago. Next run: Sun 2025-06-08 04:00 +0000"),
     ("2025-06-05T08:59:00Z", "Thu 2025-06-05 04:00 +0000 was skipped: the task was paused. Paused since "),
     ("2025-06-06T03:00:00Z", "Thu 2025-06-05 04:00 +0000 was skipped: the task was paused. Paused since "),
     ("2025-06-06T12:00:00Z", "Fri 2025-06-06 04:00 +0000 ran and succeeded."),

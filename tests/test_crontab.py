@@ -303,7 +303,7 @@ def test_install_lets_slots_count_from_now_on_and_proves_nothing_about_cron(proj
     assert not (project.root / "out").exists()
     for name in (sc.HEARTBEAT_NAME, sc.ENVIRONMENT_NAME):
         assert not (project.root / name).exists(), name
-    assert "No tick has run yet" in project.call("status")[1]
+    assert "no tick has run yet" in project.call("status")[1]
     before = project.read("conductor_state.json")
     assert project.call("install", env=env)[0] == 0
     assert project.read("conductor_state.json") == before

@@ -291,7 +291,7 @@ def test_what_only_the_owner_may_do_is_answered_with_how_to_do_it_as_the_owner(t
     assert (code, out, err) == (
         74, "", "symphony_conductor: cannot open the lock conductor.pid: Permission denied (run it as "
                 "its owner: sudo -u %s ...)\n" % owner)
-    monkeypatch.setattr(sc.Conductor, "status", lambda self, only: refuse("x", 0))
+    monkeypatch.setattr(sc, "status_of", lambda *args, **more: refuse("x", 0))
     assert two.call("status") == (
         74, "", "symphony_conductor: x: Permission denied (run it as its owner: sudo -u %s ...)\n" % owner)
 
