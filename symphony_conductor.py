@@ -4031,7 +4031,7 @@ def _failure_findings(task: Task, state: TaskState, machine: Machine,
     elif last.get("trigger") != "manual":
         text = MESSAGE_TEXTS["failed"] % {"task": task.name, "outcome": text[len(task.name) + 1:]}
     if state.consecutive_failures > 1:
-        text += " (%d in a row)" % state.consecutive_failures
+        text += "; %d in a row" % state.consecutive_failures
     if blocked:
         text += "; it blocks " + some_words(blocked)
     code, since = "retrying", from_iso(last.get("ended_at"))
@@ -4099,18 +4099,30 @@ def _blocking_finding(config: Config, state: State, machine: Machine, root: str,
         code="blocking", task=root, place=" ".join(names),
         since=min(cycle.since for cycle in cycles),
         text="%s, so %s cannot run" % (why, some_words(names)),
-        command=_called(machine, _way_out(config, state, root)))
+        command=_called(machine, _way_out(config, state, root, machine.now)))
 
 
-def _way_out(config: Config, state: State, root: str) -> str:
+def run_command(config: Config, state: State, task: Task, now: float) -> str:
+    """The command that runs a task now without being refused, after what it needs; '' for none."""
+    command = "run --task " + task.name
+    try:
+        missing = missing_dependencies(config, state.tasks, task, int(now))
+    except ConfigError:
+        return ""  # a dependency is invalid
+    if any(state.tasks.get(name, TaskState()).run is not None for name in missing):
+        return ""
+    return command + " --with-dependencies" if missing else command
+
+
+def _way_out(config: Config, state: State, root: str, now: float) -> str:
     """What to type so that a task which others wait for can succeed."""
     task = config.tasks.get(root)
-    if task is None or not task.enabled:
-        return "check" if task is None else "run --task %s" % root
-    for name in (root, ALL_TASKS):
-        if name in state.pauses and not state.tasks.get(root, TaskState()).schedule_key:
-            return "resume %s" % ("--all" if name == ALL_TASKS else name)
-    return "run --task %s" % root
+    if task is None:
+        return "check"
+    pause = pause_document(state, task)
+    if pause is not None:
+        return "resume %s" % ("--all" if ALL_TASKS in pause["names"] else root)
+    return run_command(config, state, task, now) or "why " + root
 
 
 # == Rendering ==
@@ -4647,13 +4659,17 @@ def _short_time(at: str, near: str) -> str:
 
 # -- why
 
+ENABLE = 'set "enabled": true'  # in the configuration: no command does it
+
+
 def why_text(config: Config, state: State, task: Task, slot: "Slot | None",
              verdict: "Verdict | None", now: float, last_tick: "float | None" = None,
-             width: int = 80) -> str:
+             width: int = 80, program: str = "") -> str:
     """A paragraph on a slot of a task: what it was, what decided it, what comes next.
 
-    Commands that help follow, a line each. Without a slot, or where it has no verdict because the
-    task was suspended, `verdict` is that of the latest run.
+    Commands that help follow, a line each, after `program`: how the reader calls it. Without a
+    slot, or where it has no verdict because the task was suspended, `verdict` is that of the latest
+    run.
     """
     document = task_document(config, state, task, now, last_tick)
     sentences = [_slot_sentence(task, slot, verdict)]
@@ -4670,23 +4686,26 @@ def why_text(config: Config, state: State, task: Task, slot: "Slot | None",
         sentences.append("It is now %s." % _standing_text(document).rstrip("."))
     sentences.append(_next_run_sentence(state, task, from_iso(document["next_run"]), now))
     advice = _advice(config, state, task, document, verdict, now)
-    return _why_screen(task.name, sentences, advice, width)
+    return _why_screen(task.name, sentences, advice, width, program)
 
 
-def removed_text(name: str, verdict: "Verdict | None", now: float, width: int = 80) -> str:
+def removed_text(name: str, verdict: "Verdict | None", now: float, width: int = 80,
+                 program: str = "") -> str:
     """What there is to say of a task that the configuration no longer has, as `why_text` does."""
     sentences = ["it is no longer in the configuration."]
     advice = []
     if verdict is not None:
         sentences.append(_latest_run_sentence(verdict, now))
         advice = [("Its results", "history --task %s" % name)]
-    return _why_screen(name, sentences, advice, width)
+    return _why_screen(name, sentences, advice, width, program)
 
 
 def _why_screen(name: str, sentences: "Sequence[str]", advice: "Sequence[Tuple[str, str]]",
-                width: int) -> str:
+                width: int, program: str) -> str:
     lines = [wrap_words("%s: %s" % (name, " ".join(sentences)), width)]
     for label, command in advice:
+        if program and command != ENABLE:
+            command = "%s %s" % (program, command)
         line = "  %s: %s" % (label, command)
         if len(line) > width:  # a command that is copied must be in one piece
             line = "  %s:\n    %s" % (label, command)
@@ -4790,10 +4809,10 @@ def _advice(config: Config, state: State, task: Task, document: "Document",
     if standing == "paused":
         return _ways_to_resume(document["paused"])
     if standing == "disabled":
-        return [("To re-enable it", 'set "enabled": true')]
+        return [("To re-enable it", ENABLE)]
     if standing == "waiting":
         return _advice_on_wait(config, state, task, document["waiting_for"], now)
-    command = _run_command(config, state, task, now)
+    command = run_command(config, state, task, now)
     if standing == "retrying":
         return [("Its output", "logs " + name), ("To retry it now", command)]
     if verdict is None or verdict["status"] in ("success", "skipped_overlap"):
@@ -4822,10 +4841,10 @@ def _advice_on_wait(config: Config, state: State, task: Task, blocker: str,
         if pause is not None:
             advice += _ways_to_resume(pause)
         elif not root_task.enabled:
-            advice.append(("To re-enable '%s'" % root, 'set "enabled": true'))
-        advice.append(("To run the cause again", _run_command(config, state, root_task, now)))
+            advice.append(("To re-enable '%s'" % root, ENABLE))
+        advice.append(("To run the cause again", run_command(config, state, root_task, now)))
     if root != blocker:
-        command = _run_command(config, state, task, now)
+        command = run_command(config, state, task, now)
         advice.append(("To run all that it waits for, then it", command))
     advice.append(("To run it anyway", "run --task %s --ignore-dependencies" % task.name))
     return [(label, command) for label, command in advice if command]
@@ -4834,18 +4853,6 @@ def _advice_on_wait(config: Config, state: State, task: Task, blocker: str,
 def _ways_to_resume(pause: "Document") -> "List[Tuple[str, str]]":
     scopes = ["--all" if name == ALL_TASKS else name for name in pause["names"]]
     return [("To end the pause", "resume " + scope) for scope in scopes]
-
-
-def _run_command(config: Config, state: State, task: Task, now: float) -> str:
-    """The command that runs a task now without being refused, after what it needs; '' for none."""
-    command = "run --task " + task.name
-    try:
-        missing = missing_dependencies(config, state.tasks, task, int(now))
-    except ConfigError:
-        return ""  # a dependency is invalid
-    if any(state.tasks.get(name, TaskState()).run is not None for name in missing):
-        return ""
-    return command + " --with-dependencies" if missing else command
 
 
 # -- upcoming runs
@@ -10573,10 +10580,11 @@ def cmd_why(store: Store, args: "argparse.Namespace") -> int:
     now = Clock().now()
     snapshot = Snapshot(store)
     config, width = snapshot.config, terminal_size().columns
+    program = called_as(store, is_short=True)
     if args.task not in config.tasks and args.task not in config.invalid:
         check_task_known(snapshot, args.task)
         latest = _latest_run(snapshot, args.task, now)
-        print_line(removed_text(args.task, latest, now, width))
+        print_line(removed_text(args.task, latest, now, width, program))
         return EXIT_OK
     task = task_named(config, args.task)
     at = now
@@ -10589,7 +10597,7 @@ def cmd_why(store: Store, args: "argparse.Namespace") -> int:
     else:
         verdict = _verdict_on(snapshot, slot)
     print_line(why_text(config, snapshot.state, task, slot, verdict, now,
-                        snapshot.last_tick, width))
+                        snapshot.last_tick, width, program))
     return EXIT_OK
 
 
