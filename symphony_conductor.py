@@ -205,13 +205,18 @@ class BusyError(ConductorError):
 
 
 class ConfigError(ConductorError):
-    """The configuration cannot be used. `problems` holds every reason found."""
+    """The configuration cannot be used. `problems` holds every reason found.
+
+    `partial` is what could be made of it all the same, a document or a Config: it is only good for
+    finding what else is wrong.
+    """
 
     exit_code = EXIT_CONFIG
 
-    def __init__(self, problems: "Sequence[Problem]") -> None:
+    def __init__(self, problems: "Sequence[Problem]", partial: "Any" = None) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = list(problems)
+        self.partial = partial
 
 
 class VersionError(ConductorError):
@@ -5675,45 +5680,197 @@ def _check_regular(info: "os.stat_result", path: str) -> None:
 
 def parse_document(text: str, place: str) -> "Any":
     """JSON with // comments. Raises ConfigError with the line and column of what is wrong."""
-    def refuse(reason: str, **more: "Any") -> ConfigError:
-        return ConfigError([Problem(place=place, text=reason, **more)])
+    has_repeated_keys = False
 
-    def unique(pairs: "List[Tuple[str, Any]]") -> "Document":
+    def read_object(pairs: "List[Tuple[str, Any]]") -> "Document":
+        nonlocal has_repeated_keys
         document = dict(pairs)
-        if len(document) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise refuse("key '%s' is used twice in one object" % twice, field=twice,
-                         hint="keep one of them")
+        has_repeated_keys |= len(document) < len(pairs)
         return document
 
-    def constant(name: str) -> "Any":  # NaN, Infinity, -Infinity: json takes them by default
-        raise refuse("%s is not a JSON number" % name)
+    def refuse_constant(name: str) -> "Any":  # NaN, Infinity, -Infinity: json takes them by default
+        tokens = re.finditer(r'"(?:[^"\\]|\\.)*"|' + name, text)
+        at = next(token.start() for token in tokens if token.group() == name)
+        raise json.JSONDecodeError("Expecting value", text, at)
 
     if "//" in text:
         # The first alternative keeps strings, so that a // inside one begins no comment.
         text = re.sub(r'("(?:[^"\\\n]|\\.)*")|//[^\n]*', lambda match: match.group(1) or "", text)
     try:
-        return json.loads(text, object_pairs_hook=unique, parse_constant=constant)
+        document = json.loads(text, object_pairs_hook=read_object, parse_constant=refuse_constant)
     except json.JSONDecodeError as error:
         raise ConfigError([_syntax_problem(place, error)])
     except ValueError as error:  # a number with more digits than Python converts
-        raise refuse("not valid JSON: %s" % error)
+        raise ConfigError([Problem(place=place, text="not valid JSON: %s" % error)])
     except RecursionError:
-        raise refuse("not valid JSON: nested too deeply")
+        raise ConfigError([Problem(place=place, text="not valid JSON: nested too deeply")])
+    if has_repeated_keys:
+        raise ConfigError(_repeated_keys(text, place), document)
+    return document
+
+
+def _line_of(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1
+
+
+def _position_text(text: str, position: int) -> str:
+    column = position - text.rfind("\n", 0, position)
+    return "line %d column %d" % (_line_of(text, position), column)
+
+
+def _repeated_keys(text: str, place: str) -> "List[Problem]":
+    """A problem for each key that its object has already; the text is valid JSON."""
+    problems = []
+    keys: "List[Dict[str, int]]" = []  # for each object that is open: the key and where it stands
+    for token in re.finditer(r'("(?:[^"\\]|\\.)*")\s*(:)?|[{}]', text):
+        if token.group() == "{":
+            keys.append({})
+        elif token.group() == "}":
+            keys.pop()
+        elif token.group(2):
+            key = json.loads(token.group(1))
+            if key in keys[-1]:
+                problems.append(Problem(
+                    place="%s: %s" % (place, _position_text(text, token.start())), field=key,
+                    text="key '%s' is used twice in one object" % key,
+                    hint="keep one of them; the first is on line %d" % (
+                        _line_of(text, keys[-1][key]))))
+            keys[-1].setdefault(key, token.start())
+    return problems
+
+
+# What other languages write where JSON has a value.
+_OTHER_VALUES = {
+    "true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false",
+    "null": "null", "none": "null", "nil": "null", "undefined": "null", "nan": "null",
+    "infinity": "null"}
+# What begins nothing in JSON, and what was meant by it.
+_OTHER_MARKS = {
+    "'": ("single quotes", "use double quotes"),
+    "`": ("backquotes", "use double quotes"),
+    "\u201c": ("typographic quotes", 'use straight ones: "'),
+    "\u201d": ("typographic quotes", 'use straight ones: "'),
+    "\u201e": ("typographic quotes", 'use straight ones: "'),
+    "#": ("# begins no comment", "use // for comments"),
+    "/": ("/ begins no comment", "use // for comments, to the end of the line"),
+    ";": ("a semicolon", "entries are separated by commas"),
+    "=": ("an equals sign", "use ':' between key and value"),
+    "\u00a0": ("a no-break space", "replace it by a space"),
+}
 
 
 def _syntax_problem(place: str, error: "json.JSONDecodeError") -> Problem:
-    before, after = error.doc[:error.pos].rstrip(), error.doc[error.pos:].lstrip()
-    hint = ""
-    if not error.doc.strip():
-        hint = "the file is empty"
-    elif "trailing comma" in error.msg or (before.endswith(",") and after[:1] in ("}", "]")):
-        hint = "remove the comma after the last entry"
-    elif "',' delimiter" in error.msg and before[-1:] in ('"', "}", "]"):
-        hint = "is a comma missing before it?"
-    return Problem(place="%s: line %d column %d" % (place, error.lineno, error.colno), hint=hint,
-                   text="not valid JSON: %s" % error.msg)
+    """What is wrong with a text that is no JSON. Values are not shown: they may be secret."""
+    text, hint, position = _syntax_advice(error.doc, error.pos, error.msg)
+    return Problem(place="%s: %s" % (place, _position_text(error.doc, position)), hint=hint,
+                   text="not valid JSON: " + text)
+
+
+def _syntax_advice(doc: str, position: int, message: str) -> "Tuple[str, str, int]":
+    """In plain words, for a message of json at a position: what is wrong, a fix, and where."""
+    before, rest = doc[:position].rstrip(), doc[position:].lstrip(" \t\r\n")
+    start = len(doc) - len(rest)
+    if message.startswith(("Unterminated string", "Invalid")):
+        text, hint = _string_advice(doc[position:position + 1], message)
+        return text, hint, position
+    if not doc.strip():
+        return "the file is empty", 'write {"tasks": []}', position
+    if "trailing comma" in message:  # said by Python 3.13 and later, at the comma
+        return "a comma after the last entry", "remove the comma", position
+    if before.endswith(",") and rest[:1] in ("}", "]"):
+        return "a comma after the last entry", "remove the comma", len(before) - 1
+    if rest[:1] in _OTHER_MARKS:
+        return _OTHER_MARKS[rest[0]] + (start,)
+    if not rest:
+        text, hint = _unclosed_advice(doc)
+        return text, hint, len(before)
+    if message.startswith("Extra data"):
+        return "text after the end of the document", _extra_hint(rest), start
+    if "',' delimiter" in message:
+        return _comma_advice(before, rest, start)
+    if "':' delimiter" in message:
+        return "no ':' between key and value", "", start
+    if rest[0] == "," and before[-1:] in (",", "{", "["):
+        return "a comma with no entry before it", "remove the comma", start
+    if message.startswith("Expecting property name"):
+        word = re.match(r"\w*", rest)
+        hint = 'write "%s"' % word.group() if word and word.group() else ""
+        return "a key needs double quotes", hint, start
+    text, hint = _value_advice(before, rest)
+    return text, hint, start
+
+
+def _string_advice(letter: str, message: str) -> "Tuple[str, str]":
+    if message.startswith("Unterminated"):
+        return "a string has no closing quote", 'end it with "'
+    if "escape" in message:
+        return "a backslash in a string escapes nothing", "write two for one: \\\\"
+    if letter in ("\n", "\r"):
+        return ("a string has no closing quote on its line",
+                'end it with ", or write \\n for a line break')
+    if letter == "\t":
+        return "a tab in a string", "write \\t"
+    return "a control character in a string", "write \\u%04x" % ord(letter)
+
+
+_CLOSING = {"{": "}", "[": "]"}
+
+
+def _open_mark(doc: str) -> "Tuple[str, int]":
+    """The innermost bracket that is open at the end of a text, and its line; '' when none is."""
+    marks: "List[Tuple[str, int]]" = []
+    for token in re.finditer(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', doc):
+        if token.group() in _CLOSING:
+            marks.append((token.group(), _line_of(doc, token.start())))
+        elif token.group() in ("}", "]") and marks:
+            marks.pop()
+    return marks[-1] if marks else ("", 0)
+
+
+def _unclosed_advice(doc: str) -> "Tuple[str, str]":
+    mark, line = _open_mark(doc)
+    if not mark:
+        return "the text ends where a value is missing", ""
+    return "the '%s' of line %d is never closed" % (mark, line), "add '%s'" % _CLOSING[mark]
+
+
+def _extra_hint(rest: str) -> str:
+    if rest[0] in ("}", "]"):
+        return "remove the extra '%s'" % rest[0]
+    if rest[0] == ":":
+        return "begin the file with { and end it with }"
+    return "put several tasks in a list: [{...}, {...}]"
+
+
+def _comma_advice(before: str, rest: str, start: int) -> "Tuple[str, str, int]":
+    """For an entry that is followed by neither a comma nor the end of its list or object."""
+    if rest[0] in ("}", "]"):
+        mark, line = _open_mark(before)
+        return ("'%s' does not close the '%s' of line %d" % (rest[0], mark, line),
+                "write '%s' first" % _CLOSING.get(mark, ""), start)
+    is_adjacent = len(before) == start
+    if is_adjacent and before.endswith('"') and rest[0] != '"':
+        return "text after the end of a string", 'write \\" for a quote within a string', start
+    if is_adjacent and before[-1].isdigit() and rest[0].isdigit():
+        return "a number begins with 0", "remove the 0", start
+    if is_adjacent and before[-1].isdigit():
+        return "a unit after a number", "write the number alone: times are in seconds", start
+    return "no comma between two entries", "add one here", len(before)
+
+
+def _value_advice(before: str, rest: str) -> "Tuple[str, str]":
+    """For what is no value, though one has to stand there."""
+    if not before:
+        return "the text begins with neither { nor [", 'write {"tasks": [...]}'
+    word = re.match(r"-?([A-Za-z]\w*)", rest)
+    if word and word.group(1).lower() in _OTHER_VALUES:
+        value = _OTHER_VALUES[word.group(1).lower()]
+        return "%s is not a JSON value" % word.group(), "write %s" % value
+    if word:
+        return "text needs double quotes", 'write "..."'
+    if rest[0] in ".+":
+        return "a number begins with a digit or '-'", "write 0.5 for .5"
+    return "a value is missing", 'a value is "text", a number, true, false, null, [...] or {...}'
 
 
 LARGEST_NUMBER = 10 ** 11  # no time, count or length that is stored comes near it

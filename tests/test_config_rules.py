@@ -611,48 +611,75 @@ def test_mistake_is_placed_by_line_and_column_in_the_file_with_its_comments(text
     assert parse_refusal(text).place == place
 
 
-@pytest.mark.parametrize("text, hint", [
-    ("", "the file is empty"),
-    (" \n\t\n", "the file is empty"),
-    ("// nothing\n", "the file is empty"),
-    ('{"a": "b"\n "c": 1}', "is a comma missing before it?"),
-    ('[{} {}]', "is a comma missing before it?"),
-    ('{"a" 1}', ""),
-    ('{"a": tru}', ""),
+@pytest.mark.parametrize("text, message", [
+    ("", "1 1: the file is empty (write {\"tasks\": []})"),
+    (" \n\t\n", "3 1: the file is empty (write {\"tasks\": []})"),
+    ("// nothing\n", "2 1: the file is empty (write {\"tasks\": []})"),
+    ('{"a": 1,}', "1 8: a comma after the last entry (remove the comma)"),
+    ("[1,]", "1 3: a comma after the last entry (remove the comma)"),
+    ('{\n  "a": 1, // last\n}', "2 9: a comma after the last entry (remove the comma)"),
+    ("[\n  1,\n  2,\n]", "3 4: a comma after the last entry (remove the comma)"),
+    ("[1,, 2]", "1 4: a comma with no entry before it (remove the comma)"),
+    ('{"a": "b"\n "c": 1}', "1 10: no comma between two entries (add one here)"),
+    ("[{} {}]", "1 4: no comma between two entries (add one here)"),
+    ("{'a': 1}", "1 2: single quotes (use double quotes)"),
+    ('{"a": \'b\'}', "1 7: single quotes (use double quotes)"),
+    (u'{\u201ca\u201d: 1}', '1 2: typographic quotes (use straight ones: ")'),
+    ('# c\n{}', "1 1: # begins no comment (use // for comments)"),
+    ('{"a": 1 # c\n}', "1 9: # begins no comment (use // for comments)"),
+    ("/* c */ {}", "1 1: / begins no comment (use // for comments, to the end of the line)"),
+    ('{"a" 1}', "1 6: no ':' between key and value"),
+    ('{"a" = 1}', "1 6: an equals sign (use ':' between key and value)"),
+    ('{a: 1}', '1 2: a key needs double quotes (write "a")'),
+    ('{"a": tru}', '1 7: text needs double quotes (write "...")'),
+    ('{"a": True}', "1 7: True is not a JSON value (write true)"),
+    ('{"a": None}', "1 7: None is not a JSON value (write null)"),
+    ('{"a": "NaN", "b": NaN}', "1 19: NaN is not a JSON value (write null)"),
+    ('{"a": -Infinity}', "1 7: -Infinity is not a JSON value (write null)"),
+    ('{"a": .5}', "1 7: a number begins with a digit or '-' (write 0.5 for .5)"),
+    ('{"a": 010}', "1 8: a number begins with 0 (remove the 0)"),
+    ('{"a": 5m}', "1 8: a unit after a number (write the number alone: times are in seconds)"),
+    ('{"a": "b\nc"}', "1 9: a string has no closing quote on its line "
+                     '(end it with ", or write \\n for a line break)'),
+    ('{"a": "b\tc"}', "1 9: a tab in a string (write \\t)"),
+    ('{"a": "b', '1 7: a string has no closing quote (end it with ")'),
+    ('{"a": "say "hi""}',
+     '1 13: text after the end of a string (write \\" for a quote within a string)'),
+    ("{}}", "1 3: text after the end of the document (remove the extra '}')"),
+    ("{} {}", "1 4: text after the end of the document (put several tasks in a list: [{...}, {...}])"),
+    ('"tasks": []', "1 8: text after the end of the document (begin the file with { and end it with })"),
+    ("{\n[1, 2}", '2 1: a key needs double quotes'),
+    ('{"a":\n[1, 2}', "2 6: '}' does not close the '[' of line 2 (write ']' first)"),
+    ('{"a": [\n1, 2', "2 5: the '[' of line 1 is never closed (add ']')"),
+    ('{"a": }', "1 7: a value is missing "
+                '(a value is "text", a number, true, false, null, [...] or {...})'),
+    ("name: backup", '1 1: the text begins with neither { nor [ (write {"tasks": [...]})'),
 ])
-def test_mistake_comes_with_a_hint_where_there_is_one(text, hint):
-    problem = parse_refusal(text)
-    assert "not valid JSON" in problem.text
-    assert problem.hint == hint
+def test_mistake_is_said_in_plain_words_with_its_place_and_a_fix(text, message):
+    line, column, _ = message.replace(":", " ", 1).split(" ", 2)
+    said = message.partition(": ")[2]
+    assert str(parse_refusal(text)) == "conf.json: line %s column %s: not valid JSON: %s" % (
+        line, column, said)
 
 
-@pytest.mark.parametrize("text, places", [
-    ('{"a": 1,}', ("line 1 column 9", "line 1 column 8")),
-    ("[1,]", ("line 1 column 4", "line 1 column 3")),
-    ('{\n  "a": 1, // last\n}', ("line 3 column 1", "line 2 column 9")),
-    ("[\n  1,\n  2,\n]", ("line 4 column 1", "line 3 column 4")),
-])
-def test_trailing_comma_is_called_one(text, places):
-    problem = parse_refusal(text)
-    assert problem.place in [FILE + ": " + place for place in places]
-    assert "remove the comma" in problem.hint
+def test_backslash_that_escapes_nothing_is_placed_on_its_line():
+    problem = parse_refusal('{\n"a": "C:\\dir"}')
+    assert problem.place.startswith("conf.json: line 2 column ")
+    assert (problem.text, problem.hint) == (
+        "not valid JSON: a backslash in a string escapes nothing", "write two for one: \\\\")
 
 
-@pytest.mark.parametrize("text, key", [
-    ('{"a": 1, "b": 2, "a": 3}', "a"),
-    ('{"tasks": [{"name": "x", "timeout": 1, "timeout": 1}]}', "timeout"),
-    ('{"a": {"b": {"c": 1, "c": 1}}}', "c"),
-])
-def test_key_used_twice_is_refused(text, key):
-    problem = parse_refusal(text)
-    assert (problem.place, problem.field) == (FILE, key)
-    assert problem.text == "key '%s' is used twice in one object" % key
-    assert problem.hint == "keep one of them"
-
-
-@pytest.mark.parametrize("name", ["NaN", "Infinity", "-Infinity"])
-def test_constant_that_json_does_not_have_is_refused(name):
-    assert str(parse_refusal('{"a": %s}' % name)) == "conf.json: %s is not a JSON number" % name
+def test_every_key_used_twice_is_reported_with_both_lines_and_the_rest_is_still_read():
+    text = '{"a": 1,\n "b": [{"c": "a", "c": "}"}],\n "a": 3}'
+    with pytest.raises(sc.ConfigError) as caught:
+        sc.parse_document(text, FILE)
+    assert [str(problem) for problem in caught.value.problems] == [
+        "conf.json: line 2 column 19: key 'c' is used twice in one object "
+        "(keep one of them; the first is on line 2)",
+        "conf.json: line 3 column 2: key 'a' is used twice in one object "
+        "(keep one of them; the first is on line 1)"]
+    assert [problem.field for problem in caught.value.problems] == ["c", "a"]
+    assert caught.value.partial == {"a": 3, "b": [{"c": "}"}]}
 
 
 @pytest.mark.parametrize("text", ["[" * 100000, '{"a":' * 100000, "[" * 100000 + "]" * 100000])
