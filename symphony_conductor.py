@@ -631,6 +631,7 @@ class Task(Value):
     ping_url: "str | None" = None
     order: int = 0
     place: str = ""
+    written: "Tuple[str, ...]" = ()         # the keys that stand in the configuration
     changed_at: "float | None" = None       # when the file that holds it changed; None: not known
     zone_changed_at: "float | None" = None  # the same for the files that its time zone comes from
 
@@ -665,6 +666,7 @@ class Config(Value):
     timezone: "str | None" = None
     env: "Dict[str, str]" = {}
     problems: "List[Problem]" = []
+    drafts: "Tuple[Task, ...]" = ()  # invalid tasks, as far as they could be read; for `check`
 
 
 class Run(Value):
@@ -1892,46 +1894,65 @@ class _TaskBuilder:
         self.settings_changed_at = settings_changed_at
         self.tasks: "Dict[str, Task]" = {}
         self.invalid: "Dict[str, str]" = {}
+        self.drafts: "List[Task]" = []  # the tasks with problems, those without a name among them
         self.places: "Dict[str, str]" = {}
-        self.problems: "List[Problem]" = []
+        self.bad_names: "List[str]" = []
+        self._problems: "Dict[str, List[Problem]]" = {}
         self._schedules: "Dict[str, CronSchedule]" = {}
 
     def add(self, raw: "Any", place: str, changed_at: "float | None") -> None:
         """Build the task of one object; `changed_at` is when its file changed."""
         if not isinstance(raw, dict):
-            self.problems.append(Problem(
+            self._note(place, [Problem(
                 place=place, text="a task cannot be of type %s" % type(raw).__name__,
-                hint="use an object with name, command and schedule"))
+                hint="use an object with name, command and schedule")])
             return
         name = ""
         if is_name(raw.get("name")):
             name = raw["name"]
             place = "%s '%s'" % (place, name)
+        elif isinstance(raw.get("name"), str):
+            self.bad_names.append(raw["name"])
         problems = check_fields(raw, TASK_RULES, place, name)
+        bad_keys = {problem.field for problem in problems}
+        values = {key: value for key, value in raw.items()
+                  if value is not None and key not in bad_keys}
         if name in self.places:
             problems.append(Problem(
                 place=place, task=name, field="name", hint="names are unique over all files",
                 text="name '%s' is already used by %s" % (name, self.places[name])))
-        values = {key: value for key, value in raw.items() if value is not None}
-        if not problems:
-            problems = self._convert(values, place, name)
+        problems += self._convert(values, place, name)
+        self._note(place, problems)  # without problems too: it keeps the order of the files
         if name:
             self.places.setdefault(name, place)
-        if problems:
-            self.problems += problems
-            if name:
-                self.invalid.setdefault(name, problems[0].text)
-                self.tasks.pop(name, None)
-            return
         zone_changed_at = changed_at
         if changed_at is not None and raw.get("timezone") is None:
             # Which of the two files changed its zone cannot be told; the later time is safe.
             zone_changed_at = max(changed_at, self.settings_changed_at or changed_at)
-        self.tasks[name] = Task(order=len(self.places), place=place, changed_at=changed_at,
-                                zone_changed_at=zone_changed_at, **values)
+        task = Task(order=len(self.places), place=place, written=tuple(raw), changed_at=changed_at,
+                    zone_changed_at=zone_changed_at, **values)
+        if not problems:
+            self.tasks[name] = task
+            return
+        self.drafts.append(task)
+        if name:
+            self._invalidate(name, problems[0].text)
+
+    def _note(self, place: str, problems: "List[Problem]") -> None:
+        self._problems.setdefault(place, []).extend(problems)
+
+    @property
+    def problems(self) -> "List[Problem]":
+        """Those of each task together, in the order of the files."""
+        return [problem for problems in self._problems.values() for problem in problems]
+
+    def _invalidate(self, name: str, reason: str) -> None:
+        self.invalid.setdefault(name, reason)
+        if name in self.tasks:
+            self.drafts.append(self.tasks.pop(name))
 
     def _convert(self, values: "Document", place: str, name: str) -> "List[Problem]":
-        """Replace the values of the document by those of a Task, in place."""
+        """Replace the values of the document by those of a Task, in place; drop the bad ones."""
         problems = []
         for key in ("dependencies", "command"):
             if isinstance(values.get(key), list):
@@ -1943,11 +1964,13 @@ class _TaskBuilder:
             zone_named(values.get("timezone"))
         except ConductorError as error:
             problems.append(_problem_of("timezone", error, place, name))
+            del values["timezone"]
         if "schedule" in values:
             try:
                 values["schedule"] = self._schedule(values["schedule"], name)
             except CronSyntaxError as error:
                 problems.append(_problem_of("schedule", error, place, name))
+                del values["schedule"]
         return problems
 
     def _schedule(self, text: str, name: str) -> CronSchedule:
@@ -1958,28 +1981,41 @@ class _TaskBuilder:
             schedule = self._schedules[text] = CronSchedule(text)
         return schedule
 
-    def check_dependencies(self) -> None:
-        """Reject tasks whose dependencies do not exist or form a cycle. Comes after every `add`."""
-        for task in list(self.tasks.values()):
-            for dependency in task.dependencies:
-                if dependency == task.name:
-                    self._reject(task, "the task depends on itself",
-                                 "remove '%s' from its dependencies" % task.name)
-                elif dependency not in self.tasks and dependency not in self.invalid:
-                    others = [name for name in self.places if name != task.name]
-                    self._reject(task, "unknown task '%s'" % dependency,
-                                 did_you_mean(dependency, others))
-        sound = dict(self.tasks)
-        for path in dependency_cycles({name: task.dependencies for name, task in sound.items()}):
+    def check_dependencies(self, is_complete: bool) -> None:
+        """Reject tasks whose dependencies do not exist or form a cycle. Comes after every `add`.
+
+        Unless the configuration `is_complete`, what is unknown may stand in a file that is missing.
+        """
+        tasks = list(self.tasks.values()) + self.drafts
+        graph: "Dict[str, Tuple[str, ...]]" = {}
+        for task in tasks:
+            others = tuple(name for name in dict.fromkeys(task.dependencies) if name != task.name)
+            if task.name in task.dependencies:
+                self._reject(task, "the task depends on itself",
+                             "remove '%s' from its dependencies" % task.name)
+            for name in others:
+                if name not in self.places and (is_complete or name in self.bad_names):
+                    self._reject(task, "unknown task '%s'" % name, self._unknown_hint(name, task))
+            if task.name:
+                graph[task.name] = graph.get(task.name, ()) + others
+        by_name = {task.name: task for task in reversed(tasks)}
+        for path in dependency_cycles(graph):
             for name in path[:-1]:
-                self._reject(sound[name], "the tasks wait for each other: %s" % " -> ".join(path),
+                self._reject(by_name[name],
+                             "the tasks wait for each other: %s" % " -> ".join(path),
                              "remove one of these dependencies")
 
+    def _unknown_hint(self, name: str, task: Task) -> str:
+        if name in self.bad_names:
+            return "a name takes %s" % TASK_RULES["name"].allowed
+        return did_you_mean(name, [other for other in self.places if other != task.name])
+
     def _reject(self, task: Task, text: str, hint: str) -> None:
-        self.problems.append(Problem(place=task.place, text="dependencies: " + text, hint=hint,
-                                     task=task.name, field="dependencies"))
-        self.invalid.setdefault(task.name, "dependencies: " + text)
-        self.tasks.pop(task.name, None)
+        self._note(task.place, [Problem(
+            place=task.place, text="dependencies: " + text, hint=hint, task=task.name,
+            field="dependencies")])
+        if task.name:
+            self._invalidate(task.name, "dependencies: " + text)
 
 
 def dependency_cycles(graph: "Dict[str, Tuple[str, ...]]") -> "List[List[str]]":
@@ -2010,17 +2046,42 @@ def dependency_cycles(graph: "Dict[str, Tuple[str, ...]]") -> "List[List[str]]":
 
 
 def build_config(documents: "Sequence[Tuple[str, Any]]",
-                 changed_at: "Dict[str, float] | None" = None) -> Config:
+                 changed_at: "Dict[str, float] | None" = None,
+                 is_complete: bool = True) -> Config:
     """The configuration from its parsed documents: (file name, document), the main one first.
 
-    `changed_at` says when each file changed, as far as that is known.
+    `changed_at` says when each file changed, as far as that is known. It `is_complete` unless a
+    file could not be read: then no dependency is called unknown.
     A bad task is left out and listed in `invalid` and `problems`. What is wrong with the whole
     raises ConfigError, with every problem of the documents.
     """
     place, main = documents[0]
+    problems, raw_tasks, settings = _parts_of(main, place)
+    # Where the settings are wrong, the tasks are still read for their own problems.
+    times = changed_at or {}
+    builder = _TaskBuilder({} if problems else settings, times.get(place))
+    for index, raw in enumerate(raw_tasks):
+        builder.add(raw, "%s: tasks[%d]" % (place, index), times.get(place))
+    for place, document in documents[1:]:
+        if isinstance(document, list):
+            for index, raw in enumerate(document):
+                builder.add(raw, "%s: [%d]" % (place, index), times.get(place))
+        else:
+            builder.add(document, place, times.get(place))
+    builder.check_dependencies(is_complete)
+    config = Config(tasks=builder.tasks, invalid=builder.invalid, problems=builder.problems,
+                    drafts=tuple(builder.drafts), **settings)
+    if problems:
+        raise ConfigError(problems + builder.problems, config)
+    return config
+
+
+def _parts_of(main: "Any", place: str) -> "Tuple[List[Problem], List[Any], Document]":
+    """The problems of the main document as a whole, its tasks, and its settings without bad ones.
+    """
     if not isinstance(main, dict):
-        raise ConfigError([Problem(place=place, text="the document is not an object",
-                                   hint='use {"tasks": [...], "settings": {...}}')])
+        return [Problem(place=place, text="the document is not an object",
+                        hint='use {"tasks": [...], "settings": {...}}')], [], {}
     problems = [Problem(place=place, text="unknown key '%s'" % key, field=key,
                         hint=did_you_mean(key, DOCUMENT_KEYS) or "allowed are tasks and settings")
                 for key in main if key not in DOCUMENT_KEYS]
@@ -2033,30 +2094,17 @@ def build_config(documents: "Sequence[Tuple[str, Any]]",
         problems.append(Problem(place=place, text="settings is not an object", field="settings",
                                 hint="use {...}"))
         settings = {}
-    problems += check_fields(settings, SETTING_RULES, "%s: settings" % place, "")
-    settings = {key: tuple(value) if isinstance(value, list) else value
-                for key, value in settings.items() if value is not None}
+    place += ": settings"
+    bad_settings = check_fields(settings, SETTING_RULES, place, "")
     if is_filled(settings.get("timezone")):
         try:
             zone_named(settings["timezone"])
         except ConductorError as error:
-            problems.append(_problem_of("timezone", error, "%s: settings" % place))
-    # Where the settings are wrong, the tasks are still read for their own problems.
-    times = changed_at or {}
-    builder = _TaskBuilder({} if problems else settings, times.get(place))
-    for index, raw in enumerate(raw_tasks):
-        builder.add(raw, "%s: tasks[%d]" % (place, index), times.get(place))
-    for place, document in documents[1:]:
-        if isinstance(document, list):
-            for index, raw in enumerate(document):
-                builder.add(raw, "%s: [%d]" % (place, index), times.get(place))
-        else:
-            builder.add(document, place, times.get(place))
-    builder.check_dependencies()
-    if problems:
-        raise ConfigError(problems + builder.problems)
-    return Config(tasks=builder.tasks, invalid=builder.invalid, problems=builder.problems,
-                  **settings)
+            bad_settings.append(_problem_of("timezone", error, place))
+    bad_keys = {problem.field for problem in bad_settings}
+    settings = {key: tuple(value) if isinstance(value, list) else value
+                for key, value in settings.items() if value is not None and key not in bad_keys}
+    return problems + bad_settings, raw_tasks, settings
 
 
 def suspicions(config: Config, now: float) -> "List[Problem]":
@@ -6543,24 +6591,40 @@ class Reader:
 
         Raises ConfigError when it cannot be used as a whole.
         """
-        documents, problems = [], []
+        documents: "List[Tuple[str, Any]]" = []
+        problems: "List[Problem]" = []
+        is_complete = True
         self.sources, self.changed_at = [], {}
         try:
             paths = self.config_files()
         except StorageError as error:  # tasks that cannot be seen are not removed
             reason = error.message.rpartition(": ")[2]
-            raise ConfigError([Problem(place=DROP_IN_DIR, text="cannot be read: %s" % reason)])
+            problems.append(Problem(place=DROP_IN_DIR, text="cannot be read: %s" % reason))
+            paths, is_complete = [self.config_path], False
         for path in paths:
+            document = None
             try:
                 problems += [problem for problem in self.insecure(path)
                              if problem not in problems]
                 self._note_change(path)
-                documents.append((self.shown(path), self._read_document(path)))
+                document = self._read_document(path)
             except ConfigError as error:
                 problems += [problem for problem in error.problems if problem not in problems]
+                document = error.partial
+                if document is None:
+                    is_complete = False
+                    if path != self.config_path:
+                        continue
+                    document = {}
+            documents.append((self.shown(path), document))
+        # What is wrong with one file hides nothing of what is wrong with another.
+        try:
+            config = build_config(documents, self.changed_at, is_complete)
+        except ConfigError as error:
+            raise ConfigError(problems + error.problems, error.partial)
         if problems:
-            raise ConfigError(problems)
-        return build_config(documents, self.changed_at)
+            raise ConfigError(problems + config.problems, config)
+        return config
 
     def _note_change(self, path: str) -> None:
         try:
@@ -6584,8 +6648,9 @@ class Reader:
         except OSError as error:
             raise ConfigError([self._unreadable(place, error)])
         except UnicodeDecodeError as error:
-            raise ConfigError([Problem(place=place, text="byte %d is not UTF-8" % error.start,
-                                       hint="save it as UTF-8")])
+            line = error.object.count(b"\n", 0, error.start) + 1
+            raise ConfigError([Problem(place="%s: line %d" % (place, line), hint="save it as UTF-8",
+                                       text="a byte that is not UTF-8")])
         if text.startswith("\ufeff"):  # a byte order mark, as editors on Windows write it
             text = text[1:]
         self.sources.append((place, text))
@@ -11037,28 +11102,31 @@ def cmd_check(store: Store, args: "argparse.Namespace") -> int:
     if args.file:
         store = Store(store.root, os.path.abspath(args.file))
     problems: "List[Problem]" = []
-    tasks = 0
     try:
         store.check_root()
     except ConfigError as error:
         problems += error.problems  # go on: every problem is reported at once
     try:
         config = store.read_config()
-        tasks = len(config.tasks)
-        problems += config.problems + suspicions(config, Clock().now())
-        problems += missing_programs(store, config)
-        if not args.file:
-            problems += crontab_suspicions(store)
+        problems += config.problems
     except ConfigError as error:
         problems += [problem for problem in error.problems if problem not in problems]
-    for problem in problems:
+        config = error.partial
+    # What is odd about an invalid task is said as well: it is read again once it is mended.
+    tasks = dict(config.tasks, **{task.place: task for task in config.drafts})
+    drafted = config.replace(tasks=tasks)
+    warnings = suspicions(drafted, Clock().now()) + missing_programs(store, drafted)
+    order = {task.place: task.order for task in tasks.values()}
+    warnings.sort(key=lambda warning: order.get(warning.place, len(order)))
+    if not args.file:
+        warnings += crontab_suspicions(store)
+    for problem in problems + warnings:
         # A CI job that keeps stderr only sees what stops tasks, not what is merely suspicious.
         print_line(str(problem), sys.stdout if problem.warning else sys.stderr)
-    errors = sum(not problem.warning for problem in problems)
     print_line("%s: %s, %s, %s" % (
-        store.shown(store.config_path), plural(tasks, "task"), plural(errors, "problem"),
-        plural(len(problems) - errors, "warning")))
-    return EXIT_CONFIG if errors else EXIT_OK
+        store.shown(store.config_path), plural(len(tasks), "task"),
+        plural(len(problems), "problem"), plural(len(warnings), "warning")))
+    return EXIT_CONFIG if problems else EXIT_OK
 
 
 def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH) -> "List[Problem]":

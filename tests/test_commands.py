@@ -179,6 +179,34 @@ def test_check_reads_another_file_when_told(project, tmp_path):
     assert project.call("check")[:2] == (0, "config/conductor_config.json: 1 task, 0 problems, 0 warnings\n")
 
 
+def test_check_reports_every_problem_of_every_file_at_once(project):
+    project.configure(every_minute("a", nice=99, schedule="61 * * * *"),
+                      every_minute("b", ["./missing"], dependencies=["later", "nobody"]))
+    folder = project.root / "config/tasks.d"
+    folder.mkdir(mode=0o700)
+    for name, text in (("1.json", '{"name": "later",}'), ("2.json", '{"name": "c", "name": "c", "nice": 99, "schedule": null}'),
+                       ("3.json", b'{"name": "d",\n "description": "\xff"}'), ("4.json", '{"name": "e"}')):
+        (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+        (folder / name).chmod(0o600)
+    code, out, err = project.call("check")
+    assert code == 78
+    main = "config/conductor_config.json"
+    assert [line.partition(" (")[0] for line in err.splitlines()] == [
+        "config/tasks.d/1.json: line 1 column 17: not valid JSON: a comma after the last entry",
+        "config/tasks.d/2.json: line 1 column 15: key 'name' is used twice in one object",
+        "config/tasks.d/3.json: line 2: a byte that is not UTF-8",
+        main + ": tasks[0] 'a': nice: 99 is not allowed",
+        main + ": tasks[0] 'a': schedule: minute '61' is outside 0-59",
+        "config/tasks.d/2.json 'c': nice: 99 is not allowed",
+        "config/tasks.d/2.json 'c': command is missing",
+        "config/tasks.d/4.json 'e': command is missing"]
+    assert "tasks[1] 'b': command: './missing' does not exist" in out.splitlines()[0]
+    assert out.splitlines()[1:] == [
+        "warning: config/tasks.d/4.json 'e': schedule: missing, and there are no dependencies "
+        '(it runs only by hand; if so, say "schedule": null)',
+        main + ": 4 tasks, 8 problems, 2 warnings"]
+
+
 # -- next and explain
 
 def test_next_merges_the_slots_of_all_tasks_in_time_order(project):

@@ -269,6 +269,57 @@ def test_every_problem_is_reported_together():
     assert len(str(error).splitlines()) == 7
 
 
+@pytest.mark.parametrize("fields, expected", [
+    ({"name": '"bad name"', "schedule": '"61 * * * *"'}, ["name", "schedule"]),
+    ({"timeout": "0", "schedule": '"61 * * * *"', "timezone": '"Mars/Olympus"'},
+     ["timeout", "timezone", "schedule"]),
+    ({"schedule": '"61 * * * *"', "dependencies": '["nobody", "job"]'},
+     ["schedule", "dependencies", "dependencies"]),
+    ({"name": '"bad name"', "dependencies": '["nobody"]'}, ["name", "dependencies"]),
+    ({"bogus": "1", "dependencies": '["nobody", "nobody"]'}, ["bogus", "dependencies"]),
+    ({"name": '"other"', "timeout": "0", "schedule": '"61 * * * *"', "dependencies": '["nobody"]'},
+     ["timeout", "name", "schedule", "dependencies"]),
+])
+def test_every_problem_of_a_task_is_reported_at_once(fields, expected):
+    config = build(task_json("other"), task_json(**fields))
+    assert [problem.field for problem in config.problems] == expected
+    assert {problem.place for problem in config.problems} == {config.problems[0].place}
+    assert "job" not in config.tasks
+
+
+def test_problems_stand_in_the_order_of_the_tasks():
+    config = build(task_json("a", dependencies='["nobody"]'), task_json("b", nice="99"))
+    assert [problem.task for problem in config.problems] == ["a", "b"]
+
+
+def test_cycle_is_reported_though_a_task_on_it_has_other_problems():
+    config = build(task_json("a", schedule='"61 * * * *"', dependencies='["b"]'),
+                   task_json("b", dependencies='["a", "nobody"]'))
+    assert [(problem.task, problem.text.partition(":")[0]) for problem in config.problems] == [
+        ("a", "schedule"), ("a", "dependencies"), ("b", "dependencies"), ("b", "dependencies")]
+    assert config.tasks == {} and set(config.invalid) == {"a", "b"}
+
+
+def test_dependency_on_a_name_that_is_not_allowed_says_so():
+    config = build(task_json("bad name"), task_json(dependencies='["bad name"]'))
+    assert list(config.invalid) == ["job"]
+    assert messages(config)[1] == (
+        "conf.json: tasks[1] 'job': dependencies: unknown task 'bad name' "
+        "(a name takes letters, digits, '_', '.', '-', at most 100, a letter or digit first)")
+
+
+def test_main_document_of_the_wrong_form_does_not_hide_the_problems_of_a_drop_in():
+    with pytest.raises(sc.ConfigError) as caught:
+        sc.build_config([(FILE, []), ("tasks.d/1.json", {"name": "a", "command": 5})])
+    assert [problem.place for problem in caught.value.problems] == [FILE, "tasks.d/1.json 'a'"]
+
+
+def test_dependency_may_stand_in_a_file_that_could_not_be_read():
+    document = {"tasks": [{"name": "a", "command": "true", "dependencies": ["b"], "nice": 99}]}
+    config = sc.build_config([(FILE, document)], is_complete=False)
+    assert [problem.field for problem in config.problems] == ["nice"]
+
+
 def test_missing_name_and_command_are_both_reported():
     config = build('{"schedule": "0 2 * * *"}', '{"name": "job"}')
     assert [(problem.place, problem.task, problem.field, problem.text) for problem in config.problems] == [

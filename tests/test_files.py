@@ -340,7 +340,9 @@ def test_every_problem_is_reported_together(project):
     }""")
     code, out, err = project.call("check")
     assert code == 78
-    assert err.count("config/conductor_config.json: ") == 4 and "settings: max_concurrent_tasks: 0" in err
+    assert err.count("config/conductor_config.json: ") == 6 and "settings: max_concurrent_tasks: 0" in err
+    assert "tasks[0] 'a': schedule: minute '61' is outside 0-59" in err
+    assert "tasks[1] 'b': dependencies: unknown task 'c'" in err
     assert "tasks[0] 'a': timeout: \"long\" is not allowed (use a number of seconds from 1 to 10 years)" in err
     assert "tasks[1] 'b': command is missing" in err
     assert "tasks[2]: name: \"b c\" is not allowed" in err
