@@ -1841,12 +1841,106 @@ SETTING_RULES = _rules(
 
 DOCUMENT_KEYS = ("tasks", "settings")
 
+# What other tools call our keys: the key, their names for it as `_bare` has them, and a hint where
+# there is more to say than the right name.
+_OTHER_NAMES = (
+    ("name", "id title job jobname taskname label", ""),
+    ("command", "cmd script exec execstart run program commandline shellcommand bashcommand", ""),
+    ("schedule", "cron cronexpression cronexpr cronschedule crontab when timespec time at trigger"
+     " oncalendar calendar scheduleinterval", ""),
+    ("schedule", "interval every period frequency",
+     "use 'schedule', as in cron: \"*/5 * * * *\" is every 5 minutes"),
+    ("schedule", "onboot runonboot runatload reboot", 'use "schedule": "@reboot"'),
+    ("schedule", "jitter splay randomdelay randomizeddelaysec",
+     "put H in the schedule: \"H * * * *\" spreads the tasks over the hour"),
+    ("retry_count", "retries maxretries retry numretries retrylimit backofflimit", ""),
+    ("retry_count", "attempts maxattempts tries maxtries",
+     "use 'retry_count': the attempts less 1"),
+    ("retry_delay", "retryinterval retrydelayseconds retrywait retryafter",
+     "use 'retry_delay', in seconds"),
+    ("retry_backoff", "backoff backofffactor retryexponentialbackoff exponentialbackoff",
+     "use 'retry_backoff', the factor by which each further delay grows"),
+    ("dependencies", "dependson depends requires after needs upstream waitfor parent parents", ""),
+    ("timeout", "timeoutseconds timeoutsec maxruntime executiontimeout maxduration timelimit"
+     " activedeadlineseconds runtimemaxsec", "use 'timeout', in seconds"),
+    ("kill_grace", "graceperiod killtimeout stoptimeout timeoutstopsec killafter"
+     " terminationgraceperiodseconds", "use 'kill_grace', in seconds"),
+    ("start_deadline", "catchup misfiregracetime startingdeadlineseconds maxlateness persistent",
+     "use 'start_deadline': how late a run may start, in seconds"),
+    ("overlap", "concurrency concurrencypolicy singleton maxinstances maxactiveruns allowoverlap"
+     " nooverlap multiple", 'use "overlap": "skip" or "queue"; a task never runs twice at a time'),
+    ("enabled", "active", ""),
+    ("enabled", "disabled paused suspend suspended disable ispaused",
+     "use 'enabled', its opposite"),
+    ("env", "environment envvars environ variables", ""),
+    ("cwd", "workingdir workingdirectory cwddir workdir directory dir folder chdir", ""),
+    ("timezone", "tz crontz zone", ""),
+    ("description", "comment desc summary notes doc", ""),
+    ("owner", "maintainer team contact author", ""),
+    ("nice", "priority niceness", ""),
+    ("ping_url", "healthcheck healthcheckurl heartbeaturl pinguri", ""),
+    ("max_concurrent_tasks", "maxparallel maxconcurrency concurrency parallelism parallel workers"
+     " maxworkers maxjobs concurrencylimit", ""),
+    ("notification_webhook", "webhook slackwebhook webhookurl slackurl discordwebhook alertwebhook"
+     " slackwebhookurl notifyurl", ""),
+    ("notification_command", "mailto email mail onfailure onerror", ""),
+    ("enable_notifications", "notify notifications notificationsenabled", ""),
+    ("renotify_hours", "renotify repeatinterval repeathours reminderhours",
+     "use 'renotify_hours', in hours"),
+    ("task_history_retention_days", "retention retentiondays historydays keepdays historyretention",
+     "use 'task_history_retention_days', in days"),
+    ("task_timeout_default", "timeout defaulttimeout tasktimeout", ""),
+    ("tasks", "jobs cron crons crontab entries schedules cronjobs", ""),
+    ("settings", "config configuration options global globals defaults", ""),
+)
+# What other tools have for a task, and this one elsewhere or not at all.
+_NO_KEYS = (
+    ("args arguments argv", 'put them into command: ["PROGRAM", "ARGUMENT"]'),
+    ("shell interpreter", 'for another shell use "command": ["bash", "-c", "..."]'),
+    ("user runas username uid runasuser account", "tasks run as the user who runs the tick"),
+    ("log logfile stdout stderr output outputfile", "the output goes to logs/automation/NAME.log"),
+    ("mailto email mail notify onfailure onerror alert webhook notifications",
+     "'notification_webhook' and 'notification_command' in settings serve all tasks"),
+)
+# Where a key is unknown, where it is not, and what to do about it.
+_ELSEWHERE = (
+    (TASK_RULES, SETTING_RULES, "it belongs in settings"),
+    (SETTING_RULES, TASK_RULES, "it belongs in each task"),
+    (DOCUMENT_KEYS, SETTING_RULES, "it belongs in settings"),
+    (DOCUMENT_KEYS, TASK_RULES, 'it belongs in a task: {"tasks": [{...}]}'),
+)
+
 
 def did_you_mean(word: str, names: "Iterable[str]") -> str:
     """A suggestion for a misspelt word, '' where none is close."""
     for close in difflib.get_close_matches(word, list(names), 1, 0.6):
         return "did you mean '%s'?" % close
     return ""
+
+
+def _bare(key: str) -> str:
+    """A key without what differs between camelCase, kebab-case and ours."""
+    return re.sub(r"[-_ ]", "", key).lower()
+
+
+def key_advice(key: str, keys: "Iterable[str]") -> "Tuple[str, str]":
+    """What was meant by a key that is none of these: one of them, or '', and a hint, or ''."""
+    bare = _bare(key)
+    for name in keys:
+        if _bare(name) == bare:
+            return name, "did you mean '%s'?" % name
+    for name, others, hint in _OTHER_NAMES:
+        if name in keys and bare in others.split():
+            return name, hint or "did you mean '%s'?" % name
+    for here, there, hint in _ELSEWHERE:
+        if keys is here and key in there:
+            return "", hint
+    for others, hint in _NO_KEYS:
+        if keys is TASK_RULES and bare in others.split():
+            return "", hint
+    for name in difflib.get_close_matches(key, list(keys), 1, 0.6):
+        return name, "did you mean '%s'?" % name
+    return "", ""
 
 
 def _shown(value: "Any", rule: Rule) -> str:
@@ -1867,16 +1961,19 @@ def check_fields(raw: "Document", rules: "Dict[str, Rule]", place: str,
     def problem(key: str, text: str, hint: str = "") -> None:
         problems.append(Problem(place=place, text=text, hint=hint, task=task, field=key))
 
+    meant = set()
     for key, value in raw.items():
         rule = rules.get(key)
         if rule is None:
+            name, hint = key_advice(key, rules)
+            meant.add(name)
             problem(key, "unknown key '%s'" % key,
-                    did_you_mean(key, rules) or "allowed are %s" % ", ".join(sorted(rules)))
+                    hint or "allowed are %s" % ", ".join(sorted(rules)))
         elif not (value is None and rule.null) and not rule.check(value):
             problem(key, "%s: %s is not allowed" % (key, _shown(value, rule)),
                     "use %s" % rule.allowed)
     for key, rule in rules.items():
-        if rule.required and key not in raw:
+        if rule.required and key not in raw and key not in meant:
             problem(key, "%s is missing" % key, "use %s" % rule.allowed)
     return problems
 
@@ -1906,6 +2003,11 @@ class _TaskBuilder:
             self._note(place, [Problem(
                 place=place, text="a task cannot be of type %s" % type(raw).__name__,
                 hint="use an object with name, command and schedule")])
+            return
+        if "tasks" in raw and not {"name", "command"} & set(raw):
+            self._note(place, [Problem(
+                place=place, text="unknown key 'tasks'", field="tasks",
+                hint="a file of %s is one task, or a list of tasks: [{...}, {...}]" % DROP_IN_DIR)])
             return
         name = ""
         if is_name(raw.get("name")):
@@ -2083,7 +2185,7 @@ def _parts_of(main: "Any", place: str) -> "Tuple[List[Problem], List[Any], Docum
         return [Problem(place=place, text="the document is not an object",
                         hint='use {"tasks": [...], "settings": {...}}')], [], {}
     problems = [Problem(place=place, text="unknown key '%s'" % key, field=key,
-                        hint=did_you_mean(key, DOCUMENT_KEYS) or "allowed are tasks and settings")
+                        hint=key_advice(key, DOCUMENT_KEYS)[1] or "allowed are tasks and settings")
                 for key in main if key not in DOCUMENT_KEYS]
     raw_tasks, settings = main.get("tasks", []), main.get("settings", {})
     if not isinstance(raw_tasks, list):

@@ -227,6 +227,66 @@ def test_unknown_key_of_a_task_sets_it_aside_with_a_suggestion(key, hint):
     assert config.invalid == {"job": "unknown key '%s'" % key}
 
 
+OTHER_NAMES = {
+    "command": "cmd script exec", "schedule": "cron cron_expression when timespec cronExpression",
+    "retry_count": "retries max_retries retry maxRetries retry-count", "name": "id title job",
+    "dependencies": "depends_on depends requires after needs upstream dependsOn",
+    "enabled": "active", "env": "environment env_vars", "timezone": "tz time_zone",
+    "cwd": "working_dir cwd_dir workdir directory", "start_deadline": "startDeadline start-deadline",
+}
+
+
+@pytest.mark.parametrize("name, other", [
+    (name, other) for name, others in sorted(OTHER_NAMES.items()) for other in others.split()])
+def test_key_of_another_tool_gets_the_name_it_has_here(name, other):
+    assert sc.key_advice(other, sc.TASK_RULES) == (name, "did you mean '%s'?" % name)
+
+
+@pytest.mark.parametrize("keys, others, hint", [
+    ("TASK_RULES", "attempts maxAttempts", "use 'retry_count': the attempts less 1"),
+    ("TASK_RULES", "interval every", "use 'schedule', as in cron: \"*/5 * * * *\" is every 5 minutes"),
+    ("TASK_RULES", "retry_interval retry_delay_seconds", "use 'retry_delay', in seconds"),
+    ("TASK_RULES", "timeout_seconds max_runtime execution_timeout", "use 'timeout', in seconds"),
+    ("TASK_RULES", "disabled paused suspend", "use 'enabled', its opposite"),
+    ("TASK_RULES", "concurrency concurrencyPolicy singleton max_instances",
+     'use "overlap": "skip" or "queue"; a task never runs twice at a time'),
+    ("TASK_RULES", "catchup misfire_grace_time startingDeadlineSeconds",
+     "use 'start_deadline': how late a run may start, in seconds"),
+    ("TASK_RULES", "user run_as", "tasks run as the user who runs the tick"),
+    ("TASK_RULES", "max_concurrent_tasks", "it belongs in settings"),
+    ("SETTING_RULES", "retry_count schedule", "it belongs in each task"),
+    ("SETTING_RULES", "max_parallel concurrency", "did you mean 'max_concurrent_tasks'?"),
+    ("SETTING_RULES", "webhook slack_webhook", "did you mean 'notification_webhook'?"),
+    ("SETTING_RULES", "timeout", "did you mean 'task_timeout_default'?"),
+    ("DOCUMENT_KEYS", "jobs Tasks", "did you mean 'tasks'?"),
+    ("DOCUMENT_KEYS", "timezone", "it belongs in settings"),
+    ("DOCUMENT_KEYS", "command", 'it belongs in a task: {"tasks": [{...}]}'),
+])
+def test_key_that_differs_by_more_than_its_name_says_how(keys, others, hint):
+    for other in others.split():
+        assert sc.key_advice(other, getattr(sc, keys))[1] == hint, other
+
+
+def test_other_names_are_given_once_for_each_object_and_name_what_there_is():
+    for keys in (sc.TASK_RULES, sc.SETTING_RULES, sc.DOCUMENT_KEYS):
+        others = [other for name, words, _ in sc._OTHER_NAMES if name in keys for other in words.split()]
+        assert len(others) == len(set(others))
+        assert not set(others) & {sc._bare(key) for key in keys}
+        assert all(other == sc._bare(other) for other in others)
+
+
+def test_misnamed_key_is_not_missing_as_well():
+    config = build('{"id": "a", "cmd": "true"}')
+    assert [problem.text for problem in config.problems] == ["unknown key 'id'", "unknown key 'cmd'"]
+
+
+def test_drop_in_of_the_main_files_form_is_one_problem():
+    config = sc.build_config([(FILE, {}), ("config/tasks.d/1.json", {"tasks": [{"name": "a", "command": "true"}]})])
+    assert config.tasks == {}
+    assert messages(config) == ["config/tasks.d/1.json: unknown key 'tasks' (a file of config/tasks.d is one task, "
+                                "or a list of tasks: [{...}, {...}])"]
+
+
 @pytest.mark.parametrize("key, hint", [
     ("max_concurent_tasks", "did you mean 'max_concurrent_tasks'?"),
     ("time_zone", "did you mean 'timezone'?"),
