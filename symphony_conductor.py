@@ -1614,6 +1614,62 @@ def _describe_weekdays(dow: _FieldParser) -> str:
     return join_words(weekdays)
 
 
+def schedule_advice(schedule: CronSchedule, name: str = "") -> "List[Tuple[str, str]]":
+    """What is legal in a schedule, but seldom meant: (what it comes to, what to write instead)."""
+    advice = [large_step_advice(schedule, name), either_day_advice(schedule, name)]
+    return [(text, hint) for text, hint in advice if text]
+
+
+def either_day_advice(schedule: CronSchedule, name: str = "") -> "Tuple[str, str]":
+    """What two day fields come to of which either is enough, as in `1-7 * 1`; else '' twice."""
+    if schedule.reboot or schedule.both_days:
+        return "", ""
+    minute, hour, dom, month, dow = schedule.fields
+    is_any_dom, is_any_dow = len(dom.values) == 31, len(dow.values) == 7
+    if is_any_dom and is_any_dow:
+        return "", ""
+    text = "cron reads day-of-month '%s' and day-of-week '%s' as 'or': the task runs %s" % (
+        dom.text, dow.text, describe(schedule.text, name))
+    times = "%s %s" % (minute.text, hour.text)
+
+    def rewritten(days: str, weekdays: str) -> str:
+        return "'%s %s %s %s'" % (times, days, month.text, weekdays)
+
+    if is_any_dom or (dow.nth and not dow.values):
+        return text, "for %s only: %s" % (_describe_weekdays(dow), rewritten("*", dow.text))
+    if is_any_dow:
+        return text, "for %s only: %s" % (_describe_month_days(dom), rewritten(dom.text, "*"))
+    weekdays = _nth_weekdays(dom, dow)
+    if weekdays:
+        only = _describe_weekdays(_FieldParser(dow.field, weekdays, name, False).parse())
+        return text, "for %s only: %s" % (only, rewritten("*", weekdays))
+    hint = "for both at once: %s, and begin the command with " % rewritten(dom.text, "*")
+    if dow.nth:
+        return text, hint + "a test of the weekday (date +%u)"
+    days = "|".join(str(day or 7) for day in sorted(dow.values))
+    if len(dow.values) == 1:
+        return text, hint + "[ $(date +%%u) = %s ] || exit 0;" % days
+    return text, hint + "case $(date +%%u) in %s) ;; *) exit 0;; esac;" % days
+
+
+def _nth_weekdays(dom: _FieldParser, dow: _FieldParser) -> str:
+    """'1#1' for the 1st to 7th and Mondays, '5L' for the last week and Fridays; '' for others."""
+    week = _week_of_month(dom)
+    is_last_day = dom.last_day and not dom.values and not dom.last_weekday
+    if is_last_day or dom.values == set(range(25, 32)):
+        suffix = "L"
+    elif week:
+        suffix = "#%d" % week
+    else:
+        return ""
+    if dow.nth:
+        return ""
+    days = [str(day) for day in sorted(dow.values)]
+    if not dow.text[0].isdigit():
+        days = [DAY_NAMES[day] for day in sorted(dow.values)]
+    return ",".join(day + suffix for day in days)
+
+
 def large_step_advice(schedule: CronSchedule, name: str = "") -> "Tuple[str, str]":
     """What steps past the end of a field come to, and what to write instead; else '' twice."""
     items = ["%s '%s'" % (field.field.name, item)
@@ -2210,34 +2266,90 @@ def _parts_of(main: "Any", place: str) -> "Tuple[List[Problem], List[Any], Docum
 
 
 def suspicions(config: Config, now: float) -> "List[Problem]":
-    """Warnings for what is legal, but probably not meant."""
+    """Warnings for what is legal, but probably not meant. Defaults are never suspicious."""
     warnings = []
-
-    def suspect(task: Task, field: str, text: str, hint: str) -> None:
-        warnings.append(Problem(place=task.place, text="%s: %s" % (field, text), hint=hint,
-                                warning=True, task=task.name, field=field))
-
     for task in config.tasks.values():
+        warnings += [
+            Problem(place=task.place, text="%s: %s" % (field, text), hint=hint, warning=True,
+                    task=task.name, field=field)
+            for field, text, hint in _suspicions_of(task, config, now)]
+    for text, hint in _unexpanded_in_env(config.env):
+        warnings.append(Problem(place="settings", text="env: " + text, hint=hint, warning=True,
+                                field="env"))
+    return warnings
+
+
+def _suspicions_of(task: Task, config: Config, now: float) -> "Iterator[Tuple[str, str, str]]":
+    """Field, text and hint of what is suspicious in a task."""
+    for text, hint in _unexpanded_in_command(task.command):
+        yield "command", text, hint
+    if "timeout" in task.written:
         interval = shortest_interval(task, now)
         if interval and task.timeout > interval:
             effect = "queued" if task.overlap == "queue" else "skipped"
-            suspect(task, "timeout",
-                    "%g s is longer than the schedule's interval of %d s" % (
-                        task.timeout, interval),
-                    "after a run that long, the next one is %s" % effect)
-        for name in task.dependencies:
-            dependency = config.tasks.get(name)
-            if dependency and not dependency.enabled and task.enabled:
-                suspect(task, "dependencies", "'%s' is disabled" % name,
-                        "'%s' waits until '%s' succeeds by hand" % (task.name, name))
-        if task.schedule is not None:
-            text, hint = large_step_advice(task.schedule, task.name)
-            if text:
-                suspect(task, "schedule", text, hint)
-        elif not task.dependencies:
-            suspect(task, "schedule", "missing, and there are no dependencies",
-                    "it runs only by hand")
-    return warnings
+            yield ("timeout", "%g s is longer than the schedule's interval of %d s" % (
+                task.timeout, interval), "after a run that long, the next one is %s" % effect)
+    for name in task.dependencies:
+        dependency = config.tasks.get(name)
+        if dependency and not dependency.enabled and task.enabled:
+            yield ("dependencies", "'%s' is disabled" % name,
+                   "'%s' waits until '%s' succeeds by hand" % (task.name, name))
+    if task.schedule is not None:
+        for text, hint in schedule_advice(task.schedule, task.name):
+            yield "schedule", text, hint
+    elif not task.dependencies and not {"schedule", "dependencies"} & set(task.written):
+        yield ("schedule", "missing, and there are no dependencies",
+               'it runs only by hand; if so, say "schedule": null')
+    for text, hint in _unexpanded_in_env(task.env):
+        yield "env", text, hint
+    expansion = unexpanded(task.cwd)
+    if expansion:
+        yield "cwd", "%s is not expanded" % expansion, "write the whole path"
+
+
+# What a shell would expand. A $ within a word is none of it: it may be part of a password.
+_EXPANSIONS = (
+    ("$VARIABLE", r"(?:^|[\s/:=,'\"])\$[A-Z_][A-Z0-9_]+(?:$|[\s/:=,'\".])|\$\{[A-Za-z_]\w*\}"),
+    ("$(COMMAND)", r"\$\([a-z/]|`[a-z/][^`]+`"),
+    ("~", r"(?:^|[:=])~(?:$|[/:])"))
+# Programs that take code, in which a $ is their own.
+_TAKE_CODE = r"(?:ssh|su|[gmn]?awk|perl|ruby|php|sed|jq|expect)\Z"
+_SHELL_MARKS = ("|", "||", "&&", "&", ">", ">>", "<", "2>&1")
+
+
+def unexpanded(text: str) -> str:
+    """What in a text only a shell would expand: '$VARIABLE', '$(COMMAND)', '~' or ''.
+
+    The text itself is not shown anywhere: it may be secret.
+    """
+    for expansion, pattern in _EXPANSIONS:
+        if re.search(pattern, text):
+            return expansion
+    return ""
+
+
+def _unexpanded_in_env(env: "Dict[str, str]") -> "Iterator[Tuple[str, str]]":
+    for name, text in env.items():
+        expansion = unexpanded(text)
+        if expansion:
+            yield "%s in %s is not expanded" % (expansion, name), "write what it stands for"
+
+
+def _unexpanded_in_command(
+        command: "str | Tuple[str, ...]") -> "Iterator[Tuple[str, str]]":
+    """What only a shell would expand in a list, or only cron in a string."""
+    if isinstance(command, str):
+        if "\\%" in command:
+            yield "the backslash in '\\%' is needed in a crontab only", "write %"
+        return
+    for word in command:
+        if re.match(r"-\w*[ce]\Z", word) or re.match(_TAKE_CODE, word.rpartition("/")[2]):
+            return  # what follows is code
+        expansion = unexpanded(word)
+        if expansion or word in _SHELL_MARKS:
+            yield ("no shell runs a list, so %s is passed on as it is" % (expansion or word),
+                   "write the command as one string")
+            return
 
 
 def shortest_interval(task: Task, now: float, slots: int = 8) -> "int | None":

@@ -621,14 +621,14 @@ def test_secret_does_not_come_up_in_a_suspicion():
     config = build(task_json(env='{"TOKEN": "%s"}' % SECRET, schedule='"* * * * *"'), task_json("other"),
                    env='{"TOKEN": "%s"}' % SECRET, notification_webhook='"https://example.org/%s"' % SECRET)
     found = sc.suspicions(config, 1700000000)
-    assert len(found) == 2
+    assert len(found) == 1
     assert all(SECRET not in repr(problem) for problem in found)
 
 
 # Suspicions.
 
 @pytest.mark.parametrize("fields, field, text, hint", [
-    ({"schedule": '"*/5 * * * *"'}, "timeout", "timeout: 3600 s is longer than the schedule's interval of 300 s",
+    ({"schedule": '"*/5 * * * *"', "timeout": "3600"}, "timeout", "timeout: 3600 s is longer than the schedule's interval of 300 s",
      "the next one is skipped"),
     ({"schedule": '"*/5 * * * *"', "overlap": '"queue"', "timeout": "300.5"}, "timeout",
      "timeout: 300.5 s is longer than the schedule's interval of 300 s", "the next one is queued"),
@@ -642,6 +642,25 @@ def test_secret_does_not_come_up_in_a_suspicion():
     ({"schedule": '"0 0 */100,1-7 * MON"'}, "schedule",
      "schedule: day-of-month '*/100' steps past the end of the field; as cron reads it, the task "
      "runs at 00:00 on Mondays that fall on the 1st to 7th of the month", "write '0 0 * * MON#1'"),
+    ({"schedule": '"0 2 1-7 * 1"'}, "schedule",
+     "schedule: cron reads day-of-month '1-7' and day-of-week '1' as 'or': the task runs at 02:00 on "
+     "the 1st to 7th of the month, and also on Mondays",
+     "for the 1st Monday of the month only: '0 2 * * 1#1'"),
+    ({"schedule": "null", "cwd": '"~/work"'}, "cwd", "cwd: ~ is not expanded", "write the whole path"),
+    ({"schedule": "null", "cwd": '"$HOME"'}, "cwd", "cwd: $VARIABLE is not expanded", "the whole path"),
+    ({"schedule": "null", "env": '{"PATH": "$HOME/bin:/bin"}'}, "env",
+     "env: $VARIABLE in PATH is not expanded", "write what it stands for"),
+    ({"schedule": "null", "env": '{"A": "x${HOME}"}'}, "env", "env: $VARIABLE in A is not expanded", ""),
+    ({"schedule": "null", "env": '{"A": "/bin:~/bin"}'}, "env", "env: ~ in A is not expanded", ""),
+    ({"schedule": "null", "env": '{"A": "`hostname`"}'}, "env", "env: $(COMMAND) in A is not expanded", ""),
+    ({"schedule": "null", "command": '["ls", "$HOME/x"]'}, "command",
+     "command: no shell runs a list, so $VARIABLE is passed on as it is", "the command as one string"),
+    ({"schedule": "null", "command": '["~/bin/tool"]'}, "command",
+     "command: no shell runs a list, so ~ is passed on as it is", "the command as one string"),
+    ({"schedule": "null", "command": '["ls", "|", "wc"]'}, "command",
+     "command: no shell runs a list, so | is passed on as it is", "the command as one string"),
+    ({"schedule": "null", "command": '"date +\\\\%F"'}, "command",
+     "command: the backslash in '\\%' is needed in a crontab only", "write %"),
 ])
 def test_legal_but_odd_task_is_warned_of(fields, field, text, hint):
     config = build(task_json(**fields))
@@ -656,6 +675,14 @@ def test_legal_but_odd_task_is_warned_of(fields, field, text, hint):
 
 @pytest.mark.parametrize("fields", [
     {"schedule": '"*/5 * * * *"', "timeout": "300"},
+    {"schedule": '"* * * * *"'},
+    {"schedule": "null"},
+    {"dependencies": "[]"},
+    {"schedule": "null", "command": '"echo $HOME ~ `date` | wc"'},
+    {"schedule": "null", "command": '["sh", "-c", "echo $HOME | wc"]'},
+    {"schedule": "null", "command": '["ssh", "host", "echo $HOME"]'},
+    {"schedule": "null", "command": '["awk", "{print $NF}"]'},
+    {"schedule": "null", "env": '{"TOKEN": "pa$$WORD$x~y`", "COST": "$5", "A": "a~b"}'},
     {"schedule": '"0 * * * *"'},
     {"schedule": '"@reboot"'},
     {"schedule": '"0 0 29 2 *"', "timeout": "86400"},

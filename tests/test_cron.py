@@ -778,6 +778,42 @@ def test_step_within_its_field_needs_no_advice(text):
     assert sc.large_step_advice(sc.CronSchedule(text)) == ("", "")
 
 
+@pytest.mark.parametrize("text, days, hint", [
+    ("0 2 1-7 * 1", "on the 1st to 7th of the month, and also on Mondays",
+     "for the 1st Monday of the month only: '0 2 * * 1#1'"),
+    ("0 2 8-14 6 MON,TUE", "on the 8th to 14th of the month, and also on Mondays and Tuesdays in June",
+     "for the 2nd Monday and 2nd Tuesday of the month only: '0 2 * 6 MON#2,TUE#2'"),
+    ("0 2 25-31 * 5", "on the 25th to 31st of the month, and also on Fridays",
+     "for the last Friday of the month only: '0 2 * * 5L'"),
+    ("0 2 L * fri", "on the last day of the month, and also on Fridays",
+     "for the last Friday of the month only: '0 2 * * FRIL'"),
+    ("0 2 1-7 * 1#1", "on the 1st to 7th of the month, and also on the 1st Monday of the month",
+     "for the 1st Monday of the month only: '0 2 * * 1#1'"),
+    ("0 2 1-31 * 1", "every day", "for Mondays only: '0 2 * * 1'"),
+    ("0 2 15 * 0-6", "every day", "for the 15th of the month only: '0 2 15 * *'"),
+    ("0 2 13 * 7", "on the 13th of the month, and also on Sundays",
+     "for both at once: '0 2 13 * *', and begin the command with [ $(date +%u) = 7 ] || exit 0;"),
+    ("0 2 1,15 * 1-5", "on the 1st and 15th of the month, and also on Monday to Friday",
+     "for both at once: '0 2 1,15 * *', and begin the command with "
+     "case $(date +%u) in 1|2|3|4|5) ;; *) exit 0;; esac;"),
+    ("0 2 13 * 1#1,5", "on the 13th of the month, and also on Fridays and the 1st Monday of the month",
+     "for both at once: '0 2 13 * *', and begin the command with a test of the weekday (date +%u)"),
+])
+def test_two_day_fields_of_which_either_is_enough_come_with_advice(text, days, hint):
+    fields = text.split()
+    (said, fix), = sc.schedule_advice(sc.CronSchedule(text))
+    assert said == "cron reads day-of-month '%s' and day-of-week '%s' as 'or': the task runs at 02:00 %s" % (
+        fields[2], fields[4], days)
+    assert fix == hint
+    assert sc.schedule_advice(sc.CronSchedule(fix.split("'")[1])) == []
+
+
+@pytest.mark.parametrize("text", [
+    "* * * * *", "0 2 * * 1", "0 2 1 * *", "0 2 */2 * 1", "0 2 1-7 * */7", "0 2 1-31 * 0-6", "@monthly", "@reboot"])
+def test_day_fields_of_which_one_is_open_need_no_advice(text):
+    assert sc.either_day_advice(sc.CronSchedule(text)) == ("", "")
+
+
 @pytest.mark.parametrize("text, expected", [
     ("*/60 * * * *", ["2024-09-01 00:00Z", "2024-09-01 01:00Z", "2024-09-01 02:00Z"]),
     ("0 */24 * * *", ["2024-09-01 00:00Z", "2024-09-02 00:00Z"]),
