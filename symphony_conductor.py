@@ -5938,6 +5938,238 @@ def _check_regular(info: "os.stat_result", path: str) -> None:
         raise ForeignFile(errno.EINVAL, "Not a regular file", path)
 
 
+# -- why a program cannot start
+
+SHELL_WORDS = (
+    "if for while until case { ( ! : . [ alias bg break cd command continue echo eval exec exit"
+    " export false fg getopts hash jobs kill printf pwd read readonly return set shift test times"
+    " trap true type ulimit umask unset wait").split()
+_SHELLS = r"(?:sh|bash|dash|ksh|zsh)\Z"
+_INTERPRETERS = r"(?:sh|bash|dash|ksh|zsh|python[0-9.]*|perl|ruby|php)\Z"
+_HEAD_BYTES = 256  # of a script: the kernel reads no more of its first line (BINPRM_BUF_SIZE)
+_UTF8_MARK = b"\xef\xbb\xbf"
+
+
+def start_trouble(command: "str | Sequence[str]", folder: str, path: str,
+                  whose: str = "the task's") -> "Tuple[str, str]":
+    """What keeps a command from starting in this folder with this PATH, and a fix.
+
+    Two empty strings if nothing does, or if only the shell can tell. `whose` PATH it is, in words.
+    """
+    words = _program_and_arguments(command)
+    is_for_shell = isinstance(command, str)
+    if not words or is_for_shell and words[0] in SHELL_WORDS or unexpanded(words[0]):
+        return "", ""
+    program = words[0]
+    if "/" in program:  # then PATH is not searched (execvp(3)), and `folder` is where it starts
+        text, hint = _file_trouble(program, folder)
+        full = os.path.join(folder, program)
+    else:
+        full = shutil.which(program, path=path) or ""
+        text, hint = "", ""
+        if not full:
+            text, hint = _search_trouble(program, path, whose)
+            if os.path.isfile(os.path.join(folder, program)):
+                hint = "write ./%s" % program
+    if not text:
+        text, hint = _script_trouble(program, full, path, whose, is_for_shell)
+    if not text:
+        text, hint = _argument_trouble(words, folder, path)
+    return text, hint
+
+
+def _program_and_arguments(command: "str | Sequence[str]") -> "List[str]":
+    """A command's first words up to one that only a shell can read; none if that is the program."""
+    if not isinstance(command, str):
+        return list(command)
+    words: "List[str]" = []
+    for word in re.split(r"[;&|<>()\n]", command)[0].split():
+        is_assignment = re.match(r"([A-Za-z_][A-Za-z0-9_]*)=[^\s'\"$`]*\Z", word)
+        if not words and is_assignment and is_assignment.group(1) != "PATH":
+            continue
+        if not re.match(r"[A-Za-z0-9_./+-]+\Z", word) and (words or word not in SHELL_WORDS):
+            break
+        words.append(word)
+    return words
+
+
+def _search_trouble(program: str, path: str, whose: str) -> "Tuple[str, str]":
+    """For a program that is in no folder of PATH."""
+    for folder in path.split(":"):
+        if os.path.isfile(os.path.join(folder, program)):
+            return _file_trouble(os.path.join(folder, program), "")
+    elsewhere = shutil.which(program)
+    hint = "install it, or set PATH in env"
+    if program == "python" and shutil.which("python3", path=path):
+        hint = "use python3"
+    elif elsewhere:
+        hint = "use %s, or set PATH in env" % elsewhere
+    return "'%s' is not on %s PATH (%s)" % (program, whose, path), hint
+
+
+def _path_trouble(name: str, folder: str) -> "Tuple[str, str]":
+    """Why a path, as a command names it, leads to no file."""
+    full = os.path.join(folder, name)
+    try:
+        if not stat.S_ISDIR(os.stat(full).st_mode):
+            return "", ""
+        return "'%s' is a folder" % name, "name the program in it"
+    except PermissionError:
+        above = os.path.dirname(os.path.abspath(full))
+        while not os.path.isdir(above):  # for a folder within one that is closed, no answer comes
+            above = os.path.dirname(above)
+        return ("'%s' cannot be reached: no permission to enter the folder %s" % (name, above),
+                "move it, or ask the folder's owner for access")
+    except OSError as error:
+        if os.path.islink(full) and error.errno == errno.ELOOP:
+            return "'%s' is a link that leads to itself" % name, "correct the link"
+        if os.path.islink(full):
+            return ("'%s' is a broken link to %s" % (name, os.readlink(full)),
+                    "correct the link or the path")
+    return "'%s' does not exist" % name, near_path(name, folder) or "correct the path"
+
+
+def near_path(name: str, folder: str, is_folder: bool = False) -> str:
+    """A suggestion for a path that does not exist: one in which a single part differs; or ''."""
+    parts = name.split("/")
+    for number in range(1, len(parts) + 1):
+        above, missing = "/".join(parts[:number - 1] + [""]), parts[number - 1]
+        if os.path.lexists(os.path.join(folder, above + missing)):
+            continue
+        try:
+            names = os.listdir(os.path.join(folder, above))[:5000]  # comparing takes time
+        except OSError:
+            return ""
+        for close in difflib.get_close_matches(missing, names, 3, 0.6):
+            other = above + "/".join([close] + parts[number:])
+            if os.path.isdir(os.path.join(folder, other)) == is_folder:
+                return "did you mean '%s'?" % other
+        return ""
+    return ""
+
+
+def _file_trouble(name: str, folder: str) -> "Tuple[str, str]":
+    """Why the file at a path is no program for this user."""
+    text, hint = _path_trouble(name, folder)
+    full = os.path.abspath(os.path.join(folder, name))
+    if text or os.access(full, os.X_OK):
+        return text, hint
+    info = os.stat(full)
+    no_exec = getattr(os, "ST_NOEXEC", 0)
+    if info.st_mode & 0o111 and os.statvfs(full).f_flag & no_exec:
+        return ("'%s' is on a file system that is mounted noexec" % name,
+                "move it, or name the interpreter: sh %s" % name)
+    hint = "chmod +x %s" % shlex.quote(full)
+    if os.geteuid() not in (0, info.st_uid):
+        hint = "its owner can allow it: " + hint
+    return "'%s' is not executable" % name, hint
+
+
+def _head_of(full: str) -> bytes:
+    try:
+        with open(full, "rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError:
+        return b""  # a program need not be readable to be run
+
+
+def _line_end_trouble(name: str, full: str) -> "Tuple[str, str]":
+    return ("'%s' has Windows line ends, which its interpreter cannot read" % name,
+            "to fix: sed -i 's/\\r$//' %s" % shlex.quote(os.path.abspath(full)))
+
+
+def _script_trouble(name: str, full: str, path: str, whose: str,
+                    is_for_shell: bool) -> "Tuple[str, str]":
+    """What is wrong with the first line of a program, where it is a script."""
+    head = _head_of(full)
+    line = head.partition(b"\n")[0]
+    if head.startswith(_UTF8_MARK + b"#!"):
+        return ("'%s' has a byte order mark before its #! line" % name,
+                "to fix: sed -i '1s/^\\xef\\xbb\\xbf//' %s" % shlex.quote(os.path.abspath(full)))
+    if not line.startswith(b"#!"):
+        # A shell runs such a file itself; a file with a NUL is a program for some machine.
+        if is_for_shell or b"\0" in head or not head:
+            return "", ""
+        return ("'%s' has no #! line, and a list is not run by a shell" % name,
+                'begin it with #!/bin/sh, or put "sh" in front of it')
+    if line.endswith(b"\r"):
+        return _line_end_trouble(name, full)
+    words = os.fsdecode(line[2:]).split()
+    if not words:
+        return "'%s' names no interpreter after #!" % name, "begin it with #!/bin/sh"
+    interpreter = words[0]
+    if not os.path.exists(interpreter):
+        hint = "install it, or correct the first line of the file"
+        elsewhere = shutil.which(os.path.basename(interpreter), path=path)
+        if elsewhere:
+            hint = "begin the file with #!%s" % elsewhere
+        return "'%s': missing interpreter %s" % (name, interpreter), hint
+    if not os.access(interpreter, os.X_OK):
+        return ("'%s': its interpreter %s is not executable" % (name, interpreter),
+                "correct the first line of the file")
+    if os.path.basename(interpreter) == "env":
+        return _env_trouble(name, words[1:], path, whose)
+    return "", ""
+
+
+def _env_trouble(name: str, words: "List[str]", path: str, whose: str) -> "Tuple[str, str]":
+    """For a script whose first line is `#!/usr/bin/env WORDS`."""
+    is_split = words[:1] == ["-S"]
+    if is_split:
+        words = words[1:]
+    elif len(words) > 1 and sys.platform.startswith("linux") and words[0][0] != "-":
+        # Linux passes all that follows the interpreter as one argument: execve(2).
+        return ("'%s': env takes '%s' for one name" % (name, " ".join(words)),
+                "begin the file with #!/usr/bin/env -S %s" % " ".join(words))
+    program = next((word for word in words if word[0] != "-" and "=" not in word), "")
+    if not program or shutil.which(program, path=path):
+        return "", ""
+    text, hint = _search_trouble(program, path, whose)
+    return "'%s': its interpreter %s" % (name, text), hint
+
+
+def _argument_trouble(words: "List[str]", folder: str, path: str) -> "Tuple[str, str]":
+    """For `sh SCRIPT`, `python3 SCRIPT` and the like: what is wrong with the script."""
+    name = os.path.basename(words[0])
+    script = ""
+    if re.match(_INTERPRETERS, name):
+        script = _script_argument(name, words[1:])
+    if not script or unexpanded(script):
+        return "", ""
+    full = os.path.join(folder, script)
+    is_shell = re.match(_SHELLS, name) is not None
+    if is_shell and "/" not in script and shutil.which(script, path=path):
+        return "", ""  # a shell searches PATH too
+    text, hint = _path_trouble(script, folder)
+    if os.path.isdir(full) and not is_shell:
+        return "", ""  # Python runs the __main__.py in it
+    if not text and not os.access(full, os.R_OK):
+        text = "'%s' cannot be read: permission denied" % script
+        hint = "chmod u+r %s" % shlex.quote(os.path.abspath(full))
+    if not text and is_shell and _head_of(full).partition(b"\n")[0].endswith(b"\r"):
+        return _line_end_trouble(script, full)
+    return text, hint
+
+
+def _script_argument(interpreter: str, words: "List[str]") -> str:
+    """The script among an interpreter's arguments; '' for code, a module or unknown options."""
+    takes_code, takes_value = "", ""
+    if re.match(_SHELLS, interpreter):
+        takes_code, takes_value = "cs", "oO"
+    elif interpreter.startswith("python"):
+        takes_code, takes_value = "cmV", "WX"
+    rest = iter(words)
+    for word in rest:
+        if word[:1] not in ("-", "+"):
+            return word
+        letters = word[1:]
+        if not letters.isalpha() or not takes_code or set(letters) & set(takes_code):
+            return ""
+        if letters[-1] in takes_value:
+            next(rest, "")
+    return ""
+
+
 # == Stored shapes ==
 
 def parse_document(text: str, place: str) -> "Any":
@@ -8392,8 +8624,8 @@ def _become_command(command: Command, gate: int, failure: int) -> None:
     """The child of `start_gated`, up to its exec; when it returns, that failed (126 for a shell).
 
     Nothing is imported here (`import_now` came first): an import that fails would do so unseen.
-    What fails is written to `failure`, which exec closes as it does all but 0, 1 and 2: Python
-    opens them close-on-exec (PEP 446).
+    What fails is written to `failure`, as `_cause_of` takes it. Exec closes that, and all others
+    but 0, 1 and 2: Python opens them close-on-exec (PEP 446).
     """
     stage = ""
     try:
@@ -8420,7 +8652,10 @@ def _become_command(command: Command, gate: int, failure: int) -> None:
     except (OSError, ValueError) as error:
         is_missing = isinstance(error, (FileNotFoundError, NotADirectoryError)) and not stage
         what = _bytes(stage) or command.argv[0]
-        os.write(failure, b"%s: %s" % (what, _bytes(error_text(error))))
+        number = 0  # of the error, where it is that of the exec
+        if not stage:
+            number = getattr(error, "errno", 0) or 0
+        os.write(failure, b"%d %s: %s" % (number, what, _bytes(error_text(error))))
         if is_missing:
             os._exit(EXIT_NOT_FOUND)
 
@@ -8591,7 +8826,7 @@ class Supervisor:
         # From here on the command may run, so nothing is raised any more.
         self.output.line(self._header())
         if trouble:
-            self.failure = "cannot start: %s" % trouble
+            self.failure = "cannot start: %s" % self._cause_of(trouble)
             self.output.take(_bytes(self.failure + "\n"))
 
     def _note_start(self, started_mono: float) -> None:
@@ -8637,6 +8872,28 @@ class Supervisor:
             os.waitpid(pid, 0)
             raise
         return self._open_gate(gate, failure)
+
+    def _cause_of(self, trouble: str) -> str:
+        """The cause of a failed start in words, from 'ERRNO WHAT: WHY'; 0 for none of the exec."""
+        number, _, text = trouble.partition(" ")
+        if number in ("", "0"):
+            return text
+        cause = self._start_trouble()
+        if not cause and int(number) in (errno.ENOENT, errno.ENOEXEC):
+            return text + " (was it built for another system?)"
+        return cause or text
+
+    def _start_trouble(self) -> str:
+        """What is wrong with the command's program, now that it did not start; '' if nothing is."""
+        if self.command is None:
+            return ""
+        folder = os.path.abspath(os.fsdecode(self.command.cwd or self.store.base))
+        path = os.fsdecode(self.command.env.get(b"PATH", os.fsencode(os.defpath)))
+        try:
+            text, hint = start_trouble(self.spec["command"], folder, path)
+        except OSError:  # the disk fails, also for a module that is needed here
+            return ""
+        return "%s (%s)" % (text, hint) if hint else text
 
     @staticmethod
     def _open_gate(gate: int, failure: int) -> str:
@@ -8731,6 +8988,11 @@ class Supervisor:
         self.watch.wait()
         output.write_end()
         result = result_of(self.watch, output, self.clock, started_mono)
+        if result["exit_code"] in (EXIT_CANNOT_RUN, EXIT_NOT_FOUND) and not self.failure:
+            # So says a shell, or env, of what it could not start.
+            cause = self._start_trouble()
+            if cause:
+                self.failure = "cannot start: %s" % cause
         if self.failure and result["status"] == "failed":
             result["reason"] = self.failure
         output.line("%s end run=%s status=%s exit_code=%s duration=%ss output=%d bytes%s" % (
@@ -10516,10 +10778,6 @@ def status_of(store: Reader, only: str = "", clock: "Clock | None" = None,
 CRON_PATH = "/usr/bin:/bin"  # crontab(5)
 FOLLOW_POLL_S = 0.3
 WATCH_EVERY_S = 2.0
-SHELL_WORDS = (
-    "if for while until case { ( ! : . [ alias bg break cd command continue echo eval exec exit"
-    " export false fg getopts hash jobs kill printf pwd read readonly return set shift test times"
-    " trap true type ulimit umask unset wait").split()
 
 
 def print_line(text: str, stream: "Any" = None, end: str = "\n", styled: bool = False) -> None:
@@ -11344,61 +11602,28 @@ def cmd_check(store: Store, args: "argparse.Namespace") -> int:
 
 
 def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH) -> "List[Problem]":
-    """Warnings for commands whose program cron would not find."""
+    """Warnings for commands that cron could not start."""
     warnings = []
 
-    def look(field: str, command: "str | Tuple[str, ...]", folder: str, path: str, place: str,
+    def look(field: str, command: "str | Tuple[str, ...]", cwd: str, path: str, place: str,
              task: str) -> None:
-        text, hint = _missing_program(command, folder, path)
+        folder = os.path.join(store.root, cwd)
+        whose = "cron's" if path == cron_path else "the task's"
+        text, hint = start_trouble(command, folder, path, whose)
+        if cwd and not unexpanded(cwd) and not os.path.isdir(folder):
+            field, text = "cwd", "the folder '%s' does not exist" % cwd
+            hint = near_path(cwd, store.root, is_folder=True) or "create it, or correct the path"
         if text:
             warnings.append(Problem(place=place, text="%s: %s" % (field, text), hint=hint,
                                     warning=True, task=task, field=field))
 
     for task in config.tasks.values():
         path = task.env.get("PATH", config.env.get("PATH", cron_path))
-        folder = os.path.join(store.root, task.cwd)
-        look("command", task.command, folder, path, task.place, task.name)
+        look("command", task.command, task.cwd, path, task.place, task.name)
     if config.notification_command:
-        look("notification_command", config.notification_command, store.root, cron_path,
+        look("notification_command", config.notification_command, "", cron_path,
              store.shown(store.config_path), "")
     return warnings
-
-
-def _missing_program(command: "str | Tuple[str, ...]", folder: str,
-                     path: str) -> "Tuple[str, str]":
-    """What is wrong with the program of a command started in this folder with this PATH, and a fix.
-
-    Two empty strings if nothing is, or if only the shell can tell.
-    """
-    program = _program_of(command)
-    if not program or isinstance(command, str) and program in SHELL_WORDS:
-        return "", ""
-    if "/" in program:  # then PATH is not searched (execvp(3)), and `folder` is where it starts
-        if os.access(os.path.join(folder, program), os.X_OK):
-            return "", ""
-        return ("'%s' does not exist or is not executable" % program,
-                "chmod +x, or correct the path")
-    if shutil.which(program, path=path) is not None:
-        return "", ""
-    elsewhere = shutil.which(program)
-    if program == "python" and shutil.which("python3", path=path):
-        hint = "use python3"
-    elif elsewhere:
-        hint = "use %s, or set PATH in env" % elsewhere
-    else:
-        hint = "install it, or set PATH in env"
-    return "'%s' is not on cron's PATH (%s)" % (program, path), hint
-
-
-def _program_of(command: "str | Tuple[str, ...]") -> str:
-    """The program that a command starts with, '' if only a shell could tell."""
-    if not isinstance(command, str):
-        return command[0]
-    for word in command.split():
-        is_assignment = re.match(r"[A-Za-z_][A-Za-z0-9_]*=[^\s'\"$`]*\Z", word)
-        if not is_assignment:
-            return word if re.match(r"[A-Za-z0-9_./+-]+\Z", word) else ""
-    return ""
 
 
 def cmd_next(store: Store, args: "argparse.Namespace") -> int:

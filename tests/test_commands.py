@@ -8,6 +8,7 @@ import subprocess
 import symtable
 import sys
 import time
+from unittest import mock
 
 import pytest
 from conftest import REPOSITORY, SCRIPT, SCRIPTS, due_once, every_minute
@@ -163,8 +164,8 @@ def test_check_warns_of_what_is_legal_but_suspicious(project, tmp_path):
         "'off' succeeds by hand)",
         "warning: config/conductor_config.json: tasks[3] 'lost': command: 'no-such-program-at-all' is not on cron's "
         "PATH (/usr/bin:/bin) (install it, or set PATH in env)",
-        "warning: config/conductor_config.json: tasks[4] 'script': command: './scripts/missing.sh' does not exist or "
-        "is not executable (chmod +x, or correct the path)",
+        "warning: config/conductor_config.json: tasks[4] 'script': command: './scripts/missing.sh' does not exist "
+        "(correct the path)",
         "config/conductor_config.json: 7 tasks, 0 problems, 4 warnings"]
 
 
@@ -184,9 +185,10 @@ def test_check_reports_every_problem_of_every_file_at_once(project):
                       every_minute("b", ["./missing"], dependencies=["later", "nobody"]))
     folder = project.root / "config/tasks.d"
     folder.mkdir(mode=0o700)
-    for name, text in (("1.json", '{"name": "later",}'), ("2.json", '{"name": "c", "name": "c", "nice": 99, "schedule": null}'),
-                       ("3.json", b'{"name": "d",\n "description": "\xff"}'), ("4.json", '{"name": "e"}')):
-        (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    for name, text in (("1.json", b'{"name": "later",}'),
+                       ("2.json", b'{"name": "c", "name": "c", "nice": 99, "schedule": null}'),
+                       ("3.json", b'{"name": "d",\n "description": "\xff"}'), ("4.json", b'{"name": "e"}')):
+        (folder / name).write_bytes(text)
         (folder / name).chmod(0o600)
     code, out, err = project.call("check")
     assert code == 78
@@ -205,6 +207,118 @@ def test_check_reports_every_problem_of_every_file_at_once(project):
         "warning: config/tasks.d/4.json 'e': schedule: missing, and there are no dependencies "
         '(it runs only by hand; if so, say "schedule": null)',
         main + ": 4 tasks, 8 problems, 2 warnings"]
+
+
+PATH = "/usr/bin:/bin"
+FILES = {  # name: content, mode
+    "scripts/backup.sh": (b"#!/bin/sh\n", 0o755),
+    "crlf.sh": (b"#!/bin/sh\r\necho x\r\n", 0o755),
+    "env_crlf": (b"#!/usr/bin/env python3\r\n", 0o755),
+    "bom.sh": (b"\xef\xbb\xbf#!/bin/sh\n", 0o755),
+    "gone": (b"#!/opt/none/python2 -u\n", 0o755),
+    "elsewhere": (b"#!/opt/none/sh\n", 0o755),
+    "nobody": (b"#!\necho x\n", 0o755),
+    "env": (b"#!/usr/bin/env no-such-node\n", 0o755),
+    "plain.sh": (b"#!/bin/sh\n", 0o644),
+    "list": (b"echo x\n", 0o755),
+    "binary": (b"\x7fELF\0\0", 0o755),
+    "empty": (b"", 0o755),
+}
+
+
+@pytest.fixture
+def programs(tmp_path):
+    for name, (content, mode) in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        path.chmod(mode)
+    (tmp_path / "broken").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    return tmp_path
+
+
+@pytest.mark.parametrize("command, text, hint", [
+    (["./missing"], "'./missing' does not exist", "correct the path"),
+    (["./scripts/bakup.sh"], "'./scripts/bakup.sh' does not exist", "did you mean './scripts/backup.sh'?"),
+    ("script/backup.sh -v", "'script/backup.sh' does not exist", "did you mean 'scripts/backup.sh'?"),
+    ("plain.sh", "'plain.sh' is not on cron's PATH (/usr/bin:/bin)", "write ./plain.sh"),
+    ("no-such-tool", "'no-such-tool' is not on cron's PATH (/usr/bin:/bin)", "install it, or set PATH in env"),
+    (["./broken"], "'./broken' is a broken link to nowhere", "correct the link or the path"),
+    (["./loop"], "'./loop' is a link that leads to itself", "correct the link"),
+    (["./scripts"], "'./scripts' is a folder", "name the program in it"),
+    (["./plain.sh"], "'./plain.sh' is not executable", "chmod +x ROOT/plain.sh"),
+    ("./crlf.sh", "'./crlf.sh' has Windows line ends, which its interpreter cannot read",
+     "to fix: sed -i 's/\\r$//' ROOT/crlf.sh"),
+    (["./env_crlf"], "'./env_crlf' has Windows line ends, which its interpreter cannot read",
+     "to fix: sed -i 's/\\r$//' ROOT/env_crlf"),
+    (["./bom.sh"], "'./bom.sh' has a byte order mark before its #! line",
+     "to fix: sed -i '1s/^\\xef\\xbb\\xbf//' ROOT/bom.sh"),
+    ("A=1 ./gone | cat", "'./gone': missing interpreter /opt/none/python2",
+     "install it, or correct the first line of the file"),
+    (["./elsewhere"], "'./elsewhere': missing interpreter /opt/none/sh", "begin the file with #!/usr/bin/sh"),
+    (["./nobody"], "'./nobody' names no interpreter after #!", "begin it with #!/bin/sh"),
+    (["./env"], "'./env': its interpreter 'no-such-node' is not on cron's PATH (/usr/bin:/bin)",
+     "install it, or set PATH in env"),
+    (["./list"], "'./list' has no #! line, and a list is not run by a shell",
+     'begin it with #!/bin/sh, or put "sh" in front of it'),
+    ("sh scripts/bakup.sh", "'scripts/bakup.sh' does not exist", "did you mean 'scripts/backup.sh'?"),
+    (["bash", "-euo", "pipefail", "./two words"], "'./two words' does not exist", "correct the path"),
+    ("bash -x crlf.sh; true", "'crlf.sh' has Windows line ends, which its interpreter cannot read",
+     "to fix: sed -i 's/\\r$//' ROOT/crlf.sh"),
+    ("python3 -u -W ignore jobs.py >>log 2>&1", "'jobs.py' does not exist", "correct the path"),
+    ("perl jobs.pl", "'jobs.pl' does not exist", "correct the path"),
+])
+def test_what_cannot_start_is_said_as_what_it_is(programs, command, text, hint):
+    said, fix = sc.start_trouble(command, str(programs), PATH, "cron's")
+    assert (said, fix.replace(str(programs), "ROOT").replace("#!/bin/sh", "#!/usr/bin/sh")) == (
+        text, hint.replace("#!/bin/sh", "#!/usr/bin/sh"))
+
+
+@pytest.mark.parametrize("command", [
+    ["./scripts/backup.sh"], "./list", ["./binary"], ["./empty"], "cd scripts && ./nothing", "$HOME/x", ["~/x"],
+    "if true; then true; fi", '"./a b" c', "PATH=/x tool", "sh -c 'x y'", "sh -s x", "python3 -m x", "python3 -V",
+    "perl -ne x", "bash --posix x", "sh $X", "python3 scripts", "sh scripts/backup.sh", "sh -- scripts/backup.sh", "sh",
+])
+def test_what_starts_or_only_a_shell_can_judge_is_no_trouble(programs, command):
+    assert sc.start_trouble(command, str(programs), PATH) == ("", "")
+
+
+def test_a_mount_without_exec_is_no_matter_of_modes(programs, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "statvfs", lambda path: mock.Mock(f_flag=os.ST_NOEXEC))
+    assert sc.start_trouble(["./scripts/backup.sh"], str(programs), PATH) == (
+        "'./scripts/backup.sh' is on a file system that is mounted noexec",
+        "move it, or name the interpreter: sh ./scripts/backup.sh")
+    assert sc.start_trouble(["./plain.sh"], str(programs), PATH)[0] == "'./plain.sh' is not executable"
+
+
+def test_a_closed_folder_above_a_program_is_named(programs, monkeypatch):
+    stat, scripts = os.stat, str(programs / "scripts")
+
+    def closed(path, **more):
+        if str(path).startswith(scripts + "/"):
+            raise PermissionError(13, "Permission denied")
+        return stat(path, **more)
+
+    monkeypatch.setattr(os, "stat", closed)
+    assert sc.start_trouble(["scripts/closed/tool"], str(programs), PATH) == (
+        "'scripts/closed/tool' cannot be reached: no permission to enter the folder " + scripts,
+        "move it, or ask the folder's owner for access")
+
+
+@pytest.mark.parametrize("cwd, warning", [
+    ("script", "cwd: the folder 'script' does not exist (did you mean 'scripts'?)"),
+    ("nowhere", "cwd: the folder 'nowhere' does not exist (create it, or correct the path)"),
+    ("~/x", "cwd: ~ is not expanded (write the whole path)"),
+    ("scripts", "command: './tool' does not exist (correct the path)"),
+])
+def test_check_says_of_a_folder_what_keeps_the_command_from_it(project, cwd, warning):
+    (project.root / "scripts").mkdir()
+    project.configure(every_minute("a", ["./tool"], cwd=cwd))
+    lines = project.call("check")[1].splitlines()
+    assert lines[:-1] == ["warning: config/conductor_config.json: tasks[0] 'a': " + warning] or cwd == "~/x"
+    assert lines[0].endswith(warning)
 
 
 # -- next and explain

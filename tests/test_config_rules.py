@@ -628,8 +628,8 @@ def test_secret_does_not_come_up_in_a_suspicion():
 # Suspicions.
 
 @pytest.mark.parametrize("fields, field, text, hint", [
-    ({"schedule": '"*/5 * * * *"', "timeout": "3600"}, "timeout", "timeout: 3600 s is longer than the schedule's interval of 300 s",
-     "the next one is skipped"),
+    ({"schedule": '"*/5 * * * *"', "timeout": "3600"}, "timeout",
+     "timeout: 3600 s is longer than the schedule's interval of 300 s", "the next one is skipped"),
     ({"schedule": '"*/5 * * * *"', "overlap": '"queue"', "timeout": "300.5"}, "timeout",
      "timeout: 300.5 s is longer than the schedule's interval of 300 s", "the next one is queued"),
     ({"schedule": '"0,1 2 * * *"', "timeout": "61"}, "timeout",

@@ -279,7 +279,7 @@ def test_a_command_is_spawned_where_that_does_all_that_the_gate_does(project, fi
     assert bool(gated) != is_spawned
     assert result["exit_code"] == (127 if "/no/such" in task.command else 0)
     if result["exit_code"]:
-        assert result["reason"] == "cannot start: /no/such: No such file or directory"
+        assert result["reason"] == "cannot start: '/no/such' does not exist (correct the path)"
     else:
         assert result["output_tail"] == "x\n"
     assert store.read_run("job")["pid"] not in (0, sc.NO_PID)

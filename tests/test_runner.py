@@ -100,7 +100,37 @@ def test_run_passes_on_the_commands_own_status(project, command, expected):
 
 def test_a_command_that_cannot_start_says_why_in_its_log(project):
     run(project, ["no-such-program"])
-    assert "cannot start: no-such-program: No such file or directory" in project.read("logs/automation/job.log")
+    assert "cannot start: 'no-such-program' is not on the task's PATH (" in project.read("logs/automation/job.log")
+
+
+@pytest.mark.parametrize("command, code", [(["./job"], 127), ("./job --now", 127), ("exec ./job", 127)])
+def test_a_run_that_cannot_start_records_the_cause(project, command, code):
+    (project.root / "job").write_text("#!/opt/none/tool\n")
+    (project.root / "job").chmod(0o755)
+    assert run(project, command)[0] == code
+    reason = project.history()[-1].get("reason")
+    if command == "exec ./job":  # what only the shell can judge
+        assert reason is None
+    else:
+        assert reason == ("cannot start: './job': missing interpreter /opt/none/tool "
+                          "(install it, or correct the first line of the file)")
+
+
+@pytest.mark.parametrize("content, code, cause", [
+    ("echo x", 126, "'./job' has no #! line, and a list is not run by a shell"),
+    ("\x7fELF\0", 126, "./job: Exec format error (was it built for another system?)"),
+    ("#!/bin/sh\r\n", 127, "'./job' has Windows line ends, which its interpreter cannot read"),
+])
+def test_the_cause_of_a_failed_exec_is_in_the_result(project, content, code, cause):
+    (project.root / "job").write_bytes(content.encode())
+    (project.root / "job").chmod(0o755)
+    assert run(project, ["./job"])[0] == code
+    assert project.history()[-1]["reason"].startswith("cannot start: " + cause)
+
+
+def test_a_command_that_exits_with_127_itself_has_no_cause(project):
+    assert run(project, "exit 127")[0] == 127
+    assert project.history()[-1].get("reason") is None
 
 
 def test_a_missing_working_folder_is_said(project):
