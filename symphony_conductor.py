@@ -2009,6 +2009,24 @@ def _shown(value: "Any", rule: Rule) -> str:
     return cut_text(text, 60)
 
 
+def _value_hint(value: "Any", rule: Rule) -> str:
+    """What to write in place of a value."""
+    hint = "use %s" % rule.allowed
+    if rule.secret or not is_text(value):
+        return hint
+    if rule.check([value]) and value.strip():
+        return hint + ": %s" % json.dumps([value])
+    try:
+        meant = json.loads(value)
+    except (ValueError, RecursionError):
+        meant = None
+    if meant is not None and rule.check(meant):
+        return "write %s without quotes" % value.strip()
+    if rule.allowed.startswith("a number of seconds") and re.match(r"[0-9.]+[smhdw]\Z", value):
+        return hint + ": %g" % seconds_of(value)
+    return hint
+
+
 def check_fields(raw: "Document", rules: "Dict[str, Rule]", place: str,
                  task: str) -> "List[Problem]":
     """Everything wrong with the keys and values of one object."""
@@ -2027,7 +2045,7 @@ def check_fields(raw: "Document", rules: "Dict[str, Rule]", place: str,
                     hint or "allowed are %s" % ", ".join(sorted(rules)))
         elif not (value is None and rule.null) and not rule.check(value):
             problem(key, "%s: %s is not allowed" % (key, _shown(value, rule)),
-                    "use %s" % rule.allowed)
+                    _value_hint(value, rule))
     for key, rule in rules.items():
         if rule.required and key not in raw and key not in meant:
             problem(key, "%s is missing" % key, "use %s" % rule.allowed)
@@ -2297,7 +2315,7 @@ def _suspicions_of(task: Task, config: Config, now: float) -> "Iterator[Tuple[st
     if task.schedule is not None:
         for text, hint in schedule_advice(task.schedule, task.name):
             yield "schedule", text, hint
-    elif not task.dependencies and not {"schedule", "dependencies"} & set(task.written):
+    elif not {"schedule", "dependencies"} & set(map(_meant, task.written)):
         yield ("schedule", "missing, and there are no dependencies",
                'it runs only by hand; if so, say "schedule": null')
     for text, hint in _unexpanded_in_env(task.env):
@@ -2305,6 +2323,13 @@ def _suspicions_of(task: Task, config: Config, now: float) -> "Iterator[Tuple[st
     expansion = unexpanded(task.cwd)
     if expansion:
         yield "cwd", "%s is not expanded" % expansion, "write the whole path"
+
+
+def _meant(key: str) -> str:
+    """The key of a task that stands in the configuration under this name, rightly or not."""
+    if key in TASK_RULES:
+        return key
+    return key_advice(key, TASK_RULES)[0]
 
 
 # What a shell would expand. A $ within a word is none of it: it may be part of a password.
@@ -6268,7 +6293,7 @@ def _syntax_advice(doc: str, position: int, message: str) -> "Tuple[str, str, in
         text, hint = _string_advice(doc[position:position + 1], message)
         return text, hint, position
     if not doc.strip():
-        return "the file is empty", 'write {"tasks": []}', position
+        return "the file is empty", "write {} at least", position
     if "trailing comma" in message:  # said by Python 3.13 and later, at the comma
         return "a comma after the last entry", "remove the comma", position
     if before.endswith(",") and rest[:1] in ("}", "]"):
@@ -6333,7 +6358,9 @@ def _extra_hint(rest: str) -> str:
         return "remove the extra '%s'" % rest[0]
     if rest[0] == ":":
         return "begin the file with { and end it with }"
-    return "put several tasks in a list: [{...}, {...}]"
+    if rest[0] in (",", "{", "["):
+        return "put several entries in a list: [{...}, {...}]"
+    return "remove it"
 
 
 def _comma_advice(before: str, rest: str, start: int) -> "Tuple[str, str, int]":
@@ -6355,7 +6382,7 @@ def _comma_advice(before: str, rest: str, start: int) -> "Tuple[str, str, int]":
 def _value_advice(before: str, rest: str) -> "Tuple[str, str]":
     """For what is no value, though one has to stand there."""
     if not before:
-        return "the text begins with neither { nor [", 'write {"tasks": [...]}'
+        return "the text begins with neither { nor [", "JSON begins with one of them"
     word = re.match(r"-?([A-Za-z]\w*)", rest)
     if word and word.group(1).lower() in _OTHER_VALUES:
         value = _OTHER_VALUES[word.group(1).lower()]
@@ -11593,12 +11620,21 @@ def cmd_check(store: Store, args: "argparse.Namespace") -> int:
     if not args.file:
         warnings += crontab_suspicions(store)
     for problem in problems + warnings:
-        # A CI job that keeps stderr only sees what stops tasks, not what is merely suspicious.
-        print_line(str(problem), sys.stdout if problem.warning else sys.stderr)
+        _print_problem(problem)
     print_line("%s: %s, %s, %s" % (
         store.shown(store.config_path), plural(len(tasks), "task"),
         plural(len(problems), "problem"), plural(len(warnings), "warning")))
     return EXIT_CONFIG if problems else EXIT_OK
+
+
+def _print_problem(problem: Problem) -> None:
+    """Print a line; on a terminal, wrapped at words."""
+    # A CI job that keeps stderr only sees what stops tasks, not what is merely suspicious.
+    stream = sys.stdout if problem.warning else sys.stderr
+    text = str(problem)
+    if stream.isatty():
+        text = wrap_words(text, terminal_size().columns, "    ")
+    print_line(text, stream)
 
 
 def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH) -> "List[Problem]":
@@ -11607,10 +11643,12 @@ def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH) 
 
     def look(field: str, command: "str | Tuple[str, ...]", cwd: str, path: str, place: str,
              task: str) -> None:
+        if unexpanded(cwd):
+            return  # `suspicions` warns of it
         folder = os.path.join(store.root, cwd)
         whose = "cron's" if path == cron_path else "the task's"
         text, hint = start_trouble(command, folder, path, whose)
-        if cwd and not unexpanded(cwd) and not os.path.isdir(folder):
+        if cwd and not os.path.isdir(folder):
             field, text = "cwd", "the folder '%s' does not exist" % cwd
             hint = near_path(cwd, store.root, is_folder=True) or "create it, or correct the path"
         if text:
@@ -11679,13 +11717,16 @@ def cmd_explain(store: Store, args: "argparse.Namespace") -> int:
         if at is not None:
             slots.append(at)
     words = describe(schedule.text, args.name)
+    warnings = ["%s (%s)" % advice for advice in schedule_advice(schedule, args.name)]
     if args.json:
         print_json({"expression": schedule.text, "description": words, "zone": args.zone,
-                    "next": [iso(slot) for slot in slots]})
+                    "next": [iso(slot) for slot in slots], "warnings": warnings})
         return EXIT_OK
     print_line("%s: %s" % (schedule.text, words))
     for slot in slots:
         print_line("  %s" % local_text(slot, args.zone))
+    for warning in warnings:
+        print_line("warning: " + warning)
     return EXIT_OK
 
 

@@ -252,6 +252,10 @@ def cmd_import_crontab(store: sc.Store, args: "argparse.Namespace") -> int:
     imported = import_tasks(text, user, home, is_system, _existing_tasks(store, strict=args.write))
     for number, line, reason in imported.left_out:
         sc.warn("%s: line %d: %s: %s" % (place, number, reason, _printable(line)))
+    for number, task in imported.tasks:
+        schedule = sc.CronSchedule(task["schedule"], task["name"])
+        for advice in sc.schedule_advice(schedule, task["name"]):
+            sc.warn("%s: line %d: warning: %s (%s)" % ((place, number) + advice))
     if not args.write:
         sc.print_json({"tasks": [task for _, task in imported.tasks]})
         return sc.EXIT_OK

@@ -376,8 +376,8 @@ def test_why_of_a_removed_task_says_so(hand):
     (write_log / "gone.log").write_text("x\n")
     hand.configure(task("a", "0 2 * * *"))
     hand.tick("2025-06-03T03:00:00Z")
-    assert asked(hand, "gone") == ("gone: it is no longer in the configuration. Its latest run failed (exit 3) 59m ago. "
-                                   "Its results: history --task gone")
+    assert asked(hand, "gone") == ("gone: it is no longer in the configuration. Its latest run failed (exit 3) 59m "
+                                   "ago. Its results: history --task gone")
     assert hand.call("history", "--task", "gone")[0] == 0 and hand.call("why", "never")[0] == 2
 
 

@@ -288,9 +288,9 @@ def test_a_configuration_that_does_not_parse_stops_all_changes(empty):
 
 
 def test_a_schedule_that_is_legal_but_suspicious_is_registered_with_a_warning(empty):
-    _, out, _ = call(empty, "register", "a", "job.sh", "*/5 * * * *", *WHO)
-    assert out.splitlines()[3] == ("  warning: timeout: 3600 s is longer than the schedule's interval of 300 s (after "
-                                   "a run that long, the next one is skipped)")
+    _, out, _ = call(empty, "register", "a", "job.sh", "*/60 * * * *", *WHO)
+    assert out.splitlines()[3] == ("  warning: schedule: minute '*/60' steps past the end of the field; as cron reads "
+                                   "it, the task runs every hour on the hour (write '0 * * * *')")
 
 
 # -- create

@@ -219,7 +219,7 @@ WRONG = [
     (document(rule(name=7)), "here: rules[0]: name: 7 is not allowed (%s)" % NAME_ALLOWED),
     (document(rule(patterns=[])), "here: rules[0]: patterns: [] is not allowed (%s)" % PATTERNS_ALLOWED),
     (document(dict(rule(), patterns="*.tmp")),
-     "here: rules[0]: patterns: \"*.tmp\" is not allowed (%s)" % PATTERNS_ALLOWED),
+     "here: rules[0]: patterns: \"*.tmp\" is not allowed (%s: [\"*.tmp\"])" % PATTERNS_ALLOWED),
     (document(rule(patterns=[""])), "here: rules[0]: patterns: [\"\"] is not allowed (%s)" % PATTERNS_ALLOWED),
     (document(rule(patterns=[" "])), "here: rules[0]: patterns: [\" \"] is not allowed (%s)" % PATTERNS_ALLOWED),
     (document(rule(patterns=["*"])), "here: rules[0]: patterns: [\"*\"] is not allowed (%s)" % PATTERNS_ALLOWED),
@@ -243,7 +243,8 @@ WRONG = [
     (document(rule(older_than="٣d")), "here: rules[0]: older_than: \"٣d\" is not allowed (%s)" % AGE_ALLOWED),
     (document(rule(older_than=None)), "here: rules[0]: older_than: null is not allowed (%s)" % AGE_ALLOWED),
     (document(rule(classes=[])), "here: rules[0]: classes: [] is not allowed (%s)" % CLASSES_ALLOWED),
-    (document(rule(classes="ignored")), "here: rules[0]: classes: \"ignored\" is not allowed (%s)" % CLASSES_ALLOWED),
+    (document(rule(classes="ignored")),
+     "here: rules[0]: classes: \"ignored\" is not allowed (%s: [\"ignored\"])" % CLASSES_ALLOWED),
     (document(rule(classes=["tracked"])), "here: rules[0]: classes: [\"tracked\"] is not allowed (%s)" %
      CLASSES_ALLOWED),
     (document(rule(classes=[["ignored"]])), "here: rules[0]: classes: [[\"ignored\"]] is not allowed (%s)" %
@@ -318,15 +319,19 @@ def problems_of(path):
 
 
 @pytest.mark.parametrize("data, said", [
-    (b"", "config/cleanup_rules.json: line 1 column 1: not valid JSON: Expecting value (the file is empty)"),
-    (b"{\"rules\": [}", "config/cleanup_rules.json: line 1 column 12: not valid JSON: Expecting value"),
+    (b"", "config/cleanup_rules.json: line 1 column 1: not valid JSON: the file is empty (write {} at least)"),
+    (b"{\"rules\": [}", "config/cleanup_rules.json: line 1 column 12: not valid JSON: a value is missing "
+                        "(a value is \"text\", a number, true, false, null, [...] or {...})"),
     (b"{\"rules\": [],\n \"rules\": []}",
-     "config/cleanup_rules.json: key 'rules' is used twice in one object (keep one of them)"),
-    (b"{\"rules\": NaN}", "config/cleanup_rules.json: NaN is not a JSON number"),
+     "config/cleanup_rules.json: line 2 column 2: key 'rules' is used twice in one object (keep one of them; the first "
+     "is on line 1)"),
+    (b"{\"rules\": NaN}",
+     "config/cleanup_rules.json: line 1 column 11: not valid JSON: NaN is not a JSON value (write null)"),
     (b"[" * 100000, "config/cleanup_rules.json: not valid JSON: nested too deeply"),
     (b"{\"r\xe9gles\": []}", "config/cleanup_rules.json: byte 3 is not UTF-8 (save it as UTF-8)"),
     (b"[]", "config/cleanup_rules.json: the document is not an object (use {\"rules\": [...], ...})"),
-    (b"{}\0", "config/cleanup_rules.json: line 1 column 3: not valid JSON: Extra data"),
+    (b"{}\0",
+     "config/cleanup_rules.json: line 1 column 3: not valid JSON: text after the end of the document (remove it)"),
 ], ids=lambda value: str(value)[:40])
 def test_a_file_that_is_no_document_is_refused_with_the_place(tmp_path, data, said):
     assert problems_of(written(tmp_path, data)) == [said]

@@ -191,6 +191,20 @@ def test_setting_past_the_edge_of_a_rule_is_refused(field, text):
     assert [problem.field for problem in refusal(**{field: text}).problems] == [field]
 
 
+@pytest.mark.parametrize("field, text, hint", [
+    ("timeout", '"3600"', "write 3600 without quotes"),
+    ("enabled", '"true"', "write true without quotes"),
+    ("timeout", '"1h"', "use a number of seconds from 1 to 10 years: 3600"),
+    ("start_deadline", '"1.5m"', "use a number of seconds from 1 to 10 years, or null: 90"),
+    ("retry_count", '"3x"', "use a whole number from 0 to 1000"),
+    ("retry_count", '"3.5"', "use a whole number from 0 to 1000"),
+    ("dependencies", '"other"', 'use a list of task names: ["other"]'),
+    ("env", '"{}"', "use an object of strings, each key a variable's name"),
+])
+def test_value_of_the_wrong_form_comes_with_the_right_one(field, text, hint):
+    assert build(task_json(**{field: text})).problems[0].hint == hint
+
+
 def test_long_value_is_cut_in_the_message():
     message, = messages(build(task_json(timeout='"%s"' % ("9" * 5000))))
     assert len(message) < 250
@@ -750,9 +764,9 @@ def test_mistake_is_placed_by_line_and_column_in_the_file_with_its_comments(text
 
 
 @pytest.mark.parametrize("text, message", [
-    ("", "1 1: the file is empty (write {\"tasks\": []})"),
-    (" \n\t\n", "3 1: the file is empty (write {\"tasks\": []})"),
-    ("// nothing\n", "2 1: the file is empty (write {\"tasks\": []})"),
+    ("", "1 1: the file is empty (write {} at least)"),
+    (" \n\t\n", "3 1: the file is empty (write {} at least)"),
+    ("// nothing\n", "2 1: the file is empty (write {} at least)"),
     ('{"a": 1,}', "1 8: a comma after the last entry (remove the comma)"),
     ("[1,]", "1 3: a comma after the last entry (remove the comma)"),
     ('{\n  "a": 1, // last\n}', "2 9: a comma after the last entry (remove the comma)"),
@@ -784,14 +798,14 @@ def test_mistake_is_placed_by_line_and_column_in_the_file_with_its_comments(text
     ('{"a": "say "hi""}',
      '1 13: text after the end of a string (write \\" for a quote within a string)'),
     ("{}}", "1 3: text after the end of the document (remove the extra '}')"),
-    ("{} {}", "1 4: text after the end of the document (put several tasks in a list: [{...}, {...}])"),
+    ("{} {}", "1 4: text after the end of the document (put several entries in a list: [{...}, {...}])"),
     ('"tasks": []', "1 8: text after the end of the document (begin the file with { and end it with })"),
     ("{\n[1, 2}", '2 1: a key needs double quotes'),
     ('{"a":\n[1, 2}', "2 6: '}' does not close the '[' of line 2 (write ']' first)"),
     ('{"a": [\n1, 2', "2 5: the '[' of line 1 is never closed (add ']')"),
     ('{"a": }', "1 7: a value is missing "
                 '(a value is "text", a number, true, false, null, [...] or {...})'),
-    ("name: backup", '1 1: the text begins with neither { nor [ (write {"tasks": [...]})'),
+    ("name: backup", "1 1: the text begins with neither { nor [ (JSON begins with one of them)"),
 ])
 def test_mistake_is_said_in_plain_words_with_its_place_and_a_fix(text, message):
     line, column, _ = message.replace(":", " ", 1).split(" ", 2)

@@ -361,6 +361,16 @@ def test_a_table_without_entries_is_no_tasks(project, tmp_path, content):
     assert project.call("import-crontab", "--write", str(path)) == (0, "nothing was written\n", "")
 
 
+def test_a_line_that_is_legal_but_seldom_meant_is_converted_with_a_warning(project, tmp_path):
+    path = tmp_path / "table"
+    path.write_text("0 2 1-7 * 1 first\n0 3 * * 1 second\n")
+    code, out, err = project.call("import-crontab", str(path))
+    assert code == 0 and [task["name"] for task in json.loads(out)["tasks"]] == ["first", "second"]
+    warning, = err.splitlines()
+    assert warning.startswith("symphony_conductor: %s: line 1: warning: cron reads day-of-month '1-7' and " % path)
+    assert warning.endswith("(for the 1st Monday of the month only: '0 2 * * 1#1')")
+
+
 def test_no_crontab_at_all_is_no_tasks(project, env, tmp_path):
     (tmp_path / "tools" / "table").unlink()
     assert project.call("import-crontab", env=env) == (0, "{\n  \"tasks\": []\n}\n", "")
