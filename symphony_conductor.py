@@ -10674,10 +10674,12 @@ class Inspector:
         except OSError as error:
             self.unreadable.append("cannot tell what is free on the disk: %s" % error_text(error))
             return {}
+        # The whole is what this user can use, as df(1) counts: without what only root may.
+        used = (disk.f_blocks - disk.f_bfree) * disk.f_frsize
+        free = disk.f_bavail * disk.f_frsize
         # Some file systems, such as btrfs, have no fixed number of inodes: they report 0.
-        return {"free_bytes": disk.f_bavail * disk.f_frsize,
-                "total_bytes": disk.f_blocks * disk.f_frsize,
-                "free_inodes": disk.f_favail, "total_inodes": disk.f_files}
+        return {"free_bytes": free, "total_bytes": used + free, "free_inodes": disk.f_favail,
+                "total_inodes": disk.f_files - disk.f_ffree + disk.f_favail}
 
     def _write_error(self) -> str:
         """Why nothing can be written beside the state, '' if it can: tried with a nameless file."""
