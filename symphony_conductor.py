@@ -11573,6 +11573,21 @@ CHECKS = {  # topic -> what to say if no finding belongs to it
 }
 
 
+def cmd_findings(store: Store, args: "argparse.Namespace") -> int:
+    """What scripts/quick_health_check.sh asks for: a line a finding, its fields between tabs.
+
+    A last line "end" tells an answer that is whole from one that was cut short.
+    """
+    now = Clock().now()
+    for finding in health_of(store):
+        fields = (finding.severity, finding.code, finding.task,
+                  finding_text(finding_document(finding), now), finding.command,
+                  FINDINGS[finding.code][1])
+        print_line("\t".join(plain_line(field, 1000) for field in fields))
+    print_line("end")
+    return EXIT_OK
+
+
 def cmd_deliver(store: Store, args: "argparse.Namespace") -> int:
     store.hold(args.here)
     deliver(store, Snapshot(store).config, Clock())
@@ -12190,6 +12205,7 @@ def _commands_of_the_conductor() -> "Dict[str, CommandEntry]":
     # The root is the current folder: it keeps its hold of that even if the root is renamed.
     here = option("--here", action="store_true")
     return {
+        "findings": CommandEntry(func=cmd_findings),  # for scripts/quick_health_check.sh
         "deliver": CommandEntry(func=cmd_deliver, options=(here,)),
         "supervise": CommandEntry(func=cmd_supervise, options=(
             here, option("verb", choices=("start", "adopt")), option("lock_fd", type=int),

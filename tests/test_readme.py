@@ -368,7 +368,7 @@ def test_the_tables_say_what_help_says():
                                       TEXTS[name]):
             if usage in texts:
                 assert text.startswith(re.split("[;:]", texts.pop(usage))[0]), usage
-    assert set(texts) == {"resume", "deliver", "supervise"}  # the row of pause has resume
+    assert set(texts) == {"resume", "findings", "deliver", "supervise"}  # the row of pause has resume
 
 
 @pytest.mark.parametrize("usage, options", COMMANDS)
