@@ -11883,6 +11883,10 @@ def cmd_install(store: Store, args: "argparse.Namespace") -> int:
     print_line("\n".join(lines))
     if not args.dry_run:
         tick_first(store)
+    if cron_daemon() == "":  # None proves nothing
+        command = daemon_command()
+        print_line("WARNING: no cron daemon is running, so nothing calls the line yet%s" % (
+            "; to start one: %s" % command if command else ""))
     note = daemon_note()
     if note:
         print_line(note)
