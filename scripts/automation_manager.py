@@ -11,19 +11,17 @@ reads it beside conductor_config.json. There is no second registry.
     automation_manager.py disable NAME, enable NAME
     automation_manager.py retire NAME                              move it to config/tasks.d/retired
 
-The health of a task is one of: new (never ran, and nothing was due yet), up, late (a slot passed
-without a success), down (the last result is a failure, the slot is later than the grace, or the
-configuration of the task is invalid), disabled, or unknown (the health file is missing, malformed
-or dated in the future). The slot is the first one after the last success, or after the schedule was
-set or enabled, whichever is later. The grace is the time that one run can take: timeout, kill_grace
-and all delays between retries, at least 5 minutes. It starts at the slot, or at the last step that
-the conductor took with it (queued, started, to be retried); within it, a run that is running or
-queued is not late. A task without a schedule cannot be late. A status that contradicts its exit
-code counts as a failure. Overdue reviews are listed, and change no verdict.
+`health` shows what `symphony_conductor.py status` finds wrong, and a table of the tasks. The health
+of a task is one of: down (a problem: it failed, is overdue, blocks others or is invalid), late (a
+warning, as while a failure is retried; or it waits for a task that is down), unknown (its health
+file is missing, malformed or dated in the future), new (it never ran), up or disabled. A health
+file whose status contradicts its exit code is a problem. Overdue reviews are listed, and change no
+verdict. A run as a task of the conductor shows tasks that failed, and exits for all else: the
+conductor reports those itself.
 
 Exit codes: 0 ok; 2 usage, or an unknown name; 3 refused, nothing was changed; 74 a file could not
 be read or written; 75 busy; 78 bad configuration. Of health: 0 for OK and WARNING (WARNING: 1 with
---strict), 2 for CRITICAL, 3 if it cannot tell.
+--strict), 2 for CRITICAL (a problem), 3 if something that it goes by cannot be read.
 """
 
 import argparse
@@ -34,7 +32,7 @@ import re
 import shlex
 import stat
 import time
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 from common import RefusedError, command_parser, finish, plural, read_own, sc, subcommands
 
@@ -44,12 +42,22 @@ RETIRED_DIR = sc.DROP_IN_DIR + "/retired"
 LOCK_NAME = "status/locks/.automations.lock"  # the lock of a task never starts with a dot
 LOCK_WAIT_S = 10.0
 
-SHORTEST_GRACE_S = 5 * sc.MINUTE
 VERDICT_WIDTH = 79
 STATUSES = ("success", "failed", "timeout", "interrupted", "skipped")
-# Health state -> the level of the whole; in the order in which a verdict names them.
-LEVELS = (("down", "CRITICAL"), ("late", "WARNING"), ("unknown", "WARNING"), ("up", "OK"),
-          ("new", "OK"), ("disabled", "OK"))
+# Health state -> the severity of the findings behind it; in the order in which a verdict names
+# them. A task that another one blocks is late as well: the finding is that of the other.
+STATES = (("down", sc.PROBLEM), ("late", sc.WARNING), ("unknown", sc.WARNING), ("up", ""),
+          ("new", ""), ("disabled", ""))
+# What only the health files tell: code -> severity, and what to type.
+FILE_FINDINGS = {
+    "health-failed": sc.PROBLEM,         # the conductor's state was lost, and with it this failure
+    "health-contradictory": sc.PROBLEM,  # its status and its exit code exclude each other
+    "health-malformed": sc.WARNING,
+    "health-future": sc.WARNING,
+    "health-missing": sc.WARNING,
+}
+FILE_COMMANDS = dict.fromkeys(FILE_FINDINGS, "run --task")  # which writes the file anew
+FILE_COMMANDS["health-failed"] = "logs"
 EXIT_CODES = {"OK": 0, "WARNING": 0, "CRITICAL": 2, "UNKNOWN": 3}
 EXIT_STRICT_WARNING = 1
 
@@ -448,7 +456,15 @@ def say_table(rows: "Sequence[Sequence[str]]", indent: str = "") -> None:
         sc.print_line(indent + "  ".join(cells).rstrip())
 
 
-# -- health: rules
+# -- health: what the health files add to the conductor's findings
+
+class FileFinding(sc.Finding):
+    """A finding about a task's health file; its code is one of FILE_FINDINGS."""
+
+    @property
+    def severity(self) -> str:
+        return FILE_FINDINGS[self.code]
+
 
 class HealthFile(sc.Value):
     """A health file: how the last run or slot ended, when (UTC epoch seconds), with which code."""
@@ -461,15 +477,9 @@ class HealthFile(sc.Value):
     def contradictory(self) -> bool:
         return (self.status == "success") != (self.exit_code == 0)
 
-
-class Health(sc.Value):
-    """The health of one task; `state` is one of LEVELS."""
-
-    name: str = ""
-    state: str = ""
-    reason: str = ""
-    owner: str = ""
-    review_by: str = ""
+    @property
+    def failed(self) -> bool:
+        return self.status not in ("success", "skipped")
 
 
 def parse_health(text: str) -> HealthFile:
@@ -485,174 +495,6 @@ def parse_health(text: str) -> HealthFile:
     return HealthFile(status=status, at=sc.from_iso(stamp) or 0, exit_code=int(code))
 
 
-def grace_of(task: "sc.Task") -> float:
-    """Seconds until a slot must have a success: one run, and all delays between its attempts."""
-    delays = sum(task.retry_wait(attempt) for attempt in range(1, task.retry_count + 1))
-    return max(float(SHORTEST_GRACE_S), task.timeout + task.kill_grace + delays)
-
-
-def judge(task: "sc.Task", text: "str | None", state: "sc.TaskState | None", changed_at: float,
-          now: float) -> Health:
-    """The health of a task at `now`.
-
-    `text` is its health file, None without one; `state` what the conductor remembers of it, None
-    without a state; `changed_at` when its configuration was last written. Times are UTC epoch
-    seconds.
-    """
-    if state is None:
-        # Only the last success is left to go by, and without one the age of the configuration.
-        state = sc.TaskState(schedule_key="" if text is None else task.schedule_key)
-    if not task.enabled:
-        health, reason = "disabled", ""
-    elif text is None:
-        health, reason = _without_file(task, state, changed_at, now)
-    else:
-        health, reason = _by_file(task, text, state, changed_at, now)
-    return Health(name=task.name, state=health, reason=reason, owner=task.owner,
-                  review_by=task.review_by)
-
-
-def _by_file(task: "sc.Task", text: str, state: "sc.TaskState", changed_at: float,
-             now: float) -> "Tuple[str, str]":
-    try:
-        fact = parse_health(text)
-    except ValueError as error:
-        return "unknown", "malformed health file: %s" % error
-    if fact.at > now + sc.CLOCK_OFFSET_TOLERANCE_S:
-        return "unknown", "the health file is dated in the future: %s" % sc.iso(fact.at)
-    ended = fact.status
-    if fact.status not in ("success", "skipped"):
-        ended += " (exit %d)" % fact.exit_code
-    ended += " %s ago" % sc.duration_text(now - fact.at)
-    if fact.contradictory:
-        return "down", "%s; the status contradicts exit code %d" % (ended, fact.exit_code)
-    retried = state.cycle is not None and bool(state.cycle.attempts)
-    if fact.status not in ("success", "skipped") and not retried:
-        return "down", ended
-    due = _due_slot(task, fact, state, changed_at)
-    if due is None and fact.status != "success":
-        return "unknown", ended + (", retry pending" if retried else "")
-    if due is None or due > now:
-        return "up", ended
-    if now > _deadline(task, due, state):
-        return "down", "%s; no success for its slot %s (grace %s)" % (
-            ended, sc.iso(due), sc.duration_text(grace_of(task)))
-    if fact.status == "success" and _in_progress(state):
-        return "up", "%s; %s" % (ended, sc.task_standing(state))
-    reason = "%s; no success yet for its slot %s" % (ended, sc.iso(due))
-    if state.cycle and state.cycle.waiting_for:
-        reason += ", waiting for '%s'" % state.cycle.waiting_for
-    return "late", reason
-
-
-def _due_slot(task: "sc.Task", fact: HealthFile, state: "sc.TaskState",
-              changed_at: float) -> "int | None":
-    """The first slot without a success; None for a task whose slots cannot be told."""
-    if task.schedule is None or task.schedule.reboot:
-        return None
-    if fact.status == "skipped":
-        if state.satisfied_until is not None:
-            return task.schedule.next(state.satisfied_until, task.timezone)
-        return task.schedule.previous(fact.at, task.timezone)
-    if state.cycle is not None and (fact.status != "success" or state.cycle.slot > fact.at):
-        return state.cycle.slot
-    since = max(fact.at, _decided_until(task, state, changed_at))
-    return task.schedule.next(since, task.timezone)
-
-
-def _decided_until(task: "sc.Task", state: "sc.TaskState", changed_at: float) -> float:
-    """No slot up to here is open: it was never asked for, or the conductor decided it.
-
-    The result of the latter is in the health file or in an open cycle. A schedule that the
-    conductor has not seen yet, because it was edited or enabled just now, counts from the time of
-    its file.
-    """
-    return state.cursor if state.schedule_key == task.schedule_key else changed_at
-
-
-def _deadline(task: "sc.Task", due: int, state: "sc.TaskState") -> float:
-    """Until when a slot is late and not down. A catch-up of an old slot has the time of any run."""
-    last_step = state.cycle.since if state.cycle else 0.0
-    return max(due, last_step) + grace_of(task)
-
-
-def _in_progress(state: "sc.TaskState") -> bool:
-    return sc.task_standing(state) in ("running", "queued")
-
-
-def _without_file(task: "sc.Task", state: "sc.TaskState", changed_at: float,
-                  now: float) -> "Tuple[str, str]":
-    if state.last or state.skipped.get("status") in sc.HEALTH_SKIPS:
-        return "unknown", "the health file is missing, although the task ran or was skipped"
-    if _in_progress(state):
-        return "new", "first run: %s" % sc.task_standing(state)
-    if task.schedule is None or task.schedule.reboot:
-        return "new", "never ran"
-    due = task.schedule.next(_decided_until(task, state, changed_at), task.timezone)
-    if state.cycle:
-        due = state.cycle.slot
-    if due is None or due > now:
-        return "new", "never ran; first slot %s" % sc.iso(due)
-    if now > _deadline(task, due, state):
-        return "unknown", "the health file is missing, although its slot %s passed" % sc.iso(due)
-    return "late", "never ran; no success yet for its slot %s" % sc.iso(due)
-
-
-def level_of(judgements: "List[Health]") -> str:
-    """OK, WARNING or CRITICAL: the worst of all."""
-    states = {health.state for health in judgements}
-    return next((level for state, level in LEVELS if state in states), "OK")
-
-
-def verdict(judgements: "List[Health]") -> str:
-    """One line of fewer than 80 characters."""
-    level = level_of(judgements)
-    names = {state: [health.name for health in judgements if health.state == state]
-             for state, _ in LEVELS}
-    if level == "OK":
-        text = "OK - %s" % plural(len(judgements), "automation")
-        counts = ["%d %s" % (len(names[state]), state) for state, _ in LEVELS if names[state]]
-        return "%s: %s" % (text, ", ".join(counts)) if counts else text
-    parts = ["%d of %d %s: %s" % (
-        len(names[state]), len(judgements), state, ", ".join(names[state]))
-        for state, severity in LEVELS if severity != "OK" and names[state]]
-    return shortened("%s - %s" % (level, "; ".join(parts)))
-
-
-def shortened(text: str) -> str:
-    if len(text) <= VERDICT_WIDTH:
-        return text
-    return text[:VERDICT_WIDTH - 3] + "..."
-
-
-# -- health: the command
-
-def judge_all(store: "sc.Store", own: str, now: float) -> "Tuple[List[Health], List[str]]":
-    """(the health of every task of the configuration, notes about the conductor's state).
-
-    `own` is the task whose run this is. It is alive, and its last result is this check's own: a
-    check that once reported a problem would report itself ever after. Raises ConductorError.
-    """
-    store.check_root()
-    config, entries = read_entries(store)
-    state, notes, _ = store.read_state()
-    unseen = sc.TaskState() if state.tasks else None
-    places = {entry.name: entry.place for entry in entries}
-    judgements = []
-    for task in config.tasks.values():
-        changed_at = os.stat(store.path(places[task.name])).st_mtime
-        health = judge(task, health_text(store, task.name), state.tasks.get(task.name, unseen),
-                       changed_at, now)
-        if task.name == own and task.enabled:
-            health = health.replace(state="up", reason="is running this check")
-        judgements.append(health)
-    judgements += [Health(name=name, state="down", reason="invalid: %s" % reason)
-                   for name, reason in config.invalid.items()]
-    judgements += [Health(name=problem.place, state="down", reason="invalid: %s" % problem.text)
-                   for problem in config.problems if not problem.task]
-    return judgements, notes
-
-
 def health_text(store: "sc.Store", name: str) -> "str | None":
     """The health file; None without one, and the error if it cannot be read, which is malformed."""
     try:
@@ -664,38 +506,219 @@ def health_text(store: "sc.Store", name: str) -> "str | None":
         return "%s" % error.strerror
 
 
+def read_file(text: "str | None", state: "sc.TaskState", now: float) -> "Tuple[str, str]":
+    """(how the last run of a task ended, the code of what is wrong with its health file or '').
+
+    `text` is the file, None without one; `state` what the conductor remembers of the task.
+    """
+    if text is None:
+        if state.last or state.skipped.get("status") in sc.HEALTH_SKIPS:
+            reason = "the health file is missing, although the task ran or was skipped"
+            return reason, "health-missing"
+        return "never ran", ""
+    try:
+        fact = parse_health(text)
+    except ValueError as error:
+        return "malformed health file: %s" % error, "health-malformed"
+    if fact.at - now > sc.TICK_STALE_S:
+        reason = "the health file is dated in the future: %s" % sc.iso(fact.at)
+        return reason, "health-future"
+    reason = fact.status
+    if fact.failed:
+        reason += " (exit %d)" % fact.exit_code
+    reason += " %s ago" % sc.duration_text(max(0, now - fact.at))
+    if fact.contradictory:
+        contradiction = "; the status contradicts exit code %d" % fact.exit_code
+        return reason + contradiction, "health-contradictory"
+    if fact.failed and not state.last:
+        return reason + "; the conductor's state, which was lost, has no such run", "health-failed"
+    return reason, ""
+
+
+# -- health: the table of the tasks
+
+class Health(sc.Value):
+    """The health of one task; `state` is one of STATES."""
+
+    name: str = ""
+    state: str = ""
+    reason: str = ""
+    owner: str = ""
+    review_by: str = ""
+
+
+def health_of(task: "sc.Task", reason: str, state: "sc.TaskState",
+              findings: "Sequence[sc.Finding]", blocked_by: str = "") -> Health:
+    """The health of a task that `findings` are about.
+
+    `reason` is how its last run ended; `blocked_by` the task that keeps it from running, if any.
+    """
+    standing = sc.task_standing(state)
+    if standing != "idle":
+        reason += "; " + standing
+    if blocked_by:
+        reason += "; '%s' blocks it" % blocked_by
+    severities = {finding.severity for finding in findings}
+    is_late = any(finding.severity == sc.WARNING and finding.code not in FILE_FINDINGS
+                  for finding in findings)
+    if sc.PROBLEM in severities:
+        health = "down"
+    elif not task.enabled:
+        health, reason = "disabled", ""
+    elif is_late or blocked_by:
+        health = "late"
+    elif sc.WARNING in severities:
+        health = "unknown"
+    else:
+        health = "new" if reason.startswith("never ran") else "up"
+    return Health(name=task.name, state=health, reason=reason, owner=task.owner,
+                  review_by=task.review_by)
+
+
+def topic_of(finding: "sc.Finding") -> str:
+    """What a finding is about, as `doctor` sorts them."""
+    return "tasks" if finding.code in FILE_FINDINGS else str(sc.FINDINGS[finding.code][1])
+
+
+def level_of(findings: "Sequence[sc.Finding]") -> str:
+    """OK, WARNING, CRITICAL, or UNKNOWN where something could not be read."""
+    if any(finding.code == "unreadable" for finding in findings):
+        return "UNKNOWN"
+    return str(sc.level_of(findings))
+
+
+def verdict(table: "List[Health]", findings: "Sequence[sc.Finding]") -> str:
+    """One line of fewer than 80 characters: the tasks that are not well, and what else is wrong."""
+    level = level_of(findings)
+    names = {state: [health.name for health in table if health.state == state]
+             for state, _ in STATES}
+    if level == "OK":
+        text = "OK - %s" % plural(len(table), "automation")
+        counts = ["%d %s" % (len(names[state]), state) for state, _ in STATES if names[state]]
+        return "%s: %s" % (text, ", ".join(counts)) if counts else text
+    in_table = {health.name for health in table}
+    others = [finding for finding in findings
+              if finding.task not in in_table and finding.place not in in_table]
+    parts = [finding.text for finding in others if finding.code == "unreadable"]
+    for severity in (sc.PROBLEM, sc.WARNING):
+        parts += ["%d of %d %s: %s" % (
+            len(names[state]), len(table), state, ", ".join(names[state]))
+            for state, worst in STATES if worst == severity and names[state]]
+        parts += [finding.text for finding in others
+                  if finding.severity == severity and finding.code != "unreadable"]
+    return shortened("%s - %s" % (level, "; ".join(parts)))
+
+
+def shortened(text: str) -> str:
+    return str(sc.cut_text(text, VERDICT_WIDTH))
+
+
+# -- health: the command
+
+def judge(config: "sc.Config | None", state: "sc.State", machine: "sc.Machine",
+          read: "Callable[[str], str | None]",
+          own: str = "") -> "Tuple[List[Health], List[sc.Finding]]":
+    """(the health of every task of the configuration, everything that is wrong, the worst first).
+
+    `read` returns the text of a task's health file, None without one. `own` is the task whose run
+    this is. It is alive, and its last result is this check's own: a check that once reported a
+    problem would report itself ever after.
+    """
+    findings = [finding for finding in sc.examine(config, state, machine)
+                if not own or finding.task != own or topic_of(finding) != "tasks"]
+    config = config or sc.Config()
+    blocked_by = {name: finding.task for finding in findings
+                  if finding.code in ("failing", "blocking") for name in finding.place.split()}
+    table: "List[Health]" = []
+    for task in config.tasks.values():
+        task_state = state.tasks.get(task.name, sc.TaskState())
+        reason, code = read_file(read(task.name), task_state, machine.now)
+        if code and task.enabled and task.name != own:
+            findings.append(FileFinding(
+                code=code, task=task.name, text="%s: %s" % (task.name, reason),
+                command="%s %s %s" % (machine.program, FILE_COMMANDS[code], task.name)))
+        about = [finding for finding in findings if finding.task == task.name]
+        health = health_of(task, reason, task_state, about, blocked_by.get(task.name, ""))
+        if task.name == own and task.enabled:
+            health = health.replace(state="up", reason="is running this check")
+        table.append(health)
+    table += [Health(name=name, state="down", reason="invalid: %s" % reason)
+              for name, reason in config.invalid.items()]
+    table += [Health(name=problem.place, state="down", reason="invalid: %s" % problem.text)
+              for problem in config.problems if not problem.task and not problem.warning]
+    order = (sc.PROBLEM, sc.WARNING, sc.NOTICE)
+    return table, sorted(findings, key=lambda finding: order.index(finding.severity))
+
+
+def judge_all(store: "sc.Store") -> "Tuple[List[Health], List[sc.Finding]]":
+    """What `judge` says of a root. Raises ConductorError, OSError."""
+    inspector = sc.Inspector(store)
+    config, state = inspector.config(), inspector.state()
+    return judge(config, state, inspector.machine(state), lambda name: health_text(store, name),
+                 own_task(store))
+
+
 def own_task(store: "sc.Store") -> str:
     """The task of this root that this process is a run of, or ''."""
     mine = os.environ.get("SYMPHONY_ROOT", store.root) == store.root
     return os.environ.get("SYMPHONY_TASK", "") if mine else ""
 
 
+def deciding(findings: "Sequence[sc.Finding]", own: str) -> "List[sc.Finding]":
+    """The findings that decide how this process exits.
+
+    As a task, the results of other tasks do not: two checks that failed for each other's failure
+    would fail for ever. The conductor itself reports and notifies of those.
+    """
+    return [finding for finding in findings if not own or topic_of(finding) != "tasks"]
+
+
 def cmd_health(store: "sc.Store", args: argparse.Namespace, now: float) -> int:
-    judgements: "List[Health]" = []
+    table: "List[Health]" = []
+    findings: "List[sc.Finding]" = []
+    notes: "List[str]" = []
+    own = own_task(store)
     try:
-        judgements, notes = judge_all(store, own_task(store), now)
-        level, line = level_of(judgements), verdict(judgements)
+        table, findings = judge_all(store)
+        level, line = level_of(findings), verdict(table, findings)
+        exit_level = level_of(deciding(findings, own))
+        if exit_level != level:
+            notes.append("exits as for %s: the conductor itself reports failed tasks" % exit_level)
     except (sc.ConductorError, OSError) as error:
         notes = str(error).splitlines()
-        level, line = "UNKNOWN", shortened("UNKNOWN - %s" % notes[0])
-    overdue = [health for health in judgements if is_overdue(health.review_by, now)]
+        level = exit_level = "UNKNOWN"
+        line = shortened("UNKNOWN - %s" % notes[0])
     if args.json:
-        rows = [{"name": health.name, "state": health.state, "reason": health.reason,
-                 "owner": health.owner, "review_by": health.review_by or None,
-                 "review_overdue": health in overdue} for health in judgements]
-        sc.print_json({"verdict": line, "level": level, "now": sc.iso(now), "notes": notes,
-                       "automations": rows})
+        _print_health_json(table, findings, now, {"verdict": line, "level": level, "notes": notes})
     else:
         sc.print_line(line)
-        say_table([(health.name, health.state, health.reason) for health in judgements], "  ")
-        for health in overdue:
+        _print_health(table, findings, now, notes)
+    if args.strict and exit_level == "WARNING":
+        return EXIT_STRICT_WARNING
+    return EXIT_CODES[exit_level]
+
+
+def _print_health(table: "List[Health]", findings: "List[sc.Finding]", now: float,
+                  notes: "List[str]") -> None:
+    width = sc.terminal_size().columns
+    for finding in findings:
+        sc.print_line("\n".join(sc.finding_lines(sc.finding_document(finding), now, width)))
+    say_table([(health.name, health.state, health.reason) for health in table], "  ")
+    for health in table:
+        if is_overdue(health.review_by, now):
             owner = " (%s)" % health.owner if health.owner else ""
             sc.print_line("  review overdue: %s, %s%s" % (health.name, health.review_by, owner))
-        for note_text in notes:
-            sc.print_line("  ! " + note_text)
-    if args.strict and level == "WARNING":
-        return EXIT_STRICT_WARNING
-    return EXIT_CODES[level]
+    for text in notes:
+        sc.print_line("  ! " + text)
+
+
+def _print_health_json(table: "List[Health]", findings: "List[sc.Finding]", now: float,
+                       head: "Dict[str, Any]") -> None:
+    rows = [{"name": health.name, "state": health.state, "reason": health.reason,
+             "owner": health.owner, "review_by": health.review_by or None,
+             "review_overdue": is_overdue(health.review_by, now)} for health in table]
+    sc.print_json(dict(head, now=sc.iso(now), automations=rows,
+                       findings=[sc.finding_document(finding) for finding in findings]))
 
 
 # -- disable, enable, retire

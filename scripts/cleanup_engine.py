@@ -386,7 +386,7 @@ class Engine:
             "skipped": [{"path": removal.path, "rule": removal.rule, "reason": removal.reason}
                         for removal in kept],
             "expiring": cleanup_report.expiring(self.root, self.now),
-            "automations": cleanup_report.automations(self.root, self.now),
+            "automations": cleanup_report.automations(self.root),
             "disk": cleanup_report.disk(self.root),
             "notes": quarantine.notes,
         }

@@ -63,18 +63,22 @@ def expiring(root: Root, now: float) -> "List[Dict[str, Any]]":
             for entry in entries]
 
 
-def automations(root: Root, now: float) -> "Dict[str, Any]":
-    """The verdict of `automation_manager.py health`, and the tasks that have a problem."""
+def automations(root: Root) -> "Dict[str, Any]":
+    """The verdict of `automation_manager.py health` on the tasks, and those that have a problem.
+
+    Not on cron and the disk: a checkout that is only looked at, as in CI, has no crontab line.
+    """
     store = sc.Store(root.path)
     if not os.path.exists(store.config_path):
         return {"verdict": "no conductor configuration", "unwell": []}
     try:
-        judgements, _ = automation_manager.judge_all(
-            store, automation_manager.own_task(store), now)
+        table, findings = automation_manager.judge_all(store)
     except sc.ConductorError as error:
         return {"verdict": "UNKNOWN - %s" % str(error).splitlines()[0], "unwell": []}
-    unwell = [health for health in judgements if health.state in ("down", "late", "unknown")]
-    return {"verdict": automation_manager.verdict(judgements),
+    unwell = [health for health in table if health.state in ("down", "late", "unknown")]
+    findings = [finding for finding in findings
+                if automation_manager.topic_of(finding) in ("configuration", "files", "tasks")]
+    return {"verdict": automation_manager.verdict(table, findings),
             "unwell": [{"name": health.name, "state": health.state, "reason": health.reason}
                        for health in unwell]}
 

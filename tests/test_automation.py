@@ -480,7 +480,7 @@ def test_retire_never_overwrites_what_was_retired_before(empty):
     assert json.loads(empty.read("config/tasks.d/retired/old-20010909T014640Z.json"))["nice"] == 1
 
 
-# -- health: the rules. The hour is the measure: a task at the full hour, a grace of ten minutes.
+# -- health: the rules, for a task at the full hour whose ticks come
 
 def at(text):
     return sc.from_iso("2026-03-02T%sZ" % text)
@@ -488,133 +488,163 @@ def at(text):
 
 def task(**more):
     fields = {"name": "t", "schedule": sc.CronSchedule("0 * * * *"), "timezone": "UTC", "timeout": 590,
-              "kill_grace": 10, "retry_count": 0}
+              "kill_grace": 10, "retry_count": 1}
     return sc.Task(**dict(fields, **more))
 
 
 def memory(**more):
     """What the conductor remembers; a slot that is open is decided."""
     decided = at("11:00:00" if "cycle" in more else "10:00:00")
-    return sc.TaskState(**dict({"schedule_key": "0 * * * * UTC", "cursor": decided}, **more))
+    return sc.TaskState(**dict({"schedule_key": "0 * * * * UTC", "cursor": decided, "last": SUCCEEDED,
+                                "next_slot": decided + 3600}, **more))
 
 
 def cycle(phase, slot="11:00:00", **more):
     return sc.Cycle(slot=at(slot), phase=phase, since=at(slot), **more)
 
 
+def result(status, code, ended="11:00:05"):
+    return {"status": status, "exit_code": code, "ended_at": "2026-03-02T%sZ" % ended, "trigger": "schedule"}
+
+
 OK_10 = "success:2026-03-02T10:00:05Z:0\n"
 FAILED_11 = "failed:2026-03-02T11:00:05Z:3\n"
-FIRST = sc.Run(run_id="r", slot=at("11:00:00"))
-ONE_ATTEMPT = [{"status": "failed"}]
-JOIN = {"schedule": None, "dependencies": ("d",)}
+SUCCEEDED = result("success", 0, "10:00:05")
+FAILED = {"last": result("failed", 3), "consecutive_failures": 1, "failing_since": float(at("11:00:05"))}
+ONE_ATTEMPT = [result("failed", 3)]
+RETRYING = {"last": result("failed", 3), "cycle": cycle("retrying", attempts=ONE_ATTEMPT, attempt=2)}
+FIRST = sc.Run(run_id="r", slot=at("11:00:00"), started_at=float(at("11:00:00")))
 REBOOT = {"schedule": sc.CronSchedule("@reboot")}
-SKIPPED = "skipped:2026-03-02T11:00:00Z:75\n"
 
 JUDGEMENTS = [
-    # what is special, task, health file, memory, now, state, part of the reason
-    ("before the next slot", {}, OK_10, None, "10:59:59", "up", "success 59m ago"),
-    ("at the next slot", {}, OK_10, None, "11:00:00", "late", "no success yet for its slot 2026-03-02T11:00:00Z"),
-    ("at the end of the grace", {}, OK_10, None, "11:10:00", "late", ""),
-    ("after the grace", {}, OK_10, None, "11:10:01", "down", "(grace 10m)"),
-    ("days later", {}, "success:2026-02-20T10:00:05Z:0", None, "11:00:00", "down", "slot 2026-02-20T11:00:00Z"),
-    ("its run is going", {}, OK_10, memory(cycle=cycle("running"), run=FIRST), "11:00:30", "up", "; running"),
-    ("its run is queued", {}, OK_10, memory(cycle=cycle("queued")), "11:00:30", "up", "; queued"),
-    ("its run goes on too long", {}, OK_10, memory(cycle=cycle("running"), run=FIRST), "11:10:01", "down", "grace"),
-    ("a catch-up that started just now", {}, OK_10,
-     memory(cycle=sc.Cycle(slot=at("11:00:00"), phase="running", since=at("15:00:00")), run=FIRST), "15:05:00", "up",
-     "; running"),
-    ("it waits", {}, OK_10, memory(cycle=cycle("waiting", waiting_for="d")), "11:05:00", "late", "waiting for 'd'"),
-    ("a success by hand after the slot", {}, "success:2026-03-02T11:05:00Z:0",
-     memory(cycle=cycle("retrying", attempts=ONE_ATTEMPT)), "11:06:00", "up", "success"),
-    ("enabled a moment ago", {}, "success:2026-02-02T10:00:05Z:0", memory(cursor=at("10:30:00")), "10:31:00", "up", ""),
-    ("enabled, no tick yet", {}, "success:2026-02-02T10:00:05Z:0", sc.TaskState(), "10:59:00", "up", ""),
-    ("failed for good", {}, FAILED_11, memory(), "11:01:00", "down", "failed (exit 3) 55s ago"),
-    ("failed without a state", {}, FAILED_11, None, "11:01:00", "down", "failed (exit 3) 55s ago"),
-    ("failed, to be retried", {}, FAILED_11, memory(cycle=cycle("retrying", attempts=ONE_ATTEMPT)), "11:01:00",
-     "late", "failed (exit 3) 55s ago; no success yet"),
-    ("failed, the second attempt is going", {}, FAILED_11,
-     memory(cycle=cycle("running", attempts=ONE_ATTEMPT), run=FIRST), "11:01:00", "late", "failed"),
-    ("failed last time, the next slot is going", {}, "failed:2026-03-02T10:00:05Z:3",
-     memory(cycle=cycle("running"), run=FIRST), "11:01:00", "down", "failed"),
-    ("timed out", {}, "timeout:2026-03-02T11:00:05Z:124", None, "11:01:00", "down", "timeout (exit 124)"),
-    ("interrupted", {}, "interrupted:2026-03-02T11:00:05Z:255", None, "11:01:00", "down", "interrupted (exit 255)"),
-    ("skipped in the grace", {}, SKIPPED, None, "11:09:00", "late", "skipped 9m ago"),
-    ("skipped longer ago", {}, SKIPPED, None, "11:11:00", "down", "skipped 11m ago"),
-    ("skipped for the second time", {}, SKIPPED, memory(satisfied_until=at("09:00:00")), "11:01:00", "down",
-     "slot 2026-03-02T10:00:00Z"),
-    ("success with an exit code", {}, "success:2026-03-02T10:00:05Z:4", None, "10:10:00", "down",
-     "contradicts exit code 4"),
-    ("failed with 0", {}, "failed:2026-03-02T10:00:05Z:0", memory(cycle=cycle("retrying", attempts=ONE_ATTEMPT)),
-     "10:10:00", "down", "contradicts exit code 0"),
-    ("from the future", {}, OK_10, None, "09:59:59", "unknown", "dated in the future: 2026-03-02T10:00:05Z"),
-    ("a clock a little ahead", {}, OK_10, None, "10:00:01", "up", ""),
-    ("empty", {}, "", None, "10:10:00", "unknown", "malformed health file: status ''"),
-    ("an odd word", {}, "great:2026-03-02T10:00:05Z:0", None, "10:10:00", "unknown", "'great'"),
-    ("no time", {}, "success:yesterday:0", None, "10:10:00", "unknown", "'yesterday'"),
-    ("no such day", {}, "success:2026-02-30T10:00:00Z:0", None, "10:10:00", "unknown", "malformed"),
-    ("no exit code", {}, "success:2026-03-02T10:00:05Z:", None, "10:10:00", "unknown", "exit code ''"),
-    ("cut short", {}, "success:2026-03-02T10:00:05Z", None, "10:10:00", "unknown", "malformed"),
-    ("never ran, nothing due", {}, None, memory(), "10:59:00", "new", "first slot 2026-03-02T11:00:00Z"),
-    ("never ran, no state", {}, None, None, "10:59:00", "new", "first slot 2026-03-02T11:00:00Z"),
-    ("never ran, late", {}, None, memory(), "11:05:00", "late", "slot 2026-03-02T11:00:00Z"),
-    ("never ran, should have", {}, None, memory(), "11:11:00", "unknown", "missing, although its slot"),
-    ("never ran, should have, no state", {}, None, None, "11:11:00", "unknown", "missing, although its slot"),
-    ("its first run is going", {}, None, memory(cycle=cycle("running"), run=FIRST), "11:00:30", "new", "running"),
-    ("ran, and the file is gone", {}, None, memory(last={"status": "success"}), "10:10:00", "unknown", "missing"),
-    ("was skipped, and the file is gone", {}, None, memory(skipped={"status": "skipped_late"}), "10:10:00",
-     "unknown", "missing"),
-    ("disabled", {"enabled": False}, FAILED_11, None, "11:01:00", "disabled", ""),
-    ("no schedule, long ago", JOIN, "success:2020-03-02T10:00:05Z:0", None, "10:10:00", "up", ""),
-    ("no schedule, never ran", JOIN, None, memory(), "10:10:00", "new", "never ran"),
-    ("no schedule, failed", JOIN, FAILED_11, None, "11:10:00", "down", "failed"),
-    ("no schedule, to be retried", JOIN, FAILED_11, memory(cycle=cycle("retrying", attempts=ONE_ATTEMPT)), "11:10:00",
-     "unknown", "retry pending"),
-    ("at boot, long ago", REBOOT, "success:2020-03-02T10:00:05Z:0", None, "10:10:00", "up", ""),
-    ("at boot, not booted since", REBOOT, None, memory(), "10:10:00", "new", ""),
+    # what is special, task, health file, memory, now, state, part of the reason, codes of findings
+    ("before the next slot", {}, OK_10, memory(), "10:59:59", "up", "success 59m ago", []),
+    ("a tick that is a little late", {}, OK_10, memory(), "11:03:00", "up", "success", []),
+    ("a slot that no tick started", {}, OK_10, memory(), "11:03:01", "down", "success 1h 2m ago", ["overdue"]),
+    ("its run is going", {}, OK_10, memory(cycle=cycle("running"), run=FIRST), "11:00:30", "up", "; running", []),
+    ("it is queued", {}, OK_10, memory(cycle=cycle("queued")), "11:10:00", "up", "; queued", []),
+    ("it is queued for longer than a run takes", {}, OK_10, memory(cycle=cycle("queued")), "12:30:00", "down",
+     "; queued", ["overdue"]),
+    ("failed for good", {}, FAILED_11, memory(**FAILED), "11:01:00", "down", "failed (exit 3) 55s ago", ["failing"]),
+    ("failed, to be retried", {}, FAILED_11, memory(**RETRYING), "11:01:00", "late",
+     "failed (exit 3) 55s ago; retrying", ["retrying"]),
+    ("failed before, and to be retried now", {}, FAILED_11, memory(**dict(FAILED, **RETRYING)), "11:01:00", "down",
+     "failed", ["failing"]),
+    ("a start that was lost", {}, OK_10, memory(cycle=cycle("queued", lost_starts=1)), "11:01:00", "late", "success",
+     ["not-started"]),
+    ("failed, and the state was lost", {}, FAILED_11, None, "11:01:00", "down", "was lost", ["health-failed"]),
+    ("timed out, and the state was lost", {}, "timeout:2026-03-02T11:00:05Z:124", None, "11:01:00", "down",
+     "timeout (exit 124)", ["health-failed"]),
+    ("skipped, and the state was lost", {}, "skipped:2026-03-02T11:00:00Z:75\n", None, "11:09:00", "up",
+     "skipped 9m ago", []),
+    ("success with an exit code", {}, "success:2026-03-02T10:00:05Z:4", memory(), "10:10:00", "down",
+     "contradicts exit code 4", ["health-contradictory"]),
+    ("failed with 0", {}, "failed:2026-03-02T10:00:05Z:0", memory(), "10:10:00", "down", "contradicts exit code 0",
+     ["health-contradictory"]),
+    ("from the future", {}, OK_10, memory(), "09:57:04", "unknown", "dated in the future: 2026-03-02T10:00:05Z",
+     ["health-future"]),
+    ("a clock a little ahead", {}, OK_10, memory(), "09:57:05", "up", "success 0s ago", []),
+    ("empty", {}, "", memory(), "10:10:00", "unknown", "malformed health file: status ''", ["health-malformed"]),
+    ("an odd word", {}, "great:2026-03-02T10:00:05Z:0", memory(), "10:10:00", "unknown", "'great'",
+     ["health-malformed"]),
+    ("no time", {}, "success:yesterday:0", memory(), "10:10:00", "unknown", "'yesterday'", ["health-malformed"]),
+    ("no such day", {}, "success:2026-02-30T10:00:00Z:0", memory(), "10:10:00", "unknown", "malformed",
+     ["health-malformed"]),
+    ("no exit code", {}, "success:2026-03-02T10:00:05Z:", memory(), "10:10:00", "unknown", "exit code ''",
+     ["health-malformed"]),
+    ("cut short", {}, "success:2026-03-02T10:00:05Z", memory(), "10:10:00", "unknown", "malformed",
+     ["health-malformed"]),
+    ("failed, and malformed", {}, "", memory(**FAILED), "11:01:00", "down", "malformed",
+     ["failing", "health-malformed"]),
+    ("to be retried, and malformed", {}, "", memory(**RETRYING), "11:01:00", "late", "malformed",
+     ["retrying", "health-malformed"]),
+    ("never ran", {}, None, memory(last={}), "10:59:00", "new", "never ran", []),
+    ("never ran, no state", {}, None, None, "10:59:00", "new", "never ran", []),
+    ("its first run is going", {}, None, memory(last={}, cycle=cycle("running"), run=FIRST), "11:00:30", "new",
+     "never ran; running", []),
+    ("ran, and the file is gone", {}, None, memory(), "10:10:00", "unknown", "missing, although", ["health-missing"]),
+    ("was skipped, and the file is gone", {}, None, memory(last={}, skipped={"status": "skipped_late"}), "10:10:00",
+     "unknown", "missing, although", ["health-missing"]),
+    ("disabled", {"enabled": False}, "", memory(**FAILED), "11:01:00", "disabled", "", []),
+    ("disabled, with a process that cannot be killed", {"enabled": False}, OK_10,
+     memory(run=FIRST.replace(unended="still has process 7")), "11:01:00", "down", "running", ["unended"]),
+    ("at boot, long ago", REBOOT, "success:2020-03-02T10:00:05Z:0", memory(), "10:10:00", "up", "", []),
 ]
 
 
-@pytest.mark.parametrize("special, fields, text, known, now, state, reason", JUDGEMENTS,
+@pytest.mark.parametrize("special, fields, text, state, now, health, reason, codes", JUDGEMENTS,
                          ids=[row[0] for row in JUDGEMENTS])
-def test_an_automation_is_judged_by_its_schedule_and_its_last_verdict(special, fields, text, known, now, state,
-                                                                      reason):
-    found = am.judge(task(**fields), text, known, at("10:30:00"), at(now))
-    assert (found.name, found.state) == ("t", state), found.reason
-    assert reason in found.reason
+def test_what_is_said_of_a_task_agrees_with_the_findings(special, fields, text, state, now, health, reason, codes):
+    config = sc.Config(tasks={"t": task(**fields)})
+    table, findings = am.judge(config, sc.State(tasks={"t": state} if state else {}),
+                               sc.Machine(now=at(now), last_tick=at(now)), lambda name: text)
+    row, = table
+    assert (row.name, row.state) == ("t", health), row.reason
+    assert reason in row.reason
+    assert [finding.code for finding in findings] == codes and {finding.task for finding in findings} <= {"t"}
+    severities = {finding.severity for finding in findings}
+    assert ("problem" in severities) == (row.state == "down")
+    assert ("warning" in severities) <= (row.state in ("down", "late", "unknown"))
 
 
-@pytest.mark.parametrize("fields, seconds", [
-    ({"timeout": 1, "kill_grace": 0}, 300),
-    ({"timeout": 1800}, 1810),
-    ({"timeout": 1800, "retry_count": 2, "retry_delay": 60, "retry_backoff": 3}, 1810 + 60 + 180),
-])
-def test_the_grace_is_one_run_and_all_delays_between_retries(fields, seconds):
-    assert am.grace_of(task(**fields)) == seconds
+def test_a_task_that_another_one_blocks_is_late_and_says_whom_it_waits_for():
+    config = sc.Config(tasks={"t": task(), "after": task(name="after", dependencies=("t",))})
+    state = sc.State(tasks={"t": memory(**FAILED),
+                            "after": memory(cycle=cycle("waiting", waiting_for="t"), last={})})
+    table, findings = am.judge(config, state, sc.Machine(now=at("11:30:00"), last_tick=at("11:30:00")),
+                               {"t": FAILED_11}.get)
+    assert [(health.name, health.state, health.reason) for health in table] == [
+        ("t", "down", "failed (exit 3) 29m ago"), ("after", "late", "never ran; waiting; 't' blocks it")]
+    assert am.verdict(table, findings) == "CRITICAL - 1 of 2 down: t; 1 of 2 late: after"
 
 
 def judged(**states):
     return [am.Health(name=name, state=state) for name, state in states.items()]
 
 
+def found(*codes, **more):
+    return [sc.Finding(**dict({"code": code, "text": code + " it is"}, **more)) for code in codes]
+
+
 LONG = {"automation_number_%d" % number: "down" for number in range(9)}
 
 
-@pytest.mark.parametrize("found, line", [
-    ([], "OK - 0 automations"),
-    (judged(a="up"), "OK - 1 automation: 1 up"),
-    (judged(a="up", b="new", c="up", d="disabled"), "OK - 4 automations: 2 up, 1 new, 1 disabled"),
-    (judged(a="up", b="late", c="unknown", d="late"), "WARNING - 2 of 4 late: b, d; 1 of 4 unknown: c"),
-    (judged(a="up", b="down", c="late"), "CRITICAL - 1 of 3 down: b; 1 of 3 late: c"),
-    (judged(**LONG), "CRITICAL - 9 of 9 down: automation_number_0, automation_number_1, automation..."),
+@pytest.mark.parametrize("table, findings, line", [
+    ([], [], "OK - 0 automations"),
+    (judged(a="up"), found("paused", "line-not-seen"), "OK - 1 automation: 1 up"),
+    (judged(a="up", b="new", c="up", d="disabled"), [], "OK - 4 automations: 2 up, 1 new, 1 disabled"),
+    (judged(a="up", b="late", c="unknown", d="late"), found("retrying", task="b"),
+     "WARNING - 2 of 4 late: b, d; 1 of 4 unknown: c"),
+    (judged(a="up", b="down", c="late"), found("failing", task="b"),
+     "CRITICAL - 1 of 3 down: b; 1 of 3 late: c"),
+    (judged(**LONG), found("failing", task="automation_number_0"),
+     "CRITICAL - 9 of 9 down: automation_number_0, automation_number_1, automation..."),
+    (judged(a="up", b="late"), found("disk-full", "ticks-late"),
+     "CRITICAL - disk-full it is; 1 of 2 late: b; ticks-late it is"),
+    (judged(a="up"), found("not-called", "unreadable"), "UNKNOWN - unreadable it is; not-called it is"),
+    (judged(a="up"), found("ticks-late"), "WARNING - ticks-late it is"),
 ])
-def test_the_verdict_is_one_short_line(found, line):
-    assert am.verdict(found) == line and len(line) < 80
+def test_the_verdict_is_one_short_line(table, findings, line):
+    assert am.verdict(table, findings) == line and len(line) < 80
 
 
 # -- health: the command
 
 def iso_ago(seconds):
     return sc.iso(time.time() - seconds)
+
+
+def ticked(project):
+    """Let it look as if a tick had come just now, so that nothing but the tasks is judged."""
+    (project.root / "status").mkdir(mode=0o700, exist_ok=True)
+    (project.root / "status" / "heartbeat").write_text("")
+
+
+def rows_of(out):
+    """The verdict, and the table without the notice about a crontab that the tests do not touch."""
+    lines = out.splitlines()
+    return lines[:1] + [line for line in lines[1:]
+                        if not line.startswith(("  - ", "  ! ", "      ", "    "))]
 
 
 def test_health_is_ok_after_real_ticks(empty):
@@ -629,68 +659,98 @@ def test_health_is_ok_after_real_ticks(empty):
 def test_health_covers_the_main_file_and_the_drop_ins_and_names_what_is_down(empty):
     empty.configure(every_minute("main", schedule="0 0 1 1 *"), every_minute("odd", schedule="61 * * * *"))
     drop_in(empty, every_minute("job", review_by="2020-01-31", owner="ops", schedule="0 0 1 1 *"))
+    ticked(empty)
     health(empty, "main", "success:%s:0\n" % iso_ago(60))
     health(empty, "job", "failed:%s:3\n" % iso_ago(65))
     code, out, err = call(empty, "health", "--strict")
     assert (code, err) == (2, "")
-    assert out.splitlines() == [
+    assert rows_of(out) == [
         "CRITICAL - 2 of 3 down: job, odd",
         "  main  up    success 1m ago",
-        "  job   down  failed (exit 3) 1m ago",
+        "  job   down  failed (exit 3) 1m ago; the conductor's state, which was lost, has no such run",
         "  odd   down  invalid: schedule: minute '61' is outside 0-59",
         "  review overdue: job, 2020-01-31 (ops)"]
     document = json.loads(call(empty, "health", "--json")[1])
+    assert sorted(document) == ["automations", "findings", "level", "notes", "now", "verdict"]
     assert (document["verdict"], document["level"]) == ("CRITICAL - 2 of 3 down: job, odd", "CRITICAL")
-    assert [(each["name"], each["state"], each["review_overdue"]) for each in document["automations"]] == [
+    assert [(row["name"], row["state"], row["review_overdue"]) for row in document["automations"]] == [
         ("main", "up", False), ("job", "down", True), ("odd", "down", False)]
+    assert {(finding["code"], finding["severity"], finding["task"]) for finding in document["findings"]} == {
+        ("configuration", "problem", "odd"), ("health-failed", "problem", "job"), ("line-not-seen", "notice", None)}
 
 
 def test_an_entry_that_is_no_task_is_down_under_its_place(empty):
     drop_in(empty, ["no task"])
-    assert call(empty, "health")[1].startswith("CRITICAL - 1 of 1 down: config/tasks.d/job.json: [0]\n")
+    assert call(empty, "health")[1].startswith("CRITICAL - 1 of 1 down: config/tasks.d/job.json: [0]; ")
 
 
 def test_a_warning_exits_1_only_when_asked_to_be_strict(empty):
     empty.configure(every_minute("a", schedule="0 0 1 1 *"))
+    ticked(empty)
     health(empty, "a", "nonsense")
-    assert call(empty, "health")[:2] == (0, "WARNING - 1 of 1 unknown: a\n  a  unknown  malformed health file: status "
-                                            "'nonsense' is not one of success, failed, timeout, interrupted, skipped\n")
+    code, out, err = call(empty, "health")
+    assert (code, rows_of(out), err) == (0, [
+        "WARNING - 1 of 1 unknown: a", "  a  unknown  malformed health file: status 'nonsense' is not one of success, "
+        "failed, timeout, interrupted, skipped"], "")
     assert call(empty, "health", "--strict")[0] == 1
 
 
 def test_an_overdue_review_alone_judges_nothing(empty):
     drop_in(empty, every_minute("job", review_by="2020-01-31", schedule="0 0 1 1 *"))
+    ticked(empty)
     code, out, _ = call(empty, "health", "--strict")
     assert code == 0 and out.startswith("OK - 1 automation: 1 new\n")
 
 
 def test_a_health_file_that_cannot_be_read_is_unknown(empty):
     empty.configure(every_minute("a", schedule="0 0 1 1 *"))
+    ticked(empty)
     (empty.root / "status" / "automation_health" / "a.health").mkdir(parents=True)
     assert call(empty, "health")[1].splitlines()[0] == "WARNING - 1 of 1 unknown: a"
 
 
 @pytest.mark.parametrize("text", ["{", '{"tasks": 5}', None])
-def test_health_exits_3_where_it_cannot_tell(empty, text):
+def test_a_configuration_that_cannot_be_used_is_critical(empty, text):
     if text is None:
         (empty.root / "config" / "conductor_config.json").unlink()
     else:
         empty.write_config(text)
+    ticked(empty)
+    code, out, err = call(empty, "health")
+    assert (code, err) == (2, "")
+    assert out.startswith("CRITICAL - there is no usable configuration, so nothing runs: config/conduct...\n")
+
+
+def test_health_exits_3_where_something_cannot_be_read(empty):
+    (empty.root / "status").mkdir()
+    (empty.root / "status" / "heartbeat").symlink_to("heartbeat")
     code, out, err = call(empty, "health")
     assert (code, err) == (3, "")
-    assert out.startswith("UNKNOWN - config/conductor_config.json") and len(out.splitlines()[0]) < 80
+    assert out.startswith("UNKNOWN - ") and len(out.splitlines()[0]) < 80
     assert json.loads(call(empty, "health", "--json")[1])["level"] == "UNKNOWN"
 
 
 def test_a_check_does_not_find_itself_unhealthy(empty):
     empty.configure(every_minute("check", schedule="0 0 1 1 *"), every_minute("other", schedule="0 0 1 1 *"))
+    ticked(empty)
     health(empty, "check", "failed:%s:2\n" % iso_ago(60))
     health(empty, "other", "success:%s:0\n" % iso_ago(60))
     assert call(empty, "health")[0] == 2
-    assert call(empty, "health", SYMPHONY_TASK="check")[:2] == (
-        0, "OK - 2 automations: 2 up\n  check  up  is running this check\n  other  up  success 1m ago\n")
-    assert call(empty, "health", SYMPHONY_TASK="other")[0] == 2
+    code, out, _ = call(empty, "health", SYMPHONY_TASK="check")
+    assert (code, rows_of(out)) == (
+        0, ["OK - 2 automations: 2 up", "  check  up  is running this check", "  other  up  success 1m ago"])
     assert call(empty, "health", SYMPHONY_TASK="check", SYMPHONY_ROOT="/elsewhere")[0] == 2
+
+
+def test_as_a_task_it_shows_failed_tasks_and_fails_for_all_else(empty):
+    empty.configure(every_minute("check", schedule="0 0 1 1 *"), every_minute("other", schedule="0 0 1 1 *"))
+    ticked(empty)
+    health(empty, "other", "failed:%s:2\n" % iso_ago(60))
+    code, out, _ = call(empty, "health", SYMPHONY_TASK="check")
+    assert code == 0 and out.startswith("CRITICAL - 1 of 2 down: other\n")
+    assert out.endswith("\n  ! exits as for OK: the conductor itself reports failed tasks\n")
+    (empty.root / "status" / "heartbeat").unlink()
+    assert call(empty, "health", SYMPHONY_TASK="check")[0] == 2
 
 
 def test_health_writes_nothing(empty):
@@ -703,21 +763,12 @@ def test_health_writes_nothing(empty):
 def test_a_task_enabled_again_after_a_long_rest_is_not_down(empty):
     drop_in(empty, every_minute("job", schedule="0 * * * *", timeout=1, retry_count=0))
     health(empty, "job", "success:%s:0\n" % iso_ago(30 * sc.DAY))
-    assert call(empty, "health")[1].startswith("CRITICAL - 1 of 1 down: job")
     call(empty, "disable", "job")
     empty.tick()
     assert call(empty, "health")[1].startswith("OK - 1 automation: 1 disabled")
     call(empty, "enable", "job")
     empty.tick()
     assert call(empty, "health")[1].startswith("OK - 1 automation: 1 up")
-
-
-def test_a_task_that_comes_back_after_years_is_not_down_before_its_first_tick(empty):
-    drop_in(empty, every_minute("other", schedule="0 0 1 1 *"), "other.json")
-    empty.tick()
-    drop_in(empty, every_minute("job", schedule="0 0 1 1 *"))
-    health(empty, "job", "success:2020-03-02T10:00:05Z:0")
-    assert call(empty, "health")[1].startswith("OK - 2 automations: 1 up, 1 new")
 
 
 # -- the command line

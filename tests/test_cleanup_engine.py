@@ -1267,7 +1267,7 @@ def test_automations_that_are_not_well_are_told_of(tree):
     assert found["unwell"][0]["reason"] and found["verdict"].startswith("WARNING - ")
     tree.write_config("{")
     found = tree.report()["automations"]
-    assert found["verdict"].startswith("UNKNOWN - config/conductor_config.json") and found["unwell"] == []
+    assert found["verdict"].startswith("CRITICAL - there is no usable configuration") and found["unwell"] == []
 
 
 # -- the report as a page
