@@ -1,6 +1,7 @@
 #!/bin/sh
-# Prints the health of a conductor's project in one line, then one line per check. It needs no Python, so that it still
-# reports when Python is broken. It writes nothing, reads no input and does not use the network.
+# Prints the health of a conductor's project in one line, then one line per finding and check. The findings are those of
+# the conductor beside it, the same that its `status` shows. Where Python or the conductor does not work, it goes by
+# checks of its own. It writes nothing, reads no input and does not use the network.
 #
 # No -e: a check that fails must not stop those after it.
 set -u
@@ -15,35 +16,41 @@ USAGE
 
 help_text() {
     usage
-    cat <<'HELP'
+    cat <<HELP
 
 The first line is a verdict of less than 80 characters: OK, WARNING, CRITICAL or UNKNOWN, and the worst
-findings. Then follows one line per check, each with its own state.
+findings. Then follows one line per finding of the conductor, with the command to type next, and one line
+per check, each with its own state.
 
-  --root DIR             the root folder (default: $SYMPHONY_ROOT or the parent of scripts/)
+  --root DIR             the root folder (default: \$SYMPHONY_ROOT or the parent of scripts/)
   --strict               exit with 1 on WARNING
-  --disk-warning 10      WARNING if less than this percentage of the disk is free
-  --disk-critical 5      the same for CRITICAL
-  --inode-warning 10     WARNING if less than this percentage of the inodes is free
-  --inode-critical 5     the same for CRITICAL
-  --heartbeat-warning 300    WARNING if the last tick is more than this many seconds ago
-  --heartbeat-critical 3600  the same for CRITICAL
-  --temp-age 7           count temporary and backup files older than this many days
-  --temp-warning 100     WARNING if there are more of them than this
+  --disk-warning $disk_warning       WARNING if less than this percentage of the disk is free
+  --disk-critical $disk_critical      the same for CRITICAL
+  --inode-warning $inode_warning      WARNING if less than this percentage of the inodes is free
+  --inode-critical $inode_critical     the same for CRITICAL
+  --heartbeat-warning $heartbeat_warning    WARNING if the last tick is more than this many seconds ago
+  --heartbeat-critical $heartbeat_critical   the same for CRITICAL
+  --temp-age $temp_age           count temporary and backup files older than this many days
+  --temp-warning $temp_warning     WARNING if there are more of them than this
 
 Checks:
   temp files     *.tmp *.temp *.swp *.swo *~ *.bak under the root, except in .git, nested repositories,
                  .cleanup_quarantine and node_modules, on other devices, and the conductor's own state
-  automation     status/automation_health/*.health, except that of $SYMPHONY_TASK (default: health_check).
-                 WARNING if one is failed, timeout or interrupted; CRITICAL if at least two are and they
-                 are more than half of those with a known result. WARNING if a result is unknown: malformed,
-                 empty, unreadable, dated more than five minutes ahead, or contradicting its exit code
-  heartbeat      the time of status/heartbeat. WARNING if it is missing or more than five minutes ahead
-  cron           a cron daemon, or the systemd timer symphony-conductor.timer. WARNING if neither runs, and
-                 CRITICAL if the heartbeat is stale too. OK if cron is hidden but the heartbeat is fresh
+  automation     status/automation_health/*.health, except that of \$SYMPHONY_TASK (default: health_check).
+                 CRITICAL if a result is failed, timeout or interrupted, and WARNING while it is retried;
+                 of those that the conductor remembers, it tells itself. WARNING if a result is unknown:
+                 malformed, empty, unreadable, dated more than $clock_tolerance seconds ahead, or contradicting
+                 its exit code
+  heartbeat      the time of status/heartbeat. CRITICAL if it is missing or more than $clock_tolerance seconds ahead
+  cron           a cron daemon, or the systemd timer symphony-conductor.timer. CRITICAL if neither runs and
+                 the heartbeat is stale or missing. OK if the heartbeat is fresh
   disk, inodes   of the file system of the root
-  configuration  config/conductor_config.json exists, and the Python of the crontab line (without one, the
-                 python3 on PATH) works
+  configuration  CRITICAL if config/conductor_config.json does not exist, or the Python of the crontab line
+                 does not work; without a line, WARNING if the python3 on PATH does not. WARNING if the
+                 conductor does not answer
+
+Run as a task of the conductor, it shows the tasks that failed and does not fail for them: the conductor
+reports those itself, and two checks would otherwise fail for each other for ever.
 
 Exit codes, as monitoring plugins use them:
   0  OK or WARNING
@@ -65,16 +72,20 @@ unknown() {
     exit 3
 }
 
+# -- the limits, those of the section Health of symphony_conductor.py; a test compares the two
+
+heartbeat_warning=180   # TICK_STALE_S
+heartbeat_critical=600  # TICK_DEAD_S
+clock_tolerance=180     # TICK_STALE_S
+disk_warning=5          # FREE_WARNING_PERCENT
+disk_critical=2         # FREE_PROBLEM_PERCENT
+inode_warning=5         # FREE_WARNING_PERCENT
+inode_critical=2        # FREE_PROBLEM_PERCENT
+
 # -- options
 
 root=${SYMPHONY_ROOT:-}
 strict=no
-disk_warning=10
-disk_critical=5
-inode_warning=10
-inode_critical=5
-heartbeat_warning=300
-heartbeat_critical=3600
 temp_age=7
 temp_warning=100
 
@@ -157,13 +168,19 @@ bounded() {
     fi
 }
 
+# Sets $home, where the conductor of this script's version is, and goes to the root. A conductor that lies in the root
+# alone is not run: a monitor may be another user than its owner.
 enter_root() {
-    if [ -z "$root" ]; then
-        case $0 in
-            */*) root=${0%/*}/.. ;;
-            *) root=.. ;;
-        esac
-    fi
+    case $0 in
+        */*) home=${0%/*}/.. ;;
+        *) home=.. ;;
+    esac
+    [ -n "$root" ] || root=$home
+    case $home in
+        /*) ;;
+        *) home=./$home ;;
+    esac
+    home=$(cd -P "$home" 2>/dev/null && pwd) || home=
     case $root in
         /*) ;;
         *) root=./$root ;;  # `cd -` means something else, with or without --
@@ -172,6 +189,9 @@ enter_root() {
     if ! { [ -r "$root" ] && [ -x "$root" ] && cd -P "$root" 2>/dev/null; }; then
         unknown "the root is not readable"
     fi
+    here=$(pwd -P)
+    own_task=
+    [ "${SYMPHONY_ROOT:-$here}" != "$here" ] || own_task=${SYMPHONY_TASK:-}
 }
 
 # awk makes the verdict itself.
@@ -188,6 +208,7 @@ function clean(text) {
     gsub(/[^ -~]/, "?", text)
     return text
 }
+# A tab ends a field and a newline the line, so neither may be in a text.
 function finding(state, name, short, long) {
     printf "%s\t%s\t%s\t%s\n", state, name, clean(short), clean(long)
 }
@@ -319,8 +340,28 @@ check_automation() {
         finding OK automation "" "no automation has run yet"
         return
     fi
-    list_health_files | own="${SYMPHONY_TASK:-health_check}" awk -v now="$now" "$library"'
-        BEGIN { own = ENVIRON["own"] ".health" }
+    state_file=
+    if [ -f conductor_state.json ] && [ ! -h conductor_state.json ] && [ -r conductor_state.json ]; then
+        state_file=conductor_state.json
+    fi
+    list_health_files | own="${SYMPHONY_TASK:-health_check}" awk -v now="$now" -v state_file="$state_file" \
+        -v has_answer="${answer:+yes}" -v tolerance="$clock_tolerance" "$library"'
+        BEGIN {
+            own = ENVIRON["own"] ".health"
+            if (state_file) read_state()
+        }
+        # Each task has a line of its own. In a JSON string every quote has a backslash before it, so no output of a
+        # task can look like a key.
+        function read_state(    line, name) {
+            while ((getline line < state_file) > 0) {
+                if (line !~ /^"[A-Za-z0-9][A-Za-z0-9_.-]*":[{]/) continue
+                name = substr(line, 2, index(line, ":") - 3)
+                if (line ~ /"last":[{]/) remembered[name] = 1
+                # A slot that failed before fails still while the next one is retried.
+                if (line ~ /"attempts":[[][{]/ && line !~ /"consecutive_failures":/) retried[name] = 1
+            }
+            close(state_file)
+        }
         function unknown(reason) {
             unsure++
             if (unsure == 1) first_unsure = task
@@ -349,7 +390,7 @@ check_automation() {
                 unknown("malformed: " substr(line, 1, 40))
                 return
             }
-            if (at - now > 300) { unknown("dated " span_text(at - now) " in the future"); return }
+            if (at - now > tolerance) { unknown("dated " span_text(at - now) " in the future"); return }
             if (status == "success" && code + 0 != 0 || status ~ /^(failed|timeout|interrupted)$/ && code + 0 == 0) {
                 unknown("says " status ", but exit code " code + 0)
                 return
@@ -358,11 +399,15 @@ check_automation() {
             if (status == "skipped") {
                 skipped++
                 if (skipped <= 10) skipped_list = skipped_list (skipped > 1 ? ", " : "") task
+            } else if (status != "success" && has_answer && (task in remembered)) {
+                judged++
             } else if (status != "success") {
                 bad++
-                if (bad == 1) first_bad = task " " status
+                if (!(task in retried)) lasting++
+                if (bad == 1) first_bad = task " " ((task in retried) ? "retrying" : status)
                 if (bad <= 10) bad_list = bad_list (bad > 1 ? ", " : "") \
-                    task " (" status ", exit code " code + 0 ", " span_text(now - at) " ago)"
+                    task " (" status ", exit code " code + 0 ", " span_text(now - at) " ago" \
+                    ((task in retried) ? ", retrying)" : ")")
             }
         }
         function note_entry() {
@@ -383,10 +428,11 @@ check_automation() {
             if (!seen_folder) { finding("UNKNOWN", "automation", "automation unknown", "find does not work"); exit }
             if (!total) { finding("OK", "automation", "", "no automation has run yet"); exit }
             state = bad || unsure ? "WARNING" : "OK"
-            if (bad >= 2 && bad * 2 > ended) state = "CRITICAL"
+            if (lasting) state = "CRITICAL"
             short = first_bad others(bad) (bad && unsure ? ", " : "")
             if (unsure) short = short first_unsure others(unsure) " unknown"
-            long = plural(total, "task") ", " ended - bad - skipped " succeeded"
+            long = plural(total, "task") ", " ended - bad - judged - skipped " succeeded"
+            if (judged) long = long "; " judged " failed, judged by the conductor"
             if (bad) long = long "; " bad " failed: " bad_list more_than_ten(bad)
             if (unsure) long = long "; " unsure " unknown: " unsure_list more_than_ten(unsure)
             if (skipped) long = long "; " skipped " skipped: " skipped_list more_than_ten(skipped)
@@ -416,7 +462,7 @@ check_heartbeat() {
         finding UNKNOWN heartbeat "heartbeat unknown" "no permission to read status"
     elif ! [ -e status/heartbeat ]; then
         heartbeat=missing
-        finding WARNING heartbeat "no tick yet" "no tick yet: status/heartbeat does not exist"
+        finding CRITICAL heartbeat "no tick yet" "no tick yet: status/heartbeat does not exist"
     elif [ -z "$now" ] || ! at=$(time_of status/heartbeat); then
         finding UNKNOWN heartbeat "heartbeat unknown" "cannot get the time of status/heartbeat from stat or date"
     else
@@ -427,13 +473,14 @@ check_heartbeat() {
 judge_heartbeat() {
     if [ "$1" -gt "$heartbeat_warning" ]; then
         heartbeat=stale
-    elif [ "$1" -ge -300 ]; then
+    elif [ "$1" -ge "-$clock_tolerance" ]; then
         heartbeat=fresh
     fi
-    awk -v age="$1" -v warning="$heartbeat_warning" -v critical="$heartbeat_critical" "$library"'
+    awk -v age="$1" -v warning="$heartbeat_warning" -v critical="$heartbeat_critical" \
+        -v tolerance="$clock_tolerance" "$library"'
         BEGIN {
-            if (age < -300) {
-                finding("WARNING", "heartbeat", "heartbeat in the future",
+            if (age < -tolerance) {
+                finding("CRITICAL", "heartbeat", "heartbeat in the future",
                         "the last tick is dated " span_text(age) " in the future: was the clock set back?")
                 exit
             }
@@ -464,7 +511,7 @@ find_cron() {
         {
             program = last_part($2)
             if (program == "busybox") { if (NF == 2) unsure = 1; program = last_part($3) }
-            if (program ~ /^(cron|crond|cronie|dcron|fcron|bcron-sched)$/) found = program
+            if (program ~ /^(cron|crond|cronie|dcron|fcron|bcron-sched|supercronic)$/) found = program
         }
         END { print found != "" ? found : seen_first && !unsure ? "none" : "hidden" }'
 }
@@ -489,8 +536,9 @@ check_cron() {
     case $cron.$heartbeat in
         hidden.fresh) finding OK cron "" "hidden from this user, but the heartbeat is fresh" ;;
         hidden.*) finding WARNING cron "cron unknown" "cannot tell whether cron is running: processes are hidden" ;;
-        none.stale)
-            finding CRITICAL cron "cron is not running" "no cron daemon is running, and the heartbeat is stale" ;;
+        none.fresh) finding OK cron "" "no cron daemon is running, but the heartbeat is fresh" ;;
+        none.stale | none.missing)
+            finding CRITICAL cron "cron is not running" "no cron daemon is running, and the heartbeat is $heartbeat" ;;
         *) finding WARNING cron "cron is not running" "no cron daemon is running" ;;
     esac
 }
@@ -587,55 +635,147 @@ python_runs() {
     bounded 10 "$1" -I -S -c 'import sys; sys.exit(sys.version_info < (3, 6))' >/dev/null 2>&1
 }
 
-# Sets $python_note, and $python_trouble if Python does not work.
+# Sets $answer to the findings of the conductor, which end in a line "end". Without them, it is empty, and $no_answer
+# says why, or is empty too where no conductor is beside this script.
+ask_conductor() {
+    no_answer=
+    answer=
+    if [ -z "$home" ] || [ ! -f "$home/symphony_conductor.py" ]; then
+        return 0
+    fi
+    # As the crontab line calls it, and -B: no compiled files in what may be another user's folder.
+    answer=$(bounded 20 "$1" -I -S -B -c '
+import sys
+sys.path.append(sys.argv.pop(1))
+import symphony_conductor as c
+c.command_line()' "$home" --root "$here" findings 2>&1)
+    code=$?
+    case $code.$answer in
+        0.end | 0.*"
+end") return 0 ;;
+        137.*) no_answer="it did not answer within 20s" ;;
+        *) no_answer=${answer##*"
+"}
+           no_answer=${no_answer:-exit status $code} ;;
+    esac
+    answer=
+}
+
+# Sets $python_note, or where Python does not work, $python_trouble and its $python_state; and what ask_conductor sets.
 look_for_python() {
+    answer=
+    no_answer=
     python_trouble=
+    python_state=WARNING
     python=$(crontab_python)
     if [ -n "$python" ]; then
         python_note="the Python of the crontab line works"
-        python_runs "$python" || python_trouble="the Python of the crontab line does not work: $python"
+        python_trouble="the Python of the crontab line does not work: $python"
     elif ! have python3; then
         python_trouble="python3 not found"
+        return
     else
+        python=python3
         python_note="python3 works"
-        python_runs python3 || python_trouble="python3 does not work, or is older than 3.6"
+        python_trouble="python3 does not work, or is older than 3.6"
+    fi
+    ask_conductor "$python"
+    if [ -n "$answer" ]; then
+        python_trouble=
+    elif python_runs "$python"; then
+        python_trouble=${no_answer:+the conductor does not answer: $no_answer}
+    elif [ "$python" != python3 ]; then
+        python_state=CRITICAL  # no tick can run
     fi
 }
 
 check_configuration() {
-    look_for_python
     config=config/conductor_config.json
-    config_trouble=
+    state=OK
+    trouble=
     if ! [ -f "$config" ]; then
-        config_trouble="$config not found"
+        state=CRITICAL
+        trouble="$config not found"
     elif ! [ -r "$config" ]; then
-        config_trouble="no permission to read $config"
+        state=UNKNOWN
+        trouble="no permission to read $config"
     fi
-    if [ -z "$config_trouble$python_trouble" ]; then
+    if [ -n "$python_trouble" ]; then
+        case $state.$python_state in OK.* | *.CRITICAL) state=$python_state ;; esac
+        trouble=${trouble:+$trouble; }$python_trouble
+    fi
+    if [ "$state" = OK ]; then
         finding OK configuration "" "$config exists; $python_note"
         return
     fi
-    both=${config_trouble:+$config_trouble${python_trouble:+; }}$python_trouble
-    # The path of the Python comes from the crontab, so it may contain anything; clean() makes that printable.
-    text=$both awk "$library"' BEGIN { finding("WARNING", "configuration", ENVIRON["text"], ENVIRON["text"]) }'
+    # The path of the Python comes from the crontab, and the complaint from anywhere; clean() makes them printable.
+    state=$state text=$trouble awk "$library"'
+        BEGIN { finding(ENVIRON["state"], "configuration", ENVIRON["text"], ENVIRON["text"]) }'
+}
+
+# The findings of the conductor, each after a field that tells it from those of this script: severity, code, task,
+# text, command, topic.
+print_answer() {
+    printf '%s\n' "$answer" | awk -F '\t' '/^(problem|warning|notice)\t/ && NF == 6 { print "conductor\t" $0 }'
 }
 
 # -- the report
 
-# Findings to text: the verdict, then the checks in their order.
+# Findings to text: the state that decides the exit code, the verdict, the findings of the conductor, then the checks in
+# their order. Where both say the same, it is said once.
 render() {
-    awk -F '\t' '
-        BEGIN { rank["OK"] = 0; rank["WARNING"] = 1; rank["UNKNOWN"] = 2; rank["CRITICAL"] = 3; worst = "OK" }
-        {
-            lines[NR] = $1 " " $2 ": " $4
-            if (rank[$1] > rank[worst]) { worst = $1; count = 0 }
-            if ($1 == worst) short[++count] = $3
+    own_task=$own_task awk -F '\t' "$library"'
+        BEGIN {
+            own_task = ENVIRON["own_task"]
+            rank["NOTICE"] = rank["OK"] = 0; rank["WARNING"] = 1; rank["UNKNOWN"] = 2; rank["CRITICAL"] = 3
+            state_of["problem"] = "CRITICAL"; state_of["warning"] = "WARNING"; state_of["notice"] = "NOTICE"
+            worst = exit_state = "OK"
+            # The check of this script that goes by the same limit, which an option can change.
+            measured["disk-full"] = measured["disk-low"] = "disk"
+            measured["inodes-full"] = measured["inodes-low"] = "inodes"
+            measured["not-called"] = measured["ticks-late"] = "heartbeat"
+            # The checks that need not report what the finding explains.
+            explained["no-cron-daemon"] = "heartbeat cron"
+            explained["ticks-fail"] = explained["clock-behind"] = "heartbeat"
+            explained["line-missing"] = explained["line-broken"] = "heartbeat"
+            explained["no-configuration"] = explained["configuration-broken"] = "configuration"
+            explained["unreadable"] = "heartbeat automation configuration"
         }
-        function tail(shown) { return count > shown ? " (+" count - shown " more)" : "" }
+        $1 == "conductor" { answers[++answered] = $0; if ($3 == "unreadable") unreadable = 1; next }
+        { checks[++checked] = $0; state[$2] = $1 }
+        function add(state, name, brief, text, is_result) {
+            lines[++count] = state " " name ": " text
+            if (state != "NOTICE") passed++
+            if (rank[state] > rank[worst]) { worst = state; named = 0 }
+            if (state == worst) short[++named] = brief
+            # As a task it does not fail for tasks: another check would fail for that, and this one for the other.
+            if (rank[state] > rank[exit_state] && !(is_result && own_task != "")) exit_state = state
+        }
+        function add_answer(line,    field, level, topic, check, others, number, i) {
+            split(line, field, "\t")
+            level = field[3] == "unreadable" ? "UNKNOWN" : state_of[field[2]]
+            topic = field[7]
+            if (topic == "tasks" && own_task != "" && field[4] == own_task) return
+            if (field[3] in measured) {
+                check = measured[field[3]]
+                # The heartbeat that cannot be read is not one that is missing.
+                if (state[check] == "OK" || check == "heartbeat" && unreadable) return
+                if (state[check] != "UNKNOWN") level = state[check]
+                topic = check
+                said[check] = 1
+            }
+            number = split(explained[field[3]], others, " ")
+            for (i = 1; i <= number; i++)
+                if (state[others[i]] == "UNKNOWN" || state[others[i]] != "OK" && field[3] != "unreadable")
+                    said[others[i]] = 1
+            add(level, topic, clean(field[5]), clean(field[5] (field[6] != "" ? "; try: " field[6] : "")),
+                topic == "tasks")
+        }
+        function tail(shown) { return named > shown ? " (+" named - shown " more)" : "" }
         function verdict(    head, text, longer, shown) {
             head = worst " - "
-            if (worst == "OK") return head NR " checks passed"
-            for (shown = 0; shown < count; shown++) {
+            if (worst == "OK") return head passed " checks passed"
+            for (shown = 0; shown < named; shown++) {
                 longer = text (shown ? "; " : "") short[shown + 1]
                 if (length(head longer tail(shown + 1)) > 79) break
                 text = longer
@@ -647,8 +787,16 @@ render() {
             return head text tail(shown)
         }
         END {
+            for (i = 1; i <= answered; i++) add_answer(answers[i])
+            for (i = 1; i <= checked; i++) {
+                split(checks[i], field, "\t")
+                if (!(field[2] in said)) add(field[1], field[2], field[3], field[4], field[2] == "automation")
+            }
+            print exit_state
             print verdict()
-            for (i = 1; i <= NR; i++) print lines[i]
+            for (i = 1; i <= count; i++) print lines[i]
+            if (exit_state != worst)
+                print "NOTICE exit: as for " exit_state ", because the conductor itself reports failed tasks"
         }'
 }
 
@@ -657,6 +805,8 @@ need_awk
 read_clock
 # The report is collected first: neither a failure of awk nor a full disk under the output may pass for a verdict.
 report=$({
+    look_for_python
+    print_answer
     check_temp_files
     check_automation
     check_heartbeat
@@ -664,10 +814,15 @@ report=$({
     check_disk_and_inodes
     check_configuration
 } | render)
-printf '%s\n' "${report:-UNKNOWN - awk does not work}" || exit 3
-case $report in
-    OK\ *) exit 0 ;;
-    WARNING\ *) [ "$strict" = no ] || exit 1; exit 0 ;;
-    CRITICAL\ *) exit 2 ;;
+report=${report:-UNKNOWN
+UNKNOWN - awk does not work}
+state=${report%%"
+"*}
+printf '%s\n' "${report#*"
+"}" || exit 3
+case $state in
+    OK) exit 0 ;;
+    WARNING) [ "$strict" = no ] || exit 1; exit 0 ;;
+    CRITICAL) exit 2 ;;
     *) exit 3 ;;
 esac

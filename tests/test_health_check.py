@@ -1,4 +1,4 @@
-"""quick_health_check.sh under every shell it has to speak in, with a PATH that holds no Python."""
+"""quick_health_check.sh under every shell it has to speak in, with a PATH that holds no real Python."""
 
 import hashlib
 import os
@@ -6,11 +6,14 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 
 import pytest
-from support import REPOSITORY, Project
+from support import REPOSITORY, Project, due_once, every_minute
+
+import symphony_conductor as sc
 
 CHECK = REPOSITORY / "scripts" / "quick_health_check.sh"
 TOOLS = ("awk", "cat", "date", "df", "find", "ls", "ps", "stat", "timeout")
@@ -81,7 +84,7 @@ class Box:
         self.heartbeat(0)
         self.fake_text("ps", PS)
         self.fake_df(DF_DISK, DF_INODES)
-        self.fake("python3", "exit 0")
+        self.fake_answer()
 
     def folder(self, name):
         (self.root / name).mkdir(parents=True, exist_ok=True)
@@ -113,6 +116,10 @@ class Box:
     def fake_df(self, disk, inodes):
         self.fake("df", "case $* in\n'-P -k .') cat <<'END'\n%sEND\n;;\n'-P -i .') cat <<'END'\n%sEND\n;;\n"
                         "*) exit 64 ;;\nesac" % (disk, inodes))
+
+    def fake_answer(self, *findings):
+        """A Python in which the conductor has these findings: severity, code, task, text, command, topic."""
+        self.fake_text("python3", "".join("\t".join(finding) + "\n" for finding in findings) + "end\n")
 
     def without(self, *names):
         """A PATH that lacks these programs."""
@@ -277,20 +284,20 @@ def test_a_critical_finding_beats_an_unknown_one_which_beats_a_warning(box):
 
 def test_a_verdict_that_is_too_long_names_what_fits_and_counts_the_rest(userland):
     box = userland
-    box.health(**{"n" * 34: "failed:2025-06-02T10:00:00Z:1\n"})
+    box.health(**{"n" * 33: "nonsense"})
     box.heartbeat(400)
     box.fake_text("ps", PS_WITHOUT_CRON.replace("1 /sbin/init", "9 /sbin/init"))
-    assert box.run()[1][0] == "WARNING - %s failed; last tick 6m ago (+1 more)" % ("n" * 34)
-    os.rename(str(box.root / "status/automation_health" / ("n" * 34 + ".health")),
-              str(box.root / "status/automation_health" / ("n" * 35 + ".health")))
-    assert box.run()[1][0] == "WARNING - %s failed (+2 more)" % ("n" * 35)
+    assert box.run()[1][0] == "WARNING - %s unknown; last tick 6m ago (+1 more)" % ("n" * 33)
+    os.rename(str(box.root / "status/automation_health" / ("n" * 33 + ".health")),
+              str(box.root / "status/automation_health" / ("n" * 34 + ".health")))
+    assert box.run()[1][0] == "WARNING - %s unknown (+2 more)" % ("n" * 34)
 
 
 def test_a_name_that_does_not_fit_into_the_verdict_is_cut(userland):
     box = userland
     box.health(**{"n" * 200: "failed:2025-06-02T10:00:00Z:1\n"})
-    box.heartbeat(400)
-    assert box.run()[1][0] == "WARNING - %s... (+1 more)" % ("n" * 56)
+    box.heartbeat(700)
+    assert box.run()[1][0] == "CRITICAL - %s... (+1 more)" % ("n" * 55)
 
 
 # -- options
@@ -305,9 +312,9 @@ def test_a_name_that_does_not_fit_into_the_verdict_is_cut(userland):
     (["--heartbeat-warning", "-5"], "--heartbeat-warning: '-5' is not a whole number"),
     (["--heartbeat-critical", "9999999"], "--heartbeat-critical: '9999999' is more than 999999"),
     (["--disk-warning", "101"], "--disk-warning: '101' is more than 100 percent"),
-    (["--disk-warning", "4"], "--disk-warning 4 is below --disk-critical 5"),
-    (["--inode-critical=50"], "--inode-warning 10 is below --inode-critical 50"),
-    (["--heartbeat-warning", "7200"], "--heartbeat-warning 7200 is above --heartbeat-critical 3600"),
+    (["--disk-warning", "1"], "--disk-warning 1 is below --disk-critical 2"),
+    (["--inode-critical=50"], "--inode-warning 5 is below --inode-critical 50"),
+    (["--heartbeat-warning", "7200"], "--heartbeat-warning 7200 is above --heartbeat-critical 600"),
 ])
 def test_a_wrong_option_is_refused_in_one_sentence(one_box, args, sentence):
     code, out, err = one_box.call(*args)
@@ -319,10 +326,23 @@ def test_a_wrong_option_is_refused_in_one_sentence(one_box, args, sentence):
 def test_help_names_every_option_and_exits_0(box):
     code, out, err = box.call("--help")
     assert (code, err) == (0, "")
-    for option in ("--root", "--strict", "--disk-warning 10", "--disk-critical 5", "--inode-warning 10",
-                   "--inode-critical 5", "--heartbeat-warning 300", "--heartbeat-critical 3600", "--temp-age 7",
+    for option in ("--root", "--strict", "--disk-warning 5", "--disk-critical 2", "--inode-warning 5",
+                   "--inode-critical 2", "--heartbeat-warning 180", "--heartbeat-critical 600", "--temp-age 7",
                    "--temp-warning 100"):
         assert "  %s " % option in out
+
+
+def test_the_limits_are_those_of_the_conductor():
+    text = CHECK.read_text()
+    limits = {name: int(value) for name, value in re.findall(r"(?m)^([a-z_]+)=([0-9]+) ", text)}
+    assert limits == {
+        "heartbeat_warning": sc.TICK_STALE_S, "heartbeat_critical": sc.TICK_DEAD_S, "clock_tolerance": sc.TICK_STALE_S,
+        "disk_warning": sc.FREE_WARNING_PERCENT, "disk_critical": sc.FREE_PROBLEM_PERCENT,
+        "inode_warning": sc.FREE_WARNING_PERCENT, "inode_critical": sc.FREE_PROBLEM_PERCENT}
+    daemons = re.search(r"/\^\((cron\|.*)\)\$/", text).group(1)
+    assert tuple(daemons.split("|")) == sc.CRON_DAEMONS
+    codes = re.findall(r'\b(?:measured|explained)\["([a-z-]+)"\]', text)
+    assert len(codes) == 14 and set(codes) <= set(sc.FINDINGS)
 
 
 def test_a_leading_zero_makes_no_octal_number(box):
@@ -438,33 +458,44 @@ def test_the_environment_of_the_caller_does_not_change_the_figures(userland):
 
 # -- automation
 
-def test_a_failed_automation_is_a_warning_that_names_it(userland):
+def test_a_failed_automation_is_critical_and_named(userland):
     box = userland
     box.health(backup="failed:%s:3\n" % iso(-3 * 3600), sync="success:2025-06-02T10:00:00Z:0\n",
                report="success:2025-06-02T10:00:00Z:0")
     assert box.says() == [
-        0, "WARNING - backup failed",
-        "WARNING automation: 3 tasks, 2 succeeded; 1 failed: backup (failed, exit code 3, 3h ago)"]
-
-
-def test_a_single_automation_that_failed_is_no_more_than_a_warning(userland):
-    box = userland
-    box.health(backup="timeout:%s:124\n" % iso(-330))
+        2, "CRITICAL - backup failed",
+        "CRITICAL automation: 3 tasks, 2 succeeded; 1 failed: backup (failed, exit code 3, 3h ago)"]
+    box.health(copy="timeout:%s:124\n" % iso(-330))
     assert box.says() == [
-        0, "WARNING - backup timeout",
-        "WARNING automation: 1 task, 0 succeeded; 1 failed: backup (timeout, exit code 124, 5m ago)"]
+        2, "CRITICAL - backup failed and 1 more",
+        "CRITICAL automation: 4 tasks, 2 succeeded; 2 failed: backup (failed, exit code 3, 3h ago), "
+        "copy (timeout, exit code 124, 5m ago)"]
 
 
-def test_more_than_half_of_the_automations_failed_is_critical(userland):
+STATE = """\
+{"tasks":{
+"done":{"cursor":1,"last":{"status":"success","exit_code":0}},
+"slow":{"cycle":{"phase":"retrying","attempt":2,"attempts":[{"status":"failed"}]},"last":{"status":"failed"}},
+"worse":{"cycle":{"phase":"running","attempts":[{"status":"failed"}]},"consecutive_failures":2,"last":{"a":1}},
+"liar":{"last":{"status":"failed","last_line":"\\"attempts\\":[{"}}
+},"version":1}
+"""
+
+
+def test_without_python_a_failure_that_is_retried_is_a_warning(userland):
     box = userland
-    box.health(a="failed:%s:1\n" % iso(-600), b="interrupted:%s:143\n" % iso(-600),
-               c="success:2025-06-02T10:00:00Z:0\n", d="success:2025-06-02T10:00:00Z:0\n")
-    assert box.run()[1][0] == "WARNING - a failed and 1 more"
-    (box.root / "status" / "automation_health" / "d.health").unlink()
-    assert box.says() == [
-        2, "CRITICAL - a failed and 1 more",
-        "CRITICAL automation: 3 tasks, 1 succeeded; 2 failed: a (failed, exit code 1, 10m ago), "
-        "b (interrupted, exit code 143, 10m ago)"]
+    (box.fakes / "python3").unlink()
+    box.file("conductor_state.json", STATE)
+    box.health(slow="failed:%s:3\n" % iso(-330), done="success:2025-06-02T10:00:00Z:0\n")
+    assert box.says()[:3] == [
+        0, "WARNING - slow retrying; python3 not found",
+        "WARNING automation: 2 tasks, 1 succeeded; 1 failed: slow (failed, exit code 3, 5m ago, retrying)"]
+    box.health(worse="failed:%s:3\n" % iso(-60), liar="failed:%s:3\n" % iso(-60))
+    code, lines = box.run()
+    assert (code, lines[0]) == (2, "CRITICAL - liar failed and 2 more")
+    (box.root / "conductor_state.json").unlink()
+    os.mkfifo(str(box.root / "conductor_state.json"))
+    assert box.run()[0] == 2
 
 
 def test_a_skipped_automation_is_mentioned_and_no_warning(userland):
@@ -522,9 +553,9 @@ def test_unsure_health_files_are_all_named_under_every_shell(box):
         "folder (not a regular file), huge (malformed: too long), new?line (not a task name), " + nul + ") and 1 more")
 
 
-def test_a_health_file_from_the_future_is_unknown_after_five_minutes(userland):
+def test_a_health_file_from_the_future_is_unknown_after_three_minutes(userland):
     box = userland
-    box.health(near="success:%s:0\n" % iso(240))
+    box.health(near="success:%s:0\n" % iso(150))
     assert box.run()[1][0] == "OK - 7 checks passed"
     box.health(far="success:2099-01-01T00:00:00Z:0\n", soon="success:%s:0\n" % iso(400))
     code, lines = box.run()
@@ -536,7 +567,7 @@ def test_its_own_health_file_is_excepted(box):
     box.health(health_check="failed:2025-06-02T10:00:00Z:2\n")
     assert box.says() == [0, "OK - 7 checks passed"]
     box.env["SYMPHONY_TASK"] = "nightly"
-    assert box.run()[1][0] == "WARNING - health_check failed"
+    assert box.run()[1][0] == "CRITICAL - health_check failed"
     box.health(nightly="failed:2025-06-02T10:00:00Z:2\n", health_check="success:2025-06-02T10:00:00Z:0\n")
     assert box.says() == [0, "OK - 7 checks passed", "OK automation: 1 task, 1 succeeded"]
 
@@ -588,13 +619,13 @@ def test_what_is_closed_to_the_user_is_unknown_and_named(box):
 # -- heartbeat and cron
 
 @pytest.mark.parametrize("age, code, line", [
-    (240, 0, "OK heartbeat: last tick 4m ago"),
-    (330, 0, "WARNING heartbeat: last tick 5m ago"),
-    (3570, 0, "WARNING heartbeat: last tick 59m ago"),
-    (3630, 2, "CRITICAL heartbeat: last tick 60m ago"),
+    (150, 0, "OK heartbeat: last tick 2m ago"),
+    (210, 0, "WARNING heartbeat: last tick 3m ago"),
+    (570, 0, "WARNING heartbeat: last tick 9m ago"),
+    (630, 2, "CRITICAL heartbeat: last tick 10m ago"),
     (90 * 86400, 2, "CRITICAL heartbeat: last tick 90d ago"),
-    (-240, 0, "OK heartbeat: last tick 0s ago"),
-    (-400, 0, "WARNING heartbeat: the last tick is dated 6m in the future: was the clock set back?"),
+    (-150, 0, "OK heartbeat: last tick 0s ago"),
+    (-400, 2, "CRITICAL heartbeat: the last tick is dated 6m in the future: was the clock set back?"),
 ])
 def test_the_heartbeat_ages_from_ok_to_critical(one_box, age, code, line):
     one_box.heartbeat(age)
@@ -609,10 +640,10 @@ def test_a_stale_heartbeat_is_seen_with_every_shell(box):
         2, "CRITICAL - last tick 6m ago", "CRITICAL heartbeat: last tick 6m ago"]
 
 
-def test_no_tick_yet_is_a_warning(userland):
+def test_no_tick_yet_is_critical(userland):
     box = userland
     (box.root / "status" / "heartbeat").unlink()
-    expected = [0, "WARNING - no tick yet", "WARNING heartbeat: no tick yet: status/heartbeat does not exist"]
+    expected = [2, "CRITICAL - no tick yet", "CRITICAL heartbeat: no tick yet: status/heartbeat does not exist"]
     assert box.says() == expected
     (box.root / "status").rmdir()
     assert box.says() == expected
@@ -631,24 +662,27 @@ def test_the_heartbeat_is_read_without_any_stat(userland):
     assert userland.run()[1][0] == "CRITICAL - last tick 2d ago"
 
 
+NO_CRON = "OK cron: no cron daemon is running, but the heartbeat is fresh"
+
+
 @pytest.mark.parametrize("line", [
     "/usr/sbin/crond -n", "crond", "/usr/sbin/cron", "busybox crond -f", "/bin/busybox crond", "{crond} /bin/x",
     "/usr/sbin/fcron -f", "/usr/sbin/cronie -n"])
 def test_every_cron_daemon_is_known(one_box, line):
     one_box.fake_text("ps", "  PID COMMAND\n    1 /init\n   99 %s\n" % line)
     name = line.replace("busybox ", "").split(" ")[0].split("/")[-1]
-    expected = "WARNING cron: no cron daemon is running" if name == "{crond}" else "OK cron: %s is running" % name
+    expected = NO_CRON if name == "{crond}" else "OK cron: %s is running" % name
     assert one_box.run()[1][4] == expected
 
 
-def test_without_cron_a_fresh_heartbeat_makes_a_warning_and_a_stale_one_critical(box):
+def test_without_cron_a_stale_heartbeat_is_critical_and_a_fresh_one_proves_that_ticks_come(box):
     box.fake_text("ps", PS_WITHOUT_CRON)
-    assert box.says() == [0, "WARNING - cron is not running", "WARNING cron: no cron daemon is running"]
+    assert box.says() == [0, "OK - 7 checks passed", NO_CRON]
     box.heartbeat(400)
     assert box.says() == [2, "CRITICAL - cron is not running", "WARNING heartbeat: last tick 6m ago",
                           "CRITICAL cron: no cron daemon is running, and the heartbeat is stale"]
     (box.root / "status" / "heartbeat").unlink()
-    assert box.says()[:2] == [0, "WARNING - no tick yet; cron is not running"]
+    assert box.says()[:2] == [2, "CRITICAL - no tick yet; cron is not running"]
 
 
 def test_where_the_processes_of_others_are_hidden_the_heartbeat_decides(userland):
@@ -673,7 +707,7 @@ def test_without_ps_the_kernel_is_asked(box):
     code, lines = box.run()
     if os.path.exists("/proc/1/comm"):
         assert lines[4] in (
-            "WARNING cron: no cron daemon is running", "OK cron: cron is running", "OK cron: crond is running",
+            NO_CRON, "OK cron: cron is running", "OK cron: crond is running",
             "OK cron: hidden from this user, but the heartbeat is fresh")
     assert code == 0
 
@@ -686,19 +720,19 @@ def test_a_systemd_timer_stands_in_for_cron(userland):
     box.fake("systemctl", "[ \"$*\" = '--user is-active --quiet symphony-conductor.timer' ]")
     assert box.says() == [0, "OK - 7 checks passed", "OK cron: symphony-conductor.timer is active"]
     box.fake("systemctl", "echo inactive; exit 3")
-    assert box.run()[1][0] == "WARNING - cron is not running"
+    assert box.says()[2] == NO_CRON
 
 
 # -- disk and inodes
 
 BUSYBOX_DISK = """\
 Filesystem           1024-blocks    Used Available Capacity Mounted on
-/dev/mmcblk0p2           1000000  920000     80000  92% /
+/dev/mmcblk0p2           1000000  960000     40000  96% /
 """
 WRAPPED = """\
 Filesystem         1024-blocks      Used Available Capacity Mounted on
 /dev/mapper/a-very-long-name-of-a-volume-group-and-its-volume
-                       1000000    960000     40000      96% /
+                       1000000    990000     10000      99% /
 """
 SPACES = """\
 Filesystem     1024-blocks   Used Available Capacity Mounted on
@@ -718,7 +752,7 @@ Filesystem   512-blocks      Used Available Capacity iused     ifree %iused  Mou
 """
 FREEBSD_INODES_FULL = """\
 Filesystem  512-blocks   Used    Avail Capacity iused ifree %iused  Mounted on
-/dev/ada0p2    2000000 500000  1500000    25%   96000  4000    96%   /
+/dev/ada0p2    2000000 500000  1500000    25%   99000  1000    99%   /
 """
 BTRFS_INODES = """\
 Filesystem     Inodes IUsed IFree IUse% Mounted on
@@ -732,23 +766,23 @@ FUSE_INODES = """\
 Filesystem     Inodes IUsed IFree IUse% Mounted on
 sshfs               -     -     -     - /mnt
 """
-INODES_LOW = DF_INODES.replace("689783 16087433", "15600000  1177216")
-INODES_FULL = DF_INODES.replace("689783 16087433", "16000000  777216")
+INODES_LOW = DF_INODES.replace("689783 16087433", "16000000  777216")
+INODES_FULL = DF_INODES.replace("689783 16087433", "16500000  277216")
 LINES = {"disk": HEALTHY.splitlines()[5], "inodes": HEALTHY.splitlines()[6]}
 
 DF_TABLE = [
     ("gnu", DF_DISK, DF_INODES, 0, LINES["disk"], LINES["inodes"]),
-    ("busybox", BUSYBOX_DISK, DF_INODES, 0, "WARNING disk: 8.0% free (78.1 MiB)", LINES["inodes"]),
-    ("wrapped", WRAPPED, DF_INODES, 2, "CRITICAL disk: 4.0% free (39.1 MiB)", LINES["inodes"]),
+    ("busybox", BUSYBOX_DISK, DF_INODES, 0, "WARNING disk: 4.0% free (39.1 MiB)", LINES["inodes"]),
+    ("wrapped", WRAPPED, DF_INODES, 2, "CRITICAL disk: 1.0% free (9.8 MiB)", LINES["inodes"]),
     ("spaces", SPACES, DF_INODES, 0, "OK disk: 30.0% free (293.0 MiB)", LINES["inodes"]),
     ("reserved", RESERVED, DF_INODES, 2, "CRITICAL disk: 0.0% free (0 B)", LINES["inodes"]),
     ("macos", MACOS_DISK, MACOS_INODES, 0, "OK disk: 22.3% free (95.4 GiB)", "OK inodes: 98.8% free (800000000)"),
-    ("freebsd", DF_DISK, FREEBSD_INODES_FULL, 2, LINES["disk"], "CRITICAL inodes: 4.0% free (4000)"),
+    ("freebsd", DF_DISK, FREEBSD_INODES_FULL, 2, LINES["disk"], "CRITICAL inodes: 1.0% free (1000)"),
     ("btrfs", DF_DISK, BTRFS_INODES, 0, LINES["disk"], "OK inodes: not applicable to this file system"),
     ("btrfs busybox", DF_DISK, BTRFS_INODES_BUSYBOX, 0, LINES["disk"], "OK inodes: not applicable to this file system"),
     ("fuse", DF_DISK, FUSE_INODES, 0, LINES["disk"], "OK inodes: not applicable to this file system"),
-    ("inodes low", DF_DISK, INODES_LOW, 0, LINES["disk"], "WARNING inodes: 7.0% free (1177216)"),
-    ("inodes full", DF_DISK, INODES_FULL, 2, LINES["disk"], "CRITICAL inodes: 4.6% free (777216)"),
+    ("inodes low", DF_DISK, INODES_LOW, 0, LINES["disk"], "WARNING inodes: 4.6% free (777216)"),
+    ("inodes full", DF_DISK, INODES_FULL, 2, LINES["disk"], "CRITICAL inodes: 1.6% free (277216)"),
     ("odd", "Filesystem\nwhat is this\n", "Filesystem\n1 2 3\n", 3,
      "UNKNOWN disk: cannot parse the output of df",
      "UNKNOWN inodes: cannot parse the output of df"),
@@ -764,7 +798,7 @@ def test_every_kind_of_df_is_understood(userland, disk, inodes, code, disk_line,
 
 
 @pytest.mark.parametrize("free, args, state", [
-    (100, [], "OK"), (99, [], "WARNING"), (50, [], "WARNING"), (49, [], "CRITICAL"),
+    (50, [], "OK"), (49, [], "WARNING"), (20, [], "WARNING"), (19, [], "CRITICAL"),
     (200, ["--disk-warning", "21"], "WARNING"), (200, ["--disk-warning", "30", "--disk-critical", "21"], "CRITICAL"),
     (0, ["--disk-warning", "0", "--disk-critical", "0"], "OK")])
 def test_the_disk_thresholds_are_free_percentages(one_box, free, args, state):
@@ -774,7 +808,7 @@ def test_the_disk_thresholds_are_free_percentages(one_box, free, args, state):
 
 
 @pytest.mark.parametrize("free, args, state", [
-    (100, [], "OK"), (99, [], "WARNING"), (49, [], "CRITICAL"), (200, ["--inode-warning=21"], "WARNING"),
+    (50, [], "OK"), (49, [], "WARNING"), (19, [], "CRITICAL"), (200, ["--inode-warning=21"], "WARNING"),
     (200, ["--inode-warning=30", "--inode-critical=21"], "CRITICAL")])
 def test_the_inode_thresholds_are_free_percentages(one_box, free, args, state):
     one_box.fake_df(DF_DISK, "Filesystem Inodes IUsed IFree IUse%% Mounted on\n/dev/x 1000 %d %d %d%% /\n" % (
@@ -805,6 +839,117 @@ def test_a_full_disk_under_the_output_is_no_verdict(one_box):
         assert subprocess.call(one_box.command(), env=env, stdout=full, stderr=subprocess.DEVNULL) == 3
 
 
+# -- the findings of the conductor
+
+FAILING = ("problem", "failing", "b", "b failed (exit 3); no retries left, for 3h", "./symphony_conductor.py logs b",
+           "tasks")
+RETRYING = ("warning", "retrying", "b", "b failed (exit 3); attempt 2 of 3 is running", "", "tasks")
+PAUSED = ("notice", "paused", "b", "b is paused with no end set", "", "pauses")
+FULL = ("problem", "disk-full", "", "the disk is full", "df -h /", "disk")
+LOW = ("warning", "inodes-low", "", "few inodes", "", "disk")
+NOT_CALLED = ("problem", "not-called", "", "no tick for 11m", "", "ticks")
+NO_DAEMON = ("problem", "no-cron-daemon", "", "no cron daemon is running; no tick for 5m", "cron", "ticks")
+UNREADABLE = ("problem", "unreadable", "", "cannot read status/heartbeat", "", "files")
+CRITICAL_B = "CRITICAL tasks: b failed (exit 3); no retries left, for 3h; try: ./symphony_conductor.py logs b"
+
+
+def test_what_the_conductor_finds_is_said_with_the_next_command(box):
+    box.fake_answer(FAILING, RETRYING, PAUSED)
+    assert box.says() == [
+        2, "CRITICAL - b failed (exit 3); no retries left, for 3h", CRITICAL_B,
+        "WARNING tasks: b failed (exit 3); attempt 2 of 3 is running", "NOTICE pauses: b is paused with no end set"]
+    box.fake_answer(RETRYING)
+    assert box.says()[:2] == [0, "WARNING - b failed (exit 3); attempt 2 of 3 is running"]
+    box.fake_answer(PAUSED)
+    assert box.says() == [0, "OK - 7 checks passed", "NOTICE pauses: b is paused with no end set"]
+
+
+def full_disk(box):
+    box.fake_df(RESERVED, DF_INODES)
+
+
+def low_inodes(box):
+    box.fake_df(DF_DISK, INODES_LOW)
+
+
+def quiet_cron(box):
+    box.fake_text("ps", PS_WITHOUT_CRON)
+    box.heartbeat(330)
+
+
+def no_df(box):
+    box.fake("df", "exit 1")
+
+
+def no_heartbeat(box):
+    (box.root / "status" / "heartbeat").unlink()
+
+
+@pytest.mark.parametrize("prepare, args, finding, code, lines", [
+    (full_disk, [], FULL, 2, ["CRITICAL disk: the disk is full; try: df -h /"]),
+    (low_inodes, [], LOW, 0, ["WARNING inodes: few inodes"]),
+    (low_inodes, ["--inode-critical=5"], LOW, 2, ["CRITICAL inodes: few inodes"]),
+    (low_inodes, ["--inode-warning=3"], LOW, 0, ["OK inodes: 4.6% free (777216)"]),
+    (no_df, [], FULL, 2, ["CRITICAL disk: the disk is full; try: df -h /",
+                          "OK inodes: not reported by this system's df"]),
+    (quiet_cron, [], NO_DAEMON, 2, ["CRITICAL ticks: no cron daemon is running; no tick for 5m; try: cron"]),
+    (no_heartbeat, [], NOT_CALLED, 2, ["CRITICAL heartbeat: no tick for 11m"]),
+    (str, [], NOT_CALLED, 0, []),  # a tick has come since
+    (str, [], UNREADABLE, 3, ["UNKNOWN files: cannot read status/heartbeat"]),
+], ids=["disk", "inodes", "tightened", "loosened", "no df", "cron", "heartbeat", "a tick since", "unreadable"])
+def test_what_both_have_seen_is_said_once(userland, prepare, args, finding, code, lines):
+    prepare(userland)
+    userland.fake_answer(finding)
+    said = userland.says(*args)
+    assert [said[0]] + said[2:] == [code] + lines
+
+
+def test_a_task_that_the_conductor_remembers_is_judged_by_it_alone(userland):
+    box = userland
+    box.file("conductor_state.json", STATE)
+    box.health(slow="failed:%s:3\n" % iso(-60), done="success:2025-06-02T10:00:00Z:0\n", odd="odd")
+    box.fake_answer(FAILING)
+    assert box.says() == [
+        2, "CRITICAL - b failed (exit 3); no retries left, for 3h", CRITICAL_B,
+        "WARNING automation: 3 tasks, 1 succeeded; 1 failed, judged by the conductor; 1 unknown: odd (malformed: odd)"]
+    box.health(lost="failed:%s:3\n" % iso(-330))
+    assert "1 failed: lost (failed, exit code 3, 5m ago); 1 unknown" in box.says()[3]
+
+
+@pytest.mark.parametrize("body, reason", [
+    ("exit 0", "exit status 0"),
+    ("printf 'problem\\tfailing\\tb\\ttext\\t\\ttasks\\n'", "problem?failing?b?text??tasks"),  # cut short
+    ("echo; echo 'Traceback' >&2; echo 'SyntaxError: \033' >&2; case $* in *findings) exit 1 ;; esac",
+     "SyntaxError: ?"),
+])
+def test_a_conductor_that_does_not_answer_is_a_warning_and_the_checks_go_on(userland, body, reason):
+    box = userland
+    box.fake("python3", body.replace("\\033", "\033"))
+    box.health(b="failed:%s:3\n" % iso(-330))
+    text = "the conductor does not answer: " + reason
+    assert box.says() == [2, "CRITICAL - b failed",
+                          "CRITICAL automation: 1 task, 0 succeeded; 1 failed: b (failed, exit code 3, 5m ago)",
+                          "WARNING configuration: " + text]
+
+
+def test_a_conductor_that_hangs_is_not_waited_for(one_box):
+    one_box.fake("timeout", "shift 3; case $* in *findings) exit 137 ;; *) exec \"$@\" ;; esac")
+    assert one_box.says()[1] == "WARNING - the conductor does not answer: it did not answer within 20s"
+
+
+def test_as_a_task_it_shows_failed_tasks_and_fails_for_all_else(box):
+    box.fake_answer(FAILING, (FAILING[0], FAILING[1], "health_check") + FAILING[3:])
+    box.env.update(SYMPHONY_TASK="health_check", SYMPHONY_ROOT=os.path.realpath(str(box.root)))
+    note = "NOTICE exit: as for OK, because the conductor itself reports failed tasks"
+    assert box.says() == [0, "CRITICAL - b failed (exit 3); no retries left, for 3h", CRITICAL_B, note]
+    box.health(lost="failed:%s:3\n" % iso(-330))
+    assert box.run("--strict")[0] == 0
+    box.heartbeat(330)
+    assert box.run("--strict")[0] == 1
+    box.env["SYMPHONY_ROOT"] = "/another"
+    assert box.run()[0] == 2
+
+
 # -- configuration
 
 def test_a_missing_python_is_a_warning_that_python_does_not_have_to_say(box):
@@ -829,15 +974,15 @@ def crontab_of(root, python):
 def test_the_python_of_the_crontab_line_is_the_one_that_counts(userland):
     box = userland
     (box.fakes / "python3").unlink()
-    box.fake("my py", "exit 0")
+    box.fake("my py", "echo end")
     table = crontab_of(os.path.realpath(str(box.root)), "'%s/my py'" % box.fakes)
     box.fake_text("crontab", table.replace("\n* * * * * cd '", "\nMAILTO=ops\n* * * * * cd '"))
     ok = "OK configuration: config/conductor_config.json exists; the Python of the crontab line works"
     assert box.says() == [0, "OK - 7 checks passed", ok]
-    box.fake("python3", "exit 0")
+    box.fake_answer()
     box.fake_text("crontab", crontab_of(os.path.realpath(str(box.root)), "/gone/python3"))
     trouble = "the Python of the crontab line does not work: /gone/python3"
-    assert box.says() == [0, "WARNING - " + trouble, "WARNING configuration: " + trouble]
+    assert box.says() == [2, "CRITICAL - " + trouble, "CRITICAL configuration: " + trouble]
     box.fake_text("crontab", crontab_of(os.path.realpath(str(box.root)), "'/it'\"'\"'s gone/python3'"))
     assert box.says() == [0, "OK - 7 checks passed"]
     box.fake_text("crontab", crontab_of(os.path.realpath(str(box.root)), "\"$(printf '/gone/100\\045/python3')\""))
@@ -852,11 +997,11 @@ def test_a_crontab_without_a_line_of_this_root_leaves_the_python_of_the_path(use
     assert box.says() == [0, "OK - 7 checks passed"]
 
 
-def test_a_missing_configuration_is_a_warning(box):
+def test_a_missing_configuration_is_critical(box):
     (box.root / "config" / "conductor_config.json").unlink()
     (box.fakes / "python3").unlink()
-    assert box.says() == [0, "WARNING - config/conductor_config.json not found; python3 not found",
-                          "WARNING configuration: config/conductor_config.json not found; python3 not found"]
+    assert box.says() == [2, "CRITICAL - config/conductor_config.json not found; python3 not found",
+                          "CRITICAL configuration: config/conductor_config.json not found; python3 not found"]
 
 
 # -- together with the conductor
@@ -875,6 +1020,47 @@ def test_the_conductor_runs_it_as_a_task_and_records_its_verdict(one_box):
     assert code == 2
     assert "CRITICAL - last tick 2h ago\n" in out
     assert box.project.health("health_check").startswith("failed:")
+
+
+def test_two_checks_that_failed_do_not_keep_each_other_from_recovering(one_box):
+    box, project = one_box, one_box.project
+    (box.fakes / "python3").unlink()
+    (box.fakes / "python3").symlink_to(sys.executable)
+    env = {"PATH": "%s:%s" % (box.fakes, box.tools)}
+    manager = [sys.executable, str(REPOSITORY / "scripts" / "automation_manager.py"), "health"]
+    project.configure(dict(every_minute("x", "exit $(cat x)"), schedule="0 0 1 1 *"),
+                      {"name": "health_check", "command": ["/bin/sh", str(CHECK)], "env": env},
+                      {"name": "automation_health", "command": manager})
+
+    def results(x):
+        box.file("x", x)
+        project.tick()
+        return [project.call("run", "--task", name)[0] for name in ("x", "health_check", "automation_health")]
+
+    assert results("3") == [3, 0, 0]
+    for name in ("health_check", "automation_health"):
+        assert "\nCRITICAL - " in project.read("logs/automation/%s.log" % name)
+    (box.root / "status" / "heartbeat").unlink()
+    assert [project.call("run", "--task", name)[0] for name in ("health_check", "automation_health")] == [2, 2]
+    assert results("0") == [0, 0, 0]
+    assert box.run()[:1] == (0,)
+
+
+def test_the_real_conductor_is_asked_and_writes_nothing(one_box):
+    box = one_box
+    (box.fakes / "python3").unlink()
+    (box.fakes / "python3").symlink_to(sys.executable)
+    box.project.configure(due_once("b", "echo no space; exit 3", retry_count=1, retry_delay=600))
+    box.project.anchor()
+    box.project.tick()
+    box.project.wait_for_idle()
+    before = fingerprint(box.root)
+    code, lines = box.run()
+    assert fingerprint(box.root) == before
+    assert code == 0 and lines[0].startswith("WARNING - b failed (exit 3); attempt 2 of 2 starts at the first tick ")
+    assert lines[1].startswith("WARNING tasks: b failed (exit 3); attempt 2 of 2 ") and lines[1].endswith(" logs b")
+    box.project.write_config("{")
+    assert box.run()[1][0].startswith("CRITICAL - the configuration cannot be used: ")
 
 
 def test_the_script_is_executable_and_starts_without_a_shell_in_front(one_box):
