@@ -200,20 +200,29 @@ LIST
     return 1
 }
 
-# Whether a cron daemon is visible. Where the processes of other users are hidden, it may run unseen.
-cron_runs() {
+# Sets $cron to running, stopped, or hidden where the processes of other users are not visible.
+look_for_cron() {
+    cron=hidden
     # shellcheck disable=SC2009  # pgrep is not everywhere
     case $(uname -s) in
-        Darwin) return 0 ;;  # launchd starts it as soon as there is a crontab
+        Darwin) cron=running ;;  # launchd starts it as soon as there is a crontab
         Linux)
             for process in /proc/[0-9]*; do
                 { read -r line <"$process/stat"; } 2>/dev/null || continue
+                [ "$process" != /proc/1 ] || [ "$cron" = running ] || cron=stopped
                 case ${line##*) } in Z* | X*) continue ;; esac  # ended, but not reaped yet
                 name=${line#*(}
-                case ${name%)*} in cron | crond | cronie | dcron | fcron | bcron-sched | busybox-crond) return 0 ;; esac
-            done
-            return 1 ;;
-        *) ps -axo comm= | grep -Eq '(^|/)(cron|crond|fcron)$' ;;
+                case ${name%)*} in
+                    cron | crond | cronie | dcron | fcron | bcron-sched | supercronic | busybox-crond) cron=running ;;
+                esac
+            done ;;
+        *)
+            processes=$(ps -axo comm=)
+            if printf '%s\n' "$processes" | grep -Eq '(^|/)(cron|crond|fcron)$'; then
+                cron=running
+            elif printf '%s\n' "$processes" | grep -Eq '(^|/)(init|launchd)$'; then
+                cron=stopped
+            fi ;;
     esac
 }
 
@@ -267,15 +276,19 @@ ensure_cron() {
             say "crontab: $(command -v crontab)"
         fi
     fi
-    if cron_runs; then
+    look_for_cron
+    if [ "$cron" = running ]; then
         say "cron: running"
         return 0
     fi
-    command=$(start_command)
-    if fix "cron is not running" "$command"; then
+    start=$(start_command)
+    if fix "cron is not running" "$start"; then
         [ "$dry_run" = yes ] || say "cron: started"
+        cron=running
+    elif [ "$cron" = stopped ]; then
+        say "cron: not running"
     else
-        warn "no cron daemon found; if none is running, start it: sudo sh -c '$command'"
+        say "cron: cannot tell whether it is running (other users' processes are hidden)"
     fi
 }
 
@@ -330,8 +343,8 @@ step_prepare() {
 }
 
 step_line() {
-    set -- install
-    [ "$timer" = no ] || set -- "$@" --timer
+    set -- install --daemon-checked
+    [ "$timer" = no ] || set -- install --timer
     if [ "$dry_run" = yes ]; then
         set -- "$@" --dry-run
         if [ "$timer" = no ] && ! have crontab; then
@@ -350,15 +363,30 @@ step_show() {
     conduct tick
     say ""
     conduct status --table
-    name=$conductor
-    case $name in *[!A-Za-z0-9_./-]*) name=$(quoted "$name") ;; esac
-    by=cron
-    [ "$timer" = no ] || by=systemd
-    say ""
-    say "$by now runs the conductor every minute."
-    say "  upcoming runs: $name next"
-    say "  status:        $name status"
-    say "  uninstall:     ./setup.sh --uninstall$([ "$timer" = no ] || printf ' --timer')"
+}
+
+# Whether anything runs from now on, and what to type next.
+conclude() {
+    done="$by now runs the conductor every minute."
+    trouble=
+    case $by.$cron in
+        cron.stopped)
+            done="The crontab line is installed. Nothing runs until a cron daemon does."
+            trouble="no cron daemon is running; to start it: sudo sh -c '$start'" ;;
+        cron.hidden)
+            done="cron runs the conductor every minute, if it is running."
+            trouble="no cron daemon found; if none is running, start it: sudo sh -c '$start'" ;;
+    esac
+    if [ "$dry_run" = no ]; then
+        name=$conductor
+        case $name in *[!A-Za-z0-9_./-]*) name=$(quoted "$name") ;; esac
+        say ""
+        say "$done"
+        say "  upcoming runs: $name next"
+        say "  status:        $name status"
+        say "  uninstall:     ./setup.sh --uninstall$([ "$timer" = no ] || printf ' --timer')"
+    fi
+    [ -z "$trouble" ] || warn "$trouble"
 }
 
 step_remove() {
@@ -376,14 +404,17 @@ if [ -n "$steps" ]; then  # root called this, and does the rest
     exit 0
 fi
 
+by=cron
+[ "$timer" = no ] || by=systemd
+cron=
 if [ "$uninstall" = no ]; then
     [ "$user" = "$me" ] || as_user nothing
     if [ "$timer" = yes ]; then ensure_systemd; else ensure_cron; fi
 fi
 case $uninstall.$timer.$([ "$user" = "$me" ] && echo self || echo other) in
-    no.*.self) step_prepare; step_line; step_show ;;
+    no.*.self) step_prepare; step_line; step_show; conclude ;;
     yes.*.self) step_remove ;;
-    no.no.other) as_user prepare line show ;;
+    no.no.other) as_user prepare line show; conclude ;;
     yes.no.other) as_user remove ;;
     # A timer for another user is a system unit, which only root can write.
     no.yes.other)
@@ -391,7 +422,8 @@ case $uninstall.$timer.$([ "$user" = "$me" ] && echo self || echo other) in
         set -- install --timer "--user=$user"
         [ "$dry_run" = no ] || set -- "$@" --dry-run
         conduct -B "$@"
-        as_user show ;;
+        as_user show
+        conclude ;;
     yes.yes.other)
         set -- uninstall --timer "--user=$user"
         [ "$dry_run" = no ] || set -- "$@" --dry-run

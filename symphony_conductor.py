@@ -11883,7 +11883,7 @@ def cmd_install(store: Store, args: "argparse.Namespace") -> int:
     print_line("\n".join(lines))
     if not args.dry_run:
         tick_first(store)
-    if cron_daemon() == "":  # None proves nothing
+    if not args.daemon_checked and cron_daemon() == "":  # None proves nothing
         command = daemon_command()
         print_line("WARNING: no cron daemon is running, so nothing calls the line yet%s" % (
             "; to start one: %s" % command if command else ""))
@@ -12189,7 +12189,9 @@ def _commands_to_install() -> "Dict[str, CommandEntry]":
             example="install --mailto me@example.org", options=installing + (
                 option("--mailto", type=mail_option, metavar="ADDRESS",
                        help="have cron mail tick output; '' turns it off (default: keep the"
-                            " current setting)"),)),
+                            " current setting)"),
+                # setup.sh has looked for the daemon itself.
+                option("--daemon-checked", action="store_true", help=argparse.SUPPRESS))),
         "uninstall": CommandEntry(
             func=cmd_uninstall, example="uninstall --dry-run",
             text="remove the crontab line; configuration, state and logs stay",

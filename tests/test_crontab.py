@@ -290,6 +290,24 @@ def test_install_and_uninstall_say_what_they_did_and_are_idempotent(project, fak
     assert (fake / "table").read_text() == NEIGHBOURS
 
 
+@pytest.mark.parametrize("daemon, command, options, end", [
+    ("", "sudo service cron start", [],
+     "WARNING: no cron daemon is running, so nothing calls the line yet; to start one: sudo service cron start\n"),
+    ("", "", [], "WARNING: no cron daemon is running, so nothing calls the line yet\n"),
+    ("", "", ["--daemon-checked"], " 2>&1\n"),
+    ("cron", "", [], " 2>&1\n"),
+    (None, "", [], " 2>&1\n"),  # the processes of others are hidden
+])
+def test_install_says_when_no_daemon_will_call_the_line(project, fake, monkeypatch, capsys, daemon, command, options,
+                                                        end):
+    project.configure()
+    monkeypatch.setenv("PATH", with_tools(fake)["PATH"])
+    monkeypatch.setattr(sc, "cron_daemon", lambda: daemon)
+    monkeypatch.setattr(sc, "daemon_command", lambda: command)
+    assert sc.main(["--root", str(project.root), "install"] + options) == 0
+    assert capsys.readouterr().out.endswith(end)
+
+
 def test_install_lets_slots_count_from_now_on_and_proves_nothing_about_cron(project, fake):
     project.configure(every_minute("a", "echo ran >> out"))
     env = with_tools(fake)

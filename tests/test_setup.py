@@ -636,7 +636,7 @@ def test_root_has_the_package_manager_install_cron(box, manager):
     assert out.startswith("crontab not found; running: %s\ncrontab: %s/crontab\ncron: running\n" % (
         install_command(manager), box.tools))
     assert box.calls() == MANAGERS[manager]
-    assert "\nconductor: check\nconductor: install\nconductor: tick\n" in out
+    assert "\nconductor: check\nconductor: install --daemon-checked\nconductor: tick\n" in out
 
 
 @pytest.mark.parametrize("manager", sorted(MANAGERS))
@@ -697,7 +697,17 @@ def test_installing_cron_asks_nothing_and_brings_no_mail_server(box):
 def test_a_daemon_that_does_not_run_is_said_with_the_command_and_the_setup_goes_on(box):
     box.without_daemon()
     code, out, err = box.run()
-    assert code == 0 and "\ninstalled the crontab line:\n" in out and "cron: running" not in out
+    assert code == 0 and "\ninstalled the crontab line:\n" in out and "\ncron: not running\n" in out
+    assert "\nThe crontab line is installed. Nothing runs until a cron daemon does.\n" in out
+    assert "cron now runs" not in out and "WARNING" not in out
+    assert re.match(r"setup\.sh: no cron daemon is running; to start it: sudo sh -c '[^'\n]+'\n\Z", err)
+
+
+def test_where_processes_are_hidden_nothing_is_claimed_about_the_daemon(box):
+    executable(box.tools / "ps", "#!/bin/sh\necho 'sh'\n")
+    code, out, err = box.run()
+    assert code == 0 and "\ncron: cannot tell whether it is running (other users' processes are hidden)\n" in out
+    assert "\ncron runs the conductor every minute, if it is running.\n" in out
     assert re.match(r"setup\.sh: no cron daemon found; if none is running, start it: "
                     r"sudo sh -c '[^'\n]+'\n\Z", err)
 
@@ -780,9 +790,8 @@ def test_root_starts_a_daemon_that_does_not_run(box, what):
 def test_others_are_told_how_a_daemon_is_started(box, what):
     box.with_stand_in()
     code, out, err = hidden(box, what, "alice")
-    assert (code, err) == (0, "setup.sh: no cron daemon found; if none is running, start it: "
-                              "sudo sh -c '%s'\n" % STARTS[what][0])
-    assert "\nconductor: check\nconductor: install\nconductor: tick\n" in out
+    assert (code, err) == (0, "setup.sh: no cron daemon is running; to start it: sudo sh -c '%s'\n" % STARTS[what][0])
+    assert "\nconductor: check\nconductor: install --daemon-checked\nconductor: tick\n" in out
     assert box.calls() == [call for call in STARTS[what][1] if call.startswith("systemctl cat")]
 
 
@@ -790,8 +799,7 @@ def test_a_daemon_that_will_not_start_is_said_and_the_setup_goes_on(box):
     code, out, err = hidden(box, "cron", "root", rest="printf '%s\\n' '#!/bin/sh' 'echo broken; exit 1' > {0}/cron; "
                                                       "chmod 755 {0}/cron".format(shlex.quote(str(box.tools))))
     assert code == 0 and "\ninstalled the crontab line:\n" in out
-    assert err == ("broken\nsetup.sh: no cron daemon found; if none is running, start it: "
-                   "sudo sh -c 'cron'\n")
+    assert err == "broken\nsetup.sh: no cron daemon is running; to start it: sudo sh -c 'cron'\n"
 
 
 @pytest.mark.parametrize("name", ["cron", "crond", "cronie", "fcron", "dcron"])
@@ -810,7 +818,7 @@ def test_what_is_only_named_like_a_daemon_is_none(box):
         shutil.copy(shutil.which("sleep"), str(box.folder / name))
     rest = "PATH=%s:$PATH; crontab 60 & cron.daily 60 & anacron 60 & %s 0.05" % (
         shlex.quote(str(box.folder)), shutil.which("sleep"))
-    assert "no cron daemon found" in hidden(box, "cron", "alice", rest=rest)[2]
+    assert "no cron daemon is running" in hidden(box, "cron", "alice", rest=rest)[2]
 
 
 def test_a_daemon_that_has_died_does_not_run(box):
@@ -819,7 +827,7 @@ def test_a_daemon_that_has_died_does_not_run(box):
     shutil.copy(shutil.which("sleep"), str(box.folder / "cron"))
     rest = "sh -c '\"$1\"/cron 0 & exec %s 60' sh %s & %s 0.1" % (
         shutil.which("sleep"), shlex.quote(str(box.folder)), shutil.which("sleep"))
-    assert "no cron daemon found" in hidden(box, "cron", "alice", rest=rest)[2]
+    assert "no cron daemon is running" in hidden(box, "cron", "alice", rest=rest)[2]
 
 
 # -- --dry-run
@@ -859,7 +867,7 @@ def test_a_dry_run_writes_nothing_at_all(box, user, state, calls):
         code, out, err = box.run("--dry-run", *arguments, feed="yes\n")
         assert code == 0 and out
         assert err == "" or (
-            state == "without a daemon" and err.startswith("setup.sh: no cron daemon found; "))
+            state == "without a daemon" and err.startswith("setup.sh: no cron daemon is running; "))
         assert box.snapshot() == before, arguments
 
 
@@ -1361,8 +1369,8 @@ def test_a_bare_root_is_set_up_from_a_checkout_and_left_as_it_was(bare_root, use
         assert "\nnote: you are root; the tasks will run as root\n" in said
         assert bare_root.read(user, "complained") == ""
     else:
-        assert said.startswith("crontab: /usr/bin/crontab\nPython: /usr/bin/python3 (3.")
-        assert re.match(r"setup\.sh: no cron daemon found; if none is running, start it: sudo sh -c '.*'\n\Z",
+        assert said.startswith("crontab: /usr/bin/crontab\ncron: not running\nPython: /usr/bin/python3 (3.")
+        assert re.match(r"setup\.sh: no cron daemon is running; to start it: sudo sh -c '.*'\n\Z",
                         bare_root.read(user, "complained"))
     assert re.search(r"\nconfig/conductor_config\.json: 8 tasks, 0 problems, [0-9]+ warnings?\n"
                      r"installed the crontab line:\n\* \* \* \* \* cd ", said)
