@@ -307,7 +307,7 @@ def test_scripts_that_lost_their_x_bit_become_executable_for_the_owner(box):
 
 
 @pytest.mark.parametrize("text, complaint", [
-    ('{"tasks": [', "config/conductor_config.json: line 1 column 12: not valid JSON: Expecting value"),
+    ('{"tasks": [', "config/conductor_config.json: line 1 column 12: not valid JSON: the '['"),
     ('{"tasks": [{"name": "a", "command": "true", "shedule": "@daily"}]}', "unknown key 'shedule'"),
     (None, "config/conductor_config.json: others can write to it (chmod go-w "),
 ])
