@@ -120,7 +120,7 @@ class Box:
         for name, process in running.items():
             out, err = process.communicate(timeout=60)
             assert b"Traceback" not in err and b"internal error" not in err, (name, err)
-            answers[name] = process.returncode, out.decode("utf-8", "replace")
+            answers[name] = process.returncode, (out + err).decode("utf-8", "replace")
         return answers
 
     def close(self):
@@ -375,13 +375,18 @@ TROUBLES = [  # how it is made, the code of its finding, what it says, what it a
 LEVELS = {"problem": ("NOT healthy", 1, "CRITICAL", 2), "warning": ("", 0, "WARNING", 0), "notice": ("", 0, "", 0)}
 
 
+def steady(text):
+    """A text without what changes while five programs look at a disk, one of which writes to it."""
+    return re.sub(r"[\d.]+ (B|[KMG]iB|%)", "N", text)
+
+
 @pytest.mark.parametrize("trouble, code, text, command", TROUBLES,
                          ids=[row[0].__name__ for row in TROUBLES])
 def test_all_say_the_same_of_a_trouble(box, trouble, code, text, command):
     trouble(box)
     answers = box.ask()
     exit_code, out = answers["status"]
-    document = json.loads(out)
+    document = json.JSONDecoder().raw_decode(out)[0]  # what cannot be read is told on stderr too
     findings = [finding for finding in document["findings"] if finding["code"] == code]
     assert len(findings) == 1, document["findings"]
     finding = findings[0]
@@ -393,16 +398,18 @@ def test_all_say_the_same_of_a_trouble(box, trouble, code, text, command):
     assert exit_code == (74 if is_unreadable else failed)
     assert document["healthy"] == (severity != "problem")
 
-    first, *others = answers["table"][1].splitlines()
-    assert first.startswith(head) and finding["text"] in "\n".join(others)
-    assert finding["text"] in answers["doctor"][1]
+    said = {name: steady(answer[1]) for name, answer in answers.items()}
+    sentence = steady(finding["text"])
+    first, *others = said["table"].splitlines()
+    assert first.startswith(head) and sentence in "\n".join(others)
+    assert sentence in said["doctor"]
     assert answers["doctor"][0] == failed or severity != "problem"
-    assert finding["text"] in answers["automation"][1]
+    assert sentence in said["automation"]
     assert answers["automation"][0] == (3 if is_unreadable else plugin_code), answers["automation"]
-    assert finding["text"][:60] in answers["quick"][1], answers["quick"]
+    assert sentence[:50] in said["quick"]
     assert answers["quick"][0] == (3 if is_unreadable else plugin_code), answers["quick"]
-    report = json.loads(answers["report"][1])
-    assert finding["text"] in [each["text"] for each in report["findings"]]
+    assert json.dumps(sentence)[1:-1] in said["report"]
+    assert answers["report"][0] == (74 if is_unreadable else 0)
     if level:
         assert answers["automation"][1].startswith("UNKNOWN" if is_unreadable else level)
         assert answers["quick"][1].startswith("UNKNOWN" if is_unreadable else level)
