@@ -4030,6 +4030,7 @@ class Machine(Value):
 
     now: float = 0.0
     last_tick: "float | None" = None
+    is_tick_unreadable: bool = False
     failure: "TickFailure | None" = None  # of the newest tick, if that failed
     cron_log: str = ""                    # what cron's own call printed since the last tick
     line: "Finding | None" = None         # what is wrong with the crontab line or the timer
@@ -4066,11 +4067,16 @@ def examine(config: "Config | None", state: State, machine: Machine) -> "List[Fi
     return sorted(findings, key=lambda finding: order.index(finding.severity))
 
 
-def level_of(findings: "Iterable[Finding]") -> str:
-    """OK, WARNING or CRITICAL, as monitoring plugins have it."""
-    severities = {finding.severity for finding in findings}
+def level_of(findings: "Sequence[Finding]") -> str:
+    """OK, WARNING, CRITICAL, or UNKNOWN where all that is wrong is that something is unreadable.
+
+    These are the words of monitoring plugins.
+    """
+    severities = {finding.severity for finding in findings if finding.code != "unreadable"}
     if PROBLEM in severities:
         return "CRITICAL"
+    if any(finding.code == "unreadable" for finding in findings):
+        return "UNKNOWN"
     return "WARNING" if WARNING in severities else "OK"
 
 
@@ -4082,6 +4088,8 @@ def _called(machine: Machine, words: str) -> str:
 def _tick_findings(machine: Machine) -> "List[Finding]":
     """Whether ticks come and do their work; where they do not, the cause if there is evidence."""
     last, now = machine.last_tick, machine.now
+    if machine.is_tick_unreadable:
+        return []  # which is a finding of its own
     if last is not None and last - now > TICK_STALE_S:
         return [Finding(code="clock-behind", since=None, command="date", text=(
             "the last tick is %s ahead of the clock: the clock was set back, and no tick has run"
@@ -4387,11 +4395,14 @@ def _blocking_finding(config: Config, state: State, machine: Machine, root: str,
     """A task that holds up others. `place` has the names of those who wait."""
     cycles = [state.tasks[name].cycle or Cycle() for name in names]
     why = explain_unmet(config, state.tasks, cycles[0].waiting_for, cycles[0].slot)
+    words = _way_out(config, state, root, machine.now)
+    if machine.broken:
+        words = "check"  # no other is accepted before
     return Finding(
         code="blocking", task=root, place=" ".join(names),
         since=min(cycle.since for cycle in cycles),
         text="%s, so %s cannot run" % (why, some_words(names)),
-        command=_called(machine, _way_out(config, state, root, machine.now)))
+        command=_called(machine, words))
 
 
 def run_command(config: Config, state: State, task: Task, now: float) -> str:
@@ -4538,21 +4549,24 @@ def invalid_document(name: str, reason: str, state: State) -> "Document":
     return document
 
 
-def _removed_documents(config: Config, state: State) -> "List[Document]":
-    """What `status` tells of tasks that left the configuration while they run."""
-    return [dict(invalid_document(name, "removed from the configuration", state), state="running")
+def _removed_documents(config: Config, state: State, reason: str) -> "List[Document]":
+    """What `status` tells of tasks that run and that the configuration does not have."""
+    return [dict(invalid_document(name, reason, state), state="running")
             for name, task_state in state.tasks.items()
             if task_state.run is not None
             and name not in config.tasks and name not in config.invalid]
 
 
-def status_document(config: Config, state: State, machine: Machine, history: "List[Verdict]",
-                    findings: "Sequence[Finding]") -> "Document":
+def status_document(config: "Config | None", state: State, machine: Machine,
+                    history: "List[Verdict]", findings: "Sequence[Finding]") -> "Document":
     """Everything `status` knows. `history` is verdicts, newest first."""
     now, last_tick = machine.now, machine.last_tick
+    left = "removed from the configuration"
+    if config is None:
+        config, left = Config(), "there is no configuration to tell what it is"
     tasks = [task_document(config, state, task, now, last_tick) for task in config.tasks.values()]
     tasks += [invalid_document(name, reason, state) for name, reason in config.invalid.items()]
-    tasks += _removed_documents(config, state)
+    tasks += _removed_documents(config, state, left)
     problems = [finding.text for finding in findings if finding.severity == PROBLEM]
     running = [_run_document(name, task_state.run, now)
                for name, task_state in state.tasks.items() if task_state.run is not None]
@@ -4956,12 +4970,12 @@ ENABLE = 'set "enabled": true'  # in the configuration: no command does it
 
 def why_text(config: Config, state: State, task: Task, slot: "Slot | None",
              verdict: "Verdict | None", now: float, last_tick: "float | None" = None,
-             width: int = 80, program: str = "") -> str:
+             width: int = 80, program: str = "", is_broken: bool = False) -> str:
     """A paragraph on a slot of a task: what it was, what decided it, what comes next.
 
     Commands that help follow, a line each, after `program`: how the reader calls it. Without a
     slot, or where it has no verdict because the task was suspended, `verdict` is that of the latest
-    run.
+    run. `is_broken`: the configuration in force is not the one in the files.
     """
     document = task_document(config, state, task, now, last_tick)
     sentences = [_slot_sentence(task, slot, verdict)]
@@ -4978,6 +4992,8 @@ def why_text(config: Config, state: State, task: Task, slot: "Slot | None",
         sentences.append("It is now %s." % _standing_text(document).rstrip("."))
     sentences.append(_next_run_sentence(state, task, from_iso(document["next_run"]), now))
     advice = _advice(config, state, task, document, verdict, now)
+    if is_broken:
+        advice = [("No command works until the configuration is fixed", "check")]
     return _why_screen(task.name, sentences, advice, width, program)
 
 
@@ -7764,9 +7780,14 @@ class Snapshot:
         self._lines: "Dict[Tuple[str, str], List[bytes]]" = {}  # (task, day) -> oldest first
 
     @read_once
+    def in_force(self) -> "Tuple[Config | None, List[Problem]]":
+        """As `Reader.config_in_force`."""
+        return self.store.config_in_force()
+
+    @property
     def config(self) -> Config:
         """The configuration in force. Raises ConfigError when there is none."""
-        config, problems = self.store.config_in_force()
+        config, problems = self.in_force
         if config is None:
             raise ConfigError(problems)
         return config
@@ -9353,7 +9374,10 @@ def send_to_command(command: "str | Tuple[str, ...]", body: "Document") -> str:
             argv_of(command), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, env=env, start_new_session=True)
     except OSError as problem:
-        return "cannot start: %s" % os.strerror(problem.errno or 0)
+        trouble, hint = start_trouble(command, os.curdir, env.get("PATH", ""), "cron's")
+        if not trouble:
+            trouble = os.strerror(problem.errno or 0)
+        return "cannot start: " + trouble + (" (%s)" % hint if hint else "")
     try:
         process.communicate(json.dumps(body).encode(), timeout=SEND_TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -9624,7 +9648,7 @@ class Conductor:
         gap = self._gap(now, evidence, state) if is_tick else None
 
         # Problems are reported once per version of the files, not every minute.
-        if settle_only:
+        if settle_only or not is_tick:  # a tick's output is read; that of a supervisor is not
             config_stamp = state.config_stamp
         elif problems:
             config_stamp = stamp
@@ -10646,7 +10670,9 @@ class Inspector:
 
     def machine(self, state: State) -> Machine:
         """All other facts; of the runs, only those without a recorded end are looked at."""
+        unreadable = len(self.unreadable)
         last_tick = self.asked(self.store.last_tick)
+        is_tick_unreadable = len(self.unreadable) > unreadable
         is_late = last_tick is None or self.now - last_tick > TICK_STALE_S
         failure = self.asked(self.store.tick_failure)
         if failure is not None and last_tick is not None and failure.at <= last_tick:
@@ -10659,7 +10685,8 @@ class Inspector:
                 for text in [self._oddity(name, task_state.run)] if text}
         spooled = self.asked(self.store.spooled, [])
         return Machine(
-            now=self.now, last_tick=last_tick, failure=failure, line=line, has_line=has_line,
+            now=self.now, last_tick=last_tick, is_tick_unreadable=is_tick_unreadable,
+            failure=failure, line=line, has_line=has_line,
             cron_log=self._cron_log(last_tick) if is_late else "", daemon=daemon,
             daemon_command=command, write_error=self._write_error(), has_zone_data=has_zone_data(),
             undelivered=[from_iso(message["at"]) or self.now for _, message in spooled],
@@ -10792,12 +10819,13 @@ def status_of(store: Reader, only: str = "", clock: "Clock | None" = None,
     history = inspector.asked(lambda: store.history(results, only), []) if results else []
     machine = inspector.machine(state)
     findings = examine(config, state, machine)
-    config = config or Config()
     document = status_document(config, state, machine, history, findings)
     if only:
         for key, field in (("tasks", "name"), ("running", "task"), ("recent_results", "task")):
             document[key] = [entry for entry in document[key] if entry[field] == only]
         if not document["tasks"]:
+            if config is None:
+                raise ConfigError(inspector.broken)
             task_named(config, only)
     return document
 
@@ -10849,8 +10877,13 @@ def warn(text: str, program: str = "symphony_conductor") -> None:
 
 
 def print_json(document: "Any") -> None:
-    """Print a document as indented JSON."""
-    print_line(json.dumps(document, indent=2))
+    """Print a document as indented JSON (RFC 8259, which has no number for infinity)."""
+    try:
+        text = json.dumps(document, indent=2, allow_nan=False)
+    except ValueError:
+        whole = json.loads(json.dumps(document), parse_constant=lambda name: None)
+        text = json.dumps(whole, indent=2)
+    print_line(text)
 
 
 def exit_code_of(command: "Callable[[], int]", program: str = "symphony_conductor",
@@ -11320,7 +11353,7 @@ def cmd_why(store: Store, args: "argparse.Namespace") -> int:
     else:
         verdict = _verdict_on(snapshot, slot)
     print_line(why_text(config, snapshot.state, task, slot, verdict, now,
-                        snapshot.last_tick, width, program))
+                        snapshot.last_tick, width, program, bool(snapshot.in_force[1])))
     return EXIT_OK
 
 

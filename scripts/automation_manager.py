@@ -580,16 +580,9 @@ def topic_of(finding: "sc.Finding") -> str:
     return "tasks" if finding.code in FILE_FINDINGS else str(sc.FINDINGS[finding.code][1])
 
 
-def level_of(findings: "Sequence[sc.Finding]") -> str:
-    """OK, WARNING, CRITICAL, or UNKNOWN where something could not be read."""
-    if any(finding.code == "unreadable" for finding in findings):
-        return "UNKNOWN"
-    return str(sc.level_of(findings))
-
-
 def verdict(table: "List[Health]", findings: "Sequence[sc.Finding]") -> str:
     """One line of fewer than 80 characters: the tasks that are not well, and what else is wrong."""
-    level = level_of(findings)
+    level = sc.level_of(findings)
     names = {state: [health.name for health in table if health.state == state]
              for state, _ in STATES}
     if level == "OK":
@@ -680,8 +673,8 @@ def cmd_health(store: "sc.Store", args: argparse.Namespace, now: float) -> int:
     own = own_task(store)
     try:
         table, findings = judge_all(store)
-        level, line = level_of(findings), verdict(table, findings)
-        exit_level = level_of(deciding(findings, own))
+        level, line = sc.level_of(findings), verdict(table, findings)
+        exit_level = sc.level_of(deciding(findings, own))
         if exit_level != level:
             notes.append("exits as for %s: the conductor itself reports failed tasks" % exit_level)
     except (sc.ConductorError, OSError) as error:

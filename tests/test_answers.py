@@ -758,8 +758,9 @@ def test_doctor_looks_for_the_notification_command_on_crons_path_and_at_what_wai
 
 class Disk:
     def __init__(self, free_mib, total_mib=10000, free_inodes=500, inodes=1000):
-        self.f_frsize, self.f_bavail, self.f_blocks = 1 << 20, free_mib, total_mib
-        self.f_files, self.f_favail = inodes, free_inodes
+        # Root alone may use 100 MiB more, which are no part of the whole.
+        self.f_frsize, self.f_bavail, self.f_bfree, self.f_blocks = 1 << 20, free_mib, free_mib + 100, total_mib + 100
+        self.f_files, self.f_favail, self.f_ffree = inodes, free_inodes, free_inodes
 
 
 @pytest.mark.parametrize("disk, codes", [

@@ -621,7 +621,8 @@ LONG = {"automation_number_%d" % number: "down" for number in range(9)}
      "CRITICAL - 9 of 9 down: automation_number_0, automation_number_1, automation..."),
     (judged(a="up", b="late"), found("disk-full", "ticks-late"),
      "CRITICAL - disk-full it is; 1 of 2 late: b; ticks-late it is"),
-    (judged(a="up"), found("not-called", "unreadable"), "UNKNOWN - unreadable it is; not-called it is"),
+    (judged(a="up"), found("not-called", "unreadable"), "CRITICAL - unreadable it is; not-called it is"),
+    (judged(a="up"), found("ticks-late", "unreadable"), "UNKNOWN - unreadable it is; ticks-late it is"),
     (judged(a="up"), found("ticks-late"), "WARNING - ticks-late it is"),
 ])
 def test_the_verdict_is_one_short_line(table, findings, line):

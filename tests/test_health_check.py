@@ -981,7 +981,7 @@ def test_the_python_of_the_crontab_line_is_the_one_that_counts(userland):
     assert box.says() == [0, "OK - 7 checks passed", ok]
     box.fake_answer()
     box.fake_text("crontab", crontab_of(os.path.realpath(str(box.root)), "/gone/python3"))
-    trouble = "the Python of the crontab line does not work: /gone/python3"
+    trouble = "the Python of the crontab line does not exist: /gone/python3"
     assert box.says() == [2, "CRITICAL - " + trouble, "CRITICAL configuration: " + trouble]
     box.fake_text("crontab", crontab_of(os.path.realpath(str(box.root)), "'/it'\"'\"'s gone/python3'"))
     assert box.says() == [0, "OK - 7 checks passed"]

@@ -138,7 +138,8 @@ def test_no_other_scheme_is_opened(scheme):
 
 @pytest.mark.parametrize("command, trouble", [
     ("cat > told; echo \"$SYMPHONY_EVENT/$SYMPHONY_TASK/$SYMPHONY_TEXT\" >> told", ""),
-    ("exit 3", "exited with 3"), (("/no/such/program",), "cannot start: No such file or directory"),
+    ("exit 3", "exited with 3"),
+    (("/no/such/program",), "cannot start: '/no/such/program' does not exist (correct the path)"),
     ("exec 0<&-; exit 0", ""),
 ])
 def test_a_command_gets_the_body_and_its_facts(tmp_path, monkeypatch, command, trouble):
