@@ -3995,6 +3995,11 @@ FINDINGS = {
 }
 
 
+# While one of these lasts, no task starts.
+STANDSTILL = ("not-called", "ticks-fail", "no-cron-daemon", "line-missing", "line-broken",
+              "no-configuration", "insecure", "disk-full", "not-writable", "paused-for-good")
+
+
 class Finding(Value):
     """Something that is wrong, or worth knowing.
 
@@ -4050,6 +4055,7 @@ class Machine(Value):
     broken: "Sequence[Problem]" = ()      # why the configuration cannot be used as a whole
     runs: "Dict[str, str]" = {}           # task -> what is odd about its run
     root: str = ""
+    mount: str = ""                       # where the disk of the root is mounted
     program: str = "symphony_conductor.py"  # how the reader calls it
 
 
@@ -4101,16 +4107,15 @@ def _tick_findings(machine: Machine) -> "List[Finding]":
     if last is not None:
         silence = "no tick for %s" % duration_text(now - last)
     is_silent = last is None or now - last > TICK_STALE_S
+    if is_silent and machine.daemon == "" and machine.failure is None:
+        findings.append(Finding(
+            code="no-cron-daemon", text="no cron daemon is running; " + silence, since=last,
+            command=machine.daemon_command))
     if machine.line is not None:
-        findings.append(_line_finding(machine.line, silence if is_silent else ""))
+        # What came of it is said once, of what stops the ticks first.
+        findings.append(_line_finding(machine.line, is_silent, silence if not findings else ""))
     if not is_silent or machine.failure is not None:
         return findings
-    if machine.daemon == "":
-        text = "no cron daemon is running"
-        if not findings:
-            text += "; " + silence
-        findings.append(Finding(code="no-cron-daemon", text=text, since=last,
-                                command=machine.daemon_command))
     if findings and findings[-1].severity == PROBLEM:
         return findings
     if last is None:
@@ -4137,18 +4142,18 @@ def _failed_ticks(machine: Machine, failure: TickFailure) -> Finding:
                    command=_called(machine, "doctor"))
 
 
-def _line_finding(finding: Finding, silence: str) -> Finding:
+def _line_finding(finding: Finding, is_silent: bool, silence: str) -> Finding:
     """What is wrong with the crontab line, together with what came of it."""
-    if silence:
+    if is_silent and silence:
         return finding.replace(text="%s; %s" % (finding.text, silence))
-    if finding.code == "line-missing":  # something calls the ticks
+    if finding.code == "line-missing" and not is_silent:  # something calls the ticks
         return finding.replace(code="line-not-seen", text=finding.text + ", but ticks come")
     return finding
 
 
 def _disk_findings(machine: Machine) -> "List[Finding]":
     findings = []
-    command = "df -h %s" % shlex.quote(machine.root)
+    command = "du -xh %s | sort -h | tail" % shlex.quote(machine.mount)
     if machine.free_bytes is not None and machine.total_bytes:
         share = 100.0 * machine.free_bytes / machine.total_bytes
         text = "the disk has %s of %s free (%.1f %%)" % (
@@ -4164,12 +4169,13 @@ def _disk_findings(machine: Machine) -> "List[Finding]":
         if share < FREE_WARNING_PERCENT:
             findings.append(Finding(
                 code="inodes-full" if share < FREE_PROBLEM_PERCENT else "inodes-low",
-                command="df -i %s" % shlex.quote(machine.root),
+                command="du -x --inodes %s | sort -n | tail" % shlex.quote(machine.mount),
                 text="the disk has %d of %d inodes free" % (
                     machine.free_inodes, machine.total_inodes)))
     is_explained = any(finding.severity == PROBLEM for finding in findings)
     if machine.write_error and not is_explained:
-        findings.append(Finding(code="not-writable", command=command,
+        findings.append(Finding(code="not-writable",
+                                command="df -h %s" % shlex.quote(machine.root),
                                 text="cannot write to status/: " + machine.write_error))
     return findings
 
@@ -4201,11 +4207,11 @@ def _configuration_findings(config: "Config | None", machine: Machine) -> "List[
                 text="there is no usable configuration, so nothing runs: %s" % text))
         return findings
     if broken:
-        text = "the configuration cannot be used: %s" % broken[0]
+        text = "changes are ignored and the last valid configuration is in force: %s" % broken[0]
         if len(broken) > 1:
             text += " (and %s)" % plural(len(broken) - 1, "more problem")
         findings.append(Finding(code="configuration-broken", place=broken[0].place, command=check,
-                                text=text + "; the last valid one stays in force"))
+                                text=text))
     return findings + [
         Finding(code="configuration", text=str(problem), place=problem.place, task=problem.task,
                 command=check) for problem in config.problems if not problem.warning]
@@ -4244,15 +4250,12 @@ def _pause_findings(config: Config, state: State, machine: Machine) -> "List[Fin
         if until is not None and until <= machine.now or task is not None and not task.enabled:
             continue
         verb = "are" if name == ALL_TASKS else "is"
-        end = "until %s" % iso(until) if until is not None else "with no end set"
+        end = "until %s" % iso(until) if until is not None else "indefinitely"
         text = "%s %s paused %s" % (pause_scope(name), verb, end)
-        details = []
         if pause.get("by"):
-            details.append("by %s" % pause["by"])
+            text += " by %s" % pause["by"]
         if pause["reason"]:
-            details.append(pause["reason"])
-        if details:
-            text += " (%s)" % ": ".join(details)
+            text += ": %s" % pause["reason"]
         code, words = "paused", name
         if name == ALL_TASKS:
             code, words = "paused-for-good" if until is None else "paused-all", "--all"
@@ -4396,12 +4399,14 @@ def _blocking_finding(config: Config, state: State, machine: Machine, root: str,
     cycles = [state.tasks[name].cycle or Cycle() for name in names]
     why = explain_unmet(config, state.tasks, cycles[0].waiting_for, cycles[0].slot)
     words = _way_out(config, state, root, machine.now)
+    if root in config.tasks and not config.tasks[root].enabled:
+        why += ' (to enable it, set "enabled": true; to run it once:)'
     if machine.broken:
         words = "check"  # no other is accepted before
     return Finding(
         code="blocking", task=root, place=" ".join(names),
         since=min(cycle.since for cycle in cycles),
-        text="%s, so %s cannot run" % (why, some_words(names)),
+        text="%s cannot run: %s" % (some_words(names), why),
         command=_called(machine, words))
 
 
@@ -4582,7 +4587,9 @@ def verdict_words(findings: "Sequence[Finding]") -> str:
     """All findings in a few words: healthy, retrying b, NOT healthy: 2 problems."""
     severities = [finding.severity for finding in findings]
     if PROBLEM in severities:
-        return "NOT healthy: " + plural(severities.count(PROBLEM), "problem")
+        text = "NOT healthy: " + plural(severities.count(PROBLEM), "problem")
+        is_stopped = any(finding.code in STANDSTILL for finding in findings)
+        return text + (", nothing starts" if is_stopped else "")
     retrying = [finding.task for finding in findings if finding.code == "retrying"]
     if retrying:
         return "retrying " + (retrying[0] if len(retrying) == 1 else "%d tasks" % len(retrying))
@@ -4696,7 +4703,7 @@ def finding_lines(finding: "Document", now: float, width: int,
         text = text.replace(mark, _painted(mark, colour), 1)
     lines = [text]
     if finding["output"]:
-        lines.append(cut_text("      output: %s" % finding["output"], width))
+        lines.append(cut_text("      last output: %s" % finding["output"], width))
     if finding["command"]:
         lines.append("      try: %s" % finding["command"])  # whole: it is there to be copied
     return lines
@@ -4718,13 +4725,16 @@ def _headline(document: "Document", now: float, name_width: int, width: int,
         colour = "bad"
     elif verdict.startswith("retrying"):
         colour = "wait"
-    parts = [verdict, _tick_text(document["last_tick"], now),
+    parts = [_tick_text(document["last_tick"], now),
              "running %d of %d" % (document["running_now"], document["max_concurrent_tasks"])]
     starts = [(task["next_run"], task["name"]) for task in document["tasks"] if task["next_run"]]
-    if starts:
+    if starts and not verdict.endswith("nothing starts"):
         next_run, name = min(starts)
         parts.append("next: %s %s" % (cut_text(name, name_width), _coming_text(next_run, now)))
-    line = cut_text(" | ".join(parts), width)
+    line = cut_text(verdict, width)
+    for part in parts:  # each whole: without its unit, a number misleads
+        if len(line) + 3 + len(part) <= width:
+            line += " | " + part
     if coloured:
         line = line.replace(verdict, _painted(verdict, colour), 1)
     return line
@@ -5858,6 +5868,14 @@ def _keep_copy(path: str, keep: str) -> None:
         os.rename(temporary, keep)
     except OSError:
         write_atomic(keep, read_bytes(path))  # a file system without hard links
+
+
+def mount_of(path: str) -> str:
+    """Where the file system of a folder is mounted."""
+    path = os.path.realpath(path)
+    while not os.path.ismount(path) and path != os.path.dirname(path):
+        path = os.path.dirname(path)
+    return path
 
 
 def probe_write(folder: str) -> None:
@@ -10692,6 +10710,7 @@ class Inspector:
             undelivered=[from_iso(message["at"]) or self.now for _, message in spooled],
             unreadable=self.unreadable, state_notes=self.state_notes, insecure=self.insecure,
             broken=self.broken, runs=runs, root=self.store.root, program=self.program,
+            mount=mount_of(self.store.root),
             **self._space())
 
     def _space(self) -> "Document":
@@ -10785,19 +10804,20 @@ class Inspector:
 
 def _block_finding(store: Reader, above: str, block: str, install: str) -> "Finding | None":
     """What is wrong with the installed crontab line; None if `install` would write this one."""
-    shell = shell_of(above + block)
+    shell, user = shell_of(above + block), current_user()[0]
     python = python_of_block(block)
     line = crontab_line(store.root, interpreter(), os.path.abspath(__file__),
                         bool(mail_addresses(block)))
     if python and not os.access(python, os.X_OK):
         return Finding(code="line-broken", command=install,
-                       text="the Python of the crontab line does not exist: %s" % python)
+                       text="the Python in %s's crontab line does not exist (%s)" % (user, python))
     if shell and (os.path.basename(shell) not in SHELLS or not os.access(shell, os.X_OK)):
         return Finding(code="line-broken", command="crontab -e", text=(
-            "SHELL=%s in the crontab cannot run the line; put SHELL=/bin/sh above it" % shell))
+            "%s's crontab sets SHELL=%s, which cannot run the conductor's line; insert"
+            " SHELL=/bin/sh right above that line" % (user, shell)))
     if line not in block.splitlines():
         return Finding(code="line-changed", command=install,
-                       text="the crontab line differs from the one install would write")
+                       text="%s's crontab line differs from the one install would write" % user)
     return None
 
 
@@ -11419,7 +11439,7 @@ def _doctor_lines(findings: "Sequence[Finding]", in_order: "Sequence[Tuple[str, 
                                 finding_text(finding_document(finding), now))
         lines.append(wrap_words(text, width, " " * 9))
         if finding.output:
-            lines.append(cut_text("%9soutput: %s" % ("", finding.output), width))
+            lines.append(cut_text("%9slast output: %s" % ("", finding.output), width))
         if finding.command:
             lines.append("%9stry: %s" % ("", finding.command))
     for topic, text in in_order:

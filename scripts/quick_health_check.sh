@@ -669,9 +669,9 @@ look_for_python() {
     python_state=WARNING
     python=$(crontab_python)
     if [ -n "$python" ]; then
-        python_note="the Python of the crontab line works"
-        python_trouble="the Python of the crontab line does not work: $python"
-        [ -e "$python" ] || python_trouble="the Python of the crontab line does not exist: $python"
+        python_note="the Python in the crontab line works"
+        python_trouble="the Python in the crontab line does not work ($python)"
+        [ -e "$python" ] || python_trouble="the Python in the crontab line does not exist ($python)"
     elif ! have python3; then
         python_trouble="python3 not found"
         return

@@ -337,8 +337,8 @@ def test_install_says_in_a_line_what_the_first_tick_said(project, fake, text, sa
         project.write_config(text)
     code, out, err = project.call("install", env=with_tools(fake))
     assert (code, err) == (0, "") and out.startswith("installed the crontab line:\n")
-    notes = out.splitlines()[len(out.splitlines()) - 1:]
-    assert notes[0].startswith("note: the first tick reported: " + said)
+    notes = [line for line in out.splitlines() if line.startswith("note: the first tick")]
+    assert len(notes) == 1 and notes[0].startswith("note: the first tick reported: " + said)
 
 
 def test_install_starts_a_table_where_there_is_none(project, fake):

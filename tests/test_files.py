@@ -248,7 +248,8 @@ def test_an_unusable_configuration_is_one_line_and_the_last_good_one_goes_on(pro
     log = project.read("logs/symphony_conductor.log")
     assert log.count("config/conductor_config.json") == 1
     document = json.loads(project.call("status")[1])
-    assert document["problems"][0].startswith("the configuration cannot be used: config/conductor_config.json")
+    assert document["problems"][0].startswith(
+        "changes are ignored and the last valid configuration is in force: config/conductor_config.json")
     assert document["findings"][0]["code"] == "configuration-broken" and not document["healthy"]
     code, _, err = project.call("check")
     assert code == 78 and err.startswith("config/conductor_config.json")

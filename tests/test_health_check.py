@@ -977,11 +977,11 @@ def test_the_python_of_the_crontab_line_is_the_one_that_counts(userland):
     box.fake("my py", "echo end")
     table = crontab_of(os.path.realpath(str(box.root)), "'%s/my py'" % box.fakes)
     box.fake_text("crontab", table.replace("\n* * * * * cd '", "\nMAILTO=ops\n* * * * * cd '"))
-    ok = "OK configuration: config/conductor_config.json exists; the Python of the crontab line works"
+    ok = "OK configuration: config/conductor_config.json exists; the Python in the crontab line works"
     assert box.says() == [0, "OK - 7 checks passed", ok]
     box.fake_answer()
     box.fake_text("crontab", crontab_of(os.path.realpath(str(box.root)), "/gone/python3"))
-    trouble = "the Python of the crontab line does not exist: /gone/python3"
+    trouble = "the Python in the crontab line does not exist (/gone/python3)"
     assert box.says() == [2, "CRITICAL - " + trouble, "CRITICAL configuration: " + trouble]
     box.fake_text("crontab", crontab_of(os.path.realpath(str(box.root)), "'/it'\"'\"'s gone/python3'"))
     assert box.says() == [0, "OK - 7 checks passed"]
@@ -1060,7 +1060,7 @@ def test_the_real_conductor_is_asked_and_writes_nothing(one_box):
     assert code == 0 and lines[0].startswith("WARNING - b failed (exit 3); attempt 2 of 2 starts at the first tick ")
     assert lines[1].startswith("WARNING tasks: b failed (exit 3); attempt 2 of 2 ") and lines[1].endswith(" logs b")
     box.project.write_config("{")
-    assert box.run()[1][0].startswith("CRITICAL - the configuration cannot be used: ")
+    assert box.run()[1][0].startswith("CRITICAL - changes are ignored and the last valid configuration is in force:")
 
 
 def test_the_script_is_executable_and_starts_without_a_shell_in_front(one_box):

@@ -271,7 +271,7 @@ def test_a_file_that_a_person_wrote_may_be_a_link(tmp_path):
     [
         (REGISTRY, ("file_lifecycle.py", "list"), 3),
         (INVENTORY, ("cleanup_engine.py", INVENTORY), 3),
-        ("status/automation_health/a.health", ("automation_manager.py", "health", "--strict"), 1),
+        ("status/automation_health/a.health", ("automation_manager.py", "health"), 2),
         (LOG, ("symphony_report.py", "--format", "json"), 74),
     ],
 )
