@@ -9614,7 +9614,7 @@ class Conductor:
             rotate(self.store.path("logs/conductor_cron.log"), LOG_ROTATE_BYTES)
             if is_called and not os.isatty(0):
                 self.store.note_environment()  # by hand, on a terminal, it would be another one
-            outcome = self._decide(is_tick=is_called)
+            outcome = self._decide(is_tick=is_called, is_read=True)
             self.store.prepare_failure()
         finally:
             self.store.lock.unlock()
@@ -9647,10 +9647,12 @@ class Conductor:
         if any(is_retry_due(message, now) for _, message in self.store.spooled()):
             self.send(self.store)
 
-    def _decide(self, is_tick: bool, settle_only: bool = False) -> Outcome:
+    def _decide(self, is_tick: bool, settle_only: bool = False, is_read: bool = False) -> Outcome:
         """One decision, carried out. The caller holds the conductor's lock.
 
-        `settle_only`: record what ended, and start nothing.
+        `settle_only`: record what ended, and start nothing. `is_read`: somebody reads the lines of
+        the outcome, as cron mails those of a tick; only then a new problem of the configuration is
+        told, for it is told once.
         """
         now = self.clock.now()
         self.troubles = []
@@ -9666,7 +9668,7 @@ class Conductor:
         gap = self._gap(now, evidence, state) if is_tick else None
 
         # Problems are reported once per version of the files, not every minute.
-        if settle_only or not is_tick:  # a tick's output is read; that of a supervisor is not
+        if settle_only or not is_read:
             config_stamp = state.config_stamp
         elif problems:
             config_stamp = stamp

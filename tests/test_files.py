@@ -515,3 +515,16 @@ def test_a_file_that_goes_while_they_are_listed_is_not_among_the_own_files(proje
     monkeypatch.setattr(os, "lstat", gone)
     files = [path for path, _ in sc.Store(str(project.root)).own_files()]
     assert not any(path.endswith("heartbeat") for path in files) and any(path.endswith("state.json") for path in files)
+
+
+def test_a_broken_configuration_is_reported_by_a_tick_and_not_used_up_by_a_run_that_ends(project):
+    project.configure(due_once("a", "while ! test -e go; do sleep 0.05; done"))
+    project.anchor()
+    project.call("tick")
+    project.running_record("a")
+    project.write_config("{")
+    (project.root / "go").write_text("")
+    project.wait_for_idle()
+    code, _, err = project.call("tick")
+    assert code == 78 and "not valid JSON" in err
+    assert project.call("tick") == (78, "", "")

@@ -1,5 +1,6 @@
 """Command lines as people type them: both ways to name a task, the help, and wrong ones."""
 
+import argparse
 import os
 import shlex
 import subprocess
