@@ -713,7 +713,7 @@ class TaskState(Value):
     satisfied_until: "int | None" = None  # slots up to here are covered by a success
     success_seq: int = 0                  # number of the newest success, counted over all tasks
     consumed: "Dict[str, int]" = {}       # dependency -> success_seq that the newest start used
-    consecutive_failures: int = 0         # slots and runs by hand, however many attempts each had
+    consecutive_failures: int = 0         # slots, however many attempts each had
     failing_since: float = 0.0            # when the first of these ended
     last: "Verdict" = {}                  # the newest result
     skipped: "Skip" = {}                  # the newest skip since then
@@ -3520,6 +3520,7 @@ class _Draft:
             *earlier, last = cycle.attempts
             fields = _cycle_fields(cycle.replace(attempts=earlier))
             self._give_verdict(name, {**last, "reason": reason, **fields}, last)
+            self.put(name, last={**self.tasks[name].last, "reason": reason})
             self.notes.append("%s: slot %s %s; no further attempt: %s" % (
                 name, iso(cycle.slot), outcome_text(last), reason))
         else:
@@ -3532,7 +3533,8 @@ class _Draft:
         state = self.tasks[name]
         self.put(name, marks=_marked(state, verdict["status"]))
         if last["status"] != "success":
-            self.put(name, consecutive_failures=state.consecutive_failures + 1,
+            is_slot = last.get("trigger") != "manual"
+            self.put(name, consecutive_failures=state.consecutive_failures + is_slot,
                      failing_since=state.failing_since or self.now)
         self._notify_of_end(name, last)
 
@@ -3967,6 +3969,7 @@ FINDINGS = {
     "clock-behind": (PROBLEM, "clock"),
     "clock-set-back": (WARNING, "clock"),
     "disk-full": (PROBLEM, "disk"),
+    "disk-nearly-full": (PROBLEM, "disk"),
     "disk-low": (WARNING, "disk"),
     "inodes-low": (WARNING, "disk"),
     "inodes-full": (PROBLEM, "disk"),
@@ -3985,6 +3988,7 @@ FINDINGS = {
     "overdue": (PROBLEM, "tasks"),
     "run-unclear": (WARNING, "tasks"),
     # `doctor` alone finds these: they take longer, or differ from one reader to the next.
+    "no-daemon-seen": (NOTICE, "ticks"),
     "old-daemon": (PROBLEM, "ticks"),
     "lost-block": (WARNING, "crontab"),
     "suspicion": (WARNING, "configuration"),
@@ -4036,6 +4040,7 @@ class Machine(Value):
     now: float = 0.0
     last_tick: "float | None" = None
     is_tick_unreadable: bool = False
+    awake_s: "float | None" = None        # of the time since then, when a tick could have come
     failure: "TickFailure | None" = None  # of the newest tick, if that failed
     cron_log: str = ""                    # what cron's own call printed since the last tick
     line: "Finding | None" = None         # what is wrong with the crontab line or the timer
@@ -4057,6 +4062,13 @@ class Machine(Value):
     root: str = ""
     mount: str = ""                       # where the disk of the root is mounted
     program: str = "symphony_conductor.py"  # how the reader calls it
+
+    @property
+    def silent_s(self) -> float:
+        """How long ticks have been missing."""
+        if self.awake_s is not None:
+            return self.awake_s
+        return float("inf") if self.last_tick is None else self.now - self.last_tick
 
 
 def examine(config: "Config | None", state: State, machine: Machine) -> "List[Finding]":
@@ -4106,7 +4118,7 @@ def _tick_findings(machine: Machine) -> "List[Finding]":
     silence = "no tick has run yet"
     if last is not None:
         silence = "no tick for %s" % duration_text(now - last)
-    is_silent = last is None or now - last > TICK_STALE_S
+    is_silent = machine.silent_s > TICK_STALE_S
     if is_silent and machine.daemon == "" and machine.failure is None:
         findings.append(Finding(
             code="no-cron-daemon", text="no cron daemon is running; " + silence, since=last,
@@ -4127,7 +4139,7 @@ def _tick_findings(machine: Machine) -> "List[Finding]":
                 machine.root + "/logs/conductor_cron.log"),
             text="%s: cron's call failed: %s" % (silence, machine.cron_log)))
     else:
-        is_dead = now - last > TICK_DEAD_S
+        is_dead = machine.silent_s > TICK_DEAD_S
         findings.append(Finding(
             code="not-called" if is_dead else "ticks-late", since=last,
             text="%s; cause unknown" % silence, command=_called(machine, "doctor")))
@@ -4146,7 +4158,7 @@ def _line_finding(finding: Finding, is_silent: bool, silence: str) -> Finding:
     """What is wrong with the crontab line, together with what came of it."""
     if is_silent and silence:
         return finding.replace(text="%s; %s" % (finding.text, silence))
-    if finding.code == "line-missing" and not is_silent:  # something calls the ticks
+    if finding.code == "line-missing" and not is_silent:  # something else calls the ticks
         return finding.replace(code="line-not-seen", text=finding.text + ", but ticks come")
     return finding
 
@@ -4159,9 +4171,12 @@ def _disk_findings(machine: Machine) -> "List[Finding]":
         text = "the disk has %s of %s free (%.1f %%)" % (
             size_text(machine.free_bytes), size_text(machine.total_bytes), share)
         if share < FREE_PROBLEM_PERCENT:
-            text = "the disk is full (%s of %s free), so tasks cannot start" % (
-                size_text(machine.free_bytes), size_text(machine.total_bytes))
-            findings.append(Finding(code="disk-full", text=text, command=command))
+            code = "disk-nearly-full"
+            if machine.write_error or not machine.free_bytes:
+                code = "disk-full"
+                text = "the disk is full (%s of %s free), so tasks cannot start" % (
+                    size_text(machine.free_bytes), size_text(machine.total_bytes))
+            findings.append(Finding(code=code, text=text, command=command))
         elif share < FREE_WARNING_PERCENT:
             findings.append(Finding(code="disk-low", text=text, command=command))
     if machine.free_inodes is not None and machine.total_inodes:
@@ -4175,14 +4190,18 @@ def _disk_findings(machine: Machine) -> "List[Finding]":
     is_explained = any(finding.severity == PROBLEM for finding in findings)
     if machine.write_error and not is_explained:
         findings.append(Finding(code="not-writable",
-                                command="df -h %s" % shlex.quote(machine.root),
-                                text="cannot write to status/: " + machine.write_error))
+                                command="ls -ld %s/*" % shlex.quote(machine.root),
+                                text="ticks cannot write to " + machine.write_error))
     return findings
 
 
 def _file_findings(machine: Machine) -> "List[Finding]":
-    findings = [Finding(code="unreadable", text=text.rstrip("."),
-                        command=_called(machine, "doctor")) for text in machine.unreadable]
+    findings = []
+    if machine.unreadable:
+        text = machine.unreadable[0].rstrip(".")
+        if len(machine.unreadable) > 1:
+            text += " (and %d more)" % (len(machine.unreadable) - 1)
+        findings.append(Finding(code="unreadable", text=text, command=_called(machine, "doctor")))
     if machine.state_notes:
         notes = [note.replace("WARNING ", "", 1) for note in machine.state_notes]
         findings.append(Finding(code="state-damaged", text="; ".join(notes),
@@ -4226,7 +4245,8 @@ def _clock_findings(config: "Config | None", state: State, machine: Machine) -> 
             code="clock-behind" if ahead_s > CLOCK_CORRECTION_S else "clock-set-back",
             command="date", text="the clock is %s behind the last recorded decision (%s)" % (
                 duration_text(ahead_s), iso(state.last_now))))
-    if not machine.has_zone_data:
+    problems = list(machine.broken) + (config.problems if config is not None else [])
+    if not machine.has_zone_data and any("time zone" in problem.text for problem in problems):
         findings.append(Finding(code="no-zone-data", text=(
             "this system has no time zone data, so tasks with a timezone cannot be scheduled"
             " (install the package tzdata)"), command=_called(machine, "check")))
@@ -4323,7 +4343,7 @@ def _failure_findings(task: Task, state: TaskState, machine: Machine,
                 machine.root + "/logs/symphony_conductor.log"),
             text="%s could not be started (%d of %d tries)" % (
                 task.name, cycle.lost_starts, STARTS_LOST)))
-    if not state.consecutive_failures and not is_open or last.get("status") in (None, "success"):
+    if last.get("status") in (None, "success"):
         return findings
     text = "%s %s%s" % (task.name, outcome_text(last),
                         STARTED_BY.get(last.get("trigger") or "", ""))
@@ -4331,14 +4351,14 @@ def _failure_findings(task: Task, state: TaskState, machine: Machine,
         text += ": " + str(last["reason"]).rstrip(".")
     if cycle is not None and is_open:
         text += "; %s" % _next_attempt(task, cycle)
-    elif last.get("trigger") != "manual":
+    elif last.get("trigger") != "manual" and (last.get("attempt") or 0) > task.retry_count:
         text = MESSAGE_TEXTS["failed"] % {"task": task.name, "outcome": text[len(task.name) + 1:]}
     if state.consecutive_failures > 1:
         text += "; %d in a row" % state.consecutive_failures
     if blocked:
         text += "; it blocks " + some_words(blocked)
     code, since = "retrying", from_iso(last.get("ended_at"))
-    if state.consecutive_failures:
+    if state.consecutive_failures or not is_open:
         code, since = "failing", int(state.failing_since) or since
     findings.append(Finding(
         code=code, task=task.name, place=" ".join(blocked), text=text, since=since,
@@ -4653,8 +4673,8 @@ def status_table(document: "Document", width: int, coloured: bool = False,
                  only_problems: bool = False) -> str:
     """The status for people: a headline, what is wrong, and a row a task with its reason below it.
 
-    No row is longer than `width`; in a reason or a finding, nothing is cut. `only_problems`: rows
-    only for the tasks that a finding is about.
+    No row is longer than `width`; in a reason or a finding, nothing is cut. With `only_problems`,
+    there are no rows.
     """
     now = from_iso(document["now"]) or 0
     name_width = max(12, width // 3)
@@ -4664,11 +4684,7 @@ def status_table(document: "Document", width: int, coloured: bool = False,
         lines += finding_lines(finding, now, width, coloured)
     tasks = document["tasks"]
     if only_problems:
-        names = {name for finding in document["findings"]
-                 for name in [finding["task"]] + (finding["place"] or "").split()}
-        tasks = [task for task in tasks if task["name"] in names]
-        if not tasks:
-            return "\n".join(lines)
+        return "\n".join(lines)
     lines.append("")
     rows: "List[Tuple[str, ...]]" = [("TASK", "STATE", "LAST", "RECENT", "NEXT", "SCHEDULE")]
     for task in tasks:
@@ -4705,7 +4721,8 @@ def finding_lines(finding: "Document", now: float, width: int,
     if finding["output"]:
         lines.append(cut_text("      last output: %s" % finding["output"], width))
     if finding["command"]:
-        lines.append("      try: %s" % finding["command"])  # whole: it is there to be copied
+        # Whole: it is there to be copied.
+        lines.append("      try: " + printable(finding["command"], kept=""))
     return lines
 
 
@@ -5880,11 +5897,11 @@ def mount_of(path: str) -> str:
 
 def probe_write(folder: str) -> None:
     """Write a block into a folder and leave nothing behind. Raises OSError where that fails."""
-    path = os.path.join(folder, "probe.tmp")
+    path = os.path.join(folder, "probe.%d.tmp" % os.getpid())
     try:
         fd = os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o600)  # it has no name at all
     except (OSError, AttributeError):  # not on this system, or not on this file system
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         os.unlink(path)
     try:
         write_all(fd, b"\0" * 4096)
@@ -6755,7 +6772,7 @@ OWN_FILES = (
     ("__pycache__", r"symphony_conductor\..*\.pyc"),
     ("logs", r"(symphony_conductor|conductor_cron)\.log(\.[0-9])?"),
     ("logs/automation", r"[^.].*\.log(\.[0-9])?"),
-    ("status", r"(crontab\.before|heartbeat|tick_failure|probe|(disk|events)\.jsonl|"
+    ("status", r"(crontab\.before|heartbeat|tick_failure|probe\.[0-9]+|(disk|events)\.jsonl|"
                r"(last_good_config|tick_environment)\.json)(\.tmp)?"),
     ("status/automation_health", r"[^.].*\.health(\.tmp)?"),
     ("status/definitions", r"[0-9a-f]{16}\.json(\.tmp)?"),
@@ -6895,6 +6912,7 @@ class Reader:
         self.root = root
         self.script = os.path.abspath(__file__)
         self.script_signature = signature(self.script)
+        self.trusted_owner = 0  # whose files are as good as one's own
         # What read_config read: (place, text), and when the file of each place changed.
         self.sources: "List[Tuple[str, str]]" = []
         self.changed_at: "Dict[str, float]" = {}
@@ -7015,7 +7033,7 @@ class Reader:
             return [self._unreadable(place, error)]
         if os.environ.get("SYMPHONY_ALLOW_INSECURE") == "1":
             return []
-        if info.st_uid not in (0, owner, os.geteuid()):
+        if info.st_uid not in (0, owner, self.trusted_owner, os.geteuid()):
             return [self._foreign(path, info.st_uid)]
         is_open_to_group = info.st_mode & stat.S_IWGRP and not _is_private_group(info)
         if not is_open_to_group and not info.st_mode & stat.S_IWOTH:
@@ -7434,15 +7452,17 @@ class Reader:
     def tick_failure(self) -> "TickFailure | None":
         """How the newest tick that failed did; None without one. Raises StorageError."""
         try:
-            document = json.loads(read_bytes(self.path(FAILURE_NAME)).decode("utf-8"))
-            return TickFailure(
-                at=float(document["at"]), since=float(document["since"]),
-                exit_code=int(document["exit_code"]), text=plain_line(document["text"], 500))
+            document = json.loads(read_bytes(self.path(FAILURE_NAME), FAILURE_BYTES))
+            at, since = float(document["at"]), float(document["since"])
+            if not (0 <= since < LARGEST_NUMBER and 0 <= at < LARGEST_NUMBER):
+                return None
+            return TickFailure(at=at, since=since, exit_code=int(document["exit_code"]),
+                               text=plain_line(document["text"], 500))
         except (FileNotFoundError, NotADirectoryError, ForeignFile):
             return None
         except OSError as error:
             raise StorageError.of("read", self.path(FAILURE_NAME), error)
-        except (ValueError, TypeError, KeyError, OverflowError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return None  # nothing but blanks: none has failed
 
     def last_evidence(self) -> "Evidence | None":
@@ -7580,6 +7600,13 @@ class Store(Reader):
         if missing:
             append_lines(path, missing)
 
+    def forget_health(self, name: str) -> None:
+        """Remove the health file of a task that was removed: its last failure lasts no longer."""
+        try:
+            os.unlink(self.path("status/automation_health/%s.health" % name))
+        except OSError:
+            pass  # it never ran; or the file stays, and says what was true
+
     def write_health(self, record: "Verdict") -> None:
         """Show the end of a run, or a skip, in the task's health file."""
         line = health_line(record)
@@ -7698,11 +7725,17 @@ class Store(Reader):
         write_atomic(path, "\n".join(lines).encode("utf-8", "surrogateescape"), durable=False)
         os.utime(path, (at, at))
 
-    def prepare_failure(self) -> None:
-        """Make the file that says how a tick failed while there is room for it."""
+    def forget_failure(self) -> None:
+        """Blank the file that says how a tick failed; make it while there is room for it."""
         path = self.path(FAILURE_NAME)
-        if not os.path.lexists(path):
-            write_atomic(path, FAILURE_BYTES * b" ", durable=False)
+        try:
+            if read_bytes(path, FAILURE_BYTES).isspace():
+                return
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return  # a link, or what cannot be read: it is nobody's failure
+        write_atomic(path, FAILURE_BYTES * b" ", durable=False)
 
     def note_failure(self, now: float, exit_code: int, text: str) -> None:
         """Say how a tick failed, in place: a full disk has room for what was there before.
@@ -7710,10 +7743,8 @@ class Store(Reader):
         What prevents even that, such as a read-only disk, `status` finds out by itself.
         """
         try:
-            earlier, last_tick = self.tick_failure(), self.last_tick()
-            since = now
-            if earlier is not None and (last_tick is None or last_tick < earlier.at <= now):
-                since = earlier.since
+            earlier = self.tick_failure()
+            since = now if earlier is None else min(now, earlier.since)
             document = {"at": now, "since": since, "exit_code": exit_code,
                         "text": plain_line(text, 500)}
             data = json.dumps(document).encode()[:FAILURE_BYTES]
@@ -7786,6 +7817,17 @@ else:
             return value
 
 
+def for_reading(store: Reader) -> Reader:
+    """The store for somebody who only looks: what its owner may write is no danger to them."""
+    reader = object.__new__(type(store))
+    reader.__dict__.update(store.__dict__)
+    try:
+        reader.trusted_owner = os.stat(store.root).st_uid
+    except OSError:
+        pass  # then nothing else can be read either
+    return reader
+
+
 class Snapshot:
     """What a command that asks, and changes nothing, answers from: each file is read once at most.
 
@@ -7794,7 +7836,7 @@ class Snapshot:
     """
 
     def __init__(self, store: Reader) -> None:
-        self.store = store
+        self.store = for_reading(store)
         self._lines: "Dict[Tuple[str, str], List[bytes]]" = {}  # (task, day) -> oldest first
 
     @read_once
@@ -9004,6 +9046,11 @@ class Supervisor:
             self.trouble = "output lost: %s" % error_text(error)
             self.output = Output(os.open(os.devnull, os.O_WRONLY), 0)
         assert self.output is not None
+        self.record = {**self.record, "supervisor": os.getpid()}
+        try:
+            self.store.write_run(self.name, self.record, durable=False)
+        except StorageError:
+            pass  # `status` says then that the supervisor is gone
         try:
             reader = os.open(self.pipe_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -9615,7 +9662,8 @@ class Conductor:
             if is_called and not os.isatty(0):
                 self.store.note_environment()  # by hand, on a terminal, it would be another one
             outcome = self._decide(is_tick=is_called, is_read=True)
-            self.store.prepare_failure()
+            if outcome.exit_code in (EXIT_OK, EXIT_CONFIG):
+                self.store.forget_failure()
         finally:
             self.store.lock.unlock()
         self._send_due_messages()
@@ -9903,6 +9951,10 @@ class Conductor:
         if config is not None:
             self.store.record(decision.lines, config.task_history_retention_days)
             self.recorded = decision.state
+            for event in decision.events:
+                for name, facts in event.get("tasks", {}).items():
+                    if event["event"] == "rested" and facts.get("reason") == "removed":
+                        self.store.forget_health(name)
 
     def _start(self, config: Config, before: State, decision: Decision,
                locks: "Dict[str, FileLock]") -> None:
@@ -10405,11 +10457,16 @@ DAEMON_HINT = ("if it is the old daemon's: sudo systemctl disable --now %s, "
                "then remove the file" % UNIT)
 
 
+SYSTEM_PROGRAM_S = 20
+
+
 def output_of(argv: "Sequence[str]", hint: str, feed: bytes = b"") -> "Tuple[int, bytes, str]":
     """Exit status, output and complaint of a system program. Raises UnavailableError without it."""
     try:
         done = subprocess.run(argv, input=feed, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              env=dict(os.environ, LC_ALL="C"))
+                              env=dict(os.environ, LC_ALL="C"), timeout=SYSTEM_PROGRAM_S)
+    except subprocess.TimeoutExpired:
+        raise ConductorError("%s did not answer for %d s" % (argv[0], SYSTEM_PROGRAM_S))
     except OSError as error:
         raise UnavailableError("cannot run %s: %s; %s" % (
             argv[0], os.strerror(error.errno or 0), hint))
@@ -10649,13 +10706,18 @@ def daemon_command() -> str:
     return ""
 
 
+WRITTEN_BY_TICKS = ("./", "logs/", "logs/conductor_cron.log", "logs/symphony_conductor.log",
+                    "logs/automation/", "status/", "status/runs/", "status/history/")
+
+
 class Inspector:
     """Asks the machine what health has to know; each question that fails is an answer as well."""
 
     def __init__(self, store: Reader, clock: "Clock | None" = None,
                  is_short: bool = False) -> None:
-        self.store = store
-        self.now = (clock or Clock()).now()
+        self.store = for_reading(store)
+        self.clock = clock or Clock()
+        self.now = self.clock.now()
         self.unreadable: "List[str]" = []
         self.program = called_as(store, is_short)
 
@@ -10669,6 +10731,7 @@ class Inspector:
             self.unreadable.append("cannot read %s: %s" % (
                 place_of_error(error), error_text(error)))
         return otherwise
+
     # -- the answers
 
     def config(self) -> "Config | None":
@@ -10693,20 +10756,21 @@ class Inspector:
         unreadable = len(self.unreadable)
         last_tick = self.asked(self.store.last_tick)
         is_tick_unreadable = len(self.unreadable) > unreadable
-        is_late = last_tick is None or self.now - last_tick > TICK_STALE_S
+        silent_s = self._silent_s(last_tick, state)
+        is_late = silent_s > TICK_STALE_S
         failure = self.asked(self.store.tick_failure)
-        if failure is not None and last_tick is not None and failure.at <= last_tick:
-            failure = None  # a later one has succeeded
+        if failure is not None and failure.at > self.now + TICK_STALE_S:
+            failure = None  # of a clock that was set back since
         line, has_line = self._line()
         daemon, command = None, ""
-        if is_late and failure is None:
+        if is_late and failure is None and not has_timer(self.store.root):
             daemon, command = cron_daemon(), daemon_command()
         runs = {name: text for name, task_state in state.tasks.items() if task_state.run is not None
                 for text in [self._oddity(name, task_state.run)] if text}
         spooled = self.asked(self.store.spooled, [])
         return Machine(
             now=self.now, last_tick=last_tick, is_tick_unreadable=is_tick_unreadable,
-            failure=failure, line=line, has_line=has_line,
+            awake_s=silent_s, failure=failure, line=line, has_line=has_line,
             cron_log=self._cron_log(last_tick) if is_late else "", daemon=daemon,
             daemon_command=command, write_error=self._write_error(), has_zone_data=has_zone_data(),
             undelivered=[from_iso(message["at"]) or self.now for _, message in spooled],
@@ -10714,6 +10778,24 @@ class Inspector:
             broken=self.broken, runs=runs, root=self.store.root, program=self.program,
             mount=mount_of(self.store.root),
             **self._space())
+
+    def _silent_s(self, last_tick: "float | None", state: State) -> float:
+        """How long no tick has come that could have: not while the machine was off or asleep."""
+        since = last_tick
+        if since is None and self.asked(lambda: self._line()[1]):
+            since = state.last_now or None  # `install` has decided, and cron comes within a minute
+        if since is None:
+            return float("inf")
+        silent_s = self.now - since
+        try:
+            silent_s = min(silent_s, self.now - boot_time(self.now))
+        except ConductorError:
+            pass  # then it counts as awake
+        before, suspended = self.store.last_evidence(), self.clock.suspended()
+        if before is not None and before.suspended is not None and suspended is not None:
+            if before.boot_id == current_boot_id():
+                silent_s -= max(0.0, suspended - before.suspended)
+        return silent_s
 
     def _space(self) -> "Document":
         """What is free on the disk of the root for this user."""
@@ -10730,14 +10812,18 @@ class Inspector:
                 "total_inodes": disk.f_files - disk.f_ffree + disk.f_favail}
 
     def _write_error(self) -> str:
-        """Why nothing can be written beside the state, '' if it can: tried with a nameless file."""
-        folder = self.store.path("status")
-        if not os.path.isdir(folder) or not self.is_owner():
+        """Why a tick could not write what it has to, and where; '' if it can."""
+        if not self.is_owner() or not os.path.isdir(self.store.path("status")):
             return ""
+        for name in WRITTEN_BY_TICKS:
+            number = _write_errno(self.store.path(name.rstrip("/")), name.endswith("/"))
+            if number:
+                shown = self.store.root if name == "./" else name
+                return "%s: %s" % (shown, os.strerror(number))
         try:
-            probe_write(folder)
+            probe_write(self.store.path("status"))
         except OSError as error:
-            return error_text(error)
+            return "status/: %s" % error_text(error)
         return ""
 
     def is_owner(self) -> bool:
@@ -10762,7 +10848,8 @@ class Inspector:
         except ConductorError as error:
             if timer:
                 return None, True
-            return Finding(code="crontab-unreadable", text=str(error), command="crontab -l"), None
+            text = str(error).replace("; nothing was changed", "")
+            return Finding(code="crontab-unreadable", text=text, command="crontab -l"), None
         if block:
             return _block_finding(self.store, above, block, install), True
         if timer is None:
@@ -10793,7 +10880,7 @@ class Inspector:
             if not record or "result" in record:
                 return ""
             if process_of(record["supervisor"]) is None:
-                return "%s: the supervisor of run %s is gone; the next tick will look into it" % (
+                return "%s: the supervisor of run %s is gone; the next tick takes it over" % (
                     name, run.run_id)
         except (ConductorError, OSError) as error:
             return "%s: %s" % (RUN_UNCLEAR % (name, run.run_id), error)
@@ -10802,6 +10889,21 @@ class Inspector:
             return "%s: run %s should have ended by %s, and no end was recorded" % (
                 name, run.run_id, iso(ends_at))
         return ""
+
+
+def _write_errno(path: str, is_folder: bool) -> int:
+    """Why this user cannot write a file, or into a folder: an errno; 0 if nothing is in the way.
+
+    Root may write anywhere, and a file system that is read-only lets nobody: access(2) knows both.
+    """
+    if not os.path.lexists(path):
+        return 0
+    if os.path.isdir(path) != is_folder:
+        return errno.ENOTDIR if is_folder else errno.EISDIR
+    if os.access(path, os.W_OK | os.X_OK if is_folder else os.W_OK):
+        return 0
+    is_read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+    return errno.EROFS if is_read_only else errno.EACCES
 
 
 def _block_finding(store: Reader, above: str, block: str, install: str) -> "Finding | None":
@@ -10817,7 +10919,18 @@ def _block_finding(store: Reader, above: str, block: str, install: str) -> "Find
         return Finding(code="line-broken", command="crontab -e", text=(
             "%s's crontab sets SHELL=%s, which cannot run the conductor's line; insert"
             " SHELL=/bin/sh right above that line" % (user, shell)))
-    if line not in block.splitlines():
+    active = [text for text in block.splitlines()
+              if " tick" in text and not text.lstrip().startswith("#")]
+    if not active:
+        return Finding(code="line-broken", command=install,
+                       text="%s's crontab line is commented out or empty" % user)
+    fields = active[0].split(None, 5)[:5]
+    if fields != ["*"] * 5:
+        return Finding(code="line-broken", command=install, text=(
+            "%s's crontab line runs at '%s', not every minute" % (user, " ".join(fields))))
+    of_that_python = crontab_line(store.root, python, os.path.abspath(__file__),
+                                  bool(mail_addresses(block)))
+    if active not in ([line], [of_that_python]):
         return Finding(code="line-changed", command=install,
                        text="%s's crontab line differs from the one install would write" % user)
     return None
@@ -11293,7 +11406,7 @@ class LogWriter:
         if unfinished and not is_last:
             self._held = unfinished.group()
             text = text[:unfinished.start()]
-        shown = printable(text, kept="\n\t\r")
+        shown = printable(text, kept="\n\t\r").replace("\r---", "\\r---")  # no frame of the log
         _print_bytes(shown.encode(sys.stdout.encoding or "ascii", "backslashreplace"))
 
 
@@ -11415,9 +11528,17 @@ def cmd_doctor(store: Store, args: "argparse.Namespace") -> int:
     machine = inspector.machine(state).replace(
         daemon=cron_daemon(), daemon_command=daemon_command())
     findings = examine(config, state, machine) + _findings_of_doctor(inspector, config)
+    if machine.daemon == "" and not any(finding.code == "no-cron-daemon" for finding in findings):
+        findings.append(Finding(code="no-daemon-seen", text=(
+            "no cron daemon is running here; if ticks come, something else calls them")))
+    for number, finding in enumerate(findings):
+        if finding.command == machine.program + " doctor":
+            findings[number] = finding.replace(command="")  # this is its answer
     order = (PROBLEM, WARNING, NOTICE)
     findings.sort(key=lambda finding: order.index(finding.severity))
     wrong = {FINDINGS[finding.code][1] for finding in findings}
+    if machine.unreadable:
+        wrong |= set(CHECKS)  # of what could not be read, nobody can say that it is in order
     in_order = [(topic, words) for topic, look in CHECKS.items() if topic not in wrong
                 for words in look(inspector, machine, config)]
     if args.json:
@@ -11550,7 +11671,9 @@ def _owner_of(path: str) -> "int | None":
 # -- what the doctor says of a check that found nothing wrong
 
 def _ticks_in_order(inspector: Inspector, machine: Machine, config: "Config | None") -> "List[str]":
-    text = "the last tick was %s ago" % duration_text(machine.now - (machine.last_tick or 0))
+    if machine.last_tick is None or machine.silent_s > TICK_STALE_S:
+        return []  # another check has the reason
+    text = "the last tick was %s ago" % duration_text(machine.now - machine.last_tick)
     return [text + ("; %s is running" % machine.daemon if machine.daemon else "")]
 
 
@@ -12145,7 +12268,7 @@ def _commands_to_look() -> "Dict[str, CommandEntry]":
                 option("--watch", action="store_true",
                        help="redraw the table every two seconds")],
                 option("--problems", action="store_true",
-                       help="show only what is wrong, and the tasks concerned (default: all)"),
+                       help="show only what is wrong, without the table of tasks"),
                 option("--exit-code", action="store_true",
                        help="exit 1 if there is a problem (default: 0)"))),
         "why": CommandEntry(

@@ -567,8 +567,13 @@ def report(facts: Facts) -> Record:
     """The document, with the keys that the docstring of this file lists."""
     by_task = verdicts_by_task(facts)
     gaps = gap_list(facts)
-    audited = sc.audit_all(facts.config, facts.state, facts.verdicts, facts.events, facts.since,
-                           facts.now, facts.last_tick)
+    audited: "List[sc.Slot]" = []
+    try:
+        audited = list(sc.audit_all(facts.config, facts.state, facts.verdicts, facts.events,
+                                    facts.since, facts.now, facts.last_tick))
+    except sc.ConductorError as error:  # a time zone that this system does not have any more
+        facts.unread["the schedules"] = str(error)
+        facts.notes.append("The slots could not be audited: %s." % error)
     audit = sc.audit_document(audited, facts.events, facts.since, facts.now)
     start = began(facts)
     analysis = next_removals(facts.analysis, facts.now)

@@ -610,7 +610,7 @@ def clinic(project, tmp_path):
 
 def test_doctor_has_nothing_to_say_where_all_is_well(clinic):
     code, found = clinic.ask()
-    assert code == 0 and {level for level, _, _ in found} == {"ok"}
+    assert code == 0 and {level for level, _, _ in found} <= {"ok", "notice"}  # of a cron daemon that is not here
     assert {topic for _, topic, _ in found} == {"ticks", "crontab", "configuration", "environment", "clock", "files",
                                                 "messages", "disk", "pauses", "tasks"}
     assert clinic.call("doctor", env=clinic.env)[1].endswith("\n10 checks: 0 problems, 0 warnings\n")
@@ -624,6 +624,8 @@ def stale(project):
 
 def no_heartbeat(project):
     (project.root / "status" / "heartbeat").unlink()
+    path = project.root / "conductor_state.json"
+    path.write_text(json.dumps(dict(json.loads(path.read_text()), last_now=time.time() - 5000)))
 
 
 def no_line(project):
@@ -764,10 +766,10 @@ class Disk:
 
 
 @pytest.mark.parametrize("disk, codes", [
-    (Disk(5000), []), (Disk(199), ["disk-full"]), (Disk(200), ["disk-low"]), (Disk(499), ["disk-low"]),
-    (Disk(500), []), (Disk(5000, free_inodes=19), ["inodes-full"]), (Disk(5000, free_inodes=20), ["inodes-low"]),
-    (Disk(5000, free_inodes=50), []), (Disk(5000, free_inodes=0, inodes=0), []),
-    (OSError(5, "Input/output error"), [])])
+    (Disk(5000), []), (Disk(0), ["disk-full"]), (Disk(199), ["disk-nearly-full"]), (Disk(200), ["disk-low"]),
+    (Disk(499), ["disk-low"]), (Disk(500), []), (Disk(5000, free_inodes=19), ["inodes-full"]),
+    (Disk(5000, free_inodes=20), ["inodes-low"]), (Disk(5000, free_inodes=50), []),
+    (Disk(5000, free_inodes=0, inodes=0), []), (OSError(5, "Input/output error"), [])])
 def test_free_space_is_judged_by_its_share(project, monkeypatch, disk, codes):
     def statvfs(path):
         if isinstance(disk, OSError):

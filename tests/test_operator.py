@@ -346,7 +346,7 @@ def test_watch_draws_the_table_again_fits_the_screen_and_ends_with_control_c(pro
     terminal.read_until(lambda: terminal.screen.y == 11 and terminal.screen.x == 0)
     assert terminal.screen.scrolled == 0
     assert re.match(r"NOT healthy: \d problems?, nothing starts \| no tick yet", terminal.screen.rows[0])
-    assert re.match(r"  ! .* crontab has no line for this folder; no tick has run yet", terminal.screen.rows[1])
+    assert re.match(r"  ! .*; no tick has run yet", terminal.screen.rows[1])
     rows = [row for row in terminal.screen.rows if row.startswith(("TASK", "t00 "))]
     assert [row.split()[0] for row in rows] == ["TASK", "t00"]
     assert re.match(r"\(\d\d more lines\)\Z", terminal.screen.rows[10]) and terminal.screen.rows[11] == ""

@@ -331,7 +331,7 @@ def ticks_late(box):
 
 def no_zones(box):
     needs_root(box)
-    box.configure(every_minute("a", schedule="0 0 1 1 *", timezone="UTC"))
+    box.configure(every_minute("a", schedule="0 0 1 1 *", timezone="Europe/Paris"))
     box.install()
     box.inside = WITHOUT_ZONES
 
@@ -342,7 +342,7 @@ TROUBLES = [  # how it is made, the code of its finding, what it says, what it a
      r"\Adu -xh /\S+/project "),
     (low_disk, "disk-low", r"the disk has \S+ KiB of 20\.0 MiB free \([234]\.\d %\)", r"\Adu -xh /\S+/project "),
     (no_inodes, "inodes-full", r"the disk has 0 of 150 inodes free", r"\Adu -x --inodes /\S+/project "),
-    (read_only, "not-writable", r"cannot write to status/: Read-only file system", r"\Adf -h /"),
+    (read_only, "not-writable", r"ticks cannot write to /\S+/project: Read-only file system", r"\Als -ld /"),
     (dead_cron, "no-cron-daemon", r"no cron daemon is running; no tick for 16m", ""),
     (removed_line, "line-missing", r"crontab has no line for this folder; no tick for 16m", r" install\Z"),
     (csh_in_the_crontab, "line-broken", r"'s crontab sets SHELL=/bin/csh, which cannot run the conductor's line; ",
@@ -413,8 +413,162 @@ def test_all_say_the_same_of_a_trouble(box, trouble, code, text, command):
     else:
         assert sentence[:50] in said["quick"]
     assert answers["quick"][0] == (3 if is_unreadable else plugin_code), answers["quick"]
-    assert json.dumps(sentence)[1:-1] in said["report"]
-    assert answers["report"][0] == (74 if is_unreadable else 0)
+    assert json.dumps(sentence)[1:-1] in said["report"], said["report"][-500:]
+    # Slots of a zone that is gone cannot be audited.
+    assert answers["report"][0] == (74 if is_unreadable or trouble is no_zones else 0)
     if level:
         assert answers["automation"][1].startswith("UNKNOWN" if is_unreadable else level)
         assert answers["quick"][1].startswith("UNKNOWN" if is_unreadable else level)
+
+
+# -- what is no trouble, and what looked like none
+
+def codes(box, *words):
+    """The codes that status gives, its exit status, and its headline."""
+    code, out, err = box.call("status", "--exit-code", *words)
+    assert "Traceback" not in err and "internal error" not in err, err
+    document = json.loads(out)
+    return code, {finding["code"]: finding for finding in document["findings"]}, document["verdict"]
+
+
+def replace_in_table(box, before, after):
+    text = box.table.read_text()
+    assert before in text
+    box.table.write_text(text.replace(before, after))
+
+
+def another_python(box):
+    box.install()
+    link = box.folder / "bin" / "python3"
+    link.symlink_to(sc.interpreter())
+    replace_in_table(box, sc.interpreter(), str(link))
+
+
+def first_minute(box):
+    assert box.call("install")[0] == 0
+
+
+def failure_in_the_future(box):
+    box.install()
+    document = {"at": time.time() + DAY, "since": time.time() + DAY, "exit_code": 74, "text": "x"}
+    (box.root / "status" / "tick_failure").write_text(json.dumps(document))
+
+
+def failure_that_is_over(box):
+    ticks_fail(box)
+    shutil.rmtree(str(box.root / "conductor_state.json.tmp"))
+    assert box.call("tick")[0] == 0
+
+
+def zones_that_no_task_needs(box):
+    needs_root(box)
+    box.install()
+    box.inside = WITHOUT_ZONES
+
+
+@pytest.mark.parametrize("happening", [another_python, first_minute, failure_in_the_future, failure_that_is_over,
+                                       zones_that_no_task_needs], ids=lambda happening: happening.__name__)
+def test_what_is_no_trouble_is_not_called_one(box, happening):
+    box.start("cron", "60")
+    happening(box)
+    assert codes(box) == (0, {}, "healthy")
+
+
+@pytest.mark.parametrize("damage", ['{"at": NaN, "since": NaN, "exit_code": 1, "text": "x"}', "[" * 4000, "x" * 9000,
+                                    '{"at": 1e400, "since": 0, "exit_code": 1, "text": "x"}', "", "null",
+                                    '{"at": 1e18, "since": 1e18, "exit_code": 1, "text": "x"}', "a folder", "a pipe"])
+def test_a_damaged_record_of_a_failure_is_none(box, damage):
+    box.install()
+    path = box.root / "status" / "tick_failure"
+    path.unlink()
+    if damage == "a folder":
+        path.mkdir()
+    elif damage == "a pipe":
+        os.mkfifo(str(path))
+    else:
+        path.write_text(damage)
+    assert codes(box) == (0, {}, "healthy")
+    assert box.call("tick")[0] == 0
+
+
+@pytest.mark.parametrize("before, after, text", [
+    ("* * * * * cd", "# * * * * * cd", "crontab line is commented out or empty"),
+    ("* * * * * cd", "0 4 * * * cd", "crontab line runs at '0 4 * * *', not every minute")])
+def test_a_line_that_does_not_run_every_minute_is_a_problem_at_once(box, before, after, text):
+    box.install()
+    replace_in_table(box, before, after)
+    code, findings, verdict = codes(box)
+    assert code == 1 and text in findings["line-broken"]["text"] and verdict.endswith("nothing starts")
+
+
+def test_a_tick_that_cannot_write_its_log_is_a_problem_before_it_has_to(box):
+    box.install()
+    shutil.rmtree(str(box.root / "logs"))
+    (box.root / "logs").write_text("")
+    assert codes(box)[1]["not-writable"]["text"] == "ticks cannot write to logs/: Not a directory"
+
+
+def test_a_pause_that_ends_a_retry_is_its_reason(box):
+    retrying(box)
+    assert codes(box)[1]["retrying"]["text"].startswith("flaky failed (exit 4); attempt 2 of 3 ")
+    assert box.call("pause", "flaky", "--reason", "moving")[0] == 0
+    text = codes(box)[1]["failing"]["text"]
+    assert text.startswith("flaky failed (exit 4): ") and "paused" in text and "no retries left" not in text
+
+
+def test_a_failure_by_hand_is_no_slot(box):
+    failing(box)
+    assert box.call("run", "--task", "backup")[0] == 3
+    assert json.loads(box.call("status")[1])["tasks"][0]["consecutive_failures"] == 0
+    assert "in a row" not in codes(box)[1]["failing"]["text"]
+
+
+def test_a_removed_task_fails_no_longer(box):
+    failing(box)
+    box.configure(every_minute("a", schedule="0 0 1 1 *"))
+    assert box.call("tick")[0] == 0
+    box.start("cron", "60")
+    answers = box.ask()
+    assert {name: answers[name][0] for name in ("status", "doctor", "automation", "quick")} == dict.fromkeys(
+        ("status", "doctor", "automation", "quick"), 0), answers["quick"]
+
+
+@pytest.mark.skipif(not ROOT, reason="only root can give files away")
+def test_root_may_look_into_the_folder_of_a_user(box):
+    box.install()
+    box.project.configure(every_minute("a", schedule="0 0 1 1 *"))
+    box.call("tick")
+    for path in [box.root] + list(box.root.rglob("*")):
+        os.chown(str(path), 54321, 54321)
+    assert codes(box) == (0, {}, "healthy")
+    assert box.call("why", "a")[0] == 0
+    code, _, err = box.call("pause", "a")
+    assert code == 78 and "run it as its owner: sudo -u '#54321' ..." in err, "but not change it"
+
+
+def test_status_does_not_wait_for_a_crontab_that_hangs(box, monkeypatch):
+    box.install()
+    (box.folder / "bin" / "crontab").write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setenv("PATH", box.env["PATH"])
+    monkeypatch.setattr(sc, "SYSTEM_PROGRAM_S", 0.2)
+    finding, has_line = sc.Inspector(sc.Store(str(box.root)))._line()
+    assert (finding.code, finding.text, has_line) == ("crontab-unreadable", "crontab did not answer for 0 s", None)
+
+
+def test_a_probe_follows_nothing_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    sc.probe_write(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / ("probe.%d.tmp" % os.getpid())).symlink_to(victim)
+    with pytest.raises(OSError):
+        sc.probe_write(str(tmp_path))
+    assert victim.read_text() == "precious"
+
+
+def test_ticks_that_could_not_come_are_not_missing():
+    machine = sc.Machine(now=10000.0, last_tick=100.0, awake_s=60.0)  # it was asleep, or has just been booted
+    assert sc.examine(sc.Config(), sc.State(), machine) == []
+    assert [finding.code for finding in sc.examine(sc.Config(), sc.State(), machine.replace(awake_s=200.0))] == [
+        "ticks-late"]
