@@ -4259,7 +4259,7 @@ def _message_findings(machine: Machine) -> "List[Finding]":
         return []
     return [Finding(code="undelivered", since=min(old), command=_called(machine, "notify-test"),
                     text="%s not delivered" % plural(
-                        len(old), "notification was", "%d notifications were" % len(old)))]
+                        len(old), "notification was", "notifications were"))]
 
 
 def _pause_findings(config: Config, state: State, machine: Machine) -> "List[Finding]":
@@ -11631,7 +11631,7 @@ def _own_file_findings(inspector: Inspector) -> "List[Finding]":
     owners = {path: _owner_of(path) for path, _ in store.own_files()}
     foreign = [path for path, number in owners.items() if number not in (None, root_owner)]
     if foreign:
-        files = plural(len(foreign), "file belongs", "%d files belong" % len(foreign))
+        files = plural(len(foreign), "file belongs", "files belong")
         findings.append(Finding(
             code="foreign-files", command="sudo chown -R %s: %s" % (owner, " ".join(
                 shlex.quote(path) for path in sorted({_folder_to_chown(store, path)

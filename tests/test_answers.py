@@ -733,6 +733,9 @@ def test_doctor_finds_files_of_somebody_else(clinic):
     assert code == 1
     assert ("problem", "files", "1 file belongs to another user than root, the owner of the folder: "
             "conductor_state.json; run everything as root") in found
+    os.chown(str(clinic.root / "status" / "heartbeat"), 54321, -1)
+    texts = [text for _, topic, text in clinic.ask()[1] if topic == "files"]
+    assert texts[0].startswith("2 files belong to another user than root, the owner of the folder: ")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
