@@ -6468,6 +6468,7 @@ _VERDICT_TYPES = (
 _VERDICT_TIMES = ("ended_at", "started_at", "scheduled_for", "merged_since", "absorbed")
 _SKIP_TYPES = (("status", _TEXT), ("scheduled_for", _TEXT))
 _EVENT_TYPES = (("event", _TEXT), ("at", _TEXT))
+_FAILURE_TYPES = (("at", _NUMBER), ("since", _NUMBER), ("exit_code", _INT), ("text", _TEXT))
 _MESSAGE_TYPES = _EVENT_TYPES + (
     ("channel", _TEXT), ("task", _TEXT + _NULL), ("tries", _INT), ("next_try_at", _NUMBER))
 
@@ -7453,17 +7454,16 @@ class Reader:
         """How the newest tick that failed did; None without one. Raises StorageError."""
         try:
             document = json.loads(read_bytes(self.path(FAILURE_NAME), FAILURE_BYTES))
-            at, since = float(document["at"]), float(document["since"])
-            if not (0 <= since < LARGEST_NUMBER and 0 <= at < LARGEST_NUMBER):
-                return None
-            return TickFailure(at=at, since=since, exit_code=int(document["exit_code"]),
-                               text=plain_line(document["text"], 500))
         except (FileNotFoundError, NotADirectoryError, ForeignFile):
             return None
         except OSError as error:
             raise StorageError.of("read", self.path(FAILURE_NAME), error)
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-            return None  # nothing but blanks: none has failed
+        except (ValueError, RecursionError):
+            return None  # nothing but blanks, as a rule: none has failed
+        if not has_types(document, _FAILURE_TYPES):
+            return None
+        return TickFailure(at=document["at"], since=document["since"],
+                           exit_code=document["exit_code"], text=plain_line(document["text"], 500))
 
     def last_evidence(self) -> "Evidence | None":
         """What the clocks said at the last decision; None before the first."""
@@ -7747,10 +7747,12 @@ class Store(Reader):
             since = now if earlier is None else min(now, earlier.since)
             document = {"at": now, "since": since, "exit_code": exit_code,
                         "text": plain_line(text, 500)}
-            data = json.dumps(document).encode()[:FAILURE_BYTES]
+            # Not as escapes, of which a letter can take twelve bytes: cut short, it is no JSON.
+            data = json.dumps(document, ensure_ascii=False).encode()
             fd = os.open(self.path(FAILURE_NAME), os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
                 os.pwrite(fd, data.ljust(FAILURE_BYTES), 0)
+                os.ftruncate(fd, FAILURE_BYTES)  # damage may have made it longer
             finally:
                 os.close(fd)
         except (ConductorError, OSError):

@@ -1,0 +1,645 @@
+"""The judgement of health: tables over the pure function, with the machine as an argument."""
+
+import os
+import shlex
+
+import pytest
+from support import every_minute
+from world import at, task
+
+import symphony_conductor as sc
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+NOW = at("2025-06-03T12:00:00Z")
+MIB = 1 << 20
+DOCTOR_ALONE = {"old-daemon", "lost-block", "suspicion", "environment-unknown", "zone-differs",
+                "foreign-files", "not-accessible"}
+SYSTEM_COMMANDS = ("crontab", "date", "df", "tail")
+
+
+def machine(**fields):
+    """A machine that has nothing wrong with it, but for these fields."""
+    return sc.Machine(**dict({"now": NOW, "last_tick": NOW - 30, "root": "/srv/box", "has_line": True}, **fields))
+
+
+def configured(*tasks):
+    config = sc.build_config([("c.json", {"tasks": list(tasks), "settings": {"timezone": "UTC"}})])
+    assert not config.problems, config.problems
+    return config
+
+
+def result(status="failed", ago=10 * MINUTE, **more):
+    code = {"failed": 3, "success": 0, "timeout": 124}[status]
+    return dict({"status": status, "exit_code": code, "ended_at": sc.iso(NOW - ago), "trigger": "schedule"}, **more)
+
+
+def so_long_ago(since_ago):
+    """What `since` of a finding is, so long ago."""
+    return None if since_ago is None else NOW - since_ago
+
+
+def findings_of(config=None, state=None, **fields):
+    return sc.examine(config, state or sc.State(), machine(**fields))
+
+
+# -- the machine
+
+LATE = {"last_tick": NOW - 4 * MINUTE, "daemon": "cron"}
+DEAD = {"last_tick": NOW - 11 * MINUTE, "daemon": "cron"}
+MISSING = sc.Finding(code="line-missing", text="the crontab has no line", command="symphony_conductor.py install")
+CHANGED = sc.Finding(code="line-changed", text="the line differs", command="symphony_conductor.py install")
+BROKEN = sc.Finding(code="line-broken", text="the Python is gone", command="symphony_conductor.py install")
+UNREAD = sc.Finding(code="crontab-unreadable", text="crontab -l failed", command="crontab -l")
+DOCTOR, INSTALL, TAIL = ("symphony_conductor.py doctor", "symphony_conductor.py install",
+                         "tail /srv/box/logs/conductor_cron.log")
+STARTER = "sudo service cron start"
+AT_1 = sc.TickFailure(at=NOW - 5, since=NOW - 5, exit_code=74, text="cannot write x.")
+AT_ALL = sc.TickFailure(at=NOW - 5, since=NOW - 65, exit_code=74, text="cannot write x.")
+
+
+def disk(free_mib, **more):
+    return dict({"free_bytes": int(free_mib * MIB), "total_bytes": 1000 * MIB, "free_inodes": 500,
+                 "total_inodes": 1000}, **more)
+
+
+MACHINES = [  # what is special, the fields, each finding: code, text, command, since so long ago
+    ("all is well", {}, []),
+    ("all is well on a disk without inodes", disk(500, free_inodes=0, total_inodes=0), []),
+    # ticks
+    ("a tick that is a little late", {"last_tick": NOW - 180, "daemon": ""}, []),
+    ("a tick that is late", {"last_tick": NOW - 181, "daemon": "cron"},
+     [("ticks-late", "no tick for 3m; cause unknown", DOCTOR, 181)]),
+    ("a tick that is very late", {"last_tick": NOW - 600, "daemon": None},
+     [("ticks-late", "no tick for 10m; cause unknown", DOCTOR, 600)]),
+    ("no tick", {"last_tick": NOW - 601, "daemon": "cron"},
+     [("not-called", "no tick for 10m; cause unknown", DOCTOR, 601)]),
+    ("no tick yet", {"last_tick": None, "daemon": "cron"},
+     [("not-called", "no tick has run yet", DOCTOR, None)]),
+    ("no tick yet and no line", {"last_tick": None, "has_line": False},
+     [("not-called", "no tick has run yet", INSTALL, None)]),
+    ("no daemon", dict(DEAD, daemon="", daemon_command=STARTER),
+     [("no-cron-daemon", "no cron daemon is running; no tick for 11m", STARTER, 660)]),
+    ("no daemon and no tick yet", {"last_tick": None, "daemon": ""},
+     [("no-cron-daemon", "no cron daemon is running; no tick has run yet", "", None)]),
+    ("no daemon, while ticks come", {"daemon": ""}, []),
+    ("no line", dict(DEAD, line=MISSING),
+     [("line-missing", "the crontab has no line; no tick for 11m", INSTALL, None)]),
+    ("no line and no tick yet", {"last_tick": None, "line": MISSING, "has_line": False},
+     [("line-missing", "the crontab has no line; no tick has run yet", INSTALL, None)]),
+    ("no line and no daemon", dict(DEAD, line=MISSING, daemon="", daemon_command=STARTER),
+     [("line-missing", "the crontab has no line; no tick for 11m", INSTALL, None),
+      ("no-cron-daemon", "no cron daemon is running", STARTER, 660)]),
+    ("no line, while ticks come", {"line": MISSING},
+     [("line-not-seen", "the crontab has no line, but ticks come", INSTALL, None)]),
+    ("a line that cannot run", dict(LATE, line=BROKEN),
+     [("line-broken", "the Python is gone; no tick for 4m", INSTALL, None)]),
+    ("a line that cannot run, while ticks come", {"line": BROKEN},
+     [("line-broken", "the Python is gone", INSTALL, None)]),
+    ("another line, while ticks come", {"line": CHANGED},
+     [("line-changed", "the line differs", INSTALL, None)]),
+    ("another line, and no tick", dict(DEAD, line=CHANGED),
+     [("not-called", "no tick for 11m; cause unknown", DOCTOR, 660),
+      ("line-changed", "the line differs; no tick for 11m", INSTALL, None)]),
+    ("a crontab that cannot be read", {"line": UNREAD, "has_line": None},
+     [("crontab-unreadable", "crontab -l failed", "crontab -l", None)]),
+    ("what cron printed", dict(DEAD, cron_log="No module named x"),
+     [("ticks-fail", "no tick for 11m: cron's call failed: No module named x", TAIL, 660)]),
+    ("what cron printed, while ticks come", {"cron_log": "noise"}, []),
+    ("what cron printed without a daemon", dict(DEAD, daemon="", cron_log="old"),
+     [("no-cron-daemon", "no cron daemon is running; no tick for 11m", "", 660)]),
+    ("one tick that failed", dict(LATE, failure=AT_1),
+     [("ticks-fail", "the last tick failed: cannot write x", DOCTOR, 5)]),
+    ("ticks that fail", dict(DEAD, failure=AT_ALL, daemon=""),
+     [("ticks-fail", "ticks fail: cannot write x", DOCTOR, 65)]),
+    ("ticks that fail and come", {"failure": AT_ALL}, [("ticks-fail", "ticks fail: cannot write x", DOCTOR, 65)]),
+    ("ticks that fail by another line", {"failure": AT_1, "line": CHANGED},
+     [("ticks-fail", "the last tick failed: cannot write x", DOCTOR, 5),
+      ("line-changed", "the line differs", INSTALL, None)]),
+    ("a heartbeat that cannot be read",
+     {"last_tick": None, "is_tick_unreadable": True, "unreadable": ["cannot stat x."]},
+     [("unreadable", "cannot stat x", DOCTOR, None)]),
+    # the clock
+    ("a tick a little ahead", {"last_tick": NOW + 180}, []),
+    ("a tick ahead", {"last_tick": NOW + 181},
+     [("clock-behind", "the last tick is 3m ahead of the clock: the clock was set back, and no tick has run since",
+       "date", None)]),
+    ("no zone data", {"has_zone_data": False},
+     [("no-zone-data", "this system has no time zone data, so tasks with a timezone cannot be scheduled"
+       " (install the package tzdata)", "symphony_conductor.py check", None)]),
+    # the disk
+    ("a disk with room", disk(50), []),
+    ("a disk with little room", disk(49.9), [("disk-low", "the disk has 49.9 MiB of 1000.0 MiB free (5.0 %)",
+                                              "df -h /srv/box", None)]),
+    ("a disk with very little room", disk(20), [("disk-low", "the disk has 20.0 MiB of 1000.0 MiB free (2.0 %)",
+                                                 "df -h /srv/box", None)]),
+    ("a full disk", disk(19.9), [("disk-full", "the disk is full (19.9 MiB of 1000.0 MiB free), so tasks cannot start",
+                                  "df -h /srv/box", None)]),
+    ("a full disk explains why nothing can be written", disk(0, write_error="No space left on device"),
+     [("disk-full", "the disk is full (0 B of 1000.0 MiB free), so tasks cannot start", "df -h /srv/box", None)]),
+    ("a low disk explains nothing", disk(30, write_error="Read-only file system"),
+     [("not-writable", "cannot write to status/: Read-only file system", "df -h /srv/box", None),
+      ("disk-low", "the disk has 30.0 MiB of 1000.0 MiB free (3.0 %)", "df -h /srv/box", None)]),
+    ("inodes enough", disk(500, free_inodes=50), []),
+    ("few inodes", disk(500, free_inodes=49),
+     [("inodes-low", "the disk has 49 of 1000 inodes free", "df -i /srv/box", None)]),
+    ("very few inodes", disk(500, free_inodes=20),
+     [("inodes-low", "the disk has 20 of 1000 inodes free", "df -i /srv/box", None)]),
+    ("no inodes", disk(500, free_inodes=19, write_error="No space left on device"),
+     [("inodes-full", "the disk has 19 of 1000 inodes free", "df -i /srv/box", None)]),
+    # files and messages
+    ("a damaged state", {"state_notes": ["WARNING it cannot be used", "it was moved"]},
+     [("state-damaged", "it cannot be used; it was moved", DOCTOR, None)]),
+    ("messages under way", {"undelivered": [NOW - HOUR, NOW]}, []),
+    ("an old message", {"undelivered": [NOW - HOUR - 1, NOW]},
+     [("undelivered", "1 notification was not delivered", "symphony_conductor.py notify-test", HOUR + 1)]),
+    ("old messages", {"undelivered": [NOW - 2 * HOUR, NOW - 3 * HOUR]},
+     [("undelivered", "2 notifications were not delivered", "symphony_conductor.py notify-test", 3 * HOUR)]),
+]
+
+
+@pytest.mark.parametrize("fields, expected", [row[1:] for row in MACHINES], ids=[row[0] for row in MACHINES])
+def test_what_is_wrong_with_a_machine(fields, expected):
+    findings = [(finding.code, finding.text, finding.command, finding.since)
+                   for finding in findings_of(**fields)]
+    assert findings == [row[:3] + (so_long_ago(row[3]),) for row in expected]
+
+
+# -- the configuration
+
+PROBLEM = sc.Problem(place="config/a.json", text="not valid JSON")
+OTHER = sc.Problem(place="config/b.json", text="no such key")
+OPEN = sc.Problem(place="config/c.json", text="others can write to it", hint="chmod go-w /srv/box/config/c.json")
+STRANGE = sc.Problem(place="config/d.json", text="another user owns it", hint="move it")
+ABSENT = sc.Problem(place="config/a.json", text="no such file", hint="to make one: symphony_conductor.py init")
+OF_A_TASK = sc.Problem(place="tasks[0] 'a'", text="no command", task="a")
+SUSPICION = sc.Problem(place="tasks[0] 'a'", text="odd", warning=True)
+CHECK = "symphony_conductor.py check"
+
+CONFIGURATIONS = [
+    ("a warning is for check", sc.Config(problems=(SUSPICION,)), {}, []),
+    ("a task that is invalid", sc.Config(problems=(OF_A_TASK, SUSPICION)), {},
+     [("configuration", "tasks[0] 'a': no command", CHECK, "a")]),
+    ("a file that is broken", sc.Config(), {"broken": [PROBLEM]},
+     [("configuration-broken", "the configuration cannot be used: config/a.json: not valid JSON; "
+       "the last valid one stays in force", CHECK, "")]),
+    ("two files that are broken", sc.Config(), {"broken": [PROBLEM, OTHER]},
+     [("configuration-broken", "the configuration cannot be used: config/a.json: not valid JSON (and 1 more problem); "
+       "the last valid one stays in force", CHECK, "")]),
+    ("a file that is broken, and none before", None, {"broken": [PROBLEM, OTHER]},
+     [("no-configuration", "there is no usable configuration, so nothing runs: config/a.json: not valid JSON",
+       CHECK, "")]),
+    ("no file", None, {"broken": [ABSENT]},
+     [("no-configuration", "there is no usable configuration, so nothing runs: config/a.json: no such file",
+       "symphony_conductor.py init", "")]),
+    ("no configuration, and that is said elsewhere", None, {}, []),
+    ("a file that others can write to", sc.Config(), {"insecure": [OPEN], "broken": [OPEN]},
+     [("insecure", "config/c.json: others can write to it (chmod go-w /srv/box/config/c.json)",
+       "chmod go-w /srv/box/config/c.json", "")]),
+    ("a file of somebody else", sc.Config(), {"insecure": [STRANGE]},
+     [("insecure", "config/d.json: another user owns it (move it)", "", "")]),
+]
+
+
+@pytest.mark.parametrize("config, fields, expected", [row[1:] for row in CONFIGURATIONS],
+                         ids=[row[0] for row in CONFIGURATIONS])
+def test_what_is_wrong_with_a_configuration(config, fields, expected):
+    assert [(finding.code, finding.text, finding.command, finding.task)
+            for finding in findings_of(config, **fields)] == expected
+
+
+# -- pauses and the clock of the state
+
+def paused(name, until=None, **more):
+    return {name: dict({"since": NOW - HOUR, "until": until, "reason": "", "by": ""}, **more)}
+
+
+STATES = [
+    ("a little ahead", {"last_now": NOW + 180}, {}, []),
+    ("ahead", {"last_now": NOW + 181}, {},
+     [("clock-set-back", "the clock is 3m behind the last recorded decision (2025-06-03T12:03:01Z)", "date", "",
+       None)]),
+    ("as far ahead as is waited for", {"last_now": NOW + 3 * HOUR}, {},
+     [("clock-set-back", "the clock is 3h behind the last recorded decision (2025-06-03T15:00:00Z)", "date", "",
+       None)]),
+    ("far ahead", {"last_now": NOW + 3 * HOUR + 1}, {},
+     [("clock-behind", "the clock is 3h behind the last recorded decision (2025-06-03T15:00:01Z)", "date", "", None)]),
+    ("far ahead, and the tick as well", {"last_now": NOW + DAY}, {"last_tick": NOW + DAY},
+     [("clock-behind", "the last tick is 1d ahead of the clock: the clock was set back, and no tick has run since",
+       "date", "", None)]),
+    ("all are paused for good", {"pauses": paused(sc.ALL_TASKS, by="joe", reason="moving")}, {},
+     [("paused-for-good", "all tasks are paused with no end set (by joe: moving)",
+       "symphony_conductor.py resume --all", "", HOUR)]),
+    ("all are paused", {"pauses": paused(sc.ALL_TASKS, NOW + HOUR, reason="moving")}, {},
+     [("paused-all", "all tasks are paused until 2025-06-03T13:00:00Z (moving)",
+       "symphony_conductor.py resume --all", "", HOUR)]),
+    ("one is paused for good", {"pauses": paused("a", by="joe")}, {},
+     [("paused", "a is paused with no end set (by joe)", "symphony_conductor.py resume a", "a", HOUR)]),
+    ("one is paused, as an earlier version wrote it",
+     {"pauses": {"a": {"since": NOW - HOUR, "until": NOW + 1, "reason": ""}}}, {},
+     [("paused", "a is paused until 2025-06-03T12:00:01Z", "symphony_conductor.py resume a", "a", HOUR)]),
+    ("a pause that is over", {"pauses": paused("a", NOW)}, {}, []),
+    ("a disabled task is paused", {"pauses": paused("off")}, {}, []),
+    ("a task that is not there is paused", {"pauses": paused("gone")}, {},
+     [("paused", "gone is paused with no end set", "symphony_conductor.py resume gone", "gone", HOUR)]),
+    ("a run that is unclear", {"tasks": {"a": sc.TaskState()}}, {"runs": {"a": "the supervisor is gone."}},
+     [("run-unclear", "the supervisor is gone", "tail /srv/box/logs/symphony_conductor.log", "a", None)]),
+    ("a run that cannot be ended",
+     {"tasks": {"a": sc.TaskState(run=sc.Run(unended="timed out", started_at=NOW - 700))}},
+     {"runs": {"a": "odd"}},
+     [("unended", "a timed out; no further attempt starts until it is gone", "symphony_conductor.py logs a", "a",
+       700)]),
+]
+
+
+@pytest.mark.parametrize("fields, on, expected", [row[1:] for row in STATES], ids=[row[0] for row in STATES])
+def test_what_is_wrong_with_a_state(fields, on, expected):
+    config = configured(task("a"), task("off", enabled=False))
+    findings = [(finding.code, finding.text, finding.command, finding.task, finding.since)
+                for finding in findings_of(config, sc.State(**fields), **on)]
+    assert findings == [row[:4] + (so_long_ago(row[4]),) for row in expected]
+
+
+# -- the tasks
+
+HALF_PAST = int(NOW) - 30 * MINUTE
+TASKS = configured(
+    task("up", "30 * * * *", timeout=900, kill_grace=60, retry_count=2, retry_delay=100, retry_backoff=2),
+    task("mid", "30 * * * *", dependencies=["up"]), task("low", "30 * * * *", dependencies=["mid"]),
+    task("off", "30 * * * *", enabled=False), task("after_off", "30 * * * *", dependencies=["off"]),
+    task("quick", "30 * * * *", timeout=10, kill_grace=1), task("hand"),
+    task("after_hand", "30 * * * *", dependencies=["hand"]))
+UP_GRACE_S = 900 + 60 + 100 + 200
+
+
+def decided(name, **more):
+    """The memory of a task whose slot of 11:30 is decided."""
+    return sc.TaskState(**dict({"schedule_key": TASKS.tasks[name].schedule_key, "cursor": HALF_PAST,
+                                "next_slot": HALF_PAST + HOUR, "satisfied_until": HALF_PAST,
+                                "last": result("success")}, **more))
+
+
+def undecided(name, ago):
+    """The memory of a task that was last decided an hour before its slot, so long ago."""
+    return decided(name, cursor=int(NOW) - ago - HOUR, next_slot=int(NOW) - ago)
+
+
+def cycle(phase, since_ago=30 * MINUTE, **more):
+    return sc.Cycle(**dict({"slot": HALF_PAST, "phase": phase, "since": NOW - since_ago}, **more))
+
+
+def waiting(name, on, since_ago=30 * MINUTE):
+    return decided(name, cycle=cycle("waiting", since_ago, waiting_for=on), last={})
+
+
+FAILED = {"consecutive_failures": 1, "failing_since": NOW - 600.5, "last": result(last_line="no route"),
+          "satisfied_until": None}
+RUN = sc.Run(run_id="R", slot=HALF_PAST, started_at=float(HALF_PAST))
+AGAIN = {"last": result(), "cycle": cycle("retrying", attempts=[result()], attempt=2, retry_at=NOW + 50)}
+AT_NOON = "2025-06-03T12:00:50Z"
+LOGS, WHY, LOG = ("symphony_conductor.py logs up", "symphony_conductor.py why up",
+                  "tail /srv/box/logs/symphony_conductor.log")
+RUN_UP = "symphony_conductor.py run --task up"
+
+TASK_ROWS = [  # what is special, the states, the machine, each finding: code, task, text, command, since so long ago
+    ("all have succeeded", {"up": decided("up")}, {}, []),
+    ("one that is not in the configuration", {"gone": sc.TaskState(**FAILED)}, {}, []),
+    # a failure
+    ("failed", {"up": decided("up", **FAILED)}, {},
+     [("failing", "up", "up failed (exit 3); no retries left", LOGS, 601)]),
+    ("timed out for a reason", {"up": decided("up", **dict(FAILED, last=result("timeout", reason="too slow.")))}, {},
+     [("failing", "up", "up timed out: too slow; no retries left", LOGS, 601)]),
+    ("failed three times", {"up": decided("up", **dict(FAILED, consecutive_failures=3, failing_since=NOW - DAY))}, {},
+     [("failing", "up", "up failed (exit 3); no retries left; 3 in a row", LOGS, DAY)]),
+    ("failed twice", {"up": decided("up", **dict(FAILED, consecutive_failures=2))}, {},
+     [("failing", "up", "up failed (exit 3); no retries left; 2 in a row", LOGS, 601)]),
+    ("failed, as an earlier version counted", {"up": decided("up", **dict(FAILED, failing_since=0.0))}, {},
+     [("failing", "up", "up failed (exit 3); no retries left", LOGS, 600)]),
+    ("failed by hand", {"up": decided("up", **dict(FAILED, last=result(trigger="manual")))}, {},
+     [("failing", "up", "up failed (exit 3), started by hand", LOGS, 601)]),
+    ("failed and is disabled", {"off": decided("off", **FAILED)}, {}, []),
+    ("failed and is paused", {"up": decided("up", **FAILED)}, {},
+     [("failing", "up", "up failed (exit 3); no retries left", LOGS, 601)]),
+    ("an interim failure of a cycle that is no longer there", {"up": decided("up", last=result())}, {}, []),
+    ("never ran", {"up": decided("up", last={}, consecutive_failures=1)}, {}, []),
+    # a failure that is being retried
+    ("to be retried", {"up": decided("up", **AGAIN)}, {},
+     [("retrying", "up", "up failed (exit 3); attempt 2 of 3 starts at the first tick after %s" % AT_NOON, LOGS, 600)]),
+    ("being retried", {"up": decided("up", run=RUN, last=result(), cycle=cycle(
+        "running", attempts=[result(), result()], attempt=3))}, {},
+     [("retrying", "up", "up failed (exit 3); attempt 3 of 3 is running", LOGS, 600)]),
+    ("to be retried in its first cycle, after a success by hand",
+     {"up": decided("up", **dict(AGAIN, last=result("success")))}, {}, []),
+    ("to be retried, and failed before", {"up": decided("up", **dict(FAILED, **AGAIN))}, {},
+     [("failing", "up", "up failed (exit 3); attempt 2 of 3 starts at the first tick after %s" % AT_NOON, LOGS, 601)]),
+    ("a first attempt is running", {"up": decided("up", run=RUN, cycle=cycle("running"))}, {}, []),
+    ("a start was lost", {"up": decided("up", cycle=cycle("queued", 60, lost_starts=2))}, {},
+     [("not-started", "up", "up could not be started (2 of 3 tries)", LOG, 60)]),
+    # a slot without a success
+    ("a slot that is a little late", {"up": undecided("up", 180)}, {}, []),
+    ("a slot that no tick started", {"up": undecided("up", 181)}, {},
+     [("overdue", "up", "up is overdue: due since 2025-06-03T11:56:59Z, and no tick has started it", WHY, 181)]),
+    ("the same, where the last tick was a while ago", {"up": undecided("up", 181)}, {"last_tick": NOW - 180},
+     [("overdue", "up", "up is overdue: due since 2025-06-03T11:56:59Z, and no tick has started it", WHY, 181)]),
+    ("the same, where no ticks come", {"up": undecided("up", 181)}, {"last_tick": NOW - 181},
+     [("ticks-late", "", "no tick for 3m; cause unknown", "symphony_conductor.py doctor", 181)]),
+    ("the same, while it is paused", {"up": undecided("up", 181), "": sc.State(pauses=paused("up", NOW + 60))}, {},
+     [("paused", "up", "up is paused until 2025-06-03T12:01:00Z", "symphony_conductor.py resume up", HOUR)]),
+    ("the same, while all are paused",
+     {"up": undecided("up", 181), "": sc.State(pauses=paused(sc.ALL_TASKS, NOW + 60))}, {},
+     [("paused-all", "", "all tasks are paused until 2025-06-03T12:01:00Z", "symphony_conductor.py resume --all",
+       HOUR)]),
+    ("queued for as long as a run takes", {"up": decided("up", cycle=cycle("queued", UP_GRACE_S))}, {}, []),
+    ("queued for longer", {"up": decided("up", cycle=cycle("queued", UP_GRACE_S + 1))}, {},
+     [("overdue", "up", "up is overdue: queued since 2025-06-03T11:38:59Z (max_concurrent_tasks reached)", WHY,
+       30 * MINUTE)]),
+    ("queued for longer, and paused", {"up": decided("up", cycle=cycle("queued", UP_GRACE_S + 1)),
+                                       "": sc.State(pauses=paused("up", NOW + 60))}, {},
+     [("paused", "up", "up is paused until 2025-06-03T12:01:00Z", "symphony_conductor.py resume up", HOUR)]),
+    ("queued for longer, and running", {"up": decided("up", run=RUN, cycle=cycle("queued", UP_GRACE_S + 1))}, {}, []),
+    ("a quick one that is queued for five minutes", {"quick": decided("quick", cycle=cycle("queued", 300))}, {}, []),
+    ("a quick one that is queued for longer", {"quick": decided("quick", cycle=cycle("queued", 301))}, {},
+     [("overdue", "quick", "quick is overdue: queued since 2025-06-03T11:54:59Z (max_concurrent_tasks reached)",
+       "symphony_conductor.py why quick", 30 * MINUTE)]),
+    ("waiting for what is running", {"up": decided("up", run=RUN, cycle=cycle("running"), satisfied_until=None),
+                                     "mid": waiting("mid", "up", 3610)}, {}, []),
+    ("waiting for that for too long", {"up": decided("up", run=RUN, cycle=cycle("running"), satisfied_until=None),
+                                       "mid": waiting("mid", "up", 3611)}, {},
+     [("overdue", "mid", "mid is overdue: waiting for 'up' since 2025-06-03T10:59:49Z",
+       "symphony_conductor.py why mid", 30 * MINUTE)]),
+    ("waiting for what is to be retried", {"up": decided("up", **AGAIN), "mid": waiting("mid", "up")}, {},
+     [("retrying", "up", "up failed (exit 3); attempt 2 of 3 starts at the first tick after %s" % AT_NOON, LOGS, 600)]),
+    # a task that others wait for
+    ("waiting for what failed", {"up": decided("up", **FAILED), "mid": waiting("mid", "up", DAY),
+                                 "low": waiting("low", "mid", DAY)}, {},
+     [("failing", "up", "up failed (exit 3); no retries left; it blocks mid and low", LOGS, 601)]),
+    ("waiting for what was skipped",
+     {"up": decided("up", satisfied_until=None, skipped={"status": "skipped_late",
+                                                         "scheduled_for": sc.iso(HALF_PAST)}),
+      "mid": waiting("mid", "up", 1800), "low": waiting("low", "mid", 1700)}, {},
+     [("blocking", "up", "'up' was skipped (late) at its slot 2025-06-03T11:30:00Z, so mid and low cannot run", RUN_UP,
+       1800)]),
+    ("waiting for what is disabled", {"off": decided("off", satisfied_until=None),
+                                      "after_off": waiting("after_off", "off")}, {},
+     [("blocking", "off", "'off' is disabled, so after_off cannot run", "symphony_conductor.py run --task off", 1800)]),
+    ("waiting for what is run by hand", {"hand": sc.TaskState(schedule_key="manual UTC"),
+                                         "after_hand": waiting("after_hand", "hand")}, {},
+     [("blocking", "hand", "'hand' has not succeeded since the last run, so after_hand cannot run",
+       "symphony_conductor.py run --task hand", 1800)]),
+    ("waiting for two, one of which failed",
+     {"up": decided("up", **FAILED), "mid": waiting("mid", "up"),
+      "off": decided("off", satisfied_until=None), "after_off": waiting("after_off", "off")}, {},
+     [("failing", "up", "up failed (exit 3); no retries left; it blocks mid", LOGS, 601),
+      ("blocking", "off", "'off' is disabled, so after_off cannot run", "symphony_conductor.py run --task off", 1800)]),
+    ("waiting for what is paused",
+     {"up": decided("up", satisfied_until=None, schedule_key=""), "mid": waiting("mid", "up"),
+      "": sc.State(pauses=paused("up"))}, {},
+     [("blocking", "up", "'up' is paused, so mid cannot run", "symphony_conductor.py resume up", 1800),
+      ("paused", "up", "up is paused with no end set", "symphony_conductor.py resume up", HOUR)]),
+    ("waiting for what is paused with all others",
+     {"up": decided("up", satisfied_until=None, schedule_key=""), "mid": waiting("mid", "up"),
+      "": sc.State(pauses=paused(sc.ALL_TASKS, NOW + 60))}, {},
+     [("blocking", "up", "'up' is paused, so mid cannot run", "symphony_conductor.py resume --all", 1800),
+      ("paused-all", "", "all tasks are paused until 2025-06-03T12:01:00Z", "symphony_conductor.py resume --all",
+       HOUR)]),
+    ("waiting, while the configuration is broken",
+     {"off": decided("off", satisfied_until=None), "after_off": waiting("after_off", "off")}, {"broken": [PROBLEM]},
+     [("configuration-broken", "", "the configuration cannot be used: config/a.json: not valid JSON; "
+       "the last valid one stays in force", CHECK, None),
+      ("blocking", "off", "'off' is disabled, so after_off cannot run", CHECK, 1800)]),
+    ("waiting for what the configuration does not have", {"mid": waiting("mid", "gone")}, {},
+     [("blocking", "gone", "'gone' is invalid: not in the configuration, so mid cannot run", CHECK, 1800)]),
+]
+
+
+def state_of(states):
+    states = dict(states)
+    return states.pop("", sc.State()).replace(tasks=states)
+
+
+@pytest.mark.parametrize("states, fields, expected", [row[1:] for row in TASK_ROWS], ids=[row[0] for row in TASK_ROWS])
+def test_what_is_wrong_with_tasks(states, fields, expected):
+    findings = [(finding.code, finding.task, finding.text, finding.command, finding.since)
+                for finding in findings_of(TASKS, state_of(states), **fields)]
+    assert findings == [row[:4] + (row[4] and int(so_long_ago(row[4])),) for row in expected]
+
+
+# -- all of the above
+
+def all_findings():
+    """What each row of each table gives, by the names of the tables' rows."""
+    rows = [(name, findings_of(**fields)) for name, fields, _ in MACHINES]
+    rows += [(name, findings_of(config, **fields)) for name, config, fields, _ in CONFIGURATIONS]
+    config = configured(task("a"), task("off", enabled=False))
+    rows += [(name, findings_of(config, sc.State(**fields), **on)) for name, fields, on, _ in STATES]
+    rows += [(name, findings_of(TASKS, state_of(states), **fields)) for name, states, fields, _ in TASK_ROWS]
+    return rows
+
+
+def test_every_code_has_a_row_above_but_those_that_doctor_alone_finds():
+    assert {finding.code for _, findings in all_findings() for finding in findings} == set(sc.FINDINGS) - DOCTOR_ALONE
+
+
+def test_the_worst_comes_first():
+    order = ["problem", "warning", "notice"]
+    for name, findings in all_findings():
+        severities = [order.index(finding.severity) for finding in findings]
+        assert severities == sorted(severities), name
+    everything = findings_of(
+        TASKS.replace(problems=(OF_A_TASK,)), state_of({
+            "up": decided("up", **FAILED), "quick": decided("quick", **AGAIN),
+            "off": decided("off", satisfied_until=None), "after_off": waiting("after_off", "off"), "": sc.State(last_now=NOW + 200, pauses=paused("hand"))}),
+        **disk(30, line=MISSING, failure=AT_1, unreadable=["x"], insecure=[OPEN], broken=[PROBLEM], write_error="x",
+               has_zone_data=False, undelivered=[NOW - DAY]))
+    assert [finding.code for finding in everything] == [
+        "not-writable", "ticks-fail", "unreadable", "insecure", "configuration-broken", "configuration",
+        "no-zone-data", "failing", "blocking",
+        "disk-low", "clock-set-back", "retrying", "undelivered",
+        "line-not-seen", "paused"]
+
+
+def test_every_command_can_be_typed():
+    """Each is one of the system, or one of this program that its command line accepts."""
+    commands = {finding.command for _, findings in all_findings() for finding in findings} - {""}
+    programs = set()
+    for command in commands:
+        words = shlex.split(command)
+        programs.add(words[0])
+        if words[0] == "symphony_conductor.py":
+            args = sc._parse(words[1:])
+            assert args.func.__name__ == "cmd_" + words[1].replace("-", "_"), command
+    assert programs <= set(SYSTEM_COMMANDS) | {"symphony_conductor.py", "chmod", "sudo"}
+    assert set(SYSTEM_COMMANDS) <= programs
+
+
+def test_commands_are_called_as_the_reader_calls_the_program_and_quote_the_folder():
+    finding, = findings_of(**disk(1, root="/srv/my box"))
+    assert finding.command == "df -h '/srv/my box'"
+    finding, = findings_of(last_tick=None, program="./symphony_conductor.py")
+    assert finding.command == "./symphony_conductor.py doctor"
+
+
+# -- in words
+
+FAILING, RETRYING_A, RETRYING_B = (sc.Finding(code="failing", task="x"), sc.Finding(code="retrying", task="a"),
+                                   sc.Finding(code="retrying", task="b"))
+LOW, UNREADABLE, HELD = sc.Finding(code="disk-low"), sc.Finding(code="unreadable"), sc.Finding(code="paused")
+
+
+@pytest.mark.parametrize("findings, words, level", [
+    ([], "healthy", "OK"),
+    ([HELD], "healthy", "OK"),
+    ([LOW], "healthy, 1 warning", "WARNING"),
+    ([LOW, LOW, HELD], "healthy, 2 warnings", "WARNING"),
+    ([RETRYING_A, LOW], "retrying a", "WARNING"),
+    ([RETRYING_A, RETRYING_B], "retrying 2 tasks", "WARNING"),
+    ([FAILING, RETRYING_A, LOW, HELD], "NOT healthy: 1 problem", "CRITICAL"),
+    ([FAILING, FAILING], "NOT healthy: 2 problems", "CRITICAL"),
+    ([UNREADABLE], "NOT healthy: 1 problem", "UNKNOWN"),
+    ([UNREADABLE, LOW], "NOT healthy: 1 problem", "UNKNOWN"),
+    ([UNREADABLE, FAILING], "NOT healthy: 2 problems", "CRITICAL"),
+])
+def test_all_findings_in_a_word(findings, words, level):
+    assert (sc.verdict_words(findings), sc.level_of(findings)) == (words, level)
+    document = sc.status_document(sc.Config(), sc.State(), machine(), [], findings)
+    problems = [finding for finding in findings if finding.severity == "problem"]
+    assert document["healthy"] == (not problems) and len(document["problems"]) == len(problems)
+
+
+@pytest.mark.parametrize("code, since_ago, text", [
+    ("failing", None, "it is so"), ("failing", 59, "it is so"), ("failing", 60, "it is so (for 1m)"),
+    ("failing", 2 * DAY, "it is so (for 2d)"), ("overdue", DAY, "it is so"), ("not-called", DAY, "it is so"),
+    ("ticks-late", DAY, "it is so"), ("no-cron-daemon", DAY, "it is so")])
+def test_a_finding_says_how_long_it_has_lasted_unless_its_sentence_does(code, since_ago, text):
+    finding = sc.Finding(code=code, text="it is so", since=so_long_ago(since_ago))
+    assert sc.finding_text(sc.finding_document(finding), NOW) == text
+
+
+def test_a_finding_for_people_is_its_sentence_the_last_line_of_output_and_what_to_type():
+    finding = sc.finding_document(sc.Finding(
+        code="failing", text="it failed \x1b[2J and went on to fail", output="x" * 90, command="look " + "y" * 90))
+    assert sc.finding_lines(finding, NOW, 30) == [
+        "  ! it failed \\x1b[2J and went\n    on to fail", "      output: " + "x" * 13 + "...",
+        "      try: look " + "y" * 90]
+    assert sc.finding_lines(finding, NOW, 99, True)[0].startswith("  \x1b[31m!\x1b[0m it failed")
+    finding = sc.finding_document(sc.Finding(code="paused", text="it is paused"))
+    assert sc.finding_lines(finding, NOW, 80) == ["  - it is paused"]
+
+
+def table_of(states, **more):
+    state = state_of(states)
+    document = sc.status_document(TASKS, state, machine(), [], sc.examine(TASKS, state, machine()))
+    return sc.status_table(document, 100, **more).split("\n")
+
+
+def test_only_problems_keeps_the_rows_of_the_tasks_that_a_finding_is_about_or_that_it_holds_up():
+    states = {"up": decided("up", marks="+F", **FAILED), "mid": waiting("mid", "up"), "quick": decided("quick")}
+    lines = table_of(states, only_problems=True)
+    names = [line.split()[0] for line in lines[lines.index("") + 1:] if line[:1].strip()]
+    assert names == ["TASK", "up", "mid", "RECENT,"]
+    assert len([line for line in table_of(states) if line[:1].strip()]) > len(TASKS.tasks)
+    assert len(table_of({"quick": decided("quick")}, only_problems=True)) == 1  # the headline
+
+
+@pytest.mark.parametrize("marks, words", [
+    ("", None), ("++", "+ success"), ("F+", "+ success, F failed"), ("T-I", "T timeout, I interrupted, - skipped")])
+def test_the_legend_has_the_marks_that_there_are(marks, words):
+    last = table_of({"up": decided("up", marks=marks)})[-1]
+    assert last == "RECENT, newest last: " + words if words else not last.startswith("RECENT")
+
+
+def test_the_headline_of_a_retry_is_neither_red_nor_green():
+    head = table_of({"up": decided("up", **AGAIN)}, coloured=True)[0]
+    assert head.startswith("\x1b[33mretrying up\x1b[0m | ")
+
+
+# -- ticks that fail
+
+class Ticks:
+    """A root whose ticks end as the test says; `failure` is what health is told of them."""
+
+    def __init__(self, project):
+        project.configure(every_minute("a"))
+        self.store = sc.Store(str(project.root))
+        (project.root / "status").mkdir(exist_ok=True)
+        self.path = project.root / "status" / "tick_failure"
+        self.heartbeat = project.root / "status" / "heartbeat"
+        self.store.prepare_failure()
+
+    def succeed(self, when):
+        self.heartbeat.write_text("")
+        os.utime(str(self.heartbeat), (when, when))
+
+    def fail(self, when, text="cannot write x"):
+        self.store.note_failure(when, 74, text)
+
+    def failure(self, now):
+        inspector = sc.Inspector(self.store)
+        inspector.now = now
+        inspector.config()
+        return inspector.machine(inspector.state()).failure
+
+
+@pytest.fixture
+def ticks(project):
+    return Ticks(project)
+
+
+def test_ticks_fail_since_the_first_of_them_in_a_row(ticks):
+    assert ticks.failure(NOW) is None
+    ticks.succeed(NOW - 200)
+    ticks.fail(NOW - 140)
+    ticks.fail(NOW - 80)
+    failure = ticks.failure(NOW)
+    assert (failure.at, failure.since, failure.text) == (NOW - 80, NOW - 140, "cannot write x")
+    ticks.succeed(NOW - 20)
+    assert ticks.failure(NOW) is None
+    ticks.fail(NOW - 10)
+    assert ticks.failure(NOW).since == NOW - 10
+    ticks.succeed(NOW - 10)
+    assert ticks.failure(NOW) is None
+
+
+def test_a_failure_from_ahead_of_the_clock_is_from_before_that_was_set_back(ticks):
+    ticks.fail(NOW + DAY)
+    assert ticks.failure(NOW) is None
+    assert ticks.failure(NOW + DAY - 180).at == NOW + DAY  # as close as two clocks may be
+    ticks.fail(NOW - 10)
+    assert ticks.failure(NOW).since == NOW - 10
+
+
+def test_the_file_of_a_failure_keeps_its_size_and_is_made_once(ticks):
+    assert ticks.path.read_bytes() == b" " * sc.FAILURE_BYTES
+    node = os.stat(str(ticks.path)).st_ino
+    for text in ("\U0001f600" * 600, "short", "two\nlines \x1b[2J"):
+        ticks.fail(NOW - 10, text)
+        assert os.stat(str(ticks.path)).st_size == sc.FAILURE_BYTES
+        assert ticks.failure(NOW).text == sc.plain_line(text, 500)
+    ticks.store.prepare_failure()
+    assert os.stat(str(ticks.path)).st_ino == node and ticks.failure(NOW) is not None
+
+
+@pytest.mark.parametrize("text", [
+    "", "{", "[]", "[" * 100000, "\x00", "{}", '{"at": 1e400, "since": 0, "exit_code": 1, "text": ""}',
+    '{"at": 1, "since": NaN, "exit_code": 1, "text": ""}', '{"at": 1, "since": -1e30, "exit_code": 1, "text": ""}',
+    '{"at": 1, "since": 1, "exit_code": 1e400, "text": ""}', '{"at": 1, "since": 1, "exit_code": 1, "text": [1]}'])
+def test_a_damaged_failure_is_none_and_the_next_one_replaces_it(ticks, text):
+    ticks.path.write_text(text)
+    assert ticks.failure(NOW) is None
+    ticks.fail(NOW - 10)
+    assert ticks.failure(NOW).since == NOW - 10
+
+
+@pytest.mark.parametrize("outcome, text", [
+    (sc.Outcome(), None), (sc.Outcome(exit_code=78, lines=["a problem"]), None),
+    (sc.Outcome(exit_code=74, lines=["a", "cannot write x"]), "cannot write x"),
+    (sc.StorageError("cannot write y"), "cannot write y"), (ValueError(), "ValueError")])
+def test_a_tick_notes_how_it_failed(ticks, monkeypatch, capfd, outcome, text):
+    def tick(self):
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(sc.Conductor, "tick", tick)
+    sc.main(["--root", ticks.store.root, "tick"])
+    failure = ticks.store.tick_failure()
+    assert (failure and failure.text) == text
