@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 from support import every_minute
-from world import at, task
+from world import World, at, task
 
 import symphony_conductor as sc
 
@@ -423,6 +423,34 @@ def test_what_is_wrong_with_tasks(states, fields, expected):
     assert findings == [row[:4] + (row[4] and int(so_long_ago(row[4])),) for row in expected]
 
 
+def test_a_failure_carries_what_it_printed_last_and_whom_it_holds_up():
+    states = {"up": decided("up", **FAILED), "mid": waiting("mid", "up"), "low": waiting("low", "mid")}
+    finding, = findings_of(TASKS, state_of(states))
+    assert (finding.output, finding.place) == ("no route", "mid low")
+
+
+def test_a_task_fails_since_its_first_slot_without_a_success_however_many_attempts_that_had():
+    world = World(task("a", "0 2 * * *", retry_count=1, retry_delay=60))
+    world.tick("2025-06-02T10:00:00Z")
+
+    def fail(day, attempts=2):
+        for minute in range(attempts):
+            world.tick("2025-06-%02dT02:0%d:00Z" % (day, 2 * minute))
+            world.finish("a", "2025-06-%02dT02:0%d:30Z" % (day, 2 * minute), "failed")
+        state = world.state.tasks["a"]
+        return state.consecutive_failures, sc.iso(state.failing_since or None)
+
+    assert fail(3, attempts=1) == (0, None)  # it is to be retried
+    world.tick("2025-06-03T02:02:00Z")
+    world.finish("a", "2025-06-03T02:02:30Z", "failed")
+    assert fail(4) == (2, "2025-06-03T02:02:30Z")
+    world.tick("2025-06-05T02:00:00Z")
+    world.finish("a", "2025-06-05T02:00:30Z")
+    state = world.state.tasks["a"]
+    assert (state.consecutive_failures, state.failing_since) == (0, 0.0)
+    assert fail(6) == (1, "2025-06-06T02:02:30Z")
+
+
 # -- all of the above
 
 def all_findings():
@@ -447,7 +475,8 @@ def test_the_worst_comes_first():
     everything = findings_of(
         TASKS.replace(problems=(OF_A_TASK,)), state_of({
             "up": decided("up", **FAILED), "quick": decided("quick", **AGAIN),
-            "off": decided("off", satisfied_until=None), "after_off": waiting("after_off", "off"), "": sc.State(last_now=NOW + 200, pauses=paused("hand"))}),
+            "off": decided("off", satisfied_until=None), "after_off": waiting("after_off", "off"),
+            "": sc.State(last_now=NOW + 200, pauses=paused("hand"))}),
         **disk(30, line=MISSING, failure=AT_1, unreadable=["x"], insecure=[OPEN], broken=[PROBLEM], write_error="x",
                has_zone_data=False, undelivered=[NOW - DAY]))
     assert [finding.code for finding in everything] == [
