@@ -5018,7 +5018,8 @@ def why_text(config: Config, state: State, task: Task, slot: "Slot | None",
     if document["reason"] or document["state"] != "idle":
         sentences.append("It is now %s." % _standing_text(document).rstrip("."))
     sentences.append(_next_run_sentence(state, task, from_iso(document["next_run"]), now))
-    advice = _advice(config, state, task, document, verdict, now)
+    advice = [(label, command) for label, command
+              in _advice(config, state, task, document, verdict, now) if command]
     if is_broken:
         advice = [("No command works until the configuration is fixed", "check")]
     return _why_screen(task.name, sentences, advice, width, program)
@@ -5137,7 +5138,10 @@ def _next_run_sentence(state: State, task: Task, at: "int | None", now: float) -
 
 def _advice(config: Config, state: State, task: Task, document: "Document",
             verdict: "Verdict | None", now: float) -> "List[Tuple[str, str]]":
-    """(what for, command): what helps a task in this state. Each command is accepted as it is."""
+    """(what for, command): what helps a task in this state. Each command is accepted as it is.
+
+    '' stands for one that would be refused now.
+    """
     name, standing = task.name, document["state"]
     if standing == "running":
         return [("Its output", "logs %s --follow" % name)]
@@ -5182,7 +5186,7 @@ def _advice_on_wait(config: Config, state: State, task: Task, blocker: str,
         command = run_command(config, state, task, now)
         advice.append(("To run all that it waits for, then it", command))
     advice.append(("To run it anyway", "run --task %s --ignore-dependencies" % task.name))
-    return [(label, command) for label, command in advice if command]
+    return advice
 
 
 def _ways_to_resume(pause: "Document") -> "List[Tuple[str, str]]":

@@ -357,6 +357,18 @@ def test_why_names_the_root_cause_and_every_command_that_it_advises_is_accepted(
             assert hand.call(*command.split())[0] in ((78,) if command == "check" else (0, 1)), command
 
 
+def test_why_of_a_retry_advises_no_command_while_its_dependency_runs(hand):
+    hand.configure(task("up", "0 * * * *"),
+                   task("mid", "0 2 * * *", dependencies=["up"], retry_count=1, retry_delay=86400))
+    hand.ends["mid"] = ("failed", 1)
+    for moment in ("01:00:00", "02:00:05", "02:01:00"):
+        hand.tick("2025-06-03T%sZ" % moment)
+    hand.held = {"up"}
+    hand.tick("2025-06-03T03:00:05Z")
+    out = hand.call("why", "mid")[1]
+    assert out.rstrip().endswith(" logs mid") and "To retry it now" not in out
+
+
 def test_a_skip_names_the_failure_of_a_dependency_with_the_same_schedule(hand):
     failed_twice(hand)
     reasons = {record["task"]: record["reason"] for record in json.loads(hand.call("history", "--json")[1])
