@@ -267,7 +267,9 @@ TASKS = configured(
     task("mid", "30 * * * *", dependencies=["up"]), task("low", "30 * * * *", dependencies=["mid"]),
     task("off", "30 * * * *", enabled=False), task("after_off", "30 * * * *", dependencies=["off"]),
     task("quick", "30 * * * *", timeout=10, kill_grace=1), task("hand"),
-    task("after_hand", "30 * * * *", dependencies=["hand"]))
+    task("after_hand", "30 * * * *", dependencies=["hand"]),
+    task("off_after_up", "30 * * * *", dependencies=["up"], enabled=False),
+    task("last", "30 * * * *", dependencies=["off_after_up"]))
 UP_GRACE_S = 900 + 60 + 100 + 200
 
 
@@ -362,6 +364,8 @@ TASK_ROWS = [  # what is special, the states, the machine, each finding: code, t
        "symphony_conductor.py why quick", 30 * MINUTE)]),
     ("waiting for what is running", {"up": decided("up", run=RUN, cycle=cycle("running"), satisfied_until=None),
                                      "mid": waiting("mid", "up", 3610)}, {}, []),
+    ("waiting for what runs by hand", {"up": decided("up", run=RUN.replace(trigger="manual"), satisfied_until=None),
+                                       "mid": waiting("mid", "up")}, {}, []),
     ("waiting for that for too long", {"up": decided("up", run=RUN, cycle=cycle("running"), satisfied_until=None),
                                        "mid": waiting("mid", "up", 3611)}, {},
      [("overdue", "mid", "mid is overdue: waiting for 'up' since 2025-06-03T10:59:49Z",
@@ -381,6 +385,11 @@ TASK_ROWS = [  # what is special, the states, the machine, each finding: code, t
     ("waiting for what is disabled", {"off": decided("off", satisfied_until=None),
                                       "after_off": waiting("after_off", "off")}, {},
      [("blocking", "off", "'off' is disabled, so after_off cannot run", "symphony_conductor.py run --task off", 1800)]),
+    ("waiting for what is disabled and would have to wait itself",
+     {"up": decided("up", satisfied_until=None), "off_after_up": decided("off_after_up", satisfied_until=None),
+      "last": waiting("last", "off_after_up")}, {},
+     [("blocking", "off_after_up", "'off_after_up' is disabled, so last cannot run",
+       "symphony_conductor.py run --task off_after_up --with-dependencies", 1800)]),
     ("waiting for what is run by hand", {"hand": sc.TaskState(schedule_key="manual UTC"),
                                          "after_hand": waiting("after_hand", "hand")}, {},
      [("blocking", "hand", "'hand' has not succeeded since the last run, so after_hand cannot run",
@@ -421,6 +430,15 @@ def test_what_is_wrong_with_tasks(states, fields, expected):
     findings = [(finding.code, finding.task, finding.text, finding.command, finding.since)
                 for finding in findings_of(TASKS, state_of(states), **fields)]
     assert findings == [row[:4] + (row[4] and int(so_long_ago(row[4])),) for row in expected]
+
+
+@pytest.mark.parametrize("own, of_all, until, names", [
+    (NOW + 60, NOW + 90, NOW + 90, ["*", "up"]), (NOW + 90, NOW + 60, NOW + 90, ["*", "up"]),
+    (None, NOW + 60, None, ["*", "up"]), (NOW + 60, None, None, ["*", "up"])])
+def test_of_two_pauses_the_one_counts_that_lasts_longest(own, of_all, until, names):
+    pauses = dict(paused("up", own), **paused(sc.ALL_TASKS, of_all))
+    document = sc.pause_document(sc.State(pauses=pauses), TASKS.tasks["up"])
+    assert (document["until"], document["names"]) == (sc.iso(until), names)
 
 
 def test_a_failure_carries_what_it_printed_last_and_whom_it_holds_up():
