@@ -1,7 +1,9 @@
 """The judgement of health: tables over the pure function, with the machine as an argument."""
 
+import json
 import os
 import shlex
+import sys
 
 import pytest
 from support import every_minute
@@ -690,3 +692,158 @@ def test_a_tick_notes_how_it_failed(ticks, monkeypatch, capfd, outcome, text):
     sc.main(["--root", ticks.store.root, "tick"])
     failure = ticks.store.tick_failure()
     assert (failure and failure.text) == text
+
+
+# -- what the machine is asked
+
+@pytest.mark.parametrize("names, daemon", [
+    ({"1": "systemd", "7": "cron"}, "cron"), ({"7": "crond"}, "crond"), ({"1": "systemd", "7": "bash"}, ""),
+    ({"7": "bash"}, None),  # the processes of others are hidden
+    ({"1": "systemd", "7": "crony", "8": "anacron"}, ""), ({"1": "", "7": "bash"}, None)])
+def test_a_cron_daemon_is_seen_missing_or_hidden(tmp_path, monkeypatch, names, daemon):
+    (tmp_path / "self").mkdir()
+    for pid, name in names.items():
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "comm").write_text(name + "\n")
+    (tmp_path / "uptime").write_text("cron\n")
+    monkeypatch.setattr(sc, "PROC", str(tmp_path))
+    assert sc.cron_daemon() == daemon
+
+
+@pytest.mark.parametrize("paths, command", [
+    ([], ""), (["/etc/init.d/cron"], "sudo service cron start"), (["/etc/init.d/crond"], "sudo service crond start"),
+    (["/run/systemd/system", "/etc/init.d/cron"], ""),
+    (["/run/systemd/system", "/lib/systemd/system/crond.service"], "sudo systemctl enable --now crond")])
+def test_how_to_start_a_cron_daemon(monkeypatch, paths, command):
+    monkeypatch.setattr(os.path, "isdir", paths.__contains__)
+    monkeypatch.setattr(os.path, "exists", paths.__contains__)
+    assert sc.daemon_command() == command
+
+
+@pytest.mark.parametrize("record, is_alive, run, text", [
+    ({}, True, RUN, ""), ({"supervisor": 7, "result": {}}, False, RUN, ""),
+    ({"supervisor": 7, "timeout": 60 * MINUTE}, True, RUN, ""),
+    ({"supervisor": 7, "timeout": 26 * MINUTE, "kill_grace": MINUTE}, True, RUN, ""),  # it has three minutes more
+    ({"supervisor": 7, "timeout": 26 * MINUTE}, True, RUN,
+     "a: run R should have ended by 2025-06-03T11:56:00Z, and no end was recorded"),
+    ({"supervisor": 7, "timeout": 26 * MINUTE}, True, RUN.replace(unended="timed out"), ""),
+    ({"supervisor": 7, "timeout": 60 * MINUTE}, False, RUN,
+     "a: the supervisor of run R is gone; the next tick will look into it"),
+    (sc.StorageError("cannot read it"), True, RUN, "a: cannot determine the state of run R: cannot read it")])
+def test_what_is_odd_about_a_run(project, monkeypatch, record, is_alive, run, text):
+    def run_with_id(self, name, run_id):
+        if isinstance(record, Exception):
+            raise record
+        return record
+
+    monkeypatch.setattr(sc.Reader, "run_with_id", run_with_id)
+    monkeypatch.setattr(sc, "process_of", lambda pid: pid if is_alive else None)
+    inspector = sc.Inspector(sc.Store(str(project.root)))
+    inspector.now = NOW
+    assert inspector._oddity("a", run) == text
+
+
+@pytest.mark.parametrize("silence_s, daemon", [(180, None), (181, "cron")])
+def test_a_daemon_is_looked_for_only_where_ticks_are_late(ticks, monkeypatch, silence_s, daemon):
+    monkeypatch.setattr(sc, "cron_daemon", lambda: "cron")
+    log = ticks.path.parent.parent / "logs" / "conductor_cron.log"
+    log.parent.mkdir(exist_ok=True)
+    log.write_text("No module\n\n")
+    ticks.succeed(NOW - silence_s)
+    inspector = sc.Inspector(ticks.store)
+    inspector.now = NOW
+    config, state = inspector.config(), inspector.state()
+    facts = inspector.machine(state)
+    assert (config is not None, facts.daemon) == (True, daemon)
+    assert facts.cron_log == ("No module" if daemon else "")
+    os.utime(str(log), (NOW - silence_s, NOW - silence_s))  # no later than the last tick
+    assert inspector.machine(state).cron_log == ""
+    ticks.fail(NOW - 10)
+    assert inspector.machine(state).daemon is None  # the tick has come, and failed
+
+
+@pytest.mark.parametrize("above, python, shell_line, code, text", [
+    ("", "", "", None, ""),
+    ("SHELL=/bin/csh\nSHELL=/bin/sh\n", "", "", None, ""),
+    ("SHELL=/bin/csh\n", "", "", "line-broken", "SHELL=/bin/csh in the crontab cannot run the line"),
+    ("SHELL=/nowhere/bash\n", "", "", "line-broken", "SHELL=/nowhere/bash in the crontab"),
+    ("SHELL=/bin/csh\n", "/nowhere/python3", "", "line-broken", "the Python of the crontab line does not exist"),
+    ("", "", "# a comment\n", None, ""),
+    ("", "", None, "line-changed", "the crontab line differs from the one install would write")])
+def test_what_is_wrong_with_a_line(project, above, python, shell_line, code, text):
+    store = sc.Store(str(project.root))
+    line = sc.crontab_line(store.root, python or sc.interpreter(), os.path.abspath(sc.__file__), False)
+    block = "%s%s\n%s%s\n%s%s\n" % (sc.BLOCK_BEGIN, store.root, shell_line or "", line, sc.BLOCK_END, store.root)
+    if shell_line is None:
+        block = block.replace("* * * * * ", "*/2 * * * * ", 1)
+    finding = sc._block_finding(store, above, block, "install")
+    assert (finding and finding.code) == code and text in (finding.text if finding else "")
+
+
+@pytest.mark.parametrize("kept, is_line, replaced", [
+    (None, False, True), (None, True, True), (False, False, True), (False, True, True), (True, True, True),
+    (True, False, False)])
+def test_a_tick_by_hand_never_replaces_the_environment_of_the_line(project, monkeypatch, kept, is_line, replaced):
+    class Flags:
+        isolated = no_site = int(is_line)
+
+    path = project.root / "status" / "tick_environment.json"
+    path.parent.mkdir()
+    before = json.dumps({"names": [], "PATH": "/old", "is_line": kept}, sort_keys=True)
+    if kept is not None:
+        path.write_text(before)
+    monkeypatch.setattr(sys, "flags", Flags)
+    sc.Store(str(project.root)).note_environment()
+    assert (path.read_text() != before) == replaced
+    assert json.loads(path.read_text())["is_line"] == (is_line if replaced else True)
+
+
+def test_doctor_shows_the_output_of_what_failed_and_counts_what_it_found():
+    findings = [sc.Finding(code="failing", text="a failed", output="no route", command="logs a"),
+                sc.Finding(code="retrying", text="b failed"), sc.Finding(code="disk-low", text="low"),
+                sc.Finding(code="paused", text="c is paused")]
+    assert sc._doctor_lines(findings, [("clock", "it is noon")], NOW) == [
+        "problem  tasks: a failed", "         output: no route", "         try: logs a", "warning  tasks: b failed",
+        "warning  disk: low", "notice   pauses: c is paused", "ok       clock: it is noon",
+        "10 checks: 1 problem, 2 warnings"]
+
+
+@pytest.mark.parametrize("codes, exit_code", [([], 0), (["paused"], 0), (["disk-low", "paused"], 0),
+                                              (["failing", "disk-low"], 1)])
+def test_doctor_and_status_exit_with_1_on_a_problem_and_doctor_has_the_worst_first(hand, monkeypatch, codes, exit_code):
+    hand.configure(task("a", "0 2 * * *"))
+    hand.tick()
+    monkeypatch.setattr(sc, "examine", lambda *_: [])
+    findings = [sc.Finding(code=code, text=code) for code in codes]
+    monkeypatch.setattr(sc, "_findings_of_doctor", lambda *_: findings[::-1])
+    code, out, _ = hand.call("doctor", "--json")
+    document = json.loads(out)
+    assert (code, [item["code"] for item in document if item["level"] != "ok"]) == (exit_code, codes)
+    topics = {sc.FINDINGS[name][1] for name in codes}
+    assert {item["topic"] for item in document if item["level"] == "ok"} == set(sc.CHECKS) - topics
+    monkeypatch.setattr(sc, "examine", lambda *_: findings)
+    assert hand.call("status", "--exit-code")[0] == exit_code
+    assert hand.call("status")[0] == 0
+
+
+def test_what_cannot_be_read_is_told_on_stderr_beside_json_only(hand, monkeypatch):
+    hand.configure(task("a", "0 2 * * *"))
+    hand.tick()
+    monkeypatch.setattr(sc, "examine", lambda *_: [sc.Finding(code="unreadable", text="cannot read x")])
+    assert hand.call("status")[::2] == (74, "symphony_conductor: cannot read x\n")
+    code, out, err = hand.call("status", "--table")
+    assert (code, err) == (74, "") and "! cannot read x" in out
+
+
+@pytest.mark.parametrize("user, by", [(None, sc.current_user()[0]), ("joe", "joe"), ("j\x1b[31moe", "j [31moe")])
+def test_a_pause_says_who_began_it(hand, monkeypatch, user, by):
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    if user:
+        monkeypatch.setenv("SUDO_USER", user)
+    hand.configure(task("a", "0 2 * * *"))
+    assert hand.call("pause", "a")[0] == 0
+    pause = hand.state().pauses["a"]
+    assert pause["by"] == by and sc.pause_words(pause).endswith(" until resumed by " + by)
+    assert sc._is_pause(pause) and not sc._is_pause(dict(pause, by=7))
+    del pause["by"]
+    assert sc._is_pause(pause) and sc.pause_words(pause).endswith(" until resumed")
