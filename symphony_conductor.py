@@ -544,7 +544,7 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         since: Required[float]
         until: "Required[float | None]"
         reason: Required[str]
-        by: str  # the user who made it; versions up to 1.1.0 did not keep it
+        by: str  # the user who made it; 1.0.0 did not keep it
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -11730,8 +11730,9 @@ def _messages_in_order(inspector: Inspector, machine: Machine,
 
 
 def _disk_in_order(inspector: Inspector, machine: Machine, config: "Config | None") -> "List[str]":
-    return ["%s free of %s" % (
-        size_text(machine.free_bytes or 0), size_text(machine.total_bytes))]
+    if machine.free_bytes is None:
+        return []  # that it cannot be told is a finding of its own
+    return ["%s free of %s" % (size_text(machine.free_bytes), size_text(machine.total_bytes))]
 
 
 def _pauses_in_order(inspector: Inspector, machine: Machine,

@@ -847,3 +847,14 @@ def test_a_pause_says_who_began_it(hand, monkeypatch, user, by):
     assert sc._is_pause(pause) and not sc._is_pause(dict(pause, by=7))
     del pause["by"]
     assert sc._is_pause(pause) and sc.pause_words(pause).endswith(" until resumed")
+
+
+@pytest.mark.parametrize("fields, ticks_text, disk_text", [
+    (disk(500, daemon="cron"), ["the last tick was 30s ago; cron is running"], ["500.0 MiB free of 1000.0 MiB"]),
+    ({"last_tick": NOW - 180, "daemon": ""}, ["the last tick was 3m ago"], []),
+    ({"last_tick": None, "line": MISSING, "daemon": "cron"}, [], []),
+    ({"last_tick": NOW - 181, "line": MISSING}, [], []), ({"last_tick": NOW + 181}, [], []),
+    ({"last_tick": None, "is_tick_unreadable": True}, [], [])])
+def test_doctor_calls_nothing_in_order_that_it_could_not_see(fields, ticks_text, disk_text):
+    assert sc.CHECKS["ticks"](None, machine(**fields), None) == ticks_text
+    assert sc.CHECKS["disk"](None, machine(**fields), None) == disk_text
