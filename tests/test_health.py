@@ -858,3 +858,18 @@ def test_a_pause_says_who_began_it(hand, monkeypatch, user, by):
 def test_doctor_calls_nothing_in_order_that_it_could_not_see(fields, ticks_text, disk_text):
     assert sc.CHECKS["ticks"](None, machine(**fields), None) == ticks_text
     assert sc.CHECKS["disk"](None, machine(**fields), None) == disk_text
+
+
+def test_the_table_has_short_commands_and_with_problems_fewer_rows(hand, monkeypatch):
+    monkeypatch.chdir(os.path.dirname(os.path.abspath(sc.__file__)))
+    hand.configure(task("a", "0 2 * * *"), task("b", "0 2 * * *"))
+    hand.ends["a"] = ("failed", 1)
+    for moment in ("2025-06-03T01:00:00Z", "2025-06-03T02:00:05Z", "2025-06-03T02:01:00Z"):
+        hand.tick(moment)
+    document = json.loads(hand.call("status", "--exit-code")[1])
+    command, = (finding["command"] for finding in document["findings"] if finding["code"] == "failing")
+    assert command.startswith(os.path.abspath(sc.__file__)) and command.endswith(" logs a")
+    table = hand.call("status", "--table")[1]
+    assert "\n      try: ./symphony_conductor.py --root " in table and "\nb  " in table
+    problems = hand.call("status", "--problems")[1]
+    assert "\na  " in problems and "\nb  " not in problems
