@@ -6472,7 +6472,7 @@ _VERDICT_TYPES = (
 _VERDICT_TIMES = ("ended_at", "started_at", "scheduled_for", "merged_since", "absorbed")
 _SKIP_TYPES = (("status", _TEXT), ("scheduled_for", _TEXT))
 _EVENT_TYPES = (("event", _TEXT), ("at", _TEXT))
-_FAILURE_TYPES = (("at", _NUMBER), ("since", _NUMBER), ("exit_code", _INT), ("text", _TEXT))
+FAILURE_TYPES = (("at", _NUMBER), ("since", _NUMBER), ("exit_code", _INT), ("text", _TEXT))
 _MESSAGE_TYPES = _EVENT_TYPES + (
     ("channel", _TEXT), ("task", _TEXT + _NULL), ("tries", _INT), ("next_try_at", _NUMBER))
 
@@ -7464,7 +7464,7 @@ class Reader:
             raise StorageError.of("read", self.path(FAILURE_NAME), error)
         except (ValueError, RecursionError):
             return None  # nothing but blanks, as a rule: none has failed
-        if not has_types(document, _FAILURE_TYPES):
+        if not has_types(document, FAILURE_TYPES):
             return None
         return TickFailure(at=document["at"], since=document["since"],
                            exit_code=document["exit_code"], text=plain_line(document["text"], 500))
