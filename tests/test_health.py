@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import sys
+import time
 
 import pytest
 from support import every_minute
@@ -873,3 +874,77 @@ def test_the_table_has_short_commands_and_with_problems_fewer_rows(hand, monkeyp
     assert "\n      try: ./symphony_conductor.py --root " in table and "\nb  " in table
     problems = hand.call("status", "--problems")[1]
     assert "\na  " in problems and "\nb  " not in problems
+
+
+def test_doctor_says_which_daemon_runs_while_ticks_come(hand, monkeypatch):
+    monkeypatch.setattr(sc, "cron_daemon", lambda: "cronie")
+    hand.configure(task("a", "0 2 * * *"))
+    hand.tick()
+    assert "ticks: the last tick was 0s ago; cronie is running\n" in hand.call("doctor")[1]
+
+
+def test_doctor_looks_on_the_path_that_the_tick_had_and_tells_of_a_problem_once(hand, tmp_path, monkeypatch):
+    tool = tmp_path / "own-tool"
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    hand.configure(task("a", "0 2 * * *", command="own-tool"), task("b", "61 2 * * *"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    hand.store().note_environment()
+    codes = [item.get("code") for item in json.loads(hand.call("doctor", "--json")[1])]
+    assert codes.count("configuration") == 1 and "suspicion" not in codes
+    monkeypatch.setenv("PATH", "/nowhere")
+    hand.store().note_environment()
+    assert "suspicion" in [item.get("code") for item in json.loads(hand.call("doctor", "--json")[1])]
+
+
+@pytest.mark.parametrize("zones, is_said", [([], True), ([None], True), (["Asia/Tokyo"], False),
+                                            (["Asia/Tokyo", None], True)])
+def test_the_zone_of_the_shell_matters_where_a_schedule_has_none(monkeypatch, zones, is_said):
+    config = sc.build_config([("c.json", {"tasks": [
+        task("t%d" % number, "0 2 * * *", timezone=zone) for number, zone in enumerate(zones)]})])
+    here = time.localtime(NOW).tm_gmtoff
+    monkeypatch.setenv("TZ", "XXX-05:17")
+    monkeypatch.setattr(sc.time, "localtime", lambda at: type("T", (), {"tm_gmtoff": here + 1020}))
+    findings = sc._zone_findings(config, NOW)
+    assert [finding.code for finding in findings] == ["zone-differs"] * is_said
+
+
+def test_a_file_that_is_gone_belongs_to_nobody_else(hand, monkeypatch):
+    hand.configure(task("a", "0 2 * * *"))
+    hand.tick()
+    monkeypatch.setattr(sc, "_owner_of", lambda path: None)
+    assert sc._own_file_findings(sc.Inspector(hand.store())) == []
+    monkeypatch.setattr(sc, "_owner_of", lambda path: 54321)
+    assert [finding.code for finding in sc._own_file_findings(sc.Inspector(hand.store()))] == ["foreign-files"]
+
+
+def refuse(error):
+    def call(*_):
+        raise error
+    return call
+
+
+def test_what_cannot_be_asked_is_an_answer_as_well(ticks, monkeypatch):
+    ticks.succeed(NOW - 30)
+    inspector = sc.Inspector(ticks.store)
+    inspector.config()
+    state = inspector.state()
+    monkeypatch.setattr(sc, "probe_write", refuse(OSError(30, "Read-only file system")))
+    monkeypatch.setattr(sc.Reader, "last_tick", refuse(sc.StorageError("cannot stat the heartbeat")))
+    facts = inspector.machine(state)
+    assert (facts.last_tick, facts.is_tick_unreadable, facts.unreadable) == (None, True, ["cannot stat the heartbeat"])
+    assert facts.write_error == "Read-only file system"
+    monkeypatch.setattr(sc.Inspector, "is_owner", lambda self: False)
+    facts = inspector.machine(state)
+    assert (facts.write_error, facts.line, facts.has_line) == ("", None, None)  # of others, neither is known
+
+
+@pytest.mark.parametrize("timer, error, code, has_line", [
+    (True, sc.ConductorError("crontab -l failed"), None, True),
+    (False, sc.ConductorError("crontab -l failed"), "crontab-unreadable", None),
+    (True, None, None, True), (False, None, "line-missing", False), (None, None, "crontab-unreadable", None)])
+def test_a_timer_makes_up_for_a_crontab(project, monkeypatch, timer, error, code, has_line):
+    monkeypatch.setattr(sc, "has_timer", lambda root: timer)
+    monkeypatch.setattr(sc, "read_crontab", refuse(error) if error else lambda: "")
+    finding, there_is_one = sc.Inspector(sc.Store(str(project.root)))._line()
+    assert (finding and finding.code, there_is_one) == (code, has_line)
