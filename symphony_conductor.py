@@ -4128,8 +4128,8 @@ def _tick_findings(machine: Machine) -> "List[Finding]":
         findings.append(_line_finding(machine.line, is_silent, silence if not findings else ""))
     if not is_silent or machine.failure is not None:
         return findings
-    if findings and findings[-1].severity == PROBLEM:
-        return findings
+    if any(finding.severity == PROBLEM for finding in findings):
+        return findings  # the cause is known
     if last is None:
         findings.append(Finding(code="not-called", text=silence, command=_called(
             machine, "doctor" if machine.has_line else "install")))

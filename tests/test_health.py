@@ -17,12 +17,13 @@ NOW = at("2025-06-03T12:00:00Z")
 MIB = 1 << 20
 DOCTOR_ALONE = {"old-daemon", "lost-block", "suspicion", "environment-unknown", "zone-differs",
                 "foreign-files", "not-accessible"}
-SYSTEM_COMMANDS = ("crontab", "date", "df", "tail")
+SYSTEM_COMMANDS = ("crontab", "date", "df", "du", "tail")
 
 
 def machine(**fields):
     """A machine that has nothing wrong with it, but for these fields."""
-    return sc.Machine(**dict({"now": NOW, "last_tick": NOW - 30, "root": "/srv/box", "has_line": True}, **fields))
+    return sc.Machine(**dict({"now": NOW, "last_tick": NOW - 30, "root": "/srv/box", "mount": "/srv",
+                              "has_line": True}, **fields))
 
 
 def configured(*tasks):
@@ -56,6 +57,7 @@ UNREAD = sc.Finding(code="crontab-unreadable", text="crontab -l failed", command
 DOCTOR, INSTALL, TAIL = ("symphony_conductor.py doctor", "symphony_conductor.py install",
                          "tail /srv/box/logs/conductor_cron.log")
 STARTER = "sudo service cron start"
+DU, DU_I = "du -xh /srv | sort -h | tail", "du -x --inodes /srv | sort -n | tail"
 AT_1 = sc.TickFailure(at=NOW - 5, since=NOW - 5, exit_code=74, text="cannot write x.")
 AT_ALL = sc.TickFailure(at=NOW - 5, since=NOW - 65, exit_code=74, text="cannot write x.")
 
@@ -90,8 +92,11 @@ MACHINES = [  # what is special, the fields, each finding: code, text, command, 
     ("no line and no tick yet", {"last_tick": None, "line": MISSING, "has_line": False},
      [("line-missing", "the crontab has no line; no tick has run yet", INSTALL, None)]),
     ("no line and no daemon", dict(DEAD, line=MISSING, daemon="", daemon_command=STARTER),
-     [("line-missing", "the crontab has no line; no tick for 11m", INSTALL, None),
-      ("no-cron-daemon", "no cron daemon is running", STARTER, 660)]),
+     [("no-cron-daemon", "no cron daemon is running; no tick for 11m", STARTER, 660),
+      ("line-missing", "the crontab has no line", INSTALL, None)]),
+    ("another line and no daemon", dict(DEAD, line=CHANGED, daemon=""),
+     [("no-cron-daemon", "no cron daemon is running; no tick for 11m", "", 660),
+      ("line-changed", "the line differs", INSTALL, None)]),
     ("no line, while ticks come", {"line": MISSING},
      [("line-not-seen", "the crontab has no line, but ticks come", INSTALL, None)]),
     ("a line that cannot run", dict(LATE, line=BROKEN),
@@ -132,23 +137,23 @@ MACHINES = [  # what is special, the fields, each finding: code, text, command, 
     # the disk
     ("a disk with room", disk(50), []),
     ("a disk with little room", disk(49.9), [("disk-low", "the disk has 49.9 MiB of 1000.0 MiB free (5.0 %)",
-                                              "df -h /srv/box", None)]),
+                                              DU, None)]),
     ("a disk with very little room", disk(20), [("disk-low", "the disk has 20.0 MiB of 1000.0 MiB free (2.0 %)",
-                                                 "df -h /srv/box", None)]),
+                                                 DU, None)]),
     ("a full disk", disk(19.9), [("disk-full", "the disk is full (19.9 MiB of 1000.0 MiB free), so tasks cannot start",
-                                  "df -h /srv/box", None)]),
+                                  DU, None)]),
     ("a full disk explains why nothing can be written", disk(0, write_error="No space left on device"),
-     [("disk-full", "the disk is full (0 B of 1000.0 MiB free), so tasks cannot start", "df -h /srv/box", None)]),
+     [("disk-full", "the disk is full (0 B of 1000.0 MiB free), so tasks cannot start", DU, None)]),
     ("a low disk explains nothing", disk(30, write_error="Read-only file system"),
      [("not-writable", "cannot write to status/: Read-only file system", "df -h /srv/box", None),
-      ("disk-low", "the disk has 30.0 MiB of 1000.0 MiB free (3.0 %)", "df -h /srv/box", None)]),
+      ("disk-low", "the disk has 30.0 MiB of 1000.0 MiB free (3.0 %)", DU, None)]),
     ("inodes enough", disk(500, free_inodes=50), []),
     ("few inodes", disk(500, free_inodes=49),
-     [("inodes-low", "the disk has 49 of 1000 inodes free", "df -i /srv/box", None)]),
+     [("inodes-low", "the disk has 49 of 1000 inodes free", DU_I, None)]),
     ("very few inodes", disk(500, free_inodes=20),
-     [("inodes-low", "the disk has 20 of 1000 inodes free", "df -i /srv/box", None)]),
+     [("inodes-low", "the disk has 20 of 1000 inodes free", DU_I, None)]),
     ("no inodes", disk(500, free_inodes=19, write_error="No space left on device"),
-     [("inodes-full", "the disk has 19 of 1000 inodes free", "df -i /srv/box", None)]),
+     [("inodes-full", "the disk has 19 of 1000 inodes free", DU_I, None)]),
     # files and messages
     ("a damaged state", {"state_notes": ["WARNING it cannot be used", "it was moved"]},
      [("state-damaged", "it cannot be used; it was moved", DOCTOR, None)]),
@@ -183,11 +188,11 @@ CONFIGURATIONS = [
     ("a task that is invalid", sc.Config(problems=(OF_A_TASK, SUSPICION)), {},
      [("configuration", "tasks[0] 'a': no command", CHECK, "a")]),
     ("a file that is broken", sc.Config(), {"broken": [PROBLEM]},
-     [("configuration-broken", "the configuration cannot be used: config/a.json: not valid JSON; "
-       "the last valid one stays in force", CHECK, "")]),
+     [("configuration-broken", "changes are ignored and the last valid configuration is in force: "
+       "config/a.json: not valid JSON", CHECK, "")]),
     ("two files that are broken", sc.Config(), {"broken": [PROBLEM, OTHER]},
-     [("configuration-broken", "the configuration cannot be used: config/a.json: not valid JSON (and 1 more problem); "
-       "the last valid one stays in force", CHECK, "")]),
+     [("configuration-broken", "changes are ignored and the last valid configuration is in force: "
+       "config/a.json: not valid JSON (and 1 more problem)", CHECK, "")]),
     ("a file that is broken, and none before", None, {"broken": [PROBLEM, OTHER]},
      [("no-configuration", "there is no usable configuration, so nothing runs: config/a.json: not valid JSON",
        CHECK, "")]),
@@ -230,20 +235,20 @@ STATES = [
      [("clock-behind", "the last tick is 1d ahead of the clock: the clock was set back, and no tick has run since",
        "date", "", None)]),
     ("all are paused for good", {"pauses": paused(sc.ALL_TASKS, by="joe", reason="moving")}, {},
-     [("paused-for-good", "all tasks are paused with no end set (by joe: moving)",
+     [("paused-for-good", "all tasks are paused indefinitely by joe: moving",
        "symphony_conductor.py resume --all", "", HOUR)]),
     ("all are paused", {"pauses": paused(sc.ALL_TASKS, NOW + HOUR, reason="moving")}, {},
-     [("paused-all", "all tasks are paused until 2025-06-03T13:00:00Z (moving)",
+     [("paused-all", "all tasks are paused until 2025-06-03T13:00:00Z: moving",
        "symphony_conductor.py resume --all", "", HOUR)]),
     ("one is paused for good", {"pauses": paused("a", by="joe")}, {},
-     [("paused", "a is paused with no end set (by joe)", "symphony_conductor.py resume a", "a", HOUR)]),
+     [("paused", "a is paused indefinitely by joe", "symphony_conductor.py resume a", "a", HOUR)]),
     ("one is paused, as an earlier version wrote it",
      {"pauses": {"a": {"since": NOW - HOUR, "until": NOW + 1, "reason": ""}}}, {},
      [("paused", "a is paused until 2025-06-03T12:00:01Z", "symphony_conductor.py resume a", "a", HOUR)]),
     ("a pause that is over", {"pauses": paused("a", NOW)}, {}, []),
     ("a disabled task is paused", {"pauses": paused("off")}, {}, []),
     ("a task that is not there is paused", {"pauses": paused("gone")}, {},
-     [("paused", "gone is paused with no end set", "symphony_conductor.py resume gone", "gone", HOUR)]),
+     [("paused", "gone is paused indefinitely", "symphony_conductor.py resume gone", "gone", HOUR)]),
     ("a run that is unclear", {"tasks": {"a": sc.TaskState()}}, {"runs": {"a": "the supervisor is gone."}},
      [("run-unclear", "the supervisor is gone", "tail /srv/box/logs/symphony_conductor.log", "a", None)]),
     ("a run that cannot be ended",
@@ -303,6 +308,7 @@ AGAIN = {"last": result(), "cycle": cycle("retrying", attempts=[result()], attem
 AT_NOON = "2025-06-03T12:00:50Z"
 LOGS, WHY, LOG = ("symphony_conductor.py logs up", "symphony_conductor.py why up",
                   "tail /srv/box/logs/symphony_conductor.log")
+ENABLE = ' (to enable it, set "enabled": true; to run it once:)'
 RUN_UP = "symphony_conductor.py run --task up"
 
 TASK_ROWS = [  # what is special, the states, the machine, each finding: code, task, text, command, since so long ago
@@ -383,43 +389,45 @@ TASK_ROWS = [  # what is special, the states, the machine, each finding: code, t
      {"up": decided("up", satisfied_until=None, skipped={"status": "skipped_late",
                                                          "scheduled_for": sc.iso(HALF_PAST)}),
       "mid": waiting("mid", "up", 1800), "low": waiting("low", "mid", 1700)}, {},
-     [("blocking", "up", "'up' was skipped (late) at its slot 2025-06-03T11:30:00Z, so mid and low cannot run", RUN_UP,
+     [("blocking", "up", "mid and low cannot run: 'up' was skipped (late) at its slot 2025-06-03T11:30:00Z", RUN_UP,
        1800)]),
     ("waiting for what is disabled", {"off": decided("off", satisfied_until=None),
                                       "after_off": waiting("after_off", "off")}, {},
-     [("blocking", "off", "'off' is disabled, so after_off cannot run", "symphony_conductor.py run --task off", 1800)]),
+     [("blocking", "off", "after_off cannot run: 'off' is disabled" + ENABLE,
+       "symphony_conductor.py run --task off", 1800)]),
     ("waiting for what is disabled and would have to wait itself",
      {"up": decided("up", satisfied_until=None), "off_after_up": decided("off_after_up", satisfied_until=None),
       "last": waiting("last", "off_after_up")}, {},
-     [("blocking", "off_after_up", "'off_after_up' is disabled, so last cannot run",
+     [("blocking", "off_after_up", "last cannot run: 'off_after_up' is disabled" + ENABLE,
        "symphony_conductor.py run --task off_after_up --with-dependencies", 1800)]),
     ("waiting for what is run by hand", {"hand": sc.TaskState(schedule_key="manual UTC"),
                                          "after_hand": waiting("after_hand", "hand")}, {},
-     [("blocking", "hand", "'hand' has not succeeded since the last run, so after_hand cannot run",
+     [("blocking", "hand", "after_hand cannot run: 'hand' has not succeeded since the last run",
        "symphony_conductor.py run --task hand", 1800)]),
     ("waiting for two, one of which failed",
      {"up": decided("up", **FAILED), "mid": waiting("mid", "up"),
       "off": decided("off", satisfied_until=None), "after_off": waiting("after_off", "off")}, {},
      [("failing", "up", "up failed (exit 3); no retries left; it blocks mid", LOGS, 601),
-      ("blocking", "off", "'off' is disabled, so after_off cannot run", "symphony_conductor.py run --task off", 1800)]),
+      ("blocking", "off", "after_off cannot run: 'off' is disabled" + ENABLE,
+       "symphony_conductor.py run --task off", 1800)]),
     ("waiting for what is paused",
      {"up": decided("up", satisfied_until=None, schedule_key=""), "mid": waiting("mid", "up"),
       "": sc.State(pauses=paused("up"))}, {},
-     [("blocking", "up", "'up' is paused, so mid cannot run", "symphony_conductor.py resume up", 1800),
-      ("paused", "up", "up is paused with no end set", "symphony_conductor.py resume up", HOUR)]),
+     [("blocking", "up", "mid cannot run: 'up' is paused", "symphony_conductor.py resume up", 1800),
+      ("paused", "up", "up is paused indefinitely", "symphony_conductor.py resume up", HOUR)]),
     ("waiting for what is paused with all others",
      {"up": decided("up", satisfied_until=None, schedule_key=""), "mid": waiting("mid", "up"),
       "": sc.State(pauses=paused(sc.ALL_TASKS, NOW + 60))}, {},
-     [("blocking", "up", "'up' is paused, so mid cannot run", "symphony_conductor.py resume --all", 1800),
+     [("blocking", "up", "mid cannot run: 'up' is paused", "symphony_conductor.py resume --all", 1800),
       ("paused-all", "", "all tasks are paused until 2025-06-03T12:01:00Z", "symphony_conductor.py resume --all",
        HOUR)]),
     ("waiting, while the configuration is broken",
      {"off": decided("off", satisfied_until=None), "after_off": waiting("after_off", "off")}, {"broken": [PROBLEM]},
-     [("configuration-broken", "", "the configuration cannot be used: config/a.json: not valid JSON; "
-       "the last valid one stays in force", CHECK, None),
-      ("blocking", "off", "'off' is disabled, so after_off cannot run", CHECK, 1800)]),
+     [("configuration-broken", "", "changes are ignored and the last valid configuration is in force: "
+       "config/a.json: not valid JSON", CHECK, None),
+      ("blocking", "off", "after_off cannot run: 'off' is disabled" + ENABLE, CHECK, 1800)]),
     ("waiting for what the configuration does not have", {"mid": waiting("mid", "gone")}, {},
-     [("blocking", "gone", "'gone' is invalid: not in the configuration, so mid cannot run", CHECK, 1800)]),
+     [("blocking", "gone", "mid cannot run: 'gone' is invalid: not in the configuration", CHECK, 1800)]),
 ]
 
 
@@ -522,8 +530,8 @@ def test_every_command_can_be_typed():
 
 
 def test_commands_are_called_as_the_reader_calls_the_program_and_quote_the_folder():
-    finding, = findings_of(**disk(1, root="/srv/my box"))
-    assert finding.command == "df -h '/srv/my box'"
+    finding, = findings_of(**dict(DEAD, cron_log="x", root="/srv/my box"))
+    assert finding.command == "tail '/srv/my box/logs/conductor_cron.log'"
     finding, = findings_of(last_tick=None, program="./symphony_conductor.py")
     assert finding.command == "./symphony_conductor.py doctor"
 
@@ -532,7 +540,8 @@ def test_commands_are_called_as_the_reader_calls_the_program_and_quote_the_folde
 
 FAILING, RETRYING_A, RETRYING_B = (sc.Finding(code="failing", task="x"), sc.Finding(code="retrying", task="a"),
                                    sc.Finding(code="retrying", task="b"))
-LOW, UNREADABLE, HELD = sc.Finding(code="disk-low"), sc.Finding(code="unreadable"), sc.Finding(code="paused")
+FULL, LOW = sc.Finding(code="disk-full"), sc.Finding(code="disk-low")
+UNREADABLE, HELD = sc.Finding(code="unreadable"), sc.Finding(code="paused")
 
 
 @pytest.mark.parametrize("findings, words, level", [
@@ -544,6 +553,8 @@ LOW, UNREADABLE, HELD = sc.Finding(code="disk-low"), sc.Finding(code="unreadable
     ([RETRYING_A, RETRYING_B], "retrying 2 tasks", "WARNING"),
     ([FAILING, RETRYING_A, LOW, HELD], "NOT healthy: 1 problem", "CRITICAL"),
     ([FAILING, FAILING], "NOT healthy: 2 problems", "CRITICAL"),
+    ([FULL, LOW], "NOT healthy: 1 problem, nothing starts", "CRITICAL"),
+    ([FAILING, FULL, HELD], "NOT healthy: 2 problems, nothing starts", "CRITICAL"),
     ([UNREADABLE], "NOT healthy: 1 problem", "UNKNOWN"),
     ([UNREADABLE, LOW], "NOT healthy: 1 problem", "UNKNOWN"),
     ([UNREADABLE, FAILING], "NOT healthy: 2 problems", "CRITICAL"),
@@ -568,7 +579,7 @@ def test_a_finding_for_people_is_its_sentence_the_last_line_of_output_and_what_t
     finding = sc.finding_document(sc.Finding(
         code="failing", text="it failed \x1b[2J and went on to fail", output="x" * 90, command="look " + "y" * 90))
     assert sc.finding_lines(finding, NOW, 30) == [
-        "  ! it failed \\x1b[2J and went\n    on to fail", "      output: " + "x" * 13 + "...",
+        "  ! it failed \\x1b[2J and went\n    on to fail", "      last output: " + "x" * 8 + "...",
         "      try: look " + "y" * 90]
     assert sc.finding_lines(finding, NOW, 99, True)[0].startswith("  \x1b[31m!\x1b[0m it failed")
     finding = sc.finding_document(sc.Finding(code="paused", text="it is paused"))
@@ -766,11 +777,12 @@ def test_a_daemon_is_looked_for_only_where_ticks_are_late(ticks, monkeypatch, si
 @pytest.mark.parametrize("above, python, shell_line, code, text", [
     ("", "", "", None, ""),
     ("SHELL=/bin/csh\nSHELL=/bin/sh\n", "", "", None, ""),
-    ("SHELL=/bin/csh\n", "", "", "line-broken", "SHELL=/bin/csh in the crontab cannot run the line"),
-    ("SHELL=/nowhere/bash\n", "", "", "line-broken", "SHELL=/nowhere/bash in the crontab"),
-    ("SHELL=/bin/csh\n", "/nowhere/python3", "", "line-broken", "the Python of the crontab line does not exist"),
+    ("SHELL=/bin/csh\n", "", "", "line-broken",
+     "sets SHELL=/bin/csh, which cannot run the conductor's line"),
+    ("SHELL=/nowhere/bash\n", "", "", "line-broken", "sets SHELL=/nowhere/bash, which"),
+    ("SHELL=/bin/csh\n", "/nowhere/python3", "", "line-broken", "crontab line does not exist (/nowhere/python3)"),
     ("", "", "# a comment\n", None, ""),
-    ("", "", None, "line-changed", "the crontab line differs from the one install would write")])
+    ("", "", None, "line-changed", "crontab line differs from the one install would write")])
 def test_what_is_wrong_with_a_line(project, above, python, shell_line, code, text):
     store = sc.Store(str(project.root))
     line = sc.crontab_line(store.root, python or sc.interpreter(), os.path.abspath(sc.__file__), False)
@@ -804,7 +816,8 @@ def test_doctor_shows_the_output_of_what_failed_and_counts_what_it_found():
                 sc.Finding(code="retrying", text="b failed"), sc.Finding(code="disk-low", text="low"),
                 sc.Finding(code="paused", text="c is paused")]
     assert sc._doctor_lines(findings, [("clock", "it is noon")], NOW) == [
-        "problem  tasks: a failed", "         output: no route", "         try: logs a", "warning  tasks: b failed",
+        "problem  tasks: a failed", "         last output: no route", "         try: logs a",
+        "warning  tasks: b failed",
         "warning  disk: low", "notice   pauses: c is paused", "ok       clock: it is noon",
         "10 checks: 1 problem, 2 warnings"]
 
