@@ -11679,6 +11679,8 @@ def _owner_of(path: str) -> "int | None":
 def _ticks_in_order(inspector: Inspector, machine: Machine, config: "Config | None") -> "List[str]":
     if machine.last_tick is None or machine.silent_s > TICK_STALE_S:
         return []  # another check has the reason
+    if machine.last_tick - machine.now > TICK_STALE_S:
+        return []  # and so has the one of the clock
     text = "the last tick was %s ago" % duration_text(machine.now - machine.last_tick)
     return [text + ("; %s is running" % machine.daemon if machine.daemon else "")]
 

@@ -16,8 +16,8 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 NOW = at("2025-06-03T12:00:00Z")
 MIB = 1 << 20
 DOCTOR_ALONE = {"old-daemon", "lost-block", "suspicion", "environment-unknown", "zone-differs",
-                "foreign-files", "not-accessible"}
-SYSTEM_COMMANDS = ("crontab", "date", "df", "du", "tail")
+                "foreign-files", "not-accessible", "no-daemon-seen"}
+SYSTEM_COMMANDS = ("crontab", "date", "du", "ls", "tail")
 
 
 def machine(**fields):
@@ -34,7 +34,8 @@ def configured(*tasks):
 
 def result(status="failed", ago=10 * MINUTE, **more):
     code = {"failed": 3, "success": 0, "timeout": 124}[status]
-    return dict({"status": status, "exit_code": code, "ended_at": sc.iso(NOW - ago), "trigger": "schedule"}, **more)
+    return dict({"status": status, "exit_code": code, "ended_at": sc.iso(NOW - ago), "trigger": "schedule",
+                 "attempt": 3}, **more)
 
 
 def so_long_ago(since_ago):
@@ -131,21 +132,21 @@ MACHINES = [  # what is special, the fields, each finding: code, text, command, 
     ("a tick ahead", {"last_tick": NOW + 181},
      [("clock-behind", "the last tick is 3m ahead of the clock: the clock was set back, and no tick has run since",
        "date", None)]),
-    ("no zone data", {"has_zone_data": False},
-     [("no-zone-data", "this system has no time zone data, so tasks with a timezone cannot be scheduled"
-       " (install the package tzdata)", "symphony_conductor.py check", None)]),
+    ("no zone data that anything asks for", {"has_zone_data": False}, []),
     # the disk
     ("a disk with room", disk(50), []),
     ("a disk with little room", disk(49.9), [("disk-low", "the disk has 49.9 MiB of 1000.0 MiB free (5.0 %)",
                                               DU, None)]),
     ("a disk with very little room", disk(20), [("disk-low", "the disk has 20.0 MiB of 1000.0 MiB free (2.0 %)",
                                                  DU, None)]),
-    ("a full disk", disk(19.9), [("disk-full", "the disk is full (19.9 MiB of 1000.0 MiB free), so tasks cannot start",
-                                  DU, None)]),
-    ("a full disk explains why nothing can be written", disk(0, write_error="No space left on device"),
-     [("disk-full", "the disk is full (0 B of 1000.0 MiB free), so tasks cannot start", DU, None)]),
-    ("a low disk explains nothing", disk(30, write_error="Read-only file system"),
-     [("not-writable", "cannot write to status/: Read-only file system", "df -h /srv/box", None),
+    ("a disk that is nearly full", disk(19.9), [("disk-nearly-full",
+                                                 "the disk has 19.9 MiB of 1000.0 MiB free (2.0 %)", DU, None)]),
+    ("a disk that is full for this user", disk(19.9, write_error="status/: No space left on device"),
+     [("disk-full", "the disk is full (19.9 MiB of 1000.0 MiB free), so tasks cannot start", DU, None)]),
+    ("a full disk", disk(0), [("disk-full", "the disk is full (0 B of 1000.0 MiB free), so tasks cannot start", DU,
+                               None)]),
+    ("a low disk explains nothing", disk(30, write_error="status/: Read-only file system"),
+     [("not-writable", "ticks cannot write to status/: Read-only file system", "ls -ld /srv/box/*", None),
       ("disk-low", "the disk has 30.0 MiB of 1000.0 MiB free (3.0 %)", DU, None)]),
     ("inodes enough", disk(500, free_inodes=50), []),
     ("few inodes", disk(500, free_inodes=49),
@@ -155,6 +156,14 @@ MACHINES = [  # what is special, the fields, each finding: code, text, command, 
     ("no inodes", disk(500, free_inodes=19, write_error="No space left on device"),
      [("inodes-full", "the disk has 19 of 1000 inodes free", DU_I, None)]),
     # files and messages
+    ("two files that cannot be read", {"unreadable": ["cannot read x.", "cannot read y."]},
+     [("unreadable", "cannot read x (and 1 more)", DOCTOR, None)]),
+    ("a laptop that was asleep", {"last_tick": NOW - 8 * HOUR, "awake_s": 180, "daemon": ""}, []),
+    ("a laptop that is awake again", {"last_tick": NOW - 8 * HOUR, "awake_s": 181, "daemon": "cron"},
+     [("ticks-late", "no tick for 8h; cause unknown", DOCTOR, 8 * HOUR)]),
+    ("a laptop that has been awake for long", {"last_tick": NOW - 8 * HOUR, "awake_s": 601, "daemon": "cron"},
+     [("not-called", "no tick for 8h; cause unknown", DOCTOR, 8 * HOUR)]),
+    ("no tick yet, but just installed", {"last_tick": None, "awake_s": 60, "daemon": "cron"}, []),
     ("a damaged state", {"state_notes": ["WARNING it cannot be used", "it was moved"]},
      [("state-damaged", "it cannot be used; it was moved", DOCTOR, None)]),
     ("messages under way", {"undelivered": [NOW - HOUR, NOW]}, []),
@@ -181,11 +190,21 @@ STRANGE = sc.Problem(place="config/d.json", text="another user owns it", hint="m
 ABSENT = sc.Problem(place="config/a.json", text="no such file", hint="to make one: symphony_conductor.py init")
 OF_A_TASK = sc.Problem(place="tasks[0] 'a'", text="no command", task="a")
 SUSPICION = sc.Problem(place="tasks[0] 'a'", text="odd", warning=True)
+ZONELESS = sc.Problem(place="config/a.json", text="no such time zone")
 CHECK = "symphony_conductor.py check"
+NO_ZONES = ("no-zone-data", "this system has no time zone data, so tasks with a timezone cannot be scheduled"
+            " (install the package tzdata)", CHECK, "")
 
 CONFIGURATIONS = [
-    ("a warning is for check", sc.Config(problems=(SUSPICION,)), {}, []),
-    ("a task that is invalid", sc.Config(problems=(OF_A_TASK, SUSPICION)), {},
+    ("a warning is for check", sc.Config(problems=[SUSPICION]), {}, []),
+    ("a zone that a system without zone data lacks", None, {"has_zone_data": False, "broken": [ZONELESS]},
+     [("no-configuration", "there is no usable configuration, so nothing runs: config/a.json: no such time zone",
+       CHECK, ""), NO_ZONES]),
+    ("the same of a task", sc.Config(problems=[ZONELESS]), {"has_zone_data": False},
+     [("configuration", "config/a.json: no such time zone", CHECK, ""), NO_ZONES]),
+    ("the same on a system with zone data", sc.Config(problems=[ZONELESS]), {},
+     [("configuration", "config/a.json: no such time zone", CHECK, "")]),
+    ("a task that is invalid", sc.Config(problems=[OF_A_TASK, SUSPICION]), {},
      [("configuration", "tasks[0] 'a': no command", CHECK, "a")]),
     ("a file that is broken", sc.Config(), {"broken": [PROBLEM]},
      [("configuration-broken", "changes are ignored and the last valid configuration is in force: "
@@ -330,7 +349,11 @@ TASK_ROWS = [  # what is special, the states, the machine, each finding: code, t
     ("failed and is disabled", {"off": decided("off", **FAILED)}, {}, []),
     ("failed and is paused", {"up": decided("up", **FAILED)}, {},
      [("failing", "up", "up failed (exit 3); no retries left", LOGS, 601)]),
-    ("an interim failure of a cycle that is no longer there", {"up": decided("up", last=result())}, {}, []),
+    ("failed by hand after a success", {"up": decided("up", last=result(trigger="manual"))}, {},
+     [("failing", "up", "up failed (exit 3), started by hand", LOGS, 600)]),
+    ("failed, and was not retried because of a pause",
+     {"up": decided("up", **dict(FAILED, last=result(attempt=1, reason="paused")))}, {},
+     [("failing", "up", "up failed (exit 3): paused", LOGS, 601)]),
     ("never ran", {"up": decided("up", last={}, consecutive_failures=1)}, {}, []),
     # a failure that is being retried
     ("to be retried", {"up": decided("up", **AGAIN)}, {},
@@ -502,7 +525,7 @@ def test_the_worst_comes_first():
         severities = [order.index(finding.severity) for finding in findings]
         assert severities == sorted(severities), name
     everything = findings_of(
-        TASKS.replace(problems=(OF_A_TASK,)), state_of({
+        TASKS.replace(problems=[OF_A_TASK, ZONELESS]), state_of({
             "up": decided("up", **FAILED), "quick": decided("quick", **AGAIN),
             "off": decided("off", satisfied_until=None), "after_off": waiting("after_off", "off"),
             "": sc.State(last_now=NOW + 200, pauses=paused("hand"))}),
@@ -510,7 +533,7 @@ def test_the_worst_comes_first():
                has_zone_data=False, undelivered=[NOW - DAY]))
     assert [finding.code for finding in everything] == [
         "not-writable", "ticks-fail", "unreadable", "insecure", "configuration-broken", "configuration",
-        "no-zone-data", "failing", "blocking",
+        "configuration", "no-zone-data", "failing", "blocking",
         "disk-low", "clock-set-back", "retrying", "undelivered",
         "line-not-seen", "paused"]
 
@@ -592,13 +615,11 @@ def table_of(states, **more):
     return sc.status_table(document, 100, **more).split("\n")
 
 
-def test_only_problems_keeps_the_rows_of_the_tasks_that_a_finding_is_about_or_that_it_holds_up():
+def test_only_problems_leaves_the_rows_out():
     states = {"up": decided("up", marks="+F", **FAILED), "mid": waiting("mid", "up"), "quick": decided("quick")}
-    lines = table_of(states, only_problems=True)
-    names = [line.split()[0] for line in lines[lines.index("") + 1:] if line[:1].strip()]
-    assert names == ["TASK", "up", "mid", "RECENT,"]
-    assert len([line for line in table_of(states) if line[:1].strip()]) > len(TASKS.tasks)
-    assert len(table_of({"quick": decided("quick")}, only_problems=True)) == 1  # the headline
+    lines = table_of(states)
+    assert len([line for line in lines[lines.index("") + 1:] if line[:1].strip()]) == len(TASKS.tasks) + 2
+    assert table_of(states, only_problems=True) == lines[:lines.index("")]
 
 
 @pytest.mark.parametrize("marks, words", [
@@ -624,11 +645,12 @@ class Ticks:
         (project.root / "status").mkdir(exist_ok=True)
         self.path = project.root / "status" / "tick_failure"
         self.heartbeat = project.root / "status" / "heartbeat"
-        self.store.prepare_failure()
+        self.store.forget_failure()
 
     def succeed(self, when):
         self.heartbeat.write_text("")
         os.utime(str(self.heartbeat), (when, when))
+        self.store.forget_failure()
 
     def fail(self, when, text="cannot write x"):
         self.store.note_failure(when, 74, text)
@@ -656,8 +678,6 @@ def test_ticks_fail_since_the_first_of_them_in_a_row(ticks):
     assert ticks.failure(NOW) is None
     ticks.fail(NOW - 10)
     assert ticks.failure(NOW).since == NOW - 10
-    ticks.succeed(NOW - 10)
-    assert ticks.failure(NOW) is None
 
 
 def test_a_failure_from_ahead_of_the_clock_is_from_before_that_was_set_back(ticks):
@@ -668,15 +688,18 @@ def test_a_failure_from_ahead_of_the_clock_is_from_before_that_was_set_back(tick
     assert ticks.failure(NOW).since == NOW - 10
 
 
-def test_the_file_of_a_failure_keeps_its_size_and_is_made_once(ticks):
+def test_the_file_of_a_failure_keeps_its_size_and_its_place(ticks):
     assert ticks.path.read_bytes() == b" " * sc.FAILURE_BYTES
     node = os.stat(str(ticks.path)).st_ino
     for text in ("\U0001f600" * 600, "short", "two\nlines \x1b[2J"):
         ticks.fail(NOW - 10, text)
         assert os.stat(str(ticks.path)).st_size == sc.FAILURE_BYTES
         assert ticks.failure(NOW).text == sc.plain_line(text, 500)
-    ticks.store.prepare_failure()
-    assert os.stat(str(ticks.path)).st_ino == node and ticks.failure(NOW) is not None
+    ticks.store.forget_failure()
+    assert ticks.path.read_bytes() == b" " * sc.FAILURE_BYTES
+    node = os.stat(str(ticks.path)).st_ino
+    ticks.store.forget_failure()  # nothing is written where there is nothing to forget
+    assert os.stat(str(ticks.path)).st_ino == node
 
 
 @pytest.mark.parametrize("text", [
@@ -740,7 +763,7 @@ def test_how_to_start_a_cron_daemon(monkeypatch, paths, command):
      "a: run R should have ended by 2025-06-03T11:56:00Z, and no end was recorded"),
     ({"supervisor": 7, "timeout": 26 * MINUTE}, True, RUN.replace(unended="timed out"), ""),
     ({"supervisor": 7, "timeout": 60 * MINUTE}, False, RUN,
-     "a: the supervisor of run R is gone; the next tick will look into it"),
+     "a: the supervisor of run R is gone; the next tick takes it over"),
     (sc.StorageError("cannot read it"), True, RUN, "a: cannot determine the state of run R: cannot read it")])
 def test_what_is_odd_about_a_run(project, monkeypatch, record, is_alive, run, text):
     def run_with_id(self, name, run_id):
@@ -774,21 +797,24 @@ def test_a_daemon_is_looked_for_only_where_ticks_are_late(ticks, monkeypatch, si
     assert inspector.machine(state).daemon is None  # the tick has come, and failed
 
 
-@pytest.mark.parametrize("above, python, shell_line, code, text", [
+@pytest.mark.parametrize("above, python, edited, code, text", [
     ("", "", "", None, ""),
     ("SHELL=/bin/csh\nSHELL=/bin/sh\n", "", "", None, ""),
     ("SHELL=/bin/csh\n", "", "", "line-broken",
      "sets SHELL=/bin/csh, which cannot run the conductor's line"),
     ("SHELL=/nowhere/bash\n", "", "", "line-broken", "sets SHELL=/nowhere/bash, which"),
     ("SHELL=/bin/csh\n", "/nowhere/python3", "", "line-broken", "crontab line does not exist (/nowhere/python3)"),
-    ("", "", "# a comment\n", None, ""),
-    ("", "", None, "line-changed", "crontab line differs from the one install would write")])
-def test_what_is_wrong_with_a_line(project, above, python, shell_line, code, text):
+    ("", "", None, "line-changed", "crontab line differs from the one install would write"),
+    ("", "", "*/2 * * * * ", "line-broken", "crontab line runs at '*/2 * * * *', not every minute"),
+    ("", "", "# * * * * * ", "line-broken", "crontab line is commented out or empty")])
+def test_what_is_wrong_with_a_line(project, above, python, edited, code, text):
     store = sc.Store(str(project.root))
     line = sc.crontab_line(store.root, python or sc.interpreter(), os.path.abspath(sc.__file__), False)
-    block = "%s%s\n%s%s\n%s%s\n" % (sc.BLOCK_BEGIN, store.root, shell_line or "", line, sc.BLOCK_END, store.root)
-    if shell_line is None:
-        block = block.replace("* * * * * ", "*/2 * * * * ", 1)
+    block = "%s%s\n%s%s\n%s%s\n" % (sc.BLOCK_BEGIN, store.root, "", line, sc.BLOCK_END, store.root)
+    if edited is None:
+        edited = "* * * * *  cd / && "
+    if edited:
+        block = block.replace("* * * * * ", edited, 1)
     finding = sc._block_finding(store, above, block, "install")
     assert (finding and finding.code) == code and text in (finding.text if finding else "")
 
@@ -828,6 +854,7 @@ def test_doctor_and_status_exit_with_1_on_a_problem_and_doctor_has_the_worst_fir
     hand.configure(task("a", "0 2 * * *"))
     hand.tick()
     monkeypatch.setattr(sc, "examine", lambda *_: [])
+    monkeypatch.setattr(sc, "cron_daemon", lambda: "cron")
     findings = [sc.Finding(code=code, text=code) for code in codes]
     monkeypatch.setattr(sc, "_findings_of_doctor", lambda *_: findings[::-1])
     code, out, _ = hand.call("doctor", "--json")
@@ -874,7 +901,7 @@ def test_doctor_calls_nothing_in_order_that_it_could_not_see(fields, ticks_text,
     assert sc.CHECKS["disk"](None, machine(**fields), None) == disk_text
 
 
-def test_the_table_has_short_commands_and_with_problems_fewer_rows(hand, monkeypatch):
+def test_the_table_has_short_commands_and_with_problems_no_rows(hand, monkeypatch):
     monkeypatch.chdir(os.path.dirname(os.path.abspath(sc.__file__)))
     hand.configure(task("a", "0 2 * * *"), task("b", "0 2 * * *"))
     hand.ends["a"] = ("failed", 1)
@@ -886,7 +913,7 @@ def test_the_table_has_short_commands_and_with_problems_fewer_rows(hand, monkeyp
     table = hand.call("status", "--table")[1]
     assert "\n      try: ./symphony_conductor.py --root " in table and "\nb  " in table
     problems = hand.call("status", "--problems")[1]
-    assert "\na  " in problems and "\nb  " not in problems
+    assert " logs a\n" in problems and "\nb  " not in problems
 
 
 def test_doctor_says_which_daemon_runs_while_ticks_come(hand, monkeypatch):
@@ -946,7 +973,7 @@ def test_what_cannot_be_asked_is_an_answer_as_well(ticks, monkeypatch):
     monkeypatch.setattr(sc.Reader, "last_tick", refuse(sc.StorageError("cannot stat the heartbeat")))
     facts = inspector.machine(state)
     assert (facts.last_tick, facts.is_tick_unreadable, facts.unreadable) == (None, True, ["cannot stat the heartbeat"])
-    assert facts.write_error == "Read-only file system"
+    assert facts.write_error == "status/: Read-only file system"
     monkeypatch.setattr(sc.Inspector, "is_owner", lambda self: False)
     facts = inspector.machine(state)
     assert (facts.write_error, facts.line, facts.has_line) == ("", None, None)  # of others, neither is known
