@@ -1,5 +1,6 @@
 """The judgement of health: tables over the pure function, with the machine as an argument."""
 
+import errno
 import json
 import os
 import shlex
@@ -607,6 +608,8 @@ def test_a_finding_for_people_is_its_sentence_the_last_line_of_output_and_what_t
     assert sc.finding_lines(finding, NOW, 99, True)[0].startswith("  \x1b[31m!\x1b[0m it failed")
     finding = sc.finding_document(sc.Finding(code="paused", text="it is paused"))
     assert sc.finding_lines(finding, NOW, 80) == ["  - it is paused"]
+    finding = dict(finding, command="ls \x1b[2J")
+    assert sc.finding_lines(finding, NOW, 80)[1] == "      try: ls \\x1b[2J"
 
 
 def table_of(states, **more):
@@ -791,6 +794,9 @@ def test_a_daemon_is_looked_for_only_where_ticks_are_late(ticks, monkeypatch, si
     facts = inspector.machine(state)
     assert (config is not None, facts.daemon) == (True, daemon)
     assert facts.cron_log == ("No module" if daemon else "")
+    monkeypatch.setattr(sc, "has_timer", lambda root: True)
+    assert inspector.machine(state).daemon is None  # a timer needs none
+    monkeypatch.setattr(sc, "has_timer", lambda root: False)
     os.utime(str(log), (NOW - silence_s, NOW - silence_s))  # no later than the last tick
     assert inspector.machine(state).cron_log == ""
     ticks.fail(NOW - 10)
@@ -800,6 +806,7 @@ def test_a_daemon_is_looked_for_only_where_ticks_are_late(ticks, monkeypatch, si
 @pytest.mark.parametrize("above, python, edited, code, text", [
     ("", "", "", None, ""),
     ("SHELL=/bin/csh\nSHELL=/bin/sh\n", "", "", None, ""),
+    ("", "/bin/sh", "", None, ""),  # it stands for another Python that can be executed
     ("SHELL=/bin/csh\n", "", "", "line-broken",
      "sets SHELL=/bin/csh, which cannot run the conductor's line"),
     ("SHELL=/nowhere/bash\n", "", "", "line-broken", "sets SHELL=/nowhere/bash, which"),
@@ -988,3 +995,71 @@ def test_a_timer_makes_up_for_a_crontab(project, monkeypatch, timer, error, code
     monkeypatch.setattr(sc, "read_crontab", refuse(error) if error else lambda: "")
     finding, there_is_one = sc.Inspector(sc.Store(str(project.root)))._line()
     assert (finding and finding.code, there_is_one) == (code, has_line)
+
+
+@pytest.mark.parametrize("exit_code, is_forgotten", [(0, True), (78, True), (74, False), (75, False)])
+def test_only_a_tick_that_did_its_work_forgets_the_failure(ticks, monkeypatch, exit_code, is_forgotten):
+    monkeypatch.setattr(sc.Conductor, "_decide", lambda self, **_: sc.Outcome(exit_code=exit_code, lines=["x"]))
+    monkeypatch.setattr(sc.Conductor, "_send_due_messages", lambda self: None)
+    ticks.fail(NOW - 10)
+    sc.Conductor(ticks.store).tick()
+    assert (ticks.store.tick_failure() is None) == is_forgotten
+
+
+@pytest.mark.parametrize("booted_ago, boot_id, suspended_s, silent_s", [
+    (DAY, "boot", 0, HOUR), (10, "boot", 0, 10), (DAY, "boot", 600, HOUR - 600), (DAY, "other", 600, HOUR)])
+def test_no_tick_is_missed_while_the_machine_is_off_or_asleep(ticks, monkeypatch, booted_ago, boot_id, suspended_s,
+                                                              silent_s):
+    monkeypatch.setattr(sc, "boot_time", lambda now: now - booted_ago)
+    monkeypatch.setattr(sc, "current_boot_id", lambda: "boot")
+    monkeypatch.setattr(sc.Reader, "last_evidence", lambda self: type(
+        "Evidence", (), {"suspended": 1000.0, "boot_id": boot_id}))
+    asleep = type("Asleep", (sc.Clock,), {"suspended": lambda self: 1000.0 + suspended_s})
+    inspector = sc.Inspector(ticks.store, asleep())
+    inspector.now = NOW
+    assert inspector._silent_s(NOW - HOUR, sc.State()) == silent_s
+    monkeypatch.setattr(inspector, "_line", lambda: (None, True))
+    assert inspector._silent_s(None, sc.State(last_now=NOW - HOUR)) == silent_s  # installed, and no tick yet
+    monkeypatch.setattr(inspector, "_line", lambda: (None, False))
+    assert inspector._silent_s(None, sc.State(last_now=NOW - HOUR)) == float("inf")
+
+
+@pytest.mark.parametrize("is_folder, wanted, can_write, flag, number", [
+    (True, True, True, 0, 0), (False, False, True, 0, 0), (True, False, True, 0, errno.EISDIR),
+    (False, True, True, 0, errno.ENOTDIR), (True, True, False, 0, errno.EACCES),
+    (False, False, False, os.ST_RDONLY, errno.EROFS)])
+def test_why_a_tick_cannot_write(tmp_path, monkeypatch, is_folder, wanted, can_write, flag, number):
+    path = tmp_path / "x"
+    assert sc._write_errno(str(path), True) == 0  # it is made when it is needed
+    if is_folder:
+        path.mkdir()
+    else:
+        path.write_text("")
+    monkeypatch.setattr(os, "access", lambda path, mode: can_write)
+    monkeypatch.setattr(os, "statvfs", lambda path: type("Disk", (), {"f_flag": flag}))
+    assert sc._write_errno(str(path), wanted) == number
+
+
+def test_a_folder_in_the_place_of_a_log_is_why_ticks_cannot_write(ticks):
+    (ticks.path.parent.parent / "logs" / "symphony_conductor.log").mkdir(parents=True)
+    assert sc.Inspector(ticks.store)._write_error() == "logs/symphony_conductor.log: Is a directory"
+
+
+def test_doctor_does_not_send_to_doctor_and_calls_nothing_in_order_beside_what_cannot_be_read(hand, monkeypatch):
+    hand.configure(task("a", "0 2 * * *"))
+    hand.tick()
+    monkeypatch.setattr(sc.Inspector, "state", lambda self: (
+        self.unreadable.append("cannot read x"), setattr(self, "state_notes", []), sc.State())[-1])
+    document = json.loads(hand.call("doctor", "--json")[1])
+    assert [item["command"] for item in document if item.get("code") == "unreadable"] == [None]
+    assert "ok" not in {item["level"] for item in document}
+
+
+def test_a_run_by_hand_that_fails_is_no_slot_that_does():
+    world = World(task("a", "0 2 * * *"))
+    world.tick("2025-06-02T10:00:00Z")
+    run = sc.Run(run_id="R", trigger="manual", started_at=float(at("2025-06-02T10:00:00Z")))
+    world.state = world.state.replace(tasks={"a": world.state.tasks["a"].replace(run=run)})
+    world.finish("a", "2025-06-02T10:01:00Z", "failed")
+    state = world.state.tasks["a"]
+    assert (state.run, state.consecutive_failures, state.last["status"]) == (None, 0, "failed")
