@@ -159,7 +159,7 @@ def test_a_command_whose_supervisor_died_before_it_had_its_number_on_record_is_a
     end(project, "job")
     project.wait_for_idle()
     assert [verdict["status"] for verdict in project.history()] == ["interrupted"]
-    assert not may_live(record)
+    assert project.wait_until(lambda: not may_live(record)), "who settled it ends a moment later"
 
 
 @needs_proc
