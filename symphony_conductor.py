@@ -3030,7 +3030,8 @@ class _Draft:
         if record.get("reason"):
             last["reason"] = record["reason"]
         if record["status"] != "success":
-            line = last_line(record["output_tail"])
+            secrets = secrets_of(self.config, self.config.tasks.get(name))
+            line = last_line(masked(record["output_tail"], secrets))  # status and reports show it
             if line:
                 last["last_line"] = line
         self.put(name, run=None, skipped={}, last=last)
@@ -4137,7 +4138,7 @@ def _tick_findings(machine: Machine) -> "List[Finding]":
         findings.append(Finding(
             code="ticks-fail", since=last, command="tail %s" % shlex.quote(
                 machine.root + "/logs/conductor_cron.log"),
-            text="%s: cron's call failed: %s" % (silence, machine.cron_log)))
+            text="cron calls the tick, which fails: " + machine.cron_log))
     else:
         is_dead = machine.silent_s > TICK_DEAD_S
         findings.append(Finding(
@@ -4719,7 +4720,8 @@ def finding_lines(finding: "Document", now: float, width: int,
         text = text.replace(mark, _painted(mark, colour), 1)
     lines = [text]
     if finding["output"]:
-        lines.append(cut_text("      last output: %s" % finding["output"], width))
+        line = "      last output: " + printable(finding["output"], kept="")
+        lines.append(cut_text(line, width))
     if finding["command"]:
         # Whole: it is there to be copied.
         lines.append("      try: " + printable(finding["command"], kept=""))
@@ -10669,8 +10671,8 @@ def called_as(store: Reader, is_short: bool = False) -> str:
 
 # The names under which cron daemons run; `crond` is also busybox's.
 CRON_DAEMONS = ("cron", "crond", "cronie", "dcron", "fcron", "bcron-sched", "supercronic")
-SHELLS = ("sh", "ash", "bash", "dash", "ksh", "ksh93", "mksh", "pdksh", "oksh", "yash", "zsh",
-          "busybox")  # what can run the crontab line
+SHELLS = ("sh", "ash", "bash", "bosh", "dash", "ksh", "ksh93", "mksh", "oksh", "pdksh", "posh",
+          "rbash", "yash", "zsh", "busybox", "toybox")  # what can run the crontab line
 SERVICE_FOLDERS = ("/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
 
 
@@ -10684,7 +10686,7 @@ def cron_daemon() -> "str | None":
             names = {}
             for pid in filter(str.isdigit, os.listdir(PROC)):
                 try:
-                    names[pid] = proc_text(pid + "/comm").strip()
+                    names[pid] = _program_name(pid)
                 except OSError:
                     continue
         else:
@@ -10696,7 +10698,18 @@ def cron_daemon() -> "str | None":
     for name in names.values():
         if name in CRON_DAEMONS:
             return name
-    return "" if names.get("1") else None
+    # systemd-cron runs crontabs by timers, and has no daemon.
+    is_systemd_cron = any(os.path.exists(folder + "/cron.target") for folder in SERVICE_FOLDERS)
+    return "" if names.get("1") and not is_systemd_cron else None
+
+
+def _program_name(pid: str) -> str:
+    """What a process runs as /proc shows it; of busybox, which of its programs."""
+    name = proc_text(pid + "/comm").strip()
+    if name != "busybox":
+        return name
+    words = proc_text(pid + "/cmdline").split("\0")
+    return os.path.basename(words[1]) if len(words) > 1 else name
 
 
 def daemon_command() -> str:
@@ -10762,12 +10775,12 @@ class Inspector:
         unreadable = len(self.unreadable)
         last_tick = self.asked(self.store.last_tick)
         is_tick_unreadable = len(self.unreadable) > unreadable
-        silent_s = self._silent_s(last_tick, state)
+        line, has_line = self._line()
+        silent_s = self._silent_s(last_tick, state, bool(has_line))
         is_late = silent_s > TICK_STALE_S
         failure = self.asked(self.store.tick_failure)
         if failure is not None and failure.at > self.now + TICK_STALE_S:
             failure = None  # of a clock that was set back since
-        line, has_line = self._line()
         daemon, command = None, ""
         if is_late and failure is None and not has_timer(self.store.root):
             daemon, command = cron_daemon(), daemon_command()
@@ -10785,10 +10798,11 @@ class Inspector:
             mount=mount_of(self.store.root),
             **self._space())
 
-    def _silent_s(self, last_tick: "float | None", state: State) -> float:
+    def _silent_s(self, last_tick: "float | None", state: State,
+                  has_line: bool = False) -> float:
         """How long no tick has come that could have: not while the machine was off or asleep."""
         since = last_tick
-        if since is None and self.asked(lambda: self._line()[1]):
+        if since is None and has_line:
             since = state.last_now or None  # `install` has decided, and cron comes within a minute
         if since is None:
             return float("inf")

@@ -113,7 +113,7 @@ MACHINES = [  # what is special, the fields, each finding: code, text, command, 
     ("a crontab that cannot be read", {"line": UNREAD, "has_line": None},
      [("crontab-unreadable", "crontab -l failed", "crontab -l", None)]),
     ("what cron printed", dict(DEAD, cron_log="No module named x"),
-     [("ticks-fail", "no tick for 11m: cron's call failed: No module named x", TAIL, 660)]),
+     [("ticks-fail", "cron calls the tick, which fails: No module named x", TAIL, 660)]),
     ("what cron printed, while ticks come", {"cron_log": "noise"}, []),
     ("what cron printed without a daemon", dict(DEAD, daemon="", cron_log="old"),
      [("no-cron-daemon", "no cron daemon is running; no tick for 11m", "", 660)]),
@@ -1018,9 +1018,8 @@ def test_no_tick_is_missed_while_the_machine_is_off_or_asleep(ticks, monkeypatch
     inspector = sc.Inspector(ticks.store, asleep())
     inspector.now = NOW
     assert inspector._silent_s(NOW - HOUR, sc.State()) == silent_s
-    monkeypatch.setattr(inspector, "_line", lambda: (None, True))
-    assert inspector._silent_s(None, sc.State(last_now=NOW - HOUR)) == silent_s  # installed, and no tick yet
-    monkeypatch.setattr(inspector, "_line", lambda: (None, False))
+    # Installed, and no tick yet.
+    assert inspector._silent_s(None, sc.State(last_now=NOW - HOUR), has_line=True) == silent_s
     assert inspector._silent_s(None, sc.State(last_now=NOW - HOUR)) == float("inf")
 
 

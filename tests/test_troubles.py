@@ -572,3 +572,12 @@ def test_ticks_that_could_not_come_are_not_missing():
     assert sc.examine(sc.Config(), sc.State(), machine) == []
     assert [finding.code for finding in sc.examine(sc.Config(), sc.State(), machine.replace(awake_s=200.0))] == [
         "ticks-late"]
+
+
+def test_the_last_line_of_output_is_kept_without_its_secrets(box):
+    box.configure(every_minute("login", "echo tried hunter2secret with password=swordfish; exit 1",
+                               schedule="0 0 1 1 *", env={"SECRET": "hunter2secret"}))
+    box.install()
+    assert box.call("run", "--task", "login")[0] == 1
+    assert codes(box)[1]["failing"]["output"] == "tried *** with password=***"
+    assert "hunter2secret" not in json.dumps(box.project.state()["tasks"])
