@@ -4421,7 +4421,7 @@ def _blocking_finding(config: Config, state: State, machine: Machine, root: str,
     why = explain_unmet(config, state.tasks, cycles[0].waiting_for, cycles[0].slot)
     words = _way_out(config, state, root, machine.now)
     if root in config.tasks and not config.tasks[root].enabled:
-        why += ' (to enable it, set "enabled": true; to run it once:)'
+        why += ' (to enable it, set "enabled": true)'
     if machine.broken:
         words = "check"  # no other is accepted before
     return Finding(
@@ -7732,16 +7732,29 @@ class Store(Reader):
         os.utime(path, (at, at))
 
     def forget_failure(self) -> None:
-        """Blank the file that says how a tick failed; make it while there is room for it."""
+        """Blank the file that says how a tick failed; make it while there is room for it.
+
+        If that fails, the tick has still done its work: `status` goes by what it finds.
+        """
         path = self.path(FAILURE_NAME)
         try:
-            if read_bytes(path, FAILURE_BYTES).isspace():
-                return
+            if not read_bytes(path, FAILURE_BYTES).isspace():
+                self._overwrite_failure(b"")
         except FileNotFoundError:
-            pass
+            try:
+                write_atomic(path, FAILURE_BYTES * b" ", durable=False)
+            except StorageError:
+                pass  # no room: the next tick tries again
         except OSError:
-            return  # a link, or what cannot be read: it is nobody's failure
-        write_atomic(path, FAILURE_BYTES * b" ", durable=False)
+            pass  # a link, say: it is nobody's failure
+
+    def _overwrite_failure(self, data: bytes) -> None:
+        fd = os.open(self.path(FAILURE_NAME), os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            os.pwrite(fd, data.ljust(FAILURE_BYTES), 0)
+            os.ftruncate(fd, FAILURE_BYTES)  # damage may have made it longer
+        finally:
+            os.close(fd)
 
     def note_failure(self, now: float, exit_code: int, text: str) -> None:
         """Say how a tick failed, in place: a full disk has room for what was there before.
@@ -7754,13 +7767,7 @@ class Store(Reader):
             document = {"at": now, "since": since, "exit_code": exit_code,
                         "text": plain_line(text, 500)}
             # Not as escapes, of which a letter can take twelve bytes: cut short, it is no JSON.
-            data = json.dumps(document, ensure_ascii=False).encode()
-            fd = os.open(self.path(FAILURE_NAME), os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            try:
-                os.pwrite(fd, data.ljust(FAILURE_BYTES), 0)
-                os.ftruncate(fd, FAILURE_BYTES)  # damage may have made it longer
-            finally:
-                os.close(fd)
+            self._overwrite_failure(json.dumps(document, ensure_ascii=False).encode())
         except (ConductorError, OSError):
             pass  # the tick's own exit status and output remain
 

@@ -328,7 +328,7 @@ AGAIN = {"last": result(), "cycle": cycle("retrying", attempts=[result()], attem
 AT_NOON = "2025-06-03T12:00:50Z"
 LOGS, WHY, LOG = ("symphony_conductor.py logs up", "symphony_conductor.py why up",
                   "tail /srv/box/logs/symphony_conductor.log")
-ENABLE = ' (to enable it, set "enabled": true; to run it once:)'
+ENABLE = ' (to enable it, set "enabled": true)'
 RUN_UP = "symphony_conductor.py run --task up"
 
 TASK_ROWS = [  # what is special, the states, the machine, each finding: code, task, text, command, since so long ago

@@ -581,3 +581,17 @@ def test_the_last_line_of_output_is_kept_without_its_secrets(box):
     assert box.call("run", "--task", "login")[0] == 1
     assert codes(box)[1]["failing"]["output"] == "tried *** with password=***"
     assert "hunter2secret" not in json.dumps(box.project.state()["tasks"])
+
+
+def test_a_tick_whose_record_of_failures_cannot_be_made_has_done_its_work_all_the_same(box, monkeypatch):
+    box.install()
+    store = sc.Store(str(box.root))
+    (box.root / "status" / "tick_failure").unlink()
+
+    def refuse(path, data, durable=True):
+        raise sc.StorageError("cannot write %s: No space left on device" % path)
+
+    monkeypatch.setattr(sc, "write_atomic", refuse)
+    store.forget_failure()
+    store.note_failure(1.0, 74, "x")
+    assert store.tick_failure() is None
