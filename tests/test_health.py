@@ -832,6 +832,7 @@ def test_what_is_wrong_with_a_line(project, above, python, edited, code, text):
 def test_a_tick_by_hand_never_replaces_the_environment_of_the_line(project, monkeypatch, kept, is_line, replaced):
     class Flags:
         isolated = no_site = int(is_line)
+        utf8_mode = getattr(sys.flags, "utf8_mode", 0)  # which some versions ask to open a file
 
     path = project.root / "status" / "tick_environment.json"
     path.parent.mkdir()
