@@ -89,6 +89,12 @@ class Box:
         self.mounted.append(str(self.root))
         subprocess.check_call(["cp", "-a", "%s/." % kept, str(self.root)])
 
+    def enter(self, prefix):
+        """Call the tools by these words, if this system allows that."""
+        if subprocess.call(prefix + ["true"], stderr=subprocess.DEVNULL):
+            pytest.skip("%s is not allowed here" % " ".join(prefix[:3]))
+        self.inside = prefix
+
     def fill(self, leave=0):
         """Fill the disk up to so many bytes."""
         with open(str(self.root / "fill"), "wb") as handle:
@@ -190,7 +196,7 @@ def dead_cron(box):
     needs_root(box)
     box.install()
     box.age(1000)
-    box.inside = ALONE
+    box.enter(ALONE)
 
 
 def removed_line(box):
@@ -300,7 +306,7 @@ def unreadable_state(box):
     if ROOT:
         if not shutil.which("setpriv"):
             pytest.skip("there is no setpriv")
-        box.inside = FORBIDDEN
+        box.enter(FORBIDDEN)
     (box.root / "conductor_state.json").chmod(0)
 
 
@@ -333,7 +339,7 @@ def no_zones(box):
     needs_root(box)
     box.configure(every_minute("a", schedule="0 0 1 1 *", timezone="Europe/Paris"))
     box.install()
-    box.inside = WITHOUT_ZONES
+    box.enter(WITHOUT_ZONES)
 
 
 TROUBLES = [  # how it is made, the code of its finding, what it says, what it advises
@@ -463,7 +469,7 @@ def failure_that_is_over(box):
 def zones_that_no_task_needs(box):
     needs_root(box)
     box.install()
-    box.inside = WITHOUT_ZONES
+    box.enter(WITHOUT_ZONES)
 
 
 @pytest.mark.parametrize("happening", [another_python, first_minute, failure_in_the_future, failure_that_is_over,
