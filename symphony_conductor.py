@@ -5789,7 +5789,10 @@ def open_making_folder(path: str, flags: int) -> int:
         make_folder(os.path.dirname(path))
         fd = os.open(path, flags, 0o600)
     try:
-        _check_regular(os.fstat(fd), path)
+        info = os.fstat(fd)
+        _check_regular(info, path)
+        if flags & os.O_CREAT and info.st_mode & 0o600 != 0o600 and info.st_uid == os.geteuid():
+            os.fchmod(fd, 0o600)  # made just now, under a umask that shuts out its owner
     except OSError:
         close_quietly(fd)
         raise
@@ -5803,6 +5806,7 @@ def make_folder(path: str) -> None:
     make_folder(os.path.dirname(path))  # os.makedirs would give these the caller's umask
     try:
         os.mkdir(path, 0o700)
+        os.chmod(path, 0o700)  # whatever the umask is
     except OSError as error:
         if not os.path.isdir(path):
             raise StorageError.of("create the folder", path, error)
