@@ -10692,6 +10692,7 @@ def cron_daemon() -> "str | None":
 
     Where the processes of others are hidden (proc(5), hidepid), none is seen and nothing is proved.
     """
+    is_hidden = False
     try:
         if has_proc():
             names = {}
@@ -10699,7 +10700,7 @@ def cron_daemon() -> "str | None":
                 try:
                     names[pid] = _program_name(pid)
                 except OSError:
-                    continue
+                    is_hidden = True  # this one may be it
         else:
             rows = [line.split(None, 1) for line in command_output(
                 "ps", "-A", "-o", "pid=,comm=").splitlines()]
@@ -10711,7 +10712,7 @@ def cron_daemon() -> "str | None":
             return name
     # systemd-cron runs crontabs by timers, and has no daemon.
     is_systemd_cron = any(os.path.exists(folder + "/cron.target") for folder in SERVICE_FOLDERS)
-    return "" if names.get("1") and not is_systemd_cron else None
+    return "" if names.get("1") and not is_systemd_cron and not is_hidden else None
 
 
 def _program_name(pid: str) -> str:

@@ -1063,3 +1063,17 @@ def test_a_run_by_hand_that_fails_is_no_slot_that_does():
     world.finish("a", "2025-06-02T10:01:00Z", "failed")
     state = world.state.tasks["a"]
     assert (state.run, state.consecutive_failures, state.last["status"]) == (None, 0, "failed")
+
+
+@pytest.mark.parametrize("closed, answer", [((), ""), (("17",), None), (("1",), None)])
+def test_a_process_that_cannot_be_read_may_be_cron(monkeypatch, closed, answer):
+    def program_name(pid):
+        if pid in closed:
+            raise PermissionError(13, "Permission denied")
+        return "init"
+
+    monkeypatch.setattr(sc, "has_proc", lambda: True)
+    monkeypatch.setattr(sc.os, "listdir", lambda path: ["1", "17", "self"])
+    monkeypatch.setattr(sc, "_program_name", program_name)
+    monkeypatch.setattr(sc, "SERVICE_FOLDERS", ())
+    assert sc.cron_daemon() == answer
