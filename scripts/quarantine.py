@@ -11,13 +11,14 @@ Every removal is announced in `cleanup_actions.log` (`intent`, flushed to disk) 
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import re
 import signal
 import stat
 import time
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
 from common import RefusedError, check_format, plural, read_own, sc, size_text
 from tree import (
@@ -48,7 +49,13 @@ NEVER = re.compile(r"(?is).*\.(?:lock|pid)\Z")  # CLEANUP rule 7: an old one may
 
 
 class Candidate(sc.Value):
-    """A file that can be removed, as it was when that was decided, and why."""
+    """A file or a whole folder that can be removed, as it was when that was decided, and why.
+
+    A folder goes as one: `size` is that of the files in it, `files` their number, and `contents`
+    their `contents_digest`; `mtime_ns` and `ctime_ns` are the newest among them. Its own `ino` and
+    `mode` are 0, as an inventory lists files alone. For a file, `files` is 0. `generated` says that
+    a tool made it and makes it again when it is needed.
+    """
 
     path: str = ""
     size: int = 0
@@ -59,6 +66,9 @@ class Candidate(sc.Value):
     mode: int = 0
     rule: str = ""
     reason: str = ""
+    files: int = 0
+    contents: str = ""
+    generated: bool = False
 
 
 class Removal(sc.Value):
@@ -72,6 +82,7 @@ class Removal(sc.Value):
     reason: str = ""
     size: int = 0
     rule: str = ""
+    files: int = 0  # in the folder that went as one; 0 for a file
 
 
 class HeldRun(sc.Value):
@@ -108,6 +119,16 @@ def difference(status: "os.stat_result", planned: Candidate, moved: bool = False
     if not moved and status.st_ctime_ns != planned.ctime_ns:
         return "its ctime has changed"
     return ""
+
+
+def contents_digest(members: "Iterable[str]") -> str:
+    """The identity of all files in a folder, from one line for each, in any order.
+
+    A line is the path as stored, from the root, then NUL and
+    'INO,SIZE,MTIME_NS,CTIME_NS,MODE,NLINK'.
+    """
+    text = "\n".join(sorted(members))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def file_id(status: "os.stat_result") -> "Tuple[int, int]":
