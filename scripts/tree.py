@@ -4,6 +4,7 @@ Whatever is removed or restored is reached from the root's descriptor, one compo
 never through a symlink, so that a folder that is swapped meanwhile leads nowhere else.
 """
 
+import errno
 import hashlib
 import os
 import pwd
@@ -11,7 +12,8 @@ import re
 import subprocess
 import sys
 import tempfile
-from typing import Any, Callable, Dict, List, Set, Tuple
+import time
+from typing import Any, Callable, Dict, List, Sequence, Set, Tuple
 
 from common import RefusedError, read_regular, sc
 
@@ -35,6 +37,8 @@ CONTROL = (".git", ".jj") + OTHER_CONTROL
 BARE_REPOSITORY = ("HEAD", "objects", "refs")
 
 GIT_TIMEOUT_S = 600
+GIT_LOCK_WAIT_S = 5.0
+GIT_LOCK_POLL_S = 0.05
 WITHOUT_GIT = "nothing may be removed while git cannot say what is tracked"
 # Git's warning about a folder that it may not read. The walk makes an error of the same folder.
 CLOSED_FOLDER = (
@@ -105,6 +109,46 @@ def open_below(fd: int, path: str, check: "Callable[[int], None] | None" = None)
         raise
 
 
+def mount_id(fd: int) -> int:
+    """The mount that an open file was reached through (proc(5), fdinfo); -1 where none is told.
+
+    A bind mount has the device of what it shows, and a mount id of its own.
+    """
+    try:
+        info = os.open("%s/self/fdinfo/%d" % (sc.PROC, fd), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1
+    try:
+        match = re.search(br"(?m)^mnt_id:\s*([0-9]+)$", os.read(info, 4096))
+    finally:
+        os.close(info)
+    return int(match.group(1)) if match else -1
+
+
+def mount_points(root: "Root") -> "Set[str]":
+    """The mount points below a root, as stored paths (proc(5), mountinfo); empty without /proc.
+
+    Raises RefusedError where it cannot be read.
+    """
+    try:
+        with open("%s/self/mountinfo" % sc.PROC, "rb") as handle:
+            lines = handle.read().splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    except OSError as error:
+        raise RefusedError("cannot tell what is mounted: %s" % error.strerror)
+    above = os.fsencode(root.path.rstrip("/")) + b"/"
+    points = set()
+    for line in lines:
+        fields = line.split(b" ")
+        if len(fields) > 4:
+            point = re.sub(br"\\([0-7]{3})", lambda code: bytes((int(code.group(1), 8),)),
+                           fields[4])
+            if point.startswith(above):
+                points.add(stored_path(os.fsdecode(point[len(above):])))
+    return points
+
+
 def is_repository(has: "Callable[[str], bool]") -> bool:
     """Whether a folder is a repository of its own, bare ones included.
 
@@ -126,6 +170,7 @@ class Root:
             raise RefusedError("--root: cannot open %s: %s" % (path, error.strerror))
         identity = os.fstat(self.fd)
         self.dev, self.ino = identity.st_dev, identity.st_ino
+        self.mount = mount_id(self.fd)
         self._refuse_home()
         problems = sc.Store(self.path).insecure(self.path)
         if problems:
@@ -162,6 +207,14 @@ class Root:
     def open_folder(self, path: str, check: "Callable[[int], None] | None" = None) -> int:
         """A descriptor of a folder below the root, see `open_below`."""
         return open_below(self.fd, path, check)
+
+    def border(self, fd: int) -> str:
+        """Why the folder of a descriptor is none of this tree's own; '' when it is."""
+        if os.fstat(fd).st_dev != self.dev:
+            return "it is on another device"
+        if self.mount >= 0 and mount_id(fd) != self.mount:
+            return "something is mounted there"
+        return ""
 
     def join(self, path: str) -> str:
         return os.path.join(self.path, native_path(path))
@@ -238,6 +291,7 @@ class Git:
         self.root = root
         self._running: "List[Tuple[Any, Any, Tuple[str, ...]]]" = []
         self._head: "str | None" = None
+        self._stamped: "Tuple[str, ...]" = ()
 
     def _top(self) -> str:
         """The folder, at or above the root, that holds .git; '' when there is none."""
@@ -300,24 +354,68 @@ class Git:
         self.begin(only_tracked)
         return self.finish()
 
-    def stamp(self) -> str:
-        """Changes when the index, HEAD or what HEAD names does."""
-        return " ".join(sc.signature(path) for path in self._stamped())
+    def stamp(self) -> "Tuple[Any, ...]":
+        """Changes when the index, HEAD or what HEAD names does, and when git locks one of them.
 
-    def _stamped(self) -> "List[str]":
-        if not hasattr(self, "_stamped_paths"):
-            self.head()  # raises GitError for a repository that is wrong as a whole
-            branch = os.fsdecode(self._output("symbolic-ref", "-q", "HEAD", allowed=(0, 1)).strip())
-            names = ("index", "HEAD", "logs/HEAD", "packed-refs", "reftable/tables.list",
-                     branch or "HEAD")
-            questions = [word for name in names for word in ("--git-path", name)]
-            lines = self._output("rev-parse", *questions).split(b"\n")
-            if len(lines) != len(names) + 1:
-                raise GitError("git does not recognize %s as a work tree: no path of its index" % (
-                    self.root.path))
-            self._stamped_paths = [os.path.join(self.root.path, os.fsdecode(line))
-                                   for line in lines[:-1]]
-        return self._stamped_paths
+        Git creates and renames its files in these folders, so their times tell, too. Raises
+        GitError.
+        """
+        if not self._stamped:
+            self._stamped = self._stamped_paths()
+        try:
+            seen = [os.stat(path) for path in self._stamped]
+        except OSError as error:
+            self._stamped = ()
+            raise GitError("git's own files cannot be looked at: %s" % error.strerror, WITHOUT_GIT)
+        return tuple((status.st_mtime_ns, status.st_ino, status.st_size) for status in seen)
+
+    def _stamped_paths(self) -> "Tuple[str, ...]":
+        """Of each file that matters: itself if it is there, and the folder that it is in."""
+        self.head()  # raises GitError for a repository that is wrong as a whole
+        branch = os.fsdecode(self._output("symbolic-ref", "-q", "HEAD", allowed=(0, 1)).strip())
+        paths = set()
+        for path in self._paths_of("index", "HEAD", "logs/HEAD", "packed-refs",
+                                   "reftable/tables.list", branch or "HEAD"):
+            paths.add(_existing(os.path.dirname(path)))
+            paths.add(_existing(path))
+        return tuple(sorted(paths))
+
+    def _paths_of(self, *names: str) -> "List[str]":
+        """The places of files of the repository. Raises GitError."""
+        questions = [word for name in names for word in ("--git-path", name)]
+        lines = self._output("rev-parse", *questions).split(b"\n")
+        if len(lines) != len(names) + 1:
+            raise GitError("git does not recognize %s as a work tree: no path of its index" % (
+                self.root.path))
+        return [os.path.join(self.root.path, os.fsdecode(line)) for line in lines[:-1]]
+
+    def lock(self) -> str:
+        """A lock file of git's, '' for none: then some git is changing what it tracks.
+
+        Raises GitError.
+        """
+        folders = {os.path.realpath(os.path.dirname(path))
+                   for path in self._paths_of("index", "packed-refs")}
+        for top in sorted(folders):
+            for folder, below, names in os.walk(top, onerror=_cannot_look):
+                if folder == top:  # each of these has an index of its own, or none
+                    below[:] = [name for name in below
+                                if name not in ("modules", "worktrees", "hooks")]
+                elif folder == os.path.join(top, "objects"):
+                    below[:] = [name for name in below if name == "info"]
+                for name in sorted(names):
+                    if name.endswith(".lock"):
+                        return os.path.join(folder, name)
+        return ""
+
+    def refuse_lock(self) -> None:
+        """Raises GitError while git is changing what it tracks."""
+        lock = self.lock()
+        if lock:
+            raise GitError(
+                "git is at work in %s (%s)" % (self.root.path, os.path.basename(lock)),
+                "try again later; if no git runs there any more, delete %s" % (
+                    printable(stored_path(lock))))
 
     def _output(self, *arguments: str, allowed: "Tuple[int, ...]" = (0,)) -> bytes:
         return self._result(*self._start(*arguments), allowed=allowed)
@@ -389,31 +487,72 @@ def check_index(path: str, head: str) -> None:
         raise GitError("git's index is damaged", "to fix: rm %s && git reset" % path)
 
 
-class GitGuard:
-    """Says of a path, right before it is removed, whether git tracks it.
+def _existing(path: str) -> str:
+    """The path, or the nearest folder above that is there: what is created changes its times."""
+    while not os.path.lexists(path) and os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+    return path
 
-    Asks git again whenever the index has changed.
+
+def _cannot_look(error: OSError) -> None:
+    if error.errno != errno.ENOENT:
+        raise GitError("git's own folder cannot be read: %s" % error.strerror, WITHOUT_GIT)
+
+
+class GitGuard:
+    """Says of a path, right before it is removed, whether git tracks it or anything below it.
+
+    Asks git again whenever the index has changed, and takes no answer while git changes it.
     """
 
     def __init__(self, git: Git) -> None:
         self.git = git
-        self._stamp: "str | None" = None
+        self._stamp: "Tuple[Any, ...]" = ()
         self._tracked: "Set[str]" = set()
         self._spelled: "Set[str]" = set()
 
     def __call__(self, path: str) -> str:
-        """Why git wants the file kept, '' when it does not. Raises GitError."""
+        """Why git wants the file or folder kept, '' when it does not. Raises GitError."""
         stamp = self.git.stamp()
         if stamp != self._stamp:
-            listing = vouched(self.git, self.git.listing(only_tracked=True))
-            self._tracked = listing.tracked
-            self._spelled = {folded(name) for name in listing.tracked}
+            self.git.refuse_lock()
+            self._ask()
             self._stamp = stamp
+        return self._answer(path)
+
+    def _ask(self) -> None:
+        listing = vouched(self.git, self.git.listing(only_tracked=True))
+        self._tracked = set(listing.tracked)
+        for path in listing.tracked:
+            folder = path.rpartition("/")[0]
+            while folder and folder not in self._tracked:
+                self._tracked.add(folder)
+                folder = folder.rpartition("/")[0]
+        self._spelled = {folded(name) for name in self._tracked}
+
+    def _answer(self, path: str) -> str:
         if path in self._tracked:
             return "git tracks it"
         if folded(path) in self._spelled:
             return "git tracks it under another spelling"
         return ""
+
+    def afterwards(self, paths: "Sequence[str]") -> "Dict[str, str]":
+        """Why some of these, which were just moved, must go back: git tracks them by now.
+
+        A git that began to add files when they were moved may not have finished: it is waited for
+        a little. If it then still works or cannot answer, all of them go back.
+        """
+        deadline = time.monotonic() + GIT_LOCK_WAIT_S
+        try:
+            while self.git.lock() and time.monotonic() < deadline:
+                time.sleep(GIT_LOCK_POLL_S)
+            self.git.refuse_lock()
+            self._ask()
+        except GitError as error:
+            return dict.fromkeys(paths, str(error))
+        answers = {path: self._answer(path) for path in paths}
+        return {path: why for path, why in answers.items() if why}
 
 
 def folded(path: str) -> str:

@@ -1,0 +1,87 @@
+"""How much time has certainly passed since files were taken, whatever the wall clock says.
+
+A wall clock that runs ahead for a minute would make every file in quarantine old enough to be
+deleted for good. So the clock of the boot, which nobody can set, is a second witness: each clean-up
+adds to a sum what that clock has measured since the last one. Between two boots nobody measured,
+and the wall clock is believed for a day at most.
+"""
+
+import json
+import os
+import time
+from typing import Any, Dict, Tuple
+
+from common import read_own, sc
+
+CLOCK_NAME = "clock"
+UNMEASURED_S = sc.DAY  # at most, between the last clean-up of one boot and the first of the next
+LARGEST_CLOCK = 1 << 20
+
+Boot = Tuple[str, float]  # (the boot's id, '' if unknown; seconds since it began)
+
+
+def boot_now() -> Boot:
+    """The boot and its age. A container that shows its own uptime begins a boot when it starts."""
+    try:
+        boot_id = sc.current_boot_id()
+    except sc.ConductorError:
+        boot_id = ""
+    try:  # proc_uptime(5) counts suspends
+        return boot_id, float(sc.proc_text("uptime").split()[0])
+    except (OSError, ValueError, IndexError):
+        return boot_id, time.monotonic()
+
+
+class Witness:
+    """The sum of certain seconds, in a file of the quarantine.
+
+    Without a file, or with a damaged one, the sum begins anew: then files are kept for longer.
+    """
+
+    def __init__(self, folder: str, wall: float, boot: Boot) -> None:
+        self.path = os.path.join(folder, CLOCK_NAME)
+        self._before = self._read()
+        self._wall, self._boot = wall, boot
+        self.certain = self._certain()
+        # The sums at which runs were first seen whose own files do not tell.
+        self._first_seen: "Dict[str, float]" = self._before.get("first_seen") or {}
+
+    def _read(self) -> "Dict[str, Any]":
+        try:
+            document = json.loads(read_own(self.path, LARGEST_CLOCK).decode("ascii"))
+            sound = (all(type(document[key]) in (int, float) and 0 <= document[key] < 1e12
+                         for key in ("certain", "wall", "uptime"))
+                     and isinstance(document["boot_id"], str)
+                     and isinstance(document.get("first_seen"), dict))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return {}
+        return document if sound else {}
+
+    def _certain(self) -> float:
+        if not self._before:
+            return 0.0
+        boot_id, uptime = self._boot
+        passed = uptime - self._before["uptime"]
+        if boot_id != self._before["boot_id"] or not boot_id or passed < 0:
+            passed = min(max(0.0, self._wall - self._before["wall"]), UNMEASURED_S)
+        return float(self._before["certain"]) + passed
+
+    def age(self, run_id: str, taken_at: "float | None") -> float:
+        """The seconds that have certainly passed since a run began.
+
+        `taken_at` is the sum that it wrote down, None if it did not: then it counts from when it
+        was first seen.
+        """
+        if taken_at is None or taken_at > self.certain:  # of a clock file that was lost since
+            taken_at = self._first_seen.setdefault(run_id, self.certain)
+        try:
+            return max(0.0, self.certain - float(taken_at))
+        except (TypeError, ValueError):
+            return 0.0
+
+    def save(self, runs: "Tuple[str, ...]") -> None:
+        """Write the sum, and forget runs that are no longer held. Raises StorageError."""
+        first_seen = {run: at for run, at in self._first_seen.items() if run in runs}
+        document = {"format": 1, "certain": round(self.certain, 1), "wall": round(self._wall, 1),
+                    "boot_id": self._boot[0], "uptime": self._boot[1], "first_seen": first_seen}
+        sc.write_atomic(self.path, (json.dumps(document) + "\n").encode("ascii"), durable=False)
