@@ -15,6 +15,7 @@ from common import read_own, sc
 
 CLOCK_NAME = "clock"
 UNMEASURED_S = sc.DAY  # at most, between the last clean-up of one boot and the first of the next
+WORTH_WRITING_S = 60.0
 LARGEST_CLOCK = 1 << 20
 
 Boot = Tuple[str, float]  # (the boot's id, '' if unknown; seconds since it began)
@@ -44,7 +45,7 @@ class Witness:
         self._wall, self._boot = wall, boot
         self.certain = self._certain()
         # The sums at which runs were first seen whose own files do not tell.
-        self._first_seen: "Dict[str, float]" = self._before.get("first_seen") or {}
+        self._first_seen: "Dict[str, float]" = dict(self._before.get("first_seen", {}))
 
     def _read(self) -> "Dict[str, Any]":
         try:
@@ -52,8 +53,8 @@ class Witness:
             sound = (all(type(document[key]) in (int, float) and 0 <= document[key] < 1e12
                          for key in ("certain", "wall", "uptime"))
                      and isinstance(document["boot_id"], str)
-                     and isinstance(document.get("first_seen"), dict))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+                     and all(type(at) in (int, float) for at in document["first_seen"].values()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}
         return document if sound else {}
 
@@ -74,14 +75,16 @@ class Witness:
         """
         if taken_at is None or taken_at > self.certain:  # of a clock file that was lost since
             taken_at = self._first_seen.setdefault(run_id, self.certain)
-        try:
-            return max(0.0, self.certain - float(taken_at))
-        except (TypeError, ValueError):
-            return 0.0
+        passed: float = self.certain - float(taken_at)
+        return max(0.0, passed)
 
     def save(self, runs: "Tuple[str, ...]") -> None:
-        """Write the sum, and forget runs that are no longer held. Raises StorageError."""
+        """Write the sum, once it is worth it, without runs that are gone. Raises StorageError."""
         first_seen = {run: at for run, at in self._first_seen.items() if run in runs}
+        before = self._before
+        if (before and self._boot[0] == before["boot_id"] and first_seen == before["first_seen"]
+                and abs(self._boot[1] - before["uptime"]) < WORTH_WRITING_S):
+            return
         document = {"format": 1, "certain": round(self.certain, 1), "wall": round(self._wall, 1),
                     "boot_id": self._boot[0], "uptime": self._boot[1], "first_seen": first_seen}
         sc.write_atomic(self.path, (json.dumps(document) + "\n").encode("ascii"), durable=False)

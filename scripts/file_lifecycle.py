@@ -33,7 +33,7 @@ import pathlib
 import stat
 import tempfile
 import time
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Set, Tuple
 
 from cleanup_rules import RULES_NAME, Rules, read_rules
 from common import (
@@ -48,7 +48,8 @@ from common import (
     sc,
     subcommands,
 )
-from quarantine import Candidate, Guard, Quarantine, Removal, file_id, outcome_line
+from folders import file_id
+from quarantine import Candidate, Guard, Quarantine, Removal, outcome_line
 from tree import (
     OWN_NAME,
     QUARANTINE_NAME,
@@ -57,6 +58,7 @@ from tree import (
     GitGuard,
     Root,
     is_repository,
+    mount_points,
     native_path,
     other_control,
     printable,
@@ -249,8 +251,10 @@ def _inode(root: Root, path: str) -> str:
     """The identity of the file at the path, '' for none: a later file of that name is another."""
     try:
         return _inode_text(os.stat(root.join(path), follow_symlinks=False))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
+    except OSError as error:
+        raise sc.StorageError.of("look at", root.join(path), error)
 
 
 def _inode_text(status: "os.stat_result") -> str:
@@ -367,11 +371,11 @@ def expired(entries: "Dict[str, Entry]", now: float) -> "List[Entry]":
                   key=lambda entry: (entry.expires, entry.path))
 
 
-def candidates_of(root: Root, entry: Entry,
-                  last_change: float) -> "Tuple[List[Candidate], List[Removal], List[str], bool]":
+def candidates_of(root: Root, entry: Entry, last_change: float,
+                  mounts: "Set[str]") -> "Tuple[List[Candidate], List[Removal], List[str], bool]":
     """(files that can be removed, what stays and why, their folders, whether the path exists).
 
-    What changed after `last_change`, in epoch seconds, stays.
+    What changed after `last_change`, in epoch seconds, stays, and so do the paths of `mounts`.
     """
     files: "List[Candidate]" = []
     kept: "List[Removal]" = []
@@ -392,6 +396,8 @@ def candidates_of(root: Root, entry: Entry,
                                 reason="cannot open it: %s" % error.strerror))
             continue
         why = _unfit(root, status, names, last_change)
+        if path in mounts:
+            why = "something is mounted there"
         if not why and path == entry.path and entry.inode not in ("", _inode_text(status)):
             why = "another file has taken its place since it was registered"
         if why:
@@ -442,7 +448,8 @@ def take_expired(root: Root, entries: "List[Entry]", now: float, execute: bool, 
     done: "List[Entry]" = []
     with Quarantine(root, now, execute) as quarantine:
         results += [Removal(path="", outcome="note", reason=note) for note in quarantine.notes]
-        plan = [(entry,) + candidates_of(root, entry, now if at_once else entry.expires)
+        mounts = mount_points(root)
+        plan = [(entry,) + candidates_of(root, entry, now if at_once else entry.expires, mounts)
                 for entry in entries]
         # A dictionary, because a file can be registered by itself and with its folder.
         candidates = {item.path: item for _, files, _, _, _ in plan for item in files}

@@ -8,7 +8,7 @@ import errno
 import os
 import re
 import stat
-from typing import Any, Callable, Dict, Iterator, List, Set, Tuple
+from typing import AbstractSet, Any, Callable, Dict, Iterator, List, Tuple
 
 from common import sc
 from tree import OPEN_FOLDER, is_repository, native_path, stored_path
@@ -49,7 +49,7 @@ class Contents(sc.Value):
 
 
 def contents_of(fd: int, path: str, border: "Callable[[int], None]",
-                held_open: "Set[Tuple[int, int]]", in_use: "Callable[[int], str]") -> Contents:
+                held_open: "AbstractSet[Tuple[int, int]]", in_use: "Callable[[int], str]") -> Contents:
     """What is in the folder of a descriptor, whose path as stored is `path`.
 
     `border` raises OSError for a folder that must not be entered. A file or folder of `held_open`,

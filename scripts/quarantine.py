@@ -1,33 +1,37 @@
 """The only code that removes or restores anything.
 
 A removal is a rename into a private folder on the same device, `.cleanup_quarantine/RUN_ID/PATH`.
-Then the file that arrived is compared with the plan: a different one goes back with `link`, which
-never overwrites. Content, mode and times move with the file, so a restored file is the one that was
-taken. Only `purge` deletes, and only by age.
+Then what arrived is compared with the plan: a different file goes back with `link`, which never
+overwrites. Content, mode and times move with the file, so a restored file is the one that was
+taken. A folder can go as one. Only `purge` deletes, and only what two clocks call old.
 
 Every removal is announced in `cleanup_actions.log` (`intent`, flushed to disk) and answered there
-(`done` or `failed`). What a crash interrupts is finished or rolled back at the next start.
+(`done` or `failed`). What a crash interrupts is finished or rolled back at the next start. What the
+folders looked like is written to the run's manifest, so that a restore can make them again.
 """
 
 import errno
 import fcntl
 import hashlib
-import json
 import os
 import re
 import signal
 import stat
 import time
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
+from typing import AbstractSet, Any, Callable, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
+import folders
+from action_log import ActionLog, Manifest, event
+from clock_witness import Boot, Witness, boot_now
 from common import RefusedError, check_format, plural, read_own, sc, size_text
+from folders import OPEN_FILE, NotEnteredError, file_id
 from tree import (
     ACTIONS_NAME,
     OPEN_FOLDER,
     OWN_NAME,
     QUARANTINE_NAME,
+    GitGuard,
     Root,
-    is_repository,
     native_path,
     open_below,
     printable,
@@ -38,12 +42,17 @@ from tree import (
 RUN_ID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-\d+\Z")
 OPENING_S = 0.05  # enough for a process that was opening a file when it moved to have it open
 BATCH = 500  # removals that share one flush of their intents to disk
-FORMAT = 1  # of the folder and of the log
+FORMAT = 2  # of the folder: the second has manifests, and folders that went as one
 FORMAT_NAME = "format"
 PLACEHOLDER_NAME = "placeholder"
 KEPT_NAME = "kept"  # files that were taken by mistake and could not go back; never purged
-OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 INTENT_FIELDS = ("path", "size", "mtime_ns", "dev", "ino", "mode", "rule", "reason")
+FOLDER_FIELDS = ("files", "contents")
+# Errors of a rename by which the system does not let this one go, today or any day; what it means.
+CANNOT_MOVE = {
+    errno.EPERM: " (it or its folder is immutable, or not yours)", errno.EACCES: "",
+    errno.EROFS: "", errno.EXDEV: " (something is mounted there)",
+    errno.EBUSY: " (something is mounted there)", errno.ENAMETOOLONG: "", errno.ENOENT: ""}
 PURGE_AGE_S = 14 * sc.DAY
 NEVER = re.compile(r"(?is).*\.(?:lock|pid)\Z")  # CLEANUP rule 7: an old one may still be in use
 
@@ -96,7 +105,28 @@ class HeldRun(sc.Value):
     left: int = 0        # files that a purge could not delete
 
 
+class Held(sc.Value):
+    """A file, or a folder that went as one, in quarantine. `files` is 0 for a file.
+
+    A folder that a clean-up left empty and removed has neither files nor bytes, and `is_empty`.
+    """
+
+    path: str = ""
+    files: int = 0
+    size: int = 0
+    changed: float = 0.0  # its ctime in epoch seconds: since then it has been here
+    is_empty: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many files it stands for."""
+        return 0 if self.is_empty else self.files or 1
+
+
 Guard = Callable[[str], str]  # why a path must stay, or ''
+Ids = AbstractSet[Tuple[int, int]]
+NO_IDS: Ids = frozenset()
+Made = Dict[str, Tuple[Tuple[int, int], Dict[str, Any]]]  # path -> the folder's id, its facts
 
 
 def difference(status: "os.stat_result", planned: Candidate, moved: bool = False) -> str:
@@ -131,25 +161,27 @@ def contents_digest(members: "Iterable[str]") -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def file_id(status: "os.stat_result") -> "Tuple[int, int]":
-    """(device, inode): the identity of a file, whatever its name."""
-    return status.st_dev, status.st_ino
-
-
 # -- who uses a file
 
 def open_files() -> "Set[Tuple[int, int]]":
-    """The ids of the files that processes hold open, as far as /proc shows them to this user."""
+    """The ids of what processes hold open, run, or work in, as far as /proc shows this user.
+
+    Of what other users hold, `in_use` asks the kernel.
+    """
     ids = set()
+    me = str(os.getpid())
     for pid in _names(sc.PROC):
         if not pid.isdigit():
             continue
-        folder = os.path.join(sc.PROC, pid, "fd")
-        for name in _names(folder):
+        folder = os.path.join(sc.PROC, pid)
+        paths = [os.path.join(folder, "fd", name) for name in _names(os.path.join(folder, "fd"))]
+        if pid != me:
+            paths += [os.path.join(folder, name) for name in ("cwd", "exe")]
+        for path in paths:
             try:
-                ids.add(file_id(os.stat(os.path.join(folder, name))))
+                ids.add(file_id(os.stat(path)))
             except OSError:
-                continue
+                continue  # it ended, or belongs to another user
     return ids
 
 
@@ -180,77 +212,6 @@ def in_use(fd: int) -> str:
     return ""
 
 
-# -- the log
-
-class ActionLog:
-    """`cleanup_actions.log`: append-only JSON lines; an `end` line closes each run."""
-
-    def __init__(self, root: Root) -> None:
-        self.path = os.path.join(root.path, ACTIONS_NAME)
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            self.fd = os.open(ACTIONS_NAME, flags, 0o600, dir_fd=root.fd)
-        except OSError as error:
-            raise sc.StorageError.of("open", self.path, error)
-        if not stat.S_ISREG(os.fstat(self.fd).st_mode):
-            os.close(self.fd)
-            raise RefusedError("%s is not a regular file" % ACTIONS_NAME)
-        size = os.fstat(self.fd).st_size
-        # A crash cut the last line short.
-        self._torn = size > 0 and os.pread(self.fd, 1, size - 1) != b"\n"
-
-    def write(self, entries: "Sequence[Dict[str, Any]]", durable: bool = False) -> None:
-        """Append entries. Raises StorageError; then nothing that they announce may happen."""
-        lines = [json.dumps(dict(entry, format=FORMAT)) + "\n" for entry in entries]
-        if self._torn:
-            lines.insert(0, "\n")
-        try:
-            sc.write_all(self.fd, "".join(lines).encode("ascii"))
-            self._torn = False
-            if durable:
-                os.fsync(self.fd)
-        except OSError as error:
-            self._torn = True
-            raise sc.StorageError.of("append to", self.path, error)
-
-    def unsettled(self) -> "List[Dict[str, Any]]":
-        """The unanswered intents of runs that did not finish, oldest first.
-
-        Raises LaterVersionError.
-        """
-        entries = []
-        for line in reversed(read_own(self.path).split(b"\n")):
-            entry = _entry(line)
-            check_format(ACTIONS_NAME, entry.get("format"), FORMAT)
-            if entry.get("event") == "end":
-                break
-            entries.append(entry)
-        answered = {_key(entry) for entry in entries if entry.get("event") in ("done", "failed")}
-        return [entry for entry in reversed(entries)
-                if entry.get("event") == "intent" and _key(entry) not in answered]
-
-    def close(self) -> None:
-        os.close(self.fd)
-
-
-def _entry(line: bytes) -> "Dict[str, Any]":
-    """The entry of a line, {} for a line that is damaged."""
-    try:
-        entry = json.loads(line.decode("utf-8")) if line.strip(b"\0 ") else {}
-    except (ValueError, RecursionError):
-        return {}
-    return entry if isinstance(entry, dict) else {}
-
-
-def _key(entry: "Dict[str, Any]") -> "Tuple[str, str]":
-    return str(entry.get("run")), str(entry.get("path"))
-
-
-def event(name: str, **facts: "Any") -> "Dict[str, Any]":
-    """An entry of the log, without its time."""
-    return dict(facts, event=name)
-
-
 # -- the quarantine
 
 class Quarantine:
@@ -261,9 +222,11 @@ class Quarantine:
     LaterVersionError.
     """
 
-    def __init__(self, root: Root, now: float, execute: bool = True) -> None:
+    def __init__(self, root: Root, now: float, execute: bool = True,
+                 boot: "Boot | None" = None) -> None:
         self.root = root
         self.now = now
+        self._boot = boot or boot_now()
         self.execute = execute
         self.notes: "List[str]" = []
         self.run_id = ""
@@ -274,9 +237,12 @@ class Quarantine:
         self._made: "Set[str]" = set()
         self._placeholder = (0, 0)
         self._moved_some = False
+        self._manifests: "Dict[str, Manifest]" = {}
+        self._failure: "sc.StorageError | None" = None  # that ends a run once all is answered for
         self._guard_failed = ""
         # Versions of folders that were no repository of their own.
         self._no_repositories: "Set[Tuple[int, int, int, int]]" = set()
+        self._parent: "Tuple[str, int]" = ("", -1)  # the folder that was opened last
 
     def __enter__(self) -> "Quarantine":
         try:
@@ -290,6 +256,7 @@ class Quarantine:
         self.close()
 
     def close(self) -> None:
+        self._leave_parent()
         if self._log is not None:
             self._log.close()
         if self.fd >= 0:
@@ -312,9 +279,11 @@ class Quarantine:
             raise sc.BusyError("another clean-up is running in %s" % self.root.path,
                                "try again when it has finished")
         self._check_format()
+        self._witness = Witness(os.path.join(self.root.path, QUARANTINE_NAME), self.now, self._boot)
         if self.execute:
             self._prepare()
             self._recover()
+            self._observe()
         elif os.path.exists(os.path.join(self.root.path, ACTIONS_NAME)):
             self._note_interrupted()
         self._note_kept()
@@ -336,7 +305,7 @@ class Quarantine:
         ignore = os.path.join(self.root.path, QUARANTINE_NAME, ".gitignore")
         if not os.path.lexists(ignore):
             sc.write_atomic(ignore, b"*\n", durable=False)  # so that git never lists what is here
-        if not os.path.lexists(self._format_path):
+        if self._format < FORMAT:
             sc.write_atomic(self._format_path, b"%d\n" % FORMAT, durable=False)
         self._log = ActionLog(self.root)
         fd = os.open(PLACEHOLDER_NAME, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o400,
@@ -355,6 +324,7 @@ class Quarantine:
         try:
             text = read_own(self._format_path, 100).decode("ascii", "replace").strip()
         except FileNotFoundError:
+            self._format = 0
             return
         except OSError as error:
             raise RefusedError("cannot read %s/%s: %s" % (
@@ -362,11 +332,34 @@ class Quarantine:
         if not re.match(r"[0-9]{1,9}\Z", text):
             raise RefusedError("%s/%s is not a number" % (QUARANTINE_NAME, FORMAT_NAME),
                                "remove it if no other version is used here")
-        check_format(QUARANTINE_NAME, int(text), FORMAT)
+        self._format = int(text)
+        check_format(QUARANTINE_NAME, self._format, FORMAT)
+
+    def _observe(self) -> None:
+        """Write down how much time has certainly passed. A full disk must not keep a purge back."""
+        for run in self.runs():  # those that do not tell when they began count from now
+            self._witness.age(run.run_id, self._manifest(run.run_id).taken_at)
+        try:
+            self._witness.save(tuple(filter(self._is_run, os.listdir(self.fd))))
+        except sc.StorageError as error:
+            self.notes.append(str(error))
+
+    def _manifest(self, run_id: str) -> Manifest:
+        if run_id not in self._manifests:
+            self._manifests[run_id] = Manifest(self.fd, run_id)
+        return self._manifests[run_id]
 
     def log(self, entries: "Sequence[Dict[str, Any]]", durable: bool = False) -> None:
         assert self._log is not None, "only an executing quarantine writes"
-        self._log.write([dict(entry, at=sc.iso(self.now)) for entry in entries], durable)
+        at = sc.iso(self.now)
+        self._log.write([dict(entry, at=at) for entry in entries], durable)
+
+    def _answer(self, entries: "Sequence[Dict[str, Any]]") -> None:
+        """Log what became of files. If that fails, the run ends, and the next start answers."""
+        try:
+            self.log(entries)
+        except sc.StorageError as error:
+            self._failure = self._failure or error
 
     def _log_if_possible(self, entries: "Sequence[Dict[str, Any]]") -> None:
         """For what a full disk must not prevent: to delete old files, and to restore some."""
@@ -409,34 +402,40 @@ class Quarantine:
             if run_time(run_id) is None:
                 raise RefusedError("%s: '%s' is not a run" % (ACTIONS_NAME, printable(run_id)))
             facts = {key: entry[key] for key in ("size", "mtime_ns", "dev", "ino", "mode")}
-            planned = Candidate(**facts)
+            planned = Candidate(path=path, files=entry.get("files", 0),
+                                contents=entry.get("contents", ""), **facts)
         except (RefusedError, KeyError) as error:
             return "failed", "its log entry cannot be used: %s" % error
         held = os.path.join(run_id, native_path(path))
-        try:
-            status = os.stat(held, dir_fd=self.fd, follow_symlinks=False)
-        except OSError:
+        if not self._is_there(held):
+            self._drop_placeholder(held)
             return "failed", "it had not been moved; left in place"
-        if file_id(status) == self._placeholder:
-            os.unlink(held, dir_fd=self.fd)
-            return "failed", "it had not been moved; left in place"
-        wrong = difference(status, planned, moved=True)
+        wrong = self._difference(planned, held)
         if not wrong:
             return "done", "it had been moved"
         return "failed", self._undo(held, path, wrong)
 
-    def _undo(self, held: str, path: str, wrong: str) -> str:
-        """Put back a file that should not have been taken; why, and what was done."""
+    def _is_there(self, held: str) -> bool:
+        """Whether something was moved here, and not just prepared."""
         try:
-            parent = self._open_parent(path)
-        except OSError as error:
-            return "%s, and its folder is gone (%s), so it is kept: %s" % (
-                wrong, error.strerror, self._keep(held))
-        try:
-            name = os.path.basename(native_path(path))
-            return "%s; %s" % (wrong, self._put_back(held, parent, name))
-        finally:
-            os.close(parent)
+            status = os.stat(held, dir_fd=self.fd, follow_symlinks=False)
+        except OSError:
+            return False
+        if stat.S_ISDIR(status.st_mode):
+            fd = os.open(held, OPEN_FOLDER, dir_fd=self.fd)
+            try:
+                return bool(os.listdir(fd))
+            finally:
+                os.close(fd)
+        return file_id(status) != self._placeholder
+
+    def _drop_placeholder(self, held: str) -> None:
+        for remove in (os.unlink, os.rmdir):
+            try:
+                remove(held, dir_fd=self.fd)
+                return
+            except OSError:
+                continue  # it is the other kind, or not even that was made
 
     # -- removal
 
@@ -445,90 +444,117 @@ class Quarantine:
         """Move up to `limit` candidates into quarantine, in order; what became of each.
 
         A candidate that changed, is in use, or that a guard wants to keep is skipped. No removal is
-        retried in another way. Raises StorageError when the log cannot be written, and whatever a
-        guard raises.
+        retried in another way. Raises StorageError when the log cannot be written, after what was
+        moved by then, and whatever a guard raises.
         """
-        self.run_id, self._made = "", set()
-        left, moved = list(candidates), {"files": 0, "size": 0}
+        self.run_id, self._made, self._failure = "", set(), None
+        left = list(candidates)
         taken: "List[Candidate]" = []
-        while left and limit > moved["files"]:
+        while left and limit > len(taken) and not self._failure:
             batch, left = left[:BATCH], left[BATCH:]
             held_open = open_files()
             ready: "List[Candidate]" = []
             for number, item in enumerate(batch):
-                if len(ready) == limit - moved["files"]:
+                if len(ready) == limit - len(taken):
                     left = batch[number:] + left
                     break
                 why = self._objection(item, guards, held_open)
                 if why:
                     outcome = "failed" if self._guard_failed else "skipped"
-                    yield Removal(path=item.path, outcome=outcome, reason=why, rule=item.rule)
+                    yield _removal(item, outcome, why)
                 else:
                     ready.append(item)
-            moves = self._move_all(ready, guards) if self.execute else map(_would, ready)
-            for item, removal in moves:
-                moved["files"] += removal.outcome in ("removed", "would be removed")
-                moved["size"] += removal.size
-                self._moved_some = self.execute and moved["files"] > 0
-                if removal.outcome == "removed":
+            if not self.execute:
+                taken += ready  # as far as the limit is concerned
+                for item in ready:
+                    yield _removal(item, "would be removed")
+                continue
+            for item, outcome, why in self._move_all(ready, guards):
+                if outcome == "removed":
                     taken.append(item)
                 else:
-                    yield removal
-        for removal in self._confirm(taken):
-            if removal.outcome == "failed":
-                moved["files"] -= 1
-                moved["size"] -= removal.size
-                removal = removal.replace(size=0)
-            yield removal
-        if self.run_id:
-            self.log([event("end", run=self.run_id, **moved)], durable=True)
-            self._tidy(self.fd, self.run_id)
+                    yield _removal(item, outcome, why)
+        if self.execute:
+            yield from self._finish(taken, guards)
         for item in left:
-            yield Removal(path=item.path, outcome="skipped", reason="left for the next run",
-                          rule=item.rule)
+            yield _removal(item, "skipped", "left for the next run")
+
+    def _finish(self, taken: "Sequence[Candidate]",
+                guards: "Sequence[Guard]") -> "Iterator[Removal]":
+        """Check all that was moved once more, and end the run. Raises StorageError."""
+        gone = []
+        for item, why in self._confirm(taken, guards):
+            if not why:
+                gone.append(item)
+            yield _removal(item, "failed" if why else "removed", why)
+        if self.run_id and not self._failure:
+            self._remove_left_empty([item.path for item in gone], guards)
+        if self._failure:
+            raise self._failure  # without an end, so that the next start settles what is open
+        if self.run_id:
+            self.log([event("end", run=self.run_id, files=sum(item.files or 1 for item in gone),
+                            size=sum(item.size for item in gone))], durable=True)
+            self._tidy_run(self.run_id)
 
     def _objection(self, item: Candidate, guards: "Sequence[Guard]",
-                   held_open: "Set[Tuple[int, int]]") -> str:
-        """Why the file must stay, '' when it can be removed."""
+                   held_open: "Ids") -> str:
+        """Why the file or folder must stay, '' when it can be removed."""
         try:
             relative_path(item.path, "the plan")
-            parent = self._open_parent(item.path)
+            parent = self._enter_parent(os.path.dirname(item.path))
         except OSError as error:
             return "cannot open its folder: %s" % error.strerror
         except RefusedError as error:
             return str(error)
         try:
-            fd = self._open_file(item.path, parent)
-            try:
-                if not os.access(".", os.W_OK | os.X_OK, dir_fd=parent):
-                    return "no permission to write to its folder"
-                return self._look(item, fd, held_open) or self._asked(guards, item.path)
-            finally:
-                os.close(fd)
+            fd = self._open_item(item, parent)
+        except OSError as error:
+            return _cannot_open(error)
+        try:
+            if not os.access(".", os.W_OK | os.X_OK, dir_fd=parent):
+                return "no permission to write to its folder"
+            return self._look(item, fd, held_open) or self._asked(guards, item.path)
         except OSError as error:
             return _cannot_open(error)
         finally:
-            os.close(parent)
+            os.close(fd)
 
-    def _open_parent(self, path: str) -> int:
-        return self.root.open_folder(os.path.dirname(path), self._refuse_repository)
+    def _enter_parent(self, folder: str) -> int:
+        """The descriptor of a folder, which stays open until another one is wanted.
 
-    def _refuse_repository(self, fd: int) -> None:
-        """Raises OSError for a folder that is a repository of its own, if only since the plan."""
+        Raises OSError.
+        """
+        if self._parent[1] < 0 or self._parent[0] != folder:
+            self._leave_parent()
+            self._parent = (folder, self._open_folder(folder))
+        return self._parent[1]
+
+    def _leave_parent(self) -> None:
+        if self._parent[1] >= 0:
+            os.close(self._parent[1])
+        self._parent = ("", -1)
+
+    def _open_folder(self, folder: str) -> int:
+        return self.root.open_folder(folder, self._refuse_border)
+
+    def _refuse_border(self, fd: int) -> None:
+        """Raises OSError for a folder that is none of this tree's own, if only since the plan."""
+        outside = self.root.border(fd)
+        if outside:
+            raise NotEnteredError(outside)
         status = os.fstat(fd)
         version = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
-        if version in self._no_repositories:
-            return
-        if is_repository(lambda name: _exists(name, fd)):
-            raise OSError(errno.EPERM, "it is a repository of its own")
-        self._no_repositories.add(version)
+        if version not in self._no_repositories:
+            folders.refuse_repository(fd)
+            self._no_repositories.add(version)
 
     @staticmethod
-    def _open_file(path: str, parent: int) -> int:
-        return os.open(os.path.basename(native_path(path)), OPEN_FILE, dir_fd=parent)
+    def _open_item(item: Candidate, parent: int) -> int:
+        flags = OPEN_FOLDER if item.files else OPEN_FILE
+        return os.open(os.path.basename(native_path(item.path)), flags, dir_fd=parent)
 
-    def _look(self, item: Candidate, fd: int, held_open: "Set[Tuple[int, int]]") -> str:
-        """Why the open file must stay, as far as the file itself shows."""
+    def _look(self, item: Candidate, fd: int, held_open: "Ids") -> str:
+        """Why what is open must stay, as far as it shows by itself. Raises OSError."""
         if NEVER.match(item.path):
             return "lock and pid files stay, whatever their age"
         if item.path.split("/")[0] in (".git", QUARANTINE_NAME) or OWN_NAME.match(item.path):
@@ -539,109 +565,107 @@ class Quarantine:
         if os.geteuid() not in (0, status.st_uid):
             # A link to a file of another user is forbidden: fs.protected_hardlinks, proc(5).
             return "it belongs to another user, so it could not be put back"
-        wrong = difference(status, item)
-        if not wrong and file_id(status) in held_open:
-            wrong = "a process holds it open"
-        return wrong or in_use(fd)
+        if file_id(status) in held_open:
+            return "a process holds it open"
+        if item.files:
+            if not os.access(".", os.W_OK | os.X_OK, dir_fd=fd):
+                return "no permission to write to it"
+            return self._unlike(item, fd, held_open)
+        return difference(status, item) or in_use(fd)
 
-    def _move_all(self, items: "List[Candidate]",
-                  guards: "Sequence[Guard]") -> "Iterator[Tuple[Candidate, Removal]]":
-        """Announce all, then move one by one. `_confirm` answers for those that were moved."""
+    def _unlike(self, item: Candidate, fd: int,
+                held_open: "Ids" = NO_IDS) -> str:
+        """How what is in a folder differs from the plan, or why it must stay. Raises OSError."""
+        contents = folders.contents_of(fd, item.path, self._refuse_border, held_open, in_use)
+        if contents.objection:
+            return str(contents.objection)
+        if contents_digest(contents.lines) != item.contents:
+            return "what is in it has changed"
+        return ""
+
+    def _move_all(self, items: "Sequence[Candidate]",
+                  guards: "Sequence[Guard]") -> "Iterator[Tuple[Candidate, str, str]]":
+        """Announce all, then move them, folder by folder: (candidate, outcome, why not).
+
+        `_confirm` answers for those that were moved. Raises StorageError; then nothing was moved.
+        """
         if not items:
             return
-        self._begin_run()
-        facts = [{name: getattr(item, name) for name in INTENT_FIELDS} for item in items]
-        self.log([event("intent", run=self.run_id, **fact) for fact in facts], durable=True)
-        for item in items:
-            outcome, why = self._move(item, guards)
-            if why:
-                self.log([event("failed", run=self.run_id, path=item.path, reason=why)])
-            yield item, Removal(path=item.path, outcome=outcome, reason=why or item.reason,
-                                size=0 if why else item.size, rule=item.rule)
-
-    def _confirm(self, items: "List[Candidate]") -> "Iterator[Removal]":
-        """Check the moved files once more, and answer for them in the log.
-
-        A process that was just opening a file when it was moved writes to it afterwards, which no
-        earlier check could see.
-        """
-        if items:
-            time.sleep(OPENING_S)
-        for start in range(0, len(items), BATCH):
-            entries, removals = [], []
-            for item in items[start:start + BATCH]:
-                why = self._changed_after(item)
-                if why:
-                    outcome = "failed"
-                    entries.append(event("failed", run=self.run_id, path=item.path, reason=why))
-                else:
-                    outcome = "removed"
-                    entries.append(event("done", run=self.run_id, path=item.path, size=item.size))
-                removals.append(Removal(path=item.path, outcome=outcome, reason=why or item.reason,
-                                        size=item.size, rule=item.rule))
-            self.log(entries)
-            for removal in removals:
-                yield removal
-
-    def _changed_after(self, item: Candidate) -> str:
-        """'' when the file in quarantine is the planned one, and unused.
-
-        Otherwise why not, and what was done about it.
-        """
-        held = os.path.join(self.run_id, native_path(item.path))
         try:
-            status = os.stat(held, dir_fd=self.fd, follow_symlinks=False)
+            self._begin_run()
+            self._describe(items)
+            self.log([event("intent", run=self.run_id, **_intent(item)) for item in items],
+                     durable=True)
+        except sc.StorageError as error:
+            self._failure = error
+            return
+        by_folder: "Dict[str, List[Candidate]]" = {}
+        for item in items:
+            by_folder.setdefault(os.path.dirname(item.path), []).append(item)
+        for folder, group in by_folder.items():
+            answers = self._move_group(folder, group, guards)
+            failed = [event("failed", run=self.run_id, path=item.path, reason=why)
+                      for item, _, why in answers if why]
+            if failed:
+                self._answer(failed)
+            yield from answers
+            if self._failure:
+                return  # what was announced and not moved is answered for at the next start
+
+    def _move_group(self, folder: str, items: "Sequence[Candidate]",
+                    guards: "Sequence[Guard]") -> "List[Tuple[Candidate, str, str]]":
+        """The same for the candidates of one folder."""
+        try:
+            parent = self._open_folder(folder)
         except OSError as error:
-            return "it cannot be checked in quarantine (%s)" % error.strerror
-        wrong = difference(status, item, moved=True) or self._opened_meanwhile(held)
-        return self._undo(held, item.path, wrong) if wrong else ""
+            why = "cannot open its folder: %s" % error.strerror
+            return [(item, "skipped", why) for item in items]
+        try:
+            answers = [(item,) + self._move(item, parent, guards) for item in items]
+            away = ""
+            if any(outcome == "removed" for _, outcome, _ in answers):
+                away = self._folder_moved(folder, parent)
+            if not away:
+                return answers
+            return [(item, outcome, why) if outcome != "removed"
+                    else (item, "failed", self._send_back(item, parent, away))
+                    for item, outcome, why in answers]
+        finally:
+            os.close(parent)
 
-    def _begin_run(self) -> None:
-        number = os.getpid()
-        time_text = sc.iso(self.now).replace("-", "").replace(":", "")
-        while not self.run_id:
-            run_id = "%s-%d" % (time_text, number)
-            try:
-                os.mkdir(run_id, 0o700, dir_fd=self.fd)
-                self.run_id = run_id
-            except FileExistsError:
-                number += 1
+    def _send_back(self, item: Candidate, parent: int, wrong: str) -> str:
+        """Undo a move; why, and what was done."""
+        held, name = self._held_at(item.path), os.path.basename(native_path(item.path))
+        return "%s; %s" % (wrong, self._put_back(held, parent, name))
 
-    def _move(self, item: Candidate, guards: "Sequence[Guard]") -> "Tuple[str, str]":
-        """Rename the file into quarantine and check what arrived: (outcome, why not).
+    def _held_at(self, path: str) -> str:
+        return os.path.join(self.run_id, native_path(path))
+
+    def _move(self, item: Candidate, parent: int, guards: "Sequence[Guard]") -> "Tuple[str, str]":
+        """Rename into quarantine, and check what arrived: (outcome, why not).
 
         'skipped' when nothing was touched, 'failed' when the rename or a check after it failed.
         """
         try:
-            parent = self._open_parent(item.path)
+            fd = self._open_item(item, parent)
         except OSError as error:
-            return "skipped", "cannot open its folder: %s" % error.strerror
-        try:
-            fd = self._open_file(item.path, parent)
-        except OSError as error:
-            os.close(parent)
             return "skipped", _cannot_open(error)
         try:
-            why = self._look(item, fd, set()) or self._asked(guards, item.path)
+            why = self._look(item, fd, NO_IDS) or self._asked(guards, item.path)
             if why:
                 return "failed" if self._guard_failed else "skipped", why
-            held = os.path.join(self.run_id, native_path(item.path))
-            name = os.path.basename(native_path(item.path))
-            self._take(name, parent, held)
+            why = self._take(item, parent)
+            if why:
+                return "skipped", why
             # The file stays open until it is compared, so that no other gets its inode number.
-            wrong = self._wrong(item, held, parent)
-            os.close(fd)
-            fd = -1
-            wrong = wrong or self._opened_meanwhile(held)
+            wrong = self._arrived_wrong(item, fd)
             if wrong:
-                return "failed", "%s; %s" % (wrong, self._put_back(held, parent, name))
+                return "failed", self._send_back(item, parent, wrong)
             return "removed", ""
         except OSError as error:
             return "failed", "it could not be moved: %s" % (error.strerror or error)
         finally:
-            for number in (fd, parent):
-                if number >= 0:
-                    os.close(number)
+            os.close(fd)
 
     def _asked(self, guards: "Sequence[Guard]", path: str) -> str:
         """Why a guard wants the file kept. A guard that fails keeps this file and all that follow.
@@ -657,65 +681,155 @@ class Quarantine:
                 self._guard_failed = str(error)
         return self._guard_failed
 
-    def _take(self, name: str, parent: int, held: str) -> None:
-        """The rename. Raises OSError; then nothing was moved.
+    def _take(self, item: Candidate, parent: int) -> str:
+        """The rename; '' or why the system does not let it go. Raises OSError for other failures.
 
-        It goes over a placeholder: a folder cannot be renamed over a file, so no folder is ever
-        taken, not even for a moment. Every placeholder is a link to the same file, by which it is
-        recognized after a crash.
+        It goes over a placeholder. A folder cannot be renamed over a file, nor a file over a
+        folder, so none of the wrong kind is ever taken, not even for a moment. Every placeholder
+        of a file is a link to the same file, by which it is recognized after a crash; that of a
+        folder is an empty folder.
         """
-        folder = os.path.dirname(held)
-        if folder not in self._made:
-            self._make_folders(folder)
-        os.link(PLACEHOLDER_NAME, held, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        name, held = os.path.basename(native_path(item.path)), self._held_at(item.path)
+        try:
+            folder = os.path.dirname(held)
+            if folder not in self._made:
+                self._make_folders(folder)
+            if item.files:
+                os.mkdir(held, 0o700, dir_fd=self.fd)
+            else:
+                os.link(PLACEHOLDER_NAME, held, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return _cannot_move(error)
+            raise
         try:
             os.rename(name, held, src_dir_fd=parent, dst_dir_fd=self.fd)
-        except OSError:
-            status = os.stat(held, dir_fd=self.fd, follow_symlinks=False)
-            if file_id(status) != self._placeholder:
-                return  # it succeeded, although a file server reported a failure
-            os.unlink(held, dir_fd=self.fd)
+        except OSError as error:
+            if self._is_there(held):
+                self._moved_some = True
+                return ""  # it succeeded, although a file server reported a failure
+            self._drop_placeholder(held)
+            if error.errno in CANNOT_MOVE:
+                return _cannot_move(error)
             raise
+        self._moved_some = True
+        return ""
 
-    def _wrong(self, item: Candidate, held: str, parent: int) -> str:
-        """What is wrong with the file that arrived, or with the folder that it came from."""
+    def _arrived_wrong(self, item: Candidate, fd: int) -> str:
+        """How what arrived differs from the plan, or who uses it; `fd` was opened before."""
+        held = self._held_at(item.path)
+        if item.files:
+            return self._difference(item, held)
         try:
             status = os.stat(held, dir_fd=self.fd, follow_symlinks=False)
         except OSError as error:
-            return "it cannot be checked (%s)" % error.strerror
-        return difference(status, item, moved=True) or self._folder_moved(item.path, parent)
+            return "it cannot be checked in quarantine (%s)" % error.strerror
+        return difference(status, item, moved=True) or in_use(fd)
 
-    def _opened_meanwhile(self, held: str) -> str:
-        """Whether a process opened the file between the check and the rename."""
+    def _difference(self, item: Candidate, held: str) -> str:
+        """The same for something that is not open any more."""
         try:
-            fd = os.open(held, OPEN_FILE, dir_fd=self.fd)
+            fd = os.open(held, OPEN_FOLDER if item.files else OPEN_FILE, dir_fd=self.fd)
         except OSError as error:
-            return "it cannot be checked (%s)" % error.strerror
+            return "it cannot be checked in quarantine (%s)" % error.strerror
         try:
-            return in_use(fd)
+            if item.files:
+                return self._unlike(item, fd)
+            return difference(os.fstat(fd), item, moved=True) or in_use(fd)
+        except OSError as error:
+            return "it cannot be checked in quarantine (%s)" % (error.strerror or error)
         finally:
             os.close(fd)
 
+    def _confirm(self, items: "Sequence[Candidate]",
+                 guards: "Sequence[Guard]") -> "Iterator[Tuple[Candidate, str]]":
+        """Check what was moved once more, and answer for it in the log: (candidate, why not).
+
+        A process that was just opening a file when it was moved writes to it afterwards, which no
+        earlier check could see; and what git has begun to track goes back.
+        """
+        late: "Dict[str, str]" = {}
+        if items:
+            time.sleep(OPENING_S)
+            for guard in guards:
+                if isinstance(guard, GitGuard):
+                    late.update(guard.afterwards([item.path for item in items]))
+        for start in range(0, len(items), BATCH):
+            entries, answers = [], []
+            for item in items[start:start + BATCH]:
+                held = self._held_at(item.path)
+                why = late.get(item.path) or self._difference(item, held)
+                if why:
+                    why = self._undo(held, item.path, why)
+                    entries.append(event("failed", run=self.run_id, path=item.path, reason=why))
+                else:
+                    entries.append(event("done", run=self.run_id, path=item.path, size=item.size))
+                answers.append((item, why))
+            self._answer(entries)
+            yield from answers
+
+    def _begin_run(self) -> None:
+        """Raises StorageError."""
+        if self.run_id:
+            return
+        number = os.getpid()
+        time_text = sc.iso(self.now).replace("-", "").replace(":", "")
+        while True:
+            run_id = "%s-%d" % (time_text, number)
+            try:
+                os.mkdir(run_id, 0o700, dir_fd=self.fd)
+                break
+            except FileExistsError:
+                number += 1
+            except OSError as error:
+                raise sc.StorageError.of("create", os.path.join(QUARANTINE_NAME, run_id), error)
+        self.run_id = run_id
+        self._manifests[run_id] = Manifest(self.fd, run_id)
+        self._manifests[run_id].add([{"format": FORMAT, "taken_at": self._witness.certain}])
+
+    def _describe(self, items: "Sequence[Candidate]") -> None:
+        """Write down what the folders look like, and which go as one. Raises StorageError."""
+        manifest = self._manifest(self.run_id)
+        lines: "Dict[str, Dict[str, Any]]" = {}
+        for item in items:
+            folder = os.path.dirname(item.path)
+            while folder and folder not in manifest.folders and folder not in lines:
+                facts = self._facts_at(folder)
+                if facts is not None:
+                    lines[folder] = dict(facts, folder=folder)
+                folder = os.path.dirname(folder)
+        whole = [{"whole": item.path, "files": item.files, "size": item.size}
+                 for item in items if item.files]
+        if lines or whole:
+            manifest.add(list(lines.values()) + whole)
+
+    def _facts_at(self, folder: str) -> "Dict[str, Any] | None":
+        """What a folder looks like; None if it cannot be opened, and nothing is taken from it."""
+        try:
+            fd = self._open_folder(folder)
+            try:
+                return folders.facts_of(fd)
+            finally:
+                os.close(fd)
+        except OSError:
+            return None
+
     def _make_folders(self, folder: str) -> None:
+        """Folders in quarantine that are named as those of the tree. Raises OSError."""
         parts = folder.split("/")
         for number in range(1, len(parts) + 1):
             path = "/".join(parts[:number])
             if path not in self._made:
                 try:
                     os.mkdir(path, 0o700, dir_fd=self.fd)
-                    # With the mode of the folder that it mirrors, in case a restore creates that.
-                    mirrored = os.stat("/".join(parts[1:number]) or ".", dir_fd=self.root.fd,
-                                       follow_symlinks=False)
-                    os.chmod(path, stat.S_IMODE(mirrored.st_mode) | 0o700, dir_fd=self.fd)
-                except OSError as error:
-                    if error.errno not in (errno.EEXIST, errno.ENOENT, errno.ENOTDIR):
-                        raise
+                except FileExistsError:
+                    pass
                 self._made.add(path)
 
-    def _folder_moved(self, path: str, parent: int) -> str:
-        """Whether the folder that the file was taken from is still the one of its path."""
+    def _folder_moved(self, folder: str, parent: int) -> str:
+        """Whether the folder that files were taken from is still the one of its path."""
         try:
-            again = self._open_parent(path)
+            again = self._open_folder(folder)
         except OSError as error:
             return "its folder was moved meanwhile (%s)" % error.strerror
         try:
@@ -725,20 +839,53 @@ class Quarantine:
         finally:
             os.close(again)
 
-    def _put_back(self, held: str, parent: int, name: str) -> str:
-        """Undo a rename that took the wrong file. Never overwrites; says what it did."""
+    # -- putting back
+
+    def _undo(self, held: str, path: str, wrong: str) -> str:
+        """Put back what should not have been taken; why, and what was done."""
         try:
-            os.link(held, name, src_dir_fd=self.fd, dst_dir_fd=parent, follow_symlinks=False)
+            parent = self._open_folder(os.path.dirname(path))
+        except OSError as error:
+            return "%s, and its folder is gone (%s), so it is kept: %s" % (
+                wrong, error.strerror, self._keep(held))
+        try:
+            name = os.path.basename(native_path(path))
+            return "%s; %s" % (wrong, self._put_back(held, parent, name))
+        finally:
+            os.close(parent)
+
+    def _put_back(self, held: str, parent: int, name: str) -> str:
+        """Undo a rename that took the wrong thing. Never overwrites; says what it did."""
+        try:
+            self._give(held, self.fd, name, parent)
         except FileExistsError:
-            if not _same(held, self.fd, name, parent):
-                return "its place is taken, so it is kept: " + self._keep(held)
+            return "its place is taken, so it is kept: " + self._keep(held)
         except (OSError, NotImplementedError) as error:
             return "it could not be put back (%s), so it is kept: %s" % (error, self._keep(held))
-        os.unlink(held, dir_fd=self.fd)
         return "it was put back"
 
+    @staticmethod
+    def _give(held: str, held_folder: int, name: str, parent: int) -> None:
+        """Move something out of quarantine. Raises OSError, FileExistsError for a taken place.
+
+        A link never overwrites, nor does the rename of a folder that is not empty, but for an empty
+        folder. A crash between link and unlink leaves two names for one file.
+        """
+        status = os.stat(held, dir_fd=held_folder, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            if folders.has(parent)(name):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            os.rename(held, name, src_dir_fd=held_folder, dst_dir_fd=parent)
+            return
+        try:
+            os.link(held, name, src_dir_fd=held_folder, dst_dir_fd=parent, follow_symlinks=False)
+        except FileExistsError:
+            if not _same(held, held_folder, name, parent):
+                raise
+        os.unlink(held, dir_fd=held_folder)
+
     def _keep(self, held: str) -> str:
-        """Move a file that is no candidate out of reach of a purge; its new path."""
+        """Move what is no candidate out of reach of a purge; its new path."""
         kept = os.path.join(KEPT_NAME, held)
         self._make_folders(os.path.dirname(kept))
         os.rename(held, kept, src_dir_fd=self.fd, dst_dir_fd=self.fd)
@@ -748,9 +895,13 @@ class Quarantine:
         """Note what is kept, until somebody has moved it back."""
         folder = os.path.join(self.root.path, QUARANTINE_NAME, KEPT_NAME)
         try:
-            paths = ["%s/%s" % (run, path) for run in sorted(os.listdir(folder))
-                     for path, _ in self._items(KEPT_NAME + "/" + run)]
-        except OSError:
+            paths = ["%s/%s" % (run, item.path) for run in sorted(os.listdir(folder))
+                     for item in self._items(KEPT_NAME + "/" + run)]
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self.notes.append("cannot open %s/%s: %s" % (QUARANTINE_NAME, KEPT_NAME,
+                                                         error.strerror))
             return
         if paths:
             self.notes.append(
@@ -758,24 +909,90 @@ class Quarantine:
                 "back to their places (%s)" % (plural(len(paths), "file"), QUARANTINE_NAME,
                                                KEPT_NAME, ", ".join(map(printable, paths[:3]))))
 
-    def remove_empty_folders(self, paths: "Sequence[str]") -> "List[str]":
-        """Remove the empty ones of these folders, deepest first; `rmdir` removes no others."""
+    # -- empty folders
+
+    def _remove_left_empty(self, paths: "Sequence[str]", guards: "Sequence[Guard]") -> None:
+        """Remove the folders that a removal left empty, and those above that this leaves empty.
+
+        Not those that programs expect to be there, by their names, or that a guard keeps.
+        """
         gone = []
-        for path in sorted(paths, key=lambda path: path.count("/"), reverse=True):
-            try:
-                parent = self._open_parent(path)
-            except OSError:
-                continue
-            try:
-                os.rmdir(os.path.basename(native_path(path)), dir_fd=parent)
-                gone.append(path)
-            except OSError:
-                continue  # not empty, or not ours: it stays
-            finally:
-                os.close(parent)
+        level = {os.path.dirname(path) for path in paths} - {""}
+        while level:
+            deepest = max(folder.count("/") for folder in level)
+            now = {folder for folder in level if folder.count("/") == deepest}
+            removed = self._remove_empty(
+                [folder for folder in sorted(now)
+                 if not folders.EXPECTED.match(os.path.basename(folder))
+                 and not self._asked(guards, folder)])
+            gone += removed
+            level = (level - now) | {os.path.dirname(folder) for folder in removed} - {""}
         if gone:
-            self.log([event("rmdir", path=path) for path in gone])
+            shown = ", ".join(map(printable, gone[:3])) + ", ..." * (len(gone) > 3)
+            self.notes.append("%s left empty and removed: %s" % (
+                plural(len(gone), "folder"), shown))
+
+    def remove_empty_folders(self, paths: "Sequence[str]") -> "List[str]":
+        """Remove the empty ones of these folders, deepest first; `restore` makes them again.
+
+        Raises StorageError.
+        """
+        gone = []
+        depths = sorted({path.count("/") for path in paths}, reverse=True)
+        for depth in depths:
+            gone += self._remove_empty([path for path in paths if path.count("/") == depth])
+        if self._failure:
+            raise self._failure
         return gone
+
+    def _remove_empty(self, paths: "Sequence[str]") -> "List[str]":
+        """The same for folders of which none is in another."""
+        lines = []
+        for path in paths:
+            facts = self._facts_if_empty(path)
+            if facts is not None:
+                lines.append(dict(facts, empty=path))
+        if not lines:
+            return []
+        try:
+            self._begin_run()
+            self._manifest(self.run_id).add(lines)
+        except sc.StorageError as error:
+            self._failure = self._failure or error
+            return []
+        gone = [line["empty"] for line in lines if self._rmdir(line["empty"])]
+        if gone:
+            self._answer([event("rmdir", run=self.run_id, path=path) for path in gone])
+        return gone
+
+    def _facts_if_empty(self, path: str) -> "Dict[str, Any] | None":
+        """What a folder looks like if it is empty, and ours to remove and to make again."""
+        try:
+            fd = self._open_folder(path)
+        except OSError:
+            return None
+        try:
+            if os.listdir(fd) or os.geteuid() not in (0, os.fstat(fd).st_uid):
+                return None
+            return folders.facts_of(fd)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+
+    def _rmdir(self, path: str) -> bool:
+        """Remove a folder, which succeeds for an empty one alone; whether it did."""
+        try:
+            parent = self._open_folder(os.path.dirname(path))
+        except OSError:
+            return False
+        try:
+            os.rmdir(os.path.basename(native_path(path)), dir_fd=parent)
+            return True
+        except OSError:
+            return False  # no longer empty, or not ours, or a mount point: it stays
+        finally:
+            os.close(parent)
 
     # -- afterwards
 
@@ -785,71 +1002,146 @@ class Quarantine:
             return []
         runs = []
         for name in filter(self._is_run, sorted(os.listdir(self.fd))):
-            statuses = [status for _, status in self._items(name)]
+            items = self._items(name)
             # A rename sets ctime: whatever clock named the run, no file was taken after that.
             at = run_time(name) or 0
-            newest = max([at] + [status.st_ctime for status in statuses])
-            size = sum(status.st_size for status in statuses)
-            runs.append(HeldRun(run_id=name, at=at, newest=newest, files=len(statuses), size=size))
+            newest = max([at] + [item.changed for item in items])
+            size = sum(item.size for item in items)
+            runs.append(HeldRun(run_id=name, at=at, newest=newest, size=size,
+                                files=sum(item.count for item in items)))
         return runs
 
     def _is_run(self, name: str) -> bool:
         return run_time(name) is not None and stat.S_ISDIR(
             os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_mode)
 
-    def _items(self, run_id: str, below: str = "") -> "Iterator[Tuple[str, os.stat_result]]":
-        """(stored path, status) of each file of a run. Links are not followed."""
+    def held(self, run_id: str) -> "List[Held]":
+        """What a run holds, and the folders that it left empty. Raises UsageError.
+
+        Without those that come back anyway, with what was in them.
+        """
+        self._check_run(run_id)
+        items = self._items(run_id)
+        above: "Set[str]" = set()
+        for item in items:
+            folder = os.path.dirname(item.path)
+            while folder and folder not in above:
+                above.add(folder)
+                folder = os.path.dirname(folder)
+        empty = set(self._manifest(run_id).empty) - above
+        return items + [Held(path=path, is_empty=True) for path in sorted(empty)]
+
+    def _check_run(self, run_id: str) -> None:
+        """Raises UsageError for a run that is not in quarantine."""
+        if self.fd < 0 or run_id not in os.listdir(self.fd) or not self._is_run(run_id):
+            raise sc.UsageError("run %s is not in quarantine" % run_id, self._runs_hint())
+
+    def _items(self, run_id: str) -> "List[Held]":
+        """The files of a run and the folders that went as one, by path. Links are not followed."""
+        items: "List[Held]" = []
+        self._collect(run_id, "", items)
+        return items
+
+    def _collect(self, run_id: str, below: str, items: "List[Held]") -> None:
         try:
             fd = open_below(self.fd, "/".join(filter(None, (run_id, below))))
         except OSError as error:
             self.notes.append("cannot open %s/%s/%s: %s" % (
                 QUARANTINE_NAME, run_id, printable(below or "."), error.strerror))
             return
+        whole = self._manifest(run_id).whole if run_time(run_id) is not None else {}
         try:
             for name in sorted(os.listdir(fd)):
                 path = below + "/" + stored_path(name) if below else stored_path(name)
                 status = os.stat(name, dir_fd=fd, follow_symlinks=False)
                 if file_id(status) == self._placeholder:
                     continue  # of a removal that a crash interrupted
-                if stat.S_ISDIR(status.st_mode):
-                    for item in self._items(run_id, path):
-                        yield item
+                if not stat.S_ISDIR(status.st_mode):
+                    items.append(Held(path=path, size=status.st_size, changed=status.st_ctime))
+                elif path in whole:
+                    items += self._whole(run_id, path, status)
                 else:
-                    yield path, status
+                    self._collect(run_id, path, items)
         finally:
             os.close(fd)
+
+    def _whole(self, run_id: str, path: str, status: "os.stat_result") -> "List[Held]":
+        """A folder that went as one; nothing for the placeholder of one that did not."""
+        below: "List[Held]" = []
+        count, size = _measure(self._open_held(run_id, path))
+        if count:
+            below.append(Held(path=path, files=count, size=size, changed=status.st_ctime))
+        return below
+
+    def _open_held(self, run_id: str, path: str) -> int:
+        return open_below(self.fd, "/".join(filter(None, (run_id, path))))
 
     def _held_folder(self, run_id: str, path: str) -> "Tuple[int, str]":
         """(descriptor of the folder that holds the file, its name there). Raises OSError."""
         folder, _, name = path.rpartition("/")
-        return open_below(self.fd, "/".join(filter(None, (run_id, folder)))), native_path(name)
+        return self._open_held(run_id, folder), native_path(name)
 
-    def restore(self, target: str) -> "List[Removal]":
-        """Restore the files of a run, or the newest copy of one path.
+    def restore(self, target: str, to: str = "") -> "List[Removal]":
+        """Restore what a run holds, or the newest copy of one path; with `to`, into that folder.
 
-        Never overwrites, and continues after a failure. Raises UsageError when the target is not in
-        quarantine, RefusedError for a path that leads out of the root.
+        Never overwrites, and continues after a failure. `reason` says what a restored thing did not
+        get back. Raises UsageError when the target is not in quarantine or `to` is no folder on the
+        same device, RefusedError for a path that leads out of the root.
         """
-        if run_time(target) is not None:
-            if target not in os.listdir(self.fd) or not self._is_run(target):
-                raise sc.UsageError("run %s is not in quarantine" % target, self._runs_hint())
-            run_id, paths = target, [path for path, _ in self._items(target)]
-        else:
-            path = relative_path(stored_path(target), "restore")
-            holders = (run.run_id for run in reversed(self.runs()) if self._holds(run.run_id, path))
-            run_id, paths = next(holders, ""), [path]
-            if not run_id:
-                raise sc.UsageError("'%s' is not in quarantine" % printable(path),
-                                    self._runs_hint())
+        run_id, items = self._targets(target)
+        top = self._open_destination(to)
+        made: "Made" = {}
         results = []
-        for path in paths:
-            why = self._restore_one(run_id, path)
-            outcome, name = ("failed", "not restored") if why else ("restored", "restored")
-            results.append(Removal(path=path, outcome=outcome, reason=why))
-            self._log_if_possible([event(name, run=run_id, path=path, reason=why)])
-        if results:
-            self._tidy(self.fd, run_id)
+        try:
+            for item in items:
+                outcome, reason = "restored", ""
+                try:
+                    reason = self._restore_one(run_id, item, top, made)
+                except FileExistsError:
+                    outcome, reason = "failed", "its place is taken"
+                except OSError as error:
+                    outcome = "failed"
+                    reason = "it cannot be put back: %s" % (error.strerror or error)
+                results.append(Removal(path=item.path, outcome=outcome, reason=reason,
+                                       size=item.size, files=item.files))
+                name = "restored" if outcome == "restored" else "not restored"
+                self._log_if_possible([event(name, run=run_id, path=item.path, reason=reason)])
+            self._give_times(top, made)
+        finally:
+            os.close(top)
+        if results and all(result.outcome == "restored" for result in results):
+            self._tidy_run(run_id, done=not self._items(run_id))
+        elif results:
+            self._tidy_run(run_id)
         return results
+
+    def _targets(self, target: str) -> "Tuple[str, List[Held]]":
+        """(run, what of it to restore). Raises UsageError, RefusedError."""
+        if run_time(target) is not None:
+            return target, self.held(target)
+        path = relative_path(stored_path(target), "restore")
+        for run in reversed(self.runs()):
+            for item in self.held(run.run_id):
+                if item.path == path:
+                    return run.run_id, [item]
+            if self._holds(run.run_id, path):  # in a folder that went as one
+                return run.run_id, [Held(path=path)]
+        raise sc.UsageError("'%s' is not in quarantine" % printable(path), self._runs_hint())
+
+    def _open_destination(self, to: str) -> int:
+        """Raises UsageError."""
+        if not to:
+            return os.dup(self.root.fd)
+        try:
+            fd = os.open(os.path.realpath(to), OPEN_FOLDER)
+        except OSError as error:
+            raise sc.UsageError("--to: cannot open %s: %s" % (
+                printable(stored_path(to)), error.strerror))
+        if os.fstat(fd).st_dev != self.root.dev:
+            os.close(fd)
+            raise sc.UsageError("--to: %s is on another device than %s" % (
+                printable(stored_path(to)), self.root.path), "choose a folder on the same device")
+        return fd
 
     def _runs_hint(self) -> str:
         return "runs in quarantine: %s" % (", ".join(run.run_id for run in self.runs()) or "none")
@@ -867,52 +1159,42 @@ class Quarantine:
         finally:
             os.close(held)
 
-    def _restore_one(self, run_id: str, path: str) -> str:
-        """'' when the file is restored, else why it is not."""
-        parent = -1
-        held, name = self._held_folder(run_id, path)
+    def _restore_one(self, run_id: str, item: Held, top: int,
+                     made: "Made") -> str:
+        """What could not be given back, '' for nothing. Raises OSError if it was not restored."""
+        missing: "List[str]" = []
+        manifest = self._manifest(run_id)
+        parent = self._parent_again(run_id, os.path.dirname(item.path), top, made, missing)
         try:
-            parent = self._parent_again(run_id, path)
-            os.link(name, name, src_dir_fd=held, dst_dir_fd=parent, follow_symlinks=False)
-        except FileExistsError:
-            if not _same(name, held, name, parent):
-                return "its place is taken"
-        except OSError as error:
-            return "it cannot be put back: %s" % error.strerror
-        else:
-            os.unlink(name, dir_fd=held)
-            return ""
+            if item.is_empty:
+                facts = manifest.empty[item.path]
+                self._make_again(item.path, parent, facts, made, missing)
+            else:
+                held, name = self._held_folder(run_id, item.path)
+                try:
+                    self._give(name, held, name, parent)
+                finally:
+                    os.close(held)
         finally:
-            for fd in (held, parent):
-                if fd >= 0:
-                    os.close(fd)
-        self._drop(run_id, path)  # an earlier restore crashed between the link and this
-        return ""
+            os.close(parent)
+        return "; ".join(missing)
 
-    def _drop(self, run_id: str, path: str) -> None:
-        """Remove one name from quarantine. Raises OSError."""
-        held, name = self._held_folder(run_id, path)
-        try:
-            os.unlink(name, dir_fd=held)
-        finally:
-            os.close(held)
-
-    def _parent_again(self, run_id: str, path: str) -> int:
-        """The folder that the file was taken from, created with its mode if it is gone.
+    def _parent_again(self, run_id: str, folder: str, top: int,
+                      made: "Made",
+                      missing: "List[str]") -> int:
+        """The folder that something was taken from, made again as it was if it is gone.
 
         Raises OSError.
         """
-        fd, mirror = os.dup(self.root.fd), run_id
+        known = self._manifest(run_id).folders
+        fd, path = os.dup(top), ""
         try:
-            for part in native_path(path).split("/")[:-1]:
-                mirror = os.path.join(mirror, part)
-                try:
-                    os.mkdir(part, 0o700, dir_fd=fd)
-                    mode = os.stat(mirror, dir_fd=self.fd, follow_symlinks=False).st_mode
-                    os.chmod(part, stat.S_IMODE(mode), dir_fd=fd)
-                except FileExistsError:
-                    pass
-                deeper = os.open(part, OPEN_FOLDER, dir_fd=fd)
+            for part in folder.split("/") if folder else ():
+                path = path + "/" + part if path else part
+                if not folders.has(fd)(native_path(part)):
+                    self._make_again(path, fd, known.get(path) or self._mirrored(run_id, path),
+                                     made, missing)
+                deeper = os.open(native_path(part), OPEN_FOLDER, dir_fd=fd)
                 os.close(fd)
                 fd = deeper
             return fd
@@ -920,62 +1202,214 @@ class Quarantine:
             os.close(fd)
             raise
 
+    def _make_again(self, path: str, parent: int, facts: "Dict[str, Any]",
+                    made: "Made",
+                    missing: "List[str]") -> None:
+        """Make a folder as it was. Nothing is done to it by name, and nothing to what is not ours.
+
+        Whoever may write to its parent can put something else in its place at any moment. Raises
+        OSError, FileExistsError if there is one that is not empty.
+        """
+        name = native_path(os.path.basename(path))
+        try:
+            os.mkdir(name, 0o700, dir_fd=parent)
+        except FileExistsError:
+            return  # it is there already, in whatever form
+        fd = os.open(name, OPEN_FOLDER, dir_fd=parent)
+        try:
+            status = os.fstat(fd)
+            is_ours = status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == 0o700
+            if not is_ours or os.listdir(fd):
+                raise NotEnteredError("another folder took the place of %s" % printable(path))
+            lost = folders.give_back(fd, facts)
+            made[path] = (file_id(status), facts)
+        finally:
+            os.close(fd)
+        if lost:
+            missing.append("%s: %s could not be given back" % (printable(path), ", ".join(lost)))
+
+    def _mirrored(self, run_id: str, path: str) -> "Dict[str, Any]":
+        """What is known of a folder without a manifest: an earlier version left its mode."""
+        fd = self._open_held(run_id, path)
+        try:
+            return folders.facts_of(fd)
+        finally:
+            os.close(fd)
+
+    def _give_times(self, top: int,
+                    made: "Made") -> None:
+        """Give the folders that were made their times, the deepest first."""
+        for path in sorted(made, key=lambda path: path.count("/"), reverse=True):
+            identity, facts = made[path]
+            try:
+                fd = open_below(top, path)
+            except OSError as error:
+                self.notes.append("%s: its times could not be given back: %s" % (
+                    printable(path), error.strerror))
+                continue
+            try:
+                if file_id(os.fstat(fd)) == identity:
+                    folders.give_times(fd, facts)
+            finally:
+                os.close(fd)
+
     def purge(self, older_than_s: float) -> "List[HeldRun]":
-        """Delete runs older than `older_than_s` seconds; without `execute`, only return them."""
-        old = [run for run in self.runs() if run.newest <= self.now - older_than_s]
+        """Delete runs older than `older_than_s` seconds; without `execute`, only return them.
+
+        By the wall clock, and by the time that has certainly passed: that clock may be wrong.
+        """
+        old = []
+        for run in self.runs():
+            if run.newest > self.now - older_than_s:
+                continue
+            certain_s = self._witness.age(run.run_id, self._manifest(run.run_id).taken_at)
+            if certain_s < older_than_s:
+                self.notes.append(
+                    "%s is kept: it is %s old by the clock, but only %s have certainly passed "
+                    "since it was taken" % (run.run_id, sc.duration_text(self.now - run.newest),
+                                            sc.duration_text(certain_s)))
+                continue
+            old.append(run)
         return [self._purge_run(run) for run in old] if self.execute else old
 
     def _purge_run(self, run: HeldRun) -> HeldRun:
         facts = {"run": run.run_id, "files": run.files, "size": run.size}
         self._log_if_possible([event("purge", **facts)])
         left = 0
-        for path, _ in list(self._items(run.run_id)):
+        for item in self._items(run.run_id):
             try:
-                self._drop(run.run_id, path)
+                left += self._delete(run.run_id, item)
             except OSError as error:
-                left += 1
-                self.notes.append("%s/%s: %s" % (run.run_id, printable(path), error.strerror))
-        self._tidy(self.fd, run.run_id)
+                left += item.count
+                self.notes.append("%s/%s: %s" % (run.run_id, printable(item.path), error.strerror))
+        self._tidy_run(run.run_id, done=not left)
         self._log_if_possible([event("purged", left=left, **facts)])
         changed: HeldRun = run.replace(left=left)
         return changed
 
-    def _tidy(self, parent: int, name: str) -> None:
-        """Remove the empty folders of a run, deepest first, and placeholders left by a crash."""
+    def _delete(self, run_id: str, item: Held) -> int:
+        """Delete a thing for good; how many of its files could not be. Raises OSError."""
+        held, name = self._held_folder(run_id, item.path)
         try:
-            fd = os.open(name, OPEN_FOLDER, dir_fd=parent)
-        except OSError:
-            return
+            if not item.files:
+                os.unlink(name, dir_fd=held)
+                return 0
+            left = self._delete_below(os.open(name, OPEN_FOLDER, dir_fd=held), item.path)
+            if not left:
+                os.rmdir(name, dir_fd=held)
+            return left
+        finally:
+            os.close(held)
+
+    def _delete_below(self, fd: int, path: str) -> int:
+        """Delete what is in a folder of the quarantine; closes the descriptor."""
+        left = 0
         try:
-            for below in _names(fd):
-                status = os.stat(below, dir_fd=fd, follow_symlinks=False)
-                if stat.S_ISDIR(status.st_mode):
-                    self._tidy(fd, below)
-                elif file_id(status) == self._placeholder:
-                    os.unlink(below, dir_fd=fd)
+            outside = self.root.border(fd)
+            if outside:
+                raise NotEnteredError(outside)
+            for name in os.listdir(fd):
+                below = path + "/" + stored_path(name)
+                try:
+                    if stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
+                        left += self._delete_below(os.open(name, OPEN_FOLDER, dir_fd=fd), below)
+                        os.rmdir(name, dir_fd=fd)
+                    else:
+                        os.unlink(name, dir_fd=fd)
+                except OSError as error:
+                    left += error.errno != errno.ENOTEMPTY  # that one has been counted
+                    if error.errno != errno.ENOTEMPTY:
+                        self.notes.append("%s: %s" % (printable(below), error.strerror))
+            return left
         finally:
             os.close(fd)
+
+    def _tidy_run(self, run_id: str, done: bool = False) -> None:
+        """Remove the empty folders of a run; the run itself, if nothing is left to restore.
+
+        `done` says that this includes the folders that it left empty.
+        """
+        for name in self._folders_in(run_id):
+            self._tidy(run_id + "/" + name)
+        if not done and self._manifest(run_id).empty:
+            return
         try:
-            os.rmdir(name, dir_fd=parent)
+            os.rmdir(run_id, dir_fd=self.fd)
+            os.unlink(self._manifest(run_id).name, dir_fd=self.fd)
+        except OSError:
+            return  # something is left in it, or it never had a manifest
+        self._manifests.pop(run_id, None)
+        if run_id == self.run_id:
+            self.run_id = ""
+
+    def _folders_in(self, held: str) -> "List[str]":
+        """The folders in one of the quarantine; placeholders that a crash left in it are removed."""
+        try:
+            fd = os.open(held, OPEN_FOLDER, dir_fd=self.fd)
+        except OSError:
+            return []
+        try:
+            below = []
+            for name in _names(fd):
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    below.append(name)
+                elif file_id(status) == self._placeholder:
+                    os.unlink(name, dir_fd=fd)
+            return below
+        finally:
+            os.close(fd)
+
+    def _tidy(self, held: str) -> None:
+        """Remove the empty folders at and below one of the quarantine, deepest first."""
+        run_id, _, path = held.partition("/")
+        if stored_path(path) in self._manifest(run_id).whole:
+            try:
+                os.rmdir(held, dir_fd=self.fd)  # the placeholder of one that was not moved
+            except OSError:
+                pass  # its folders are part of it, empty or not
+            return
+        for name in self._folders_in(held):
+            self._tidy(held + "/" + name)
+        try:
+            os.rmdir(held, dir_fd=self.fd)
         except OSError:
             pass  # something is left in it
+
+
+def _removal(item: Candidate, outcome: str, why: str = "") -> Removal:
+    size = item.size if outcome in ("removed", "would be removed") else 0
+    return Removal(path=item.path, outcome=outcome, reason=why or item.reason, size=size,
+                   rule=item.rule, files=item.files)
+
+
+def _intent(item: Candidate) -> "Dict[str, Any]":
+    fields = INTENT_FIELDS + FOLDER_FIELDS if item.files else INTENT_FIELDS
+    return {name: getattr(item, name) for name in fields}
+
+
+def _measure(fd: int) -> "Tuple[int, int]":
+    """(files, bytes) below a folder; closes the descriptor. Raises OSError."""
+    count = size = 0
+    try:
+        for name in os.listdir(fd):
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                more, bytes_more = _measure(os.open(name, OPEN_FOLDER, dir_fd=fd))
+                count, size = count + more, size + bytes_more
+            else:
+                count, size = count + 1, size + status.st_size
+        return count, size
+    finally:
+        os.close(fd)
 
 
 def _cannot_open(error: OSError) -> str:
     return "gone" if error.errno == errno.ENOENT else "cannot be opened: %s" % error.strerror
 
 
-def _would(item: Candidate) -> "Tuple[Candidate, Removal]":
-    return item, Removal(path=item.path, outcome="would be removed", reason=item.reason,
-                         size=item.size, rule=item.rule)
-
-
-def _exists(name: str, folder: int) -> bool:
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
+def _cannot_move(error: OSError) -> str:
+    return "it cannot be moved: %s%s" % (error.strerror, CANNOT_MOVE[error.errno or 0])
 
 
 def _same(name: str, folder: int, other: str, other_folder: int) -> bool:

@@ -374,8 +374,8 @@ class Git:
         self.head()  # raises GitError for a repository that is wrong as a whole
         branch = os.fsdecode(self._output("symbolic-ref", "-q", "HEAD", allowed=(0, 1)).strip())
         paths = set()
-        for path in self._paths_of("index", "HEAD", "logs/HEAD", "packed-refs",
-                                   "reftable/tables.list", branch or "HEAD"):
+        for path in self._paths_of("index", "HEAD", "packed-refs", "reftable/tables.list",
+                                   branch or "HEAD"):
             paths.add(_existing(os.path.dirname(path)))
             paths.add(_existing(path))
         return tuple(sorted(paths))

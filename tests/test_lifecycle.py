@@ -1229,12 +1229,13 @@ def test_an_expired_folder_loses_its_files_and_then_itself(place):
     assert {path: fate[0] for path, fate in place.fates().items()} == {
         "build/a": "removed", "build/deep/er/b": "removed"}
     assert not (place.path / "build").exists() and place.registry() == {}
-    assert {path for path, _, _ in place.restore(run_of(place))} == {"build/a", "build/deep/er/b"}
+    assert {path for path, _, _ in place.restore(run_of(place))} == {"build/a", "build/deep/er/b", "build/empty"}
+    assert (place.path / "build/empty").is_dir(), "empty folders come back as well"
     assert (place.path / "build/deep/er/b").read_text() == "content\n"
 
 
 def run_of(place):
-    (name,) = [one.name for one in (place.path / ".cleanup_quarantine").glob("*Z-*")]
+    (name,) = [one.name for one in (place.path / ".cleanup_quarantine").glob("*Z-*") if one.is_dir()]
     return name
 
 
@@ -1441,10 +1442,10 @@ def test_a_removal_that_failed_is_said_with_exit_1_and_tried_again_by_the_next_c
     place.expiring("a", "b")
     later, take = time.time() + DAY, Quarantine._take
 
-    def fails(self, name, parent, held):
-        if name == "a":
+    def fails(self, item, parent):
+        if item.path == "a":
             raise OSError(5, "Input/output error")
-        take(self, name, parent, held)
+        return take(self, item, parent)
 
     with monkeypatch.context() as patch:
         patch.setattr(Quarantine, "_take", fails)
@@ -1462,8 +1463,8 @@ def test_what_is_registered_while_a_cleanup_is_at_work_is_not_forgotten(place, m
     place.expiring("a")
     real = fl.candidates_of
 
-    def meanwhile(root, entry, last_change):
-        found = real(root, entry, last_change)
+    def meanwhile(root, entry, last_change, mounts):
+        found = real(root, entry, last_change, mounts)
         place.expiring("b")
         return found
 
