@@ -62,9 +62,9 @@ class Witness:
         if not self._before:
             return 0.0
         boot_id, uptime = self._boot
-        passed = uptime - self._before["uptime"]
+        passed = uptime - float(self._before["uptime"])
         if boot_id != self._before["boot_id"] or not boot_id or passed < 0:
-            passed = min(max(0.0, self._wall - self._before["wall"]), UNMEASURED_S)
+            passed = min(max(0.0, self._wall - float(self._before["wall"])), UNMEASURED_S)
         return float(self._before["certain"]) + passed
 
     def age(self, run_id: str, taken_at: "float | None") -> float:
@@ -75,8 +75,7 @@ class Witness:
         """
         if taken_at is None or taken_at > self.certain:  # of a clock file that was lost since
             taken_at = self._first_seen.setdefault(run_id, self.certain)
-        passed: float = self.certain - float(taken_at)
-        return max(0.0, passed)
+        return max(0.0, self.certain - taken_at)
 
     def save(self, runs: "Tuple[str, ...]") -> None:
         """Write the sum, once it is worth it, without runs that are gone. Raises StorageError."""

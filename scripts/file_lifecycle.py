@@ -546,7 +546,11 @@ def cmd_list(root: Root, args: "argparse.Namespace") -> int:
 def cmd_cleanup(root: Root, args: "argparse.Namespace") -> int:
     now = time.time()
     due = expired(Registry(root).read(), now)
-    results = take_expired(root, due, now, args.execute, args.max_deletions) if due else []
+    results: "List[Removal]" = []
+    if due:
+        results = take_expired(root, due, now, args.execute, args.max_deletions)
+    elif args.execute:
+        _keep_time(root, now)
     removals = [removal for removal in results if removal.outcome != "note"]
     sc.print_line("%s expired; %s" % (plural(len(due), "entry", "entries"),
                                       outcome_line(removals, args.execute)))
@@ -562,6 +566,16 @@ def cmd_cleanup(root: Root, args: "argparse.Namespace") -> int:
     elif "removed" in outcomes:
         sc.print_line("to undo: cleanup_engine.py restore PATH")
     return sc.EXIT_FAILED if "failed" in outcomes else sc.EXIT_OK
+
+
+def _keep_time(root: Root, now: float) -> None:
+    """Have the quarantine write down, each day, how much time has passed (see clock_witness)."""
+    if os.path.lexists(os.path.join(root.path, QUARANTINE_NAME)):
+        try:
+            with Quarantine(root, now):
+                pass
+        except sc.BusyError:
+            pass  # the other one writes it down
 
 
 def build_parser() -> "argparse.ArgumentParser":

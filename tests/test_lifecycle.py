@@ -1486,3 +1486,14 @@ def test_a_registry_that_could_not_be_written_after_a_removal_is_settled_by_the_
     assert place.held() == {"a": b"content\n"} and list(place.registry()) == ["a"]
     assert place.fates() == {"a": ("gone", "it was already removed")}
     assert place.registry() == {}
+
+
+def test_a_cleanup_with_nothing_due_keeps_the_record_of_time(place, monkeypatch):
+    place.expiring("a")
+    assert place.fates()["a"][0] == "removed"
+    clock = place.path / ".cleanup_quarantine" / "clock"
+    clock.unlink()
+    args = fl.build_parser().parse_args(["--root", str(place.path), "cleanup"])
+    assert fl.cmd_cleanup(Root(str(place.path)), args) == 0 and not clock.exists(), "a dry run writes nothing"
+    args.execute = True
+    assert fl.cmd_cleanup(Root(str(place.path)), args) == 0 and clock.exists()

@@ -2287,3 +2287,407 @@ def test_rule_18_the_verdict_says_why_nothing_went(found, execute, line):
     removals = [Removal(path="%d" % number, outcome=outcome, reason=reason, size=outcome not in ("skipped", "failed"))
                 for number, (outcome, reason) in enumerate(found)]
     assert outcome_line(removals, execute) == line
+
+
+# -- rules 24 and 25: a folder that goes as one
+
+def folder_lines(root, path):
+    """The lines of contents_digest, by another way than the product's."""
+    lines = []
+    for folder, _, names in os.walk(root.join(path)):
+        links = [name for name in os.listdir(folder) if os.path.islink(os.path.join(folder, name))]
+        for name in sorted(set(names) | set(links)):
+            place = os.path.join(folder, name)
+            seen = os.lstat(place)
+            lines.append("%s\0%d,%d,%d,%d,%d,%d" % (
+                os.path.relpath(place, root.path), seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns,
+                seen.st_mode, seen.st_nlink))
+    return lines
+
+
+def whole(tree, path):
+    """The candidate of a folder, as a plan from an inventory has it."""
+    lines = folder_lines(tree.root, path)
+    size = sum(int(line.split("\0")[1].split(",")[1]) for line in lines)
+    return Candidate(path=path, size=size, dev=tree.root.dev, rule="cache", reason="made again", files=len(lines),
+                     contents=quarantine_module.contents_digest(lines), generated=True)
+
+
+def put_cache(tree, path="pkg/cache"):
+    tree.put("pkg/kept.py")
+    for name in ("one", "deep/two", "deep/er/three"):
+        tree.put("%s/%s" % (path, name), name.encode())
+    os.mkdir(tree.at(path + "/deep/empty"))
+    os.symlink("../../kept.py", tree.at(path + "/link"))
+    os.chmod(tree.at(path + "/deep"), 0o750)
+    return path
+
+
+def test_rule_24_a_folder_goes_as_one_and_comes_back_as_it_was(tree):
+    path = put_cache(tree)
+    before = snapshot(tree.at(path))
+    plan = [whole(tree, path)]
+    assert outcomes(tree.work(plan, execute=False)) == {path: "would be removed"}
+    removal, = tree.work(plan)
+    assert (removal.outcome, removal.files, removal.size) == ("removed", 4, plan[0].size)
+    assert not os.path.lexists(tree.at(path)) and tree.content("pkg/kept.py")
+    run, = tree.runs()
+    assert (run.files, run.size) == (4, plan[0].size)
+    with Quarantine(tree.root, NOW) as quarantine:
+        assert [(item.path, item.files) for item in quarantine.held(run.run_id)] == [(path, 4)]
+    assert outcomes(tree.restore(run.run_id)) == {path: "restored"}
+    after = snapshot(tree.at(path))
+    top = os.fsencode(tree.at(path) + "/.")
+    assert {key: value for key, value in after.items() if key != top} == {
+        key: value for key, value in before.items() if key != top}, "not even a ctime has changed in it"
+    assert after[top][:3] == before[top][:3]
+    assert tree.runs() == [] and outcome_line(tree.work([whole(tree, path)]), True).startswith("1 f")
+
+
+@pytest.mark.parametrize("change,reason", [
+    (lambda place: open(place + "/new", "w").close(), "what is in it has changed"),
+    (lambda place: os.unlink(place + "/one"), "what is in it has changed"),
+    (lambda place: os.chmod(place + "/one", 0o600), "what is in it has changed"),
+    (lambda place: os.link(place + "/one", place + "/second"), "what is in it has changed"),
+    (lambda place: os.utime(place + "/deep/two"), "what is in it has changed"),
+    (lambda place: os.rename(place + "/one", place + "/deep/one"), "what is in it has changed"),
+    (lambda place: (os.unlink(place + "/link"), os.symlink("x", place + "/link")), "what is in it has changed"),
+    (lambda place: os.mkfifo(place + "/pipe"), "pkg/cache/pipe in it is no regular file"),
+    (lambda place: os.mkdir(place + "/deep/.git"), "cannot be opened: it is a repository of its own"),
+    (lambda place: os.rename(place, place + "2"), "gone"),
+    (lambda place: (os.rename(place, place + "2"), open(place, "w").close()), "cannot be opened: Not a directory"),
+    (lambda place: (os.rename(place, place + "2"), os.symlink("cache2", place)), "cannot be opened: "),
+    (lambda place: (os.rename(place, place + "2"), os.mkdir(place)), "what is in it has changed"),
+])
+def test_rule_24_a_folder_that_differs_from_the_plan_stays_as_a_whole(tree, change, reason):
+    path = put_cache(tree)
+    plan = [whole(tree, path)]
+    change(tree.at(path))
+    before = snapshot(tree.at("pkg"))
+    for execute in (False, True):
+        removal, = tree.work(plan, execute=execute)
+        assert removal.outcome == "skipped" and removal.reason.startswith(reason), removal
+    assert snapshot(tree.at("pkg")) == before
+
+
+@pytest.mark.parametrize("use", [
+    lambda place: os.open(place + "/deep/er/three", os.O_RDONLY),
+    lambda place: os.open(place + "/deep", os.O_RDONLY | os.O_DIRECTORY),
+    lambda place: os.chdir(place + "/deep/er"),
+])
+def test_rule_12_a_folder_in_which_a_process_works_stays(tree, use):
+    path = put_cache(tree)
+    plan = [whole(tree, path)]
+    with another_process(lambda: use(tree.at(path))):
+        removal, = tree.work(plan)
+        assert removal.outcome == "skipped" and "process" in removal.reason
+    assert outcomes(tree.work(plan)) == {path: "removed"}
+
+
+def test_rule_15_a_folder_counts_as_one_against_the_limit(tree):
+    paths = [put_cache(tree, "pkg/c%d" % number) for number in range(3)]
+    removals = tree.work([whole(tree, path) for path in paths], limit=2)
+    assert [removal.outcome for removal in removals] == ["removed", "removed", "skipped"]
+    assert removals[2].reason == "left for the next run"
+
+
+def test_rule_24_git_keeps_a_folder_in_which_it_tracks_something(repository):
+    repository.put("kept/sub/other")
+    plan = [whole(repository, "kept")]
+    removal, = repository.work(plan, guards=[GitGuard(Git(repository.root))])
+    assert (removal.outcome, removal.reason) == ("skipped", "git tracks it")
+
+
+def test_rule_17_a_folder_that_went_as_one_does_not_come_back_over_another(tree):
+    path = put_cache(tree)
+    tree.work([whole(tree, path)])
+    run, = tree.runs()
+    tree.put(path + "/new", b"made again")
+    assert reasons(tree.restore(run.run_id)) == {path: "its place is taken"}
+    assert outcomes(tree.restore(path + "/deep/two")) == {path + "/deep/two": "restored"}, "one file of it can"
+    assert tree.content(path + "/deep/two") == b"deep/two" and tree.content(path + "/new") == b"made again"
+    assert tree.runs()[0].files == 3
+
+
+def test_rule_17_purge_deletes_a_folder_that_went_as_one_and_follows_no_link_in_it(tree, tmp_path):
+    path = put_cache(tree)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("precious")
+    os.symlink(str(outside), tree.at(path + "/away"))
+    tree.work([whole(tree, path)], now=NOW - 30 * sc.DAY)
+    assert [(run.files, run.left) for run in purge(tree, 14 * sc.DAY)] == [(5, 0)]
+    assert (outside / "precious").read_text() == "precious"
+    assert sorted(os.listdir(tree.at(QUARANTINE))) == [".gitignore", "clock", "format", "lock", "placeholder"]
+
+
+# -- rule 17: what a restore gives back, and where
+
+@pytest.mark.parametrize("to", [False, True])
+def test_rule_20_a_folder_that_is_made_again_is_as_it_was(tree, to):
+    tree.put("up/d/a.tmp")
+    os.chmod(tree.at("up/d"), 0o2751)
+    with_attribute = True
+    try:
+        os.setxattr(tree.at("up/d"), "user.note", b"mine")
+    except (OSError, AttributeError):
+        with_attribute = False
+    if ROOT:
+        os.chown(tree.at("up/d"), ORDINARY_USER, OTHER_USER)
+        os.chmod(tree.at("up/d"), 0o2751)
+    os.utime(tree.at("up"), ns=(OLD_NS, OLD_NS))
+    os.utime(tree.at("up/d"), ns=(OLD_NS, OLD_NS + 1))
+    before = [os.lstat(tree.at(name)) for name in ("up", "up/d")]
+    tree.remove("up/d/a.tmp")
+    assert not os.path.exists(tree.at("up"))
+    run, = tree.runs()
+    top = tree.at("elsewhere") if to else tree.path
+    os.makedirs(top, exist_ok=True)
+    with Quarantine(tree.root, NOW) as quarantine:
+        removal, = quarantine.restore(run.run_id, top if to else "")
+    assert (removal.outcome, removal.reason) == ("restored", "")
+    for name, seen in zip(("up", "up/d"), before):
+        now = os.lstat(os.path.join(top, name))
+        assert (now.st_mode, now.st_uid, now.st_gid, now.st_mtime_ns) == (
+            seen.st_mode, seen.st_uid, seen.st_gid, seen.st_mtime_ns), name
+    assert not with_attribute or os.getxattr(os.path.join(top, "up/d"), "user.note") == b"mine"
+    assert tree.runs() == []
+
+
+def acl_of_user(uid):
+    """An access ACL as Linux stores it (acl(5)): rwx for its owner and for one more user."""
+    entries = ((1, 7, 0xFFFFFFFF), (2, 7, uid), (4, 0, 0xFFFFFFFF), (16, 7, 0xFFFFFFFF), (32, 0, 0xFFFFFFFF))
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+def test_rule_20_acls_come_back(tree):
+    tree.put("d/a.tmp")
+    try:
+        os.setxattr(tree.at("d"), "system.posix_acl_access", acl_of_user(OTHER_USER))
+    except (OSError, AttributeError):
+        pytest.skip("no ACLs here")
+    before = os.getxattr(tree.at("d"), "system.posix_acl_access")
+    tree.remove("d/a.tmp")
+    assert outcomes(tree.restore("d/a.tmp")) == {"d/a.tmp": "restored"}
+    assert os.getxattr(tree.at("d"), "system.posix_acl_access") == before
+
+
+@needs_root
+def test_rule_20_what_cannot_be_given_back_is_said(users_tree):
+    os.chmod(users_tree, 0o755)
+
+    def prepare():
+        Tree(users_tree).put("d/a.tmp")
+
+    def work():
+        tree = Tree(users_tree)
+        tree.remove("d/a.tmp")
+        removal, = tree.restore("d/a.tmp")
+        assert (removal.outcome, removal.reason) == (
+            "restored", "d: owner %d:%d could not be given back" % (ORDINARY_USER, OTHER_USER))
+
+    as_ordinary_user(prepare)
+    os.chown(users_tree + "/d", ORDINARY_USER, OTHER_USER)
+    as_ordinary_user(work)
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "full folder"])
+def test_rule_20_what_takes_the_place_of_a_folder_that_was_just_made_is_left_alone(tree, tmp_path, monkeypatch, kind):
+    """By name, its mode would be changed: that of a file that a link leads to, for one."""
+    tree.put("up/d/a.tmp")
+    os.chmod(tree.at("up/d"), 0o777)
+    tree.remove("up/d/a.tmp")
+    victim = tmp_path / "victim"
+    victim.mkdir(mode=0o711)
+    (victim / "secret").write_text("secret")
+    os.chmod(str(victim), 0o711)
+    mkdir = os.mkdir
+
+    def swapped(name, mode=0o777, dir_fd=None):
+        mkdir(name, mode, dir_fd=dir_fd)
+        if name == "d":
+            os.rename("d", "away", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+            if kind == "link":
+                os.symlink(str(victim), "d", dir_fd=dir_fd)
+            else:
+                mkdir("d", 0o700 if kind == "full folder" else 0o711, dir_fd=dir_fd)
+                if kind == "full folder":
+                    mkdir("d/x", dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "mkdir", swapped)
+    removal, = tree.restore("up/d/a.tmp")
+    assert removal.outcome == "failed" and removal.reason.startswith("it cannot be put back: ")
+    monkeypatch.undo()
+    assert stat.S_IMODE(os.stat(str(victim)).st_mode) == 0o711
+    assert (victim / "secret").read_text() == "secret" and len(tree.held()) == 1
+    assert kind == "link" or stat.S_IMODE(os.lstat(tree.at("up/d")).st_mode) in (0o700, 0o711)
+
+
+def test_rule_17_restore_to_another_folder_refuses_what_is_none(tree, tmp_path):
+    tree.remove(tree.put("sub/a.tmp"))
+    run, = tree.runs()
+    with Quarantine(tree.root, NOW) as quarantine:
+        for to in (str(tmp_path / "nowhere"), tree.put("file") and tree.at("file"), "/proc"):
+            with pytest.raises(sc.UsageError, match="--to: "):
+                quarantine.restore(run.run_id, to)
+    assert len(tree.held()) == 1
+
+
+def test_rule_17_a_run_of_an_earlier_version_is_restored_with_the_modes_that_it_left(tree):
+    tree.put("sub/a.tmp")
+    tree.remove("sub/a.tmp")
+    run, = tree.runs()
+    os.unlink(tree.at("%s/%s.manifest" % (QUARANTINE, run.run_id)))
+    os.chmod(tree.at("%s/%s/sub" % (QUARANTINE, run.run_id)), 0o751)
+    assert outcomes(tree.restore(run.run_id)) == {"sub/a.tmp": "restored"}
+    assert stat.S_IMODE(os.stat(tree.at("sub")).st_mode) == 0o751
+
+
+# -- rule 25: folders that a removal leaves empty
+
+def test_rule_25_folders_left_empty_go_and_come_back(tree):
+    tree.put("a/b/c/x.tmp")
+    tree.put("a/kept")
+    tree.put("logs/old/y.tmp")
+    tree.put("mine/z.tmp")
+    os.chmod(tree.at("a/b"), 0o711)
+
+    def guard(path):
+        return "mine" if path == "mine" else ""
+
+    assert set(outcomes(tree.remove("a/b/c/x.tmp", "logs/old/y.tmp", "mine/z.tmp", guards=[guard])).values()) == {
+        "removed"}
+    assert not os.path.exists(tree.at("a/b")) and os.path.isdir(tree.at("a"))
+    assert os.path.isdir(tree.at("logs")) and not os.path.exists(tree.at("logs/old")), "programs expect logs/"
+    assert os.path.isdir(tree.at("mine")), "what a guard keeps stays, empty or not"
+    run, = tree.runs()
+    assert set(outcomes(tree.restore(run.run_id)).values()) == {"restored"}
+    assert stat.S_IMODE(os.stat(tree.at("a/b")).st_mode) == 0o711
+    assert tree.content("a/b/c/x.tmp") == b"junk\n"
+
+
+def test_rule_25_a_folder_that_is_filled_at_the_last_moment_stays(tree, monkeypatch):
+    tree.put("a/x.tmp")
+    rmdir = os.rmdir
+
+    def filled(name, *arguments, **more):
+        if name == "a":
+            tree.put("a/new", b"precious")
+        return rmdir(name, *arguments, **more)
+
+    monkeypatch.setattr(os, "rmdir", filled)
+    assert outcomes(tree.remove("a/x.tmp")) == {"a/x.tmp": "removed"}
+    assert tree.content("a/new") == b"precious"
+
+
+@needs_mounts
+def test_rule_23_empty_folders_behind_a_mount_of_the_same_device_stay(tree, tmp_path):
+    (tmp_path / "outside" / "wanted" / "deeper").mkdir(parents=True)
+
+    def work():
+        os.makedirs(tree.at("out/m"))
+        tree.put("out/f")
+        tree.root = Root(tree.path)
+        mount("--bind", str(tmp_path / "outside"), tree.at("out/m"))
+        assert tree_module.mount_points(tree.root) == {"out/m"}
+        with Quarantine(tree.root, NOW) as quarantine:
+            assert quarantine.remove_empty_folders(["out/m/wanted/deeper", "out/m/wanted", "out/m", "out"]) == []
+
+    in_mount_namespace(work)
+    assert (tmp_path / "outside" / "wanted" / "deeper").is_dir()
+
+
+# -- rule 21: two witnesses of time
+
+def purge_at(tree, now, boot, age_s=14 * sc.DAY):
+    """([files of what was deleted], notes)."""
+    with Quarantine(tree.root, now, boot=boot) as quarantine:
+        return [run.files for run in quarantine.purge(age_s)], quarantine.notes
+
+
+def test_rule_21_a_clock_that_runs_ahead_deletes_nothing(tree):
+    tree.work(tree.plan(tree.put("x.tmp")), now=NOW)
+    gone, notes = purge_at(tree, NOW + 400 * sc.DAY, ("one boot", NOW + 60.0))
+    assert gone == [] and len(tree.held()) == 1
+    assert [note for note in notes if "is 400d old by the clock, but only 1m have certainly passed" in note]
+    assert purge_at(tree, NOW + 13 * sc.DAY, ("one boot", NOW + 13.0 * sc.DAY))[0] == []
+    assert purge_at(tree, NOW + 15 * sc.DAY, ("one boot", NOW + 15.0 * sc.DAY))[0] == [1]
+
+
+@pytest.mark.parametrize("boots,days,deleted", [
+    (1, 20, []),         # the machine was off, or its clock is wrong: nobody can tell
+    (20, 20, [1]),       # a day between two boots is believed
+    (20, 400, [1]),
+    (5, 400, []),
+])
+def test_rule_21_between_two_boots_the_wall_clock_is_believed_for_a_day(tree, boots, days, deleted):
+    tree.work(tree.plan(tree.put("x.tmp")), now=NOW)
+    gone = []
+    for number in range(1, boots + 1):
+        now = NOW + number * days * sc.DAY // boots
+        gone += purge_at(tree, now, ("boot %d" % number, 10.0))[0]
+    assert gone == deleted
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"{}", b"[1]", b"\xff", b'{"certain": 1e400}',
+                                    b'{"certain": 1, "wall": 1, "uptime": 1, "boot_id": 1, "first_seen": {}}'])
+def test_rule_21_without_the_record_of_time_it_counts_from_now(tree, damage):
+    tree.work(tree.plan(tree.put("x.tmp")), now=NOW)
+    purge_at(tree, NOW + 10 * sc.DAY, ("one boot", NOW + 10.0 * sc.DAY))
+    os.unlink(tree.at(QUARANTINE + "/clock"))
+    if damage is not None:
+        with open(tree.at(QUARANTINE + "/clock"), "wb") as handle:
+            handle.write(damage)
+    assert purge_at(tree, NOW + 20 * sc.DAY, ("one boot", NOW + 20.0 * sc.DAY))[0] == []
+    assert purge_at(tree, NOW + 33 * sc.DAY, ("one boot", NOW + 33.0 * sc.DAY))[0] == []
+    assert purge_at(tree, NOW + 34 * sc.DAY, ("one boot", NOW + 34.0 * sc.DAY))[0] == [1]
+
+
+def test_rule_21_the_clock_of_this_boot_is_the_kernels():
+    import clock_witness
+    first, second = clock_witness.boot_now(), clock_witness.boot_now()
+    assert first[0] == second[0] and 0 < first[1] <= second[1] < first[1] + 60
+
+
+# -- a run that cannot go on, and what can never go
+
+@pytest.mark.parametrize("failing", [b'"done"', b'"empty"', b'"end"'])
+def test_rule_18_a_disk_that_is_full_in_mid_run_says_what_was_moved(tree, monkeypatch, failing):
+    names = [tree.put("%d/x.tmp" % number) for number in range(3)]
+    real = sc.write_all
+
+    def write(fd, data):
+        if failing in bytes(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(fd, data)
+
+    monkeypatch.setattr(sc, "write_all", write)
+    removals = []
+    with Quarantine(tree.root, NOW) as quarantine, pytest.raises(sc.StorageError, match="No space left"):
+        for removal in quarantine.remove(tree.plan(*names), [], 10):
+            removals.append(removal)
+    assert {removal.path: removal.outcome for removal in removals} == dict.fromkeys(names, "removed")
+    monkeypatch.undo()
+    with Quarantine(tree.root, NOW) as quarantine:
+        assert sorted(path for _, path in tree.held()) == sorted(names)
+    assert outcomes(tree.restore(removals and tree.runs()[0].run_id)) == dict.fromkeys(names, "restored")
+
+
+def test_rule_23_a_path_that_quarantine_cannot_hold_is_a_skip(tree):
+    """By its own folder it can be reached; below the quarantine its path would be too long."""
+    deep = "/".join(["d" * 202] * 19)
+    fd = os.dup(tree.root.fd)
+    for part in deep.split("/"):
+        os.mkdir(part, dir_fd=fd)
+        deeper = os.open(part, os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+        os.close(fd)
+        fd = deeper
+    name = "x" * 246 + ".tmp"
+    os.close(os.open(name, os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=fd))
+    seen = os.stat(name, dir_fd=fd)
+    os.close(fd)
+    item = Candidate(path=deep + "/" + name, size=0, mtime_ns=seen.st_mtime_ns, ctime_ns=seen.st_ctime_ns,
+                     dev=seen.st_dev, ino=seen.st_ino, mode=seen.st_mode, rule="temp", reason="old")
+    removals = tree.work([item] + tree.plan(tree.put("a.tmp")))
+    assert outcomes(removals) == {item.path: "skipped", "a.tmp": "removed"}
+    assert reasons(removals)[item.path] == "it cannot be moved: File name too long"
