@@ -30,9 +30,13 @@ class ActionLog:
         # A crash cut the last line short.
         self._torn = size > 0 and os.pread(self.fd, 1, size - 1) != b"\n"
 
-    def write(self, entries: "Sequence[Dict[str, Any]]", durable: bool = False) -> None:
-        """Append entries. Raises StorageError; then nothing that they announce may happen."""
-        lines = [json.dumps(dict(entry, format=LOG_FORMAT)) + "\n" for entry in entries]
+    def write(self, entries: "Sequence[Dict[str, Any]]", at: str, durable: bool = False) -> None:
+        """Append entries with their time.
+
+        Raises StorageError; then nothing that they announce may happen.
+        """
+        encode = json.JSONEncoder().encode
+        lines = [encode(dict(entry, at=at, format=LOG_FORMAT)) + "\n" for entry in entries]
         if self._torn:
             lines.insert(0, "\n")
         try:

@@ -53,6 +53,8 @@ CANNOT_MOVE = {
     errno.EPERM: " (it or its folder is immutable, or not yours)", errno.EACCES: "",
     errno.EROFS: "", errno.EXDEV: " (something is mounted there)",
     errno.EBUSY: " (something is mounted there)", errno.ENAMETOOLONG: "", errno.ENOENT: ""}
+NO_SUCH_PLACE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+LONGEST_HELD = 4000  # bytes of a path in quarantine: the system takes 4095 (PATH_MAX)
 PURGE_AGE_S = 14 * sc.DAY
 NEVER = re.compile(r"(?is).*\.(?:lock|pid)\Z")  # CLEANUP rule 7: an old one may still be in use
 
@@ -243,6 +245,7 @@ class Quarantine:
         # Versions of folders that were no repository of their own.
         self._no_repositories: "Set[Tuple[int, int, int, int]]" = set()
         self._parent: "Tuple[str, int]" = ("", -1)  # the folder that was opened last
+        self._may_write = False  # to it
 
     def __enter__(self) -> "Quarantine":
         try:
@@ -351,8 +354,7 @@ class Quarantine:
 
     def log(self, entries: "Sequence[Dict[str, Any]]", durable: bool = False) -> None:
         assert self._log is not None, "only an executing quarantine writes"
-        at = sc.iso(self.now)
-        self._log.write([dict(entry, at=at) for entry in entries], durable)
+        self._log.write(entries, sc.iso(self.now), durable)
 
     def _answer(self, entries: "Sequence[Dict[str, Any]]") -> None:
         """Log what became of files. If that fails, the run ends, and the next start answers."""
@@ -407,35 +409,32 @@ class Quarantine:
         except (RefusedError, KeyError) as error:
             return "failed", "its log entry cannot be used: %s" % error
         held = os.path.join(run_id, native_path(path))
-        if not self._is_there(held):
-            self._drop_placeholder(held)
+        if not self._is_there(held, self.fd):
+            _drop_placeholder(held, self.fd)
             return "failed", "it had not been moved; left in place"
         wrong = self._difference(planned, held)
         if not wrong:
             return "done", "it had been moved"
         return "failed", self._undo(held, path, wrong)
 
-    def _is_there(self, held: str) -> bool:
-        """Whether something was moved here, and not just prepared."""
-        try:
-            status = os.stat(held, dir_fd=self.fd, follow_symlinks=False)
-        except OSError:
-            return False
-        if stat.S_ISDIR(status.st_mode):
-            fd = os.open(held, OPEN_FOLDER, dir_fd=self.fd)
-            try:
-                return bool(os.listdir(fd))
-            finally:
-                os.close(fd)
-        return file_id(status) != self._placeholder
+    def _is_there(self, name: str, folder: int) -> bool:
+        """Whether something was moved to a place in quarantine, and not just prepared.
 
-    def _drop_placeholder(self, held: str) -> None:
-        for remove in (os.unlink, os.rmdir):
-            try:
-                remove(held, dir_fd=self.fd)
-                return
-            except OSError:
-                continue  # it is the other kind, or not even that was made
+        Raises StorageError if that cannot be told.
+        """
+        try:
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in NO_SUCH_PLACE:
+                return False
+            raise sc.StorageError.of("look at", os.path.join(QUARANTINE_NAME, name), error)
+        if not stat.S_ISDIR(status.st_mode):
+            return file_id(status) != self._placeholder
+        fd = os.open(name, OPEN_FOLDER, dir_fd=folder)
+        try:
+            return bool(os.listdir(fd))
+        finally:
+            os.close(fd)
 
     # -- removal
 
@@ -496,11 +495,12 @@ class Quarantine:
                             size=sum(item.size for item in gone))], durable=True)
             self._tidy_run(self.run_id)
 
-    def _objection(self, item: Candidate, guards: "Sequence[Guard]",
-                   held_open: "Ids") -> str:
+    def _objection(self, item: Candidate, guards: "Sequence[Guard]", held_open: "Ids") -> str:
         """Why the file or folder must stay, '' when it can be removed."""
         try:
             relative_path(item.path, "the plan")
+            if len(os.fsencode(native_path(item.path))) > LONGEST_HELD:
+                return "it cannot be moved: %s" % os.strerror(errno.ENAMETOOLONG)
             parent = self._enter_parent(os.path.dirname(item.path))
         except OSError as error:
             return "cannot open its folder: %s" % error.strerror
@@ -511,7 +511,7 @@ class Quarantine:
         except OSError as error:
             return _cannot_open(error)
         try:
-            if not os.access(".", os.W_OK | os.X_OK, dir_fd=parent):
+            if not self._may_write:
                 return "no permission to write to its folder"
             return self._look(item, fd, held_open) or self._asked(guards, item.path)
         except OSError as error:
@@ -527,6 +527,7 @@ class Quarantine:
         if self._parent[1] < 0 or self._parent[0] != folder:
             self._leave_parent()
             self._parent = (folder, self._open_folder(folder))
+            self._may_write = os.access(".", os.W_OK | os.X_OK, dir_fd=self._parent[1])
         return self._parent[1]
 
     def _leave_parent(self) -> None:
@@ -615,13 +616,19 @@ class Quarantine:
     def _move_group(self, folder: str, items: "Sequence[Candidate]",
                     guards: "Sequence[Guard]") -> "List[Tuple[Candidate, str, str]]":
         """The same for the candidates of one folder."""
+        parent = held = -1
         try:
             parent = self._open_folder(folder)
+            held = self._make_held(folder)
         except OSError as error:
-            why = "cannot open its folder: %s" % error.strerror
+            if parent >= 0:
+                os.close(parent)
+                why = _cannot_move(error)
+            else:
+                why = "cannot open its folder: %s" % error.strerror
             return [(item, "skipped", why) for item in items]
         try:
-            answers = [(item,) + self._move(item, parent, guards) for item in items]
+            answers = [(item,) + self._move(item, parent, held, guards) for item in items]
             away = ""
             if any(outcome == "removed" for _, outcome, _ in answers):
                 away = self._folder_moved(folder, parent)
@@ -632,17 +639,19 @@ class Quarantine:
                     for item, outcome, why in answers]
         finally:
             os.close(parent)
+            os.close(held)
 
     def _send_back(self, item: Candidate, parent: int, wrong: str) -> str:
         """Undo a move; why, and what was done."""
-        held, name = self._held_at(item.path), os.path.basename(native_path(item.path))
-        return "%s; %s" % (wrong, self._put_back(held, parent, name))
+        name = os.path.basename(native_path(item.path))
+        return "%s; %s" % (wrong, self._put_back(self._held_at(item.path), parent, name))
 
     def _held_at(self, path: str) -> str:
         return os.path.join(self.run_id, native_path(path))
 
-    def _move(self, item: Candidate, parent: int, guards: "Sequence[Guard]") -> "Tuple[str, str]":
-        """Rename into quarantine, and check what arrived: (outcome, why not).
+    def _move(self, item: Candidate, parent: int, held: int,
+              guards: "Sequence[Guard]") -> "Tuple[str, str]":
+        """Rename into the folder `held`, and check what arrived: (outcome, why not).
 
         'skipped' when nothing was touched, 'failed' when the rename or a check after it failed.
         """
@@ -654,11 +663,11 @@ class Quarantine:
             why = self._look(item, fd, NO_IDS) or self._asked(guards, item.path)
             if why:
                 return "failed" if self._guard_failed else "skipped", why
-            why = self._take(item, parent)
+            why = self._take(item, parent, held)
             if why:
                 return "skipped", why
-            # The file stays open until it is compared, so that no other gets its inode number.
-            wrong = self._arrived_wrong(item, fd)
+            # What was looked at is still open, so that no other gets its inode number.
+            wrong = self._arrived_wrong(item, held)
             if wrong:
                 return "failed", self._send_back(item, parent, wrong)
             return "removed", ""
@@ -681,7 +690,7 @@ class Quarantine:
                 self._guard_failed = str(error)
         return self._guard_failed
 
-    def _take(self, item: Candidate, parent: int) -> str:
+    def _take(self, item: Candidate, parent: int, held: int) -> str:
         """The rename; '' or why the system does not let it go. Raises OSError for other failures.
 
         It goes over a placeholder. A folder cannot be renamed over a file, nor a file over a
@@ -689,45 +698,39 @@ class Quarantine:
         of a file is a link to the same file, by which it is recognized after a crash; that of a
         folder is an empty folder.
         """
-        name, held = os.path.basename(native_path(item.path)), self._held_at(item.path)
+        name = os.path.basename(native_path(item.path))
+        if item.files:
+            os.mkdir(name, 0o700, dir_fd=held)
+        else:
+            os.link(PLACEHOLDER_NAME, name, src_dir_fd=self.fd, dst_dir_fd=held)
         try:
-            folder = os.path.dirname(held)
-            if folder not in self._made:
-                self._make_folders(folder)
-            if item.files:
-                os.mkdir(held, 0o700, dir_fd=self.fd)
-            else:
-                os.link(PLACEHOLDER_NAME, held, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+            os.rename(name, name, src_dir_fd=parent, dst_dir_fd=held)
         except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
-                return _cannot_move(error)
-            raise
-        try:
-            os.rename(name, held, src_dir_fd=parent, dst_dir_fd=self.fd)
-        except OSError as error:
-            if self._is_there(held):
-                self._moved_some = True
-                return ""  # it succeeded, although a file server reported a failure
-            self._drop_placeholder(held)
-            if error.errno in CANNOT_MOVE:
-                return _cannot_move(error)
-            raise
+            if not self._is_there(name, held):
+                _drop_placeholder(name, held)
+                if error.errno in CANNOT_MOVE:
+                    return _cannot_move(error)
+                raise
+            # It succeeded, although a file server reported a failure.
         self._moved_some = True
         return ""
 
-    def _arrived_wrong(self, item: Candidate, fd: int) -> str:
-        """How what arrived differs from the plan, or who uses it; `fd` was opened before."""
-        held = self._held_at(item.path)
+    def _arrived_wrong(self, item: Candidate, held: int) -> str:
+        """How what arrived in a folder of the quarantine differs from the plan.
+
+        `_confirm` asks who uses it.
+        """
         if item.files:
-            return self._difference(item, held)
+            return self._difference(item, self._held_at(item.path))
         try:
-            status = os.stat(held, dir_fd=self.fd, follow_symlinks=False)
+            status = os.stat(os.path.basename(native_path(item.path)), dir_fd=held,
+                             follow_symlinks=False)
         except OSError as error:
             return "it cannot be checked in quarantine (%s)" % error.strerror
-        return difference(status, item, moved=True) or in_use(fd)
+        return difference(status, item, moved=True)
 
     def _difference(self, item: Candidate, held: str) -> str:
-        """The same for something that is not open any more."""
+        """How what is in quarantine differs from the plan, or who uses it."""
         try:
             fd = os.open(held, OPEN_FOLDER if item.files else OPEN_FILE, dir_fd=self.fd)
         except OSError as error:
@@ -814,8 +817,17 @@ class Quarantine:
         except OSError:
             return None
 
+    def _make_held(self, folder: str) -> int:
+        """The descriptor of the folder of this run that has the name of one of the tree.
+
+        Raises OSError.
+        """
+        held = os.path.join(self.run_id, native_path(folder)) if folder else self.run_id
+        self._make_folders(held)
+        return open_below(self.fd, stored_path(held))
+
     def _make_folders(self, folder: str) -> None:
-        """Folders in quarantine that are named as those of the tree. Raises OSError."""
+        """Folders in quarantine, as far as they are not there. Raises OSError."""
         parts = folder.split("/")
         for number in range(1, len(parts) + 1):
             path = "/".join(parts[:number])
@@ -1377,6 +1389,15 @@ class Quarantine:
             pass  # something is left in it
 
 
+def _drop_placeholder(name: str, folder: int) -> None:
+    for remove in (os.unlink, os.rmdir):
+        try:
+            remove(name, dir_fd=folder)
+            return
+        except OSError:
+            continue  # it is the other kind, or not even that was made
+
+
 def _removal(item: Candidate, outcome: str, why: str = "") -> Removal:
     size = item.size if outcome in ("removed", "would be removed") else 0
     return Removal(path=item.path, outcome=outcome, reason=why or item.reason, size=size,
@@ -1409,7 +1430,7 @@ def _cannot_open(error: OSError) -> str:
 
 
 def _cannot_move(error: OSError) -> str:
-    return "it cannot be moved: %s%s" % (error.strerror, CANNOT_MOVE[error.errno or 0])
+    return "it cannot be moved: %s%s" % (error.strerror, CANNOT_MOVE.get(error.errno or 0, ""))
 
 
 def _same(name: str, folder: int, other: str, other_folder: int) -> bool:

@@ -354,30 +354,28 @@ class Git:
         self.begin(only_tracked)
         return self.finish()
 
-    def stamp(self) -> "Tuple[Any, ...]":
+    def stamp(self) -> "Tuple[int, ...]":
         """Changes when the index, HEAD or what HEAD names does, and when git locks one of them.
 
-        Git creates and renames its files in these folders, so their times tell, too. Raises
-        GitError.
+        Git replaces each of these files by a rename, before which it creates a lock beside it: the
+        times of the folders tell. Raises GitError.
         """
         if not self._stamped:
             self._stamped = self._stamped_paths()
         try:
-            seen = [os.stat(path) for path in self._stamped]
+            return tuple([os.stat(path).st_mtime_ns for path in self._stamped])
         except OSError as error:
             self._stamped = ()
             raise GitError("git's own files cannot be looked at: %s" % error.strerror, WITHOUT_GIT)
-        return tuple((status.st_mtime_ns, status.st_ino, status.st_size) for status in seen)
 
     def _stamped_paths(self) -> "Tuple[str, ...]":
-        """Of each file that matters: itself if it is there, and the folder that it is in."""
+        """The folders of the files that matter, and the index itself."""
         self.head()  # raises GitError for a repository that is wrong as a whole
         branch = os.fsdecode(self._output("symbolic-ref", "-q", "HEAD", allowed=(0, 1)).strip())
-        paths = set()
-        for path in self._paths_of("index", "HEAD", "packed-refs", "reftable/tables.list",
-                                   branch or "HEAD"):
-            paths.add(_existing(os.path.dirname(path)))
-            paths.add(_existing(path))
+        places = self._paths_of("index", "HEAD", "packed-refs", "reftable/tables.list",
+                                branch or "HEAD")
+        paths = {_existing(os.path.dirname(path)) for path in places}
+        paths.add(_existing(places[0]))
         return tuple(sorted(paths))
 
     def _paths_of(self, *names: str) -> "List[str]":
@@ -507,7 +505,7 @@ class GitGuard:
 
     def __init__(self, git: Git) -> None:
         self.git = git
-        self._stamp: "Tuple[Any, ...]" = ()
+        self._stamp: "Tuple[int, ...]" = ()
         self._tracked: "Set[str]" = set()
         self._spelled: "Set[str]" = set()
 

@@ -1442,10 +1442,10 @@ def test_a_removal_that_failed_is_said_with_exit_1_and_tried_again_by_the_next_c
     place.expiring("a", "b")
     later, take = time.time() + DAY, Quarantine._take
 
-    def fails(self, item, parent):
+    def fails(self, item, *folders):
         if item.path == "a":
             raise OSError(5, "Input/output error")
-        return take(self, item, parent)
+        return take(self, item, *folders)
 
     with monkeypatch.context() as patch:
         patch.setattr(Quarantine, "_take", fails)
