@@ -13,6 +13,7 @@ folders looked like is written to the run's manifest, so that a restore can make
 import errno
 import fcntl
 import hashlib
+import itertools
 import os
 import re
 import signal
@@ -1103,28 +1104,53 @@ class Quarantine:
         run_id, items = self._targets(target)
         top = self._open_destination(to)
         made: "Made" = {}
-        results = []
+        results: "List[Removal]" = []
         try:
-            for item in items:
-                outcome, reason = "restored", ""
-                try:
-                    reason = self._restore_one(run_id, item, top, made)
-                except FileExistsError:
-                    outcome, reason = "failed", "its place is taken"
-                except OSError as error:
-                    outcome = "failed"
-                    reason = "it cannot be put back: %s" % (error.strerror or error)
-                results.append(Removal(path=item.path, outcome=outcome, reason=reason,
-                                       size=item.size, files=item.files))
-                name = "restored" if outcome == "restored" else "not restored"
-                self._log_if_possible([event(name, run=run_id, path=item.path, reason=reason)])
+            for folder, group in itertools.groupby(
+                    items, key=lambda item: os.path.dirname(item.path)):
+                answers = self._restore_group(run_id, folder, list(group), top, made)
+                self._log_if_possible([
+                    event("restored" if answer.outcome == "restored" else "not restored",
+                          run=run_id, path=answer.path, reason=answer.reason)
+                    for answer in answers])
+                results += answers
             self._give_times(top, made)
         finally:
             os.close(top)
-        if results and all(result.outcome == "restored" for result in results):
-            self._tidy_run(run_id, done=not self._items(run_id))
-        elif results:
-            self._tidy_run(run_id)
+        is_done = all(result.outcome == "restored" for result in results)
+        if results:
+            self._tidy_run(run_id, done=is_done and not self._items(run_id))
+        return results
+
+    def _restore_group(self, run_id: str, folder: str, items: "Sequence[Held]", top: int,
+                       made: "Made") -> "List[Removal]":
+        """Restore the things of one folder; what became of each."""
+        missing: "List[str]" = []
+        parent = held = -1
+        results = []
+        try:
+            parent = self._parent_again(run_id, folder, top, made, missing)
+            if not all(item.is_empty for item in items):
+                held = self._open_held(run_id, folder)
+            for item in items:
+                outcome = "restored"
+                try:
+                    if item.is_empty:
+                        self._make_again(item.path, parent, self._manifest(run_id).empty[item.path],
+                                         made, missing)
+                    else:
+                        name = os.path.basename(native_path(item.path))
+                        self._give(name, held, name, parent)
+                except OSError as error:
+                    outcome, missing = "failed", [_not_put_back(error)]
+                results.append(_restored(item, outcome, missing))
+                missing = []
+        except OSError as error:
+            results = [_restored(item, "failed", [_not_put_back(error)]) for item in items]
+        finally:
+            for fd in (parent, held):
+                if fd >= 0:
+                    os.close(fd)
         return results
 
     def _targets(self, target: str) -> "Tuple[str, List[Held]]":
@@ -1170,26 +1196,6 @@ class Quarantine:
             return False
         finally:
             os.close(held)
-
-    def _restore_one(self, run_id: str, item: Held, top: int,
-                     made: "Made") -> str:
-        """What could not be given back, '' for nothing. Raises OSError if it was not restored."""
-        missing: "List[str]" = []
-        manifest = self._manifest(run_id)
-        parent = self._parent_again(run_id, os.path.dirname(item.path), top, made, missing)
-        try:
-            if item.is_empty:
-                facts = manifest.empty[item.path]
-                self._make_again(item.path, parent, facts, made, missing)
-            else:
-                held, name = self._held_folder(run_id, item.path)
-                try:
-                    self._give(name, held, name, parent)
-                finally:
-                    os.close(held)
-        finally:
-            os.close(parent)
-        return "; ".join(missing)
 
     def _parent_again(self, run_id: str, folder: str, top: int,
                       made: "Made",
@@ -1402,6 +1408,17 @@ def _removal(item: Candidate, outcome: str, why: str = "") -> Removal:
     size = item.size if outcome in ("removed", "would be removed") else 0
     return Removal(path=item.path, outcome=outcome, reason=why or item.reason, size=size,
                    rule=item.rule, files=item.files)
+
+
+def _restored(item: Held, outcome: str, reasons: "Sequence[str]") -> Removal:
+    return Removal(path=item.path, outcome=outcome, reason="; ".join(reasons), size=item.size,
+                   files=item.files)
+
+
+def _not_put_back(error: OSError) -> str:
+    if isinstance(error, FileExistsError):
+        return "its place is taken"
+    return "it cannot be put back: %s" % (error.strerror or error)
 
 
 def _intent(item: Candidate) -> "Dict[str, Any]":
