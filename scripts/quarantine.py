@@ -195,12 +195,17 @@ def _names(folder: "str | int") -> "List[str]":
         return []
 
 
+# By these a file system says that it knows no such locks or leases, so that nobody has one.
+UNSUPPORTED = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+
+
 def in_use(fd: int) -> str:
     """Whether another process has locked the file or holds it open; '' as far as none is seen."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        return "a process has locked it" if error.errno == errno.EWOULDBLOCK else ""
+        if error.errno not in UNSUPPORTED:
+            return _used(error, errno.EWOULDBLOCK, "a process has locked it")
     if not hasattr(fcntl, "F_SETLEASE"):
         return ""
     try:
@@ -211,8 +216,15 @@ def in_use(fd: int) -> str:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:
-        return "a process holds it open" if error.errno == errno.EAGAIN else ""
+        if error.errno not in UNSUPPORTED:
+            return _used(error, errno.EAGAIN, "a process holds it open")
     return ""
+
+
+def _used(error: OSError, busy: int, text: str) -> str:
+    if error.errno == busy:
+        return text
+    return "cannot tell whether a process uses it: %s" % error.strerror
 
 
 # -- the quarantine
