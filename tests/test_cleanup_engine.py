@@ -20,6 +20,7 @@ import pytest
 from support import SCRIPT, SCRIPTS, Project, git, run_script
 
 import cleanup_engine as engine
+import cleanup_plan
 import cleanup_report as report
 import inventory
 import symphony_conductor as sc
@@ -748,7 +749,7 @@ def test_rule_14_fifty_removals_a_run_unless_told_otherwise_and_the_rest_is_said
     ((1,), 3, 3, 0.3, "the plan would remove 1 of 3 files (33 %), more than --max-fraction 0.3"),
 ])
 def test_rule_14_the_circuit_breaker_trips_above_the_limit_and_not_at_it(parts, files, size, fraction, expected):
-    assert engine.too_much([engine.Candidate(size=part) for part in parts], files, size, fraction) == expected
+    assert cleanup_plan.too_much([engine.Candidate(size=part) for part in parts], files, size, fraction) == expected
 
 
 def test_rule_14_too_many_files_and_nothing_goes(tmp_path):
