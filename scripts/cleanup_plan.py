@@ -1,15 +1,20 @@
 """The plan of a clean-up: what can be removed by the rules, and what keeps the rest.
 
-A pure function of an inventory, the rules and the time, which reads nothing itself.
+Of an inventory, the rules and the time alone, but for what a rule tells by content: that is asked
+of an `Evidence`. A folder that goes as one is there by the paths of the files in it, because an
+inventory lists files alone.
 """
 
+import os
 import stat
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from itertools import product
+from operator import itemgetter
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
 
-from cleanup_rules import CleanupRule, Rules
+from cleanup_rules import CONTENTS, HEAD_BYTES, CleanupRule, Rules, copied_from
 from common import RefusedError, plural, sc
-from quarantine import NEVER, Candidate, Removal
-from tree import OWN_NAME
+from quarantine import NEVER, OPEN_FILE, Candidate, Guard, Removal, contents_digest
+from tree import OWN_NAME, Root, native_path, printable
 
 MAX_DELETIONS = 50
 MAX_FRACTION = 0.2
@@ -41,127 +46,485 @@ class Plan(sc.Value):
     refused: str = ""
 
 
-class File(sc.Value):
-    """One row of the inventory that some rule matches."""
+# -- what files hold
 
-    path: str = ""
-    ino: int = 0
-    size: int = 0
-    mtime_ns: int = 0
-    ctime_ns: int = 0
-    dev: int = 0
-    mode: int = 0
-    nlink: int = 0
-    kind: str = ""  # the row's class
-    references: "int | None" = None
-    expires: "str | None" = None
+Asked = Callable[[str, str], bool]  # (path, check of CONTENTS) -> whether the file passes it
+
+
+class Evidence:
+    """Looks at the beginning of files below a root, through no link.
+
+    What cannot be read passes no check.
+    """
+
+    def __init__(self, root: Root) -> None:
+        self.root = root
+
+    def __call__(self, path: str, check: str) -> bool:
+        try:
+            return CONTENTS[check](self._head(path))
+        except OSError:
+            return False
+
+    def _head(self, path: str) -> bytes:
+        """The first bytes of a regular file, none of anything else. Raises OSError."""
+        folder, _, name = path.rpartition("/")
+        parent = self.root.open_folder(folder)
+        try:
+            # To open a device can be enough to change it.
+            seen = os.stat(native_path(name), dir_fd=parent, follow_symlinks=False)
+            if not stat.S_ISREG(seen.st_mode):
+                return b""
+            fd = os.open(native_path(name), OPEN_FILE, dir_fd=parent)
+        finally:
+            os.close(parent)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                return b""
+            return os.read(fd, HEAD_BYTES)
+        finally:
+            os.close(fd)
+
+
+def no_evidence(path: str, check: str) -> bool:
+    """Where nothing can be looked at."""
+    return False
+
+
+# -- the tree of an inventory
+
+class File(NamedTuple):
+    """One row of the inventory; `kind` is its class."""
+
+    path: str
+    ino: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    dev: int
+    mode: int
+    nlink: int
+    kind: str
+    references: "int | None"
+    expires: "str | None"
 
     @property
     def changed_ns(self) -> int:
         return max(self.mtime_ns, self.ctime_ns)
 
+    @property
+    def version(self) -> str:
+        """The file's line in the `contents_digest` of a folder."""
+        return "%s\0%d,%d,%d,%d,%d,%d" % (
+            self.path, self.ino, self.size, self.mtime_ns, self.ctime_ns, self.mode, self.nlink)
 
-def reasons_to_keep(file: File, rule: CleanupRule, rules: Rules, root_dev: int,
-                    now: float) -> "Iterator[str]":
-    """What keeps a file that a rule matches, '' where a check has nothing against its removal.
 
-    The first reason is reported.
-    """
-    if file.kind == "tracked":
-        yield "git tracks it"
-    if not stat.S_ISREG(file.mode):
-        yield "it is not a regular file"
-    if file.nlink != 1:
-        yield "it has %d hard links" % file.nlink
-    if file.dev != root_dev:
-        yield "it is on another device"
-    if NEVER.match(file.path):
-        yield "lock and pid files stay, whatever their age"
-    if OWN_NAME.match(file.path):
-        yield "it belongs to the clean-up itself"
-    yield rules.protection(file.path)
-    if file.kind not in rule.classes:
-        yield "it is %s, and the rule covers only %s files" % (
-            file.kind, " or ".join(rule.classes))
-    if file.changed_ns > now * 1e9:
-        yield "its time is in the future"
-    if file.changed_ns > (now - rule.age_s) * 1e9:
-        yield "it changed %s ago, and the rule requires %s" % (
-            sc.duration_text(now - file.changed_ns / 1e9), sc.duration_text(rule.age_s))
-    if file.expires is not None:
-        yield "registered to expire at %s" % file.expires
-    if file.references is None:
-        yield "cannot tell whether other files mention it"
-    elif file.references:
-        yield "%s it" % plural(file.references, "file mentions", "files mention")
+class Tree:
+    """The rows of an inventory. Raises RefusedError for an invalid one."""
 
+    def __init__(self, document: "Dict[str, Any]") -> None:
+        self.fields: "List[str]" = document["fields"]
+        self.rows: "List[Any]" = document["files"]
+        self.root_dev: int = document["root_dev"]
+        self.not_entered: "Sequence[Dict[str, str]]" = document.get("not_entered", ())
+        path_at, size_at = self.fields.index("path"), self.fields.index("size")
+        width = len(self.fields)
+        self.paths: "List[str]" = []
+        self.size = 0
+        for number, row in enumerate(self.rows):
+            if type(row) is not list or len(row) != width:
+                raise self._bad_row(number)
+            path, size = row[path_at], row[size_at]
+            if type(path) is not str or type(size) is not int:
+                raise self._bad_row(number)
+            self.size += size
+            self.paths.append(path)
+        self.folder_of = [path.rpartition("/")[0] for path in self.paths]
+        self._cells = itemgetter(*map(self.fields.index, ROW_TYPES))
+        names = [name for name in ROW_TYPES if name in FILE_COLUMNS]
+        self._facts = itemgetter(*map(self.fields.index, names))
+        self._numbers: "Dict[str, int]" = {}
+
+    def file(self, number: int) -> File:
+        """A row. Raises RefusedError."""
+        row = self.rows[number]
+        if tuple(map(type, self._cells(row))) not in CELL_TYPES:
+            raise self._bad_row(number)
+        return File._make(self._facts(row))
+
+    def at(self, path: str) -> "File | None":
+        """The row of a path, None without one. Raises RefusedError."""
+        number = self._number_of().get(path)
+        if number is None:
+            return None
+        return self.file(number)
+
+    def has(self, path: str) -> bool:
+        """Whether there is a file of that path."""
+        return path in self._number_of()
+
+    def _number_of(self) -> "Dict[str, int]":
+        if not self._numbers:
+            self._numbers = {path: number for number, path in enumerate(self.paths)}
+        return self._numbers
+
+    def tracked(self) -> int:
+        """The number of files that git tracks."""
+        class_at = self.fields.index("class")
+        return sum(row[class_at] == "tracked" for row in self.rows)
+
+    def _bad_row(self, number: int) -> RefusedError:
+        """The error that names the first thing wrong with a row."""
+        facts: "Dict[str, Any]" = {}
+        row = self.rows[number]
+        if isinstance(row, list) and len(row) == len(self.fields):
+            facts = dict(zip(self.fields, row))
+        name = next(name for name, kinds in ROW_TYPES.items()
+                    if not is_of(facts.get(name, MISSING), kinds))
+        return RefusedError(
+            "row %d of the inventory: '%s' is missing or invalid" % (number + 1, name), TAKE_NEW)
+
+
+FILE_COLUMNS = frozenset(File._fields).difference(("kind",)).union(("class",))
+# All combinations of types that the columns of ROW_TYPES can have: one look instead of thirteen.
+CELL_TYPES = frozenset(product(*(
+    kinds if isinstance(kinds, tuple) else (kinds,) for kinds in ROW_TYPES.values())))
+
+
+# -- the plan
 
 def make_plan(document: "Dict[str, Any]", rules: Rules, now: float,
-              max_fraction: float = MAX_FRACTION) -> Plan:
-    """The plan for an inventory: a pure function of it, the rules and the time.
+              max_fraction: float = MAX_FRACTION, max_deletions: int = MAX_DELETIONS,
+              evidence: Asked = no_evidence) -> Plan:
+    """The plan for an inventory. Raises RefusedError for an invalid row."""
+    planner = Planner(Tree(document), rules, now, evidence)
+    planner.decide_folders()
+    planner.decide_files()
+    tree, candidates = planner.tree, planner.candidates()
+    refused = too_much(candidates, len(tree.rows), tree.size, max_fraction, max_deletions)
+    if refused:
+        tracked = tree.tracked()
+        lost = "none of them tracked by git"
+        if tracked:
+            lost = "none of the %s" % plural(tracked, "tracked file")
+        refused = "%s; %s; %s" % (refused, lost, HOW_TO_GO_ON)
+    return Plan(candidates=candidates, skipped=tuple(planner.skipped), files=len(tree.rows),
+                size=tree.size, refused=refused)
 
-    Raises RefusedError for an invalid row.
-    """
-    fields = document["fields"]
-    path_at, size_at, width = fields.index("path"), fields.index("size"), len(fields)
-    ranked: "List[Tuple[int, int, str, Candidate]]" = []
-    skipped: "List[Removal]" = []
-    total = 0
-    for number, row in enumerate(document["files"]):
-        if type(row) is not list or len(row) != width:
-            raise _bad_row(row, fields, number)
-        path, size = row[path_at], row[size_at]
-        if type(path) is not str or type(size) is not int:
-            raise _bad_row(row, fields, number)
-        total += size
-        if not rules.names_some(path):
-            continue
-        file = _file(row, fields, number)
-        rule = rules.rule_for(path)
-        assert rule is not None, path
-        reasons = reasons_to_keep(file, rule, rules, document["root_dev"], now)
-        reason = next(filter(None, reasons), "")
+
+def protection_guard(plan: Plan, rules: Rules) -> Guard:
+    """Asks the protected patterns again, of the candidates of a plan, right before a removal."""
+    candidates = {item.path: item for item in plan.candidates}
+
+    def guard(path: str) -> str:
+        item = candidates.get(path, Candidate(path=path))
+        slash = ""
+        if item.files:
+            slash = "/"
+        return rules.protection(path + slash, item.generated)
+    return guard
+
+
+class Planner:
+    """Decides for each folder and file that some rule names."""
+
+    def __init__(self, tree: Tree, rules: Rules, now: float, evidence: Asked) -> None:
+        self.tree = tree
+        self.rules = rules
+        self.now = now
+        self.evidence = evidence
+        self.skipped: "List[Removal]" = []
+        self._ranked: "List[Tuple[int, int, str, Candidate]]" = []
+        # folder -> those at or above it that some rule names, topmost first
+        self._named: "Dict[str, Tuple[str, ...]]" = {}
+        self._rule_of: "Dict[str, CleanupRule]" = {}  # of the folders that a rule is about
+        self._going: "Set[str]" = set()               # folders that are candidates
+        self._newest: "Dict[str, int]" = {}
+
+    def candidates(self) -> "Tuple[Candidate, ...]":
+        """Safest first, and the oldest first among those of a rule."""
+        self._ranked.sort(key=lambda item: item[:3])
+        return tuple(item[3] for item in self._ranked)
+
+    # Folders.
+
+    def decide_folders(self) -> None:
+        """The topmost folder that its rule lets go takes what is in it along."""
+        self._named = self._named_folders()
+        members: "Dict[str, List[int]]" = {}
+        if any(self._named.values()):
+            for number, folder in enumerate(self.tree.folder_of):
+                for named in self._named[folder]:
+                    members.setdefault(named, []).append(number)
+        marked = self._marked_folders()
+        for folder in members:
+            for rule in self.rules.folder_rules(folder, folder in marked):
+                if self._is_about(rule, folder):
+                    self._rule_of[folder] = rule
+                    break
+        for folder in sorted(self._rule_of):
+            rule, outer = self._rule_of[folder], self._named[folder][:-1]
+            # What is in a folder that its rule keeps is no more dispensable by the same rule.
+            same = any(self._rule_of.get(other) is rule for other in outer)
+            if not same and self._going.isdisjoint(outer):
+                self._decide_folder(folder, rule, list(map(self.tree.file, members[folder])))
+
+    def _named_folders(self) -> "Dict[str, Tuple[str, ...]]":
+        marked = self._marked_folders()
+        named: "Dict[str, Tuple[str, ...]]" = {"": ()}
+        for folder in set(self.tree.folder_of):
+            fresh = []
+            while folder not in named:
+                fresh.append(folder)
+                folder = folder.rpartition("/")[0]
+            chain = named[folder]
+            for deeper in reversed(fresh):
+                if self.rules.folder_rules(deeper, deeper in marked):
+                    chain += (deeper,)
+                named[deeper] = chain
+        return named
+
+    def _marked_folders(self) -> "Set[str]":
+        """The folders that hold a marker of any folder, such as CACHEDIR.TAG."""
+        names = tuple("/" + name for name in self.rules.markers)
+        return {path.rpartition("/")[0] for path in self.tree.paths if path.endswith(names)}
+
+    def _decide_folder(self, folder: str, rule: CleanupRule, members: "Sequence[File]") -> None:
+        size = sum(file.size for file in members)
+        reason = next(filter(None, self._keep_folder(folder, rule, members)), "")
         if reason:
-            skipped.append(Removal(path=path, outcome="skipped", reason=reason, size=size,
-                                   rule=rule.name))
-        else:
-            ranked.append((rule.rank, file.changed_ns, path, _candidate(file, rule)))
-    ranked.sort(key=lambda item: item[:3])
-    candidates = tuple(item[3] for item in ranked)
-    files = len(document["files"])
-    return Plan(candidates=candidates, skipped=tuple(skipped), files=files, size=total,
-                refused=too_much(candidates, files, total, max_fraction))
+            self.skipped.append(Removal(path=folder, outcome="skipped", reason=reason, size=size,
+                                        rule=rule.name, files=len(members)))
+            return
+        self._going.add(folder)
+        candidate = Candidate(
+            path=folder, size=size, mtime_ns=max(file.mtime_ns for file in members),
+            ctime_ns=max(file.ctime_ns for file in members), dev=self.tree.root_dev,
+            rule=rule.name, reason=rule.reason, files=len(members), generated=rule.generated,
+            contents=contents_digest(file.version for file in members))
+        changed_ns = max(candidate.mtime_ns, candidate.ctime_ns)
+        self._ranked.append((rule.rank, changed_ns, folder, candidate))
+
+    def _keep_folder(self, folder: str, rule: CleanupRule,
+                     members: "Sequence[File]") -> "Iterator[str]":
+        """What keeps a folder that a rule is about, '' where a check has nothing against it."""
+        yield self.rules.protection(folder + "/", rule.generated)
+        yield self._too_young(max(file.changed_ns for file in members), rule)
+        for entry in self.tree.not_entered:
+            if (entry["path"] + "/").startswith(folder + "/"):
+                yield "it holds %s, which was not entered: %s" % (
+                    printable(entry["path"]), entry["why"])
+        for file in members:
+            reason = next(filter(None, self._keep_member(folder, rule, file)), "")
+            if reason:
+                yield "it holds %s: %s" % (printable(file.path[len(folder) + 1:]), reason)
+        if not rule.generated:
+            yield _linked_elsewhere(members)
+        if rule.stale:
+            yield self._project_in_use(folder, rule)
+
+    def _keep_member(self, folder: str, rule: CleanupRule, file: File) -> "Iterator[str]":
+        yield from self._keep_any(file, rule, member=True)
+        if not stat.S_ISREG(file.mode) and not stat.S_ISLNK(file.mode):
+            yield "it is neither a regular file nor a link"
+        if not self.rules.belongs(rule, file.path[len(folder) + 1:]):
+            yield "no tool puts such a file there"
+
+    def _project_in_use(self, folder: str, rule: CleanupRule) -> str:
+        """Whether the folder that holds it, other generated things apart, changed lately."""
+        if not self._newest:
+            self._newest = self._newest_changes()
+        project = folder.rpartition("/")[0]
+        if self._too_young(self._newest.get(project, 0), rule):
+            age_s = self.now - self._newest[project] / 1e9
+            return "%s changed %s ago, so it may be in use, and the rule requires %s" % (
+                printable(project) if project else "the project", sc.duration_text(age_s),
+                sc.duration_text(rule.age_s))
+        return ""
+
+    def _newest_changes(self) -> "Dict[str, int]":
+        """folder -> the newest change at or below it, of anything that no tool generates."""
+        generated = {folder for folder, chain in self._named.items()
+                     if any(self._rule_of[named].generated for named in chain
+                            if named in self._rule_of)}
+        newest: "Dict[str, int]" = {"": 0}
+        for number, folder in enumerate(self.tree.folder_of):
+            if folder not in generated:
+                changed_ns = self.tree.file(number).changed_ns
+                newest[folder] = max(newest.get(folder, 0), changed_ns)
+        for folder, changed_ns in list(newest.items()):
+            while folder:
+                folder = folder.rpartition("/")[0]
+                newest[folder] = max(newest.get(folder, 0), changed_ns)
+        return newest
+
+    # Files.
+
+    def decide_files(self) -> None:
+        """Files that rules name, but for those in a folder that goes as one."""
+        matches = self.rules.names_some
+        for number, path in enumerate(self.tree.paths):
+            if not matches(path):
+                continue
+            if not self._going.isdisjoint(self._named.get(self.tree.folder_of[number], ())):
+                continue
+            file = self.tree.file(number)
+            for rule in self.rules.rules_for(path):
+                if self._is_about(rule, path):
+                    self._decide_file(file, rule)
+                    break
+
+    def _decide_file(self, file: File, rule: CleanupRule) -> None:
+        reason = next(filter(None, self._keep_file(file, rule)), "")
+        if reason:
+            self.skipped.append(Removal(path=file.path, outcome="skipped", reason=reason,
+                                        size=file.size, rule=rule.name))
+            return
+        candidate = Candidate(
+            path=file.path, size=file.size, mtime_ns=file.mtime_ns, ctime_ns=file.ctime_ns,
+            dev=file.dev, ino=file.ino, mode=file.mode, rule=rule.name, reason=rule.reason,
+            generated=rule.generated)
+        self._ranked.append((rule.rank, file.changed_ns, file.path, candidate))
+
+    def _keep_file(self, file: File, rule: CleanupRule) -> "Iterator[str]":
+        """What keeps a file that a rule is about, '' where a check has nothing against it.
+
+        The first reason is reported.
+        """
+        if not stat.S_ISREG(file.mode):
+            yield "it is not a regular file"
+        if file.nlink != 1:
+            yield "it has %d hard links" % file.nlink
+        yield from self._keep_any(file, rule)
+        yield self._too_young(file.changed_ns, rule)
+        if rule.original:
+            yield self._only_copy(file, rule)
+
+    def _only_copy(self, file: File, rule: CleanupRule) -> str:
+        """Whether a copy may hold what its original does not."""
+        path = copied_from(file.path)
+        original = self.tree.at(path)
+        if original is None or not stat.S_ISREG(original.mode):
+            return "it may be the only copy: there is no %s" % printable(path or "original of it")
+        if file.size and not original.size:
+            return "it may be the only copy: %s is empty" % printable(path)
+        if rule.original == "newer" and original.mtime_ns < file.mtime_ns:
+            return "it may be the only copy: it is newer than %s" % printable(path)
+        return ""
+
+    # Both.
+
+    def _is_about(self, rule: CleanupRule, path: str) -> bool:
+        """Whether what has a name that the rule matches is what the rule is about."""
+        if rule.by_name and not rule.unless:
+            return True
+        if rule.beside and not any(self._is_there(path, name) for name in rule.beside):
+            return False
+        if any(self._is_there(path, name) for name in rule.unless):
+            return False
+        markers = [path + "/" + name for name in rule.marker if self._is_there(path + "/x", name)]
+        if rule.marker and not markers:
+            return False
+        if not rule.content:
+            return True
+        return any(self.evidence(each, rule.content) for each in markers or [path])
+
+    def _is_there(self, path: str, relative: str) -> bool:
+        """Whether a file or folder lies at a place relative to the folder that holds `path`."""
+        folder, _, name = path.rpartition("/")
+        relative = relative.replace("{name}", name)
+        relative = relative.replace("{stem}", os.path.splitext(name)[0])
+        parts = folder.split("/") if folder else []
+        for part in relative.split("/"):
+            if part != "..":
+                parts.append(part)
+            elif parts:
+                parts.pop()
+            else:
+                return False  # above the root
+        place = "/".join(parts)
+        return self.tree.has(place) or place in self._named
+
+    def _keep_any(self, file: File, rule: CleanupRule, member: bool = False) -> "Iterator[str]":
+        """What keeps a file whether it goes by itself or with its folder."""
+        if file.kind == "tracked":
+            yield "git tracks it"
+        if file.dev != self.tree.root_dev:
+            yield "it is on another device"
+        if NEVER.match(file.path) and not (member and may_hold(rule, file.path)):
+            yield "lock and pid files stay, whatever their age"
+        if OWN_NAME.match(file.path):
+            yield "it belongs to the clean-up itself"
+        yield self.rules.protection(file.path, rule.generated, member)
+        if file.kind not in rule.classes:
+            yield "it is %s, and the rule covers only %s files" % (
+                file.kind, " or ".join(rule.classes))
+        if file.expires is not None:
+            yield "registered to expire at %s" % file.expires
+        # To mention a generated file is to name its place: it will be made again.
+        if rule.generated:
+            return
+        if file.references is None:
+            yield "cannot tell whether other files mention it"
+        elif file.references:
+            yield "%s it" % plural(file.references, "file mentions", "files mention")
+
+    def _too_young(self, changed_ns: int, rule: CleanupRule) -> str:
+        if changed_ns > self.now * 1e9:
+            return "its time is in the future"
+        if changed_ns > (self.now - rule.age_s) * 1e9:
+            return "it changed %s ago, and the rule requires %s" % (
+                sc.duration_text(self.now - changed_ns / 1e9), sc.duration_text(rule.age_s))
+        return ""
 
 
-def _file(row: "Sequence[Any]", fields: "List[str]", number: int) -> File:
-    facts = dict(zip(fields, row))
-    if not all(is_of(facts[name], kinds) for name, kinds in ROW_TYPES.items()):
-        raise _bad_row(row, fields, number)
-    facts["kind"] = facts.pop("class")
-    return File(**{name: facts[name] for name in facts if hasattr(File, name)})
+def may_hold(rule: CleanupRule, path: str) -> bool:
+    """Whether a lock file goes with its folder: tools lock what they generate, and leave it there.
+
+    A pid file is about a process, and never goes.
+    """
+    return rule.generated and path.lower().endswith(".lock")
 
 
-def _candidate(file: File, rule: CleanupRule) -> Candidate:
-    return Candidate(path=file.path, size=file.size, mtime_ns=file.mtime_ns, ctime_ns=file.ctime_ns,
-                     dev=file.dev, ino=file.ino, mode=file.mode, rule=rule.name, reason=rule.reason)
+def _linked_elsewhere(members: "Sequence[File]") -> str:
+    """The reason to keep a folder with a file that has a name outside of it, '' without one.
+
+    A rename takes one name and leaves the others as they are, so a generated file can go; whoever
+    writes by the other name to something else would change what can be restored.
+    """
+    names: "Dict[Tuple[int, int], int]" = {}
+    for file in members:
+        names[file.dev, file.ino] = names.get((file.dev, file.ino), 0) + 1
+    for file in members:
+        if file.nlink > names[file.dev, file.ino]:
+            return "it holds %s, which has a hard link elsewhere" % printable(file.path)
+    return ""
 
 
-def _bad_row(row: "Any", fields: "List[str]", number: int) -> RefusedError:
-    """The error that names the first thing wrong with a row."""
-    facts: "Dict[str, Any]" = {}
-    if isinstance(row, list) and len(row) == len(fields):
-        facts = dict(zip(fields, row))
-    name = next(name for name, kinds in ROW_TYPES.items()
-                if not is_of(facts.get(name, MISSING), kinds))
-    return RefusedError("row %d of the inventory: '%s' is missing or invalid" % (number + 1, name),
-                        TAKE_NEW)
+# -- the circuit breaker
+
+HOW_TO_GO_ON = (
+    "look at the candidates, then raise --max-fraction or --max-deletions, or mend the rules")
 
 
-def too_much(candidates: "Sequence[Candidate]", files: int, size: int, max_fraction: float) -> str:
-    """The circuit breaker: why the whole plan is refused, '' if it is not (CLEANUP rule 14)."""
-    planned = sum(item.size for item in candidates)
-    for part, whole, unit in ((len(candidates), files, "files"), (planned, size, "bytes")):
+def too_much(candidates: "Sequence[Candidate]", files: int, size: int,
+             max_fraction: float = MAX_FRACTION, max_deletions: int = MAX_DELETIONS) -> str:
+    """The circuit breaker: why the whole plan is refused, '' if it is not (CLEANUP rule 25).
+
+    `files` and `size` are those of the tree. What tools make again is ordinary in any number, and so
+    is what one run may take. The rest must not be a large part of what else there is.
+    """
+    rest = [item for item in candidates if not item.generated]
+    if len(rest) <= max_deletions:
+        return ""
+    generated = [item for item in candidates if item.generated]
+    others = (files - sum(item.files or 1 for item in generated),
+              size - sum(item.size for item in generated))
+    planned = sum(item.files or 1 for item in rest), sum(item.size for item in rest)
+    for part, whole, unit in zip(planned, others, ("files", "bytes")):
         if part > max_fraction * whole:
-            return "the plan would remove %d of %d %s (%.0f %%), more than --max-fraction %g" % (
-                part, whole, unit, 100.0 * part / whole, max_fraction)
+            return ("the plan would remove %d of %d %s (%.0f %%) that no tool makes again, more"
+                    " than --max-fraction %g, by %d candidates, more than --max-deletions %d" % (
+                        part, whole, unit, 100.0 * part / whole, max_fraction, len(rest),
+                        max_deletions))
     return ""

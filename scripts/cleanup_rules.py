@@ -1,128 +1,403 @@
-"""The rules of `config/cleanup_rules.json`: which files can be removed, how old, and which never.
+"""The rules of `config/cleanup_rules.json`: what can be removed, how old, and what never.
 
-A rule matches files by pattern; a protected pattern overrides every rule. A pattern without a slash
-is matched against the file name, one with a slash against the path from the root: `*` and `?` match
-within a folder, `**` matches any number of folders, and a trailing slash matches everything below a
-folder of that name, wherever it is.
+A rule names files by `patterns`, or folders that go as one by `folders`. A protected pattern
+overrides every rule. `*` and `?` match within a folder, `**` matches any number of folders.
+
+In a rule, a pattern without a slash is matched against the file name, one with a slash against the
+path from the root, and a trailing slash matches everything below a folder of that name, wherever it
+is. A rule takes no more than it says. A protected pattern covers what a person can mean by it: the
+file or folder of that name and all that is below it, in any spelling.
 """
 
 import os
 import re
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+import struct
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
 from common import is_age, read_regular, sc, seconds_of
+from tree import folded
 
 RULES_NAME = "config/cleanup_rules.json"
 CLASSES = ("ignored", "untracked", "no-git")
+ORIGINALS = ("there", "newer")
+ANY_FOLDER = "*"  # in `folders`, of a rule that tells them by content
 
 
-def _patterns(value: "Any") -> bool:
-    return isinstance(value, list) and bool(value) and all(map(_is_pattern, value))
+# -- content
+
+HEAD_BYTES = 8192  # of a file, are enough for each check
+
+ELF = b"\x7fELF"
+MACH_O = {b"\xfe\xed\xfa\xce": ">I", b"\xfe\xed\xfa\xcf": ">I",  # magic number: byte order
+          b"\xce\xfa\xed\xfe": "<I", b"\xcf\xfa\xed\xfe": "<I"}
+ELF_CORE, MACH_O_CORE = 4, 4  # ET_CORE of elf(5), MH_CORE of <mach-o/loader.h>
+TAG_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
+TAG_TOOL = re.compile(
+    br"(?m)^# This file is a cache directory tag (?:automatically )?created by (?!\(application)\w")
 
 
-def _is_pattern(text: "Any") -> bool:
+def is_core_dump(head: bytes) -> bool:
+    """The memory of a process: an ELF or Mach-O file of type core."""
+    if head[:4] == ELF and len(head) >= 18:
+        order = "<H"
+        if head[5] == 2:  # ELFDATA2MSB
+            order = ">H"
+        return struct.unpack_from(order, head, 16) == (ELF_CORE,)
+    if head[:4] in MACH_O and len(head) >= 16:
+        return struct.unpack_from(MACH_O[head[:4]], head, 12) == (MACH_O_CORE,)
+    return False
+
+
+def is_go_program(head: bytes) -> bool:
+    """A program with the build ID that Go's linker puts at its beginning."""
+    is_program = head[:4] == ELF or head[:4] in MACH_O
+    return is_program and (b"\0Go\0\0" in head or b"Go build ID: " in head)
+
+
+def is_cache_tag(head: bytes) -> bool:
+    """CACHEDIR.TAG of a cache; an empty one, or one of something else, says nothing."""
+    return head.startswith(TAG_SIGNATURE)
+
+
+def is_tool_cache_tag(head: bytes) -> bool:
+    """One that a tool wrote, as its second line says.
+
+    People put the signature alone into any folder that they want left out of a backup.
+    """
+    return is_cache_tag(head) and bool(TAG_TOOL.search(head))
+
+
+CONTENTS: "Dict[str, Callable[[bytes], bool]]" = {
+    "core-dump": is_core_dump,
+    "go-program": is_go_program,
+    "cachedir-tag": is_cache_tag,
+    "cachedir-tag-of-a-tool": is_tool_cache_tag,
+    "appledouble": lambda head: head.startswith(b"\0\x05\x16\x07"),  # RFC 1740
+    "java-heap-dump": lambda head: head.startswith(b"JAVA PROFILE 1.0"),
+    "vim-swap-file": lambda head: head.startswith(b"b0VIM "),
+}
+
+
+# -- patterns
+
+NOTHING = r"(?!)"
+_WILDCARDS = {"*": "[^/]*", "?": "[^/]", "**": ".*"}
+_PIECE = re.compile(r"\*\*/|\*\*|\*|\?|\[!?[^\]/]+\]|[^*?\[]+|\[")
+_SPECIAL = re.compile(r"[*?\[]")
+
+
+def pattern_expression(pattern: str, anywhere: bool = False, below: bool = False) -> str:
+    """The regular expression of a pattern: for the name if it has no slash, else for the path.
+
+    `anywhere`: at any depth, unless it begins with "./". `below`: and what is below a folder that
+    it matches.
+    """
+    only_below = pattern.endswith("/") and not below
+    body = pattern.rstrip("/")
+    at_root = body.startswith("./")
+    body = body[2:] if at_root else body
+    if not at_root and not anywhere:
+        anywhere = "/" in pattern and pattern.endswith("/")
+    if body.startswith("**/"):
+        body, anywhere = body[3:], True
+    text = "".join(map(_piece_expression, _PIECE.findall(body)))
+    if anywhere and not at_root:
+        text = "(?:.*/)?" + text
+    end = r"\Z"
+    if only_below:
+        end = "/.*"
+    elif below:
+        end = r"(?:/.*)?\Z"
+    return "(?s:%s%s)" % (text, end)
+
+
+def _piece_expression(piece: str) -> str:
+    if piece == "**/":
+        return "(?:[^/]+/)*"
+    if piece in _WILDCARDS:
+        return _WILDCARDS[piece]
+    if len(piece) > 2 and piece[0] == "[":
+        negation = "^/" if piece[1] == "!" else ""
+        members = re.escape(piece[1:-1].lstrip("!")).replace("\\-", "-")
+        return "[%s%s]" % (negation, members)
+    return re.escape(piece)
+
+
+def _union(expressions: "Iterable[str]") -> "Any":
+    return re.compile("|".join(expressions) or NOTHING)
+
+
+class Matcher:
+    """Patterns compiled together; case counts.
+
+    Most names are told by how they begin or end, without a regular expression.
+    """
+
+    def __init__(self, patterns: "Iterable[str]") -> None:
+        exact, starts, ends, names, paths = set(), set(), set(), set(), set()
+        for pattern in patterns:
+            if "/" in pattern:
+                paths.add(pattern)
+            elif not _SPECIAL.search(pattern):
+                exact.add(pattern)
+            elif not _SPECIAL.search(pattern[1:]) and pattern[0] == "*":
+                ends.add(pattern[1:])
+            elif not _SPECIAL.search(pattern[:-1]) and pattern[-1] == "*":
+                starts.add(pattern[:-1])
+            else:
+                names.add(pattern)
+        self._exact, self._starts, self._ends = exact, tuple(starts), tuple(ends)
+        self._names = _union(map(pattern_expression, names))
+        self._paths = _union(map(pattern_expression, paths))
+
+    def __call__(self, path: str) -> bool:
+        name = path[path.rfind("/") + 1:]
+        return bool(name in self._exact or name.endswith(self._ends)
+                    or name.startswith(self._starts) or self._names.match(name)
+                    or self._paths.match(path))
+
+
+def name_filter(patterns: "Iterable[str]") -> Matcher:
+    """A faster matcher, of all paths that the patterns match and some more.
+
+    Of `**/__pycache__/*.pyc` it looks at the name alone. No rule matches most paths.
+    """
+    names = set()
+    for pattern in patterns:
+        last = pattern.rpartition("/")[2]
+        names.add(last if last and "**" not in last else pattern)
+    return Matcher(names)
+
+
+# -- patterns that cannot be meant
+
+# Names that have nothing in common. What matches two of them matches nearly everything.
+_ARBITRARY = ("qzkvbj", "Wxpfmd", "7391", "hgtrwc.txt", "Plmokn.JPEG", "8264.csv", ".vbnmzx",
+              ".fjdksl.yml", "tyghvn bxcmzq.odt", "über-ßß.md", "q-w_k.tar.gz")
+_SHAPES: "Tuple[str, ...]" = ("%s", "lkjhgf/%s", "mnbvcx/Poiuyt/%s")
+_SET = re.compile(r"\[!?[^\]/]+\]")
+
+
+def pattern_fault(pattern: "Any") -> "Tuple[str, str] | None":
+    """(what is wrong with a pattern, what to write instead); None for one that can be meant."""
+    if not sc.is_filled(pattern):
+        return "a pattern is a text that is not blank", ""
+    parts = pattern[2 * pattern.startswith("./"):].rstrip("/").split("/")
+    for wrong, problem, advice in (
+            (pattern.startswith("/"), "paths are relative to the root", "/".join(filter(None, parts))),
+            (pattern.startswith("~/"), "paths are relative to the root", pattern[2:]),
+            ("\\" in _SET.sub("", pattern), "a backslash separates no folders",
+             pattern.replace("\\", "/")),
+            (".." in parts, "it leads out of the root", parts[-1]),
+            ("" in parts or "." in parts, "no path is spelled like that",
+             "/".join(part for part in parts if part not in ("", ".")))):
+        if wrong:
+            return problem, advice.strip("/.") and "write '%s'" % advice
+    if pattern.startswith("!"):
+        return "there is no negation", "list what is meant; '?' matches a '!' too"
+    if re.search(r"\{[^{}]*,[^{}]*\}", pattern):
+        return "braces are not expanded", "write one pattern for each"
     try:
-        if not sc.is_filled(text) or text.startswith("/") or not text.strip("*?/"):
-            return False
-        re.compile(pattern_expression(text))
-        return True
+        expressions = [re.compile(pattern_expression(text)) for text in (pattern, folded(pattern))]
     except re.error:
-        return False  # a set such as [z-a]
+        return "the order of a set is wrong", "write [a-z], not [z-a]"
+    if _matches_anything(expressions[0], "/" in pattern):
+        return "it matches nearly everything", "write what the names have in common"
+    return None
+
+
+def _matches_anything(expression: "Any", is_path: bool) -> bool:
+    shapes = _SHAPES
+    if not is_path:
+        shapes = ("%s",)
+    return any(sum(bool(expression.match(shape % name)) for name in _ARBITRARY) > 1
+               for shape in shapes)
+
+
+def _folder_fault(pattern: "Any") -> "Tuple[str, str] | None":
+    if pattern == ANY_FOLDER:
+        return None
+    return pattern_fault(pattern)
+
+
+# -- the keys of a rule
+
+def _texts(value: "Any") -> bool:
+    return isinstance(value, list) and bool(value) and all(map(sc.is_filled, value))
 
 
 def _classes(value: "Any") -> bool:
     return isinstance(value, list) and bool(value) and all(name in CLASSES for name in value)
 
 
+def _is_one_of(names: "Iterable[str]") -> "Callable[[Any], bool]":
+    return lambda value: isinstance(value, str) and value in names
+
+
+def _names(value: "Any") -> bool:
+    return _texts(value) and not any(
+        _SPECIAL.search(name) or name.startswith("/") or "//" in name or name.endswith("/")
+        for name in value)
+
+
+NAMES_ALLOWED = "a list of names or of paths from the %s, such as %s, without wildcards"
+PATTERNS_ALLOWED = "a list of patterns such as \"*.tmp\" or \"logs/**/*.log\""
+
 _REASON = sc.Rule(
     key="reason", required=True, check=sc.is_filled,
     allowed="a text that says why")
-_PATTERNS = sc.Rule(
-    key="patterns", required=True, check=_patterns,
-    allowed="a list of patterns such as \"*.tmp\" or \"logs/**/*.log\"; none may match everything "
-            "or start with /")
+_GENERATED = sc.Rule(key="generated", allowed="true or false", check=sc.is_flag)
 
 RULE_KEYS = {rule.key: rule for rule in (
     sc.Rule(key="name", allowed="letters, digits, '_', '.', '-'", check=sc.is_name, required=True),
-    _PATTERNS,
+    sc.Rule(key="patterns", allowed=PATTERNS_ALLOWED, check=_texts),
+    sc.Rule(key="folders", allowed="a list of folders such as \"__pycache__\" or \"target/debug\"",
+            check=_texts),
     sc.Rule(key="older_than", allowed="an age such as \"14d\" or \"36h\"", check=is_age,
             required=True),
     sc.Rule(key="classes", allowed="a list of %s" % ", ".join(CLASSES), check=_classes),
+    sc.Rule(key="marker", allowed=NAMES_ALLOWED % ("folder", "\"PKG-INFO\""), check=_names),
+    sc.Rule(key="beside", allowed=NAMES_ALLOWED % ("folder that holds it", "\"../Cargo.toml\""),
+            check=_names),
+    sc.Rule(key="unless", allowed=NAMES_ALLOWED % ("folder that holds it", "\".env\""),
+            check=_names),
+    sc.Rule(key="only", allowed="a list of patterns such as \"*.pyc\", relative to the folder",
+            check=_texts),
+    sc.Rule(key="original", allowed=" or ".join("\"%s\"" % text for text in ORIGINALS),
+            check=_is_one_of(ORIGINALS)),
+    sc.Rule(key="stale", allowed="true or false", check=sc.is_flag),
+    sc.Rule(key="content", allowed="one of %s" % ", ".join(sorted(CONTENTS)),
+            check=_is_one_of(CONTENTS)),
+    _GENERATED,
+    sc.Rule(key="source", allowed="a text that says where the convention is from",
+            check=sc.is_filled),
+    sc.Rule(key="enabled", allowed="true or false", check=sc.is_flag),
     _REASON,
 )}
-PROTECTED_KEYS = {rule.key: rule for rule in (_PATTERNS, _REASON)}
+PROTECTED_KEYS = {rule.key: rule for rule in (
+    sc.Rule(key="patterns", allowed=PATTERNS_ALLOWED, check=_texts, required=True),
+    _GENERATED,
+    sc.Rule(key="members", allowed="true or false", check=sc.is_flag),
+    _REASON,
+)}
 DOCUMENT_KEYS = {rule.key: rule for rule in (
     sc.Rule(key="rules", allowed="a list of rules, safest first, at least one", required=True,
             check=lambda value: isinstance(value, list) and bool(value)),
     sc.Rule(key="protected", allowed="a list of objects with patterns and a reason", required=True,
             check=lambda value: isinstance(value, list)),
 )}
+# Keys of patterns, and what says what is wrong with one.
+PATTERN_KEYS = (
+    ("patterns", pattern_fault), ("folders", _folder_fault), ("only", pattern_fault))
+FOLDER_KEYS = ("marker", "only", "stale")  # they say nothing of a file
 
 
 class CleanupRule(sc.Value):
-    """Files that can be removed once they are old enough.
+    """Files, or folders that go as one, that can be removed once they are old enough.
 
-    `rank` is the rule's place in the file, where the safest come first.
+    `marker`, `beside`, `unless` and `content` tell what the rule is about: without them, a name is
+    only a name. `only`, `original` and `stale` keep what may be more than it seems. `rank` is the
+    rule's place in the file, where the safest come first.
     """
 
     name: str = ""
     patterns: "Tuple[str, ...]" = ()
+    folders: "Tuple[str, ...]" = ()
     age_s: float = 0.0
     classes: "Tuple[str, ...]" = CLASSES
+    marker: "Tuple[str, ...]" = ()  # one of these is in the folder
+    beside: "Tuple[str, ...]" = ()  # one of these lies beside it; {name} and {stem} are its own
+    unless: "Tuple[str, ...]" = ()  # none of these does
+    only: "Tuple[str, ...]" = ()    # patterns of all that a tool puts into the folder
+    original: str = ""              # 'there' or 'newer': what a copy's original must be
+    stale: bool = False             # nothing else in the folder that holds it changed either
+    content: str = ""               # a check of CONTENTS
+    generated: bool = False         # a tool made it, and makes it again when it is needed
+    source: str = ""
+    enabled: bool = True
     reason: str = ""
     rank: int = 0
 
+    @property
+    def by_name(self) -> bool:
+        """Whether a name alone tells what the rule is about."""
+        return not (self.marker or self.beside or self.content)
 
-class Matcher:
-    """Patterns compiled together.
 
-    Those without a slash look at the name alone, which is most of the work.
+class Protected(sc.Value):
+    """A pattern of what no rule can remove.
+
+    `generated`: also what a rule of generated things finds. A compiled migration is no migration.
+    `members`: also what goes with the folder that it is in. What a package manager installed is
+    left alone, but a test environment of which it is a part can go.
     """
 
-    def __init__(self, patterns: "Sequence[str]", flags: int = 0) -> None:
-        names = [text for text in patterns if "/" not in text]
-        paths = [text for text in patterns if "/" in text]
-        self._names = re.compile("|".join(map(pattern_expression, names)) or NOTHING, flags)
-        self._paths = re.compile("|".join(map(pattern_expression, paths)) or NOTHING, flags)
-
-    def __call__(self, path: str) -> bool:
-        return bool(self._names.match(path, path.rfind("/") + 1) or self._paths.match(path))
+    pattern: str = ""
+    reason: str = ""
+    generated: bool = True
+    members: bool = True
 
 
-class Rules:
-    """All rules of a file, ready to be asked."""
+# -- protection
 
-    def __init__(self, rules: "Sequence[CleanupRule]",
-                 protected: "Sequence[Tuple[str, str]]" = ()) -> None:
-        self.rules = tuple(rules)
-        self.protected = tuple(protected)  # (pattern, reason)
-        # Asked first, because no rule matches most paths.
-        self.names_some = Matcher([text for rule in rules for text in rule.patterns])
-        self._matchers = [(rule, Matcher(rule.patterns)) for rule in rules]
-        # A README is one in any spelling.
-        self._protects_some = Matcher([pattern for pattern, _ in protected], re.IGNORECASE)
-        self._guards = [(Matcher([pattern], re.IGNORECASE), pattern, reason)
-                        for pattern, reason in protected]
+def spellings(text: str) -> "Set[str]":
+    """A path or pattern as a file system may hold it that ignores case and composition.
 
-    def rule_for(self, path: str) -> "CleanupRule | None":
-        """The first rule that matches the path."""
-        return next((rule for rule, matches in self._matchers if matches(path)), None)
-
-    def protection(self, path: str) -> str:
-        """Why the path is protected, '' when it is not. Case is ignored."""
-        for original in originals(path):
-            if not self._protects_some(original):
-                continue
-            for matches, pattern, reason in self._guards:
-                if matches(original):
-                    return "protected by '%s': %s" % (pattern, reason)
-        return ""
+    Two, where folding changes the length of a text, for the sake of '?'.
+    """
+    if len(text.encode("utf-8", "surrogatepass")) == len(text):  # ASCII, as most paths are
+        return {text.lower()}
+    import unicodedata
+    return {folded(text), unicodedata.normalize("NFC", text).lower()}
 
 
-NOTHING = r"(?!)"
+class Guards:
+    """Protected patterns compiled together."""
+
+    def __init__(self, entries: "Sequence[Protected]") -> None:
+        self._entries = entries
+        self._names, self._paths = self._compiled(entry.pattern for entry in entries)
+        self._folders: "Dict[str, bool]" = {"": False}  # name of a folder -> whether one matches
+
+    @staticmethod
+    def _compiled(patterns: "Iterable[str]") -> "Tuple[Matcher, Any]":
+        """(a matcher of any component of a path, an expression for whole paths)."""
+        names, paths = set(), set()
+        for pattern in patterns:
+            for text in spellings(pattern.rstrip("/")):
+                if "/" in text:
+                    anywhere = pattern.endswith("/")
+                    paths.add(pattern_expression(text, anywhere=anywhere, below=True))
+                else:
+                    names.add(text)
+        return Matcher(names), _union(paths)
+
+    def entry_for(self, path: str) -> "Protected | None":
+        """The first entry that covers the path. A folder's path ends with a slash."""
+        for text in spellings(path):
+            folder, _, name = text.rpartition("/")
+            parts = folder.split("/")
+            if self._names(name) or self._paths.match(text) or any(map(self._is_protected, parts)):
+                return next(entry for entry in self._entries
+                            if self._covers(entry, text, parts + [name]))
+        return None
+
+    def _covers(self, entry: Protected, text: str, parts: "Sequence[str]") -> bool:
+        names, paths = self._compiled([entry.pattern])
+        return bool(paths.match(text)) or any(map(names, parts))
+
+    def _is_protected(self, name: str) -> bool:
+        # Folders are few, and asked for once for each file in them.
+        if name not in self._folders:
+            self._folders[name] = self._names(name)
+        return self._folders[name]
+
+
+# -- copies
+
 # What editors, people and merges put behind a file's name, or around it, for a copy.
 COPY_NAME = re.compile(
-    r"(?is)(.+?)(?:~|\.(?:bak|old|orig|rej|save|backup|tmp|temp|copy|sw[a-p]|un~|[0-9]+))\Z")
+    r"(?is)(.+?)(?:~|#|\.(?:bak|old|orig|rej|save|backup|tmp|temp|copy|sw[a-p]|un~|[0-9]+))\Z")
 WORD_EDGE = re.compile(r"[.\-_~#( ]")
 
 
@@ -145,32 +420,153 @@ def originals(path: str) -> "Iterator[str]":
                 yield folder + slash + beginning[:length]
 
 
-_WILDCARDS = {"*": "[^/]*", "?": "[^/]", "**": ".*"}
-_PIECE = re.compile(r"\*\*/|\*\*|\*|\?|\[!?[^\]/]+\]|[^*?\[]+|\[")
+# How programs name a copy; the groups together are the name of what it is a copy of.
+_COPIES = tuple(re.compile("(?s)" + pattern + r"\Z") for pattern in (
+    r"#(.+)#",                                     # Emacs: auto-save
+    r"\.#(.+?)(?:\.[0-9][0-9.]*)?",                # CVS
+    r"(.+)\.~[0-9]+~",                             # Emacs, cp --backup=numbered
+    r"\.(.+)\.(?:sw[a-p]|un~)",                    # Vim
+    r"(.+)\.(?:sw[a-p]|orig|rej|bak|old)",         # patch, git mergetool, people
+    r"(.+)~",                                      # Emacs, gedit, nano
+    r"(.+)_(?:BACKUP|BASE|LOCAL|REMOTE)_[0-9]+(\.[^.]*)?",  # git mergetool
+))
+_CHECKPOINT = re.compile(r"(?s)((?:.*/)?)\.ipynb_checkpoints/([^/]+)-checkpoint(\.[^/.]+)\Z")
 
 
-def pattern_expression(pattern: str) -> str:
-    """The regular expression of a pattern: for the name if it has no slash, else for the path."""
-    below = pattern.endswith("/")
-    body = pattern.rstrip("/")
-    anchored = "/" in body and not below
-    if body.startswith("**/"):
-        body, anchored = body[3:], False
-    text = ""
-    for piece in _PIECE.findall(body):
-        if piece == "**/":
-            text += "(?:[^/]+/)*"
-        elif piece in _WILDCARDS:
-            text += _WILDCARDS[piece]
-        elif len(piece) > 2 and piece[0] == "[":
-            negation = "^/" if piece[1] == "!" else ""
-            members = re.escape(piece[1:-1].lstrip("!")).replace("\\-", "-")
-            text += "[%s%s]" % (negation, members)
-        else:
-            text += re.escape(piece)
-    anywhere = "" if anchored or "/" not in pattern else "(?:.*/)?"
-    return "(?s:%s%s%s)" % (anywhere, text, "/.*" if below else r"\Z")
+def copied_from(path: str) -> str:
+    """The path of the file that this one is a copy of by its name, '' if it is of none."""
+    checkpoint = _CHECKPOINT.match(path)
+    if checkpoint:  # Jupyter
+        return "".join(checkpoint.groups())
+    folder, slash, name = path.rpartition("/")
+    for expression in _COPIES:
+        match = expression.match(name)
+        if match:
+            text = "".join(part or "" for part in match.groups())
+            return folder + slash + text
+    return ""
 
+
+# -- all rules
+
+class Rules:
+    """All rules of a file, ready to be asked."""
+
+    def __init__(self, rules: "Sequence[CleanupRule]",
+                 protected: "Sequence[Protected]" = ()) -> None:
+        self.rules = tuple(rules)
+        self.protected = tuple(protected)
+        on = [rule for rule in rules if rule.enabled]
+        files = [rule for rule in on if rule.patterns]
+        # Asked first, because no rule matches most paths.
+        self.names_some = name_filter(text for rule in files for text in rule.patterns)
+        self._matchers = [(rule, Matcher(rule.patterns)) for rule in files]
+        self._folders = [(rule, folder_expression(rule.folders)) for rule in on
+                         if rule.folders and ANY_FOLDER not in rule.folders]
+        self._some_folders = name_filter(
+            pattern.rstrip("/") for rule, _ in self._folders for pattern in rule.folders)
+        # Rules of any folder that holds a marker.
+        self._marked = [rule for rule in on if ANY_FOLDER in rule.folders]
+        self.markers = frozenset(name for rule in self._marked for name in rule.marker)
+        self._only = {rule.name: Matcher(rule.only) for rule in on if rule.only}
+        self._guards: "Dict[Tuple[bool, bool], Guards]" = {}
+
+    def rules_for(self, path: str) -> "Iterator[CleanupRule]":
+        """The rules whose patterns match the path of a file, first things first."""
+        return (rule for rule, matches in self._matchers if matches(path))
+
+    def rule_for(self, path: str) -> "CleanupRule | None":
+        """The first rule whose patterns match the path of a file."""
+        return next(self.rules_for(path), None)
+
+    def folder_rules(self, path: str, marked: bool) -> "Sequence[CleanupRule]":
+        """The rules that name a folder, first things first; `marked`: it holds one of `markers`."""
+        named: "Sequence[CleanupRule]" = ()
+        if self._some_folders(path):
+            named = [rule for rule, expression in self._folders if expression.match(path)]
+        if marked:
+            named = sorted(list(named) + self._marked, key=lambda rule: rule.rank)
+        return named
+
+    def belongs(self, rule: CleanupRule, member: str) -> bool:
+        """Whether a tool puts such a file there; its path is relative to the folder."""
+        return rule.name not in self._only or self._only[rule.name](member)
+
+    def naming(self, path: str) -> "Tuple[CleanupRule, str] | None":
+        """The first rule that a path alone is enough for, and its pattern."""
+        folders = list(above(path))
+        for rule in self.rules:
+            if not rule.enabled or not rule.by_name:
+                continue
+            for pattern in rule.patterns:
+                if Matcher([pattern])(path):
+                    return rule, pattern
+            for pattern in rule.folders:
+                if any(map(folder_expression([pattern]).match, folders)):
+                    return rule, pattern
+        return None
+
+    def protection(self, path: str, generated: bool = False, member: bool = False) -> str:
+        """Why the path is protected, '' when it is not. Case and composition are ignored.
+
+        `generated`: whether a rule of generated things asks; `member`: of a file that goes with its
+        folder. A folder's path ends with a slash.
+        """
+        guards = self._guards_for(generated, member)
+        for original in originals(path):
+            entry = guards.entry_for(original)
+            if entry is not None:
+                return "protected by '%s': %s" % (entry.pattern, entry.reason)
+        return ""
+
+    def _guards_for(self, generated: bool, member: bool) -> Guards:
+        """What holds for generated things or not, and for members of a folder or not."""
+        key = (generated, member)
+        if key not in self._guards:
+            self._guards[key] = Guards([
+                entry for entry in self.protected
+                if entry.generated >= generated and entry.members >= member])
+        return self._guards[key]
+
+    def coverage(self, paths: "Sequence[str]") -> "List[Tuple[str, str, int]]":
+        """(what it is of, pattern, the number of the paths that it matches), in their order.
+
+        What it is of is 'rule NAME' or 'protected'. Patterns of `folders` are counted by folder.
+        """
+        rows: "List[Tuple[str, str, int]]" = []
+        named = [path for path in paths if self.names_some(path)]
+        folders = {folder for path in paths for folder in above(path)}
+        for rule in self.rules:
+            for pattern in rule.patterns:
+                matches = Matcher([pattern])
+                among = named if rule.enabled else paths
+                rows.append(("rule " + rule.name, pattern, sum(map(matches, among))))
+            for pattern in rule.folders:
+                expression = folder_expression([pattern])
+                number = sum(bool(expression.match(folder)) for folder in folders)
+                rows.append(("rule " + rule.name, pattern, number))
+        guards = self._guards_for(False, False)
+        covered = [path for path in paths if guards.entry_for(path)]
+        for entry in self.protected:
+            guards = Guards([entry])
+            number = sum(guards.entry_for(path) is not None for path in covered)
+            rows.append(("protected", entry.pattern, number))
+        return rows
+
+
+def folder_expression(patterns: "Iterable[str]") -> "Any":
+    """The expression for the paths of folders, without a slash at the end, at any depth."""
+    return _union(pattern_expression(pattern.rstrip("/"), anywhere=True) for pattern in patterns)
+
+
+def above(path: str) -> "Iterator[str]":
+    """The folders that a path lies in, the next one first."""
+    while "/" in path:
+        path = path[:path.rindex("/")]
+        yield path
+
+
+# -- documents
 
 def read_rules(path: str, shown: str) -> Rules:
     """The rules of a file.
@@ -208,7 +604,10 @@ def build_rules(document: "Any", place: str) -> Rules:
                                    hint="names must be unique"))
     if problems:
         raise sc.ConfigError(problems)
-    protected = [(text, raw["reason"]) for raw in document["protected"] for text in raw["patterns"]]
+    protected = [
+        Protected(pattern=text, reason=raw["reason"], generated=raw.get("generated", True),
+                  members=raw.get("members", True))
+        for raw in document["protected"] for text in raw["patterns"]]
     return Rules([_rule(raw, rank) for rank, raw in enumerate(document["rules"])], protected)
 
 
@@ -216,16 +615,55 @@ def _entry_problems(entries: "Sequence[Any]", fields: "Dict[str, Any]", place: s
     problems: "List[Any]" = []
     for number, raw in enumerate(entries):
         here = "%s[%d]" % (place, number)
-        if isinstance(raw, dict):
-            problems += sc.check_fields(raw, fields, here, "")
-        else:
+        if not isinstance(raw, dict):
             problems.append(sc.Problem(
                 place=here, text="an entry cannot be of type %s" % type(raw).__name__,
                 hint="use an object with %s" % ", ".join(sorted(fields))))
+            continue
+        wrong = sc.check_fields(raw, fields, here, "")
+        problems += wrong or _pattern_problems(raw, here)
+        if fields is RULE_KEYS and not wrong:
+            problems += _rule_problems(raw, here)
     return problems
 
 
+def _pattern_problems(raw: "Dict[str, Any]", place: str) -> "Iterator[Any]":
+    """Patterns that cannot be meant: one that silently matches nothing protects nothing."""
+    for key, fault_of in PATTERN_KEYS:
+        for pattern in raw.get(key, ()):
+            fault = fault_of(pattern)
+            if fault:
+                problem, advice = fault
+                yield sc.Problem(place=place, text="%s: '%s': %s" % (key, pattern, problem),
+                                 hint=advice)
+
+
+def _rule_problems(raw: "Dict[str, Any]", place: str) -> "Iterator[Any]":
+    """Keys that do not go together."""
+    def problem(text: str, hint: str) -> "Any":
+        return sc.Problem(place=place, text=text, hint=hint)
+
+    if ("patterns" in raw) == ("folders" in raw):
+        yield problem("a rule is either about files or about folders",
+                      "use one of patterns and folders")
+        return
+    for key in FOLDER_KEYS:
+        if key in raw and "folders" not in raw:
+            yield problem("%s says nothing of a file" % key, "use it with folders")
+    if "original" in raw and "patterns" not in raw:
+        yield problem("original says nothing of a folder", "use it with patterns")
+    if "folders" in raw and "content" in raw and "marker" not in raw:
+        yield problem("content: a folder has none", "use marker for the file to look at")
+    if ANY_FOLDER in raw.get("folders", ()) and not ("marker" in raw and "content" in raw):
+        yield problem("folders: '*' matches nearly everything",
+                      "tell such folders by marker and content")
+
+
 def _rule(raw: "Dict[str, Any]", rank: int) -> CleanupRule:
-    return CleanupRule(
-        name=raw["name"], patterns=tuple(raw["patterns"]), age_s=seconds_of(raw["older_than"]),
-        classes=tuple(raw.get("classes", CLASSES)), reason=raw["reason"], rank=rank)
+    facts: "Dict[str, Any]" = {}
+    for key, value in raw.items():
+        facts[key] = value
+        if isinstance(value, list):
+            facts[key] = tuple(value)
+    facts["age_s"] = seconds_of(facts.pop("older_than"))
+    return CleanupRule(rank=rank, **facts)
