@@ -20,29 +20,43 @@ import argparse
 import gc
 import hashlib
 import json
+import operator
 import os
 import re
 import socket
 import stat
-import sys
 import time
-import zlib
-from itertools import filterfalse
 from json.encoder import encode_basestring_ascii as quoted
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Set, Tuple
+from typing import Any, Callable, Collection, Dict, Iterable, Iterator, List, Set, Tuple
 
 from cleanup_rules import RULES_NAME
 from common import (
+    HOME,
+    RefusedError,
     bytes_option,
     check_replaced,
     command_parser,
     finish,
     open_own,
     plural,
+    read_regular,
     sc,
     size_text,
 )
 from file_lifecycle import Registry
+from references import (
+    OPEN_FILE,
+    READ_BYTES,
+    Cache,
+    Names,
+    Progress,
+    Reader,
+    References,
+    Seen,
+    in_blocks,
+    joined,
+    version_of,
+)
 from tree import (
     CACHE_NAME,
     INVENTORY_NAME,
@@ -54,6 +68,7 @@ from tree import (
     Listing,
     Root,
     is_repository,
+    mount_points,
     native_path,
     printable,
     stored_path,
@@ -62,10 +77,11 @@ from tree import (
 FORMAT = 1
 FIELDS = ("path", "ino", "size", "mtime_ns", "ctime_ns", "dev", "mode", "nlink", "class",
           "references", "purpose", "expires", "duplicate")
+VERSION_FIELDS = FIELDS[1:8]  # those of references.version_of
+LONGEST_HEADER = 16 << 20    # bytes
 DEEPEST = 200                # folders; each level on the way holds a descriptor
+LONGEST_FOLDER = 4096 - 256  # bytes of a path, to which a name and a NUL are added (PATH_MAX)
 MIN_DUPLICATE = 1 << 20      # bytes; smaller files are not worth comparing
-READ_BYTES = 4 << 20
-OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 ERRORS_SHOWN = 10
 
 # -- purpose
@@ -132,24 +148,6 @@ def by_suffix(name: str) -> str:
 
 # -- the walk
 
-class Seen(NamedTuple):
-    """A file as the walk saw it."""
-
-    path: str
-    name: str
-    version: str  # see version_of
-    size: int
-    mode: int
-    nlink: int
-    dev: int
-    purpose: str
-
-
-def version_of(seen: "os.stat_result") -> str:
-    """What tells versions of a file apart: inode, size, mtime and ctime, as the rows have them."""
-    return "%d,%d,%d,%d" % (seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
-
-
 class Walk:
     """Every file below the root, by folder descriptors: through no symlink, and on one device."""
 
@@ -159,6 +157,7 @@ class Walk:
         self.not_entered: "List[Dict[str, str]]" = []
         self.errors: "List[Dict[str, str]]" = []
         self.progress = Progress("files seen")
+        self._mounts = mount_points(root)
 
     def run(self) -> "Walk":
         self._folder(os.dup(self.root.fd), "", "", 0)
@@ -179,6 +178,8 @@ class Walk:
                     self._descend(fd, prefix, name, purpose, depth)
         except FileNotFoundError:
             pass  # removed while we looked
+        except PermissionError as error:
+            self._closed(prefix, error)
         except OSError as error:
             self.fail(prefix, error)
         finally:
@@ -189,6 +190,7 @@ class Walk:
         """(files, names of folders, all names) of one folder."""
         files: "List[Seen]" = []
         folders: "List[str]" = []
+        make: "Callable[..., Seen]" = tuple.__new__  # a third of what Seen(...) takes
         for entry in _scan(fd):
             name = entry.name if UTF8_NAMES else stored_path(entry.name)
             if entry.is_dir(follow_symlinks=False):
@@ -198,24 +200,42 @@ class Walk:
                 seen = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            files.append(Seen(prefix + name, name, version_of(seen), seen.st_size, seen.st_mode,
-                              seen.st_nlink, seen.st_dev, purpose_of(name, of_folder)))
-        names = {file.name for file in files}.union(folders)
+            files.append(make(Seen, (prefix + name, name, version_of(seen), seen.st_size,
+                                     seen.st_mode, seen.st_nlink, purpose_of(name, of_folder))))
+        names = {file[1] for file in files}.union(folders)
         folders.sort()
         if not prefix:  # .git can be the file of a worktree or a submodule
             names.discard(".git")
             files = [file for file in files
                      if file.name != ".git" and not OWN_NAME.match(file.name)]
+        if self._mounts:
+            files = self._without_mounts(files)
         return files, folders, names
+
+    def _without_mounts(self, files: "List[Seen]") -> "List[Seen]":
+        """A file can be a mount point as well, as those of containers are."""
+        for file in files:
+            if file.path in self._mounts:
+                self._skip(file.path, "a mount point")
+        return [file for file in files if file.path not in self._mounts]
 
     def _descend(self, fd: int, prefix: str, name: str, purpose: str, depth: int) -> None:
         path = prefix + name
+        if path in self._mounts:  # not even opened: a server that is gone would keep us waiting
+            self._skip(path, "a mount point")
+            return
         if depth == DEEPEST:
-            self.fail(path, OSError(0, "more than %d folders deep" % DEEPEST))
+            self._skip(path, "more than %d folders deep" % DEEPEST)
+            return
+        if len(path) * 4 > LONGEST_FOLDER and len(os.fsencode(path)) > LONGEST_FOLDER:
+            self._skip(path, "its path is too long")
             return
         try:
             deeper = os.open(native_path(name), OPEN_FOLDER, dir_fd=fd)
         except FileNotFoundError:
+            return
+        except PermissionError as error:
+            self._closed(path, error)
             return
         except OSError as error:
             self.fail(path, error)
@@ -225,6 +245,13 @@ class Walk:
             self._skip(path, "on another device")
             return
         self._folder(deeper, path + "/", BY_FOLDER.get(name.lower(), purpose), depth + 1)
+
+    def _closed(self, path: str, error: OSError) -> None:
+        """A folder that only others can read, such as a database's, is none of ours."""
+        if path:
+            self._skip(path, "permission denied")
+        else:
+            self.fail(path, error)
 
     def _skip(self, path: str, why: str) -> None:
         self.not_entered.append({"path": path.rstrip("/"), "why": why})
@@ -261,334 +288,111 @@ def _scan_by_name(fd: int) -> "Iterator[Any]":
             continue
 
 
-class Progress:
-    """A count on the terminal that is overwritten as it grows; silent without a terminal."""
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-        self.active = sys.stderr.isatty()
-        self._shown = 0
-
-    def show(self, number: int) -> None:
-        if self.active and number - self._shown >= 5000:
-            self._shown = number
-            sys.stderr.write("\r%d %s " % (number, self.what))
-            sys.stderr.flush()
-
-    def end(self) -> None:
-        if self.active and self._shown:
-            sys.stderr.write("\r%s\r" % (" " * (len(self.what) + 12)))
-
-
-# -- references
-
-# A token is a run of these; everything else, in a text, stands between names. A name with any other
-# character, a dash in front or a dot behind can be written in too many ways to count its mentions.
-TOKEN_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.~-"
-COUNTABLE_NAME = re.compile(r"[A-Za-z0-9_.~][A-Za-z0-9_.~-]*(?<!\.)\Z")
-EDGES = b"_.~-"
-LONGEST_NAME = 4096
-_SEPARATED = bytes(code if code in TOKEN_BYTES else 32 for code in range(256))
+# -- what counts as a mention
 
 # Lists of what to leave alone: being mentioned in one is no use of a file.
 NO_SOURCES = frozenset((os.path.basename(RULES_NAME), ".gitignore", ".dockerignore", ".npmignore",
                         ".eslintignore", ".prettierignore", ".hgignore"))
 NO_SOURCE_PURPOSES = frozenset(("log", "cache", "temp", "backup", "binary"))
 
+# The tool's own files name many kinds of files, and use none of them.
+OWN_DOCUMENTS = re.compile(r"cleanup_(?:inventory|report)[^/]*\.json\Z")
+OWN_SCRIPTS = (
+    "README.md", "automation_manager.py", "cleanup_engine.py", "cleanup_report.py",
+    "cleanup_rules.py", "clock_witness.py", "common.py", "comprehensive_inventory.sh",
+    "file_lifecycle.py", "folders.py", "inventory.py", "quarantine.py", "quick_health_check.sh",
+    "references.py", "report_page.py", "setup_symphony_conductor.sh", "symphony_conductor.py",
+    "symphony_diff.py", "symphony_import_crontab.py", "symphony_report.py", "symphony_simulate.py",
+    "symphony_timer.py", "tree.py")
+OWN_SOURCES = ("symphony_conductor.py", "setup.sh", "config/README.md", "cron/README.md")
+OWN_REPOSITORY = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
+OWN_TEST = "tests/house.py"  # is there in the tool's own repository only
 
-def tokens_of(data: bytes) -> "List[bytes]":
-    """The tokens of a text, repeated ones too, with the punctuation that sticks to them."""
-    return data.translate(_SEPARATED).split()
+
+def own_paths(root: Root) -> "Set[str]":
+    """What the tool wrote below the root, and what of itself lies there."""
+    start = len(root.path.rstrip("/")) + 1
+    paths = {stored_path(path[start:]) for path, _ in sc.Store(root.path).own_files()}
+    paths.update(filter(OWN_DOCUMENTS.match, map(stored_path, _names_in(root.path))))
+    parts = ["scripts/" + name for name in OWN_SCRIPTS] + list(OWN_SOURCES)
+    if _is_ours(root, OWN_TEST):
+        parts += OWN_REPOSITORY
+        parts += ["tests/" + name for name in _names_in(root.join("tests"))]
+    paths.update(path for path in parts if _is_ours(root, path))
+    return paths
 
 
-class References:
-    """One pass over the text files: the tokens of each against the set of all names.
+def _names_in(folder: str) -> "List[str]":
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
-    The cache keeps, for each version of a file, which names it held, and its tokens with a dot in
-    them: with those, a name that is new in the tree is found in old files without reading them, as
-    long as it has a dot.
+
+def _is_ours(root: Root, path: str) -> bool:
+    """Whether a file of the root is the one of this installation, or a copy of it."""
+    own, there = os.path.join(HOME, path), os.path.join(root.path, path)
+    try:
+        return os.path.samefile(own, there) or read_regular(own) == read_regular(there)
+    except OSError:
+        return False
+
+
+def sources(files: "Iterable[Seen]", tracked: "Collection[str]", own: "Set[str]") -> "List[Seen]":
+    """Those of the files in which a mention counts."""
+    counting = []
+    for seen in files:
+        # Unpacked, because two hundred thousand times three attributes take their time.
+        path, name, _, _, mode, _, purpose = seen
+        if name in NO_SOURCES or path in own or not stat.S_ISREG(mode):
+            continue
+        # By its own name as well: a script in tmp/ is a script.
+        if purpose in NO_SOURCE_PURPOSES and by_suffix(name) in NO_SOURCE_PURPOSES:
+            if purpose == "binary" or path not in tracked:
+                continue
+        counting.append(seen)
+    return counting
+
+
+def mentions_since(document: "Dict[str, Any]", root: Root,
+                   names: "Iterable[str]") -> "Dict[str, str]":
+    """Which of the names a file mentions that is new or has changed since an inventory.
+
+    Names are file names; the result has the path of a file that mentions each. A file that cannot
+    be read may mention any of them. Raises RefusedError where the tree, or git, cannot be read.
     """
-
-    def __init__(self, root: Root, walk: Walk, cache: "Cache") -> None:
-        self.root = root
-        self.walk = walk
-        self.cache = cache
-        self.counts: "Dict[str, int]" = {}
-        self.binary: "Set[str]" = set()
-        # Words without a dot inside that are no file's name: most of any text, and sorted out once.
-        self._plain: "Set[bytes]" = set()
-        self._names: "frozenset[bytes]" = frozenset()
-
-    def count(self, classes: "Dict[str, str]") -> None:
-        """Count the mentions of every countable name; unreadable files become errors."""
-        names = set(filter(COUNTABLE_NAME.match, {seen.name for seen in self.walk.files}))
-        self.counts = counts = dict.fromkeys(names, 0)
-        self.cache.begin(names)
-        progress, number = Progress("files read"), 0
-        hits_of = self.cache.hits
-        for seen in self.walk.files:
-            # Unpacked, because two hundred thousand times three attributes take their time.
-            path, name, version, _, mode, _, _, purpose = seen
-            if name in NO_SOURCES:
-                continue
-            # By its own name as well: a script in tmp/ is a script.
-            if purpose in NO_SOURCE_PURPOSES and by_suffix(name) in NO_SOURCE_PURPOSES:
-                if purpose == "binary" or classes.get(path) != "tracked":
-                    continue
-            hits = hits_of(version)
-            if hits is None:
-                if not stat.S_ISREG(mode):
-                    continue
-                self._names = self._names or frozenset(name.encode("ascii") for name in names)
-                hits = self._read(seen)
-                number += 1
-                progress.show(number)
-            if hits is BINARY:
-                self.binary.add(path)
-                continue
-            for hit in hits:
-                if hit in counts and hit != name:  # that a file mentions itself says nothing
-                    counts[hit] += 1
-        progress.end()
-        self._plain, self._names = set(), frozenset()
-
-    def _read(self, seen: Seen) -> "Iterable[str]":
-        """The names in a file that is not in the cache, to which they are added."""
+    wanted = set(names)
+    walk = Walk(root).run()
+    if walk.errors:
+        raise RefusedError("cannot tell what has changed since the inventory: %s: %s" % (
+            printable(walk.errors[0]["path"]), walk.errors[0]["error"]))
+    changed = _changed(document, walk.files)
+    if not changed or not wanted:
+        return {}
+    git = Git(root)
+    tracked = git.listing(only_tracked=True).tracked if git.is_here() else set()
+    reader = Reader(root, Names(wanted))
+    found: "Dict[str, str]" = {}
+    for seen in sources(changed, tracked, own_paths(root)):
         try:
-            fd = os.open(native_path(seen.path), OPEN_FILE, dir_fd=self.root.fd)
+            mentioned: "Iterable[str]" = reader.read(seen)[0]
         except FileNotFoundError:
-            return ()
-        except OSError as error:
-            self.walk.fail(seen.path, error)
-            return ()
-        try:
-            version = version_of(os.fstat(fd))
-            dotted, bare = self._tokens(fd, seen.size)
-        except OSError as error:
-            self.walk.fail(seen.path, error)
-            return ()
-        finally:
-            os.close(fd)
-        hits = BINARY
-        if dotted is not None:
-            hits = [name.decode("ascii") for name in self._names.intersection(dotted)] + bare
-        if version == seen.version:  # a file that changed meanwhile is read again next time
-            self.cache.put(version, hits, b" ".join(dotted or ()).decode("ascii"))
-        return hits
-
-    def _tokens(self, fd: int, size: int) -> "Tuple[Iterable[bytes] | None, List[str]]":
-        """(tokens with a dot, names without one) of a file; the first is None if it is not text.
-
-        Large files come in pieces, cut between two words.
-        """
-        data = os.read(fd, min(size + 1, READ_BYTES))
-        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            rest = os.read(fd, size) if len(data) == READ_BYTES else b""
-            data = (data + rest).decode("utf-16", "replace").encode("utf-8", "replace")
-        elif b"\0" in data[:8192]:
-            return None, []
-        if len(data) < READ_BYTES:
-            return self._sorted_out(data)
-        dotted: "Set[bytes]" = set()
-        bare: "Set[str]" = set()
-        while data:
-            more = os.read(fd, READ_BYTES)
-            text = data.translate(_SEPARATED)
-            cut = text.rfind(b" ") if more else len(text)
-            cut = max(cut, len(text) - LONGEST_NAME)  # a token that is longer than any name is none
-            tokens, names = self._sorted_out(text[:cut])
-            dotted.update(tokens)
-            bare.update(names)
-            data = text[cut:] + more
-        return dotted, sorted(bare)
-
-    def _sorted_out(self, data: bytes) -> "Tuple[Set[bytes], List[str]]":
-        """(tokens with a dot inside, names without one) of a text.
-
-        The sentence "See _foo.tmp_." mentions foo.tmp: each token counts as it is, and without what
-        sticks to its edges.
-        """
-        tokens = set(filterfalse(self._plain.__contains__, tokens_of(data)))
-        dotted = [core for core in [token.strip(EDGES) for token in tokens] if b"." in core]
-        if len(dotted) == len(tokens):
-            return tokens.union(dotted), []
-        bare = {token: token.strip(EDGES) for token in tokens if b"." not in token.strip(EDGES)}
-        naming = [token for token, core in bare.items()
-                  if token in self._names or core in self._names]
-        if len(self._plain) < PLAIN_WORDS:
-            self._plain.update(set(bare).difference(naming))
-        names = self._names.intersection(naming + [bare[token] for token in naming])
-        return tokens.difference(bare).union(dotted), [name.decode("ascii") for name in names]
-
-
-# -- the cache
-
-BINARY: "List[str]" = ["\0"]  # instead of hits: the file is not text
-CACHE_HEAD = b"symphony tokens 1"
-TRAILER_BYTES = 100
-PLAIN_WORDS = 200000  # remembered, at most
-
-
-class Cache:
-    """`.cleanup_cache`: for each version of a file its digest, its names and its dotted tokens.
-
-    The digest is empty if none was taken. After a line for the format and the device come the names
-    that were looked for, a line `version TAB digest TAB hits` for each file, and their tokens, a
-    line each, which are not even read unless a name is new. Hits of `-` mean that the file was not
-    read, of NUL that it is not text. The last line has the lengths of the three parts, and
-    checksums of the first two together and of the third.
-    """
-
-    def __init__(self, root: Root, enabled: bool = True) -> None:
-        self.path = os.path.join(root.path, CACHE_NAME)
-        self.enabled = enabled
-        self._head = b"%s %d\n" % (CACHE_HEAD, root.dev)
-        self._where = (0, 0, 0)  # of the tokens: offset, length, checksum
-        self._cached_names: "Set[str]" = set()  # those that the file answers for
-        self._old: "Dict[str, str]" = {}      # version -> digest TAB hits
-        self._new: "Dict[str, Tuple[str, str]]" = {}  # version -> (digest TAB hits, tokens)
-        self._tokens: "List[str]" = []
-        self._names: "Set[str]" = set()
-        # The same as _old while it can answer for all names, else empty.
-        self._held: "Dict[str, str]" = {}
-        self._redone = False
-        if enabled and not sc.Store(root.path).insecure(self.path):
-            try:
-                self._load()
-            except (OSError, ValueError):
-                self._old = {}  # there is none, or not a whole one of ours: every file is read
-
-    def _load(self) -> None:
-        with open_own(self.path) as handle:
-            end = handle.seek(0, os.SEEK_END)
-            handle.seek(max(0, end - TRAILER_BYTES))
-            trailer = handle.read().rpartition(b"\n")
-            names, lines, tokens, front_sum, tokens_sum = map(int, trailer[2].split())
-            if end != len(self._head) + names + lines + tokens + 1 + len(trailer[2]):
-                raise ValueError("truncated")
-            handle.seek(0)
-            head, front = handle.read(len(self._head)), handle.read(names + lines)
-        if head != self._head or zlib.crc32(front) != front_sum:
-            raise ValueError("damaged, or of another device")
-        text = front.decode("ascii")
-        if lines:
-            self._old = dict([line.split("\t", 1) for line in text[names:].split("\n")])
-        self._cached_names = set(text[:names].split())
-        self._where = (len(head) + len(front), tokens, tokens_sum)
-
-    def _old_tokens(self) -> "List[str]":
-        """The tokens of all old files, in their order; [] when they are damaged."""
-        if not self._old:
-            return []
-        offset, length, checksum = self._where
-        try:
-            with open_own(self.path) as handle:
-                handle.seek(offset)
-                data = handle.read(length)
+            continue
         except OSError:
-            return []
-        lines = data.decode("ascii", "replace").split("\n")
-        if zlib.crc32(data) != checksum or len(lines) != len(self._old):
-            return []
-        return lines
-
-    def begin(self, names: "Set[str]") -> None:
-        """Set the names that count in this run."""
-        self._names = names
-        fresh = names - self._cached_names
-        edges = EDGES.decode("ascii")
-        if not fresh:
-            self._held = self._old
-        elif self._old and all("." in name.strip(edges) for name in fresh):
-            self._find(fresh)
-
-    def _find(self, fresh: "Set[str]") -> None:
-        """Look for new names among the tokens of old files."""
-        self._tokens = self._old_tokens()
-        for version, tokens in zip(list(self._old), self._tokens):
-            names = fresh.intersection(tokens.split(" "))
-            if not names:
-                continue
-            line = self._old[version]
-            names.difference_update(line.partition("\t")[2].split(" "))  # those it had before
-            if names:
-                separator = "" if line.endswith("\t") else " "
-                self._old[version] = line + separator + " ".join(names)
-        self._held = self._old if self._tokens else {}
-
-    def hits(self, version: str) -> "Iterable[str] | None":
-        """The names in this version of a file; None if it has to be read."""
-        line = self._held.get(version)
-        if line is None:
-            return None
-        held = line[line.find("\t") + 1:]
-        if held == "-":
-            return None
-        return BINARY if held == "\0" else held.split()
-
-    def put(self, version: str, hits: "Iterable[str]", tokens: str) -> None:
-        """Keep the names and tokens of a file that was read."""
-        if self.enabled:
-            self._new[version] = ("%s\t%s" % (self.digest(version), " ".join(hits)), tokens)
-
-    def digest(self, version: str) -> str:
-        """The digest of a file's content, '' if none was taken."""
-        line = self._new[version][0] if version in self._new else self._old.get(version, "")
-        return line.partition("\t")[0]
-
-    def put_digest(self, version: str, digest: str) -> None:
-        """Keep the digest of a file's content."""
-        if version in self._new:
-            line, tokens = self._new[version]
-            self._new[version] = (digest + "\t" + line.partition("\t")[2], tokens)
-        elif version in self._old:
-            self._old[version] = digest + "\t" + self._old[version].partition("\t")[2]
-            self._redone = True
-        else:
-            self._new[version] = (digest + "\t-", "")
-
-    def save(self, walk: Walk) -> None:
-        """Write the cache if it has changed, without files that are gone. Raises StorageError."""
-        if self.enabled and (self._new or self._redone or self._names != self._cached_names):
-            there = {seen.version for seen in walk.files}
-            sc.write_atomic(self.path, self._text(there), durable=False)
-
-    def _text(self, there: "Set[str]") -> "Iterator[bytes]":
-        tokens = self._tokens or self._old_tokens()
-        if not self._held:  # it could not answer for all names in this run; the digests are good
-            self._old = {version: line.partition("\t")[0] + "\t-"
-                         for version, line in self._old.items()}
-            tokens = [""] * len(self._old)
-        rows = [(version, line, held) for (version, line), held in zip(self._old.items(), tokens)
-                if version in there and version not in self._new and line != "\t-"]
-        rows += [(version, line, held) for version, (line, held) in self._new.items()]
-        parts = (
-            iter([(" ".join(self._names) + " ").encode("ascii")]),
-            joined(["%s\t%s" % (version, line) for version, line, _ in block]
-                   for block in in_blocks(rows)),
-            joined([held for _, _, held in block] for block in in_blocks(rows)))
-        yield self._head
-        sizes, sums = [0, 0, 0], [0, 0]  # the first two parts share a checksum
-        for number, part in enumerate(parts):
-            for piece in part:
-                sizes[number] += len(piece)
-                sums[number // 2] = zlib.crc32(piece, sums[number // 2])
-                yield piece
-        yield b"\n%d %d %d %d %d" % tuple(sizes + sums)
+            mentioned = wanted
+        for name in wanted.intersection(mentioned):
+            if name != seen.name:
+                found.setdefault(name, seen.path)
+    return found
 
 
-def joined(blocks: "Iterable[Iterable[str]]", between: str = "\n") -> "Iterator[bytes]":
-    """Lines in blocks as the bytes of a file, with something between each two."""
-    before = ""
-    for block in blocks:
-        yield (before + between.join(block)).encode("ascii")
-        before = between
-
-
-def in_blocks(items: "List[Any]", size: int = 5000) -> "Iterator[List[Any]]":
-    """The list in pieces, so that nothing large is put together as a whole."""
-    for start in range(0, len(items), size):
-        yield items[start:start + size]
+def _changed(document: "Dict[str, Any]", files: "Iterable[Seen]") -> "List[Seen]":
+    """The files that are not as a row of the inventory has them."""
+    fields = list(document["fields"])
+    path_at = fields.index("path")
+    facts = operator.itemgetter(*map(fields.index, VERSION_FIELDS))
+    versions = {row[path_at]: ",".join(map(str, facts(row))) for row in document["files"]}
+    return [seen for seen in files if versions.get(seen.path) != seen.version]
 
 
 # -- duplicates
@@ -646,6 +450,39 @@ def _digest(root: Root, walk: Walk, seen: Seen) -> str:
 
 # -- the document
 
+def refuse_lost_git(root: Root, inventories: "Iterable[str]") -> None:
+    """Raises RefusedError for a root that was a git repository and is none now.
+
+    Absent is not "nothing is tracked": a .git that was moved away for a moment would make every
+    tracked file a candidate.
+    """
+    if Git(root).is_here():
+        return
+    text = "%s was a git repository when %s, and .git is missing now"
+    for path in sorted(inventories):
+        header = read_header(path)
+        same = (header.get("root_dev"), header.get("root_ino")) == (root.dev, root.ino)
+        if header.get("git") is True and (same or header.get("root") == stored_path(root.path)):
+            raise RefusedError(text % (root.path, "the last inventory was taken"),
+                               "restore .git; if it is gone for good, delete %s" % printable(
+                                   stored_path(path)))
+    if any(entry.git for entry in Registry(root).read().values()):
+        raise RefusedError(text % (root.path, "files were registered"),
+                           "restore .git; if it is gone for good, register these files again:"
+                           " scripts/file_lifecycle.py list")
+
+
+def read_header(path: str) -> "Dict[str, Any]":
+    """The header of an inventory, {} for what is none. Its first line holds it, and `files`."""
+    try:
+        with open_own(path) as handle:
+            line = handle.readline(LONGEST_HEADER)
+        header = json.loads(line.decode("ascii").rpartition(', "files": [')[0] + "}")
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return header if isinstance(header, dict) else {}
+
+
 class Inventory:
     """Takes the inventory of a root and writes it."""
 
@@ -655,6 +492,7 @@ class Inventory:
         self.started = time.time()
         self.git = Git(root)
         self.with_git = self.git.is_here()
+        self.head: "str | None" = None
         self.with_references = references
         self.min_duplicate = min_duplicate
         self.use_cache = use_cache
@@ -667,25 +505,33 @@ class Inventory:
             self.git.begin()  # works on the other core while we walk
         self.walk = Walk(self.root).run()
         listing = self.git.finish() if self.with_git else Listing()
+        self._check_git()
         self.head = listing.head
         self.classes = dict.fromkeys(listing.ignored, "ignored")
         # A file in neither is untracked.
         self.classes.update(dict.fromkeys(listing.tracked, "tracked"))
-        del listing
         cache = Cache(self.root, self.use_cache)
-        self.references = References(self.root, self.walk, cache)
+        self.references = References(self.root, cache, self.walk.fail)
         if self.with_references:
-            self.references.count(self.classes)
+            self.references.count(sources(self.walk.files, listing.tracked, own_paths(self.root)),
+                                  {seen.name for seen in self.walk.files})
+        del listing
         self.duplicates = duplicates(self.root, self.walk, cache, self.min_duplicate)
         if self.with_references:
             try:
-                cache.save(self.walk)
+                cache.save(self.walk.files)
             except sc.StorageError as error:
                 self.notes.append("%s; the next inventory will take longer" % error)
         self.expires = {path: entry.expires
                         for path, entry in Registry(self.root).read().items()}
         self.finished = time.time()
         return self
+
+    def _check_git(self) -> None:
+        """Raises RefusedError when .git came or went meanwhile."""
+        if self.git.is_here() != self.with_git:
+            raise RefusedError(".git %s while the inventory was taken" % (
+                "disappeared" if self.with_git else "appeared"), "take it again")
 
     def header(self) -> "Dict[str, Any]":
         return {
@@ -723,8 +569,9 @@ class Inventory:
         default = "untracked" if self.with_git else "no-git"
         classes, totals = self.classes.get, self.totals
         counts, binary = self.references.counts.get, self.references.binary
-        last_columns = self._last_columns()
-        for path, name, version, size, mode, nlink, dev, purpose in files:
+        with_more = self.expires or self.duplicates
+        more = "null,null"  # expires and duplicate, which few files have
+        for path, name, version, size, _, _, purpose in files:
             if purpose == "other" and path in binary:
                 purpose = "binary"
             kind = classes(path, default)
@@ -733,27 +580,23 @@ class Inventory:
                 total = totals[kind, purpose] = [0, 0]
             total[0] += 1
             total[1] += size
-            yield '[%s,%s,%d,%d,%d,"%s",%s,"%s",%s]' % (
-                quoted(path), version, dev, mode, nlink, kind, counts(name, "null"), purpose,
-                last_columns(path))
+            if with_more:
+                more = self._expires_and_duplicate(path)
+            yield '[%s,%s,"%s",%s,"%s",%s]' % (
+                quoted(path), version, kind, counts(name, "null"), purpose, more)
 
-    def _last_columns(self) -> "Callable[[str], str]":
-        """A function from a path to expires and duplicate, which few files have."""
-        expires, groups = self.expires, self.duplicates
-        if not expires and not groups:
-            return lambda path: "null,null"
-        folders = tuple(path + "/" for path in expires)
-
-        def columns(path: str) -> str:
-            at = expires.get(path)
-            if at is None and path.startswith(folders):
-                # The nearest folder counts, as in Registry.nearest.
-                above = [folder for folder in expires if path.startswith(folder + "/")]
-                at = expires[max(above, key=len)]
-            expiry = "null" if at is None else '"%s"' % sc.iso(at)
-            group = quoted(groups[path]) if path in groups else "null"
-            return expiry + "," + group
-        return columns
+    def _expires_and_duplicate(self, path: str) -> str:
+        expires = "null"
+        folder = path
+        while folder:  # the nearest folder counts, as in Registry.nearest
+            if folder in self.expires:
+                expires = '"%s"' % sc.iso(self.expires[folder])
+                break
+            folder = folder.rpartition("/")[0]
+        group = "null"
+        if path in self.duplicates:
+            group = quoted(self.duplicates[path])
+        return expires + "," + group
 
     def verdict(self) -> str:
         """The first line."""
@@ -795,6 +638,7 @@ def main() -> int:
     if not lock.acquire():
         raise sc.BusyError("another inventory of %s is being taken" % root.path, "try again later")
     check_replaced(output, FORMAT)
+    refuse_lost_git(root, {os.path.join(root.path, INVENTORY_NAME), output})
     inventory = Inventory(root, args.references, args.min_duplicate, args.cache).take()
     inventory.write(output)
     sc.print_line(inventory.verdict())

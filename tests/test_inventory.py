@@ -19,9 +19,12 @@ import pytest
 from support import SCRIPTS, git, run_script, wait_until
 
 import inventory
+import references as references_module
 import symphony_conductor as sc
 import tree as tree_module
-from inventory import Cache, Inventory, purpose_of, tokens_of
+from common import RefusedError
+from inventory import Cache, Inventory, purpose_of
+from references import tokens_of
 from tree import GitError, Root
 
 INVENTORY = "cleanup_inventory.json"
@@ -330,17 +333,36 @@ def in_namespace(script, *arguments):
     return done.stdout.decode("utf-8", "replace")
 
 
+MOUNTS = """
+mount -t tmpfs tmpfs "$1/a/other device"; echo b.txt > "$1/a/other device/inside.txt"
+mount --bind "$1/real" "$1/a/bound"
+mount --bind "$1/real/inside.txt" "$1/a/file.txt"
+"$2" "$3" --root "$1"
+"""
+
+
 @pytest.mark.skipif(not namespaces(), reason="mounts of the tests' own take root and namespaces")
-def test_another_device_is_not_entered(repository):
-    put(repository, "a/mounted/under.txt")
+def test_mount_points_are_not_entered_also_those_of_the_same_file_system(repository):
+    for path in ("a/other device/under.txt", "a/bound/under.txt", "a/file.txt", "real/inside.txt"):
+        put(repository, path)
     put(repository, "b.txt", "inside.txt")
-    out = in_namespace('mount -t tmpfs tmpfs "$1/a/mounted"; echo b.txt > "$1/a/mounted/inside.txt"; '
-                       '"$2" "$3" --root "$1"', repository, sys.executable, SCRIPTS / "inventory.py")
+    out = in_namespace(MOUNTS, repository, sys.executable, SCRIPTS / "inventory.py")
     document = read(repository)
-    assert sorted(document["files"]) == ["b.txt"]
-    assert document["not_entered"] == [{"path": "a/mounted", "why": "on another device"}]
-    assert "  not entered: a/mounted: on another device\n" in out and out.startswith("OK - 1 file,")
+    assert sorted(document["files"]) == ["b.txt", "real/inside.txt"]
+    assert document["not_entered"] == [{"path": path, "why": "a mount point"}
+                                       for path in ("a/file.txt", "a/bound", "a/other device")]
+    assert "  not entered: a/bound: a mount point\n" in out and out.startswith("OK - 2 files,")
     assert document["files"]["b.txt"]["references"] == 0
+
+
+def test_another_device_is_not_entered_where_no_list_of_mounts_tells_it(plain):
+    put(plain, "x/a.txt")
+    owner = Root(str(plain))
+    owner.dev += 1
+    walk = inventory.Walk(owner).run()
+    os.close(owner.fd)
+    assert walk.files == [] and walk.not_entered == [{"path": name, "why": "on another device"}
+                                                     for name in ("config", "x")]
 
 
 OWN = [name + behind for name in (INVENTORY, "cleanup_report.json", "cleanup_actions.log", ".cleanup_registry.json",
@@ -362,7 +384,7 @@ def test_the_files_of_the_clean_up_itself_are_neither_listed_nor_read(repository
     assert document["counts"]["class"] == {"untracked": 4}
 
 
-def test_a_tree_of_300_folders_is_an_error_and_no_crash(repository):
+def test_a_tree_of_300_folders_is_not_entered_to_its_end(repository):
     path = str(repository)
     folders = []
     for _ in range(300):
@@ -373,13 +395,33 @@ def test_a_tree_of_300_folders_is_an_error_and_no_crash(repository):
     put(repository, "d/" * 201 + "too-deep.txt")
     document, out = taken(repository)
     assert list(document["files"]) == ["d/" * 200 + "deepest.txt"]
-    assert document["errors"] == [{"path": "/".join("d" * 201), "error": "more than 200 folders deep"}]
-    assert out.startswith("WARNING - 1 file,") and "; 1 error, so nothing can be removed\n" in out
+    assert document["not_entered"] == [{"path": "/".join("d" * 201), "why": "more than 200 folders deep"}]
+    assert document["errors"] == [] and out.startswith("OK - 1 file,")
     for folder in reversed(folders):  # shutil.rmtree of old Pythons does not come so deep
         for name in os.listdir(folder):
             if name.endswith(".txt"):
                 os.unlink(os.path.join(folder, name))
         os.rmdir(folder)
+
+
+def test_a_folder_whose_files_no_path_can_name_is_not_entered(plain):
+    fd = os.open(str(plain), os.O_RDONLY)
+    folders = [fd]
+    for _ in range(17):
+        os.mkdir("n" * 250, 0o700, dir_fd=fd)
+        fd = os.open("n" * 250, os.O_RDONLY, dir_fd=fd)
+        os.close(os.open("file.txt", os.O_CREAT, 0o600, dir_fd=fd))
+        folders.append(fd)
+    document = take(plain)
+    assert len(document["files"]) == 16 and document["errors"] == []
+    assert document["not_entered"] == [{"path": "/".join(["n" * 250] * 16), "why": "its path is too long"}]
+    for fd in reversed(folders):  # no other program comes so deep
+        for name in os.listdir(fd):
+            if name == "file.txt":
+                os.unlink(name, dir_fd=fd)
+            elif name[0] == "n":
+                os.rmdir(name, dir_fd=fd)
+        os.close(fd)
 
 
 # -- git
@@ -489,6 +531,69 @@ def test_a_repository_that_is_damaged_is_refused(repository):
         take(repository)
 
 
+GONE = "(restore .git; if it is gone for good, "
+
+
+def lost(root, *arguments):
+    """What the inventory says that must refuse; the inventory before must stay."""
+    before = (root / INVENTORY).read_bytes() if (root / INVENTORY).exists() else b""
+    code, out, err = run_script("inventory.py", root, *arguments)
+    assert (code, out, err.count("\n")) == (3, "", 1) and GONE in err, err
+    assert before == ((root / INVENTORY).read_bytes() if before else b"")
+    return err
+
+
+def test_a_git_that_is_gone_since_the_last_inventory_is_refused_until_that_is_deleted(repository, tmp_path):
+    put(repository, "config/conductor_config.json", b"{}")
+    put(repository, "a.tmp")
+    commit(repository)
+    taken(repository)
+    os.rename(str(repository / ".git"), str(tmp_path / "git-aside"))
+    assert "%s was a git repository when the last inventory was taken" % repository in lost(repository)
+    assert "for good, delete %s)" % (repository / INVENTORY) in lost(repository, "--output", str(tmp_path / "x.json"))
+    os.rename(str(repository), str(tmp_path / "moved"))
+    lost(tmp_path / "moved")
+    shutil.copytree(str(tmp_path / "moved"), str(tmp_path / "copy"))  # nobody knew git there
+    taken(tmp_path / "copy")
+    os.unlink(str(tmp_path / "moved" / INVENTORY))
+    assert taken(tmp_path / "moved")[0]["git"] is False
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "[[[", "{\"git\": true, ", '{"git": true, "files": [\n'])
+def test_what_is_no_inventory_of_this_root_knows_of_no_git(plain, text):
+    put(plain, INVENTORY, text)
+    assert taken(plain)[0]["git"] is False
+
+
+def test_a_git_that_is_gone_since_files_were_registered_is_refused(plain):
+    facts = {"expires": "2030-01-02T03:04:05Z", "registered_at": "2030-01-01T00:00:00Z"}
+    put(plain, ".cleanup_registry.json", json.dumps({"a": dict(facts, git=True), "b": facts}))
+    assert "%s was a git repository when files were registered" % plain in lost(plain)
+    put(plain, ".cleanup_registry.json", json.dumps({"b": facts}))
+    taken(plain)
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["goes", "comes"])
+def test_a_git_that_comes_or_goes_while_the_tree_is_walked_is_refused(repository, tmp_path, monkeypatch, there):
+    put(repository, "config/conductor_config.json", b"{}")
+    commit(repository)
+    places = [str(repository / ".git"), str(tmp_path / "aside")]
+    if not there:
+        os.rename(*places)
+        places.reverse()
+    real = tree_module.Git.finish if there else inventory.Walk.run
+
+    def move(self):
+        answer = real(self)
+        os.rename(*places)
+        return answer
+    monkeypatch.setattr(*((tree_module.Git, "finish") if there else (inventory.Walk, "run")), move)
+    with pytest.raises(RefusedError) as error:
+        take(repository)
+    said = ".git disappeared" if there else ".git appeared"
+    assert str(error.value).startswith(said + " while the inventory was taken")
+
+
 # -- errors
 
 def as_nobody(root, *arguments):
@@ -561,7 +666,7 @@ def test_a_file_that_cannot_be_read_is_an_error_and_the_verdict_a_warning(shared
 
 @pytest.mark.parametrize("with_git", [False, True], ids=["no-git", "git"])
 @pytest.mark.parametrize("mode", [0, 0o300, 0o600], ids=["none", "no-read", "no-search"])
-def test_a_folder_that_cannot_be_read_is_an_error_and_the_verdict_a_warning(shared, with_git, mode):
+def test_a_folder_of_another_user_is_not_entered_and_keeps_nobody_from_anything(shared, with_git, mode):
     root = shared / "root"
     put(root, "config/conductor_config.json", b"{}")
     if with_git:
@@ -573,9 +678,10 @@ def test_a_folder_that_cannot_be_read_is_an_error_and_the_verdict_a_warning(shar
     code, out, err = as_nobody(root)
     assert (code, err) == (0, "")
     document = read(root)
-    assert document["errors"] == [{"path": "locked", "error": "Permission denied"}]
+    assert document["not_entered"] == [{"path": "locked", "why": "permission denied"}]
     assert sorted(document["files"]) == ["config/conductor_config.json", "open.py"]
-    assert out.startswith("WARNING - 2 files, ") and "  error: locked: Permission denied\n" in out
+    assert document["errors"] == [] and out.startswith("OK - 2 files, ")
+    assert "  not entered: locked: permission denied\n" in out
 
 
 def test_of_many_errors_ten_are_printed_and_the_rest_counted(shared):
@@ -596,10 +702,10 @@ def test_a_file_that_is_gone_between_the_walk_and_the_reading_is_no_error(plain,
     put(plain, "c.py", "x" * 100)
     real = Cache.begin
 
-    def begin(self, names):
+    def begin(self, *arguments):
         os.unlink(str(plain / "a.py"))
         os.unlink(str(plain / "b.py"))
-        real(self, names)
+        real(self, *arguments)
     monkeypatch.setattr(Cache, "begin", begin)
     document = take(plain, min_duplicate=1)
     assert document["errors"] == [] and document["files"]["b.py"]["references"] == 0
@@ -610,7 +716,12 @@ def test_a_file_that_changes_between_the_walk_and_the_comparison_is_no_duplicate
     put(plain, "a.py", "x" * 100)
     put(plain, "b.py", "y" * 100)
     put(plain, "c.py", "y" * 100)
-    monkeypatch.setattr(Cache, "begin", lambda self, names: put(plain, "a.py", "y" * 100))
+    real = Cache.begin
+
+    def begin(self, *arguments):
+        put(plain, "a.py", "y" * 100)
+        real(self, *arguments)
+    monkeypatch.setattr(Cache, "begin", begin)
     files = take(plain, min_duplicate=1)["files"]
     assert files["a.py"]["duplicate"] is None
     assert files["b.py"]["duplicate"] == files["c.py"]["duplicate"]
@@ -782,7 +893,11 @@ TOKENS = [
     ("foo.tmp… and foo.tmp。".encode("utf-8"), [b"foo.tmp", b"and", b"foo.tmp"]),
     (b"a/b/foo.tmp", [b"a", b"b", b"foo.tmp"]),
     (b"./foo.tmp ../bar.tmp", [b"foo.tmp", b"bar.tmp"]),
-    (b"C:\\dir\\foo.tmp", [b"C", b"dir", b"foo.tmp"]),
+    (b"C:\\dir\\foo.tmp", [b"C", b"dir", b"foo.tmp", b"oo.tmp"]),
+    (b"a%20foo.tmp %2Ffoo.tmp", [b"a", b"20foo.tmp", b"2Ffoo.tmp", b"foo.tmp", b"foo.tmp"]),
+    (b"a\\nfoo.tmp \\u00e9\\x41bar.tmp \\303\\251baz.tmp",
+     [b"a", b"nfoo.tmp", b"u00e9", b"x41bar.tmp", b"303", b"251baz.tmp", b"foo.tmp", b"bar.tmp", b"baz.tmp"]),
+    (b"foo\\_bar\\.tmp", [b"foo", b"_bar", b".tmp", b"foo_bar.tmp"]),
     (b"https://x.org/a/foo.tmp?b=c#bar.tmp", [b"https", b"x.org", b"a", b"foo.tmp", b"b", b"c", b"bar.tmp"]),
     (b"[text](docs/foo.tmp) **bar.tmp** <baz.tmp>", [b"text", b"docs", b"foo.tmp", b"bar.tmp", b"baz.tmp"]),
     (b"1,foo.tmp,2;bar.tmp|x\tbaz.tmp", [b"1", b"foo.tmp", b"2", b"bar.tmp", b"x", b"baz.tmp"]),
@@ -908,6 +1023,41 @@ def test_a_list_of_what_to_ignore_is_no_use_of_a_file(plain):
     assert references(plain)["foo.tmp"] == 1
 
 
+OWN_WRITES = ["status/last_good_config.json", "status/history/2026-01-01.jsonl", "status/runs/backup.json",
+              "conductor_state.json",
+              "logs/conductor_cron.log.1", "cleanup_inventory_before.json", "cleanup_report.json"]
+
+
+def test_what_only_the_tool_itself_names_is_not_in_use(repository):
+    """Its state and reports, and its sources: each of them names what it looks for."""
+    put(repository, "x/.DS_Store")
+    for path in ["symphony_conductor.py", "setup.sh", "config/README.md", "cron/README.md"]:
+        put(repository, path, (SCRIPTS.parent / path).read_bytes())
+    for path in SCRIPTS.glob("*.*"):
+        put(repository, "scripts/" + path.name, path.read_bytes())
+    for path in OWN_WRITES:
+        put(repository, path, ".DS_Store")
+    commit(repository)
+    assert references(repository)["x/.DS_Store"] == 0
+    for number, path in enumerate(("scripts/mine.sh", "status/mine.json", "scripts/tree.py", "logs/mine.md",
+                                   "config/cleanup_notes.json", "README.md", "tests/test_inventory.py"), 1):
+        put(repository, path, "rm .DS_Store")
+        assert references(repository)["x/.DS_Store"] == number, path
+
+
+def test_in_the_tools_own_repository_its_tests_and_documents_name_nothing(repository):
+    put(repository, "x/.DS_Store")
+    for path in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "tests/house.py", "tests/test_inventory.py"):
+        put(repository, path, (SCRIPTS.parent / path).read_bytes())
+    put(repository, "docs/README.md", ".DS_Store")
+    assert references(repository)["x/.DS_Store"] == 1
+
+
+def test_every_script_of_the_tool_is_among_its_own():
+    tracked = git(SCRIPTS.parent, "ls-files", "scripts").split()
+    assert sorted("scripts/" + name for name in inventory.OWN_SCRIPTS) == sorted(tracked)
+
+
 @pytest.mark.parametrize("name", ["tmp/a.py", "logs/a.md", "backup/a.py", "tmp/run"])
 def test_a_script_names_files_wherever_it_lies(repository, name):
     put(repository, "foo.py")
@@ -940,12 +1090,108 @@ def test_binary_files_name_nothing_even_when_they_are_tracked(repository):
         assert [files[name]["purpose"] for name in ("a.png", "b.dat", "odd")] == ["binary", "data", "binary"]
 
 
-@pytest.mark.parametrize("name", ["with space.tmp", "été.tmp", "a+b.tmp", "a(1).tmp", "-x.tmp", "dot.", "a\nb.tmp",
-                                  "#x#", "a,b", "{x}", "a@b", "x:y", "[a]", "..."])
-def test_names_that_cannot_be_counted_are_null(plain, name):
+ANY_NAMES = [name for name in ODD_NAMES if name != b"~"] + [
+    b"with space.tmp", "été.tmp".encode("utf-8"), "e\u0301te\u0301.tmp".encode("utf-8"), b"a+b.tmp", b"a(1).tmp",
+    b"-x.tmp",
+    b"dot.", b"a\nb.tmp", b"#x#", b"a,b", b"{x}", b"a@b", b"x:y", b"[a]", b"...", b"'", b"a%20b.tmp", b"A & B.txt"]
+
+
+def test_names_of_any_bytes_have_the_mentions_of_these_bytes(plain):
+    for name in ANY_NAMES:
+        put(plain, b"d/" + name)
+    for number, name in enumerate(ANY_NAMES):
+        put(plain, "m%d.md" % number, b"see (x/" + name + b")\n")
+        put(plain, "n%d.md" % number, b"not (x/" + name[:-1] + b")\n")
+    for options in ({"use_cache": False}, {}, {}):
+        counts = references(plain, **options)
+        assert None not in counts.values()
+        for name in ANY_NAMES:
+            assert counts["d/" + name.decode("utf-8", "surrogateescape")] >= 1, name
+
+
+SPELLED = [
+    ("with space.tmp", [b"with space.tmp", b"'with space.tmp'", b"with\\ space.tmp", b"x/with%20space.tmp?y",
+                        b"with+space.tmp",
+                        b"with%2520space.tmp", b"with\\u0020space.tmp", b"with\\x20space.tmp", b"with\\040space.tmp",
+                        b"with' 'space.tmp", b'with" "space.tmp', b"with&#32;space.tmp", b"dir\\with space.tmp",
+                        b"_with space.tmp_",
+                        "with\u00a0space.tmp".encode("utf-8"), "x with space.tmp".encode("utf-16")],
+     [b"with", b"space.tmp", b"with a space.tmp", b"withspace.tmp", b"with space.tm", b"Xwith spaceX.tmp"]),
+    ("it's.txt", [b"it's.txt", b"it\\'s.txt", b"'it'\\''s.txt'", b"'it''s.txt'", b"\"it's.txt\"", b"it%27s.txt",
+                  b"it&#39;s.txt",
+                  b"it&apos;s.txt", b"it\\u0027s.txt", b"'it'\"'\"'s.txt'"], [b"it is.txt", b"it", b"s.txt"]),
+    ("été.tmp", ["été.tmp".encode("utf-8"), "e\u0301te\u0301.tmp".encode("utf-8"), "été.tmp".encode("latin-1"),
+                 "été.tmp".encode("cp850"), b"%C3%A9t%C3%A9.tmp", b"%c3%a9t%c3%a9.tmp", b"\\u00e9t\\u00e9.tmp",
+                 b"e%CC%81te%CC%81.tmp",
+                 b"\\xc3\\xa9t\\xc3\\xa9.tmp", b"\\303\\251t\\303\\251.tmp", b"&eacute;t&#233;.tmp",
+                 b"\\u{e9}t\\u{e9}.tmp",
+                 b"\\U000000e9t\\U000000e9.tmp", "“été.tmp”".encode("utf-8"), "日été.tmp語".encode("utf-8")],
+     [b"ete.tmp", b"t.tmp", "été".encode("utf-8")]),
+    ("日本語.txt", ["日本語.txt".encode("utf-8"), "日本語.txt".encode("shift_jis"), "日本語.txt".encode("euc_jp"),
+                    "日本語.txt".encode("gbk"), "x日本語.txtを".encode("utf-8"), b"%E6%97%A5%E6%9C%AC%E8%AA%9E.txt",
+                    b"\\u65e5\\u672c\\u8a9e.txt"], ["日本.txt".encode("utf-8"), b"x.txt"]),
+    ("файл", ["файл".encode("utf-8"), "файл".encode("cp1251"), "файл".encode("koi8-r"),
+              b"\\u0444\\u0430\\u0439\\u043b"],
+     ["фай".encode("utf-8"), b"fail"]),
+    ("\U0001f600.md", ["\U0001f600.md".encode("utf-8"), b"\\ud83d\\ude00.md", b"\\U0001f600.md", b"\\u{1f600}.md",
+                       b"%F0%9F%98%80.md", b"&#128512;.md"], [b".md", b"x.md", b"\\ud83d.md"]),
+    ("a\nb.tmp", [b"a\nb.tmp", b"a\\nb.tmp", b"$'a\\nb.tmp'", b"a%0Ab.tmp", b"a\\u000ab.tmp", b"a\\012b.tmp"],
+     [b"a b.tmp", b"b.tmp"]),
+    ("A & B.txt", [b"A & B.txt", b"A &amp; B.txt", b"A \\& B.txt", b"A%20%26%20B.txt", b"A \\u0026 B.txt"],
+     [b"A and B.txt", b"A", b"B.txt"]),
+    ("a%20b.tmp", [b"a%20b.tmp", b"a%2520b.tmp"], [b"20b.tmp", b"a", b"b.tmp"]),
+    ("[1] (x).tmp", [b"[1] (x).tmp", b"\\[1\\]\\ \\(x\\).tmp", b"\\[1\\] \\(x\\)\\.tmp", b"%5B1%5D%20%28x%29.tmp"],
+     [b"1 x.tmp", b"x"]),
+    ("#notes.md#", [b"#notes.md#", b"\\#notes.md\\#", b"%23notes.md%23"], [b"notes.md", b"#notes.md", b"# notes.md #"]),
+    ("cost$.txt", [b"cost$.txt", b"cost\\$.txt", b"cost$$.txt", b"cost%24.txt"], [b"cost.txt", b"cost"]),
+    ("\udce9t\udce9.tmp", [b"\xe9t\xe9.tmp", b"%E9t%E9.tmp", b"\\351t\\351.tmp", b"\\xe9t\\xe9.tmp"], [b"t.tmp"]),
+]
+
+
+@pytest.mark.parametrize("name, spellings, others", SPELLED, ids=[ascii(name) for name, _, _ in SPELLED])
+def test_a_name_that_is_no_token_is_known_in_every_spelling_and_not_in_others(plain, name, spellings, others):
+    put(plain, b"d/" + name.encode("utf-8", "surrogateescape"))
+    for number, text in enumerate(spellings):
+        put(plain, "s%d.md" % number, text if text[:2] in (b"\xff\xfe", b"\xfe\xff") else b"see " + text + b" there\n")
+    assert references(plain)["d/" + name] == len(spellings), [
+        text for text in spellings if name not in inventory.Names({name}).mentioned(text,
+                                                                                    inventory.Names({name}).words)]
+    for number, text in enumerate(others):
+        put(plain, "s%d.md" % number, b"see " + text + b" there\n")
+    for number in range(len(others), len(spellings)):
+        os.unlink(str(plain / ("s%d.md" % number)))
+    assert same_rows(plain)["d/" + name] == 0
+
+
+@pytest.mark.parametrize("name", ["coming (1).tmp", "kommt (ü).txt", "日本語"])
+def test_a_name_that_is_no_token_and_new_is_found_in_old_files(plain, name, monkeypatch):
+    put(plain, "old.md", "see %s here" % name)
+    put(plain, "other.md", "nothing")
+    assert len(same_rows(plain)) == 3
     put(plain, "d/" + name)
-    put(plain, "text.md", name)
-    assert references(plain)["d/" + name] is None
+    assert same_rows(plain)["d/" + name] == 1
+    monkeypatch.setattr(references_module.Reader, "read", None)
+    assert references(plain)["d/" + name] == 1
+
+
+def test_only_the_files_that_may_hold_a_new_name_are_read_again(plain, monkeypatch):
+    put(plain, "old.md", "see with new.tmp here")
+    put(plain, "other.md", "see with old.tmp here")
+    take(plain)
+    put(plain, "with new.tmp")
+    real, paths = references_module.Reader.read, []
+    monkeypatch.setattr(references_module.Reader, "read", lambda self, seen: paths.append(seen.path) or real(self,
+                                                                                                             seen))
+    assert references(plain)["with new.tmp"] == 1 and paths == ["old.md"]
+
+
+@pytest.mark.parametrize("shift", [1, 4, 7, 14])
+def test_a_name_that_is_no_token_counts_across_two_pieces_of_a_large_text(plain, monkeypatch, shift):
+    monkeypatch.setattr(references_module, "READ_BYTES", 4096)
+    put(plain, "with space.tmp")
+    filler = b"word " * 2000
+    put(plain, "large.txt", filler[:4096 - shift] + b"with space.tmp " + filler)
+    assert references(plain)["with space.tmp"] == 1
 
 
 @pytest.mark.parametrize("name", ["a.tmp", ".hidden", "no_dot", "x~", "~x", "a-b", "7", "..x", "a..b", "_"])
@@ -958,7 +1204,7 @@ def test_names_that_can_be_counted_are(plain, name):
 def test_without_references_all_are_null_and_no_file_is_opened(repository, monkeypatch):
     put(repository, "foo.tmp")
     put(repository, "a.md", "foo.tmp")
-    monkeypatch.setattr(inventory.References, "_read", None)
+    monkeypatch.setattr(references_module.Reader, "read", None)
     document = take(repository, references=False)
     assert set(column(document, "references").values()) == {None} and document["references"] is False
     assert not (repository / CACHE).exists()
@@ -967,7 +1213,7 @@ def test_without_references_all_are_null_and_no_file_is_opened(repository, monke
 @pytest.mark.parametrize("between", [b"\n", b" ", b",", b"\"", b"/"], ids=["line", "space", "comma", "quote", "slash"])
 @pytest.mark.parametrize("shift", [1, 4, 7])
 def test_a_name_across_the_boundary_of_two_pieces_of_a_large_text_counts(plain, monkeypatch, between, shift):
-    monkeypatch.setattr(inventory, "READ_BYTES", 4096)
+    monkeypatch.setattr(references_module, "READ_BYTES", 4096)
     put(plain, "foo.tmp")
     filler = (b"word" + between) * 2000
     put(plain, "large.txt", filler[:4096 - shift - 1] + between + b"foo.tmp" + between + filler)
@@ -985,6 +1231,60 @@ def test_a_text_over_four_mebibytes_is_read_to_its_end(plain):
     assert [found[name] for name in ("first.tmp", "across.tmp", "last.tmp", "no_dot")] == [1, 1, 1, 1]
     put(plain, "large.txt", (filler.decode() + "last.tmp").encode("utf-16"))
     assert references(plain)["last.tmp"] == 1
+
+
+# -- mentions since an inventory
+
+def mentions(root, document, *names):
+    owner = Root(str(root))
+    try:
+        return inventory.mentions_since(document, owner, names)
+    finally:
+        os.close(owner.fd)
+
+
+def test_what_was_written_since_the_inventory_is_asked_for_the_names_of_candidates(repository, monkeypatch):
+    names = ["foo.tmp", "with space.tmp", "été.tmp", "other.tmp"]
+    for name in names:
+        put(repository, "d/" + name)
+    put(repository, "old.py", "foo.tmp")
+    put(repository, "tracked.log")
+    put(repository, "run.log")
+    commit(repository, "old.py", "tracked.log")
+    take(repository)
+    document = json.loads((repository / INVENTORY).read_text())
+    assert mentions(repository, document, *names) == {}
+    put(repository, "old.py", "nothing")
+    put(repository, "run.log", " ".join(names))
+    put(repository, ".gitignore", " ".join(names))
+    put(repository, "status/last_good_config.json", " ".join(names))
+    put(repository, "new/other.tmp", "other.tmp")
+    assert mentions(repository, document, *names) == {}
+    put(repository, "tracked.log", "foo.tmp")
+    put(repository, "new/script.sh", "rm with\\ space.tmp")
+    put(repository, "new/page.html", "<a href=%C3%A9t%C3%A9.tmp>")
+    assert mentions(repository, document, *names) == {
+        "foo.tmp": "tracked.log", "with space.tmp": "new/script.sh", "été.tmp": "new/page.html"}
+    os.utime(str(repository / "tracked.log"), (1, 1))
+    assert mentions(repository, document, "foo.tmp", "other.tmp") == {"foo.tmp": "tracked.log"}
+    monkeypatch.setattr(references_module.Reader, "read", lambda self, seen: os.stat("/nonexistent/x"))
+    assert mentions(repository, document, *names) == {}  # gone again
+
+
+def test_a_new_file_that_cannot_be_read_may_mention_everything(plain, monkeypatch):
+    put(plain, "foo.tmp")
+    take(plain)
+    document = json.loads((plain / INVENTORY).read_text())
+    put(plain, "new.py")
+
+    def deny(self, seen):
+        raise PermissionError(13, "Permission denied")
+    monkeypatch.setattr(references_module.Reader, "read", deny)
+    assert mentions(plain, document, "foo.tmp") == {"foo.tmp": "new.py"}
+    monkeypatch.setattr(inventory.Walk, "_list", lambda *arguments: os.listdir("/proc/self/status"))
+    with pytest.raises(RefusedError) as error:
+        mentions(plain, document, "foo.tmp")
+    assert "cannot tell what has changed since the inventory" in str(error.value)
 
 
 # -- the cache
@@ -1009,7 +1309,7 @@ def test_a_second_run_reads_no_file_and_gives_the_same_bytes(repository, monkeyp
     lines = (repository / INVENTORY).read_bytes().split(b"\n")[1:]
     cache = (repository / CACHE).read_bytes()
     stamp = os.stat(str(repository / CACHE)).st_mtime_ns
-    monkeypatch.setattr(inventory.References, "_read", None)
+    monkeypatch.setattr(references_module.Reader, "read", None)
     monkeypatch.setattr(inventory, "_digest", None)
     assert take(repository, **options)["files"] == first["files"]
     assert (repository / INVENTORY).read_bytes().split(b"\n")[1:] == lines
@@ -1261,9 +1561,9 @@ def test_a_cache_that_cannot_be_read_is_written_anew(shared):
 
 def reads(root, monkeypatch):
     """The paths that a run reads."""
-    real, paths = inventory.References._read, []
+    real, paths = references_module.Reader.read, []
     with monkeypatch.context() as patch:
-        patch.setattr(inventory.References, "_read", lambda self, seen: paths.append(seen.path) or real(self, seen))
+        patch.setattr(references_module.Reader, "read", lambda self, seen: paths.append(seen.path) or real(self, seen))
         assert is_right(references(root))
     return sorted(paths)
 
@@ -1282,7 +1582,7 @@ def test_a_cache_that_others_can_write_to_is_not_believed(plain, monkeypatch):
 def test_a_cache_of_another_format_or_device_is_not_believed(plain, monkeypatch):
     prepared(plain)
     with monkeypatch.context() as patch:
-        patch.setattr(inventory, "CACHE_HEAD", b"symphony tokens 0")
+        patch.setattr(references_module, "CACHE_HEAD", b"symphony tokens 0")
         assert reads(plain, monkeypatch) == READ
     assert reads(plain, monkeypatch) == READ
     assert reads(plain, monkeypatch) == []
