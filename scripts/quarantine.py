@@ -1479,13 +1479,29 @@ def run_time(run_id: str) -> "int | None":
         return None
 
 
+def counted(items: "Sequence[Any]") -> "Tuple[str, str]":
+    """Candidates, or what became of them, in words: (what they are, what they hold).
+
+    ('12 files', '5.1 MiB'), or with folders among them ('9 files and 3 folders', '431 files,
+    12.0 MiB').
+    """
+    folders = sum(1 for item in items if item.files)
+    size = size_text(sum(item.size for item in items))
+    if not folders:
+        return plural(len(items), "file"), size
+    kinds = plural(folders, "folder")
+    if len(items) > folders:
+        kinds = "%s and %s" % (plural(len(items) - folders, "file"), kinds)
+    return kinds, "%s, %s" % (plural(sum(item.files or 1 for item in items), "file"), size)
+
+
 def outcome_line(removals: "Sequence[Removal]", execute: bool) -> str:
     """The verdict on a clean-up: what was removed, or why nothing was."""
     gone = [removal for removal in removals if removal.outcome in ("removed", "would be removed")]
     rest = [removal for removal in removals if removal.outcome in ("skipped", "failed")]
     action = "moved to quarantine" if execute else "would be removed"
-    size = size_text(sum(removal.size for removal in gone))
-    text = "%s %s (%s)" % (plural(len(gone), "file"), action, size)
+    kinds, contents = counted(gone)
+    text = "%s %s (%s)" % (kinds, action, contents)
     if rest:
         text += ", %d kept" % len(rest)
     if gone:
