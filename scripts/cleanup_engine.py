@@ -3,7 +3,7 @@
 
     cleanup_engine.py cleanup_inventory.json                   show what would be removed, and why
     cleanup_engine.py cleanup_inventory.json --report-only     write cleanup_report.json, print it
-    cleanup_engine.py cleanup_inventory.json --execute         list, ask for each file, then remove
+    cleanup_engine.py cleanup_inventory.json --execute         list, ask by rule, then remove
     cleanup_engine.py cleanup_inventory.json --execute --non-interactive
     cleanup_engine.py restore RUN_ID|PATH                      restore all files of a run, or one
     cleanup_engine.py purge --older-than 14d                   delete what was quarantined before
@@ -24,12 +24,12 @@ import gc
 import json
 import os
 import socket
-import stat
 import sys
 import time
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Set, Tuple
 
 import cleanup_report
+import cleanup_review
 from cleanup_plan import (
     MAX_DELETIONS,
     MAX_FRACTION,
@@ -55,7 +55,14 @@ from common import (
 )
 from file_lifecycle import Registry
 from inventory import FIELDS, FORMAT
-from quarantine import Candidate, Guard, Quarantine, Removal, outcome_line
+from quarantine import (
+    Candidate,
+    Guard,
+    Quarantine,
+    Removal,
+    counted,
+    outcome_line,
+)
 from tree import (
     REPORT_NAME,
     Git,
@@ -69,8 +76,7 @@ from tree import (
 )
 
 MAX_AGE_S = 26 * sc.HOUR
-VIEW_BYTES = 2048
-LINES_SHOWN = 20
+AT_THE_PROMPT = "kept at the prompt"
 OVER_THE_LIMIT = "left for the next run"  # the quarantine's reason for what --max-deletions stopped
 
 HEADER_TYPES = (
@@ -154,6 +160,7 @@ def distrust(document: "Dict[str, Any]", root: Root, head: "str | None", has_git
 SAVED_BY = {"ignored": "change it, or add a protected pattern",
             "no-git": "change it, or add a protected pattern",
             "untracked": "git add it, change it, or add a protected pattern"}
+KEEP_FOLDER = "add a protected pattern"  # it has no row, and so no class, of its own
 
 
 # -- one clean-up
@@ -169,6 +176,7 @@ class Engine:
         self.git = Git(root)
         self.document: "Dict[str, Any]" = {}
         self.head: "str | None" = None
+        self._not_compared = ""  # why the last report cannot be compared with
 
     def plan(self) -> Plan:
         """The plan; `refused` says what is wrong with it as a whole. Raises ConfigError."""
@@ -213,7 +221,8 @@ class Engine:
             age_s = inventory_age(self.document, self.now) if self.document else None
         except RefusedError:
             age_s = None  # that is why the plan was refused
-        candidates = self._candidates(plan, results)
+        listed = _listed(plan, results)
+        candidates = self._candidates(listed, results)
         change = None
         if not plan.refused:
             change = cleanup_report.change_since(self._previous(), candidates)
@@ -233,6 +242,9 @@ class Engine:
             "thresholds": {"max_deletions": self.args.max_deletions,
                            "max_fraction": self.args.max_fraction, "max_age_s": self.args.max_age},
             "change": change,
+            "not_compared": self._not_compared,
+            "to_go_on": self.way_on(plan),
+            "rules": cleanup_report.by_rule(listed, self.now),
             "removed": cleanup_report.kept_runs(self.root, quarantine.runs()),
             "candidates": candidates,
             "skipped": [{"path": removal.path, "rule": removal.rule, "reason": removal.reason}
@@ -243,34 +255,58 @@ class Engine:
             "notes": quarantine.notes,
         }
 
-    def _candidates(self, plan: Plan, results: "Sequence[Removal]") -> "List[Dict[str, Any]]":
+    def _candidates(self, items: "Sequence[Candidate]",
+                    results: "Sequence[Removal]") -> "List[Dict[str, Any]]":
         """The report's rows of what this run or the next would remove."""
-        if not plan.candidates:
+        if not items:
             return []
         fields = self.document["fields"]
         path_at, class_at = fields.index("path"), fields.index("class")
-        paths = {item.path for item in plan.candidates}
+        paths = {item.path for item in items}
         classes = {row[path_at]: row[class_at] for row in self.document["files"]
                    if row[path_at] in paths}
-        going = {removal.path for removal in results
-                 if removal.outcome in ("would be removed", "removed")}
-        later = {removal.path for removal in results if removal.reason == OVER_THE_LIMIT}
-        return [{"path": item.path, "size": item.size,
+        going = _going(results)
+        return [{"path": item.path, "size": item.size, "files": item.files,
                  "age_s": int(self.now - max(item.mtime_ns, item.ctime_ns) / 1e9),
                  "rule": item.rule, "reason": item.reason,
-                 "saved_by": SAVED_BY.get(classes.get(item.path, ""), ""),
+                 "saved_by": SAVED_BY.get(classes.get(item.path, ""), KEEP_FOLDER),
                  "next_run": item.path in going}
-                for item in plan.candidates
-                if plan.refused or item.path in going or item.path in later]
+                for item in items]
+
+    def way_on(self, plan: Plan) -> "Dict[str, str] | None":
+        """How to go on after a plan that is refused for what it would remove; else None."""
+        if not plan.refused or not plan.candidates:
+            return None
+        return cleanup_report.way_on(self.root.path, self.args.what, self.args.rules)
 
     def _previous(self) -> "Dict[str, Any] | None":
-        """The report that is on file; None without one."""
+        """The report that is on file; None without one, or without one that can be read."""
         try:
             data = read_own(os.path.join(self.root.path, REPORT_NAME))
             document = json.loads(data.decode("utf-8"))
-        except (OSError, ValueError, RecursionError):
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._not_compared = "%s cannot be read: %s" % (REPORT_NAME, error.strerror)
+            return None
+        except (ValueError, RecursionError):
+            self._not_compared = "%s is damaged" % REPORT_NAME
             return None
         return document if isinstance(document, dict) else None
+
+
+def _going(results: "Sequence[Removal]") -> "Set[str]":
+    return {removal.path for removal in results
+            if removal.outcome in ("would be removed", "removed")}
+
+
+def _listed(plan: Plan, results: "Sequence[Removal]") -> "List[Candidate]":
+    """The candidates that a report lists: all of a refused plan, else those that can go."""
+    if plan.refused:
+        return list(plan.candidates)
+    going = _going(results)
+    going.update(removal.path for removal in results if removal.reason == OVER_THE_LIMIT)
+    return [item for item in plan.candidates if item.path in going]
 
 
 def verdict(plan: Plan, results: "Sequence[Removal]", execute: bool) -> str:
@@ -301,8 +337,8 @@ def cmd_clean(root: Root, args: "argparse.Namespace") -> int:
     chosen = None
     if interactive:
         plan = Engine(root, args, now).plan()
-        if not plan.refused:
-            chosen = {item.path for item in review(root, list(plan.candidates), now)}
+        if not plan.refused and plan.candidates:
+            chosen = cleanup_review.review(root, plan.candidates, now, args.max_deletions)
         now = time.time()  # people take their time: make a new plan, and check everything again
     engine = Engine(root, args, now)
     with Quarantine(root, now, args.execute) as quarantine:
@@ -315,12 +351,17 @@ def cmd_clean(root: Root, args: "argparse.Namespace") -> int:
                     results.append(removal)
             except sc.StorageError:
                 # Whatever comes now, what has been removed must be reported.
-                _print_results(args, engine, plan, results, quarantine)
+                _print_outcome(engine, plan, results, quarantine)
                 raise
-        if args.report_only:
-            _write_report(root, args, engine.report(plan, results, quarantine))
+        if args.execute:
+            _print_outcome(engine, plan, results, quarantine)
+        elif plan.refused and not plan.candidates and not args.report_only and not args.format:
+            sc.print_line(verdict(plan, results, False))
         else:
-            _print_results(args, engine, plan, results, quarantine)
+            report = engine.report(plan, results, quarantine)
+            if args.report_only:
+                _write_report(root, report)
+            _print_report(args, report)
     if plan.refused:
         return EXIT_REFUSED
     if any(removal.outcome == "failed" for removal in results):
@@ -328,116 +369,63 @@ def cmd_clean(root: Root, args: "argparse.Namespace") -> int:
     return sc.EXIT_OK
 
 
-def _split(plan: Plan, chosen: "set[str] | None") -> "Tuple[List[Candidate], List[Removal]]":
-    """(candidates to remove, results for those that were kept at the prompt); None chooses all."""
+def _split(plan: Plan, chosen: "List[Candidate] | None"
+           ) -> "Tuple[List[Candidate], List[Removal]]":
+    """(candidates to remove, results for those that were kept at the prompt); None chooses all.
+
+    One that is no longer what was shown at the prompt was not chosen.
+    """
     if chosen is None:
         return list(plan.candidates), []
-    items = [item for item in plan.candidates if item.path in chosen]
-    kept = [Removal(path=item.path, outcome="skipped", reason="kept at the prompt", rule=item.rule)
-            for item in plan.candidates if item.path not in chosen]
+    by_path = {item.path: item for item in chosen}
+    items, kept = [], []
+    for item in plan.candidates:
+        if item.path in by_path and item == by_path[item.path]:
+            items.append(item)
+            continue
+        reason = AT_THE_PROMPT
+        if item.path in by_path:
+            reason = "it changed during the review"
+        kept.append(Removal(path=item.path, outcome="skipped", reason=reason, rule=item.rule))
     return items, kept
 
 
-def _write_report(root: Root, args: "argparse.Namespace", report: "Dict[str, Any]") -> None:
+def _write_report(root: Root, report: "Dict[str, Any]") -> None:
     path = os.path.join(root.path, REPORT_NAME)
     check_replaced(path, cleanup_report.FORMAT)
     sc.write_atomic(path, (json.dumps(report, indent=1) + "\n").encode("ascii"))
-    _print_report(args.format, report)
 
 
-def _print_report(form: str, report: "Dict[str, Any]") -> None:
-    if form == "json":
+def _print_report(args: "argparse.Namespace", report: "Dict[str, Any]") -> None:
+    limit = (sys.maxsize,) if args.all else ()
+    if args.format == "json":
         sc.print_json(report)
-    elif form == "markdown":
-        sc.print_line(cleanup_report.markdown(report))
+    elif args.format == "markdown":
+        sc.print_line(cleanup_report.markdown(report, *limit))
     else:
-        sc.print_line(cleanup_report.table(report))
-
-
-def _print_results(args: "argparse.Namespace", engine: Engine, plan: Plan,
-                   results: "List[Removal]", quarantine: Quarantine) -> None:
-    if plan.refused and args.format in (None, "table"):
-        sc.print_line(verdict(plan, results, args.execute))
-        return
-    if not args.execute:
-        _print_report(args.format or "table", engine.report(plan, results, quarantine))
-        if args.format in (None, "table"):
+        sc.print_line(cleanup_report.table(report, *limit))
+        if not report["refused"] and not args.report_only:
             sc.print_line("nothing was changed; to remove files, use --execute")
-        return
+
+
+def _print_outcome(engine: Engine, plan: Plan, results: "List[Removal]",
+                   quarantine: Quarantine) -> None:
+    """What --execute did."""
     sc.print_line(verdict(plan, results, True))
     for note in quarantine.notes:
         sc.print_line("  note: " + note)
+    if plan.refused and plan.candidates:
+        for line in cleanup_report.refusal_lines(engine.report(plan, results, quarantine)):
+            sc.print_line(line)
     for removal in results:
-        if removal.reason == OVER_THE_LIMIT:
+        if removal.reason in (OVER_THE_LIMIT, AT_THE_PROMPT):
             continue
-        size = ", " + size_text(removal.size) if removal.size else ""
+        size = ", " + counted([removal])[1] if removal.size else ""
         sc.print_line("  %s: %s%s (%s: %s)" % (
             removal.outcome, printable(removal.path), size, removal.rule, removal.reason))
     if any(removal.outcome == "removed" for removal in results):
         hint = cleanup_report.restore_hint(engine.root, quarantine.run_id, engine.now)
         sc.print_line("  " + hint)
-
-
-# -- the review
-
-QUESTION = "[d]elete, [k]eep, [v]iew, [q]uit? "
-
-
-def review(root: Root, items: "List[Candidate]", now: float) -> "List[Candidate]":
-    """List all candidates, then ask for each; returns those to be removed.
-
-    Quitting keeps everything, what was already chosen included.
-    """
-    sc.print_line("%s can be removed:" % plural(len(items), "file"))
-    for item in items:
-        sc.print_line("  %s  (%s, %s: %s)" % (
-            printable(item.path), size_text(item.size), item.rule, item.reason))
-    chosen: "List[Candidate]" = []
-    for number, item in enumerate(items, 1):
-        answer = _ask("%d of %d: %s\n%s" % (number, len(items), printable(item.path), QUESTION))
-        while answer == "v":
-            sc.print_line(_view(root, item, now))
-            answer = _ask(QUESTION)
-        if answer == "q":
-            sc.print_line("nothing was removed")
-            return []
-        if answer == "d":
-            chosen.append(item)
-    return chosen
-
-
-ANSWERS = {word[:size]: word[0] for word in ("delete", "keep", "view", "quit")
-           for size in (1, len(word))}
-
-
-def _ask(question: str) -> str:
-    """One of d, k, v, q; q at the end of input. Anything else is asked again: no slip deletes."""
-    while True:
-        sc.print_line(question, end="")
-        sys.stdout.flush()
-        line = sys.stdin.readline()
-        if not line:
-            return "q"
-        if line.strip().lower() in ANSWERS:
-            return ANSWERS[line.strip().lower()]
-
-
-def _view(root: Root, item: Candidate, now: float) -> str:
-    """The start of a file, made harmless for a terminal."""
-    try:
-        fd = os.open(root.join(item.path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            data = os.read(fd, VIEW_BYTES)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        return "  cannot be read: %s" % error.strerror
-    age_s = now - max(item.mtime_ns, item.ctime_ns) / 1e9
-    shown = ["  %s, changed %s ago, mode %03o" % (
-        size_text(item.size), sc.duration_text(age_s), stat.S_IMODE(item.mode))]
-    for line in data.decode("utf-8", "surrogateescape").split("\n")[:LINES_SHOWN]:
-        shown.append("  | " + (printable(line.rstrip("\r")) if line.strip() else ""))
-    return "\n".join(shown)
 
 
 # -- afterwards
@@ -506,19 +494,19 @@ def build_parser() -> "argparse.ArgumentParser":
     parser = command_parser(__doc__)
     parser.add_argument("what", metavar="INVENTORY | restore | purge")
     parser.add_argument("name", nargs="?", metavar="RUN_ID|PATH",
-                        help="with restore: the run or the file")
+                        help="with restore: the run, file or folder")
     either = parser.add_mutually_exclusive_group()
     either.add_argument("--report-only", action="store_true",
                         help="write %s and print it" % REPORT_NAME)
     either.add_argument("--execute", action="store_true",
-                        help="remove the files; on a terminal, ask for each first")
+                        help="remove the candidates; on a terminal, ask first, by rule")
     either.add_argument("--dry-run", action="store_true",
                         help="change nothing (the default, except for purge)")
     parser.add_argument("--non-interactive", action="store_true",
                         help="with --execute: do not ask")
     parser.add_argument("--max-deletions", type=sc.count_option, metavar="N", default=MAX_DELETIONS,
-                        help="remove at most N files and leave the rest for the next run"
-                             " (default: %d)" % MAX_DELETIONS)
+                        help="remove at most N candidates, files or folders, and leave the rest"
+                             " for the next run (default: %d)" % MAX_DELETIONS)
     parser.add_argument("--max-fraction", type=_fraction, metavar="X", default=MAX_FRACTION,
                         help="refuse to remove a larger fraction of the files or bytes"
                              " (default: %g)" % MAX_FRACTION)
@@ -528,6 +516,7 @@ def build_parser() -> "argparse.ArgumentParser":
                         help="the rules (default: %s under the root)" % RULES_NAME)
     parser.add_argument("--format", choices=("table", "markdown", "json"),
                         help="of the report (default: markdown with --report-only, else table)")
+    parser.add_argument("--all", action="store_true", help="list everything, however many")
     parser.add_argument("--older-than", type=age_option, metavar="AGE",
                         help="with purge: delete what was quarantined this long ago, such as 14d")
     return parser
@@ -539,10 +528,11 @@ def main() -> int:
     check_options(args)
     if args.report_only and not args.format:
         args.format = "markdown"
-    command = {"restore": cmd_restore, "purge": cmd_purge}.get(args.what, cmd_clean)
+    command = COMMANDS.get(args.what, cmd_clean)
     return command(Root(args.root), args)
 
 
+COMMANDS = {"restore": cmd_restore, "purge": cmd_purge}
 # What an option or argument applies to, as the usage line names it; INVENTORY if it is not here.
 APPLIES_TO = {"name": ("restore",), "older_than": ("purge",), "dry_run": ("INVENTORY", "purge")}
 
@@ -550,7 +540,7 @@ APPLIES_TO = {"name": ("restore",), "older_than": ("purge",), "dry_run": ("INVEN
 def check_options(args: "argparse.Namespace") -> None:
     """Raises UsageError for an option without effect: whoever writes it expects one."""
     defaults = vars(build_parser().parse_args([args.what]))
-    what = args.what if args.what in ("restore", "purge") else "INVENTORY"
+    what = args.what if args.what in COMMANDS else "INVENTORY"
     for key, value in vars(args).items():
         targets = APPLIES_TO.get(key, ("INVENTORY",))
         if key in ("root", "what") or value == defaults[key] or what in targets:
@@ -565,6 +555,9 @@ def check_options(args: "argparse.Namespace") -> None:
         raise sc.UsageError("--non-interactive requires --execute")
     if args.format and args.execute:
         raise sc.UsageError("--format cannot be used with --execute")
+    if args.all and (args.execute or args.format == "json"):
+        raise sc.UsageError("--all cannot be used with %s" % (
+            "--execute" if args.execute else "--format json"))
 
 
 if __name__ == "__main__":

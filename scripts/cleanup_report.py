@@ -1,31 +1,79 @@
 """The report of a clean-up analysis: a document, and its forms for Markdown and for a terminal."""
 
 import os
+import re
 import shlex
+import textwrap
 import time
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import automation_manager
 from common import HOME, plural, sc, size_text
 from file_lifecycle import Registry
-from quarantine import PURGE_AGE_S, HeldRun
+from quarantine import PURGE_AGE_S, Candidate, HeldRun
 from tree import Root, printable, stored_path
 
 FORMAT = 1
 # By this the one comment of a pull request is found again.
 MARKER = "<!-- symphony-conductor: clean-up report -->"
 EXPIRING_WITHIN_S = 14 * sc.DAY
-ROWS_SHOWN = 50
+ROWS_SHOWN = 50      # of a table in Markdown
+LINES_SHOWN = 20     # of a list on a terminal
+LINES_OF_A_RULE = 5  # of each rule, where all candidates are more than that
+WIDTH = 80           # columns of a terminal
+ALL = "--dry-run --all"
 
 
 # -- the document
 
+def engine_command(root: str, *words: str) -> str:
+    """A command of the clean-up: to be typed in the root or, for another root, anywhere."""
+    program = "python3 scripts/cleanup_engine.py"
+    if root != os.path.realpath(HOME):
+        engine = os.path.join(HOME, "scripts", "cleanup_engine.py")
+        program = "python3 %s --root %s" % (shlex.quote(engine), shlex.quote(root))
+    return " ".join((program,) + words)
+
+
 def restore_command(root: str, run_id: str) -> str:
-    """The command that restores a run: to be typed in the root or, for another root, anywhere."""
-    if root == os.path.realpath(HOME):
-        return "python3 scripts/cleanup_engine.py restore %s" % run_id
-    engine = os.path.join(HOME, "scripts", "cleanup_engine.py")
-    return "python3 %s --root %s restore %s" % (shlex.quote(engine), shlex.quote(root), run_id)
+    """The command that restores a run."""
+    return engine_command(root, "restore", run_id)
+
+
+WAY_ON = ("To go on, look through the candidates, protect what must stay, and remove the rest by "
+          "hand with this command, which asks rule by rule")
+
+
+def way_on(root: str, inventory: str, rules: "str | None") -> "Dict[str, str]":
+    """What to do about a plan that is too large a part of the tree: a text and a command."""
+    path = os.path.abspath(inventory)
+    if root == os.path.realpath(HOME) and path.startswith(root + "/"):
+        path = os.path.relpath(path, root)
+    words = [shlex.quote(path), "--execute", "--max-fraction", "1"]
+    if rules:
+        words += ["--rules", shlex.quote(os.path.abspath(rules))]
+    return {"text": WAY_ON, "command": stored_path(engine_command(root, *words))}
+
+
+def grouped(items: "Sequence[Any]", key: "Callable[[Any], str]") -> "Dict[str, List[Any]]":
+    """Items by a key, the keys in the order in which they come first."""
+    groups: "Dict[str, List[Any]]" = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def by_rule(items: "Sequence[Candidate]", now: float) -> "List[Dict[str, Any]]":
+    """What each rule takes, in the order of the plan: the safest first."""
+    rows = []
+    for rule, members in grouped(items, lambda item: item.rule).items():
+        ages = [int(now - max(item.mtime_ns, item.ctime_ns) / 1e9) for item in members]
+        rows.append({
+            "rule": rule, "reason": members[0].reason, "candidates": len(members),
+            "files": sum(item.files or 1 for item in members),
+            "bytes": sum(item.size for item in members),
+            "youngest_s": min(ages), "oldest_s": max(ages)})
+    return rows
 
 
 def change_since(previous: "Dict[str, Any] | None",
@@ -143,11 +191,11 @@ class Section(sc.Value):
 
 
 def sections(report: "Dict[str, Any]", path: "Callable[[str], str]",
-             words: "Callable[[str], str]") -> "List[Section]":
+             words: "Callable[[str], str]", rows_shown: int) -> "Dict[str, Section]":
     """The tables of the report; `path` and `words` escape texts for where they will stand."""
     def section(title: str, columns: Row, items: "List[Dict[str, Any]]", none: str,
                 *cells: "Callable[[Dict[str, Any]], str]") -> Section:
-        rows = [tuple(cell(item) for cell in cells) for item in items[:ROWS_SHOWN]]
+        rows = [tuple(cell(item) for cell in cells) for item in items[:rows_shown]]
         return Section(title=title, columns=columns, rows=rows, total=len(items), none=none)
 
     def at(key: str) -> "Callable[[Dict[str, Any]], str]":
@@ -156,32 +204,62 @@ def sections(report: "Dict[str, Any]", path: "Callable[[str], str]",
     def path_of(item: "Dict[str, Any]") -> str:
         return path(item["path"])
 
-    return [
-        section("Removed files that can be restored",
-                ("when", "files", "size", "restore with", "purged after"),
-                report["removed"], "nothing is in quarantine",
-                at("at"), at("files"), lambda item: size_text(item["bytes"]),
-                lambda item: path(item["restore"]), at("purge_after")),
-        section("Candidates", ("path", "size", "age", "rule", "reason", "to keep it"),
-                report["candidates"], "none",
-                path_of, lambda item: size_text(item["size"]),
-                lambda item: sc.duration_text(item["age_s"]), at("rule"), at("reason"),
-                at("saved_by")),
-        section("Matched by a rule, but kept", ("path", "rule", "why"), report["skipped"], "none",
-                path_of, at("rule"), at("reason")),
-        section("Registered files that expire within 14 days", ("path", "expires", "reason"),
-                report["expiring"], "none",
-                path_of, at("expires"), at("reason")),
-        section("Automations: " + words(report["automations"]["verdict"]),
-                ("name", "state", "why"), report["automations"]["unwell"], "no problems",
-                at("name"), at("state"), at("reason")),
-    ]
+    def size_of(item: "Dict[str, Any]") -> str:
+        return size_text(item["bytes"])
+
+    return {
+        "rules": section(
+            "Candidates by rule", ("rule", "candidates", "files", "size", "age", "reason"),
+            report["rules"], "none",
+            at("rule"), at("candidates"), at("files"), size_of, age_range, at("reason")),
+        "candidates": section(
+            "Candidates", ("path", "size", "age", "rule", "reason", "to keep it"),
+            report["candidates"], "none",
+            lambda item: path(candidate_name(item)) + files_note(item),
+            lambda item: size_text(item["size"]),
+            lambda item: sc.duration_text(item["age_s"]), at("rule"), at("reason"),
+            at("saved_by")),
+        "skipped": section(
+            "Matched by a rule, but kept", ("path", "rule", "why"), report["skipped"], "none",
+            path_of, at("rule"), at("reason")),
+        "removed": section(
+            "Removed files that can be restored",
+            ("when", "files", "size", "restore with", "purged after"),
+            report["removed"], "nothing is in quarantine",
+            at("at"), at("files"), size_of, lambda item: path(item["restore"]), at("purge_after")),
+        "expiring": section(
+            "Registered files that expire within 14 days", ("path", "expires", "reason"),
+            report["expiring"], "none",
+            path_of, at("expires"), at("reason")),
+        "automations": section(
+            "Automations: " + words(report["automations"]["verdict"]),
+            ("name", "state", "why"), report["automations"]["unwell"], "no problems",
+            at("name"), at("state"), at("reason")),
+    }
+
+
+def candidate_name(item: "Dict[str, Any]") -> str:
+    """The path of a candidate, with a slash behind that of a folder."""
+    return item["path"] + "/" if item["files"] else str(item["path"])
+
+
+def files_note(item: "Dict[str, Any]") -> str:
+    return " (%s)" % plural(item["files"], "file") if item["files"] else ""
+
+
+def age_range(item: "Dict[str, Any]") -> str:
+    """'31d to 400d': of the youngest and the oldest, each in its larger unit."""
+    youngest = sc.duration_text(item["youngest_s"]).split()[0]
+    oldest = sc.duration_text(item["oldest_s"]).split()[0]
+    return youngest if youngest == oldest else "%s to %s" % (youngest, oldest)
 
 
 def change_line(report: "Dict[str, Any]") -> str:
     change = report["change"]
     if change is None and report["refused"]:
         return "Not compared with an earlier report."
+    if change is None and report["not_compared"]:
+        return "Not compared with the last report: %s." % report["not_compared"]
     if change is None:
         return "This is the first report."
     if not change["new"] and not change["gone"]:
@@ -219,13 +297,16 @@ def details(report: "Dict[str, Any]") -> "List[Row]":
     ]
 
 
-# -- the two forms
+# -- Markdown
 
-def markdown(report: "Dict[str, Any]") -> str:
+def markdown(report: "Dict[str, Any]", rows_shown: int = ROWS_SHOWN) -> str:
     """The report as one comment or job summary; the hidden marker is its last line."""
     lines = ["**%s**" % prose(report["verdict"]), "", prose(change_line(report)), ""]
+    if report["to_go_on"]:
+        lines += [prose(report["to_go_on"]["text"]) + ": " + code(report["to_go_on"]["command"]),
+                  ""]
     lines += ["- " + prose(note) for note in report["notes"]] + [""] * bool(report["notes"])
-    for section in sections(report, code, prose):
+    for section in sections(report, code, prose, rows_shown).values():
         lines += ["### " + section.title, ""]
         if not section.rows:
             lines += [section.none, ""]
@@ -233,31 +314,147 @@ def markdown(report: "Dict[str, Any]") -> str:
         lines += ["| %s |" % " | ".join(section.columns), "|%s" % ("---|" * len(section.columns))]
         lines += ["| %s |" % " | ".join(row) for row in section.rows]
         if section.total > len(section.rows):
-            lines += ["", "and %d more" % (section.total - len(section.rows))]
+            lines += ["", "and %d more; to list all: `%s`" % (
+                section.total - len(section.rows), ALL)]
         lines.append("")
     lines += [disk_line(report), "", "<details><summary>Thresholds and origin</summary>", ""]
     lines += ["- %s: %s" % (name, prose(value)) for name, value in details(report)]
     return "\n".join(lines + ["", "</details>", "", MARKER])
 
 
-def table(report: "Dict[str, Any]") -> str:
-    """The report for a terminal."""
+# -- a terminal
+
+def table(report: "Dict[str, Any]", lines_shown: int = LINES_SHOWN) -> str:
+    """The report for a terminal of 80 columns: only paths and reasons can be longer."""
     lines = [plain(report["verdict"]), plain(change_line(report))]
     lines += ["note: " + plain(note) for note in report["notes"]]
-    for section in sections(report, printable, plain):
-        if not section.rows:
-            lines += ["", "%s: %s" % (section.title, section.none)]
-            continue
-        rows = [section.columns] + section.rows
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        lines += ["", section.title]
-        for row in rows:
-            cells = "  ".join(cell.ljust(width) for cell, width in zip(row, widths))
-            lines.append("  " + cells.rstrip())
-        if section.total > len(section.rows):
-            lines.append("  and %d more" % (section.total - len(section.rows)))
+    tables = sections(report, printable, plain, lines_shown)
+    lines += [""] + rule_lines(report["rules"])
+    if report["to_go_on"]:
+        lines += [""] + way_on_lines(report["to_go_on"])
+    lines += [""] + candidate_lines(report["candidates"], lines_shown)
+    lines += [""] + kept_lines(report["skipped"], lines_shown)
+    lines += [""] + removed_lines(report["removed"], lines_shown)
+    for name in ("expiring", "automations"):
+        lines += [""] + _section_lines(tables[name])
     lines += ["", disk_line(report)]
     return "\n".join(lines + ["  %s: %s" % row for row in details(report)])
+
+
+def refusal_lines(report: "Dict[str, Any]") -> "List[str]":
+    """What a plan that is too large would have removed, and how to go on."""
+    return ([""] + rule_lines(report["rules"]) + [""] + way_on_lines(report["to_go_on"])
+            + [""] + candidate_lines(report["candidates"], LINES_SHOWN))
+
+
+def rule_lines(rules: "List[Dict[str, Any]]") -> "List[str]":
+    """What each rule takes, with the rule's reason on a line of its own, and the sum."""
+    if not rules:
+        return ["Candidates by rule: none"]
+    rows = [("rule", "candidates", "files", "size", "age")]
+    for row in rules:
+        rows.append((plain(row["rule"]), str(row["candidates"]), str(row["files"]),
+                     size_text(row["bytes"]), age_range(row)))
+    if len(rules) > 1:
+        rows.append(("all", str(sum(row["candidates"] for row in rules)),
+                     str(sum(row["files"] for row in rules)),
+                     size_text(sum(row["bytes"] for row in rules)), ""))
+    reasons: "List[List[str]]" = [[]] + [_wrapped(row["reason"]) for row in rules] + [[]]
+    lines = ["Candidates by rule"]
+    for line, reason in zip(aligned(rows, right=(1, 2, 3)), reasons):
+        lines += [line] + reason
+    return lines
+
+
+def way_on_lines(way: "Dict[str, str]") -> "List[str]":
+    """What to do, and below it the command, which is never broken into lines."""
+    return textwrap.wrap(way["text"] + ":", WIDTH) + ["  " + plain(way["command"])]
+
+
+def _wrapped(text: str) -> "List[str]":
+    indent = " " * 6
+    return textwrap.wrap(plain(text), WIDTH, initial_indent=indent, subsequent_indent=indent)
+
+
+def candidate_lines(items: "List[Dict[str, Any]]", lines_shown: int) -> "List[str]":
+    """The candidates below the names of their rules; of many, the first few of each rule."""
+    if not items:
+        return ["Candidates: none"]
+    each = len(items) if len(items) <= lines_shown else LINES_OF_A_RULE
+    lines = ["Candidates"]
+    for rule, members in grouped(items, lambda item: str(item["rule"])).items():
+        rows = [(size_text(item["size"]), sc.duration_text(item["age_s"]),
+                 printable(candidate_name(item)) + files_note(item)) for item in members[:each]]
+        lines += ["  %s" % plain(rule)] + ["  " + line for line in aligned(rows, right=(0,))]
+        if len(members) > each:
+            lines.append("    and %d more" % (len(members) - each))
+    if len(items) > lines_shown:
+        lines.append("  to list all: %s" % ALL)
+    ways = sorted({item["saved_by"] for item in items} - {""})
+    return lines + ["  to keep one: %s" % way for way in ways]
+
+
+# Reasons that differ from file to file, and what they have in common.
+COMMON_REASONS = (
+    (re.compile(r"it changed .* ago, and the rule requires (.*)"), r"it changed less than \1 ago"),
+    (re.compile(r"\d+ files? mentions? it\Z"), "other files mention it"),
+    (re.compile(r"registered to expire at .*"), "registered to expire later"),
+)
+
+
+def common_reason(reason: str) -> str:
+    for pattern, text in COMMON_REASONS:
+        reason = pattern.sub(text, reason)
+    return reason
+
+
+def kept_lines(items: "List[Dict[str, Any]]", lines_shown: int) -> "List[str]":
+    """What is kept and why; of many, the number for each reason, the most frequent first."""
+    if not items:
+        return ["Matched by a rule, but kept: none"]
+    if len(items) <= lines_shown:
+        return ["Matched by a rule, but kept"] + [
+            "  %s (%s: %s)" % (
+                printable(item["path"]), plain(item["rule"]), plain(item["reason"]))
+            for item in items]
+    groups = grouped(items, lambda item: common_reason(item["reason"]))
+    counts = sorted(groups.items(), key=lambda group: -len(group[1]))
+    lines = ["Matched by a rule, but kept: %d" % len(items)]
+    lines += ["  %5d  %s" % (len(members), plain(reason))
+              for reason, members in counts[:lines_shown]]
+    return lines + ["  to list all: %s" % ALL]
+
+
+def removed_lines(runs: "List[Dict[str, Any]]", lines_shown: int) -> "List[str]":
+    if not runs:
+        return ["Removed files that can be restored: nothing is in quarantine"]
+    rows = [("run", "files", "size", "purged after")]
+    rows += [(run["run"], str(run["files"]), size_text(run["bytes"]), run["purge_after"])
+             for run in runs[:lines_shown]]
+    lines = ["Removed files that can be restored"] + aligned(rows, right=(1, 2))
+    if len(runs) > lines_shown:
+        lines.append("  and %d more; to list all: restore --list" % (len(runs) - lines_shown))
+    return lines + ["  to restore the latest: " + plain(runs[0]["restore"])]
+
+
+def aligned(rows: "Sequence[Row]", right: "Sequence[int]" = ()) -> "List[str]":
+    """Rows as lines with columns of equal width; `right` are those of numbers."""
+    columns = []
+    for place, cells in enumerate(zip(*rows)):
+        width = max(map(len, cells))
+        pad = str.rjust if place in right else str.ljust
+        columns.append([pad(cell, width) for cell in cells])
+    return [("  " + "  ".join(cells)).rstrip() for cells in zip(*columns)]
+
+
+def _section_lines(section: Section) -> "List[str]":
+    if not section.rows:
+        return ["%s: %s" % (section.title, section.none)]
+    lines = [section.title]
+    lines += aligned([section.columns] + section.rows)
+    if section.total > len(section.rows):
+        lines.append("  and %d more; to list all: %s" % (section.total - len(section.rows), ALL))
+    return lines
 
 
 def restore_hint(root: Root, run_id: str, at: float) -> str:

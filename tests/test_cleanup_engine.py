@@ -22,11 +22,12 @@ from support import SCRIPT, SCRIPTS, Project, git, run_script
 import cleanup_engine as engine
 import cleanup_plan
 import cleanup_report as report
+import cleanup_review as review
 import inventory
 import symphony_conductor as sc
 from cleanup_rules import build_rules
 from common import finish
-from quarantine import Removal
+from quarantine import Removal, counted
 from tree import Root
 
 DAY = 86400
@@ -370,7 +371,7 @@ def check_refused(tree, expected, *arguments):
         code, out, err = tree.clean(*(mode + arguments))
         lines = out.split("\n")
         seen.append((code, lines[0], out.count("REFUSED"), err))
-        if "--execute" in mode and code == 3:
+        if "--execute" in mode and code == 3 and "the plan would remove" not in expected:
             assert lines[1:] == [""]
         if "--report-only" in mode and code == 3:
             assert json.loads(tree.read("cleanup_report.json"))["verdict"] == expected
@@ -763,6 +764,7 @@ def test_rule_14_too_many_files_and_nothing_goes(tmp_path):
     assert [item["path"] for item in json.loads(tree.read("cleanup_report.json"))["candidates"]] == [
         "1.tmp", "2.tmp", "3.tmp"]
     assert not any(item["next_run"] for item in json.loads(tree.read("cleanup_report.json"))["candidates"])
+    assert [row["candidates"] for row in json.loads(tree.read("cleanup_report.json"))["rules"]] == [3]
     check_refused(tree, text, "--max-deletions", "1")
     assert tree.execute("--max-fraction", "0.3")[0].startswith("OK - 3 files moved to quarantine (24 B)\n")
 
@@ -779,6 +781,30 @@ def test_rule_14_too_many_bytes_and_nothing_goes(tmp_path):
     tree.take()
     check_refused(tree, "the plan would remove %d of %d bytes (20 %%), more than --max-fraction 0.2" % (
         size + 1, 5 * size + 1))
+
+
+def test_rule_25_a_refused_plan_lists_what_it_refused_and_how_to_go_on_in_every_form(tmp_path):
+    tree = Tree(tmp_path / "tree", "1.tmp", "2.tmp", "3.bak", others=2)
+    command = "%s --execute --max-fraction 1" % shlex.quote(tree.inventory)
+    for form in ((), ("--format", "markdown"), ("--report-only",), ("--execute", "--non-interactive")):
+        code, out, err = tree.clean("--max-deletions", "1", *form)
+        assert (code, err) == (3, "")
+        for text in ("temporary", "named as temporary", "1.tmp", "2.tmp", "3.bak", command):
+            assert text in out, (form, text)
+        assert out.index("REFUSED") < out.index("named as temporary") < out.index("1.tmp")
+    code, out, err = tree.clean("--max-deletions", "1", "--format", "json")
+    found = json.loads(out)
+    assert [row["rule"] for row in found["rules"]] == ["temporary", "backups"]
+    assert [item["path"] for item in found["candidates"]] == ["1.tmp", "2.tmp", "3.bak"]
+    assert found["to_go_on"]["command"].endswith(command)
+    done = tree.engine(*(shlex.split(found["to_go_on"]["command"])[4:] + ["--non-interactive"]))
+    assert done[0] == 0 and tree.there() == []
+
+
+def test_rule_25_a_refused_inventory_has_no_way_on_but_a_new_one(shared):
+    shared.set_document(dict(shared.original, host="elsewhere"))
+    code, out, _ = shared.clean("--format", "json")
+    assert (code, json.loads(out)["to_go_on"], json.loads(out)["rules"]) == (3, None, [])
 
 
 # -- CLEANUP rule 15: the dry run
@@ -850,15 +876,16 @@ def test_rule_15_execute_without_a_terminal_takes_non_interactive(tree):
 # -- CLEANUP rule 15: the review on a terminal
 
 ASK = "[d]elete, [k]eep, [v]iew, [q]uit? "
+ASK_ALL = "[y]es, [n]o, [l]ist, [o]ne by one, [q]uit? "
 
 
-def on_terminal(tree, answers, timeout_s=10, **more):
+def on_terminal(tree, answers, timeout_s=10, options=(), **more):
     """Run --execute on a terminal, answer each question in turn: (exit code, what the terminal showed)."""
     master, slave = pty.openpty()
     more.setdefault("stderr", slave)
     process = subprocess.Popen(
         [sys.executable, str(SCRIPTS / "cleanup_engine.py"), "--root", str(tree.root), tree.inventory, "--execute",
-         "--max-fraction", "1"], stdin=slave, stdout=slave, close_fds=True, **more)
+         "--max-fraction", "1"] + list(options), stdin=slave, stdout=slave, close_fds=True, **more)
     os.close(slave)
     shown, seen, answers = b"", 0, list(answers)
     deadline = time.monotonic() + timeout_s
@@ -875,7 +902,7 @@ def on_terminal(tree, answers, timeout_s=10, **more):
             shown += piece
             if not piece:
                 break
-            if shown.count(ASK.encode()) > seen and answers:
+            if len(re.findall(br"\[q\]uit\? ", shown)) > seen and answers:
                 seen += 1
                 os.write(master, answers.pop(0))
         code = process.wait(timeout=max(0.1, deadline - time.monotonic()))
@@ -895,18 +922,74 @@ def three(tmp_path):
     return Tree(tmp_path / "tree", "a.tmp", "b.tmp", "c.bak")
 
 
-def test_rule_15_the_review_lists_everything_before_it_asks_and_takes_only_what_it_was_told_to(three):
-    code, shown = on_terminal(three, [b"d\n", b"k\n", b"d\n"])
+def test_rule_15_the_review_shows_each_rule_before_it_asks_and_takes_only_what_it_was_told_to(three):
+    code, shown = on_terminal(three, [b"l\n", b"o\n", b"d\n", b"k\n", b"d\n"])
     assert code == 0
     head, _, rest = shown.partition(ASK)
-    assert head == ("3 files can be removed:\n"
-                    "  a.tmp  (8 B, temporary: named as temporary)\n"
-                    "  b.tmp  (8 B, temporary: named as temporary)\n"
-                    "  c.bak  (8 B, backups: copied by hand)\n"
-                    "1 of 3: a.tmp\n")
-    assert re.findall("^[0-9] of 3: .*$", rest, re.M) == ["2 of 3: b.tmp", "3 of 3: c.bak"]
+    assert re.sub(r"\d+s\b", "0s", head) == """\
+3 files can be removed (24 B):
+Candidates by rule
+  rule       candidates  files  size  age
+  temporary           2      2  16 B  0s
+      named as temporary
+  backups             1      1   8 B  0s
+      copied by hand
+  all                 3      3  24 B
+
+temporary: named as temporary
+  a.tmp  (8 B)
+  b.tmp  (8 B)
+all 2 of temporary (16 B)? [y]es, [n]o, [l]ist, [o]ne by one, [q]uit? l
+  a.tmp  (8 B)
+  b.tmp  (8 B)
+all 2 of temporary (16 B)? [y]es, [n]o, [l]ist, [o]ne by one, [q]uit? o
+1 of 2: a.tmp  (8 B)
+"""
+    assert "\n2 of 2: b.tmp  (8 B)\n" in rest
+    assert "\nbackups: copied by hand\n1 of 1: c.bak  (8 B)\n[d]elete" in rest
     assert "OK - 2 files moved to quarantine (16 B), 1 kept\n" in rest and three.there() == ["b.tmp"]
     assert re.search(r"to undo: python3 \S*scripts/cleanup_engine.py .*restore %s" % RUN_ID, rest)
+
+
+@pytest.mark.parametrize("answers, left", [
+    ([b"y\n", b"k\n"], ["c.bak"]), ([b"yes\n", b"delete\n"], []), ([b"n\n", b"d\n"], ["a.tmp", "b.tmp"]),
+    ([b"No\n", b"k\n"], ["a.tmp", "b.tmp", "c.bak"]), ([b"one by one\n", b"k\n", b"d\n", b"k\n"], ["a.tmp", "c.bak"]),
+])
+def test_rule_15_a_rule_is_taken_or_kept_as_a_whole_or_one_by_one(three, answers, left):
+    code, shown = on_terminal(three, answers)
+    assert (code, three.there()) == (0, left), shown
+
+
+def test_rule_15_the_review_says_that_a_run_takes_no_more_than_its_limit(three):
+    code, shown = on_terminal(three, [b"y\n", b"d\n"], options=("--max-deletions", "1"))
+    assert "\nthis run removes the first 1 that you choose (--max-deletions)\n" in shown
+    assert (code, three.there()) == (0, ["b.tmp", "c.bak"])
+
+
+def test_rule_15_what_changed_while_it_was_asked_for_was_not_chosen():
+    shown = engine.Candidate(path="a", size=1, ino=5, rule="r")
+    plan = engine.Plan(candidates=(shown.replace(ino=6), shown.replace(path="b"), shown.replace(path="c")))
+    items, kept = engine._split(plan, [shown, shown.replace(path="b")])
+    assert [item.path for item in items] == ["b"]
+    assert [(removal.path, removal.reason) for removal in kept] == [
+        ("a", "it changed during the review"), ("c", "kept at the prompt")]
+
+
+def test_rule_24_a_folder_is_shown_with_its_first_files_and_never_through_a_link(tree):
+    for number in range(30):
+        tree.write("cache/deep/%02d.bin" % number, "x" * number)
+    tree.write("cache/a\x1b.bin", "x" * 2048)
+    os.symlink("/etc", str(tree.root / "cache" / "link"))
+    folder = engine.Candidate(path="cache", size=2483, files=32, mtime_ns=NS, ctime_ns=NS, rule="caches")
+    root = Root(str(tree.root))
+    lines = review._view(root, folder, 11)
+    assert lines[:3] == ["  32 files, 2.4 KiB, the newest changed 10s ago", "  |   2.0 KiB  a\\x1b.bin",
+                         "  |       0 B  deep/00.bin"]
+    assert len(lines) == 22 and lines[-1] == "  and 12 more files"
+    shutil.rmtree(str(tree.root / "cache"))
+    os.symlink("/etc", str(tree.root / "cache"))
+    for item in (folder, engine.Candidate(path="cache/passwd")):
+        assert review._view(root, item, 11)[0].startswith("  cannot be read: ")
 
 
 def test_rule_15_the_review_shows_a_file_without_obeying_what_is_in_it(tmp_path):
@@ -925,9 +1008,10 @@ def test_rule_15_the_review_shows_a_file_without_obeying_what_is_in_it(tmp_path)
     assert 10 <= shown.count("  | line\n") <= 100 and len(shown) < 5000
 
 
-@pytest.mark.parametrize("answers", [[b"q\n"], [b"d\n", b"q\n"], [b"d\n", b"d\n", b"quit\n"], [b"\x04"],
-                                     [b"d\n", b"d\n", b"\x04"]],
-                         ids=["at once", "after one", "at the last", "end of input", "end of input at the last"])
+@pytest.mark.parametrize("answers", [[b"q\n"], [b"y\n", b"q\n"], [b"o\n", b"d\n", b"d\n", b"quit\n"], [b"\x04"],
+                                     [b"y\n", b"\x04"], [b"o\n", b"d\n", b"\x04"]],
+                         ids=["at once", "after a rule", "at the last", "end of input", "end of input at the last",
+                              "end of input within a rule"])
 def test_rule_15_quitting_removes_nothing_also_of_what_was_chosen_and_says_so(three, answers):
     before = snapshot(three.root, *OWN)
     code, shown = on_terminal(three, answers)
@@ -935,18 +1019,20 @@ def test_rule_15_quitting_removes_nothing_also_of_what_was_chosen_and_says_so(th
     assert snapshot(three.root, *OWN) == before
 
 
-@pytest.mark.parametrize("answers", [[b"k\n"] * 3, [b"q\n"]], ids=["kept", "quit"])
+@pytest.mark.parametrize("answers", [[b"n\n", b"k\n"], [b"q\n"]], ids=["kept", "quit"])
 def test_rule_18_a_review_that_takes_nothing_does_not_say_that_nothing_was_due(three, answers):
     code, shown = on_terminal(three, answers)
     assert code == 0 and three.there() == ["a.tmp", "b.tmp", "c.bak"]
+    assert "\n  skipped: " not in shown  # whoever answered knows
     assert "OK - 0 files moved to quarantine (0 B)" in shown
     assert "nothing was due" not in shown  # three files were, and somebody decided otherwise
 
 
 def test_rule_15_the_review_asks_again_after_an_answer_that_is_none(three):
-    junk = [b"\n", b"x\n", b"yes\n", b"1\n", b"  \n", b"\xc3\xa9\n"]
-    code, shown = on_terminal(three, junk + [b"D\n", b"K\n", b" k \n"])
-    assert code == 0 and shown.count(ASK) == 9
+    junk = [b"\n", b"x\n", b"yep\n", b"1\n", b"  \n", b"\xc3\xa9\n", b"d\n", b"delete\n", b"yes!\n", b"y y\n"]
+    junk_of_one = [b"\n", b"y\n", b"yes\n", b"del\n"]
+    code, shown = on_terminal(three, junk + [b"O\n"] + junk_of_one + [b"D\n", b"K\n", b" k \n"])
+    assert code == 0 and (shown.count(ASK_ALL), shown.count(ASK)) == (11, 7)
     assert three.there() == ["b.tmp", "c.bak"]
 
 
@@ -1134,6 +1220,22 @@ def test_rule_18_a_removal_that_fails_warns_and_exits_with_1():
     assert engine.verdict(engine.Plan(refused="why"), [], True) == "REFUSED - why"
 
 
+@pytest.mark.parametrize("items, words", [
+    ([], ("0 files", "0 B")),
+    ([{}], ("1 file", "1.0 KiB")),
+    ([{}] * 12, ("12 files", "12.0 KiB")),
+    ([{"files": 1}], ("1 folder", "1 file, 1.0 KiB")),
+    ([{"files": 200}, {"files": 219}], ("2 folders", "419 files, 2.0 KiB")),
+    ([{}, {"files": 419}, {}], ("2 files and 1 folder", "421 files, 3.0 KiB")),
+])
+def test_a_folder_that_goes_as_one_is_counted_as_one(items, words):
+    items = [Removal(size=1024, **item) for item in items]
+    assert counted(items) == words
+    if items:
+        verdict = engine.verdict(engine.Plan(), [item.replace(outcome="removed") for item in items], True)
+        assert verdict == "OK - %s moved to quarantine (%s)" % words
+
+
 def test_a_registry_that_is_damaged_stops_everything(tree):
     (tree.root / ".cleanup_registry.json").write_text("{")
     for mode in MODES:
@@ -1166,14 +1268,17 @@ def test_the_report_says_all_there_is_to_say_in_a_fixed_form(tmp_path):
     assert restore.startswith("python3 ") and restore.endswith(" restore " + run_id)
     assert re.sub("[-:]", "", run_at) == run_id.split("-")[0]
     assert 0 <= found["candidates"][0].pop("age_s") <= time.time() - oldest
+    ages = [found["rules"][0].pop(key) for key in ("youngest_s", "oldest_s")]
+    assert 0 <= ages[0] == ages[1] <= time.time() - oldest
     assert found == {
         "format": 1, "verdict": "OK - 1 file would be removed (8 B)", "refused": "",
         "root": str(tree.root), "host": socket.gethostname(), "head": git(tree.root, "rev-parse", "HEAD").strip(),
         "inventory": {"files": 24, "bytes": sum(one[2] for one in document["files"])},
         "thresholds": {"max_deletions": 50, "max_fraction": 0.2, "max_age_s": 93600},
-        "change": None,
+        "change": None, "not_compared": "", "to_go_on": None,
+        "rules": [{"rule": "temporary", "reason": "named as temporary", "candidates": 1, "files": 1, "bytes": 8}],
         "removed": [{"run": run_id, "files": 1, "bytes": 8, "purge_after": sc.iso(sc.from_iso(run_at) + 14 * DAY)}],
-        "candidates": [{"path": "old.tmp", "size": 8, "rule": "temporary", "reason": "named as temporary",
+        "candidates": [{"path": "old.tmp", "size": 8, "files": 0, "rule": "temporary", "reason": "named as temporary",
                         "saved_by": "git add it, change it, or add a protected pattern", "next_run": True}],
         "skipped": [{"path": "keep.bak", "rule": "backups", "reason": "protected by 'keep*': somebody needs it"}],
         "expiring": [{"path": "soon.bin", "expires": sc.iso(soon), "reason": "a preview"}],
@@ -1234,7 +1339,17 @@ def test_the_change_since_the_last_report_is_told(tmp_path):
 def test_a_damaged_last_report_counts_as_none(shared, damaged):
     shared.set_document(shared.original)
     (shared.root / "cleanup_report.json").write_bytes(damaged)
-    assert shared.report()["change"] is None
+    found = shared.report()
+    assert found["change"] is None
+    if found["not_compared"]:
+        assert found["not_compared"] == "cleanup_report.json is damaged"
+        assert "\nNot compared with the last report: cleanup_report.json is damaged.\n" in report.table(found)
+
+
+def test_a_last_report_that_cannot_be_read_is_not_taken_for_none(tree):
+    os.symlink("elsewhere.json", str(tree.root / "cleanup_report.json"))
+    found = json.loads(tree.clean("--format", "json")[1])
+    assert (found["change"], found["not_compared"]) == (None, "cleanup_report.json cannot be read: Is a symbolic link")
 
 
 def test_odd_entries_of_the_last_report_do_no_harm():
@@ -1282,8 +1397,15 @@ DOCUMENT = {
     "removed": [{"run": "R-7", "at": "2025-06-01T10:00:00Z", "files": 3, "bytes": 4096,
                  "restore": "python3 scripts/cleanup_engine.py restore R-7",
                  "purge_after": "2025-06-15T10:00:00Z"}],
-    "candidates": [{"path": "a.tmp", "size": 2048, "age_s": 15 * DAY, "rule": "temporary", "reason": "named so",
-                    "saved_by": "git add", "next_run": True}],
+    "not_compared": "", "to_go_on": None,
+    "rules": [{"rule": "temporary", "reason": "named so", "candidates": 1, "files": 1, "bytes": 2048,
+               "youngest_s": 15 * DAY, "oldest_s": 15 * DAY},
+              {"rule": "caches", "reason": "made again", "candidates": 1, "files": 420, "bytes": 12 << 20,
+               "youngest_s": 31 * DAY + 7200, "oldest_s": 400 * DAY}],
+    "candidates": [{"path": "a.tmp", "size": 2048, "files": 0, "age_s": 15 * DAY, "rule": "temporary",
+                    "reason": "named so", "saved_by": "git add", "next_run": True},
+                   {"path": "web/.cache", "size": 12 << 20, "files": 420, "age_s": 31 * DAY, "rule": "caches",
+                    "reason": "made again", "saved_by": "add a protected pattern", "next_run": True}],
     "skipped": [{"path": "lib/b.bak", "rule": "backups", "reason": "1 file mentions it"}],
     "expiring": [{"path": "out/c.html", "expires": "2025-06-15T10:00:00Z", "reason": "a preview"}],
     "automations": {"verdict": "WARNING - 1 of 2 late", "unwell": [
@@ -1295,23 +1417,31 @@ PAGE = r"""**OK - 1 file would be removed (2.0 KiB), 1 kept**
 
 Since 2025-06-01T10:00:00Z: 1 new, 0 gone, +2.0 KiB.
 
-### Removed files that can be restored
+### Candidates by rule
 
-| when | files | size | restore with | purged after |
-|---|---|---|---|---|
-| 2025-06-01T10:00:00Z | 3 | 4.0 KiB | `python3 scripts/cleanup_engine.py restore R-7` | 2025-06-15T10:00:00Z |
+| rule | candidates | files | size | age | reason |
+|---|---|---|---|---|---|
+| temporary | 1 | 1 | 2.0 KiB | 15d | named so |
+| caches | 1 | 420 | 12.0 MiB | 31d to 400d | made again |
 
 ### Candidates
 
 | path | size | age | rule | reason | to keep it |
 |---|---|---|---|---|---|
 | `a.tmp` | 2.0 KiB | 15d | temporary | named so | git add |
+| `web/.cache/` (420 files) | 12.0 MiB | 31d | caches | made again | add a protected pattern |
 
 ### Matched by a rule, but kept
 
 | path | rule | why |
 |---|---|---|
 | `lib/b.bak` | backups | 1 file mentions it |
+
+### Removed files that can be restored
+
+| when | files | size | restore with | purged after |
+|---|---|---|---|---|
+| 2025-06-01T10:00:00Z | 3 | 4.0 KiB | `python3 scripts/cleanup_engine.py restore R-7` | 2025-06-15T10:00:00Z |
 
 ### Registered files that expire within 14 days
 
@@ -1344,17 +1474,29 @@ Disk: 5.0 GiB free (12.5 %), inodes: 80.0 % free
 TABLE = """OK - 1 file would be removed (2.0 KiB), 1 kept
 Since 2025-06-01T10:00:00Z: 1 new, 0 gone, +2.0 KiB.
 
-Removed files that can be restored
-  when                  files  size     restore with                                   purged after
-  2025-06-01T10:00:00Z  3      4.0 KiB  python3 scripts/cleanup_engine.py restore R-7  2025-06-15T10:00:00Z
+Candidates by rule
+  rule       candidates  files      size  age
+  temporary           1      1   2.0 KiB  15d
+      named so
+  caches              1    420  12.0 MiB  31d to 400d
+      made again
+  all                 2    421  12.0 MiB
 
 Candidates
-  path   size     age  rule       reason    to keep it
-  a.tmp  2.0 KiB  15d  temporary  named so  git add
+  temporary
+    2.0 KiB  15d  a.tmp
+  caches
+    12.0 MiB  31d  web/.cache/ (420 files)
+  to keep one: add a protected pattern
+  to keep one: git add
 
 Matched by a rule, but kept
-  path       rule     why
-  lib/b.bak  backups  1 file mentions it
+  lib/b.bak (backups: 1 file mentions it)
+
+Removed files that can be restored
+  run  files     size  purged after
+  R-7      3  4.0 KiB  2025-06-15T10:00:00Z
+  to restore the latest: python3 scripts/cleanup_engine.py restore R-7
 
 Registered files that expire within 14 days
   path        expires               reason
@@ -1382,7 +1524,7 @@ def test_the_table_of_a_small_report():
     assert report.table(DOCUMENT) == TABLE
 
 
-QUIET = dict(DOCUMENT, removed=[], candidates=[], skipped=[], expiring=[], head=None, change=None,
+QUIET = dict(DOCUMENT, removed=[], rules=[], candidates=[], skipped=[], expiring=[], head=None, change=None,
              automations={"verdict": "OK - 2 up", "unwell": []}, inventory={"age_s": None, "files": 0, "bytes": 0},
              disk={"free_bytes": 0, "free_percent": None, "free_inodes_percent": None})
 
@@ -1390,25 +1532,51 @@ QUIET = dict(DOCUMENT, removed=[], candidates=[], skipped=[], expiring=[], head=
 def test_a_report_with_nothing_in_it_says_so_in_each_place():
     page = report.markdown(QUIET)
     assert re.findall("^###.*\n\n.*$", page, re.M) == [
-        "### Removed files that can be restored\n\nnothing is in quarantine", "### Candidates\n\nnone",
-        "### Matched by a rule, but kept\n\nnone", "### Registered files that expire within 14 days\n\nnone",
+        "### Candidates by rule\n\nnone", "### Candidates\n\nnone", "### Matched by a rule, but kept\n\nnone",
+        "### Removed files that can be restored\n\nnothing is in quarantine",
+        "### Registered files that expire within 14 days\n\nnone",
         "### Automations: OK - 2 up\n\nno problems"]
     assert "inodes: not counted by this file system\n" in page
     assert "- HEAD: none\n- inventory: age unknown, 0 files, 0 B\n" in page
     assert "|" not in page
-    assert "\nCandidates: none\n" in report.table(QUIET)
+    assert ("\nCandidates by rule: none\n\nCandidates: none\n\nMatched by a rule, but kept: none\n\n"
+            in report.table(QUIET))
 
 
 @pytest.mark.parametrize("number, more", [(50, ""), (51, "and 1 more"), (173, "and 123 more")])
-def test_over_fifty_rows_are_cut_and_said(number, more):
+def test_over_fifty_rows_of_a_page_are_cut_and_said(number, more):
     items = [dict(DOCUMENT["skipped"][0], path="%03d.bak" % each) for each in range(number)]
-    full = dict(QUIET, skipped=items)
-    page, table = report.markdown(full), report.table(full)
-    assert page.count(".bak`") == 50 and table.count(".bak") == 50
-    assert "`049.bak`" in page and "`050.bak`" not in page
-    assert re.findall("and [0-9]+ more", page) == re.findall("and [0-9]+ more", table) == [more] * bool(more)
+    page = report.markdown(dict(QUIET, skipped=items))
+    assert page.count(".bak`") == 50 and "`049.bak`" in page and "`050.bak`" not in page
+    assert re.findall("and [0-9]+ more", page) == [more] * bool(more)
     if more:
-        assert "|\n\n%s\n\n### " % more in page and "\n  %s\n" % more in table
+        assert "|\n\n%s; to list all: `--dry-run --all`\n\n### " % more in page
+    assert report.markdown(dict(QUIET, skipped=items), sys.maxsize).count(".bak`") == number
+
+
+def test_a_terminal_shows_a_few_of_many_candidates_and_each_reason_to_keep_one_once():
+    candidates = [dict(DOCUMENT["candidates"][0], path="%02d.tmp" % number) for number in range(20)]
+    text = report.table(dict(QUIET, candidates=candidates))
+    assert text.count(".tmp\n") == 20 and "--all" not in text
+    full = dict(QUIET, candidates=candidates + [DOCUMENT["candidates"][1]], skipped=[
+        {"path": "%03d.bak" % number, "rule": "backups", "reason": reason} for number, reason in enumerate(
+            ["git tracks it"] + ["it changed %dh ago, and the rule requires 14d" % hours for hours in range(20)]
+            + ["1 file mentions it", "5 files mention it"])])
+    text = report.table(full)
+    assert "\n    2.0 KiB  15d  04.tmp\n    and 15 more\n  caches\n    12.0 MiB  31d  web/.cache/ (420 files)\n" in text
+    assert "\n  to list all: --dry-run --all\n  to keep one: " in text and ".bak" not in text
+    assert ("\nMatched by a rule, but kept: 23\n     20  it changed less than 14d ago\n"
+            "      2  other files mention it\n      1  git tracks it\n  to list all: --dry-run --all\n") in text
+    text = report.table(full, sys.maxsize)
+    assert text.count(".tmp\n") == 20 and text.count(".bak (backups: ") == 23 and "--all" not in text
+
+
+def test_a_terminal_of_80_columns_holds_all_lines_but_those_of_long_paths_and_reasons():
+    rules = [dict(DOCUMENT["rules"][1], reason="left by a merge " * 12, candidates=99999, files=9999999)]
+    page = report.table(dict(DOCUMENT, rules=rules, to_go_on=report.way_on("/srv", "/srv/i.json", None)))
+    long = [line for line in page.splitlines() if len(line) > 80]
+    assert len(long) == 1 and long[0].startswith("  python3 ") and long[0].endswith(
+        " --root /srv /srv/i.json --execute --max-fraction 1")
 
 
 # A page is read as GitHub does it: a table row is cut at its bars before anything else is understood; then, in a cell,
@@ -1447,13 +1615,14 @@ def test_no_path_and_no_words_break_the_page_or_the_table(text):
     document = dict(
         DOCUMENT, verdict="REFUSED - " + report.printable(text), root="/srv/" + text, host=text,
         candidates=[dict(DOCUMENT["candidates"][0], path=text, reason=text), DOCUMENT["candidates"][0]],
+        rules=[dict(DOCUMENT["rules"][0], reason=text), dict(DOCUMENT["rules"][1], rule=text)],
         skipped=[{"path": text, "rule": "backups", "reason": text}],
         expiring=[{"path": text, "expires": "2025-06-15T10:00:00Z", "reason": text}],
         automations={"verdict": text, "unwell": [{"name": "n", "state": "late", "reason": text}]})
     page = report.markdown(document)
     lines = page.split("\n")
     assert page.splitlines() == lines  # nothing else that ends a line
-    assert len(lines) == len(PAGE.split("\n")) + 1
+    assert len(lines) == len(PAGE.split("\n"))
     assert lines[-1] == report.MARKER and page.count("\n" + report.MARKER) == 1
     places = []
     for line in lines[:-1]:
@@ -1473,7 +1642,7 @@ def test_no_path_and_no_words_break_the_page_or_the_table(text):
     shown = [code_of(cells_of(line)[0]) for line in lines if line.startswith(("| `", "| ``"))]
     assert [path for path in shown if path != "a.tmp"] == [report.printable(text)] * 3
     table = report.table(document)
-    assert table.splitlines() == table.split("\n") and len(table.split("\n")) == len(TABLE.split("\n")) + 1
+    assert table.splitlines() == table.split("\n")
     assert "\x1b" not in table + page and "\u202e" not in table + page
 
 
@@ -1496,7 +1665,7 @@ def test_a_real_name_with_all_of_that_comes_through_every_form(tmp_path):
     written, = document["candidates"]
     assert printed.pop("age_s") >= written.pop("age_s")  # the second run came later
     assert (code, printed) == (0, written)
-    assert run_script("cleanup_engine.py", tree.root, tree.inventory)[1].count("  " + shown + "  8 B  ") == 1
+    assert run_script("cleanup_engine.py", tree.root, tree.inventory)[1].count("s  " + shown + "\n") == 1
     out, run_id = tree.execute()
     assert "\n  removed: %s, 8 B (" % shown in out
     assert tree.engine("restore", run_id) == (0, "OK - 1 file restored\n  restored: %s\n" % shown, "")
@@ -1596,6 +1765,8 @@ SENSELESS = (
     (("INVENTORY", "a\nb"), "unexpected argument 'a\\nb'"),
     (("purge", "old.tmp", "--older-than", "14d"), "unexpected argument 'old.tmp'"),
     (("restore",), "restore requires a RUN_ID or a PATH"),
+    (("INVENTORY", "--all", "--format", "json"), "--all cannot be used with --format json"),
+    (("INVENTORY", "--all", "--execute"), "--all cannot be used with --execute"),
     (("purge",), "purge requires an age: --older-than 14d"),
     ((), "INVENTORY | restore | purge"),
     (("INVENTORY", "--max-deletions", "0"), "'0' is not a whole number from 1 to 999999"),
@@ -1646,8 +1817,9 @@ def test_help_tells_every_command_option_and_exit_code():
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
     text = done.stdout.decode()
-    for word in ("restore RUN_ID|PATH", "purge --older-than 14d", "--report-only", "--execute", "--dry-run",
-                 "--non-interactive", "--max-deletions", "--max-fraction", "--max-age", "--rules", "--format", "--root",
+    for word in ("restore RUN_ID|PATH",
+                 "purge --older-than 14d", "--report-only", "--execute", "--dry-run", "--non-interactive",
+                 "--max-deletions", "--max-fraction", "--max-age", "--rules", "--format", "--all", "--root",
                  "Exit codes: 0 ok;", "78 the rules cannot be used"):
         assert word in text
 
