@@ -115,7 +115,33 @@ def read_inventory(path: str, root: Root) -> "Dict[str, Any]":
     for name in FIELDS:
         if name not in document["fields"]:
             raise RefusedError("the inventory has no column '%s'" % name, TAKE_NEW)
+    check_numbers(document)
     return dict(document)
+
+
+# The numbers that stat(2) can give; a file's times are seconds of 64 bits.
+TIMES = (-(1 << 63) * 10 ** 9, (1 << 63) * 10 ** 9)
+RANGES = (("ino", 0, 1 << 64), ("size", 0, 1 << 63), ("mtime_ns",) + TIMES, ("ctime_ns",) + TIMES,
+          ("dev", 0, 1 << 64), ("mode", 0, 0o177777), ("nlink", 0, 1 << 64),
+          ("references", 0, 1 << 63))
+
+
+def check_numbers(document: "Dict[str, Any]") -> None:
+    """Raises RefusedError for a number that no file has: then the other columns are wrong as well.
+
+    Of the rows only what has the right shape and type is looked at, a column at a time, which is
+    quick. The plan refuses the rest.
+    """
+    if not all(type(row) is list for row in document["files"]):
+        return
+    columns = dict(zip(document["fields"], zip(*document["files"])))
+    for name, lowest, highest in RANGES:
+        numbers = {value for value in columns.get(name, ()) if type(value) is int}
+        if numbers and (min(numbers) < lowest or max(numbers) > highest):
+            wrong = next(number for number, value in enumerate(columns[name])
+                         if type(value) is int and not lowest <= value <= highest)
+            raise RefusedError("row %d of the inventory: '%s' is out of range" % (
+                wrong + 1, name), TAKE_NEW)
 
 
 def inventory_age(document: "Dict[str, Any]", now: float) -> float:

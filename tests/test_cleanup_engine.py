@@ -26,7 +26,7 @@ import cleanup_review as review
 import inventory
 import symphony_conductor as sc
 from cleanup_rules import build_rules
-from common import finish
+from common import RefusedError, finish
 from quarantine import Removal, counted
 from tree import Root
 
@@ -493,6 +493,32 @@ def test_rule_8_a_row_of_another_shape_is_refused(shared, damage, column):
     document["files"][number] = damage(document["files"][number])
     shared.set_document(document)
     check_refused(shared, "row %d of the inventory: '%s' is missing or invalid %s" % (number + 1, column, TAKE))
+
+
+IMPOSSIBLE = tuple((column, wrong) for column, wrongs in (
+    ("mode", (-1, 0o200000, 1 << 64)), ("ino", (-1, 1 << 65)), ("size", (-1, 1 << 64)), ("dev", (-5, 1 << 70)),
+    ("nlink", (-1,)), ("references", (-1,)), ("mtime_ns", (10 ** 40, -10 ** 40)), ("ctime_ns", (10 ** 400,)),
+) for wrong in wrongs)
+
+
+@pytest.mark.parametrize("path", ["old.tmp", "a.py"])
+@pytest.mark.parametrize("column, wrong", IMPOSSIBLE, ids=["%s %.9s" % cell for cell in IMPOSSIBLE])
+def test_rule_8_an_inventory_with_a_number_that_no_file_has_is_refused(shared, column, wrong, path):
+    document = copy.deepcopy(shared.original)
+    number = position_of(document, path)
+    document["files"][number][document["fields"].index(column)] = wrong
+    text = "row %d of the inventory: '%s' is out of range %s" % (number + 1, column, TAKE)
+    with pytest.raises(RefusedError) as refusal:
+        engine.check_numbers(document)
+    assert str(refusal.value) == text
+    if wrong == -1 and path == "old.tmp":
+        shared.set_document(document)
+        check_refused(shared, text)
+
+
+def test_rule_8_numbers_that_a_file_can_have_are_not_refused():
+    engine.check_numbers(document_of(row(ino=(1 << 64) - 1, size=0, mtime_ns=-NS, ctime_ns=10 ** 19 * 8, mode=0o140777,
+                                         dev=0, nlink=0, references=None)))
 
 
 def ago(seconds):
