@@ -335,10 +335,13 @@ def _listed(plan: Plan, results: "Sequence[Removal]") -> "List[Candidate]":
     return [item for item in plan.candidates if item.path in going]
 
 
-def verdict(plan: Plan, results: "Sequence[Removal]", execute: bool) -> str:
-    """The first line."""
+def verdict(plan: Plan, results: "Sequence[Removal]", execute: bool,
+            error: "sc.StorageError | None" = None) -> str:
+    """The first line. `error` is what ended the run before its time."""
     if plan.refused:
         return "REFUSED - %s" % plan.refused
+    if error is not None:
+        return _interrupted(results, error)
     if not results and not plan.candidates:
         line = "OK - 0 files to remove"
         if plan.skipped:
@@ -352,6 +355,15 @@ def verdict(plan: Plan, results: "Sequence[Removal]", execute: bool) -> str:
     if len(handled) < len(results):
         line += ", %d left for the next run" % (len(results) - len(handled))
     return line
+
+
+def _interrupted(results: "Sequence[Removal]", error: "sc.StorageError") -> str:
+    """The verdict on a run that a full disk ended: what it had moved by then."""
+    moved = [removal for removal in results if removal.outcome == "removed"]
+    if not moved:
+        return "WARNING - nothing was moved to quarantine: %s" % error
+    kinds, contents = counted(moved)
+    return "WARNING - %s moved to quarantine (%s), then: %s" % (kinds, contents, error)
 
 
 def cmd_clean(root: Root, args: "argparse.Namespace") -> int:
@@ -375,9 +387,11 @@ def cmd_clean(root: Root, args: "argparse.Namespace") -> int:
             try:
                 for removal in quarantine.remove(items, engine.guards(), args.max_deletions):
                     results.append(removal)
-            except sc.StorageError:
-                # Whatever comes now, what has been removed must be reported.
-                _print_outcome(engine, plan, results, quarantine)
+            except sc.StorageError as error:
+                if args.execute:
+                    # Whatever comes now, what has been removed must be reported.
+                    _print_outcome(engine, plan, results, quarantine, error)
+                    sys.stdout.flush()  # what is still buffered is discarded with the error
                 raise
         if args.execute:
             _print_outcome(engine, plan, results, quarantine)
@@ -434,10 +448,10 @@ def _print_report(args: "argparse.Namespace", report: "Dict[str, Any]") -> None:
             sc.print_line("nothing was changed; to remove files, use --execute")
 
 
-def _print_outcome(engine: Engine, plan: Plan, results: "List[Removal]",
-                   quarantine: Quarantine) -> None:
+def _print_outcome(engine: Engine, plan: Plan, results: "List[Removal]", quarantine: Quarantine,
+                   error: "sc.StorageError | None" = None) -> None:
     """What --execute did."""
-    sc.print_line(verdict(plan, results, True))
+    sc.print_line(verdict(plan, results, True, error))
     for note in quarantine.notes:
         sc.print_line("  note: " + note)
     if plan.refused and plan.candidates:

@@ -1262,6 +1262,27 @@ def test_a_folder_that_goes_as_one_is_counted_as_one(items, words):
         assert verdict == "OK - %s moved to quarantine (%s)" % words
 
 
+@pytest.mark.parametrize("moved, text", [
+    (2, "2 files moved to quarantine (3.0 KiB), then: "), (0, "nothing was moved to quarantine: ")])
+def test_a_disk_that_is_full_in_mid_run_is_said_with_what_was_moved_and_how_to_undo_it(tree, monkeypatch, moved, text):
+    error = sc.StorageError("cannot append to LOG: No space left on device")
+
+    def remove(self, candidates, guards, limit):
+        self.run_id = "20250602T100000Z-7"
+        for path in ("a.tmp", "b.tmp")[:moved]:
+            yield Removal(path=path, outcome="removed", size=1536, rule="temporary", reason="named so")
+        raise error
+
+    monkeypatch.setattr(engine.Quarantine, "remove", remove)
+    code, out, err = tree.clean("--execute", "--non-interactive")
+    assert (code, err) == (74, "cleanup_engine: %s\n" % error)
+    lines = out.splitlines()
+    assert lines[0] == "WARNING - %s%s" % (text, error) and "nothing was due" not in out
+    assert [line for line in lines if line.startswith("  removed: ")] == [
+        "  removed: %s, 1.5 KiB (temporary: named so)" % path for path in ("a.tmp", "b.tmp")[:moved]]
+    assert ("restore 20250602T100000Z-7 (until" in out) == bool(moved)
+
+
 def test_a_registry_that_is_damaged_stops_everything(tree):
     (tree.root / ".cleanup_registry.json").write_text("{")
     for mode in MODES:
