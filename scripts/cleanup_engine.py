@@ -5,7 +5,8 @@
     cleanup_engine.py cleanup_inventory.json --report-only     write cleanup_report.json, print it
     cleanup_engine.py cleanup_inventory.json --execute         list, ask by rule, then remove
     cleanup_engine.py cleanup_inventory.json --execute --non-interactive
-    cleanup_engine.py restore RUN_ID|PATH                      restore all files of a run, or one
+    cleanup_engine.py restore --list                           show what is in quarantine
+    cleanup_engine.py restore RUN_ID|PATH [--to DIR]           restore all files of a run, or one
     cleanup_engine.py purge --older-than 14d                   delete what was quarantined before
 
 A file is a candidate if a rule of config/cleanup_rules.json matches it, git does not track it, no
@@ -24,6 +25,7 @@ import gc
 import json
 import os
 import socket
+import stat
 import sys
 import time
 from typing import Any, Dict, List, Sequence, Set, Tuple
@@ -56,14 +58,18 @@ from common import (
 from file_lifecycle import Registry
 from inventory import FIELDS, FORMAT
 from quarantine import (
+    PURGE_AGE_S,
     Candidate,
     Guard,
+    HeldRun,
     Quarantine,
     Removal,
     counted,
     outcome_line,
+    run_time,
 )
 from tree import (
+    ACTIONS_NAME,
     REPORT_NAME,
     Git,
     GitGuard,
@@ -471,22 +477,125 @@ def _print_outcome(engine: Engine, plan: Plan, results: "List[Removal]", quarant
 # -- afterwards
 
 def cmd_restore(root: Root, args: "argparse.Namespace") -> int:
-    """Restore a run or a file."""
-    with Quarantine(root, time.time()) as quarantine:
+    """Restore a run, a file or a folder, or list what there is."""
+    now = time.time()
+    if args.list or args.name is None:
+        with Quarantine(root, now, execute=False) as quarantine:
+            if args.list and args.name is not None:
+                list_run(root, quarantine, args.name)
+            else:
+                list_runs(root, quarantine, now)
+        if not args.list:
+            raise sc.UsageError("restore requires a RUN_ID or a PATH")
+        return sc.EXIT_OK
+    where = {"to": _destination(args.to)} if args.to else {}
+    with Quarantine(root, now) as quarantine:
         target = args.name
         if os.path.isabs(target):
             target = native_path(root.relative(target))
-        results = quarantine.restore(target)
+        empty = empty_folders(quarantine, target)
+        results = quarantine.restore(target, **where)
     failed = sum(removal.outcome == "failed" for removal in results)
-    restored = plural(len(results) - failed, "file")
-    if failed:
-        sc.print_line("WARNING - %s restored, %d failed" % (restored, failed))
-    else:
-        sc.print_line("OK - %s restored" % restored)
+    line = "%s restored" % counted([removal for removal in results if removal.outcome != "failed"
+                                    and removal.path not in empty])[0]
+    if args.to:
+        line += " to %s" % printable(stored_path(where["to"]))
+    sc.print_line("WARNING - %s, %d failed" % (line, failed) if failed else "OK - " + line)
     for removal in results:
+        path = removal.path + "/" if removal.files or removal.path in empty else removal.path
         reason = " (%s)" % removal.reason if removal.reason else ""
-        sc.print_line("  %s: %s%s" % (removal.outcome, printable(removal.path), reason))
+        sc.print_line("  %s: %s%s" % (removal.outcome, printable(path), reason))
     return sc.EXIT_FAILED if failed else sc.EXIT_OK
+
+
+def empty_folders(quarantine: Quarantine, target: str) -> "Set[str]":
+    """The folders of a run that it left empty: they come back, and are not counted as files."""
+    if run_time(target) is None:
+        return set()
+    return {item.path for item in quarantine.held(target) if item.is_empty}
+
+
+def _destination(folder: str) -> str:
+    """The folder of --to as an absolute path. Raises UsageError for anything else."""
+    path = os.path.realpath(folder)
+    shown = printable(stored_path(folder))
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        raise sc.UsageError("--to: cannot open %s: %s" % (shown, error.strerror))
+    if not stat.S_ISDIR(mode):
+        raise sc.UsageError("--to: %s is not a folder" % shown)
+    return path
+
+
+def list_runs(root: Root, quarantine: Quarantine, now: float) -> None:
+    """Print the runs in quarantine, the newest first, and what each rule has in them."""
+    runs = quarantine.runs()
+    if not runs:
+        sc.print_line("OK - nothing is in quarantine")
+        return
+    rules = rules_of_runs(root)
+    held = {run.run_id: [item for item in quarantine.held(run.run_id) if not item.is_empty]
+            for run in runs}
+    kinds, contents = counted([item for items in held.values() for item in items])
+    sc.print_line("OK - %s in quarantine: %s (%s)" % (plural(len(runs), "run"), kinds, contents))
+    for run in reversed(runs):
+        print_run(run, held[run.run_id], rules.get(run.run_id, {}), now)
+    sc.print_line("  to restore: %s" % cleanup_report.plain(
+        cleanup_report.restore_command(root.path, "RUN_ID")))
+    sc.print_line("  for its paths: the same with --list; to another place: with --to DIR")
+
+
+def print_run(run: HeldRun, items: "Sequence[Any]", rules: "Dict[str, str]", now: float) -> None:
+    kinds, contents = counted(items)
+    sc.print_line("  %s  %s ago, %s (%s)" % (
+        run.run_id, sc.duration_text(now - run.newest), kinds, contents))
+    sc.print_line("    purged after %s" % sc.iso(run.newest + PURGE_AGE_S)[:10])
+    by_rule = cleanup_report.grouped(items, lambda item: rules.get(item.path, NO_RULE))
+    for rule, members in by_rule.items():
+        kinds, contents = counted(members)
+        sc.print_line("    %s: %s (%s)" % (cleanup_report.plain(rule), kinds, contents))
+
+
+def list_run(root: Root, quarantine: Quarantine, run_id: str) -> None:
+    """Print the paths that a run holds. Raises UsageError if it is not in quarantine."""
+    if run_id not in [run.run_id for run in quarantine.runs()]:
+        raise sc.UsageError("run %s is not in quarantine" % printable(stored_path(run_id)),
+                            "restore --list shows the runs")
+    held, rules = quarantine.held(run_id), rules_of_runs(root).get(run_id, {})
+    kinds, contents = counted([item for item in held if not item.is_empty])
+    sc.print_line("OK - %s in run %s (%s)" % (kinds, run_id, contents))
+    for item in held:
+        if item.is_empty:
+            sc.print_line("  %s  (was left empty)" % printable(item.path + "/"))
+            continue
+        path = item.path + "/" if item.files else item.path
+        rule = cleanup_report.plain(rules.get(item.path, NO_RULE))
+        sc.print_line("  %s  (%s, %s)" % (printable(path), counted([item])[1], rule))
+
+
+NO_RULE = "rule unknown"
+
+
+def rules_of_runs(root: Root) -> "Dict[str, Dict[str, str]]":
+    """By run, {path: rule} of what was ever removed, as far as the log tells."""
+    path = os.path.join(root.path, ACTIONS_NAME)
+    try:
+        lines = read_own(path).split(b"\n")
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise sc.StorageError.of("read", path, error)
+    runs: "Dict[str, Dict[str, str]]" = {}
+    for line in lines:
+        if b'"intent"' not in line:
+            continue
+        try:
+            entry = json.loads(line.decode("utf-8"))
+            runs.setdefault(str(entry["run"]), {})[str(entry["path"])] = str(entry["rule"])
+        except (ValueError, RecursionError, KeyError, TypeError):
+            continue  # a crash cut the line short: its rule is unknown
+    return runs
 
 
 def cmd_purge(root: Root, args: "argparse.Namespace") -> int:
@@ -557,6 +666,10 @@ def build_parser() -> "argparse.ArgumentParser":
     parser.add_argument("--format", choices=("table", "markdown", "json"),
                         help="of the report (default: markdown with --report-only, else table)")
     parser.add_argument("--all", action="store_true", help="list everything, however many")
+    parser.add_argument("--list", action="store_true",
+                        help="with restore: show what is in quarantine; with a RUN_ID, its paths")
+    parser.add_argument("--to", metavar="DIR",
+                        help="with restore: put the files below this folder, not at their places")
     parser.add_argument("--older-than", type=age_option, metavar="AGE",
                         help="with purge: delete what was quarantined this long ago, such as 14d")
     return parser
@@ -574,7 +687,8 @@ def main() -> int:
 
 COMMANDS = {"restore": cmd_restore, "purge": cmd_purge}
 # What an option or argument applies to, as the usage line names it; INVENTORY if it is not here.
-APPLIES_TO = {"name": ("restore",), "older_than": ("purge",), "dry_run": ("INVENTORY", "purge")}
+APPLIES_TO = {"name": ("restore",), "older_than": ("purge",), "list": ("restore",),
+              "to": ("restore",), "dry_run": ("INVENTORY", "purge")}
 
 
 def check_options(args: "argparse.Namespace") -> None:
@@ -589,8 +703,8 @@ def check_options(args: "argparse.Namespace") -> None:
             raise sc.UsageError("unexpected argument '%s'" % printable(value))
         raise sc.UsageError("--%s applies only to %s" % (
             key.replace("_", "-"), " or ".join(targets)))
-    if what == "restore" and args.name is None:
-        raise sc.UsageError("restore requires a RUN_ID or a PATH")
+    if args.list and args.to:
+        raise sc.UsageError("--list cannot be used with --to")
     if args.non_interactive and not args.execute:
         raise sc.UsageError("--non-interactive requires --execute")
     if args.format and args.execute:

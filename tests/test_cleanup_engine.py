@@ -1155,6 +1155,79 @@ def test_rule_17_restoring_goes_on_after_a_file_that_cannot_be_put_back(cleaned)
     assert (code, out.split("\n")[0]) == (1, "WARNING - 0 files restored, 1 failed")
 
 
+HOW_TO_RESTORE = re.compile(r"  to restore: python3 \S+/cleanup_engine.py --root \S+ restore RUN_ID\n"
+                            r"  for its paths: the same with --list; to another place: with --to DIR\n\Z")
+
+
+def test_what_is_in_quarantine_is_listed_by_run_and_rule(cleaned):
+    before = snapshot(cleaned.root)
+    name = cleaned.run_id
+    code, out, err = cleaned.engine("restore", "--list")
+    day = time.strftime("%Y-%m-%d", time.gmtime(sc.from_iso(re.sub(
+        r"(....)(..)(..)T(..)(..)(..)Z.*", r"\1-\2-\3T\4:\5:\6Z", name)) + 14 * DAY))
+    assert (code, err) == (0, "") and HOW_TO_RESTORE.search(out)
+    assert re.sub(r"\d+s ago", "0s ago", out[:out.index("  to restore")]) == """\
+OK - 1 run in quarantine: 3 files (24 B)
+  %s  0s ago, 3 files (24 B)
+    purged after %s
+    temporary: 2 files (16 B)
+    backups: 1 file (8 B)
+""" % (name, day)
+    assert cleaned.engine("restore", name, "--list") == (
+        0, "OK - 3 files in run %s (24 B)\n  a.tmp  (8 B, temporary)\n  sub/b.tmp  (8 B, temporary)\n"
+           "  sub/deep/c.bak  (8 B, backups)\n" % name, "")
+    assert snapshot(cleaned.root) == before
+
+
+def test_restore_alone_says_what_there_is_and_what_it_takes(cleaned, tree):
+    code, out, err = cleaned.engine("restore")
+    assert (code, out.splitlines()[0]) == (2, "OK - 1 run in quarantine: 3 files (24 B)")
+    assert err == "cleanup_engine: restore requires a RUN_ID or a PATH\n"
+    before = snapshot(tree.root)
+    assert tree.engine("restore", "--list") == (0, "OK - nothing is in quarantine\n", "")
+    assert tree.engine("restore", "20250601T100000Z-1", "--list") == (
+        2, "", "cleanup_engine: run 20250601T100000Z-1 is not in quarantine (restore --list shows the runs)\n")
+    assert snapshot(tree.root) == before
+
+
+def test_the_rule_of_what_the_log_no_longer_tells_is_unknown(cleaned):
+    log = cleaned.root / "cleanup_actions.log"
+    text = log.read_text().splitlines()
+    first = [line for line in text if '"intent"' in line][0]
+    log.write_text("\n".join([line for line in text if line != first] + ['{"event": "intent", "run": [', first[:40]]))
+    out = cleaned.engine("restore", "--list")[1]
+    assert "\n    rule unknown: 1 file (8 B)\n" in out and "\n    temporary: 1 file (8 B)\n" in out
+
+
+def test_a_folder_in_quarantine_is_listed_as_one(cleaned, monkeypatch):
+    class Held(sc.Value):
+        path, files, size, is_empty = "", 0, 0, False
+    monkeypatch.setattr(engine.Quarantine, "held", lambda self, run: [
+        Held(path="a.tmp", size=8), Held(path="web/.cache", files=420, size=12 << 20),
+        Held(path="web/empty", is_empty=True)], raising=False)
+    out = cleaned.engine("restore", "--list")[1]
+    assert out.startswith("OK - 1 run in quarantine: 1 file and 1 folder (421 files, 12.0 MiB)\n")
+    assert "\n    temporary: 1 file (8 B)\n    rule unknown: 1 folder (420 files, 12.0 MiB)\n" in out
+    out = cleaned.engine("restore", cleaned.run_id, "--list")[1]
+    assert "\n  web/.cache/  (420 files, 12.0 MiB, rule unknown)\n  web/empty/  (was left empty)\n" in out
+    monkeypatch.setattr(engine.Quarantine, "restore", lambda self, target: [
+        Removal(path="a.tmp", outcome="restored"), Removal(path="web/.cache", files=420, outcome="restored"),
+        Removal(path="web/empty", outcome="restored", reason="owner could not be given back")])
+    assert cleaned.engine("restore", cleaned.run_id)[1] == (
+        "OK - 1 file and 1 folder restored\n  restored: a.tmp\n  restored: web/.cache/\n"
+        "  restored: web/empty/ (owner could not be given back)\n")
+
+
+def test_a_run_is_restored_to_another_folder(cleaned, tmp_path):
+    (tmp_path / "there").mkdir()
+    code, out, err = cleaned.engine("restore", cleaned.run_id, "--to", str(tmp_path / "there"))
+    assert (code, err) == (0, "") and out == (
+        "OK - 3 files restored to %s\n  restored: a.tmp\n  restored: sub/b.tmp\n  restored: sub/deep/c.bak\n"
+        % (tmp_path / "there"))
+    assert cleaned.there() == []
+    assert (tmp_path / "there" / "sub" / "deep" / "c.bak").read_text() == "content\n"
+
+
 @pytest.fixture
 def days_later(monkeypatch):
     """Moves the clock of this process and its children; nothing can move the ctime of a file in quarantine back."""
@@ -1811,7 +1884,11 @@ SENSELESS = (
     (("INVENTORY", "old.tmp"), "unexpected argument 'old.tmp'"),
     (("INVENTORY", "a\nb"), "unexpected argument 'a\\nb'"),
     (("purge", "old.tmp", "--older-than", "14d"), "unexpected argument 'old.tmp'"),
-    (("restore",), "restore requires a RUN_ID or a PATH"),
+    (("restore", "--list", "--to", "/tmp"), "--list cannot be used with --to"),
+    (("restore", "old.tmp", "--to", "/nowhere"), "--to: cannot open /nowhere: No such file or directory"),
+    (("restore", "old.tmp", "--to", "/dev/null"), "--to: /dev/null is not a folder"),
+    (("INVENTORY", "--list"), "--list applies only to restore"),
+    (("purge", "--older-than", "14d", "--to", "/tmp"), "--to applies only to restore"),
     (("INVENTORY", "--all", "--format", "json"), "--all cannot be used with --format json"),
     (("INVENTORY", "--all", "--execute"), "--all cannot be used with --execute"),
     (("purge",), "purge requires an age: --older-than 14d"),
@@ -1864,7 +1941,7 @@ def test_help_tells_every_command_option_and_exit_code():
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
     text = done.stdout.decode()
-    for word in ("restore RUN_ID|PATH",
+    for word in ("restore RUN_ID|PATH", "restore --list", "--to DIR",
                  "purge --older-than 14d", "--report-only", "--execute", "--dry-run", "--non-interactive",
                  "--max-deletions", "--max-fraction", "--max-age", "--rules", "--format", "--all", "--root",
                  "Exit codes: 0 ok;", "78 the rules cannot be used"):
