@@ -5,6 +5,7 @@
     cleanup_engine.py cleanup_inventory.json --report-only     write cleanup_report.json, print it
     cleanup_engine.py cleanup_inventory.json --execute         list, ask by rule, then remove
     cleanup_engine.py cleanup_inventory.json --execute --non-interactive
+    cleanup_engine.py rules cleanup_inventory.json             check the rules; what they match
     cleanup_engine.py restore --list                           show what is in quarantine
     cleanup_engine.py restore RUN_ID|PATH [--to DIR]           restore all files of a run, or one
     cleanup_engine.py purge --older-than 14d                   delete what was quarantined before
@@ -41,7 +42,7 @@ from cleanup_plan import (
     is_of,
     make_plan,
 )
-from cleanup_rules import RULES_NAME, read_rules
+from cleanup_rules import RULES_NAME, Rules, read_rules
 from common import (
     EXIT_REFUSED,
     RefusedError,
@@ -212,11 +213,7 @@ class Engine:
 
     def plan(self) -> Plan:
         """The plan; `refused` says what is wrong with it as a whole. Raises ConfigError."""
-        if self.args.rules:
-            path = os.path.abspath(self.args.rules)
-            self.rules = read_rules(path, printable(stored_path(path)))
-        else:
-            self.rules = read_rules(os.path.join(self.root.path, RULES_NAME), RULES_NAME)
+        self.rules = read_rules_of(self.root, self.args)
         try:
             return self._plan()
         except RefusedError as error:
@@ -626,6 +623,43 @@ def cmd_purge(root: Root, args: "argparse.Namespace") -> int:
     return sc.EXIT_FAILED if left else sc.EXIT_OK
 
 
+# -- the rules
+
+def cmd_rules(root: Root, args: "argparse.Namespace") -> int:
+    """Check the rules, and show how many paths of an inventory each pattern matches."""
+    rules = read_rules_of(root, args)
+    document = read_inventory(os.path.abspath(args.name), root)
+    path_at = document["fields"].index("path")
+    try:
+        paths = [str(row[path_at]) for row in document["files"]]
+    except (TypeError, IndexError, KeyError):
+        raise RefusedError("the inventory has a row that is damaged", TAKE_NEW)
+    rows = [{"kind": kind, "pattern": pattern, "paths": count}
+            for kind, pattern, count in rules.coverage(paths)]
+    if args.format == "json":
+        sc.print_json({"at": document["finished"], "files": len(paths), "patterns": rows})
+        return sc.EXIT_OK
+    unused = sum(row["paths"] == 0 for row in rows if row["kind"] == "protected")
+    line = "OK - %s, %s" % (
+        plural(len(rules.rules), "rule"), plural(len(rules.protected), "protected pattern"))
+    if unused:
+        line += " (%s nothing now)" % plural(unused, "matches", "match")
+    sc.print_line(line)
+    for row in rows:
+        note = "" if row["paths"] or row["kind"] != "protected" else "  matches nothing now"
+        sc.print_line("  %7d  %s  %s%s" % (
+            row["paths"], row["kind"], printable(row["pattern"]), note))
+    return sc.EXIT_OK
+
+
+def read_rules_of(root: Root, args: "argparse.Namespace") -> Rules:
+    """The rules of --rules, or of the root. Raises ConfigError with every problem in them."""
+    if args.rules:
+        path = os.path.abspath(args.rules)
+        return read_rules(path, printable(stored_path(path)))
+    return read_rules(os.path.join(root.path, RULES_NAME), RULES_NAME)
+
+
 # -- the command line
 
 def _fraction(text: str) -> float:
@@ -641,9 +675,9 @@ def _fraction(text: str) -> float:
 
 def build_parser() -> "argparse.ArgumentParser":
     parser = command_parser(__doc__)
-    parser.add_argument("what", metavar="INVENTORY | restore | purge")
-    parser.add_argument("name", nargs="?", metavar="RUN_ID|PATH",
-                        help="with restore: the run, file or folder")
+    parser.add_argument("what", metavar="INVENTORY | rules | restore | purge")
+    parser.add_argument("name", nargs="?", metavar="INVENTORY | RUN_ID | PATH",
+                        help="with rules: the inventory; with restore: the run, file or folder")
     either = parser.add_mutually_exclusive_group()
     either.add_argument("--report-only", action="store_true",
                         help="write %s and print it" % REPORT_NAME)
@@ -685,10 +719,11 @@ def main() -> int:
     return command(Root(args.root), args)
 
 
-COMMANDS = {"restore": cmd_restore, "purge": cmd_purge}
+COMMANDS = {"restore": cmd_restore, "purge": cmd_purge, "rules": cmd_rules}
 # What an option or argument applies to, as the usage line names it; INVENTORY if it is not here.
-APPLIES_TO = {"name": ("restore",), "older_than": ("purge",), "list": ("restore",),
-              "to": ("restore",), "dry_run": ("INVENTORY", "purge")}
+APPLIES_TO = {"name": ("restore", "rules"), "older_than": ("purge",), "list": ("restore",),
+              "to": ("restore",), "dry_run": ("INVENTORY", "purge"),
+              "rules": ("INVENTORY", "rules"), "format": ("INVENTORY", "rules")}
 
 
 def check_options(args: "argparse.Namespace") -> None:
@@ -703,6 +738,10 @@ def check_options(args: "argparse.Namespace") -> None:
             raise sc.UsageError("unexpected argument '%s'" % printable(value))
         raise sc.UsageError("--%s applies only to %s" % (
             key.replace("_", "-"), " or ".join(targets)))
+    if what == "rules" and args.name is None:
+        raise sc.UsageError("rules requires an inventory", "rules cleanup_inventory.json")
+    if what == "rules" and args.format == "markdown":
+        raise sc.UsageError("--format markdown applies only to INVENTORY")
     if args.list and args.to:
         raise sc.UsageError("--list cannot be used with --to")
     if args.non_interactive and not args.execute:

@@ -713,6 +713,37 @@ def test_other_rules_can_be_named(tree, tmp_path):
     assert tree.there() == ["old.tmp"]
 
 
+def test_rule_22_the_rules_command_says_how_many_paths_each_pattern_matches(shared):
+    shared.set_document(dict(shared.original, finished=ago(99 * DAY)))  # of any age: nothing is removed by it
+    before = snapshot(shared.root)
+    code, out, err = shared.engine("rules", shared.inventory)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "OK - 2 rules, 1 protected pattern (1 matches nothing now)"
+    assert [line.split()[-1] for line in lines[1:3]] == ["*.tmp", "*.bak"] and lines[1].split()[0] == "1"
+    assert lines[3].split()[0] == "0" and lines[3].endswith("keep*  matches nothing now")
+    code, out, _ = shared.engine("rules", shared.inventory, "--format", "json")
+    assert [(row["pattern"], row["paths"]) for row in json.loads(out)["patterns"]] == [
+        ("*.tmp", 1), ("*.bak", 1), ("keep*", 0)]
+    assert snapshot(shared.root) == before
+
+
+def test_rule_22_the_rules_command_names_every_problem_of_the_rules(shared):
+    shared.set_document(shared.original)
+    shared.set_rules({"protected": [], "rules": [
+        {"name": "a b", "patterns": ["*"], "older_than": "soon", "reason": ""}]})
+    try:
+        code, out, err = shared.engine("rules", shared.inventory)
+        assert (code, out) == (78, "") and len(err.splitlines()) >= 4
+    finally:
+        shared.set_rules(RULES)
+    document = copy.deepcopy(shared.original)
+    document["files"][3] = None
+    shared.set_document(document)
+    assert shared.engine("rules", shared.inventory) == (
+        3, "", "cleanup_engine: the inventory has a row that is damaged %s\n" % TAKE)
+
+
 # -- CLEANUP rule 9
 
 def test_rule_9_while_another_clean_up_is_at_work_every_command_leaves_at_once(tree):
@@ -1889,10 +1920,13 @@ SENSELESS = (
     (("restore", "old.tmp", "--to", "/dev/null"), "--to: /dev/null is not a folder"),
     (("INVENTORY", "--list"), "--list applies only to restore"),
     (("purge", "--older-than", "14d", "--to", "/tmp"), "--to applies only to restore"),
+    (("rules",), "rules requires an inventory (rules cleanup_inventory.json)"),
+    (("rules", "INVENTORY", "--format", "markdown"), "--format markdown applies only to INVENTORY"),
+    (("rules", "INVENTORY", "--execute"), "--execute applies only to INVENTORY"),
     (("INVENTORY", "--all", "--format", "json"), "--all cannot be used with --format json"),
     (("INVENTORY", "--all", "--execute"), "--all cannot be used with --execute"),
     (("purge",), "purge requires an age: --older-than 14d"),
-    ((), "INVENTORY | restore | purge"),
+    ((), "INVENTORY | rules | restore | purge"),
     (("INVENTORY", "--max-deletions", "0"), "'0' is not a whole number from 1 to 999999"),
     (("INVENTORY", "--max-deletions", "-1"), "--max-deletions"),
     (("INVENTORY", "--max-deletions", "many"), "'many' is not a whole number"),
@@ -1941,7 +1975,7 @@ def test_help_tells_every_command_option_and_exit_code():
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
     text = done.stdout.decode()
-    for word in ("restore RUN_ID|PATH", "restore --list", "--to DIR",
+    for word in ("restore RUN_ID|PATH", "restore --list", "--to DIR", "rules cleanup_inventory.json",
                  "purge --older-than 14d", "--report-only", "--execute", "--dry-run", "--non-interactive",
                  "--max-deletions", "--max-fraction", "--max-age", "--rules", "--format", "--all", "--root",
                  "Exit codes: 0 ok;", "78 the rules cannot be used"):
