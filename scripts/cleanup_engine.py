@@ -610,8 +610,11 @@ def cmd_purge(root: Root, args: "argparse.Namespace") -> int:
         size_text(sum(run.size for run in purged)))
     if left:
         line += ", %d could not be deleted" % left
+    doubtful = sum(run.newest <= now - args.older_than for run in held) - len(purged)
     if not held:
         line += ": nothing is in quarantine"
+    elif doubtful:
+        line += ", %s kept: the clock may be wrong" % plural(doubtful, "run")
     elif not purged:
         line += ": the oldest of %s is %s old" % (
             plural(len(held), "run"), sc.duration_text(now - held[0].newest))

@@ -24,6 +24,7 @@ import cleanup_plan
 import cleanup_report as report
 import cleanup_review as review
 import inventory
+import quarantine
 import symphony_conductor as sc
 from cleanup_rules import build_rules
 from common import RefusedError, finish
@@ -378,7 +379,7 @@ def check_refused(tree, expected, *arguments):
     assert seen == [(3, expected, 1, "")] * 3
     assert snapshot(tree.root, *OWN) == before
     quarantine = tree.root / ".cleanup_quarantine"
-    assert sorted(set(os.listdir(str(quarantine))) - {".gitignore", "format", "lock", "placeholder"}) == []
+    assert sorted(set(os.listdir(str(quarantine))) - {".gitignore", "clock", "format", "lock", "placeholder"}) == []
 
 
 def test_rule_8_the_same_inventory_untouched_is_relied_on(shared):
@@ -918,7 +919,7 @@ def test_rule_15_the_dry_run_tells_exactly_what_execute_then_removes(tmp_path):
     assert found["verdict"] == "OK - 6 files would be removed (48 B), 4 kept, 1 left for the next run"
     assert dry.split("\n")[0] == found["verdict"]
     assert out.split("\n")[0] == "OK - 6 files moved to quarantine (48 B), 4 kept, 1 left for the next run"
-    assert re.findall("\n  removed: (.*), 8 B", out) == [report.printable(path) for path in going]
+    assert sorted(re.findall("\n  removed: (.*), 8 B", out)) == sorted(map(report.printable, going))
     assert "\n  skipped: later.tmp (temporary: git tracks it)\n" in out
 
 
@@ -1261,9 +1262,13 @@ def test_a_run_is_restored_to_another_folder(cleaned, tmp_path):
 
 @pytest.fixture
 def days_later(monkeypatch):
-    """Moves the clock of this process and its children; nothing can move the ctime of a file in quarantine back."""
-    real = time.time
-    return lambda days: monkeypatch.setattr(time, "time", lambda: real() + days * DAY + 5)
+    """Moves the clocks of this process and its children; nothing can move the ctime of a file in quarantine back."""
+    real, (boot_id, uptime) = time.time, quarantine.boot_now()
+
+    def move(days, boot_too=True):
+        monkeypatch.setattr(time, "time", lambda: real() + days * DAY + 5)
+        monkeypatch.setattr(quarantine, "boot_now", lambda: (boot_id, uptime + boot_too * (days * DAY + 60)))
+    return move
 
 
 def test_rule_17_purge_needs_an_age(cleaned):
@@ -1288,6 +1293,14 @@ def test_rules_17_and_18_purge_says_what_it_deletes_and_what_it_would(cleaned, d
     assert cleaned.engine("restore", name)[0] == 2
     assert cleaned.engine("purge", "--older-than", "14d") == (
         0, "OK - 0 files deleted (0 B): nothing is in quarantine\n", "")
+
+
+def test_rule_21_a_purge_that_the_clock_of_the_boot_contradicts_says_so(cleaned, days_later):
+    days_later(400, boot_too=False)
+    code, out, err = cleaned.engine("purge", "--older-than", "14d")
+    assert (code, err) == (0, "")
+    assert out.startswith("OK - 0 files deleted (0 B), 1 run kept: the clock may be wrong\n  note: ")
+    assert cleaned.engine("restore", cleaned.run_id)[0] == 0
 
 
 def test_a_purge_goes_by_the_newest_change_whatever_the_run_is_called(cleaned):
