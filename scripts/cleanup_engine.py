@@ -33,6 +33,7 @@ from typing import Any, Dict, List, Sequence, Set, Tuple
 
 import cleanup_report
 import cleanup_review
+import inventory
 from cleanup_plan import (
     MAX_DELETIONS,
     MAX_FRACTION,
@@ -236,11 +237,12 @@ class Engine:
             raise RefusedError("the inventory cannot be used: %s" % reason, TAKE_NEW_WITH)
         return make_plan(self.document, self.rules, self.now, self.args.max_fraction)
 
-    def guards(self) -> "List[Guard]":
-        """The checks that are made again right before a file goes."""
+    def guards(self, items: "Sequence[Candidate]") -> "List[Guard]":
+        """The checks that are made again right before one of the candidates goes."""
         guards: "List[Guard]" = [self.rules.protection, Registry(self.root).guard]
         if self.git.is_here():
             guards.append(GitGuard(self.git))
+        guards.append(MentionGuard(self.document, self.root, items))
         return guards
 
     def report(self, plan: Plan, results: "Sequence[Removal]",
@@ -338,6 +340,43 @@ def _listed(plan: Plan, results: "Sequence[Removal]") -> "List[Candidate]":
     return [item for item in plan.candidates if item.path in going]
 
 
+class MentionGuard:
+    """Keeps what a file mentions that is new or changed since the inventory (CLEANUP rule 6).
+
+    Those files are read once, when the first candidate is about to go. What a tool makes again
+    whenever it needs it is not asked for, as it was not in the plan.
+    """
+
+    def __init__(self, document: "Dict[str, Any]", root: Root,
+                 items: "Sequence[Candidate]") -> None:
+        self.document = document
+        self.root = root
+        self.names = {item.path: os.path.basename(item.path) for item in items
+                      if not item.generated}
+        self._mentions: "Dict[str, str] | None" = None
+        self._error = ""
+
+    def __call__(self, path: str) -> str:
+        """Why the candidate must stay, '' if it can go."""
+        name = self.names.get(path)
+        if name is None:
+            return ""
+        if self._mentions is None and not self._error:
+            self._ask()
+        if self._mentions is None:
+            return "cannot tell whether a file mentions it since the inventory: %s" % self._error
+        if name in self._mentions:
+            return "%s mentions it since the inventory" % printable(self._mentions[name])
+        return ""
+
+    def _ask(self) -> None:
+        try:
+            self._mentions = inventory.mentions_since(
+                self.document, self.root, sorted(set(self.names.values())))
+        except (OSError, sc.ConductorError) as error:
+            self._error = str(error) or type(error).__name__
+
+
 def verdict(plan: Plan, results: "Sequence[Removal]", execute: bool,
             error: "sc.StorageError | None" = None) -> str:
     """The first line. `error` is what ended the run before its time."""
@@ -388,7 +427,8 @@ def cmd_clean(root: Root, args: "argparse.Namespace") -> int:
         if not plan.refused:
             items, results = _split(plan, chosen)
             try:
-                for removal in quarantine.remove(items, engine.guards(), args.max_deletions):
+                guards = engine.guards(items)
+                for removal in quarantine.remove(items, guards, args.max_deletions):
                     results.append(removal)
             except sc.StorageError as error:
                 if args.execute:

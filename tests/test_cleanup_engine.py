@@ -745,6 +745,50 @@ def test_rule_22_the_rules_command_names_every_problem_of_the_rules(shared):
         3, "", "cleanup_engine: the inventory has a row that is damaged %s\n" % TAKE)
 
 
+# -- CLEANUP rule 6 at removal
+
+def asked_again(monkeypatch, answer):
+    """What MentionGuard asks, in a list, once `answer` is what it gets: a dict, or an error to be raised."""
+    questions = []
+
+    def mentions_since(document, root, names):
+        questions.append(list(names))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+    monkeypatch.setattr(inventory, "mentions_since", mentions_since, raising=False)
+    return questions
+
+
+ITEMS = [engine.Candidate(path="sub/a.tmp"), engine.Candidate(path="b.tmp"), engine.Candidate(path="c/a.tmp"),
+         engine.Candidate(path="web/.cache", files=3, generated=True)]
+
+
+def test_rule_6_what_a_file_mentions_since_the_inventory_is_kept(monkeypatch):
+    questions = asked_again(monkeypatch, {"a.tmp": "bin/x\n.sh"})
+    guard = engine.MentionGuard({}, None, ITEMS)
+    assert [guard(item.path) for item in ITEMS + ITEMS] == [
+        "bin/x\\n.sh mentions it since the inventory", "", "bin/x\\n.sh mentions it since the inventory", ""] * 2
+    assert questions == [["a.tmp", "b.tmp"]]  # once for all, and not for what a tool makes again
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), RefusedError("no luck")])
+def test_rule_6_what_cannot_be_asked_again_is_kept(monkeypatch, error):
+    questions = asked_again(monkeypatch, error)
+    guard = engine.MentionGuard({}, None, ITEMS)
+    text = "cannot tell whether a file mentions it since the inventory: %s" % error
+    assert [guard(item.path) for item in ITEMS] == [text, text, text, ""] and len(questions) == 1
+
+
+def test_rule_6_a_removal_asks_for_references_again(tree, monkeypatch):
+    asked_again(monkeypatch, {"old.tmp": "run.sh"})
+    assert tree.execute()[0] == (
+        "OK - 0 files moved to quarantine (0 B), 1 kept: run.sh mentions it since the inventory (1)\n"
+        "  skipped: old.tmp (temporary: run.sh mentions it since the inventory)\n")
+    asked_again(monkeypatch, {})
+    assert tree.execute()[0].startswith("OK - 1 file moved to quarantine (8 B)\n")
+
+
 # -- CLEANUP rule 9
 
 def test_rule_9_while_another_clean_up_is_at_work_every_command_leaves_at_once(tree):
