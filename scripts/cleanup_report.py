@@ -117,8 +117,13 @@ def automations(root: Root) -> "Dict[str, Any]":
     Not on cron and the disk: a checkout that is only looked at, as in CI, has no crontab line.
     """
     store = sc.Store(root.path)
-    if not os.path.exists(store.config_path):
+    try:
+        os.stat(store.config_path)
+    except FileNotFoundError:
         return {"verdict": "no conductor configuration", "unwell": []}
+    except OSError as error:
+        return {"verdict": "UNKNOWN - cannot open the configuration: %s" % error.strerror,
+                "unwell": []}
     try:
         table, findings = automation_manager.judge_all(store)
     except sc.ConductorError as error:

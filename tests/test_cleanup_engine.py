@@ -1594,6 +1594,13 @@ def test_automations_that_are_not_well_are_told_of(tree):
     assert found["verdict"].startswith("CRITICAL - there is no usable configuration") and found["unwell"] == []
 
 
+def test_a_configuration_that_cannot_be_looked_at_is_not_taken_for_none(tree):
+    path = tree.root / "config" / "conductor_config.json"
+    path.symlink_to(path)
+    assert report.automations(Root(str(tree.root))) == {
+        "verdict": "UNKNOWN - cannot open the configuration: Too many levels of symbolic links", "unwell": []}
+
+
 # -- the report as a page
 
 DOCUMENT = {
