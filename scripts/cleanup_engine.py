@@ -39,9 +39,11 @@ from cleanup_plan import (
     MAX_FRACTION,
     MISSING,
     TAKE_NEW,
+    Evidence,
     Plan,
     is_of,
     make_plan,
+    protection_guard,
 )
 from cleanup_rules import RULES_NAME, Rules, read_rules
 from common import (
@@ -235,14 +237,15 @@ class Engine:
                           self.args.max_age)
         if reason:
             raise RefusedError("the inventory cannot be used: %s" % reason, TAKE_NEW_WITH)
-        return make_plan(self.document, self.rules, self.now, self.args.max_fraction)
+        return make_plan(self.document, self.rules, self.now, self.args.max_fraction,
+                         self.args.max_deletions, Evidence(self.root))
 
-    def guards(self, items: "Sequence[Candidate]") -> "List[Guard]":
+    def guards(self, plan: Plan) -> "List[Guard]":
         """The checks that are made again right before one of the candidates goes."""
-        guards: "List[Guard]" = [self.rules.protection, Registry(self.root).guard]
+        guards: "List[Guard]" = [protection_guard(plan, self.rules), Registry(self.root).guard]
         if self.git.is_here():
             guards.append(GitGuard(self.git))
-        guards.append(MentionGuard(self.document, self.root, items))
+        guards.append(MentionGuard(self.document, self.root, plan.candidates))
         return guards
 
     def report(self, plan: Plan, results: "Sequence[Removal]",
@@ -427,7 +430,7 @@ def cmd_clean(root: Root, args: "argparse.Namespace") -> int:
         if not plan.refused:
             items, results = _split(plan, chosen)
             try:
-                guards = engine.guards(items)
+                guards = engine.guards(plan)
                 for removal in quarantine.remove(items, guards, args.max_deletions):
                     results.append(removal)
             except sc.StorageError as error:
@@ -504,8 +507,9 @@ def _print_outcome(engine: Engine, plan: Plan, results: "List[Removal]", quarant
         if removal.reason in (OVER_THE_LIMIT, AT_THE_PROMPT):
             continue
         size = ", " + counted([removal])[1] if removal.size else ""
+        path = removal.path + "/" if removal.files else removal.path
         sc.print_line("  %s: %s%s (%s: %s)" % (
-            removal.outcome, printable(removal.path), size, removal.rule, removal.reason))
+            removal.outcome, printable(path), size, removal.rule, removal.reason))
     if any(removal.outcome == "removed" for removal in results):
         hint = cleanup_report.restore_hint(engine.root, quarantine.run_id, engine.now)
         sc.print_line("  " + hint)
@@ -677,8 +681,8 @@ def cmd_rules(root: Root, args: "argparse.Namespace") -> int:
         paths = [str(row[path_at]) for row in document["files"]]
     except (TypeError, IndexError, KeyError):
         raise RefusedError("the inventory has a row that is damaged", TAKE_NEW)
-    rows = [{"kind": kind, "pattern": pattern, "paths": count}
-            for kind, pattern, count in rules.coverage(paths)]
+    rows: "List[Dict[str, Any]]" = [{"kind": kind, "pattern": pattern, "paths": count}
+                                    for kind, pattern, count in rules.coverage(paths)]
     if args.format == "json":
         sc.print_json({"at": document["finished"], "files": len(paths), "patterns": rows})
         return sc.EXIT_OK

@@ -663,13 +663,13 @@ def test_candidates_in_the_checkout_are_told(checkout):
 
 def test_a_refused_analysis_is_told_everywhere_and_fails_the_job(checkout):
     loose_rules(checkout.root)
-    for number in range(40):
+    for number in range(60):
         (checkout.root / ("%d.loose" % number)).write_text("x")
     code, out = checkout.analyse()
     assert (code, out) == (3, "inventory: exit status 0\nclean-up analysis: exit status 3\n::error::clean-up analysis: "
                               "exit status 3\nhealth check: exit status 2\nadded files: exit status 0\n")
     assert checkout.read("state") == "findings\n"
-    assert ("\n## Clean-up analysis: refused (exit status 3)\n\n**REFUSED - the plan would remove 40 of "
+    assert ("\n## Clean-up analysis: refused (exit status 3)\n\n**REFUSED - the plan would remove 60 of "
             in checkout.summary())
     assert "\n## Health check of the runner: exit status 2\n" in checkout.summary()
     assert checkout.read("comment.md").startswith(
