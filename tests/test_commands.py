@@ -767,8 +767,9 @@ def test_only_the_standard_library_is_imported(path):
 
 
 def test_each_script_uses_only_those_before_it():
-    order = ["common", "tree", "cleanup_rules", "quarantine", "file_lifecycle", "inventory",
-             "automation_manager", "cleanup_report", "cleanup_plan", "cleanup_engine",
+    order = ["common", "tree", "cleanup_rules", "clock_witness", "folders", "action_log",
+             "quarantine", "file_lifecycle", "references", "inventory", "automation_manager",
+             "cleanup_report", "cleanup_review", "cleanup_plan", "cleanup_engine",
              "report_page", "symphony_report", "symphony_simulate", "symphony_diff",
              "symphony_import_crontab", "symphony_timer"]
     # The stub of the conductor in scripts/ has the name of the module that all of them use.
