@@ -101,6 +101,7 @@ class Registry:
         self.path = os.path.join(root.path, REGISTRY_NAME)
         self._signature = ""  # of the file that `_entries` were read from
         self._entries: "Dict[str, Entry]" = {}
+        self._above: "Set[str]" = set()  # the folders above them
         self._other: "Dict[str, Any]" = {}  # keys of a later version beside the files
 
     def read(self) -> "Dict[str, Entry]":
@@ -155,6 +156,7 @@ class Registry:
         signature = sc.signature(self.path)
         if signature != self._signature:
             self._entries, self._signature = self.read(), signature
+            self._above = {folder for path in self._entries for folder in _folders_above(path)}
         return self._entries
 
     @contextlib.contextmanager
@@ -194,9 +196,14 @@ class Registry:
         return None
 
     def guard(self, path: str) -> str:
-        """Why a registered file must stay; '' for others. A folder's entry covers its files."""
+        """Why a registered file must stay; '' for others.
+
+        A folder's entry covers its files, and a file's entry keeps the folders that it is in.
+        """
         entry = self.nearest(path)
-        return expiry_text(entry) if entry else ""
+        if entry:
+            return expiry_text(entry)
+        return "something in it is registered to expire" if path in self._above else ""
 
     def guard_of(self, planned: "Dict[str, Entry]") -> Guard:
         """The same for expired files: they stay if their registration has changed meanwhile."""
@@ -206,6 +213,13 @@ class Registry:
                 return "it is no longer registered"
             return "" if planned.get(entry.path) == entry else expiry_text(entry)
         return guard
+
+
+def _folders_above(path: str) -> "Iterator[str]":
+    folder = path.rpartition("/")[0]
+    while folder:
+        yield folder
+        folder = folder.rpartition("/")[0]
 
 
 def expiry_text(entry: Entry) -> str:

@@ -502,6 +502,8 @@ class Quarantine:
         if self.run_id and not self._failure:
             self._remove_left_empty([item.path for item in gone], guards)
         if self._failure:
+            if self.run_id and not taken:
+                self._tidy_run(self.run_id)
             raise self._failure  # without an end, so that the next start settles what is open
         if self.run_id:
             self.log([event("end", run=self.run_id, files=sum(item.files or 1 for item in gone),
@@ -1130,8 +1132,7 @@ class Quarantine:
         finally:
             os.close(top)
         is_done = all(result.outcome == "restored" for result in results)
-        if results:
-            self._tidy_run(run_id, done=is_done and not self._items(run_id))
+        self._tidy_run(run_id, done=is_done and not self._items(run_id))
         return results
 
     def _restore_group(self, run_id: str, folder: str, items: "Sequence[Held]", top: int,

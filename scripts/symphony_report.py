@@ -46,6 +46,7 @@ import stat
 import sys
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
 
+from action_log import LOG_FORMAT
 from cleanup_report import FORMAT as REPORT_FORMAT
 from cleanup_report import code, prose, restore_command
 from common import check_format, command_parser, finish, plural, read_own, sc, size_text
@@ -54,7 +55,7 @@ from report_page import KINDS, RETRIED, Mark, finding_text, length_text, page, p
 from tree import ACTIONS_NAME, QUARANTINE_NAME, REPORT_NAME, stored_path
 
 FORMAT = 1                # of the JSON document
-LINE_FORMAT = 1           # of a line of the clean-up's log and of the series of free space
+LINE_FORMAT = 1           # of a line of the series of free space
 DISK_NAME = "status/disk.jsonl"
 FREE_SPACE = "free space"  # among what could not be read
 DISK_LINES = 400          # a year and a month
@@ -158,8 +159,11 @@ def last_line(text: "Any") -> str:
     return next((line[:200] for line in lines if line), "")
 
 
-def entries_of(name: str, lines: "Iterable[bytes]", keys: "Sequence[str]") -> "Iterator[Record]":
+def entries_of(name: str, lines: "Iterable[bytes]", keys: "Sequence[str]",
+               newest: int = LINE_FORMAT) -> "Iterator[Record]":
     """The lines of a file that are JSON objects with a time `at` and these keys.
+
+    `newest` is the format of its lines that this version writes.
 
     Raises LaterVersionError.
     """
@@ -168,7 +172,7 @@ def entries_of(name: str, lines: "Iterable[bytes]", keys: "Sequence[str]") -> "I
             entry = json.loads(line.decode("utf-8")) if line.strip(b"\0 ") else {}
             if not isinstance(entry, dict):
                 continue
-            check_format(name, entry.get("format"), LINE_FORMAT)
+            check_format(name, entry.get("format"), newest)
             if all(key in entry for key in keys) and epoch(entry["at"]) is not None:
                 yield entry
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
@@ -257,7 +261,7 @@ def read_actions(store: "sc.Store", since: float) -> "List[Record]":
     """
     lines = read_own(store.path(ACTIONS_NAME)).split(b"\n")
     actions: "List[Record]" = []
-    for entry in entries_of(ACTIONS_NAME, reversed(lines), ("event", "at")):
+    for entry in entries_of(ACTIONS_NAME, reversed(lines), ("event", "at"), LOG_FORMAT):
         if entry["event"] == "end" and (epoch(entry["at"]) or 0) < since:
             break
         actions.append(entry)

@@ -1497,3 +1497,12 @@ def test_a_cleanup_with_nothing_due_keeps_the_record_of_time(place, monkeypatch)
     assert fl.cmd_cleanup(Root(str(place.path)), args) == 0 and not clock.exists(), "a dry run writes nothing"
     args.execute = True
     assert fl.cmd_cleanup(Root(str(place.path)), args) == 0 and clock.exists()
+
+
+def test_a_registered_file_keeps_the_folders_that_it_is_in(place):
+    """A folder can go as one: what is registered in it must be asked for as well."""
+    place.expiring("cache/deep/a")
+    guard = fl.Registry(place.root).guard
+    assert guard("cache/deep/a").startswith("registered to expire at")
+    assert {guard(path) for path in ("cache", "cache/deep")} == {"something in it is registered to expire"}
+    assert {guard(path) for path in ("cach", "cache2", "cache/other", "b")} == {""}

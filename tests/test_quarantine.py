@@ -2673,6 +2673,22 @@ def test_rule_18_a_disk_that_is_full_in_mid_run_says_what_was_moved(tree, monkey
     assert outcomes(tree.restore(removals and tree.runs()[0].run_id)) == dict.fromkeys(names, "restored")
 
 
+def test_rule_18_a_run_that_ended_before_its_first_move_leaves_nothing(tree, monkeypatch):
+    name = tree.put("x.tmp")
+    real = sc.write_all
+
+    def write(fd, data):
+        if b'"intent"' in bytes(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(fd, data)
+
+    monkeypatch.setattr(sc, "write_all", write)
+    with pytest.raises(sc.StorageError):
+        tree.remove(name)
+    monkeypatch.undo()
+    assert tree.runs() == [] and tree.content(name) == b"junk\n"
+
+
 def test_rule_23_a_path_that_quarantine_cannot_hold_is_a_skip(tree):
     """By its own folder it can be reached; below the quarantine its path would be too long."""
     deep = "/".join(["d" * 202] * 19)
