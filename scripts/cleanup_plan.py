@@ -13,7 +13,8 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Se
 
 from cleanup_rules import CONTENTS, HEAD_BYTES, CleanupRule, Rules, copied_from
 from common import RefusedError, plural, sc
-from quarantine import NEVER, OPEN_FILE, Candidate, Guard, Removal, contents_digest
+from folders import OPEN_FILE
+from quarantine import NEVER, Candidate, Guard, Removal, contents_digest
 from tree import OWN_NAME, Root, native_path, printable
 
 MAX_DELETIONS = 50
@@ -141,8 +142,7 @@ class Tree:
             self.paths.append(path)
         self.folder_of = [path.rpartition("/")[0] for path in self.paths]
         self._cells = itemgetter(*map(self.fields.index, ROW_TYPES))
-        names = [name for name in ROW_TYPES if name in FILE_COLUMNS]
-        self._facts = itemgetter(*map(self.fields.index, names))
+        self._facts = itemgetter(*map(self.fields.index, FILE_COLUMNS))
         self._numbers: "Dict[str, int]" = {}
 
     def file(self, number: int) -> File:
@@ -150,7 +150,7 @@ class Tree:
         row = self.rows[number]
         if tuple(map(type, self._cells(row))) not in CELL_TYPES:
             raise self._bad_row(number)
-        return File._make(self._facts(row))
+        return File(*self._facts(row))
 
     def at(self, path: str) -> "File | None":
         """The row of a path, None without one. Raises RefusedError."""
@@ -185,7 +185,9 @@ class Tree:
             "row %d of the inventory: '%s' is missing or invalid" % (number + 1, name), TAKE_NEW)
 
 
-FILE_COLUMNS = frozenset(File._fields).difference(("kind",)).union(("class",))
+# The columns of a File, in its order.
+FILE_COLUMNS = ("path", "ino", "size", "mtime_ns", "ctime_ns", "dev", "mode", "nlink", "class",
+                "references", "expires")
 # All combinations of types that the columns of ROW_TYPES can have: one look instead of thirteen.
 CELL_TYPES = frozenset(product(*(
     kinds if isinstance(kinds, tuple) else (kinds,) for kinds in ROW_TYPES.values())))
@@ -203,11 +205,7 @@ def make_plan(document: "Dict[str, Any]", rules: Rules, now: float,
     tree, candidates = planner.tree, planner.candidates()
     refused = too_much(candidates, len(tree.rows), tree.size, max_fraction, max_deletions)
     if refused:
-        tracked = tree.tracked()
-        lost = "none of them tracked by git"
-        if tracked:
-            lost = "none of the %s" % plural(tracked, "tracked file")
-        refused = "%s; %s; %s" % (refused, lost, HOW_TO_GO_ON)
+        refused += " (tracked files: 0 of %d); %s" % (tree.tracked(), HOW_TO_GO_ON)
     return Plan(candidates=candidates, skipped=tuple(planner.skipped), files=len(tree.rows),
                 size=tree.size, refused=refused)
 
@@ -329,6 +327,9 @@ class Planner:
             yield "it is neither a regular file nor a link"
         if not self.rules.belongs(rule, file.path[len(folder) + 1:]):
             yield "no tool puts such a file there"
+        # Of a folder, `original` is about the files that are copies by their place.
+        if rule.original and copied_from(file.path):
+            yield self._only_copy(file, rule)
 
     def _project_in_use(self, folder: str, rule: CleanupRule) -> str:
         """Whether the folder that holds it, other generated things apart, changed lately."""
@@ -402,14 +403,19 @@ class Planner:
 
     def _only_copy(self, file: File, rule: CleanupRule) -> str:
         """Whether a copy may hold what its original does not."""
-        path = copied_from(file.path)
-        original = self.tree.at(path)
-        if original is None or not stat.S_ISREG(original.mode):
-            return "it may be the only copy: there is no %s" % printable(path or "original of it")
+        places = copied_from(file.path)
+        originals = [original for original in map(self.tree.at, places)
+                     if original is not None and stat.S_ISREG(original.mode)]
+        if not originals:
+            missing = "original of it"
+            if places:
+                missing = printable(places[0])
+            return "it may be the only copy: there is no %s" % missing
+        original = originals[0]
         if file.size and not original.size:
-            return "it may be the only copy: %s is empty" % printable(path)
+            return "it may be the only copy: %s is empty" % printable(original.path)
         if rule.original == "newer" and original.mtime_ns < file.mtime_ns:
-            return "it may be the only copy: it is newer than %s" % printable(path)
+            return "it may be the only copy: it is newer than %s" % printable(original.path)
         return ""
 
     # Both.
@@ -462,7 +468,7 @@ class Planner:
         if file.expires is not None:
             yield "registered to expire at %s" % file.expires
         # To mention a generated file is to name its place: it will be made again.
-        if rule.generated:
+        if rule.generated and not rule.references:
             return
         if file.references is None:
             yield "cannot tell whether other files mention it"
@@ -511,8 +517,8 @@ def too_much(candidates: "Sequence[Candidate]", files: int, size: int,
              max_fraction: float = MAX_FRACTION, max_deletions: int = MAX_DELETIONS) -> str:
     """The circuit breaker: why the whole plan is refused, '' if it is not (CLEANUP rule 25).
 
-    `files` and `size` are those of the tree. What tools make again is ordinary in any number, and so
-    is what one run may take. The rest must not be a large part of what else there is.
+    `files` and `size` are those of the tree. What tools make again is ordinary in any number, and
+    so is what one run may take. The rest must not be a large part of what else there is.
     """
     rest = [item for item in candidates if not item.generated]
     if len(rest) <= max_deletions:

@@ -34,6 +34,12 @@ ELF_CORE, MACH_O_CORE = 4, 4  # ET_CORE of elf(5), MH_CORE of <mach-o/loader.h>
 TAG_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
 TAG_TOOL = re.compile(
     br"(?m)^# This file is a cache directory tag (?:automatically )?created by (?!\(application)\w")
+RESOURCE_FORK = 2
+EMPTY_FORK = 286  # bytes of a resource fork without any resource
+
+# The beginnings of CMakeCache.txt, of a Makefile and of cmake_install.cmake.
+CMAKE_FILE = (br"# (?:This is the CMakeCache file\."
+              br"|CMAKE generated file: DO NOT EDIT!|Install script for directory: )")
 
 
 def is_core_dump(head: bytes) -> bool:
@@ -67,14 +73,27 @@ def is_tool_cache_tag(head: bytes) -> bool:
     return is_cache_tag(head) and bool(TAG_TOOL.search(head))
 
 
+def is_apple_double(head: bytes) -> bool:
+    """What macOS stores beside a file (RFC 1740), without a resource fork, which holds data."""
+    if not head.startswith(b"\0\x05\x16\x07") or len(head) < 26:
+        return False
+    number = struct.unpack_from(">H", head, 24)[0]
+    if len(head) < 26 + 12 * number:
+        return False
+    entries = [struct.unpack_from(">III", head, 26 + 12 * place) for place in range(number)]
+    return all(kind != RESOURCE_FORK or size <= EMPTY_FORK for kind, _, size in entries)
+
+
 CONTENTS: "Dict[str, Callable[[bytes], bool]]" = {
     "core-dump": is_core_dump,
     "go-program": is_go_program,
     "cachedir-tag": is_cache_tag,
     "cachedir-tag-of-a-tool": is_tool_cache_tag,
-    "appledouble": lambda head: head.startswith(b"\0\x05\x16\x07"),  # RFC 1740
+    "appledouble": is_apple_double,
+    "cmake-cache": lambda head: head.startswith(b"# This is the CMakeCache file."),
+    "cmake-file": lambda head: bool(re.match(CMAKE_FILE, head)),
     "java-heap-dump": lambda head: head.startswith(b"JAVA PROFILE 1.0"),
-    "vim-swap-file": lambda head: head.startswith(b"b0VIM "),
+    "sqlite": lambda head: head.startswith(b"SQLite format 3\0"),
 }
 
 
@@ -134,7 +153,8 @@ class Matcher:
     """
 
     def __init__(self, patterns: "Iterable[str]") -> None:
-        exact, starts, ends, names, paths = set(), set(), set(), set(), set()
+        exact, starts, ends, paths = set(), set(), set(), set()
+        others: "Set[str]" = set()
         for pattern in patterns:
             if "/" in pattern:
                 paths.add(pattern)
@@ -145,28 +165,45 @@ class Matcher:
             elif not _SPECIAL.search(pattern[:-1]) and pattern[-1] == "*":
                 starts.add(pattern[:-1])
             else:
-                names.add(pattern)
+                others.add(pattern)
         self._exact, self._starts, self._ends = exact, tuple(starts), tuple(ends)
-        self._names = _union(map(pattern_expression, names))
-        self._paths = _union(map(pattern_expression, paths))
+        self._is_other = self.other_names(others)
+        self._is_path = _union(map(pattern_expression, paths)).match
+
+    def other_names(self, patterns: "Iterable[str]") -> "Callable[[str], Any]":
+        match: "Callable[[str], Any]" = _union(map(pattern_expression, patterns)).match
+        return match
 
     def __call__(self, path: str) -> bool:
         name = path[path.rfind("/") + 1:]
         return bool(name in self._exact or name.endswith(self._ends)
-                    or name.startswith(self._starts) or self._names.match(name)
-                    or self._paths.match(path))
+                    or name.startswith(self._starts) or self._is_other(name)
+                    or self._is_path(path))
 
 
-def name_filter(patterns: "Iterable[str]") -> Matcher:
+class NameFilter(Matcher):
     """A faster matcher, of all paths that the patterns match and some more.
 
-    Of `**/__pycache__/*.pyc` it looks at the name alone. No rule matches most paths.
+    Of `**/__pycache__/*.pyc` it looks at `*.pyc` alone, of `*.log.[0-9]` at `.log.`. No rule
+    matches most paths, so this is asked first.
     """
-    names = set()
-    for pattern in patterns:
-        last = pattern.rpartition("/")[2]
-        names.add(last if last and "**" not in last else pattern)
-    return Matcher(names)
+
+    def __init__(self, patterns: "Iterable[str]") -> None:
+        names = set()
+        for pattern in patterns:
+            last = pattern.rpartition("/")[2]
+            names.add(last if last and "**" not in last else pattern)
+        super().__init__(names)
+
+    def other_names(self, patterns: "Iterable[str]") -> "Callable[[str], Any]":
+        expressions = []
+        for pattern in patterns:
+            literals = [piece for piece in _PIECE.findall(pattern) if not _SPECIAL.match(piece)]
+            if not literals:
+                return super().other_names(patterns)
+            expressions.append(re.escape(max(literals, key=len)))
+        search: "Callable[[str], Any]" = _union(sorted(expressions)).search
+        return search
 
 
 # -- patterns that cannot be meant
@@ -182,17 +219,9 @@ def pattern_fault(pattern: "Any") -> "Tuple[str, str] | None":
     """(what is wrong with a pattern, what to write instead); None for one that can be meant."""
     if not sc.is_filled(pattern):
         return "a pattern is a text that is not blank", ""
-    parts = pattern[2 * pattern.startswith("./"):].rstrip("/").split("/")
-    for wrong, problem, advice in (
-            (pattern.startswith("/"), "paths are relative to the root", "/".join(filter(None, parts))),
-            (pattern.startswith("~/"), "paths are relative to the root", pattern[2:]),
-            ("\\" in _SET.sub("", pattern), "a backslash separates no folders",
-             pattern.replace("\\", "/")),
-            (".." in parts, "it leads out of the root", parts[-1]),
-            ("" in parts or "." in parts, "no path is spelled like that",
-             "/".join(part for part in parts if part not in ("", ".")))):
-        if wrong:
-            return problem, advice.strip("/.") and "write '%s'" % advice
+    problem, meant = _spelling_fault(pattern)
+    if problem:
+        return problem, meant and "write '%s'" % meant
     if pattern.startswith("!"):
         return "there is no negation", "list what is meant; '?' matches a '!' too"
     if re.search(r"\{[^{}]*,[^{}]*\}", pattern):
@@ -204,6 +233,24 @@ def pattern_fault(pattern: "Any") -> "Tuple[str, str] | None":
     if _matches_anything(expressions[0], "/" in pattern):
         return "it matches nearly everything", "write what the names have in common"
     return None
+
+
+def _spelling_fault(pattern: str) -> "Tuple[str, str]":
+    """(why no path below the root is spelled like that, or '', how it is spelled)."""
+    parts = pattern.rstrip("/").split("/")
+    if parts[0] == "." and len(parts) > 1:
+        del parts[0]  # "./" stands for the root
+    if pattern.startswith(("/", "~/")):
+        problem = "paths are relative to the root"
+    elif "\\" in _SET.sub("", pattern):
+        return "a backslash separates no folders", pattern.replace("\\", "/")
+    elif ".." in parts:
+        problem = "it leads out of the root"
+    elif "" in parts or "." in parts:
+        problem = "no path is spelled like that"
+    else:
+        return "", ""
+    return problem, os.path.normpath("/" + pattern.lstrip("~")).strip("/")
 
 
 def _matches_anything(expression: "Any", is_path: bool) -> bool:
@@ -269,6 +316,7 @@ RULE_KEYS = {rule.key: rule for rule in (
     sc.Rule(key="content", allowed="one of %s" % ", ".join(sorted(CONTENTS)),
             check=_is_one_of(CONTENTS)),
     _GENERATED,
+    sc.Rule(key="references", allowed="true or false", check=sc.is_flag),
     sc.Rule(key="source", allowed="a text that says where the convention is from",
             check=sc.is_filled),
     sc.Rule(key="enabled", allowed="true or false", check=sc.is_flag),
@@ -313,6 +361,7 @@ class CleanupRule(sc.Value):
     stale: bool = False             # nothing else in the folder that holds it changed either
     content: str = ""               # a check of CONTENTS
     generated: bool = False         # a tool made it, and makes it again when it is needed
+    references: bool = False        # what mentions it keeps it, although it is generated
     source: str = ""
     enabled: bool = True
     reason: str = ""
@@ -424,6 +473,7 @@ def originals(path: str) -> "Iterator[str]":
 _COPIES = tuple(re.compile("(?s)" + pattern + r"\Z") for pattern in (
     r"#(.+)#",                                     # Emacs: auto-save
     r"\.#(.+?)(?:\.[0-9][0-9.]*)?",                # CVS
+    r"(.+)[-.]20[0-9]{2}-?[0-9]{2}-?[0-9]{2}(\.log)",  # logs by day
     r"(.+)\.~[0-9]+~",                             # Emacs, cp --backup=numbered
     r"\.(.+)\.(?:sw[a-p]|un~)",                    # Vim
     r"(.+)\.(?:sw[a-p]|orig|rej|bak|old)",         # patch, git mergetool, people
@@ -431,20 +481,24 @@ _COPIES = tuple(re.compile("(?s)" + pattern + r"\Z") for pattern in (
     r"(.+)_(?:BACKUP|BASE|LOCAL|REMOTE)_[0-9]+(\.[^.]*)?",  # git mergetool
 ))
 _CHECKPOINT = re.compile(r"(?s)((?:.*/)?)\.ipynb_checkpoints/([^/]+)-checkpoint(\.[^/.]+)\Z")
+_BUILT = re.compile(r"(?s)((?:.*/)?)build/lib/(.+\.pyi?)\Z")
 
 
-def copied_from(path: str) -> str:
-    """The path of the file that this one is a copy of by its name, '' if it is of none."""
+def copied_from(path: str) -> "Tuple[str, ...]":
+    """The paths of which this one is a copy by its name and place: one, if any, is the original."""
+    built = _BUILT.match(path)
+    if built:  # setuptools, by both layouts of a project
+        return built.group(1) + built.group(2), built.group(1) + "src/" + built.group(2)
     checkpoint = _CHECKPOINT.match(path)
     if checkpoint:  # Jupyter
-        return "".join(checkpoint.groups())
+        return ("".join(checkpoint.groups()),)
     folder, slash, name = path.rpartition("/")
     for expression in _COPIES:
         match = expression.match(name)
         if match:
             text = "".join(part or "" for part in match.groups())
-            return folder + slash + text
-    return ""
+            return (folder + slash + text,)
+    return ()
 
 
 # -- all rules
@@ -459,17 +513,18 @@ class Rules:
         on = [rule for rule in rules if rule.enabled]
         files = [rule for rule in on if rule.patterns]
         # Asked first, because no rule matches most paths.
-        self.names_some = name_filter(text for rule in files for text in rule.patterns)
+        self.names_some = NameFilter(text for rule in files for text in rule.patterns)
         self._matchers = [(rule, Matcher(rule.patterns)) for rule in files]
         self._folders = [(rule, folder_expression(rule.folders)) for rule in on
                          if rule.folders and ANY_FOLDER not in rule.folders]
-        self._some_folders = name_filter(
+        self._some_folders = NameFilter(
             pattern.rstrip("/") for rule, _ in self._folders for pattern in rule.folders)
         # Rules of any folder that holds a marker.
         self._marked = [rule for rule in on if ANY_FOLDER in rule.folders]
         self.markers = frozenset(name for rule in self._marked for name in rule.marker)
         self._only = {rule.name: Matcher(rule.only) for rule in on if rule.only}
         self._guards: "Dict[Tuple[bool, bool], Guards]" = {}
+        self._named: "List[Tuple[CleanupRule, str, Any, Any]]" = []
 
     def rules_for(self, path: str) -> "Iterator[CleanupRule]":
         """The rules whose patterns match the path of a file, first things first."""
@@ -493,18 +548,27 @@ class Rules:
         return rule.name not in self._only or self._only[rule.name](member)
 
     def naming(self, path: str) -> "Tuple[CleanupRule, str] | None":
-        """The first rule that a path alone is enough for, and its pattern."""
+        """The first rule that a path alone is enough for, and its pattern; None for a path that no
+        such rule names, or that is protected from it."""
         folders = list(above(path))
-        for rule in self.rules:
-            if not rule.enabled or not rule.by_name:
-                continue
-            for pattern in rule.patterns:
-                if Matcher([pattern])(path):
-                    return rule, pattern
-            for pattern in rule.folders:
-                if any(map(folder_expression([pattern]).match, folders)):
-                    return rule, pattern
+        for rule, pattern, names_file, names_folder in self._by_name():
+            if names_file(path) or any(map(names_folder, folders)):
+                if self.protection(path, rule.generated, bool(rule.folders)):
+                    return None
+                return rule, pattern
         return None
+
+    def _by_name(self) -> "List[Tuple[CleanupRule, str, Any, Any]]":
+        """(rule, pattern, what matches a file, what matches a folder) of the rules by name."""
+        if not self._named:
+            nothing = _union(()).match
+            for rule in self.rules:
+                if rule.enabled and rule.by_name:
+                    self._named += [(rule, text, Matcher([text]), nothing)
+                                    for text in rule.patterns]
+                    self._named += [(rule, text, nothing, folder_expression([text]).match)
+                                    for text in rule.folders]
+        return self._named
 
     def protection(self, path: str, generated: bool = False, member: bool = False) -> str:
         """Why the path is protected, '' when it is not. Case and composition are ignored.
@@ -650,13 +714,14 @@ def _rule_problems(raw: "Dict[str, Any]", place: str) -> "Iterator[Any]":
     for key in FOLDER_KEYS:
         if key in raw and "folders" not in raw:
             yield problem("%s says nothing of a file" % key, "use it with folders")
-    if "original" in raw and "patterns" not in raw:
-        yield problem("original says nothing of a folder", "use it with patterns")
     if "folders" in raw and "content" in raw and "marker" not in raw:
         yield problem("content: a folder has none", "use marker for the file to look at")
-    if ANY_FOLDER in raw.get("folders", ()) and not ("marker" in raw and "content" in raw):
-        yield problem("folders: '*' matches nearly everything",
-                      "tell such folders by marker and content")
+    if ANY_FOLDER in raw.get("folders", ()):
+        if not ("marker" in raw and "content" in raw):
+            yield problem("folders: '*' matches nearly everything",
+                          "tell such folders by marker and content")
+        elif any("/" in name for name in raw["marker"]):
+            yield problem("marker: of any folder, it must lie in the folder itself", "use a name")
 
 
 def _rule(raw: "Dict[str, Any]", rank: int) -> CleanupRule:

@@ -5,8 +5,9 @@
 
 The rules are those of config/cleanup_rules.json. No clean-up touches what git tracks, so rubbish
 that was committed stays; the time to see it is before it is merged. Only names count here: a file
-that was just added has no age. A protected pattern overrides every rule, as always. A renamed file
-counts as added. Prints nothing if there is no such file.
+that was just added has no age, and rules that look at more than a name are left out. A protected
+pattern overrides every rule, as always. A renamed file counts as added. Prints nothing if there is
+no such file.
 
 Exit codes: 0 ok; 2 usage; 3 git failed; 78 the rules cannot be used.
 """
@@ -19,7 +20,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
 
 from cleanup_report import ROWS_SHOWN, code  # noqa: E402
-from cleanup_rules import RULES_NAME, Matcher, read_rules  # noqa: E402
+from cleanup_rules import RULES_NAME, read_rules  # noqa: E402
 from common import RefusedError, command_parser, finish, sc  # noqa: E402
 
 
@@ -42,12 +43,11 @@ def added_paths(root, base):
 def bullets(rules, paths):
     """One line for each path that a rule matches and no pattern protects."""
     for path in paths:
-        rule = rules.rule_for(path)
-        if rule is None or rules.protection(path):
-            continue
-        pattern = next(text for text in rule.patterns if Matcher([text])(path))
-        yield "- %s: rule %s, pattern %s" % (
-            outside_tables(path), outside_tables(rule.name), outside_tables(pattern))
+        named = rules.naming(path)
+        if named is not None:
+            rule, pattern = named
+            yield "- %s: rule %s, pattern %s" % (
+                outside_tables(path), outside_tables(rule.name), outside_tables(pattern))
 
 
 def outside_tables(text):
