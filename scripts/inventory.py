@@ -26,6 +26,7 @@ import re
 import socket
 import stat
 import time
+import zlib
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Callable, Collection, Dict, Iterable, Iterator, List, Set, Tuple
 
@@ -78,6 +79,7 @@ FORMAT = 1
 FIELDS = ("path", "ino", "size", "mtime_ns", "ctime_ns", "dev", "mode", "nlink", "class",
           "references", "purpose", "expires", "duplicate")
 VERSION_FIELDS = FIELDS[1:8]  # those of references.version_of
+BEFORE_ROWS = ', "files": [\n'  # ends the first line
 LONGEST_HEADER = 16 << 20    # bytes
 DEEPEST = 200                # folders; each level on the way holds a descriptor
 LONGEST_FOLDER = 4096 - 256  # bytes of a path, to which a name and a NUL are added (PATH_MAX)
@@ -313,7 +315,8 @@ def own_paths(root: Root) -> "Set[str]":
     """What the tool wrote below the root, and what of itself lies there."""
     start = len(root.path.rstrip("/")) + 1
     paths = {stored_path(path[start:]) for path, _ in sc.Store(root.path).own_files()}
-    paths.update(filter(OWN_DOCUMENTS.match, map(stored_path, _names_in(root.path))))
+    paths.update(name for name in map(stored_path, _names_in(root.path))
+                 if OWN_DOCUMENTS.match(name) and not OWN_NAME.match(name))
     parts = ["scripts/" + name for name in OWN_SCRIPTS] + list(OWN_SOURCES)
     if _is_ours(root, OWN_TEST):
         parts += OWN_REPOSITORY
@@ -414,6 +417,8 @@ def duplicates(root: Root, walk: Walk, cache: Cache, at_least: int) -> "Dict[str
                 digest = _digest(root, walk, seen)
                 if digest:
                     cache.put_digest(seen.version, digest)
+                else:
+                    cache.whole = False
             if digest:
                 groups.setdefault(digest, []).append(seen.path)
             number += 1
@@ -456,20 +461,27 @@ def refuse_lost_git(root: Root, inventories: "Iterable[str]") -> None:
     Absent is not "nothing is tracked": a .git that was moved away for a moment would make every
     tracked file a candidate.
     """
-    if Git(root).is_here():
-        return
-    text = "%s was a git repository when %s, and .git is missing now"
+    top = git_top(root)
+    text = "%s was in a git repository when %s, and its .git is missing now"
     for path in sorted(inventories):
         header = read_header(path)
         same = (header.get("root_dev"), header.get("root_ino")) == (root.dev, root.ino)
-        if header.get("git") is True and (same or header.get("root") == stored_path(root.path)):
+        if not same and header.get("root") != stored_path(root.path):
+            continue
+        if header.get("git") is True and header.get("git_top", top or ".") != top:
             raise RefusedError(text % (root.path, "the last inventory was taken"),
                                "restore .git; if it is gone for good, delete %s" % printable(
                                    stored_path(path)))
-    if any(entry.git for entry in Registry(root).read().values()):
+    if not top and any(entry.git for entry in Registry(root).read().values()):
         raise RefusedError(text % (root.path, "files were registered"),
                            "restore .git; if it is gone for good, register these files again:"
                            " scripts/file_lifecycle.py list")
+
+
+def git_top(root: Root) -> str:
+    """Where the folder is that holds .git, from the root: "." or "../.."; "" for nowhere."""
+    top = Git(root)._top()
+    return stored_path(os.path.relpath(top, root.path)) if top else ""
 
 
 def read_header(path: str) -> "Dict[str, Any]":
@@ -477,26 +489,41 @@ def read_header(path: str) -> "Dict[str, Any]":
     try:
         with open_own(path) as handle:
             line = handle.readline(LONGEST_HEADER)
-        header = json.loads(line.decode("ascii").rpartition(', "files": [')[0] + "}")
+        header = json.loads(line.decode("ascii").rpartition(BEFORE_ROWS)[0] + "}")
     except (OSError, ValueError, RecursionError):
         return {}
     return header if isinstance(header, dict) else {}
+
+
+def read_rows(path: str, length: int, checksum: int) -> bytes:
+    """The rows of an inventory, as they are in the file; nothing if they are others."""
+    try:
+        with open_own(path) as handle:
+            handle.readline(LONGEST_HEADER)
+            rows = handle.read(length)
+    except OSError:
+        return b""
+    return rows if zlib.crc32(rows) == checksum else b""
 
 
 class Inventory:
     """Takes the inventory of a root and writes it."""
 
     def __init__(self, root: Root, references: bool = True, min_duplicate: int = MIN_DUPLICATE,
-                 use_cache: bool = True) -> None:
+                 use_cache: bool = True, output: str = "") -> None:
         self.root = root
+        self.output = output or os.path.join(root.path, INVENTORY_NAME)
         self.started = time.time()
         self.git = Git(root)
         self.with_git = self.git.is_here()
         self.head: "str | None" = None
         self.with_references = references
         self.min_duplicate = min_duplicate
-        self.use_cache = use_cache
+        self.cache = Cache(root, use_cache and references)
+        self.references = References(root, self.cache)
+        self.duplicates: "Dict[str, str]" = {}
         self.totals: "Dict[Tuple[str, str], List[int]]" = {}  # (class, purpose) -> files, bytes
+        self.rows = b""  # of the last inventory, if they would be the same
         self.notes: "List[str]" = []
 
     def take(self) -> "Inventory":
@@ -510,22 +537,41 @@ class Inventory:
         self.classes = dict.fromkeys(listing.ignored, "ignored")
         # A file in neither is untracked.
         self.classes.update(dict.fromkeys(listing.tracked, "tracked"))
-        cache = Cache(self.root, self.use_cache)
-        self.references = References(self.root, cache, self.walk.fail)
-        if self.with_references:
-            self.references.count(sources(self.walk.files, listing.tracked, own_paths(self.root)),
-                                  {seen.name for seen in self.walk.files})
-        del listing
-        self.duplicates = duplicates(self.root, self.walk, cache, self.min_duplicate)
-        if self.with_references:
-            try:
-                cache.save(self.walk.files)
-            except sc.StorageError as error:
-                self.notes.append("%s; the next inventory will take longer" % error)
         self.expires = {path: entry.expires
                         for path, entry in Registry(self.root).read().items()}
+        own = own_paths(self.root)
+        self.state = self._state(own)
+        self._take_over()
+        if not self.rows:
+            self._look_into_files(sources(self.walk.files, listing.tracked, own))
         self.finished = time.time()
         return self
+
+    def _look_into_files(self, counting: "List[Seen]") -> None:
+        if self.with_references:
+            self.references.count(counting, {seen.name for seen in self.walk.files}, self.walk.fail)
+        self.duplicates = duplicates(self.root, self.walk, self.cache, self.min_duplicate)
+
+    def _state(self, own: "Set[str]") -> str:
+        """What changes with anything that the rows depend on."""
+        options = (FORMAT, self.with_git, self.with_references, self.min_duplicate, sorted(own),
+                   sorted(self.expires.items()))
+        digest = hashlib.blake2b(repr(options).encode("ascii", "backslashreplace"), digest_size=16)
+        classes = self.classes.get
+        for block in in_blocks(self.walk.files):
+            paths = [seen[0] for seen in block]
+            lines = paths + [seen[2] for seen in block] + [classes(path, "") for path in paths]
+            digest.update("\0".join(lines).encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def _take_over(self) -> None:
+        """Use the rows of the last inventory when nothing has changed since."""
+        kept = self.cache.result
+        if not self.walk.errors and kept.get("state") == self.state:
+            self.rows = read_rows(self.output, kept["length"], kept["checksum"])
+            if self.rows:
+                self.totals = {(kind, purpose): [number, size]
+                               for kind, purpose, number, size in kept["totals"]}
 
     def _check_git(self) -> None:
         """Raises RefusedError when .git came or went meanwhile."""
@@ -537,22 +583,44 @@ class Inventory:
         return {
             "format": FORMAT, "root": stored_path(self.root.path),
             "root_dev": self.root.dev, "root_ino": self.root.ino,
-            "host": socket.gethostname(), "git": self.with_git, "head": self.head,
+            "host": socket.gethostname(), "git": self.with_git,
+            "git_top": git_top(self.root), "head": self.head,
             "started": sc.iso(self.started), "finished": sc.iso(self.finished),
             "references": self.with_references, "min_duplicate": self.min_duplicate,
             "not_entered": self.walk.not_entered, "errors": self.walk.errors, "fields": FIELDS,
         }
 
-    def write(self, path: str) -> None:
+    def write(self) -> None:
         """Replace the inventory file atomically. Raises StorageError, and changes nothing then."""
         # Not flushed to disk: after a power cut a new one is taken, and half of one is refused by
         # whoever reads it.
-        sc.write_atomic(path, self._text(), durable=False)
+        sc.write_atomic(self.output, self._text(), durable=False)
+        if self.with_references and not self.rows:
+            self._save_cache()
+
+    def _save_cache(self) -> None:
+        state = self.state
+        if self.walk.errors or not self.cache.whole:
+            state = ""
+        totals = [list(key) + total for key, total in self.totals.items()]
+        try:
+            self.cache.save(self.walk.files, {
+                "state": state, "length": self._length, "checksum": self._checksum,
+                "totals": totals})
+        except sc.StorageError as error:
+            self.notes.append("%s; the next inventory will take longer" % error)
 
     def _text(self) -> "Iterator[bytes]":
         """The document in pieces; the totals come last, as they are added up on the way."""
-        yield (json.dumps(self.header())[:-1] + ', "files": [\n').encode("ascii")
-        yield from joined((self._rows(block) for block in in_blocks(self.walk.files)), ",\n")
+        yield (json.dumps(self.header())[:-1] + BEFORE_ROWS).encode("ascii")
+        pieces: "Iterable[bytes]" = [self.rows]
+        if not self.rows:
+            pieces = joined((self._rows(block) for block in in_blocks(self.walk.files)), ",\n")
+        self._length = self._checksum = 0
+        for piece in pieces:
+            self._length += len(piece)
+            self._checksum = zlib.crc32(piece, self._checksum)
+            yield piece
         document = {"counts": self.total(0), "bytes": self.total(1)}
         yield ("\n], %s\n" % json.dumps(document)[1:]).encode("ascii")
 
@@ -639,8 +707,8 @@ def main() -> int:
         raise sc.BusyError("another inventory of %s is being taken" % root.path, "try again later")
     check_replaced(output, FORMAT)
     refuse_lost_git(root, {os.path.join(root.path, INVENTORY_NAME), output})
-    inventory = Inventory(root, args.references, args.min_duplicate, args.cache).take()
-    inventory.write(output)
+    inventory = Inventory(root, args.references, args.min_duplicate, args.cache, output).take()
+    inventory.write()
     sc.print_line(inventory.verdict())
     errors = inventory.walk.errors
     for error in errors[:ERRORS_SHOWN]:

@@ -8,6 +8,7 @@ that is none keeps a file; one that is overlooked could cost it. So in doubt it 
 
 import hashlib
 import itertools
+import json
 import os
 import re
 import sys
@@ -297,16 +298,16 @@ class Reader:
 class References:
     """The number of files that mention each name."""
 
-    def __init__(self, root: Root, cache: "Cache",
-                 fail: "Callable[[str, OSError], None]") -> None:
+    def __init__(self, root: Root, cache: "Cache") -> None:
         self.root = root
         self.cache = cache
-        self.fail = fail
         self.counts: "Dict[str, int]" = {}
         self.binary: "Set[str]" = set()  # paths
 
-    def count(self, sources: "List[Seen]", names: "Set[str]") -> None:
-        """Count the mentions in these files; what cannot be read becomes an error."""
+    def count(self, sources: "List[Seen]", names: "Set[str]",
+              fail: "Callable[[str, OSError], None]") -> None:
+        """Count the mentions in these files; `fail` gets what cannot be read."""
+        self.fail = fail
         key = key_of(sources)
         counts = self.cache.counts(key, names)
         if counts is None:
@@ -374,8 +375,8 @@ class Cache:
 
     Behind a line for the format and the device come four parts:
 
-    0. the counts: the key of the files that count, the names, their counts, and the versions of
-       binary files, a line each;
+    0. the result: what the inventory wants to know the next time, in JSON, the key of the files
+       that count, the names, their counts, and the versions of binary files, a line each;
     1. `version SPACE digest` of each file that was compared with others;
     2. `version TAB names` of each file that was read; NUL instead of names for what is not text;
     3. the tokens with a dot of each of these, a line each.
@@ -391,6 +392,7 @@ class Cache:
         self.enabled = enabled
         self.whole = True  # whether all files that count could be read
         self.binary: "Set[str]" = set()  # versions
+        self.result: "Dict[str, Any]" = {}  # what `save` was told in the last inventory
         self._head = b"%s %d\n" % (CACHE_HEAD, root.dev)
         self._places: "List[Tuple[int, int, int]]" = []  # of the parts: offset, length, checksum
         self._key = ""
@@ -407,7 +409,7 @@ class Cache:
                 self._open()
             except (OSError, ValueError, IndexError):
                 self._places = []  # there is none, or not a whole one of ours: all files are read
-                self._key, self._counts, self._digests = "", {}, {}
+                self._key, self._counts, self._digests, self.result = "", {}, {}, {}
 
     def _open(self) -> None:
         with open_own(self.path) as handle:
@@ -424,7 +426,8 @@ class Cache:
             offset += length
         if len(numbers) != 2 * PARTS or end != offset + 1 + len(trailer):
             raise ValueError("truncated")
-        key, names, counts, binary = self._part(0).decode("ascii").split("\n")
+        result, key, names, counts, binary = self._part(0).decode("ascii").split("\n")
+        self.result = json.loads(result)
         words = names.split()
         if "%" in names:
             self._marked = {_unmarked(word): word for word in words if word[0] == "%"}
@@ -520,10 +523,11 @@ class Cache:
         self._digests[version] = digest
         self._changed = True
 
-    def save(self, files: "List[Seen]") -> None:
+    def save(self, files: "List[Seen]", result: "Dict[str, Any]") -> None:
         """Write the cache if it has changed, without files that are gone. Raises StorageError."""
-        if not self.enabled or not self._changed:
+        if not self.enabled or not self._changed and result == self.result:
             return
+        self.result = result
         there = {seen.version for seen in files}
         try:
             parts = self._parts(there)
@@ -534,7 +538,7 @@ class Cache:
     def _parts(self, there: "Set[str]") -> "List[Iterable[bytes]]":
         """The four parts of the new file, in pieces. Raises OSError and ValueError."""
         marked = self._marked.get
-        front = (self._key, " ".join([marked(name, name) for name in self._counts]),
+        front = (json.dumps(self.result), self._key, " ".join([marked(name, name) for name in self._counts]),
                  " ".join(map(str, self._counts.values())), " ".join(self.binary))
         digests = ["%s %s" % item for item in self._digests.items() if item[0] in there]
         parts = [joined([front]), joined([digests])]

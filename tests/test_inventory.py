@@ -91,7 +91,7 @@ def take(root, **options):
     """An inventory by this process, written and read back."""
     owner = Root(str(root))
     try:
-        Inventory(owner, **options).take().write(str(root / INVENTORY))
+        Inventory(owner, **options).take().write()
     finally:
         os.close(owner.fd)
     return read(root)
@@ -549,7 +549,7 @@ def test_a_git_that_is_gone_since_the_last_inventory_is_refused_until_that_is_de
     commit(repository)
     taken(repository)
     os.rename(str(repository / ".git"), str(tmp_path / "git-aside"))
-    assert "%s was a git repository when the last inventory was taken" % repository in lost(repository)
+    assert "%s was in a git repository when the last inventory was taken" % repository in lost(repository)
     assert "for good, delete %s)" % (repository / INVENTORY) in lost(repository, "--output", str(tmp_path / "x.json"))
     os.rename(str(repository), str(tmp_path / "moved"))
     lost(tmp_path / "moved")
@@ -557,6 +557,20 @@ def test_a_git_that_is_gone_since_the_last_inventory_is_refused_until_that_is_de
     taken(tmp_path / "copy")
     os.unlink(str(tmp_path / "moved" / INVENTORY))
     assert taken(tmp_path / "moved")[0]["git"] is False
+
+
+def test_a_git_above_does_not_stand_in_for_the_one_that_is_gone(repository, tmp_path):
+    """Dotfiles in the home folder are in a repository, as a rule."""
+    put(repository, "part/config/conductor_config.json", b"{}")
+    put(repository, "part/a.tmp")
+    commit(repository)
+    git(repository / "part", "init", "-q")
+    commit(repository / "part")
+    assert taken(repository / "part")[0]["git_top"] == "."
+    os.rename(str(repository / "part" / ".git"), str(tmp_path / "git-aside"))
+    lost(repository / "part")
+    os.unlink(str(repository / "part" / INVENTORY))
+    assert taken(repository / "part")[0]["git_top"] == ".."
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "[[[", "{\"git\": true, ", '{"git": true, "files": [\n'])
@@ -568,7 +582,7 @@ def test_what_is_no_inventory_of_this_root_knows_of_no_git(plain, text):
 def test_a_git_that_is_gone_since_files_were_registered_is_refused(plain):
     facts = {"expires": "2030-01-02T03:04:05Z", "registered_at": "2030-01-01T00:00:00Z"}
     put(plain, ".cleanup_registry.json", json.dumps({"a": dict(facts, git=True), "b": facts}))
-    assert "%s was a git repository when files were registered" % plain in lost(plain)
+    assert "%s was in a git repository when files were registered" % plain in lost(plain)
     put(plain, ".cleanup_registry.json", json.dumps({"b": facts}))
     taken(plain)
 
@@ -737,7 +751,7 @@ def test_the_header_says_where_when_and_of_what_it_was_taken(repository):
     document, out = taken(repository, "--min-duplicate", "4096")
     seen = os.stat(str(repository))
     expected = {"format": 1, "root": os.path.realpath(str(repository)), "root_dev": seen.st_dev,
-                "root_ino": seen.st_ino, "host": socket.gethostname(), "git": True,
+                "root_ino": seen.st_ino, "host": socket.gethostname(), "git": True, "git_top": ".",
                 "head": git(repository, "rev-parse", "HEAD").strip(), "references": True, "min_duplicate": 4096,
                 "not_entered": [], "errors": [], "fields": FIELDS, "counts": {"class": {"tracked": 1},
                                                                              "purpose": {"source": 1}},
@@ -1318,6 +1332,32 @@ def test_a_second_run_reads_no_file_and_gives_the_same_bytes(repository, monkeyp
     assert stat.S_IMODE(os.stat(str(repository / CACHE)).st_mode) == 0o600
 
 
+def test_a_second_run_takes_the_rows_over_and_a_changed_inventory_not(repository, monkeypatch):
+    put(repository, "foo.tmp", "x")
+    put(repository, "a.md", "foo.tmp")
+    commit(repository, "a.md")
+    first = take(repository)
+    real, rows = Inventory._rows, []
+    monkeypatch.setattr(Inventory, "_rows", lambda self, files: rows.append(1) or real(self, files))
+    for _ in range(2):
+        second = take(repository)
+        for key in ("started", "finished"):
+            first[key] = second[key]
+        assert second == first and rows == []
+    text = (repository / INVENTORY).read_text()
+    for change in (lambda: put(repository, INVENTORY, text.replace('"foo.tmp"', '"bar.tmp"')),
+                   lambda: put(repository, INVENTORY, text[:-200]), lambda: os.unlink(str(repository / INVENTORY)),
+                   lambda: put(repository, ".git/info/exclude", "*.tmp"), lambda: commit(repository, "foo.tmp"),
+                   lambda: put(repository, "new.tmp"), lambda: os.unlink(str(repository / "new.tmp")),
+                   lambda: put(repository, ".cleanup_registry.json", json.dumps({"foo.tmp": {
+                       "expires": "2030-01-02T03:04:05Z", "registered_at": "2030-01-01T00:00:00Z"}}))):
+        change()
+        del rows[:]
+        document = take(repository)
+        assert len(rows) == 1
+        assert take(repository, use_cache=False)["files"] == document["files"]
+
+
 def changes(root):
     """Each change of the tree by itself, and what the references are behind it."""
     put(root, "old.md", "foo.tmp coming.py no_dot gone.py renamed.py two.py")
@@ -1588,7 +1628,7 @@ def test_a_cache_of_another_format_or_device_is_not_believed(plain, monkeypatch)
     assert reads(plain, monkeypatch) == []
     owner = Root(str(plain))
     owner.dev += 1  # the folder config is on another device now, and not entered
-    Inventory(owner).take()
+    Inventory(owner).take().write()
     os.close(owner.fd)
     assert reads(plain, monkeypatch) == READ
 
@@ -1725,7 +1765,8 @@ def test_one_that_is_killed_at_any_moment_of_the_writing_leaves_the_one_before_o
         if done.returncode == 0:
             break
         assert done.returncode == -signal.SIGKILL, done.stderr
-        assert read(plain)["files"] == old
+        now = read(plain)["files"]
+        assert now == old or "b.md" in now and now["foo.tmp"]["references"] == 2
         assert references(plain, use_cache=False)["foo.tmp"] == 2
         assert references(plain)["foo.tmp"] == 2  # with what is left of the cache
         os.unlink(str(plain / "b.md"))
