@@ -84,6 +84,8 @@ LONGEST_HEADER = 16 << 20    # bytes
 DEEPEST = 200                # folders; each level on the way holds a descriptor
 LONGEST_FOLDER = 4096 - 256  # bytes of a path, to which a name and a NUL are added (PATH_MAX)
 MIN_DUPLICATE = 1 << 20      # bytes; smaller files are not worth comparing
+FIRST_BLOCK = 4096           # bytes
+START_DIGITS = 8             # hexadecimal, of its checksum
 ERRORS_SHOWN = 10
 
 # -- purpose
@@ -401,56 +403,90 @@ def _changed(document: "Dict[str, Any]", files: "Iterable[Seen]") -> "List[Seen]
 # -- duplicates
 
 def duplicates(root: Root, walk: Walk, cache: Cache, at_least: int) -> "Dict[str, str]":
-    """Path to group, for files of at least that size that have the content of another one."""
+    """Path to group, for files of at least that size that have the content of another one.
+
+    Those of the same size are compared by their first block; those that share it, as a whole.
+    """
     by_size: "Dict[int, List[Seen]]" = {}
     for seen in walk.files:
         if seen.size >= at_least and seen.nlink == 1 and stat.S_ISREG(seen.mode):
             by_size.setdefault(seen.size, []).append(seen)
+    comparison = Comparison(root, walk, cache)
     groups: "Dict[str, List[str]]" = {}
-    progress, number = Progress("files compared"), 0
     for same_size in by_size.values():
-        if len(same_size) == 1:
-            continue
-        for seen in same_size:
-            digest = cache.digest(seen.version)
-            if not digest:
-                digest = _digest(root, walk, seen)
-                if digest:
-                    cache.put_digest(seen.version, digest)
-                else:
-                    cache.whole = False
-            if digest:
-                groups.setdefault(digest, []).append(seen.path)
-            number += 1
-            progress.show(number)
-    progress.end()
+        by_start: "Dict[str, List[Seen]]" = {}
+        for seen in same_size if len(same_size) > 1 else ():
+            by_start.setdefault(comparison.start(seen), []).append(seen)
+        by_start.pop("", None)
+        for same_start in by_start.values():
+            for seen in same_start if len(same_start) > 1 else ():
+                groups.setdefault(comparison.whole(seen), []).append(seen.path)
+    groups.pop("", None)
+    comparison.progress.end()
     return {path: digest[:16]
             for digest, paths in groups.items() if len(paths) > 1 for path in paths}
 
 
-def _digest(root: Root, walk: Walk, seen: Seen) -> str:
-    """The digest of a file's content; '' if the file is gone or has changed."""
-    try:
-        fd = os.open(native_path(seen.path), OPEN_FILE, dir_fd=root.fd)
-    except FileNotFoundError:
+class Comparison:
+    """What files hold, in short: a checksum of the first block and a digest of all of it.
+
+    The cache has both in a row, or the first alone. Both are '' for a file that is gone or has
+    changed.
+    """
+
+    def __init__(self, root: Root, walk: Walk, cache: Cache) -> None:
+        self.root = root
+        self.walk = walk
+        self.cache = cache
+        self.progress = Progress("files compared")
+        self._number = 0
+
+    def start(self, seen: Seen) -> str:
+        start = self.cache.digest(seen.version)[:START_DIGITS]
+        if not start:
+            start = self._of(seen, _start_of)
+            self.cache.put_digest(seen.version, start)
+        self._number += 1
+        self.progress.show(self._number)
+        return start
+
+    def whole(self, seen: Seen) -> str:
+        start = self.start(seen)
+        digest = self.cache.digest(seen.version)[START_DIGITS:]
+        if not digest:
+            digest = self._of(seen, _digest_of)
+            self.cache.put_digest(seen.version, start + digest)
+        return digest
+
+    def _of(self, seen: Seen, compute: "Callable[[int], str]") -> str:
+        """What a function of an open file says."""
+        try:
+            fd = os.open(native_path(seen.path), OPEN_FILE, dir_fd=self.root.fd)
+            try:
+                answer = compute(fd)
+                if version_of(os.fstat(fd)) == seen.version:
+                    return answer
+            finally:
+                os.close(fd)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self.walk.fail(seen.path, error)
+        self.cache.whole = False
         return ""
-    except OSError as error:
-        walk.fail(seen.path, error)
-        return ""
-    try:
-        digest = hashlib.blake2b(digest_size=16)
-        piece = os.read(fd, READ_BYTES)
-        while piece:
-            digest.update(piece)
-            piece = os.read(fd, READ_BYTES) if len(piece) == READ_BYTES else b""
-        if version_of(os.fstat(fd)) != seen.version:
-            return ""
-        return digest.hexdigest()
-    except OSError as error:
-        walk.fail(seen.path, error)
-        return ""
-    finally:
-        os.close(fd)
+
+
+def _start_of(fd: int) -> str:
+    return "%08x" % zlib.crc32(os.read(fd, FIRST_BLOCK))
+
+
+def _digest_of(fd: int) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    piece = os.read(fd, READ_BYTES)
+    while piece:
+        digest.update(piece)
+        piece = os.read(fd, READ_BYTES) if len(piece) == READ_BYTES else b""
+    return digest.hexdigest()
 
 
 # -- the document

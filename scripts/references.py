@@ -377,7 +377,7 @@ class Cache:
 
     0. the result: what the inventory wants to know the next time, in JSON, the key of the files
        that count, the names, their counts, and the versions of binary files, a line each;
-    1. `version SPACE digest` of each file that was compared with others;
+    1. `version SPACE digest` of each file that was compared with others, see Comparison;
     2. `version TAB names` of each file that was read; NUL instead of names for what is not text;
     3. the tokens with a dot of each of these, a line each.
 
@@ -519,9 +519,10 @@ class Cache:
         return self._digests.get(version, "")
 
     def put_digest(self, version: str, digest: str) -> None:
-        """Keep the digest of a file's content."""
-        self._digests[version] = digest
-        self._changed = True
+        """Keep the digest of a file's content, if one could be taken."""
+        if digest:
+            self._digests[version] = digest
+            self._changed = True
 
     def save(self, files: "List[Seen]", result: "Dict[str, Any]") -> None:
         """Write the cache if it has changed, without files that are gone. Raises StorageError."""

@@ -1324,7 +1324,7 @@ def test_a_second_run_reads_no_file_and_gives_the_same_bytes(repository, monkeyp
     cache = (repository / CACHE).read_bytes()
     stamp = os.stat(str(repository / CACHE)).st_mtime_ns
     monkeypatch.setattr(references_module.Reader, "read", None)
-    monkeypatch.setattr(inventory, "_digest", None)
+    monkeypatch.setattr(inventory.Comparison, "_of", None)
     assert take(repository, **options)["files"] == first["files"]
     assert (repository / INVENTORY).read_bytes().split(b"\n")[1:] == lines
     assert (repository / CACHE).read_bytes() == cache
