@@ -20,6 +20,7 @@ import argparse
 import gc
 import hashlib
 import json
+import marshal
 import operator
 import os
 import re
@@ -136,7 +137,7 @@ def purpose_of(name: str, of_folder: str) -> str:
         return purpose
     if of_folder:
         return of_folder
-    if purpose == "source" and TEST_NAME.match(name):
+    if purpose == "source" and ("test" in name or "spec" in name) and TEST_NAME.match(name):
         return "test"
     return purpose or BY_NAME.get(name, "other")
 
@@ -152,6 +153,11 @@ def by_suffix(name: str) -> str:
 
 # -- the walk
 
+Share = Tuple[str, str, str, int]  # a folder to enter: (prefix, name, purpose above, depth)
+SHARES = 16      # enough for two processes to have as much to do
+SHARE_DEPTH = 3  # folders; where they are so few down there, one process is enough
+
+
 class Walk:
     """Every file below the root, by folder descriptors: through no symlink, and on one device."""
 
@@ -162,11 +168,71 @@ class Walk:
         self.errors: "List[Dict[str, str]]" = []
         self.progress = Progress("files seen")
         self._mounts = mount_points(root)
+        self._put_off: "List[Share] | None" = None  # what is entered later, None for at once
 
     def run(self) -> "Walk":
+        """Walk the tree, a large one with a second process. Raises RefusedError if that one fails."""
+        shares: "List[Share]" = []
+        self._put_off = shares
         self._folder(os.dup(self.root.fd), "", "", 0)
+        while 0 < len(shares) < SHARES and shares[0][-1] < SHARE_DEPTH:
+            self._put_off = []
+            self._enter(shares)
+            shares = self._put_off
+        self._put_off = None
+        if len(shares) >= SHARES and (os.cpu_count() or 1) > 1:
+            self._with_another(shares)
+        else:
+            self._enter(shares)
         self.progress.end()
         return self
+
+    def _with_another(self, shares: "List[Share]") -> None:
+        """Enter every other of these folders, and have the rest entered by another process."""
+        out, into = os.pipe()
+        try:
+            pid = os.fork()
+        except OSError:  # too many processes: it takes longer alone
+            os.close(out)
+            os.close(into)
+            self._enter(shares)
+            return
+        if pid == 0:
+            code = 1
+            try:
+                os.close(out)
+                self.files, self.not_entered, self.errors = [], [], []
+                self._enter(shares[1::2])
+                found = (list(map(tuple, self.files)), self.not_entered, self.errors)
+                with open(into, "wb") as stream:
+                    stream.write(marshal.dumps(found, 2))
+                code = 0
+            finally:
+                os._exit(code)
+        os.close(into)
+        self._enter(shares[::2])
+        with open(out, "rb") as stream:
+            data = stream.read()
+        if os.waitpid(pid, 0)[1] != 0:
+            raise RefusedError("a part of the tree could not be walked: its process ended early",
+                               "try again")
+        files, not_entered, errors = marshal.loads(data)
+        self.files += map(Seen._make, files)
+        self.not_entered += not_entered
+        self.errors += errors
+
+    def _enter(self, shares: "List[Share]") -> None:
+        """Walk some folders, each with all that is below."""
+        for prefix, name, purpose, depth in shares:
+            try:
+                fd = self.root.open_folder(prefix.rstrip("/"))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                self.fail(prefix, error)
+                continue
+            self._descend(fd, prefix, name, purpose, depth)
+            os.close(fd)
 
     def _folder(self, fd: int, prefix: str, purpose: str, depth: int) -> None:
         """List one folder and those below it; closes the descriptor."""
@@ -177,9 +243,13 @@ class Walk:
                 return
             self.files += files
             self.progress.show(len(self.files))
+            if not prefix:
+                folders = [name for name in folders if name not in (".git", QUARANTINE_NAME)]
+            if self._put_off is not None:
+                self._put_off += [(prefix, name, purpose, depth) for name in folders]
+                return
             for name in folders:
-                if prefix or name not in (".git", QUARANTINE_NAME):
-                    self._descend(fd, prefix, name, purpose, depth)
+                self._descend(fd, prefix, name, purpose, depth)
         except FileNotFoundError:
             pass  # removed while we looked
         except PermissionError as error:
@@ -196,7 +266,9 @@ class Walk:
         folders: "List[str]" = []
         make: "Callable[..., Seen]" = tuple.__new__  # a third of what Seen(...) takes
         for entry in _scan(fd):
-            name = entry.name if UTF8_NAMES else stored_path(entry.name)
+            name = entry.name
+            if not UTF8_NAMES:
+                name = stored_path(name)
             if entry.is_dir(follow_symlinks=False):
                 folders.append(name)
                 continue
@@ -576,8 +648,9 @@ class Inventory:
         self.expires = {path: entry.expires
                         for path, entry in Registry(self.root).read().items()}
         own = own_paths(self.root)
-        self.state = self._state(own)
-        self._take_over()
+        if self.cache.enabled:
+            self.state = self._state(own)
+            self._take_over()
         if not self.rows:
             self._look_into_files(sources(self.walk.files, listing.tracked, own))
         self.finished = time.time()
@@ -631,7 +704,7 @@ class Inventory:
         # Not flushed to disk: after a power cut a new one is taken, and half of one is refused by
         # whoever reads it.
         sc.write_atomic(self.output, self._text(), durable=False)
-        if self.with_references and not self.rows:
+        if self.cache.enabled and not self.rows:
             self._save_cache()
 
     def _save_cache(self) -> None:

@@ -424,6 +424,46 @@ def test_a_folder_whose_files_no_path_can_name_is_not_entered(plain):
         os.close(fd)
 
 
+@pytest.fixture
+def divided(plain, monkeypatch):
+    """A tree with something of everything, and small enough to be walked by two processes all the same."""
+    monkeypatch.setattr(inventory, "SHARES", 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    for number in range(9):
+        for name in ODD_NAMES:
+            put(plain, b"d%d/x/" % number + name, name)
+    for path in ("d1/nested/.git/HEAD", "d2/nested/.git", "top.txt", ".cleanup_quarantine/x"):
+        put(plain, path)
+    return plain
+
+
+def test_a_large_tree_is_walked_by_two_processes_with_the_result_of_one(divided, monkeypatch):
+    real, forks = os.fork, []
+    monkeypatch.setattr(os, "fork", lambda: forks.append(1) or real())
+    two = take(divided, use_cache=False)
+    assert forks == [1]
+
+    def no_more():
+        forks.append(2)
+        raise BlockingIOError
+    monkeypatch.setattr(os, "fork", no_more)
+    without = take(divided, use_cache=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    alone = take(divided, use_cache=False)
+    assert forks == [1, 2]
+    assert two["files"] == without["files"] == alone["files"] and len(two["files"]) == 9 * len(ODD_NAMES) + 2
+    assert sorted(map(str, two["not_entered"])) == sorted(map(str, alone["not_entered"])) and len(
+        two["not_entered"]) == 2
+    assert column(two, "references") == column(alone, "references")
+
+
+def test_a_second_process_that_ends_early_ends_it(divided, monkeypatch):
+    monkeypatch.setattr(inventory.marshal, "dumps", lambda *arguments: os._exit(9))
+    with pytest.raises(RefusedError) as error:
+        take(divided)
+    assert "a part of the tree could not be walked" in str(error.value) and not (divided / INVENTORY).exists()
+
+
 # -- git
 
 @pytest.fixture
