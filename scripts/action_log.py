@@ -1,4 +1,4 @@
-"""What a clean-up writes down: the log of all actions, and for each run what it needs to undo it."""
+"""What a clean-up writes down: the log of all actions, and for each run what undoes it."""
 
 import json
 import os

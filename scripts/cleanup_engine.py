@@ -71,6 +71,7 @@ from quarantine import (
     counted,
     outcome_line,
     run_time,
+    working_folders,
 )
 from tree import (
     ACTIONS_NAME,
@@ -245,8 +246,23 @@ class Engine:
         guards: "List[Guard]" = [protection_guard(plan, self.rules), Registry(self.root).guard]
         if self.git.is_here():
             guards.append(GitGuard(self.git))
-        guards.append(MentionGuard(self.document, self.root, plan.candidates))
+        guards.append(self._workplaces(plan))
+        guards.append(MentionGuard(self.document, self.root, self.rules, plan.candidates))
         return guards
+
+    def _workplaces(self, plan: Plan) -> "Guard":
+        """Keeps what only an abandoned project can spare while a process works in the project."""
+        stale = {rule.name for rule in self.rules.rules if rule.stale}
+        projects = {item.path: os.path.dirname(self.root.join(item.path))
+                    for item in plan.candidates if item.rule in stale}
+        workplaces = working_folders() if projects else []
+
+        def guard(path: str) -> str:
+            project = projects.get(path)
+            if project and any(is_within(folder, project) for folder in workplaces):
+                return "a process works in the folder that holds it"
+            return ""
+        return guard
 
     def report(self, plan: Plan, results: "Sequence[Removal]",
                quarantine: Quarantine) -> "Dict[str, Any]":
@@ -343,19 +359,24 @@ def _listed(plan: Plan, results: "Sequence[Removal]") -> "List[Candidate]":
     return [item for item in plan.candidates if item.path in going]
 
 
+def is_within(path: str, folder: str) -> bool:
+    return (path + "/").startswith(folder.rstrip("/") + "/")
+
+
 class MentionGuard:
     """Keeps what a file mentions that is new or changed since the inventory (CLEANUP rule 6).
 
     Those files are read once, when the first candidate is about to go. What a tool makes again
-    whenever it needs it is not asked for, as it was not in the plan.
+    whenever it needs it is not asked for, unless its rule says so, as in the plan.
     """
 
-    def __init__(self, document: "Dict[str, Any]", root: Root,
+    def __init__(self, document: "Dict[str, Any]", root: Root, rules: Rules,
                  items: "Sequence[Candidate]") -> None:
         self.document = document
         self.root = root
+        asked = {rule.name for rule in rules.rules if rule.references}
         self.names = {item.path: os.path.basename(item.path) for item in items
-                      if not item.generated}
+                      if not item.generated or item.rule in asked}
         self._mentions: "Dict[str, str] | None" = None
         self._error = ""
 

@@ -49,7 +49,8 @@ class Contents(sc.Value):
 
 
 def contents_of(fd: int, path: str, border: "Callable[[int], None]",
-                held_open: "AbstractSet[Tuple[int, int]]", in_use: "Callable[[int], str]") -> Contents:
+                held_open: "AbstractSet[Tuple[int, int]]",
+                in_use: "Callable[[int], str]") -> Contents:
     """What is in the folder of a descriptor, whose path as stored is `path`.
 
     `border` raises OSError for a folder that must not be entered. A file or folder of `held_open`,

@@ -171,7 +171,10 @@ class Walk:
         self._put_off: "List[Share] | None" = None  # what is entered later, None for at once
 
     def run(self) -> "Walk":
-        """Walk the tree, a large one with a second process. Raises RefusedError if that one fails."""
+        """Walk the tree, a large one with a second process.
+
+        Raises RefusedError if that one fails.
+        """
         shares: "List[Share]" = []
         self._put_off = shares
         self._folder(os.dup(self.root.fd), "", "", 0)
@@ -217,7 +220,7 @@ class Walk:
             raise RefusedError("a part of the tree could not be walked: its process ended early",
                                "try again")
         files, not_entered, errors = marshal.loads(data)
-        self.files += map(Seen._make, files)
+        self.files += (Seen(*file) for file in files)
         self.not_entered += not_entered
         self.errors += errors
 
@@ -374,11 +377,12 @@ NO_SOURCE_PURPOSES = frozenset(("log", "cache", "temp", "backup", "binary"))
 # The tool's own files name many kinds of files, and use none of them.
 OWN_DOCUMENTS = re.compile(r"cleanup_(?:inventory|report)[^/]*\.json\Z")
 OWN_SCRIPTS = (
-    "README.md", "automation_manager.py", "cleanup_engine.py", "cleanup_report.py",
-    "cleanup_rules.py", "clock_witness.py", "common.py", "comprehensive_inventory.sh",
-    "file_lifecycle.py", "folders.py", "inventory.py", "quarantine.py", "quick_health_check.sh",
-    "references.py", "report_page.py", "setup_symphony_conductor.sh", "symphony_conductor.py",
-    "symphony_diff.py", "symphony_import_crontab.py", "symphony_report.py", "symphony_simulate.py",
+    "README.md", "action_log.py", "automation_manager.py", "cleanup_engine.py", "cleanup_plan.py",
+    "cleanup_report.py", "cleanup_review.py", "cleanup_rules.py", "clock_witness.py", "common.py",
+    "comprehensive_inventory.sh", "file_lifecycle.py", "folders.py", "inventory.py",
+    "quarantine.py", "quick_health_check.sh", "references.py", "report_page.py",
+    "setup_symphony_conductor.sh", "symphony_conductor.py", "symphony_diff.py",
+    "symphony_import_crontab.py", "symphony_report.py", "symphony_simulate.py",
     "symphony_timer.py", "tree.py")
 OWN_SOURCES = ("symphony_conductor.py", "setup.sh", "config/README.md", "cron/README.md")
 OWN_REPOSITORY = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
@@ -588,7 +592,7 @@ def refuse_lost_git(root: Root, inventories: "Iterable[str]") -> None:
 
 def git_top(root: Root) -> str:
     """Where the folder is that holds .git, from the root: "." or "../.."; "" for nowhere."""
-    top = Git(root)._top()
+    top = Git(root).top()
     return stored_path(os.path.relpath(top, root.path)) if top else ""
 
 

@@ -188,6 +188,27 @@ def open_files() -> "Set[Tuple[int, int]]":
     return ids
 
 
+def working_folders() -> "List[str]":
+    """Where processes work, and where what they run lies, as far as /proc shows this user.
+
+    Without this process and those that wait for it: a shell, or the conductor.
+    """
+    mine = set()
+    pid = str(os.getpid())
+    while pid not in mine and pid.isdigit():
+        mine.add(pid)
+        match = re.search(r"(?m)^PPid:\s*([0-9]+)$", sc.proc_text("%s/status" % pid))
+        pid = match.group(1) if match else ""
+    paths = []
+    for pid in set(filter(str.isdigit, _names(sc.PROC))) - mine:
+        for name in ("cwd", "exe"):
+            try:
+                paths.append(os.readlink(os.path.join(sc.PROC, pid, name)))
+            except OSError:
+                continue  # it ended, or belongs to another user
+    return paths
+
+
 def _names(folder: "str | int") -> "List[str]":
     try:
         return os.listdir(folder)
@@ -1374,7 +1395,7 @@ class Quarantine:
             self.run_id = ""
 
     def _folders_in(self, held: str) -> "List[str]":
-        """The folders in one of the quarantine; placeholders that a crash left in it are removed."""
+        """The folders in one of the quarantine, without placeholders that a crash left there."""
         try:
             fd = os.open(held, OPEN_FOLDER, dir_fd=self.fd)
         except OSError:

@@ -539,7 +539,8 @@ class Cache:
     def _parts(self, there: "Set[str]") -> "List[Iterable[bytes]]":
         """The four parts of the new file, in pieces. Raises OSError and ValueError."""
         marked = self._marked.get
-        front = (json.dumps(self.result), self._key, " ".join([marked(name, name) for name in self._counts]),
+        names = " ".join([marked(name, name) for name in self._counts])
+        front = (json.dumps(self.result), self._key, names,
                  " ".join(map(str, self._counts.values())), " ".join(self.binary))
         digests = ["%s %s" % item for item in self._digests.items() if item[0] in there]
         parts = [joined([front]), joined([digests])]

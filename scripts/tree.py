@@ -293,7 +293,7 @@ class Git:
         self._head: "str | None" = None
         self._stamped: "Tuple[str, ...]" = ()
 
-    def _top(self) -> str:
+    def top(self) -> str:
         """The folder, at or above the root, that holds .git; '' when there is none."""
         folder = self.root.path
         while not os.path.lexists(os.path.join(folder, ".git")):
@@ -304,7 +304,7 @@ class Git:
 
     def is_here(self) -> bool:
         """Whether the root belongs to a work tree: it or a folder above it holds .git."""
-        return self._top() != ""
+        return self.top() != ""
 
     def head(self) -> "str | None":
         """The commit that HEAD names, None before the first one. Raises GitError.
@@ -315,7 +315,7 @@ class Git:
         lines = self._output(
             "rev-parse", "--is-inside-work-tree", "--git-path", "index", "--show-toplevel",
             "--verify", "-q", "HEAD", allowed=(0, 1)).split(b"\n")[:-1]
-        top = self._top()
+        top = self.top()
         answered = 3 <= len(lines) <= 4 and lines[0] == b"true"
         if not answered or not top or not _same_folder(os.fsdecode(lines[2]), top):
             raise GitError("git does not recognize %s as a work tree" % (top or self.root.path))

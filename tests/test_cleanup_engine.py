@@ -1,5 +1,6 @@
 """The clean-up: what may go and why the rest stays, what is refused, the review, the way back, and the reports."""
 
+import argparse
 import copy
 import json
 import os
@@ -26,7 +27,7 @@ import cleanup_review as review
 import inventory
 import quarantine
 import symphony_conductor as sc
-from cleanup_rules import build_rules
+from cleanup_rules import CleanupRule, Rules, build_rules
 from common import RefusedError, finish
 from quarantine import Removal, counted
 from tree import Root
@@ -766,7 +767,7 @@ ITEMS = [engine.Candidate(path="sub/a.tmp"), engine.Candidate(path="b.tmp"), eng
 
 def test_rule_6_what_a_file_mentions_since_the_inventory_is_kept(monkeypatch):
     questions = asked_again(monkeypatch, {"a.tmp": "bin/x\n.sh"})
-    guard = engine.MentionGuard({}, None, ITEMS)
+    guard = engine.MentionGuard({}, None, Rules([]), ITEMS)
     assert [guard(item.path) for item in ITEMS + ITEMS] == [
         "bin/x\\n.sh mentions it since the inventory", "", "bin/x\\n.sh mentions it since the inventory", ""] * 2
     assert questions == [["a.tmp", "b.tmp"]]  # once for all, and not for what a tool makes again
@@ -775,7 +776,7 @@ def test_rule_6_what_a_file_mentions_since_the_inventory_is_kept(monkeypatch):
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), RefusedError("no luck")])
 def test_rule_6_what_cannot_be_asked_again_is_kept(monkeypatch, error):
     questions = asked_again(monkeypatch, error)
-    guard = engine.MentionGuard({}, None, ITEMS)
+    guard = engine.MentionGuard({}, None, Rules([]), ITEMS)
     text = "cannot tell whether a file mentions it since the inventory: %s" % error
     assert [guard(item.path) for item in ITEMS] == [text, text, text, ""] and len(questions) == 1
 
@@ -787,6 +788,23 @@ def test_rule_6_a_removal_asks_for_references_again(tree, monkeypatch):
         "  skipped: old.tmp (temporary: run.sh mentions it since the inventory)\n")
     asked_again(monkeypatch, {})
     assert tree.execute()[0].startswith("OK - 1 file moved to quarantine (8 B)\n")
+
+
+def test_what_only_an_abandoned_project_can_spare_stays_while_a_process_works_there(tree):
+    rules = Rules([CleanupRule(name="packages", folders=("node_modules",), stale=True)])
+    where = argparse.Namespace(root=Root(str(tree.root)), rules=rules)
+    plan = engine.Plan(candidates=(engine.Candidate(path="app/node_modules", rule="packages", files=1),
+                            engine.Candidate(path="app/x.tmp", rule="temporary")))
+    (tree.root / "app" / "src").mkdir(parents=True)
+    process = subprocess.Popen(["sleep", "60"], cwd=str(tree.root / "app" / "src"))
+    try:
+        guard = engine.Engine._workplaces(where, plan)
+        assert guard("app/node_modules") == "a process works in the folder that holds it"
+        assert guard("app/x.tmp") == ""
+    finally:
+        process.kill()
+        process.wait()
+    assert engine.Engine._workplaces(where, plan)("app/node_modules") == ""
 
 
 # -- CLEANUP rule 9
