@@ -6,9 +6,9 @@ line:
 
     jq -c '.fields as $f|.files[]|[$f,.]|transpose|map({(.[0]):.[1]})|add' cleanup_inventory.json
 
-Symlinks are never followed, and other devices never entered. A folder with a repository of its own
-is listed as one entry and not entered. `references` is the number of other files that mention the
-file's whole name, or null if that cannot be determined. Above zero, it is a reason to keep the
+Symlinks are never followed, and mount points never entered. A folder with a repository of its own,
+or that cannot be read, is listed in `not_entered`. `references` is the number of other files that
+mention the file's whole name, null with --no-references. Above zero, it is a reason to keep the
 file; zero proves nothing.
 
 Exit codes: 0 written; 2 usage; 3 refused, or git failed; 74 the inventory could not be written;
@@ -153,6 +153,7 @@ def by_suffix(name: str) -> str:
 
 # -- the walk
 
+SEEN_OF: "Callable[..., Seen]" = tuple.__new__  # takes a third of the time of Seen(...)
 Share = Tuple[str, str, str, int]  # a folder to enter: (prefix, name, purpose above, depth)
 SHARES = 16      # enough for two processes to have as much to do
 SHARE_DEPTH = 3  # folders; where they are so few down there, one process is enough
@@ -171,10 +172,7 @@ class Walk:
         self._put_off: "List[Share] | None" = None  # what is entered later, None for at once
 
     def run(self) -> "Walk":
-        """Walk the tree, a large one with a second process.
-
-        Raises RefusedError if that one fails.
-        """
+        """Walk the tree, a large one with a second process. Raises RefusedError if that fails."""
         shares: "List[Share]" = []
         self._put_off = shares
         self._folder(os.dup(self.root.fd), "", "", 0)
@@ -220,7 +218,7 @@ class Walk:
             raise RefusedError("a part of the tree could not be walked: its process ended early",
                                "try again")
         files, not_entered, errors = marshal.loads(data)
-        self.files += (Seen(*file) for file in files)
+        self.files += [SEEN_OF(Seen, facts) for facts in files]
         self.not_entered += not_entered
         self.errors += errors
 
@@ -267,7 +265,6 @@ class Walk:
         """(files, names of folders, all names) of one folder."""
         files: "List[Seen]" = []
         folders: "List[str]" = []
-        make: "Callable[..., Seen]" = tuple.__new__  # a third of what Seen(...) takes
         for entry in _scan(fd):
             name = entry.name
             if not UTF8_NAMES:
@@ -279,8 +276,9 @@ class Walk:
                 seen = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            files.append(make(Seen, (prefix + name, name, version_of(seen), seen.st_size,
-                                     seen.st_mode, seen.st_nlink, purpose_of(name, of_folder))))
+            files.append(SEEN_OF(Seen, (
+                prefix + name, name, version_of(seen), seen.st_size, seen.st_mode, seen.st_nlink,
+                purpose_of(name, of_folder))))
         names = {file[1] for file in files}.union(folders)
         folders.sort()
         if not prefix:  # .git can be the file of a worktree or a submodule
@@ -382,8 +380,8 @@ OWN_SCRIPTS = (
     "comprehensive_inventory.sh", "file_lifecycle.py", "folders.py", "inventory.py",
     "quarantine.py", "quick_health_check.sh", "references.py", "report_page.py",
     "setup_symphony_conductor.sh", "symphony_conductor.py", "symphony_diff.py",
-    "symphony_import_crontab.py", "symphony_report.py", "symphony_simulate.py",
-    "symphony_timer.py", "tree.py")
+    "symphony_import_crontab.py", "symphony_report.py", "symphony_simulate.py", "symphony_timer.py",
+    "tree.py")
 OWN_SOURCES = ("symphony_conductor.py", "setup.sh", "config/README.md", "cron/README.md")
 OWN_REPOSITORY = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
 OWN_TEST = "tests/house.py"  # is there in the tool's own repository only

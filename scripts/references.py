@@ -16,7 +16,7 @@ import unicodedata
 import zlib
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Set, Tuple
 
-from common import open_own, sc
+from common import open_own, read_regular, sc
 from tree import CACHE_NAME, Root, native_path
 
 READ_BYTES = 4 << 20
@@ -373,7 +373,7 @@ PARTS = 4
 class Cache:
     """`.cleanup_cache`: what the last inventory read in the files, by version.
 
-    Behind a line for the format and the device come four parts:
+    Behind a line for the format, the device and the code that counts come four parts:
 
     0. the result: what the inventory wants to know the next time, in JSON, the key of the files
        that count, the names, their counts, and the versions of binary files, a line each;
@@ -393,7 +393,7 @@ class Cache:
         self.whole = True  # whether all files that count could be read
         self.binary: "Set[str]" = set()  # versions
         self.result: "Dict[str, Any]" = {}  # what `save` was told in the last inventory
-        self._head = b"%s %d\n" % (CACHE_HEAD, root.dev)
+        self._head = b"%s %d %08x\n" % (CACHE_HEAD, root.dev, _code_checksum())
         self._places: "List[Tuple[int, int, int]]" = []  # of the parts: offset, length, checksum
         self._key = ""
         self._counts: "Dict[str, int]" = {}
@@ -539,9 +539,10 @@ class Cache:
     def _parts(self, there: "Set[str]") -> "List[Iterable[bytes]]":
         """The four parts of the new file, in pieces. Raises OSError and ValueError."""
         marked = self._marked.get
-        names = " ".join([marked(name, name) for name in self._counts])
-        front = (json.dumps(self.result), self._key, names,
-                 " ".join(map(str, self._counts.values())), " ".join(self.binary))
+        names = [marked(name, name) for name in self._counts]
+        numbers = map(str, self._counts.values())
+        front = (json.dumps(self.result), self._key, " ".join(names), " ".join(numbers),
+                 " ".join(self.binary))
         digests = ["%s %s" % item for item in self._digests.items() if item[0] in there]
         parts = [joined([front]), joined([digests])]
         if self._begun:
@@ -580,6 +581,15 @@ class Cache:
                 checksums[number] = zlib.crc32(piece, checksums[number])
                 yield piece
         yield ("\n" + " ".join(map(str, lengths + checksums))).encode("ascii")
+
+
+def _code_checksum() -> int:
+    """What another version of the tool has different: it may count other mentions."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    checksum = 0
+    for name in ("inventory.py", "references.py"):
+        checksum = zlib.crc32(read_regular(os.path.join(here, name)), checksum)
+    return checksum
 
 
 def _marked(name: str) -> str:

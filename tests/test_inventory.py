@@ -1666,6 +1666,11 @@ def test_a_cache_of_another_format_or_device_is_not_believed(plain, monkeypatch)
         assert reads(plain, monkeypatch) == READ
     assert reads(plain, monkeypatch) == READ
     assert reads(plain, monkeypatch) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(references_module, "_code_checksum", lambda: 7)  # a new version, with other rules
+        assert reads(plain, monkeypatch) == READ
+    assert reads(plain, monkeypatch) == READ
+    assert reads(plain, monkeypatch) == []
     owner = Root(str(plain))
     owner.dev += 1  # the folder config is on another device now, and not entered
     Inventory(owner).take().write()
