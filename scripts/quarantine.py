@@ -1130,7 +1130,9 @@ class Quarantine:
         return self._open_held(run_id, folder), native_path(name)
 
     def restore(self, target: str, to: str = "") -> "List[Removal]":
-        """Restore what a run holds, or the newest copy of one path; with `to`, into that folder.
+        """Restore what a run holds, or of the newest that has it a file or all below a folder.
+
+        With `to`, it goes into that folder instead of to its place.
 
         Never overwrites, and continues after a failure. `reason` says what a restored thing did not
         get back. Raises UsageError when the target is not in quarantine or `to` is no folder on the
@@ -1191,11 +1193,12 @@ class Quarantine:
         """(run, what of it to restore). Raises UsageError, RefusedError."""
         if run_time(target) is not None:
             return target, self.held(target)
-        path = relative_path(stored_path(target), "restore")
+        path = relative_path(stored_path(target).rstrip("/"), "restore")
         for run in reversed(self.runs()):
-            for item in self.held(run.run_id):
-                if item.path == path:
-                    return run.run_id, [item]
+            below = [item for item in self.held(run.run_id)
+                     if (item.path + "/").startswith(path + "/")]
+            if below:
+                return run.run_id, below
             if self._holds(run.run_id, path):  # in a folder that went as one
                 return run.run_id, [Held(path=path)]
         raise sc.UsageError("'%s' is not in quarantine" % printable(path), self._runs_hint())

@@ -2133,7 +2133,7 @@ def test_rule_17_two_runs_in_the_same_second_are_kept_apart(tree):
     assert sorted(tree.held().values()) == [b"0", b"1", b"2"] and len(tree.runs()) == 3
 
 
-@pytest.mark.parametrize("target", ["../outside/x", "/etc/passwd", "a/../../x", "..", ".", "", "a//b", "a/",
+@pytest.mark.parametrize("target", ["../outside/x", "/etc/passwd", "a/../../x", "..", ".", "", "a//b", "/a/",
                                     "20250101T000000Z-1/../../x", "a\0b"])
 def test_rule_17_a_target_that_leaves_the_root_is_refused(tree, target):
     tree.remove(tree.put("x.tmp"))
@@ -2143,7 +2143,7 @@ def test_rule_17_a_target_that_leaves_the_root_is_refused(tree, target):
     assert snapshot(tree.path) == before
 
 
-@pytest.mark.parametrize("target", ["20250101T000000Z-1", "unknown.tmp", "sub"])
+@pytest.mark.parametrize("target", ["20250101T000000Z-1", "unknown.tmp", "su", "sub/x"])
 def test_rule_17_what_is_not_kept_cannot_be_restored_and_what_is_is_said(tree, target):
     tree.remove(tree.put("sub/x.tmp"))
     with pytest.raises(sc.UsageError) as missing:
@@ -2521,6 +2521,13 @@ def test_rule_20_what_takes_the_place_of_a_folder_that_was_just_made_is_left_alo
     assert stat.S_IMODE(os.stat(str(victim)).st_mode) == 0o711
     assert (victim / "secret").read_text() == "secret" and len(tree.held()) == 1
     assert kind == "link" or stat.S_IMODE(os.lstat(tree.at("up/d")).st_mode) in (0o700, 0o711)
+
+
+def test_rule_17_a_folder_is_restored_with_all_that_was_taken_below_it(tree):
+    names = [tree.put(name) for name in ("docs/a.tmp", "docs/deep/b.tmp", "docs2/c.tmp")]
+    tree.remove(*names)
+    assert outcomes(tree.restore("docs/")) == {"docs/a.tmp": "restored", "docs/deep/b.tmp": "restored"}
+    assert [path for _, path in tree.held()] == ["docs2/c.tmp"]
 
 
 def test_rule_17_restore_to_another_folder_refuses_what_is_none(tree, tmp_path):
