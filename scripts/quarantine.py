@@ -613,6 +613,8 @@ class Quarantine:
     def _unlike(self, item: Candidate, fd: int,
                 held_open: "Ids" = NO_IDS) -> str:
         """How what is in a folder differs from the plan, or why it must stay. Raises OSError."""
+        if file_id(os.fstat(fd)) in held_open:
+            return "a process uses it"
         contents = folders.contents_of(fd, item.path, self._refuse_border, held_open, in_use)
         if contents.objection:
             return str(contents.objection)
@@ -765,7 +767,7 @@ class Quarantine:
             return "it cannot be checked in quarantine (%s)" % error.strerror
         return difference(status, item, moved=True)
 
-    def _difference(self, item: Candidate, held: str) -> str:
+    def _difference(self, item: Candidate, held: str, held_open: "Ids" = NO_IDS) -> str:
         """How what is in quarantine differs from the plan, or who uses it."""
         try:
             fd = os.open(held, OPEN_FOLDER if item.files else OPEN_FILE, dir_fd=self.fd)
@@ -773,7 +775,7 @@ class Quarantine:
             return "it cannot be checked in quarantine (%s)" % error.strerror
         try:
             if item.files:
-                return self._unlike(item, fd)
+                return self._unlike(item, fd, held_open)
             return difference(os.fstat(fd), item, moved=True) or in_use(fd)
         except OSError as error:
             return "it cannot be checked in quarantine (%s)" % (error.strerror or error)
@@ -788,16 +790,21 @@ class Quarantine:
         earlier check could see; and what git has begun to track goes back.
         """
         late: "Dict[str, str]" = {}
+        held_open = NO_IDS
         if items:
             time.sleep(OPENING_S)
             for guard in guards:
                 if isinstance(guard, GitGuard):
                     late.update(guard.afterwards([item.path for item in items]))
+        if any(item.files for item in items):
+            # Who holds a folder open can still write to it, and no lease tells. Asked ahead of the
+            # check of what is in it: who has let go by now has written what he had to write.
+            held_open = open_files()
         for start in range(0, len(items), BATCH):
             entries, answers = [], []
             for item in items[start:start + BATCH]:
                 held = self._held_at(item.path)
-                why = late.get(item.path) or self._difference(item, held)
+                why = late.get(item.path) or self._difference(item, held, held_open)
                 if why:
                     why = self._undo(held, item.path, why)
                     entries.append(event("failed", run=self.run_id, path=item.path, reason=why))
