@@ -10,6 +10,7 @@ Every removal is announced in `cleanup_actions.log` (`intent`, flushed to disk) 
 folders looked like is written to the run's manifest, so that a restore can make them again.
 """
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -46,6 +47,7 @@ BATCH = 500  # removals that share one flush of their intents to disk
 FORMAT = 2  # of the folder: the second has manifests, and folders that went as one
 FORMAT_NAME = "format"
 PLACEHOLDER_NAME = "placeholder"
+MAKING_NAME = "making"  # the folder that a restore is making
 KEPT_NAME = "kept"  # files that were taken by mistake and could not go back; never purged
 INTENT_FIELDS = ("path", "size", "mtime_ns", "dev", "ino", "mode", "rule", "reason")
 FOLDER_FIELDS = ("files", "contents")
@@ -349,6 +351,7 @@ class Quarantine:
                      dir_fd=self.fd)
         self._placeholder = file_id(os.fstat(fd))
         os.close(fd)
+        self._drop_half_made()
 
     def _make(self) -> None:
         try:
@@ -1267,28 +1270,44 @@ class Quarantine:
     def _make_again(self, path: str, parent: int, facts: "Dict[str, Any]",
                     made: "Made",
                     missing: "List[str]") -> None:
-        """Make a folder as it was. Nothing is done to it by name, and nothing to what is not ours.
+        """Make a folder as it was, unless there is something in its place.
 
-        Whoever may write to its parent can put something else in its place at any moment. Raises
-        OSError, FileExistsError if there is one that is not empty.
+        Whoever may write to its parent can put something else in its place at any moment. So it is
+        made in quarantine, which nobody else can reach, and nothing is done to it after it is
+        moved: a crash leaves none that is half made. Raises OSError, FileExistsError for a place
+        that has been taken since.
         """
         name = native_path(os.path.basename(path))
+        if folders.has(parent)(name):
+            return
+        os.mkdir(MAKING_NAME, 0o700, dir_fd=self.fd)
+        fd = -1
         try:
-            os.mkdir(name, 0o700, dir_fd=parent)
-        except FileExistsError:
-            return  # it is there already, in whatever form
-        fd = os.open(name, OPEN_FOLDER, dir_fd=parent)
-        try:
-            status = os.fstat(fd)
-            is_ours = status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == 0o700
-            if not is_ours or os.listdir(fd):
-                raise NotEnteredError("another folder took the place of %s" % printable(path))
-            lost = folders.give_back(fd, facts)
-            made[path] = (file_id(status), facts)
+            fd = os.open(MAKING_NAME, OPEN_FOLDER, dir_fd=self.fd)
+            lost = folders.give_back(fd, facts) + folders.give_times(fd, facts)
+            try:
+                os.rename(MAKING_NAME, name, src_dir_fd=self.fd, dst_dir_fd=parent)
+            except PermissionError:
+                # rename(2): whoever gives a folder another parent must be able to write to it.
+                os.fchmod(fd, 0o700)
+                os.rename(MAKING_NAME, name, src_dir_fd=self.fd, dst_dir_fd=parent)
+                lost = folders.give_back(fd, facts) + folders.give_times(fd, facts)
+            made[path] = (file_id(os.fstat(fd)), facts)
+        except OSError as error:
+            self._drop_half_made()
+            if error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            raise
         finally:
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
         if lost:
             missing.append("%s: %s could not be given back" % (printable(path), ", ".join(lost)))
+
+    def _drop_half_made(self) -> None:
+        """Remove the folder that an interrupted restore was making, if there is one."""
+        with contextlib.suppress(OSError):
+            os.rmdir(MAKING_NAME, dir_fd=self.fd)
 
     def _mirrored(self, run_id: str, path: str) -> "Dict[str, Any]":
         """What is known of a folder without a manifest: an earlier version left its mode."""
