@@ -1357,12 +1357,23 @@ class Quarantine:
         facts = {"run": run.run_id, "files": run.files, "size": run.size}
         self._log_if_possible([event("purge", **facts)])
         left = 0
-        for item in self._items(run.run_id):
+        items: "List[Held]" = []
+        try:
+            items = self._items(run.run_id)
+        except OSError as error:
+            left = run.files
+            self.notes.append("%s: %s" % (run.run_id, error.strerror))
+        for item in items:
             try:
                 left += self._delete(run.run_id, item)
             except OSError as error:
                 left += item.count
                 self.notes.append("%s/%s: %s" % (run.run_id, printable(item.path), error.strerror))
+        # A purge that was interrupted may have left the folders of one that went as one.
+        half_deleted = set(self._manifest(run.run_id).whole) - {item.path for item in items}
+        for path in half_deleted if not left else ():
+            with contextlib.suppress(OSError):  # as a rule it is not there any more
+                self._delete(run.run_id, Held(path=path, files=1))
         self._tidy_run(run.run_id, done=not left)
         self._log_if_possible([event("purged", left=left, **facts)])
         changed: HeldRun = run.replace(left=left)
