@@ -276,6 +276,7 @@ class Quarantine:
         self._placeholder = (0, 0)
         self._moved_some = False
         self._manifests: "Dict[str, Manifest]" = {}
+        self._unsettled: "Set[str]" = set()  # RUN_ID/PATH that could neither go back nor be kept
         self._failure: "sc.StorageError | None" = None  # that ends a run once all is answered for
         self._guard_failed = ""
         # Versions of folders that were no repository of their own.
@@ -396,7 +397,8 @@ class Quarantine:
     def _answer(self, entries: "Sequence[Dict[str, Any]]") -> None:
         """Log what became of files. If that fails, the run ends, and the next start answers."""
         try:
-            self.log(entries)
+            self.log([entry for entry in entries
+                      if "%s/%s" % (entry["run"], entry["path"]) not in self._unsettled])
         except sc.StorageError as error:
             self._failure = self._failure or error
 
@@ -426,6 +428,8 @@ class Quarantine:
         unsettled = self._log.unsettled()
         for entry in unsettled:
             outcome, reason = self._settle(entry)
+            if self._failure:
+                raise self._failure
             self.notes.append("%s: %s after an interruption (%s)" % (
                 printable(str(entry.get("path"))), outcome, reason))
             self.log([event(outcome, run=entry.get("run"), path=entry.get("path"), reason=reason)])
@@ -904,7 +908,7 @@ class Quarantine:
         try:
             parent = self._open_folder(os.path.dirname(path))
         except OSError as error:
-            return "%s, and its folder is gone (%s), so it is kept: %s" % (
+            return "%s, and its folder is gone (%s), %s" % (
                 wrong, error.strerror, self._keep(held))
         try:
             name = os.path.basename(native_path(path))
@@ -917,9 +921,10 @@ class Quarantine:
         try:
             self._give(held, self.fd, name, parent)
         except FileExistsError:
-            return "its place is taken, so it is kept: " + self._keep(held)
+            return "its place is taken, " + self._keep(held)
         except (OSError, NotImplementedError) as error:
-            return "it could not be put back (%s), so it is kept: %s" % (error, self._keep(held))
+            why = getattr(error, "strerror", None) or error
+            return "it could not be put back (%s), %s" % (why, self._keep(held))
         return "it was put back"
 
     @staticmethod
@@ -933,7 +938,12 @@ class Quarantine:
         if stat.S_ISDIR(status.st_mode):
             if folders.has(parent)(name):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-            os.rename(held, name, src_dir_fd=held_folder, dst_dir_fd=parent)
+            try:
+                os.rename(held, name, src_dir_fd=held_folder, dst_dir_fd=parent)
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):  # since a moment ago
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+                raise
             return
         try:
             os.link(held, name, src_dir_fd=held_folder, dst_dir_fd=parent, follow_symlinks=False)
@@ -943,11 +953,21 @@ class Quarantine:
         os.unlink(held, dir_fd=held_folder)
 
     def _keep(self, held: str) -> str:
-        """Move what is no candidate out of reach of a purge; its new path."""
+        """Move what is no candidate out of reach of a purge; says where it is.
+
+        If that fails, too, as on a full disk, its intent stays without an answer, and the run ends:
+        the next start puts it back.
+        """
         kept = os.path.join(KEPT_NAME, held)
-        self._make_folders(os.path.dirname(kept))
-        os.rename(held, kept, src_dir_fd=self.fd, dst_dir_fd=self.fd)
-        return printable(stored_path(os.path.join(QUARANTINE_NAME, kept)))
+        try:
+            self._make_folders(os.path.dirname(kept))
+            os.rename(held, kept, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        except OSError as error:
+            self._unsettled.add(stored_path(held))
+            place = os.path.join(QUARANTINE_NAME, held)
+            self._failure = self._failure or sc.StorageError.of("put back", place, error)
+            return "nor be kept (%s): the next clean-up puts it back" % error.strerror
+        return "so it is kept: " + printable(stored_path(os.path.join(QUARANTINE_NAME, kept)))
 
     def _note_kept(self) -> None:
         """Note what is kept, until somebody has moved it back."""
