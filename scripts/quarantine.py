@@ -898,6 +898,8 @@ class Quarantine:
             if file_id(os.fstat(parent)) != file_id(os.fstat(again)):
                 return "its folder was moved meanwhile"
             return ""
+        except OSError as error:
+            return "cannot tell whether its folder was moved meanwhile (%s)" % error.strerror
         finally:
             os.close(again)
 
@@ -1344,15 +1346,14 @@ class Quarantine:
             identity, facts = made[path]
             try:
                 fd = open_below(top, path)
+                try:
+                    if file_id(os.fstat(fd)) == identity:
+                        folders.give_times(fd, facts)
+                finally:
+                    os.close(fd)
             except OSError as error:
                 self.notes.append("%s: its times could not be given back: %s" % (
                     printable(path), error.strerror))
-                continue
-            try:
-                if file_id(os.fstat(fd)) == identity:
-                    folders.give_times(fd, facts)
-            finally:
-                os.close(fd)
 
     def purge(self, older_than_s: float) -> "List[HeldRun]":
         """Delete runs older than `older_than_s` seconds; without `execute`, only return them.
@@ -1469,6 +1470,8 @@ class Quarantine:
                 elif file_id(status) == self._placeholder:
                     os.unlink(name, dir_fd=fd)
             return below
+        except OSError:
+            return []  # then they stay for now
         finally:
             os.close(fd)
 
