@@ -1273,14 +1273,18 @@ class Quarantine:
 
         Raises OSError.
         """
-        known = self._manifest(run_id).folders
+        manifest = self._manifest(run_id)
         fd, path = os.dup(top), ""
         try:
             for part in folder.split("/") if folder else ():
                 path = path + "/" + part if path else part
                 if not folders.has(fd)(native_path(part)):
-                    self._make_again(path, fd, known.get(path) or self._mirrored(run_id, path),
-                                     made, missing)
+                    facts = manifest.folders.get(path) or manifest.empty.get(path)
+                    if facts is None:
+                        facts = self._mirrored(run_id, path)
+                        if manifest.taken_at is not None:  # an earlier version left its mode
+                            missing.append("%s: what it looked like is not known" % printable(path))
+                    self._make_again(path, fd, facts, made, missing)
                 deeper = os.open(native_path(part), OPEN_FOLDER, dir_fd=fd)
                 os.close(fd)
                 fd = deeper
