@@ -1187,8 +1187,34 @@ class Quarantine:
         finally:
             os.close(top)
         is_done = all(result.outcome == "restored" for result in results)
-        self._tidy_run(run_id, done=is_done and not self._items(run_id))
+        self._tidy_run(run_id, done=is_done and self._is_restored(run_id, results))
         return results
+
+    def _is_restored(self, run_id: str, results: "Sequence[Removal]") -> bool:
+        """Whether nothing is left to restore of a run, as far as can be told."""
+        there = set()
+        for result in results:
+            path = result.path
+            while path:
+                there.add(path)
+                path = os.path.dirname(path)
+        try:
+            return not self._items(run_id) and not any(
+                path not in there and not self._is_in_tree(path)
+                for path in self._manifest(run_id).empty)
+        except OSError:
+            return False
+
+    def _is_in_tree(self, path: str) -> bool:
+        """Raises OSError if that cannot be told."""
+        try:
+            fd = self.root.open_folder(path)
+        except OSError as error:
+            if error.errno in NO_SUCH_PLACE:
+                return False
+            raise
+        os.close(fd)
+        return True
 
     def _restore_group(self, run_id: str, folder: str, items: "Sequence[Held]", top: int,
                        made: "Made") -> "List[Removal]":
