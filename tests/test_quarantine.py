@@ -15,192 +15,46 @@ import socket
 import stat
 import struct
 import subprocess
-import sys
 import tempfile
+import threading
 import time
-import traceback
 
+import hostile
 import pytest
-from support import (
-    PAUSE,
-    SCRIPT,
-    SCRIPTS,
-    Project,
-    git,
-    kill_points,
-    looked_on,
-    recording,
-    strace_works,
-    was_killed,
+from hostile import (
+    LOG,
+    NOW,
+    OLD_NS,
+    ORDINARY_USER,
+    OTHER_USER,
+    QUARANTINE,
+    ROOT,
+    Quarantine,
+    Tree,
+    as_user,
+    candidate,
+    identity,
+    in_child,
+    interrupted,
+    outcomes,
+    reasons,
+    snapshot,
 )
+from support import SCRIPTS, git, strace_works, wait_until
 
 import quarantine as quarantine_module
 import symphony_conductor as sc
 import tree as tree_module
 from common import RefusedError
 from quarantine import Candidate, Removal, outcome_line
-from tree import Git, GitError, GitGuard, Root, native_path, stored_path, vouched
+from tree import Git, GitError, GitGuard, Root, vouched
 
-ROOT = os.geteuid() == 0
-NOW = sc.from_iso("2035-06-15T12:00:00Z")
-OLD_NS = 1500000000 * 10 ** 9 + 123456789
-ORDINARY_USER, OTHER_USER = 65534, 65533
-QUARANTINE, LOG = ".cleanup_quarantine", "cleanup_actions.log"
+# Of which kills only some are tried here: every so many calls.
+SAMPLED = {name: 4 for name in hostile.KILLS if "folder" in name or "their" in name}
 ODD_NAMES = ("line\nbreak.tmp", os.fsencode("caf").decode() + "\udce9.tmp", " blank .tmp")
 
 
 # -- helpers
-
-class Quarantine(quarantine_module.Quarantine):
-    """With a boot's clock that agrees with the time that is passed."""
-
-    def __init__(self, root, now, execute=True, boot=None):
-        super().__init__(root, now, execute, boot or ("one boot", float(now)))
-
-
-class Tree:
-    """A root folder, the plans made for it, and what lies in its quarantine."""
-
-    def __init__(self, folder):
-        project = Project(folder)
-        project.configure()
-        self.path = str(project.root)
-        self.root = Root(self.path)
-
-    def at(self, name):
-        return self.root.join(name)
-
-    def put(self, name, content=b"junk\n", mode=0o644):
-        """Write an old file; its name."""
-        path = self.at(name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as handle:
-            handle.write(content)
-        os.chmod(path, mode)
-        os.utime(path, ns=(OLD_NS, OLD_NS))
-        return name
-
-    def content(self, name):
-        with open(self.at(name), "rb") as handle:
-            return handle.read()
-
-    def plan(self, *names):
-        return [candidate(self.root, name) for name in names]
-
-    def work(self, plan, guards=(), limit=1000, execute=True, now=NOW):
-        with Quarantine(self.root, now, execute) as quarantine:
-            return list(quarantine.remove(plan, list(guards), limit))
-
-    def remove(self, *names, **more):
-        return self.work(self.plan(*names), **more)
-
-    def restore(self, target, now=NOW):
-        with Quarantine(self.root, now) as quarantine:
-            return quarantine.restore(target)
-
-    def runs(self):
-        with Quarantine(self.root, NOW) as quarantine:
-            return quarantine.runs()
-
-    def entries(self):
-        """The log; every line of it has to be JSON."""
-        with open(self.at(LOG), "rb") as handle:
-            return [json.loads(line.decode("ascii")) for line in handle.read().splitlines()]
-
-    def append(self, *lines):
-        with open(self.at(LOG), "ab") as handle:
-            for line in lines:
-                handle.write(line if isinstance(line, bytes) else json.dumps(line).encode("ascii") + b"\n")
-
-    def held(self):
-        """{(run, path): content} of everything in quarantine."""
-        found = {}
-        top = self.at(QUARANTINE)
-        for folder, _, names in os.walk(top):
-            run, _, below = os.path.relpath(folder, top).partition("/")
-            for name in names if run != "." else ():
-                path = os.path.join(folder, name)
-                if stat.S_ISREG(os.lstat(path).st_mode):
-                    with open(path, "rb") as handle:
-                        found[run, stored_path(os.path.join(below, name))] = handle.read()
-        return found
-
-
-def candidate(root, path, **more):
-    seen = os.lstat(root.join(path))
-    return Candidate(path=path, size=seen.st_size, mtime_ns=seen.st_mtime_ns, ctime_ns=seen.st_ctime_ns,
-                     dev=seen.st_dev, ino=seen.st_ino, mode=seen.st_mode, rule="temp", reason="old", **more)
-
-
-def outcomes(removals):
-    return {removal.path: removal.outcome for removal in removals}
-
-
-def reasons(removals):
-    return {removal.path: removal.reason for removal in removals}
-
-
-def snapshot(folder):
-    """Everything that tells one state of a tree from another, access times apart."""
-    found = {}
-    for place, folders, names in os.walk(os.fsencode(str(folder))):
-        for name in folders + names + [b"."]:
-            path = os.path.join(place, name)
-            seen = os.lstat(path)
-            content = None
-            if stat.S_ISREG(seen.st_mode):
-                with open(path, "rb") as handle:
-                    content = handle.read()
-            elif stat.S_ISLNK(seen.st_mode):
-                content = os.readlink(path)
-            found[path] = (seen.st_mode, seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_nlink, content)
-    return found
-
-
-def identity(path):
-    """What a file keeps through quarantine and back."""
-    seen = os.lstat(path)
-    with open(path, "rb") as handle:
-        return seen.st_ino, seen.st_mode, seen.st_mtime_ns, seen.st_uid, handle.read()
-
-
-def in_child(work):
-    """Do it in a process of its own, so that nothing of it stays; an error there is one here."""
-    start_child(work)()
-
-
-def start_child(work):
-    """Begin it in a process of its own; what waits for the end of that and raises what was raised there."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        except BaseException:
-            os.write(writer, traceback.format_exc().encode("utf-8", "replace")[-60000:])
-        finally:
-            os._exit(code)
-    os.close(writer)
-
-    def join():
-        with os.fdopen(reader, "rb") as handle:
-            said = handle.read().decode("utf-8", "replace")
-        assert os.waitpid(pid, 0)[1] == 0, said
-
-    return join
-
-
-def as_user(uid, work):
-    def lower():
-        os.setgroups([])
-        os.setgid(uid)
-        os.setuid(uid)
-        os.environ["HOME"] = "/nonexistent"
-        work()
-    in_child(lower)
-
 
 def as_ordinary_user(work):
     """Do it without the rights of root."""
@@ -893,258 +747,64 @@ def test_rule_9_a_quarantine_that_was_refused_has_not_touched_the_log_of_the_fir
     assert [entry["event"] for entry in tree.entries()] == ["intent", "intent", "done", "done", "end"]
 
 
-# -- rules 10 and 11: a hostile writer
+# -- rules 10 and 11: a hostile writer (see hostile.py, which does this in the large)
 
-ITEMS, ROUND = 9000, 1500
-HITS = 50  # of the writers, at the least
-SWAPPED = 2  # folders that are moved about; the files of the others are swapped one by one
-
-
-def item_path(number):
-    return "%s%d/in/f%06d.tmp" % ("g" if number % 16 < SWAPPED else "d", number % 16, number)
-
-
-class Writer:
-    """A process that watches which file is next, and puts something else in its way.
-
-    What it puts there is precious: each piece has a content of its own, written down in its diary.
-    """
-
-    def __init__(self, folder, root, shared, me):
-        self.outside, self.root, self.shared, self.me = os.path.join(folder, "outside"), root, shared, me
-        self.diary_path = os.path.join(folder, "diary%d" % me)
-        self.diary, self.count, self.ready = [], 0, {}
-
-    def start(self):
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                self._work()
-                with open(self.diary_path, "w") as handle:
-                    json.dump(self.diary, handle)
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(0)
-
-    def finish(self):
-        """Wait for its end; what it has written down."""
-        os.waitpid(self.pid, 0)
-        with open(self.diary_path) as handle:
-            return json.load(handle)
-
-    def _work(self):
-        attacks = ((self._over, self._in_place, self._link, self._hard_link, self._folder, self._fifo, self._twice)
-                   if self.me == 0 else (self._by_symlink, self._by_folder, self._out_of_the_tree, self._inner))
-        if self.me == 1:
-            for number in range(ITEMS):
-                if number % 16 < SWAPPED:
-                    self._precious(os.path.join(self.outside, "decoy", item_path(number)))
-        for prepare in (self._over, self._link, self._folder, self._fifo):
-            self._reload(prepare.__name__)
-        last, turn = 0, 0
-        while True:
-            number = struct.unpack_from("q", self.shared)[0]
-            if number < 0:
-                return
-            if number == last:
-                continue
-            last = number
-            if (number % 16 < SWAPPED) != (self.me == 1) or number % 3:
-                continue
-            turn += 1
-            try:
-                attacks[turn % len(attacks)](os.path.join(self.root, item_path(number)))
-            except FileNotFoundError:
-                pass  # too late: it has gone
-
-    # what is precious
-
-    def _text(self):
-        self.count += 1
-        return "precious %d-%d\n" % (self.me, self.count)
-
-    def _precious(self, path):
-        text = self._text()
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w") as handle:
-            handle.write(text)
-        self.diary.append(["file", text])
-        return path
-
-    def _spare(self):
-        self.count += 1
-        return os.path.join(self.outside, "spare%d-%d" % (self.me, self.count))
-
-    def _reload(self, name):
-        """Make what an attack throws beforehand, so that the attack itself is one system call."""
-        path = self.ready[name] = self._spare()
-        if name == "_over":
-            self._precious(path)
-        elif name == "_link":
-            target = self._precious(self._spare())
-            os.symlink(target, path)
-            self.diary.append(["link", target])
-        elif name == "_folder":
-            self._precious(os.path.join(path, "within"))
-        elif name == "_fifo":
-            os.mkfifo(path)
-            self.diary.append(["fifo", os.lstat(path).st_ino])
-
-    # files
-
-    def _throw(self, name, path):
-        os.rename(self.ready[name], path)
-        self._reload(name)
-
-    def _over(self, path):
-        self._throw("_over", path)
-
-    def _link(self, path):
-        self._throw("_link", path)
-
-    def _fifo(self, path):
-        self._throw("_fifo", path)
-
-    def _folder(self, path):
-        os.rename(path, self._spare())
-        self._throw("_folder", path)
-
-    def _in_place(self, path):
-        fd = os.open(path, os.O_WRONLY | os.O_TRUNC)
-        text = self._text()
-        self.diary.append(["file", text])
-        os.write(fd, text.encode("ascii"))
-        os.close(fd)
-
-    def _hard_link(self, path):
-        os.link(path, self._spare())
-
-    def _twice(self, path):
-        """Another file, and then, when that one was taken, a third in its place."""
-        self._throw("_over", path)
-        for _ in range(400):
-            try:
-                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            except FileExistsError:
-                continue
-            text = self._text()
-            self.diary.append(["file", text])
-            os.write(fd, text.encode("ascii"))
-            os.close(fd)
-            return
-
-    # folders: away for a moment, with something else in their place
-
-    def _swap(self, folder, decoy, put, take):
-        away = self._spare()
-        os.rename(folder, away)
-        put(decoy, folder)
-        os.listdir(folder)
-        take(folder, decoy)
-        os.rename(away, folder)
-
-    def _by_symlink(self, path):
-        folder = os.path.dirname(os.path.dirname(path))
-        self._swap(folder, os.path.join(self.outside, "decoy", os.path.basename(folder)), os.symlink,
-                   lambda link, _: os.unlink(link))
-
-    def _by_folder(self, path):
-        folder = os.path.dirname(os.path.dirname(path))
-        self._swap(folder, os.path.join(self.outside, "decoy", os.path.basename(folder)), os.rename, os.rename)
-
-    def _inner(self, path):
-        folder = os.path.dirname(path)
-        self._swap(folder, os.path.join(self.outside, "decoy", os.path.relpath(folder, self.root)),
-                   os.rename, os.rename)
-
-    def _out_of_the_tree(self, path):
-        folder, away = os.path.dirname(os.path.dirname(path)), self._spare()
-        os.rename(folder, away)
-        os.listdir(away)
-        os.rename(away, folder)
+def test_rules_10_and_11_hostile_writers_lose_nothing_and_no_wrong_thing_is_taken(tmp_path):
+    torture = hostile.Torture(tmp_path, seed=1)
+    torture.run(2000)
+    assert torture.wrong() == [], "what is done is what was planned"
+    assert torture.lost() == [], "whatever the writers put there is still there, or the log says where it is"
+    restored, altered, stayed, missing = torture.restore()
+    assert (altered, missing) == ([], []) and restored >= 1600 and restored + stayed == len(torture.removed())
+    assert torture.lost() == [], "nor did the restore overwrite any of it"
 
 
-def found_below(*tops):
-    """What a writer's diary can be compared with: contents, link targets, inodes of fifos; each with its paths."""
-    found = {}
-    for top in tops:
-        for folder, folders, names in os.walk(top):
-            if QUARANTINE in folders:
-                folders.remove(QUARANTINE)
-            for name in folders + names:
-                path = os.path.join(folder, name)
-                seen = os.lstat(path)
-                if stat.S_ISLNK(seen.st_mode):
-                    found["link", os.readlink(path)] = path
-                elif stat.S_ISFIFO(seen.st_mode):
-                    found["fifo", seen.st_ino] = path
-                elif stat.S_ISREG(seen.st_mode):
-                    with open(path, "r") as handle:
-                        found["file", handle.read()] = path
-    return found
+@needs_root
+def test_rule_20_an_ordinary_user_gains_nothing_from_a_restore_by_root(open_folder):
+    torture = hostile.RestoreTorture(open_folder, 150, seed=1)
+    torture.run()
+    assert torture.wrong() == [] and torture.restore_rest() == []
+    assert sum(torture.attacks.values()) >= 30, torture.attacks
 
 
-def test_rules_10_and_11_a_hostile_writer_loses_nothing_and_no_wrong_file_is_taken(tree, tmp_path):
-    shared = mmap.mmap(-1, 8)
-    (tmp_path / "outside").mkdir()
-    for number in range(16):
-        os.makedirs(os.path.dirname(tree.at(item_path(number))))
-    writers = [Writer(str(tmp_path), tree.path, shared, me) for me in (0, 1)]
-    for writer in writers:
-        writer.start()
-    results, planned = [], {}
-    try:
-        # On a busy machine the writers get fewer turns: then there are more rounds, until they have hit often enough.
-        for first in range(1, 4 * ITEMS, ROUND):
-            if first >= ITEMS and sum(each.reason.endswith("it was put back") for each in results) >= HITS:
-                break
-            numbers = range(first, first + ROUND)
-            plan = []
-            for number in numbers:
-                plan += tree.plan(tree.put(item_path(number), b"junk %d\n" % number))
-            planned.update((item.path, item) for item in plan)
-            seen = set()
+@pytest.mark.parametrize("work, step", [
+    (hostile.attack_at_moments, 149), pytest.param(hostile.plant_at_moments, 41, marks=needs_root)],
+    ids=["removal", "restore"])
+def test_rules_10_and_20_an_attack_at_any_moment_gains_nothing(tmp_path, work, step):
+    cases, wrong = work(tmp_path, step)
+    assert wrong == [] and cases > 50
 
-            def announce(path, seen=seen):
-                if path in seen:  # the second time it is asked right before the rename
-                    struct.pack_into("q", shared, 0, int(path[-10:-4]))
-                seen.add(path)
-                return ""
 
-            results += tree.work(plan, guards=[announce], limit=ROUND)
-    finally:
-        struct.pack_into("q", shared, 0, -1)
-        diary = [(kind, key) for writer in writers for kind, key in writer.finish()]
+def test_rule_19_what_a_git_adds_that_was_at_work_when_it_was_moved_goes_back(tmp_path):
+    """Git has read the first file and waits in the middle; the file is taken, and git goes on."""
+    race = hostile.GitRace(tmp_path, 5)
+    race.make_slow()
+    race.tree.put("more/other")
 
-    removed = [removal for removal in results if removal.outcome == "removed"]
-    back = [removal for removal in results if removal.reason.endswith("it was put back")]
-    told = {(entry["run"], entry["path"]): entry["reason"] for entry in tree.entries() if entry["event"] == "failed"}
-    done = {entry["path"]: entry["run"] for entry in tree.entries() if entry["event"] == "done"}
+    def start(_):
+        if race.adding is None and race.asked == len(race.names):
+            race.add()
+            assert wait_until((tmp_path / "slow").exists)
+            threading.Timer(0.2, (tmp_path / "go").touch).start()
+        race.asked += 1
+        return ""
 
-    wrong = []
-    for removal in removed:
-        path = tree.at("%s/%s/%s" % (QUARANTINE, done[removal.path], removal.path))
-        seen, content = os.lstat(path), None
-        if stat.S_ISREG(seen.st_mode):  # a fifo would keep us waiting
-            with open(path, "rb") as handle:
-                content = handle.read()
-        if seen.st_ino != planned[removal.path].ino or content != b"junk %d\n" % int(removal.path[-10:-4]):
-            wrong.append((removal, content))
-    assert wrong == [], "every 'done' file is the planned one"
+    race.asked = 0
+    removals = race.clean_up(start)
+    assert race.missing() == [] and race.adding.returncode == 0
+    assert reasons(removals)[race.names[0]] == "git tracks it; it was put back"
+    assert set(git(race.tree.path, "ls-files", "first").split()) == set(race.names)
 
-    alive = found_below(tree.path, str(tmp_path / "outside"))
-    top = tree.at(QUARANTINE)
-    kept = {key: path for run in os.listdir(top) for key, path in found_below(os.path.join(top, run)).items()}
-    lost = []
-    for key in diary:
-        if key not in alive:
-            place = os.path.relpath(kept.get(key, top), top)
-            run, _, path = place.partition("/")[2].partition("/")
-            if "kept: .cleanup_quarantine/" + place not in told.get((run, path), ""):
-                lost.append((key, kept.get(key), told.get((run, path))))
-    assert lost == [], "whatever the writers put there is still there, or the log says where it is"
-    assert len(removed) >= ITEMS * 8 // 10 and len(back) >= HITS, (len(removed), len(back))
+
+@pytest.mark.parametrize("name", [".", "sub"])
+def test_rule_12_a_folder_that_is_opened_between_the_look_and_the_rename_goes_back(tree, monkeypatch, name):
+    """Whoever holds it open can write to it for as long as he likes."""
+    tree.put("build/sub/a.o")
+    fds = between(monkeypatch, lambda: os.open(tree.at("build/" + name), os.O_RDONLY | os.O_DIRECTORY))
+    removal, = tree.work([hostile.folder_candidate(tree.root, "build")])
+    os.close(fds[0])
+    assert removal.outcome == "failed" and removal.reason.endswith("; it was put back"), removal
+    assert "a process uses" in removal.reason and tree.content("build/sub/a.o") == b"junk\n"
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "fifo"])
@@ -1669,15 +1329,6 @@ def test_rule_15_a_dry_run_in_an_empty_quarantine_makes_no_file_there(tree):
     assert snapshot(tree.path) == before
 
 
-def interrupted(tree, *names):
-    """The state of a crash right after the renames: the files are away, and nothing answers their intents."""
-    tree.remove(*names)
-    entries = [entry for entry in tree.entries() if entry["event"] not in ("done", "end")]
-    os.unlink(tree.at(LOG))
-    tree.append(*entries)
-    return entries[0]["run"]
-
-
 def test_rule_15_a_dry_run_after_a_crash_says_so_and_changes_nothing(tree):
     interrupted(tree, tree.put("a.tmp"), tree.put("b.tmp"))
     before = snapshot(tree.path)
@@ -1687,183 +1338,67 @@ def test_rule_15_a_dry_run_after_a_crash_says_so_and_changes_nothing(tree):
     assert snapshot(tree.path) == before
 
 
-# -- rule 16: crashes
-
-WORK = """
-import json, sys
-sys.path[:0] = [%r, %r]
-import symphony_conductor as sc
-sc.PROC = "/nowhere"  # so that each run makes the same calls
-from quarantine import Candidate, Quarantine
-from tree import Root
-verb, path, argument = sys.argv[1:]
-%swith Quarantine(Root(path), %d, boot=("one boot", %d.0)) as quarantine:
-    if verb == "remove":
-        list(quarantine.remove([Candidate(**item) for item in json.loads(argument)], [], 100))
-    elif verb == "restore":
-        quarantine.restore(argument)
-    elif verb == "purge":
-        quarantine.purge(14 * sc.DAY)
-""" % (str(SCRIPTS), str(SCRIPT.parent), PAUSE, NOW, NOW)
-WORKERS = 3
-PLANNED = ("sub/line\nbreak.tmp", "sub/deep/caf\udce9.tmp", "top.tmp")
-
-
-class CrashTree(Tree):
-    """Three files to remove, and others beside them that nobody planned."""
-
-    def __init__(self, folder):
-        super().__init__(folder)
-        for number, name in enumerate(PLANNED):
-            self.put(name, b"planned %d\n" % number, mode=0o640)
-            self.put(name + ".kept", b"kept %d\n" % number)
-        self.before = {name: identity(self.at(name)) for name in PLANNED}
-        self.beside = {name: identity(self.at(name + ".kept")) for name in PLANNED}
-
-    def command(self, verb, argument=""):
-        return [sys.executable, "-I", "-S", "-c", WORK, verb, self.path, argument]
-
-    def in_place(self):
-        return {name for name in PLANNED if os.path.lexists(self.at(name))}
-
-    def check(self):
-        """Nothing is lost, nothing else was touched, the log can be read."""
-        held = self.held()
-        for name in PLANNED:
-            where = [path for _, path in held if path == name]
-            assert (name in self.in_place()) + len(where) == 1, (name, held)
-            assert name not in self.in_place() or identity(self.at(name)) == self.before[name]
-        assert set(held.values()) <= {content[-1] for content in self.before.values()}
-        assert {name: identity(self.at(name + ".kept")) for name in PLANNED} == self.beside
-        assert self.entries() is not None
-
-    def check_settled(self):
-        """Each intent is answered by now, and truly."""
-        self.check()
-        entries = self.entries()
-        done = {(entry["run"], entry["path"]) for entry in entries if entry["event"] == "done"}
-        failed = {(entry["run"], entry["path"]) for entry in entries if entry["event"] == "failed"}
-        assert {(entry["run"], entry["path"]) for entry in entries if entry["event"] == "intent"} == done | failed
-        assert not done & failed
-        assert set(self.held()) == done
-
-    def check_all_back(self):
-        for run in self.runs():
-            assert {one.outcome for one in self.restore(run.run_id)} <= {"restored"}
-        assert {name: identity(self.at(name)) for name in PLANNED} == self.before
-        assert self.held() == {}
-
-
-def points_of(tmp_path, make, command):
-    """The calls that such a process makes to its tree."""
-    tree = make(tmp_path / "probe")
-    assert looked_on(recording(tmp_path / "trace"), command(tree)) == 0
-    return kill_points(tree.path, tmp_path / "trace")
-
-
-def crash_everywhere(tmp_path, make, command, check, least):
-    points = points_of(tmp_path, make, command)
-    assert len(points) > least, points
-
-    def work_off(share):
-        for number in range(share, len(points), WORKERS):
-            tree = make(tmp_path / ("at%d" % number))
-            if was_killed(points[number], command(tree)):
-                (tmp_path / ("killed%d" % number)).write_text("")
-            try:
-                check(tree)
-            except BaseException as error:
-                raise AssertionError("killed at %s number %d" % points[number]) from error
-
-    # Processes, not threads: a child that another thread forks holds our locks and files until it is a program.
-    for join in [start_child(lambda share=share: work_off(share)) for share in range(WORKERS)]:
-        join()
-    assert len(list(tmp_path.glob("killed*"))) >= len(points) * 9 // 10, "the kills hit"
-
-
-def removal_of(tree):
-    return tree.command("remove", json.dumps([item.stored() for item in tree.plan(*PLANNED)]))
-
+# -- rule 16: crashes (see hostile.py, which kills at every call)
 
 @needs_strace
-def test_rule_16_a_removal_killed_at_any_call_is_finished_or_rolled_back(tmp_path):
-    def check(tree):
-        if os.path.exists(tree.at(LOG)):
-            places = [tree.at(name) for name in PLANNED if os.path.lexists(tree.at(name))]
-            whole = list(tree.held().values()) + [identity(path)[-1] for path in places]
-            assert {identity[-1] for identity in tree.before.values()} <= set(whole), "lost by the crash itself"
-        with Quarantine(tree.root, NOW + 10):
-            pass
-        tree.check_settled()
-        with Quarantine(tree.root, NOW + 20) as quarantine:
-            assert quarantine.notes == [], "there is nothing left to settle"
-        tree.check_all_back()
-
-    crash_everywhere(tmp_path, CrashTree, removal_of, check, 40)
+@pytest.mark.parametrize("name", list(hostile.KILLS))
+def test_rule_16_what_is_killed_at_any_call_is_finished_or_rolled_back(tmp_path, name):
+    hostile.kill_everywhere(tmp_path, hostile.KILLS[name], SAMPLED.get(name, 1))
 
 
-def crashed_tree(folder):
-    """As a crash left it: one file was taken, one only announced, and one has its placeholder made."""
-    tree = CrashTree(folder)
-    run = interrupted(tree, *PLANNED)
-    top = tree.at(QUARANTINE)
-    os.rename(os.path.join(top, run, native_path(PLANNED[0])), tree.at(PLANNED[0]))
-    os.rename(os.path.join(top, run, PLANNED[2]), tree.at(PLANNED[2]))
-    os.link(os.path.join(top, "placeholder"), os.path.join(top, run, PLANNED[2]))
-    return tree
+@pytest.mark.parametrize("name", list(hostile.ERROR_CASES))
+def test_rule_13_an_error_at_any_call_loses_nothing_and_the_next_start_settles_it(tmp_path, name):
+    cases, wrong = hostile.errors_everywhere(tmp_path, hostile.ERROR_CASES[name], 17)
+    assert wrong == [] and cases > 10
 
 
-@needs_strace
-def test_rule_16_a_recovery_killed_at_any_call_is_recovered_from(tmp_path):
-    def check(tree):
-        with Quarantine(tree.root, NOW + 10):
-            pass
-        assert tree.in_place() == {PLANNED[0], PLANNED[2]}
-        tree.check_settled()
-        tree.check_all_back()
-
-    crash_everywhere(tmp_path, crashed_tree, lambda tree: tree.command("open"), check, 10)
-
-
-@needs_strace
-def test_rule_16_a_restore_killed_at_any_call_is_done_by_the_next(tmp_path):
-    def make(folder):
-        tree = CrashTree(folder)
-        tree.remove(*PLANNED)
-        shutil.rmtree(tree.at("sub/deep"))
-        del tree.beside[PLANNED[1]]
-        return tree
-
-    def check(tree):
-        kept = {content[-1] for content in tree.before.values()}
-        found = set(tree.held().values()) | {tree.content(name) for name in tree.in_place()}
-        assert found == kept
-        tree.check_all_back()
-        assert {name: identity(tree.at(name + ".kept")) for name in tree.beside} == tree.beside
-        assert tree.entries()
-
-    crash_everywhere(tmp_path, make, lambda tree: tree.command("restore", tree.entries()[0]["run"]), check, 18)
+def test_rule_16_what_can_neither_go_back_nor_be_kept_goes_back_at_the_next_start(tmp_path):
+    """The disk is full: nothing can be linked, no folder made. It must not wait there for a purge."""
+    case = hostile.ERROR_CASES["removal of what was altered"]
+    tree = case.make(tmp_path / "tree")
+    full = hostile.failing(errno.ENOSPC)
+    results = []
+    with Quarantine(tree.root, NOW) as quarantine, pytest.raises(sc.StorageError, match="cannot put back .*build"):
+        with hostile.at_call(2, full, labels=["rename", "link"], lasting=True) as made:
+            case.act(quarantine, tree, results)
+    assert results[0].outcome == "failed" and made[:2] == ["rename", "rename"], made
+    assert results[0].reason == ("what is in it has changed; it could not be put back (No space left on device), nor "
+                                 "be kept (No space left on device): the next clean-up puts it back")
+    with Quarantine(tree.root, NOW) as quarantine:
+        assert "build: failed after an interruption (what is in it has changed; it was put back)" in quarantine.notes
+    assert tree.content("build/late.o") == b"precious 1"
 
 
-@needs_strace
-def test_rule_16_a_purge_killed_at_any_call_is_done_by_the_next(tmp_path):
-    def make(folder):
-        tree = CrashTree(folder)
-        tree.remove(*PLANNED[:2], now=NOW - 30 * sc.DAY)
-        tree.remove(PLANNED[2], now=NOW - sc.DAY)
-        return tree
+def test_rule_17_of_several_empty_folders_each_can_be_restored_by_itself(tree):
+    for name in ("one", "two"):
+        os.mkdir(tree.at(name), 0o711)
+    with Quarantine(tree.root, NOW) as quarantine:
+        assert quarantine.remove_empty_folders(["one", "two"]) == ["one", "two"]
+    for name in ("one", "two"):
+        assert outcomes(tree.restore(name)) == {name: "restored"}
+        assert stat.S_IMODE(os.stat(tree.at(name)).st_mode) == 0o711
+    assert tree.runs() == []
 
-    def check(tree):
-        with Quarantine(tree.root, NOW) as quarantine:
-            quarantine.purge(14 * sc.DAY)
-            assert quarantine.purge(14 * sc.DAY) == []
-        assert [path for _, path in tree.held()] == [PLANNED[2]]
-        assert {name: identity(tree.at(name + ".kept")) for name in PLANNED} == tree.beside
-        assert outcomes(tree.restore(PLANNED[2])) == {PLANNED[2]: "restored"}
-        assert identity(tree.at(PLANNED[2])) == tree.before[PLANNED[2]]
-        assert tree.entries()
 
-    crash_everywhere(tmp_path, make, lambda tree: tree.command("purge"), check, 10)
+def test_rule_17_a_purge_that_was_killed_within_a_folder_is_finished_by_the_next(tmp_path):
+    tree = hostile.make_removed_folder(tmp_path / "tree", 30 * sc.DAY)
+    for folder, _, names in os.walk(tree.at(QUARANTINE + "/" + hostile.runs_of(tree)[0])):
+        for name in names:
+            os.unlink(os.path.join(folder, name))
+    hostile.check_folder_purge(tree)
+
+
+def test_rule_20_a_folder_that_could_not_be_described_is_not_made_again_in_silence(tree, monkeypatch):
+    tree.put("logs/x.tmp")  # which is not removed when it is left empty
+    monkeypatch.setattr(quarantine_module.folders, "facts_of", raise_io_error)
+    tree.remove("logs/x.tmp")
+    monkeypatch.undo()
+    os.rmdir(tree.at("logs"))
+    assert reasons(tree.restore("logs/x.tmp")) == {"logs/x.tmp": "logs: what it looked like is not known"}
+
+
+def raise_io_error(*_):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def test_rule_16_the_intents_are_on_disk_before_anything_is_moved(tree, monkeypatch):
