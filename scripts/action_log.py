@@ -129,7 +129,8 @@ class Manifest:
                 relative_path(path, self.name)
             except RefusedError:
                 continue
-            if kind == "whole" or is_facts(line):
+            sizes = [line.get("files"), line.get("size")]
+            if is_facts(line) or kind == "whole" and all(type(size) is int for size in sizes):
                 places[path] = line
         if type(line.get("taken_at")) in (int, float):
             self.taken_at = line["taken_at"]

@@ -63,7 +63,8 @@ class Witness:
             return 0.0
         boot_id, uptime = self._boot
         passed = uptime - float(self._before["uptime"])
-        if boot_id != self._before["boot_id"] or not boot_id or passed < 0:
+        # Without an id, a clock that went on is believed: after a boot it would show less time.
+        if boot_id != self._before["boot_id"] or passed < 0:
             passed = min(max(0.0, self._wall - float(self._before["wall"])), UNMEASURED_S)
         return float(self._before["certain"]) + passed
 

@@ -19,7 +19,9 @@ OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # Programs expect these to be there, empty or not.
 EXPECTED = re.compile(
     r"(?i)(?:logs?|te?mp|caches?|run|spool|queue|uploads?|downloads?|data|media|static|sessions?|"
-    r"backups?|archives?|exports?|imports?|inbox|outbox|new|cur|public|storage|var)\Z")
+    r"backups?|archives?|exports?|imports?|inbox|outbox|new|cur|public|storage|var|in|out|"
+    r"incoming|outgoing|pending|process(?:ing|ed)|failed|done|jobs?|work|tasks?|mail|sent|drops?|"
+    r"shared?|state|lib|etc|home|mnt|media|plugins?|hooks|certs?|keys?|secrets?)\Z")
 
 
 def file_id(status: "os.stat_result") -> "Tuple[int, int]":

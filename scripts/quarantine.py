@@ -108,6 +108,7 @@ class HeldRun(sc.Value):
     files: int = 0
     size: int = 0
     left: int = 0        # files that a purge could not delete
+    problem: str = ""    # why a part of it cannot be looked at
 
 
 class Held(sc.Value):
@@ -121,6 +122,7 @@ class Held(sc.Value):
     size: int = 0
     changed: float = 0.0  # its ctime in epoch seconds: since then it has been here
     is_empty: bool = False
+    problem: str = ""     # why it cannot be looked at
 
     @property
     def count(self) -> int:
@@ -279,6 +281,7 @@ class Quarantine:
         self._unsettled: "Set[str]" = set()  # RUN_ID/PATH that could neither go back nor be kept
         self._failure: "sc.StorageError | None" = None  # that ends a run once all is answered for
         self._guard_failed = ""
+        self._in_use: Ids = NO_IDS
         # Versions of folders that were no repository of their own.
         self._no_repositories: "Set[Tuple[int, int, int, int]]" = set()
         self._parent: "Tuple[str, int]" = ("", -1)  # the folder that was opened last
@@ -937,6 +940,9 @@ class Quarantine:
         folder. A crash between link and unlink leaves two names for one file.
         """
         status = os.stat(held, dir_fd=held_folder, follow_symlinks=False)
+        here = os.stat(os.path.dirname(held) or ".", dir_fd=held_folder, follow_symlinks=False)
+        if file_id(here) == file_id(os.fstat(parent)):
+            raise NotEnteredError("that is where it is held")
         if stat.S_ISDIR(status.st_mode):
             if folders.has(parent)(name):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
@@ -997,6 +1003,8 @@ class Quarantine:
         Not those that programs expect to be there, by their names, or that a guard keeps.
         """
         gone = []
+        self._leave_parent()
+        self._in_use = open_files()
         level = {os.path.dirname(path) for path in paths} - {""}
         while level:
             deepest = max(folder.count("/") for folder in level)
@@ -1004,13 +1012,31 @@ class Quarantine:
             removed = self._remove_empty(
                 [folder for folder in sorted(now)
                  if not folders.EXPECTED.match(os.path.basename(folder))
-                 and not self._asked(guards, folder)])
+                 and not self._is_on_purpose(folder) and not self._asked(guards, folder)])
             gone += removed
             level = (level - now) | {os.path.dirname(folder) for folder in removed} - {""}
         if gone:
             shown = ", ".join(map(printable, gone[:3])) + ", ..." * (len(gone) > 3)
             self.notes.append("%s left empty and removed: %s" % (
                 plural(len(gone), "folder"), shown))
+
+    def _is_on_purpose(self, folder: str) -> bool:
+        """Whether a folder looks as if somebody had made it for a program to write to.
+
+        By a process that works in it, its owner, or bits of its mode that no mkdir(1) gives.
+        """
+        try:
+            fd = self._open_folder(folder)
+            above = self._open_folder(os.path.dirname(folder))
+        except OSError:
+            return True
+        try:
+            status, parent = os.fstat(fd), os.fstat(above)
+            return (file_id(status) in self._in_use or bool(status.st_mode & 0o7002)
+                    or (status.st_uid, status.st_gid) != (parent.st_uid, parent.st_gid))
+        finally:
+            os.close(fd)
+            os.close(above)
 
     def remove_empty_folders(self, paths: "Sequence[str]") -> "List[str]":
         """Remove the empty ones of these folders, deepest first; `restore` makes them again.
@@ -1087,8 +1113,11 @@ class Quarantine:
             at = run_time(name) or 0
             newest = max([at] + [item.changed for item in items])
             size = sum(item.size for item in items)
+            problems = ["%s %s" % (printable(item.path), item.problem)
+                        for item in items if item.problem]
             runs.append(HeldRun(run_id=name, at=at, newest=newest, size=size,
-                                files=sum(item.count for item in items)))
+                                files=sum(item.count for item in items),
+                                problem="; ".join(problems)))
         return runs
 
     def _is_run(self, name: str) -> bool:
@@ -1108,7 +1137,7 @@ class Quarantine:
             while folder and folder not in above:
                 above.add(folder)
                 folder = os.path.dirname(folder)
-        empty = set(self._manifest(run_id).empty) - above
+        empty = set(self._manifest(run_id).empty) - above - {item.path for item in items}
         return items + [Held(path=path, is_empty=True) for path in sorted(empty)]
 
     def _check_run(self, run_id: str) -> None:
@@ -1126,8 +1155,8 @@ class Quarantine:
         try:
             fd = open_below(self.fd, "/".join(filter(None, (run_id, below))))
         except OSError as error:
-            self.notes.append("cannot open %s/%s/%s: %s" % (
-                QUARANTINE_NAME, run_id, printable(below or "."), error.strerror))
+            items.append(Held(path=below or ".",
+                              problem="cannot be opened in quarantine: %s" % error.strerror))
             return
         whole = self._manifest(run_id).whole if run_time(run_id) is not None else {}
         try:
@@ -1147,11 +1176,16 @@ class Quarantine:
 
     def _whole(self, run_id: str, path: str, status: "os.stat_result") -> "List[Held]":
         """A folder that went as one; nothing for the placeholder of one that did not."""
-        below: "List[Held]" = []
-        count, size = _measure(self._open_held(run_id, path))
-        if count:
-            below.append(Held(path=path, files=count, size=size, changed=status.st_ctime))
-        return below
+        try:
+            count, size, newest = _measure(self._open_held(run_id, path))
+        except OSError as error:
+            # It can be restored all the same. A purge cannot tell how old it is.
+            facts = self._manifest(run_id).whole[path]
+            return [Held(path=path, files=max(1, facts["files"]), size=facts["size"],
+                         problem="cannot be looked at in quarantine: %s" % error.strerror)]
+        if not count:
+            return []
+        return [Held(path=path, files=count, size=size, changed=max(newest, status.st_ctime))]
 
     def _open_held(self, run_id: str, path: str) -> int:
         return open_below(self.fd, "/".join(filter(None, (run_id, path))))
@@ -1229,6 +1263,8 @@ class Quarantine:
             for item in items:
                 outcome = "restored"
                 try:
+                    if item.problem and not item.files:  # a folder comes back as it is
+                        raise NotEnteredError(item.problem)
                     if item.is_empty:
                         self._make_again(item.path, parent, self._manifest(run_id).empty[item.path],
                                          made, missing)
@@ -1254,7 +1290,8 @@ class Quarantine:
         path = relative_path(stored_path(target).rstrip("/"), "restore")
         for run in reversed(self.runs()):
             below = [item for item in self.held(run.run_id)
-                     if (item.path + "/").startswith(path + "/")]
+                     if (item.path + "/").startswith(path + "/")
+                     or printable(item.path) == target]
             if below:
                 return run.run_id, below
             if self._holds(run.run_id, path):  # in a folder that went as one
@@ -1270,11 +1307,26 @@ class Quarantine:
         except OSError as error:
             raise sc.UsageError("--to: cannot open %s: %s" % (
                 printable(stored_path(to)), error.strerror))
+        if self._is_own_folder(fd):
+            os.close(fd)
+            raise sc.UsageError("--to: %s is in the quarantine" % printable(stored_path(to)))
         if os.fstat(fd).st_dev != self.root.dev:
             os.close(fd)
             raise sc.UsageError("--to: %s is on another device than %s" % (
                 printable(stored_path(to)), self.root.path), "choose a folder on the same device")
         return fd
+
+    def _is_own_folder(self, fd: int) -> bool:
+        """Whether a folder is the quarantine or in it, by whatever path it was reached."""
+        own, fd = file_id(os.fstat(self.fd)), os.dup(fd)
+        while True:
+            status = os.fstat(fd)
+            above = os.open("..", OPEN_FOLDER, dir_fd=fd)
+            os.close(fd)
+            fd = above
+            if file_id(status) == own or file_id(os.fstat(fd)) == file_id(status):
+                os.close(fd)
+                return file_id(status) == own
 
     def _runs_hint(self) -> str:
         return "runs in quarantine: %s" % (", ".join(run.run_id for run in self.runs()) or "none")
@@ -1393,6 +1445,9 @@ class Quarantine:
         old = []
         for run in self.runs():
             if run.newest > self.now - older_than_s:
+                continue
+            if run.problem:
+                self.notes.append("%s is kept: %s" % (run.run_id, run.problem))
                 continue
             certain_s = self._witness.age(run.run_id, self._manifest(run.run_id).taken_at)
             if certain_s < older_than_s:
@@ -1553,18 +1608,20 @@ def _intent(item: Candidate) -> "Dict[str, Any]":
     return {name: getattr(item, name) for name in fields}
 
 
-def _measure(fd: int) -> "Tuple[int, int]":
-    """(files, bytes) below a folder; closes the descriptor. Raises OSError."""
+def _measure(fd: int) -> "Tuple[int, int, float]":
+    """(files, bytes, newest ctime) below a folder; closes the descriptor. Raises OSError."""
     count = size = 0
+    newest = os.fstat(fd).st_ctime
     try:
         for name in os.listdir(fd):
             status = os.stat(name, dir_fd=fd, follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
-                more, bytes_more = _measure(os.open(name, OPEN_FOLDER, dir_fd=fd))
-                count, size = count + more, size + bytes_more
+                more, bytes_more, later = _measure(os.open(name, OPEN_FOLDER, dir_fd=fd))
+                count, size, newest = count + more, size + bytes_more, max(newest, later)
             else:
                 count, size = count + 1, size + status.st_size
-        return count, size
+                newest = max(newest, status.st_ctime)
+        return count, size, newest
     finally:
         os.close(fd)
 

@@ -36,6 +36,7 @@ OTHER_CONTROL = (".hg", ".svn", ".bzr", "_darcs", ".fslckout", "_FOSSIL_", "CVS"
 CONTROL = (".git", ".jj") + OTHER_CONTROL
 BARE_REPOSITORY = ("HEAD", "objects", "refs")
 
+HAS_MOUNT_IDS = sys.platform.startswith("linux")  # other systems are asked for devices alone
 GIT_TIMEOUT_S = 600
 GIT_LOCK_WAIT_S = 5.0
 GIT_LOCK_POLL_S = 0.05
@@ -115,8 +116,8 @@ def mount_id(fd: int) -> int:
     A bind mount has the device of what it shows, and a mount id of its own.
     """
     try:
-        info = os.open("%s/self/fdinfo/%d" % (sc.PROC, fd), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        info = os.open("/proc/self/fdinfo/%d" % fd, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
         return -1
     try:
         match = re.search(br"(?m)^mnt_id:\s*([0-9]+)$", os.read(info, 4096))
@@ -126,17 +127,18 @@ def mount_id(fd: int) -> int:
 
 
 def mount_points(root: "Root") -> "Set[str]":
-    """The mount points below a root, as stored paths (proc(5), mountinfo); empty without /proc.
+    """The mount points below a root, as stored paths (proc(5), mountinfo); none on other systems.
 
-    Raises RefusedError where it cannot be read.
+    Raises RefusedError where they cannot be told.
     """
-    try:
-        with open("%s/self/mountinfo" % sc.PROC, "rb") as handle:
-            lines = handle.read().splitlines()
-    except (FileNotFoundError, NotADirectoryError):
+    if not HAS_MOUNT_IDS:
         return set()
+    try:
+        with open("/proc/self/mountinfo", "rb") as handle:
+            lines = handle.read().splitlines()
     except OSError as error:
-        raise RefusedError("cannot tell what is mounted: %s" % error.strerror)
+        raise RefusedError("cannot tell what is mounted: /proc/self/mountinfo: %s" % error.strerror,
+                           "mount /proc first")
     above = os.fsencode(root.path.rstrip("/")) + b"/"
     points = set()
     for line in lines:
@@ -212,7 +214,10 @@ class Root:
         """Why the folder of a descriptor is none of this tree's own; '' when it is."""
         if os.fstat(fd).st_dev != self.dev:
             return "it is on another device"
-        if self.mount >= 0 and mount_id(fd) != self.mount:
+        mount = mount_id(fd)
+        if HAS_MOUNT_IDS and mount < 0:
+            return "cannot tell whether something is mounted there, without /proc"
+        if mount != self.mount:
             return "something is mounted there"
         return ""
 

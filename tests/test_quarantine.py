@@ -1975,7 +1975,8 @@ def test_rule_20_a_folder_that_is_made_again_is_as_it_was(tree, to):
     os.utime(tree.at("up/d"), ns=(OLD_NS, OLD_NS + 1))
     before = [os.lstat(tree.at(name)) for name in ("up", "up/d")]
     tree.remove("up/d/a.tmp")
-    assert not os.path.exists(tree.at("up"))
+    if os.path.lexists(tree.at("up")):  # made on purpose, by its owner or its mode
+        shutil.rmtree(tree.at("up"))
     run, = tree.runs()
     top = tree.at("elsewhere") if to else tree.path
     os.makedirs(top, exist_ok=True)
@@ -2004,6 +2005,7 @@ def test_rule_20_acls_come_back(tree):
         pytest.skip("no ACLs here")
     before = os.getxattr(tree.at("d"), "system.posix_acl_access")
     tree.remove("d/a.tmp")
+    assert not os.path.lexists(tree.at("d"))
     assert outcomes(tree.restore("d/a.tmp")) == {"d/a.tmp": "restored"}
     assert os.getxattr(tree.at("d"), "system.posix_acl_access") == before
 
@@ -2018,6 +2020,7 @@ def test_rule_20_what_cannot_be_given_back_is_said(users_tree):
     def work():
         tree = Tree(users_tree)
         tree.remove("d/a.tmp")
+        os.rmdir(tree.at("d"))
         removal, = tree.restore("d/a.tmp")
         assert (removal.outcome, removal.reason) == (
             "restored", "d: owner %d:%d could not be given back" % (ORDINARY_USER, OTHER_USER))
@@ -2033,6 +2036,7 @@ def test_rule_20_what_takes_the_place_of_a_folder_that_was_just_made_is_left_alo
     tree.put("up/d/a.tmp")
     os.chmod(tree.at("up/d"), 0o777)
     tree.remove("up/d/a.tmp")
+    shutil.rmtree(tree.at("up"))
     victim = tmp_path / "victim"
     victim.mkdir(mode=0o711)
     (victim / "secret").write_text("secret")
@@ -2077,6 +2081,51 @@ def test_rule_17_restore_to_another_folder_refuses_what_is_none(tree, tmp_path):
     assert len(tree.held()) == 1
 
 
+@pytest.mark.parametrize("where", ["", "/RUN", "/RUN/sub", "link"])
+def test_rule_17_nothing_is_restored_into_the_quarantine(tree, tmp_path, where):
+    """A link onto itself would be taken for one that was made, and its other name removed."""
+    tree.remove(tree.put("sub/a.tmp"))
+    run, = tree.runs()
+    to = tree.at(QUARANTINE + where.replace("RUN", run.run_id))
+    if where == "link":
+        to = str(tmp_path / "link")
+        os.symlink(tree.at("%s/%s" % (QUARANTINE, run.run_id)), to)
+    with Quarantine(tree.root, NOW) as quarantine, pytest.raises(sc.UsageError, match="is in the quarantine"):
+        quarantine.restore(run.run_id, to)
+    assert list(tree.held().values()) == [b"junk\n"]
+
+
+def test_rule_17_a_folder_that_cannot_be_opened_in_quarantine_is_no_empty_one(users_tree):
+    def work():
+        tree = Tree(users_tree)
+        tree.remove(tree.put("sub/a.tmp"), tree.put("b.tmp"))
+        run, = tree.runs()
+        held = tree.at("%s/%s/sub" % (QUARANTINE, run.run_id))
+        os.chmod(held, 0)
+        removals = tree.restore(run.run_id)
+        assert outcomes(removals) == {"b.tmp": "restored", "sub": "failed"}
+        assert reasons(removals)["sub"] == (
+            "it cannot be put back: cannot be opened in quarantine: Permission denied")
+        assert purge(tree, 0, NOW + 90 * sc.DAY) == []
+        os.chmod(held, 0o700)
+        assert outcomes(tree.restore(run.run_id)) == {"sub/a.tmp": "restored"}
+
+    as_ordinary_user(work)
+
+
+def test_rule_21_what_was_written_into_a_folder_in_quarantine_is_as_young_as_that(tree):
+    """By who still had it open, or reached it through another mount."""
+    path = put_cache(tree)
+    tree.work([whole(tree, path)], now=NOW - 90 * sc.DAY)
+    run, = tree.runs()
+    place = tree.at("%s/%s/%s/deep/new" % (QUARANTINE, run.run_id, path))
+    with open(place, "w"):
+        pass
+    later = time.time() + 60
+    assert purge_at(tree, later, ("one boot", NOW + 90.0 * sc.DAY), 3600)[0] == []
+    assert os.path.exists(place)
+
+
 def test_rule_17_a_run_of_an_earlier_version_is_restored_with_the_modes_that_it_left(tree):
     tree.put("sub/a.tmp")
     tree.remove("sub/a.tmp")
@@ -2108,6 +2157,23 @@ def test_rule_25_folders_left_empty_go_and_come_back(tree):
     assert set(outcomes(tree.restore(run.run_id)).values()) == {"restored"}
     assert stat.S_IMODE(os.stat(tree.at("a/b")).st_mode) == 0o711
     assert tree.content("a/b/c/x.tmp") == b"junk\n"
+
+
+@pytest.mark.parametrize("make", [
+    lambda path: os.chmod(path, 0o2755), lambda path: os.chmod(path, 0o1777), lambda path: os.chmod(path, 0o757),
+    pytest.param(lambda path: os.chown(path, ORDINARY_USER, ORDINARY_USER), marks=needs_root)])
+def test_rule_25_a_folder_that_somebody_made_for_a_program_stays(tree, make):
+    tree.put("queue1/x.tmp")
+    make(tree.at("queue1"))
+    assert outcomes(tree.remove("queue1/x.tmp")) == {"queue1/x.tmp": "removed"}
+    assert os.path.isdir(tree.at("queue1"))
+
+
+def test_rule_25_a_folder_in_which_a_process_works_stays(tree):
+    tree.put("mine/x.tmp")
+    with another_process(lambda: os.chdir(tree.at("mine"))):
+        assert outcomes(tree.remove("mine/x.tmp")) == {"mine/x.tmp": "removed"}
+    assert os.path.isdir(tree.at("mine"))
 
 
 def test_rule_25_a_folder_that_is_filled_at_the_last_moment_stays(tree, monkeypatch):
