@@ -41,10 +41,10 @@ GIT_TIMEOUT_S = 600
 GIT_LOCK_WAIT_S = 5.0
 GIT_LOCK_POLL_S = 0.05
 WITHOUT_GIT = "nothing may be removed while git cannot say what is tracked"
-# Git's warning about a folder that it may not read. The walk makes an error of the same folder.
+# Git's warning about a folder that it cannot enter. The walk names the same folder.
 CLOSED_FOLDER = (
     r"(?m)^warning: (?:could not open directory '.*'|unable to access '.*\.gitignore'): "
-    r"Permission denied\n")
+    r"(?:Permission denied|File name too long)\n")
 UTF8_NAMES = sys.getfilesystemencoding().lower().replace("-", "") == "utf8"
 
 
