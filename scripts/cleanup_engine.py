@@ -25,11 +25,13 @@ import argparse
 import gc
 import json
 import os
+import shlex
 import socket
 import stat
 import sys
+import textwrap
 import time
-from typing import Any, Dict, List, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Set, Tuple
 
 import cleanup_report
 import cleanup_review
@@ -45,7 +47,7 @@ from cleanup_plan import (
     make_plan,
     protection_guard,
 )
-from cleanup_rules import RULES_NAME, Rules, read_rules
+from cleanup_rules import ANY_FOLDER, RULES_NAME, Rules, read_rules
 from common import (
     EXIT_REFUSED,
     RefusedError,
@@ -88,6 +90,7 @@ from tree import (
 
 MAX_AGE_S = 26 * sc.HOUR
 AT_THE_PROMPT = "kept at the prompt"
+GONE = "gone"  # the quarantine's reason for what is there no more
 OVER_THE_LIMIT = "left for the next run"  # the quarantine's reason for what --max-deletions stopped
 
 HEADER_TYPES = (
@@ -194,10 +197,8 @@ def distrust(document: "Dict[str, Any]", root: Root, head: "str | None", has_git
 
 
 # By class: how a candidate can be kept.
-SAVED_BY = {"ignored": "change it, or add a protected pattern",
-            "no-git": "change it, or add a protected pattern",
-            "untracked": "git add it, change it, or add a protected pattern"}
-KEEP_FOLDER = "add a protected pattern"  # it has no row, and so no class, of its own
+PROTECT = "add a protected pattern to %s" % RULES_NAME
+SAVED_BY = {"untracked": PROTECT + ", or git add it"}
 
 
 # -- one clean-up
@@ -274,12 +275,17 @@ class Engine:
         listed = _listed(plan, results)
         candidates = self._candidates(listed, results)
         change = None
-        if not plan.refused:
-            change = cleanup_report.change_since(self._previous(), candidates)
+        if plan.refused:
+            self._not_compared = "the plan was refused"
+        else:
+            previous = self._previous()
+            change = cleanup_report.change_since(previous, candidates)
+            if previous is not None and previous.get("refused"):
+                self._not_compared = "its plan was refused"
         # What only the checks right before a removal keep counts as kept as well.
         kept = list(plan.skipped)
         kept += [removal for removal in results if removal.outcome in ("skipped", "failed")
-                 and removal.reason != OVER_THE_LIMIT]
+                 and removal.reason not in (OVER_THE_LIMIT, GONE)]
         return {
             "format": cleanup_report.FORMAT,
             "at": sc.iso(self.now),
@@ -294,6 +300,7 @@ class Engine:
             "change": change,
             "not_compared": self._not_compared,
             "to_go_on": self.way_on(plan),
+            "to_list_all": self._command("--dry-run", "--all"),
             "rules": cleanup_report.by_rule(listed, self.now),
             "removed": cleanup_report.kept_runs(self.root, quarantine.runs()),
             "candidates": candidates,
@@ -319,7 +326,7 @@ class Engine:
         return [{"path": item.path, "size": item.size, "files": item.files,
                  "age_s": int(self.now - max(item.mtime_ns, item.ctime_ns) / 1e9),
                  "rule": item.rule, "reason": item.reason,
-                 "saved_by": SAVED_BY.get(classes.get(item.path, ""), KEEP_FOLDER),
+                 "saved_by": SAVED_BY.get(classes.get(item.path, ""), PROTECT),
                  "next_run": item.path in going}
                 for item in items]
 
@@ -327,7 +334,17 @@ class Engine:
         """How to go on after a plan that is refused for what it would remove; else None."""
         if not plan.refused or not plan.candidates:
             return None
-        return cleanup_report.way_on(self.root.path, self.args.what, self.args.rules)
+        return {"text": cleanup_report.WAY_ON,
+                "command": self._command("--execute", "--max-fraction", "1")}
+
+    def _command(self, *words: str) -> str:
+        """The clean-up by the same inventory and rules, with other options."""
+        rest = list(words)
+        if self.args.rules:
+            rest += ["--rules", os.path.abspath(self.args.rules)]
+        if self.args.max_age != MAX_AGE_S:
+            rest += ["--max-age", "%ds" % self.args.max_age]
+        return cleanup_report.clean_command(self.root.path, self.args.what, rest)
 
     def _previous(self) -> "Dict[str, Any] | None":
         """The report that is on file; None without one, or without one that can be read."""
@@ -413,13 +430,19 @@ def verdict(plan: Plan, results: "Sequence[Removal]", execute: bool,
         if plan.skipped:
             line += " (%d matched by a rule, but kept)" % len(plan.skipped)
         return line
-    handled = [removal for removal in results if removal.reason != OVER_THE_LIMIT]
+    gone = [removal for removal in results if removal.reason == GONE]
+    handled = [removal for removal in results if removal.reason not in (OVER_THE_LIMIT, GONE)]
+    if gone and len(gone) == len(results):
+        return "OK - nothing to remove: %d gone" % len(gone)
     level = "OK"
     if any(removal.outcome == "failed" for removal in handled):
         level = "WARNING"
     line = "%s - %s" % (level, outcome_line(handled, execute))
-    if len(handled) < len(results):
-        line += ", %d left for the next run" % (len(results) - len(handled))
+    if gone:
+        line += ", %d gone" % len(gone)
+    left = len(results) - len(handled) - len(gone)
+    if left:
+        line += ", %d left for the next run" % left
     return line
 
 
@@ -442,7 +465,11 @@ def cmd_clean(root: Root, args: "argparse.Namespace") -> int:
     if interactive:
         plan = Engine(root, args, now).plan()
         if not plan.refused and plan.candidates:
-            chosen = cleanup_review.review(root, plan.candidates, now, args.max_deletions)
+            try:
+                chosen = cleanup_review.review(root, plan.candidates, now, args.max_deletions)
+            except cleanup_review.Quit:
+                sc.print_line("OK - quit: nothing was removed, all candidates are kept")
+                return sc.EXIT_OK
         now = time.time()  # people take their time: make a new plan, and check everything again
     engine = Engine(root, args, now)
     with Quarantine(root, now, args.execute) as quarantine:
@@ -529,6 +556,9 @@ def _print_outcome(engine: Engine, plan: Plan, results: "List[Removal]", quarant
             continue
         size = ", " + counted([removal])[1] if removal.size else ""
         path = removal.path + "/" if removal.files else removal.path
+        if removal.reason == GONE:
+            sc.print_line("  gone: %s (%s)" % (printable(path), removal.rule))
+            continue
         sc.print_line("  %s: %s%s (%s: %s)" % (
             removal.outcome, printable(path), size, removal.rule, removal.reason))
     if any(removal.outcome == "removed" for removal in results):
@@ -583,6 +613,9 @@ def _destination(folder: str) -> str:
     shown = printable(stored_path(folder))
     try:
         mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        raise sc.UsageError("--to: there is no %s" % shown, "make it first: mkdir %s" % printable(
+            shlex.quote(stored_path(folder))))
     except OSError as error:
         raise sc.UsageError("--to: cannot open %s: %s" % (shown, error.strerror))
     if not stat.S_ISDIR(mode):
@@ -663,7 +696,9 @@ def rules_of_runs(root: Root) -> "Dict[str, Dict[str, str]]":
 def cmd_purge(root: Root, args: "argparse.Namespace") -> int:
     """Delete for good what was quarantined long ago."""
     now = time.time()
-    if not args.older_than:
+    if args.older_than == 0:
+        raise sc.UsageError("--older-than must be above zero", "such as --older-than 14d")
+    if args.older_than is None:
         raise sc.UsageError("purge requires an age: --older-than 14d")
     with Quarantine(root, now, not args.dry_run) as quarantine:
         held = quarantine.runs()
@@ -713,18 +748,43 @@ def cmd_rules(root: Root, args: "argparse.Namespace") -> int:
     if unused:
         line += " (%s nothing now)" % plural(unused, "matches", "match")
     sc.print_line(line)
-    for row in rows:
-        note = "" if row["paths"] or row["kind"] != "protected" else "  matches nothing now"
-        sc.print_line("  %7d  %s  %s%s" % (
-            row["paths"], row["kind"], printable(row["pattern"]), note))
+    for line in coverage_lines(rules, rows):
+        sc.print_line(line)
     return sc.EXIT_OK
+
+
+def coverage_lines(rules: Rules, rows: "Sequence[Dict[str, Any]]") -> "Iterator[str]":
+    """What the patterns match; at the end, the protected ones that match nothing."""
+    by_kind = {"rule " + rule.name: rule for rule in rules.rules}
+    unused = []
+    yield "what each pattern matches by its name or path:"
+    for row in rows:
+        rule = by_kind.get(row["kind"])
+        if rule is None and not row["paths"]:
+            unused.append(printable(row["pattern"]))
+            continue
+        count, note = str(row["paths"]), ""
+        if rule is not None:
+            keys = [key for key in ("marker", "beside", "unless", "content") if getattr(rule, key)]
+            if keys:
+                note = "  (before %s)" % ", ".join(keys)
+            if row["pattern"] == ANY_FOLDER and rule.folders:
+                count, note = "-", "  (by %s)" % ", ".join(keys)
+            if not rule.enabled:
+                note += "  (disabled)"
+        yield "  %7s  %s  %s%s" % (count, row["kind"], printable(row["pattern"]), note)
+    if unused:
+        yield "protected, and match nothing now:"
+        yield from textwrap.wrap(", ".join(unused), cleanup_report.WIDTH, initial_indent="  ",
+                                 subsequent_indent="  ", break_on_hyphens=False,
+                                 break_long_words=False)
 
 
 def read_rules_of(root: Root, args: "argparse.Namespace") -> Rules:
     """The rules of --rules, or of the root. Raises ConfigError with every problem in them."""
     if args.rules:
         path = os.path.abspath(args.rules)
-        return read_rules(path, printable(stored_path(path)))
+        return read_rules(path, printable(stored_path(path)), root.path)
     return read_rules(os.path.join(root.path, RULES_NAME), RULES_NAME)
 
 

@@ -204,8 +204,8 @@ def make_plan(document: "Dict[str, Any]", rules: Rules, now: float,
     planner.decide_files()
     tree, candidates = planner.tree, planner.candidates()
     refused = too_much(candidates, len(tree.rows), tree.size, max_fraction, max_deletions)
-    if refused:
-        refused += " (tracked files: 0 of %d); %s" % (tree.tracked(), HOW_TO_GO_ON)
+    if refused and tree.tracked():
+        refused += "; no tracked file is among them"
     return Plan(candidates=candidates, skipped=tuple(planner.skipped), files=len(tree.rows),
                 size=tree.size, refused=refused)
 
@@ -255,17 +255,35 @@ class Planner:
                 for named in self._named[folder]:
                     members.setdefault(named, []).append(number)
         marked = self._marked_folders()
+        spared: "Dict[str, CleanupRule]" = {}  # by what lies beside them
         for folder in members:
             for rule in self.rules.folder_rules(folder, folder in marked):
                 if self._is_about(rule, folder):
                     self._rule_of[folder] = rule
                     break
+                if rule.names_folder(folder) and self._is_told(rule, folder):
+                    spared.setdefault(folder, rule)
         for folder in sorted(self._rule_of):
             rule, outer = self._rule_of[folder], self._named[folder][:-1]
             # What is in a folder that its rule keeps is no more dispensable by the same rule.
             same = any(self._rule_of.get(other) is rule for other in outer)
             if not same and self._going.isdisjoint(outer):
                 self._decide_folder(folder, rule, list(map(self.tree.file, members[folder])))
+        for folder, rule in sorted(spared.items()):
+            outer = self._named[folder][:-1]
+            same = any(rule in (self._rule_of.get(other), spared.get(other)) for other in outer)
+            if folder not in self._rule_of and not same and self._going.isdisjoint(outer):
+                self._spare_folder(folder, rule, list(map(self.tree.file, members[folder])))
+
+    def _spare_folder(self, folder: str, rule: CleanupRule, members: "Sequence[File]") -> None:
+        """Report a folder that its rule is not about, because of what is in it or beside it."""
+        name = next(name for name in rule.unless if self._is_there(folder, name))
+        reason = "%s beside it: it may be in use" % name
+        if name.startswith("{name}/"):
+            reason = "%s in it: it may be more than that" % name[len("{name}/"):]
+        self.skipped.append(Removal(
+            path=folder, outcome="skipped", reason=reason, rule=rule.name, files=len(members),
+            size=sum(file.size for file in members)))
 
     def _named_folders(self) -> "Dict[str, Tuple[str, ...]]":
         marked = self._marked_folders()
@@ -422,11 +440,15 @@ class Planner:
 
     def _is_about(self, rule: CleanupRule, path: str) -> bool:
         """Whether what has a name that the rule matches is what the rule is about."""
-        if rule.by_name and not rule.unless:
+        if any(self._is_there(path, name) for name in rule.unless):
+            return False
+        return self._is_told(rule, path)
+
+    def _is_told(self, rule: CleanupRule, path: str) -> bool:
+        """Whether it is told by its marker, what lies beside it, and its content."""
+        if rule.by_name:
             return True
         if rule.beside and not any(self._is_there(path, name) for name in rule.beside):
-            return False
-        if any(self._is_there(path, name) for name in rule.unless):
             return False
         markers = [path + "/" + name for name in rule.marker if self._is_there(path + "/x", name)]
         if rule.marker and not markers:
@@ -509,10 +531,6 @@ def _linked_elsewhere(members: "Sequence[File]") -> str:
 
 # -- the circuit breaker
 
-HOW_TO_GO_ON = (
-    "look at the candidates, then raise --max-fraction or --max-deletions, or mend the rules")
-
-
 def too_much(candidates: "Sequence[Candidate]", files: int, size: int,
              max_fraction: float = MAX_FRACTION, max_deletions: int = MAX_DELETIONS) -> str:
     """The circuit breaker: why the whole plan is refused, '' if it is not (CLEANUP rule 25).
@@ -529,8 +547,6 @@ def too_much(candidates: "Sequence[Candidate]", files: int, size: int,
     planned = sum(item.files or 1 for item in rest), sum(item.size for item in rest)
     for part, whole, unit in zip(planned, others, ("files", "bytes")):
         if part > max_fraction * whole:
-            return ("the plan would remove %d of %d %s (%.0f %%) that no tool makes again, more"
-                    " than --max-fraction %g, by %d candidates, more than --max-deletions %d" % (
-                        part, whole, unit, 100.0 * part / whole, max_fraction, len(rest),
-                        max_deletions))
+            return "%d of %d %s (%.0f %%) would go, more than --max-fraction %g allows" % (
+                part, whole, unit, 100.0 * part / whole, max_fraction)
     return ""

@@ -21,7 +21,6 @@ ROWS_SHOWN = 50      # of a table in Markdown
 LINES_SHOWN = 20     # of a list on a terminal
 LINES_OF_A_RULE = 5  # of each rule, where all candidates are more than that
 WIDTH = 80           # columns of a terminal
-ALL = "--dry-run --all"
 
 
 # -- the document
@@ -44,15 +43,13 @@ WAY_ON = ("To go on, look through the candidates, protect what must stay, and re
           "hand with this command, which asks rule by rule")
 
 
-def way_on(root: str, inventory: str, rules: "str | None") -> "Dict[str, str]":
-    """What to do about a plan that is too large a part of the tree: a text and a command."""
+def clean_command(root: str, inventory: str, options: "Sequence[str]") -> str:
+    """The command of a clean-up by an inventory, as it must be typed."""
     path = os.path.abspath(inventory)
     if root == os.path.realpath(HOME) and path.startswith(root + "/"):
         path = os.path.relpath(path, root)
-    words = [shlex.quote(path), "--execute", "--max-fraction", "1"]
-    if rules:
-        words += ["--rules", shlex.quote(os.path.abspath(rules))]
-    return {"text": WAY_ON, "command": stored_path(engine_command(root, *words))}
+    words = [shlex.quote(word) for word in [path] + list(options)]
+    return stored_path(engine_command(root, *words))
 
 
 def grouped(items: "Sequence[Any]", key: "Callable[[Any], str]") -> "Dict[str, List[Any]]":
@@ -262,11 +259,11 @@ def age_range(item: "Dict[str, Any]") -> str:
 def change_line(report: "Dict[str, Any]") -> str:
     change = report["change"]
     if change is None and report["refused"]:
-        return "Not compared with an earlier report."
+        return "Not compared with an earlier report: the plan was refused."
     if change is None and report["not_compared"]:
         return "Not compared with the last report: %s." % report["not_compared"]
     if change is None:
-        return "This is the first report."
+        return "There is no earlier report to compare with."
     if not change["new"] and not change["gone"]:
         return "No change since %s." % change["since"]
     sign = "+" if change["bytes"] >= 0 else "-"
@@ -297,7 +294,8 @@ def details(report: "Dict[str, Any]") -> "List[Row]":
         ("inventory", "%s, %s, %s" % (
             age, plural(inventory["files"], "file"), size_text(inventory["bytes"]))),
         ("max. deletions per run", str(limits["max_deletions"])),
-        ("max. part of the tree", "%g %% of files or bytes" % (100 * limits["max_fraction"])),
+        ("max. part of the tree", "%g %% of files or bytes, without what tools make again"
+         % (100 * limits["max_fraction"])),
         ("max. age of the inventory", sc.duration_text(limits["max_age_s"])),
     ]
 
@@ -306,6 +304,7 @@ def details(report: "Dict[str, Any]") -> "List[Row]":
 
 def markdown(report: "Dict[str, Any]", rows_shown: int = ROWS_SHOWN) -> str:
     """The report as one comment or job summary; the hidden marker is its last line."""
+    cut = False
     lines = ["**%s**" % prose(report["verdict"]), "", prose(change_line(report)), ""]
     if report["to_go_on"]:
         lines += [prose(report["to_go_on"]["text"]) + ": " + code(report["to_go_on"]["command"]),
@@ -319,9 +318,11 @@ def markdown(report: "Dict[str, Any]", rows_shown: int = ROWS_SHOWN) -> str:
         lines += ["| %s |" % " | ".join(section.columns), "|%s" % ("---|" * len(section.columns))]
         lines += ["| %s |" % " | ".join(row) for row in section.rows]
         if section.total > len(section.rows):
-            lines += ["", "and %d more; to list all: `%s`" % (
-                section.total - len(section.rows), ALL)]
+            lines += ["", "and %d more" % (section.total - len(section.rows))]
+            cut = True
         lines.append("")
+    if cut:
+        lines += ["To list all: " + code(report["to_list_all"]), ""]
     lines += [disk_line(report), "", "<details><summary>Thresholds and origin</summary>", ""]
     lines += ["- %s: %s" % (name, prose(value)) for name, value in details(report)]
     return "\n".join(lines + ["", "</details>", "", MARKER])
@@ -342,6 +343,7 @@ def table(report: "Dict[str, Any]", lines_shown: int = LINES_SHOWN) -> str:
     lines += [""] + removed_lines(report["removed"], lines_shown)
     for name in ("expiring", "automations"):
         lines += [""] + _section_lines(tables[name])
+    lines += list_all_lines(report, lines_shown)
     lines += ["", disk_line(report)]
     return "\n".join(lines + ["  %s: %s" % row for row in details(report)])
 
@@ -349,7 +351,17 @@ def table(report: "Dict[str, Any]", lines_shown: int = LINES_SHOWN) -> str:
 def refusal_lines(report: "Dict[str, Any]") -> "List[str]":
     """What a plan that is too large would have removed, and how to go on."""
     return ([""] + rule_lines(report["rules"]) + [""] + way_on_lines(report["to_go_on"])
-            + [""] + candidate_lines(report["candidates"], LINES_SHOWN))
+            + [""] + candidate_lines(report["candidates"], LINES_SHOWN)
+            + list_all_lines(report, LINES_SHOWN))
+
+
+def list_all_lines(report: "Dict[str, Any]", lines_shown: int) -> "List[str]":
+    """The command that lists what this report leaves out, if it leaves out anything."""
+    lists = [report["candidates"], report["skipped"], report["removed"], report["expiring"],
+             report["automations"]["unwell"]]
+    if max(map(len, lists)) <= lines_shown:
+        return []
+    return ["", "To list all:", "  " + plain(report["to_list_all"])]
 
 
 def rule_lines(rules: "List[Dict[str, Any]]") -> "List[str]":
@@ -393,10 +405,8 @@ def candidate_lines(items: "List[Dict[str, Any]]", lines_shown: int) -> "List[st
         lines += ["  %s" % plain(rule)] + ["  " + line for line in aligned(rows, right=(0,))]
         if len(members) > each:
             lines.append("    and %d more" % (len(members) - each))
-    if len(items) > lines_shown:
-        lines.append("  to list all: %s" % ALL)
-    ways = sorted({item["saved_by"] for item in items} - {""})
-    return lines + ["  to keep one: %s" % way for way in ways]
+    way = max((str(item["saved_by"]) for item in items), key=len)
+    return lines + ["  to keep one: %s" % way] * bool(way)
 
 
 # Reasons that differ from file to file, and what they have in common.
@@ -427,7 +437,7 @@ def kept_lines(items: "List[Dict[str, Any]]", lines_shown: int) -> "List[str]":
     lines = ["Matched by a rule, but kept: %d" % len(items)]
     lines += ["  %5d  %s" % (len(members), plain(reason))
               for reason, members in counts[:lines_shown]]
-    return lines + ["  to list all: %s" % ALL]
+    return lines
 
 
 def removed_lines(runs: "List[Dict[str, Any]]", lines_shown: int) -> "List[str]":
@@ -438,7 +448,7 @@ def removed_lines(runs: "List[Dict[str, Any]]", lines_shown: int) -> "List[str]"
              for run in runs[:lines_shown]]
     lines = ["Removed files that can be restored"] + aligned(rows, right=(1, 2))
     if len(runs) > lines_shown:
-        lines.append("  and %d more; to list all: restore --list" % (len(runs) - lines_shown))
+        lines.append("  and %d more" % (len(runs) - lines_shown))
     return lines + ["  to restore the latest: " + plain(runs[0]["restore"])]
 
 
@@ -458,7 +468,7 @@ def _section_lines(section: Section) -> "List[str]":
     lines = [section.title]
     lines += aligned([section.columns] + section.rows)
     if section.total > len(section.rows):
-        lines.append("  and %d more; to list all: %s" % (section.total - len(section.rows), ALL))
+        lines.append("  and %d more" % (section.total - len(section.rows)))
     return lines
 
 

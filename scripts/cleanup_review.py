@@ -5,6 +5,7 @@ again, and quitting keeps everything, what was already chosen included.
 """
 
 import os
+import shutil
 import stat
 import sys
 from typing import Dict, List, Sequence, Tuple
@@ -15,20 +16,35 @@ from quarantine import Candidate, counted
 from tree import OPEN_FOLDER, Root, native_path, printable, stored_path
 
 VIEW_BYTES = 2048
+BINARY_BYTES = 1024  # a NUL in so many of the first bytes tells a binary file
 LINES_SHOWN = 20
-OF_A_RULE = "[y]es, [n]o, [l]ist, [o]ne by one, [q]uit? "
-OF_A_CANDIDATE = "[d]elete, [k]eep, [v]iew, [q]uit? "
-WORDS = {OF_A_RULE: ("yes", "no", "list", "one by one", "quit"),
-         OF_A_CANDIDATE: ("delete", "keep", "view", "quit")}
+QUIT = ("q", "quit", "remove nothing at all, whatever was answered before")
+# By letter: (letter, word, what it does), in the order of the question.
+OF_A_RULE = (
+    ("y", "yes", "remove all of them"),
+    ("n", "no", "keep all of them"),
+    ("l", "list", "list all of them"),
+    ("o", "one by one", "ask for each"),
+    QUIT)
+OF_A_CANDIDATE = (
+    ("y", "yes", "remove it"),
+    ("n", "no", "keep it"),
+    ("v", "view", "show what is in it"),
+    ("a", "all the rest", "remove it and the rest of this rule"),
+    ("s", "skip the rest", "keep it and the rest of this rule"),
+    QUIT)
+OLD_WORDS = {"d": "y", "delete": "y", "k": "n", "keep": "n"}  # of one candidate
+
+Answers = Sequence[Tuple[str, str, str]]
 
 
 class Quit(Exception):
-    """The review ends without a choice."""
+    """The review ends without a choice: everything is kept."""
 
 
 def review(root: Root, items: "Sequence[Candidate]", now: float,
            limit: int) -> "List[Candidate]":
-    """Ask for each rule, or for each of its candidates; returns those to be removed.
+    """Ask for each rule, or for each of its candidates; returns those to be removed. Raises Quit.
 
     `limit` is what one run removes at most.
     """
@@ -39,12 +55,8 @@ def review(root: Root, items: "Sequence[Candidate]", now: float,
     if len(items) > limit:
         sc.print_line("this run removes the first %d that you choose (--max-deletions)" % limit)
     chosen: "List[Candidate]" = []
-    try:
-        for rule, members in grouped(items, lambda item: item.rule).items():
-            chosen += _ask_for_rule(root, rule, members, now)
-    except Quit:
-        sc.print_line("nothing was removed")
-        return []
+    for rule, members in grouped(items, lambda item: item.rule).items():
+        chosen += _ask_for_rule(root, rule, members, now)
     return chosen
 
 
@@ -58,8 +70,7 @@ def _ask_for_rule(root: Root, rule: str, members: "List[Candidate]",
         sc.print_line("  " + _line(item))
     if len(members) > LINES_OF_A_RULE:
         sc.print_line("  and %d more" % (len(members) - LINES_OF_A_RULE))
-    question = "all %d of %s (%s)? %s" % (
-        len(members), plain(rule), counted(members)[1], OF_A_RULE)
+    question = "remove all %d of %s (%s)?" % (len(members), plain(rule), counted(members)[1])
     answer = _ask(question, OF_A_RULE)
     while answer == "l":
         for item in members:
@@ -74,14 +85,18 @@ def _ask_for_rule(root: Root, rule: str, members: "List[Candidate]",
 
 def _ask_for_each(root: Root, members: "List[Candidate]", now: float) -> "List[Candidate]":
     """Those of the candidates that may go. Raises Quit."""
-    chosen = []
+    chosen: "List[Candidate]" = []
     for number, item in enumerate(members, 1):
-        sc.print_line("%d of %d: %s" % (number, len(members), _line(item)))
-        answer = _ask(OF_A_CANDIDATE, OF_A_CANDIDATE)
+        question = "remove %d of %d: %s?" % (number, len(members), _line(item))
+        answer = _ask(question, OF_A_CANDIDATE)
         while answer == "v":
             sc.print_line("\n".join(_view(root, item, now)))
-            answer = _ask(OF_A_CANDIDATE, OF_A_CANDIDATE)
-        if answer == "d":
+            answer = _ask(question, OF_A_CANDIDATE)
+        if answer == "a":
+            return chosen + members[number - 1:]
+        if answer == "s":
+            break
+        if answer == "y":
             chosen.append(item)
     return chosen
 
@@ -91,20 +106,28 @@ def _line(item: Candidate) -> str:
     return "%s  (%s)" % (printable(path), counted([item])[1])
 
 
-def _ask(question: str, kind: str) -> str:
-    """The first letter of one of the kind's words. Raises Quit, also at the end of input."""
-    answers: "Dict[str, str]" = {}
-    for word in WORDS[kind]:
-        answers[word] = answers[word[0]] = word[0]
+def _ask(question: str, answers: Answers) -> str:
+    """The letter of an answer. Raises Quit, also at the end of input."""
+    letters: "Dict[str, str]" = {}
+    if answers is OF_A_CANDIDATE:
+        letters.update(OLD_WORDS)
+    for letter, word, _ in answers:
+        letters[word] = letters[letter] = letter
+    choices = ", ".join("[%s]%s" % (word[0], word[1:]) for _, word, _ in answers)
+    sc.print_line(question)
     while True:
-        sc.print_line(question, end="")
+        sc.print_line(choices + ", keep all? ", end="")
         sys.stdout.flush()
         line = sys.stdin.readline()
-        answer = answers.get(line.strip().lower(), "")
-        if not line or answer == "q":
+        text = line.strip().lower()
+        if not line or letters.get(text) == "q":
             raise Quit
-        if answer:
-            return answer
+        if text in letters:
+            return letters[text]
+        if text != "?":
+            sc.print_line("'%s' is not one of the answers:" % printable(line.strip()))
+        for letter, word, meaning in answers:
+            sc.print_line("  %s  %s: %s" % (letter, word, meaning))
 
 
 # -- what is in a candidate
@@ -132,11 +155,20 @@ def _first_lines(root: Root, path: str) -> "List[str]":
         os.close(parent)
     try:
         data = os.read(fd, VIEW_BYTES)
+        size = os.fstat(fd).st_size
     finally:
         os.close(fd)
+    if b"\0" in data[:BINARY_BYTES]:
+        return ["  | binary, %s" % size_text(size)]
+    width = shutil.get_terminal_size().columns - len("  | ")
     lines = []
     for line in data.decode("utf-8", "surrogateescape").split("\n")[:LINES_SHOWN]:
-        lines.append("  | " + (printable(line.rstrip("\r")) if line.strip() else ""))
+        text = ""
+        if line.strip():
+            text = printable(line.rstrip("\r"))
+        if len(text) > width:
+            text = text[:width - 3] + "..."
+        lines.append("  | " + text)
     return lines
 
 

@@ -215,10 +215,15 @@ _SHAPES: "Tuple[str, ...]" = ("%s", "lkjhgf/%s", "mnbvcx/Poiuyt/%s")
 _SET = re.compile(r"\[!?[^\]/]+\]")
 
 
-def pattern_fault(pattern: "Any") -> "Tuple[str, str] | None":
-    """(what is wrong with a pattern, what to write instead); None for one that can be meant."""
+def pattern_fault(pattern: "Any", root: str = "") -> "Tuple[str, str] | None":
+    """(what is wrong with a pattern, what to write instead); None for one that can be meant.
+
+    `root` is the folder from which paths are meant, '' where that is unknown.
+    """
     if not sc.is_filled(pattern):
         return "a pattern is a text that is not blank", ""
+    if pattern.startswith(("/", "~/")):
+        return _absolute_fault(pattern, root)
     problem, meant = _spelling_fault(pattern)
     if problem:
         return problem, meant and "write '%s'" % meant
@@ -240,17 +245,31 @@ def _spelling_fault(pattern: str) -> "Tuple[str, str]":
     parts = pattern.rstrip("/").split("/")
     if parts[0] == "." and len(parts) > 1:
         del parts[0]  # "./" stands for the root
-    if pattern.startswith(("/", "~/")):
-        problem = "paths are relative to the root"
-    elif "\\" in _SET.sub("", pattern):
+    if "\\" in _SET.sub("", pattern):
         return "a backslash separates no folders", pattern.replace("\\", "/")
-    elif ".." in parts:
-        problem = "it leads out of the root"
-    elif "" in parts or "." in parts:
-        problem = "no path is spelled like that"
-    else:
-        return "", ""
-    return problem, os.path.normpath("/" + pattern.lstrip("~")).strip("/")
+    meant = os.path.normpath(pattern)
+    if meant == ".." or meant.startswith("../"):
+        return "it leads out of the root", ""
+    if ".." in parts or "" in parts or "." in parts:
+        return "no path is spelled like that", "" if meant == "." else meant
+    return "", ""
+
+
+def _absolute_fault(pattern: str, root: str) -> "Tuple[str, str]":
+    """Of a pattern that begins at the top of the file system, or in a home."""
+    problem, end = "paths are relative to the root", ""
+    if not root:
+        return problem, "write its path from the root"
+    if pattern.endswith("/"):
+        end = "/"
+    path = os.path.normpath(os.path.expanduser(pattern))
+    for place in (path, os.path.realpath(path)):
+        for top in (os.path.abspath(root), os.path.realpath(root)):
+            if place == top:
+                return "it is the root itself", "write what in it is meant"
+            if place.startswith(top.rstrip("/") + "/"):
+                return problem, "write '%s'" % (os.path.relpath(place, top) + end)
+    return "%s, and it is outside of the root" % problem, ""
 
 
 def _matches_anything(expression: "Any", is_path: bool) -> bool:
@@ -261,10 +280,10 @@ def _matches_anything(expression: "Any", is_path: bool) -> bool:
                for shape in shapes)
 
 
-def _folder_fault(pattern: "Any") -> "Tuple[str, str] | None":
+def _folder_fault(pattern: "Any", root: str = "") -> "Tuple[str, str] | None":
     if pattern == ANY_FOLDER:
         return None
-    return pattern_fault(pattern)
+    return pattern_fault(pattern, root)
 
 
 # -- the keys of a rule
@@ -371,6 +390,11 @@ class CleanupRule(sc.Value):
     def by_name(self) -> bool:
         """Whether a name alone tells what the rule is about."""
         return not (self.marker or self.beside or self.content)
+
+    def names_folder(self, path: str) -> bool:
+        """Whether it names the folder by a name without wildcards."""
+        names = [text for text in self.folders if not _SPECIAL.search(text)]
+        return bool(folder_expression(names).match(path))
 
 
 class Protected(sc.Value):
@@ -632,8 +656,8 @@ def above(path: str) -> "Iterator[str]":
 
 # -- documents
 
-def read_rules(path: str, shown: str) -> Rules:
-    """The rules of a file.
+def read_rules(path: str, shown: str, root: str = "") -> Rules:
+    """The rules of a file. Without a root, it is the folder above that of the file.
 
     Raises ConfigError with every problem in it: a doubtful rule is never dropped silently.
     """
@@ -648,10 +672,10 @@ def read_rules(path: str, shown: str) -> Rules:
     document = sc.parse_document(text, shown)
     if problems:
         raise sc.ConfigError(problems)
-    return build_rules(document, shown)
+    return build_rules(document, shown, root or os.path.dirname(os.path.dirname(path)))
 
 
-def build_rules(document: "Any", place: str) -> Rules:
+def build_rules(document: "Any", place: str, root: str = "") -> Rules:
     """Rules from a parsed document. Raises ConfigError with every problem in it."""
     if not isinstance(document, dict):
         raise sc.ConfigError([sc.Problem(place=place, text="the document is not an object",
@@ -660,7 +684,7 @@ def build_rules(document: "Any", place: str) -> Rules:
     if problems:
         raise sc.ConfigError(problems)
     for key, fields in (("rules", RULE_KEYS), ("protected", PROTECTED_KEYS)):
-        problems += _entry_problems(document[key], fields, "%s: %s" % (place, key))
+        problems += _entry_problems(document[key], fields, "%s: %s" % (place, key), root)
     names = [rule.get("name") for rule in document["rules"] if isinstance(rule, dict)]
     repeated = {name for name in names if isinstance(name, str) and names.count(name) > 1}
     for name in sorted(repeated):
@@ -675,7 +699,8 @@ def build_rules(document: "Any", place: str) -> Rules:
     return Rules([_rule(raw, rank) for rank, raw in enumerate(document["rules"])], protected)
 
 
-def _entry_problems(entries: "Sequence[Any]", fields: "Dict[str, Any]", place: str) -> "List[Any]":
+def _entry_problems(entries: "Sequence[Any]", fields: "Dict[str, Any]", place: str,
+                    root: str) -> "List[Any]":
     problems: "List[Any]" = []
     for number, raw in enumerate(entries):
         here = "%s[%d]" % (place, number)
@@ -685,17 +710,17 @@ def _entry_problems(entries: "Sequence[Any]", fields: "Dict[str, Any]", place: s
                 hint="use an object with %s" % ", ".join(sorted(fields))))
             continue
         wrong = sc.check_fields(raw, fields, here, "")
-        problems += wrong or _pattern_problems(raw, here)
+        problems += wrong or _pattern_problems(raw, here, root)
         if fields is RULE_KEYS and not wrong:
             problems += _rule_problems(raw, here)
     return problems
 
 
-def _pattern_problems(raw: "Dict[str, Any]", place: str) -> "Iterator[Any]":
+def _pattern_problems(raw: "Dict[str, Any]", place: str, root: str) -> "Iterator[Any]":
     """Patterns that cannot be meant: one that silently matches nothing protects nothing."""
     for key, fault_of in PATTERN_KEYS:
         for pattern in raw.get(key, ()):
-            fault = fault_of(pattern)
+            fault = fault_of(pattern, root)
             if fault:
                 problem, advice = fault
                 yield sc.Problem(place=place, text="%s: '%s': %s" % (key, pattern, problem),

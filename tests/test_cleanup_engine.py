@@ -722,12 +722,27 @@ def test_rule_22_the_rules_command_says_how_many_paths_each_pattern_matches(shar
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == "OK - 2 rules, 1 protected pattern (1 matches nothing now)"
-    assert [line.split()[-1] for line in lines[1:3]] == ["*.tmp", "*.bak"] and lines[1].split()[0] == "1"
-    assert lines[3].split()[0] == "0" and lines[3].endswith("keep*  matches nothing now")
+    assert lines[1:] == [
+        "what each pattern matches by its name or path:", "        1  rule temporary  *.tmp",
+        "        1  rule backups  *.bak", "protected, and match nothing now:", "  keep*"]
     code, out, _ = shared.engine("rules", shared.inventory, "--format", "json")
     assert [(row["pattern"], row["paths"]) for row in json.loads(out)["patterns"]] == [
         ("*.tmp", 1), ("*.bak", 1), ("keep*", 0)]
     assert snapshot(shared.root) == before
+
+
+def test_what_a_rule_asks_beside_a_name_is_said_with_its_count():
+    rules = build_rules({"rules": [
+        {"name": "a", "folders": ["*"], "marker": ["t"], "content": "cmake-cache", "older_than": "1d", "reason": "r"},
+        {"name": "b", "folders": ["b"], "beside": ["x"], "unless": ["y"], "older_than": "1d", "reason": "r",
+         "enabled": False}],
+        "protected": [{"patterns": ["p%02d" % number for number in range(30)] + ["b"], "reason": "r"}]}, "here")
+    rows = [{"kind": kind, "pattern": pattern, "paths": count} for kind, pattern, count in rules.coverage(["b/f"])]
+    lines = list(engine.coverage_lines(rules, rows))
+    assert lines[1:5] == ["        -  rule a  *  (by marker, content)",
+                          "        1  rule b  b  (before beside, unless)  (disabled)",
+                          "        1  protected  b", "protected, and match nothing now:"]
+    assert len(lines) == 7 and max(map(len, lines)) <= 80 and lines[6].endswith("p29")
 
 
 def test_rule_22_the_rules_command_names_every_problem_of_the_rules(shared):
@@ -864,11 +879,11 @@ FILE, CACHE = {"size": 10}, {"size": 500, "files": 50, "generated": True}
 
 @pytest.mark.parametrize("items, limit, expected", [
     ([FILE] * 20, 19, ""),
-    ([FILE] * 21, 19, "the plan would remove 21 of 100 files (21 %)"),
+    ([FILE] * 21, 19, "21 of 100 files (21 %)"),
     ([FILE] * 21, 21, ""),
     ([CACHE] + [FILE] * 10, 5, ""),
-    ([CACHE] + [FILE] * 11, 5, "the plan would remove 11 of 50 files (22 %)"),
-    ([dict(FILE, size=101)] * 2, 1, "the plan would remove 202 of 1000 bytes (20 %)"),
+    ([CACHE] + [FILE] * 11, 5, "11 of 50 files (22 %)"),
+    ([dict(FILE, size=101)] * 2, 1, "202 of 1000 bytes (20 %)"),
     ([CACHE, CACHE], 1, ""),
     ([], 1, ""),
 ])
@@ -885,9 +900,9 @@ def test_rule_14_too_many_files_or_bytes_and_nothing_goes(tmp_path):
         for mode in MODES:
             code, out, err = tree.clean(*(mode + limits))
             assert (code, err, out.count("REFUSED")) == (3, "", 1)
-            assert out.startswith("REFUSED - the plan would remove 3 of 11 files (27 %)")
+            assert out.startswith("REFUSED - 3 of 11 files (27 %)")
         found = json.loads(tree.read("cleanup_report.json"))
-        assert found["verdict"].startswith("REFUSED - the plan would remove 3 of 11 files (27 %)")
+        assert found["verdict"].startswith("REFUSED - 3 of 11 files (27 %)")
         assert [item["path"] for item in found["candidates"]] == ["1.tmp", "2.tmp", "3.tmp"]
         assert not any(item["next_run"] for item in found["candidates"])
         assert [row["candidates"] for row in found["rules"]] == [3]
@@ -1007,8 +1022,8 @@ def test_rule_15_execute_without_a_terminal_takes_non_interactive(tree):
 
 # -- CLEANUP rule 15: the review on a terminal
 
-ASK = "[d]elete, [k]eep, [v]iew, [q]uit? "
-ASK_ALL = "[y]es, [n]o, [l]ist, [o]ne by one, [q]uit? "
+ASK = "[y]es, [n]o, [v]iew, [a]ll the rest, [s]kip the rest, [q]uit, keep all? "
+ASK_ALL = "[y]es, [n]o, [l]ist, [o]ne by one, [q]uit, keep all? "
 
 
 def on_terminal(tree, answers, timeout_s=10, options=(), **more):
@@ -1034,7 +1049,7 @@ def on_terminal(tree, answers, timeout_s=10, options=(), **more):
             shown += piece
             if not piece:
                 break
-            if len(re.findall(br"\[q\]uit\? ", shown)) > seen and answers:
+            if len(re.findall(br"\[q\]uit, keep all\? ", shown)) > seen and answers:
                 seen += 1
                 os.write(master, answers.pop(0))
         code = process.wait(timeout=max(0.1, deadline - time.monotonic()))
@@ -1071,14 +1086,16 @@ Candidates by rule
 temporary: named as temporary
   a.tmp  (8 B)
   b.tmp  (8 B)
-all 2 of temporary (16 B)? [y]es, [n]o, [l]ist, [o]ne by one, [q]uit? l
+remove all 2 of temporary (16 B)?
+[y]es, [n]o, [l]ist, [o]ne by one, [q]uit, keep all? l
   a.tmp  (8 B)
   b.tmp  (8 B)
-all 2 of temporary (16 B)? [y]es, [n]o, [l]ist, [o]ne by one, [q]uit? o
-1 of 2: a.tmp  (8 B)
+remove all 2 of temporary (16 B)?
+[y]es, [n]o, [l]ist, [o]ne by one, [q]uit, keep all? o
+remove 1 of 2: a.tmp  (8 B)?
 """
-    assert "\n2 of 2: b.tmp  (8 B)\n" in rest
-    assert "\nbackups: copied by hand\n1 of 1: c.bak  (8 B)\n[d]elete" in rest
+    assert "\nremove 2 of 2: b.tmp  (8 B)?\n" in rest
+    assert "\nbackups: copied by hand\nremove 1 of 1: c.bak  (8 B)?\n[y]es" in rest
     assert "OK - 2 files moved to quarantine (16 B), 1 kept\n" in rest and three.there() == ["b.tmp"]
     assert re.search(r"to undo: python3 \S*scripts/cleanup_engine.py .*restore %s" % RUN_ID, rest)
 
@@ -1086,6 +1103,7 @@ all 2 of temporary (16 B)? [y]es, [n]o, [l]ist, [o]ne by one, [q]uit? o
 @pytest.mark.parametrize("answers, left", [
     ([b"y\n", b"k\n"], ["c.bak"]), ([b"yes\n", b"delete\n"], []), ([b"n\n", b"d\n"], ["a.tmp", "b.tmp"]),
     ([b"No\n", b"k\n"], ["a.tmp", "b.tmp", "c.bak"]), ([b"one by one\n", b"k\n", b"d\n", b"k\n"], ["a.tmp", "c.bak"]),
+    ([b"o\n", b"a\n", b"n\n"], ["c.bak"]), ([b"o\n", b"y\n", b"skip the rest\n", b"y\n"], ["b.tmp"]),
 ])
 def test_rule_15_a_rule_is_taken_or_kept_as_a_whole_or_one_by_one(three, answers, left):
     code, shown = on_terminal(three, answers)
@@ -1127,7 +1145,7 @@ def test_rule_24_a_folder_is_shown_with_its_first_files_and_never_through_a_link
 def test_rule_15_the_review_shows_a_file_without_obeying_what_is_in_it(tmp_path):
     tree = Tree(tmp_path / "tree")
     tree.write("odd\x1b[2J/x.tmp",
-               b"first \x1b]0;owned\x07\x1b[31mred\n\xff\x00\xc2\x9b2J \xe2\x80\xae end\r\n\nlast\n")
+               b"first \x1b]0;owned\x07\x1b[31mred\n\xff\x01\xc2\x9b2J \xe2\x80\xae end\r\n\nlast\n")
     tree.write("long.bak", "line\n" * 5000)
     tree.take()
     code, shown = on_terminal(tree, [b"v\n", b"v\n", b"k\n", b"v\n", b"k\n"])
@@ -1135,9 +1153,19 @@ def test_rule_15_the_review_shows_a_file_without_obeying_what_is_in_it(tmp_path)
     for harmful in "\x1b\x07\x00\x9b\u202e\ufffd":
         assert harmful not in shown
     assert shown.count("  | first \\x1b]0;owned\\x07\\x1b[31mred\n"
-                       "  | \\xff\\x00\\x9b2J \\u202e end\n  | \n  | last\n") == 2
+                       "  | \\xff\\x01\\x9b2J \\u202e end\n  | \n  | last\n") == 2
     assert len(re.findall("^  47 B, changed [0-9]+s ago, mode 644$", shown, re.M)) == 2
     assert 10 <= shown.count("  | line\n") <= 100 and len(shown) < 5000
+
+
+@pytest.mark.parametrize("data, lines", [
+    (b"\x7fELF\0" + b"x" * 6139, ["  | binary, 6.0 KiB"]),
+    (b"x" * 2000, ["  | " + "x" * 73 + "..."]), (b"x" * 76, ["  | " + "x" * 76]), (b"x" * 1024 + b"\0", None)])
+def test_a_view_says_of_a_binary_file_what_it_is_and_cuts_long_lines(tree, monkeypatch, data, lines):
+    monkeypatch.setenv("COLUMNS", "80")
+    tree.write("a.bin", data)
+    lines = lines or ["  | " + "x" * 73 + "..."]
+    assert review._first_lines(Root(str(tree.root)), "a.bin") == lines
 
 
 @pytest.mark.parametrize("answers", [[b"q\n"], [b"y\n", b"q\n"], [b"o\n", b"d\n", b"d\n", b"quit\n"], [b"\x04"],
@@ -1147,13 +1175,13 @@ def test_rule_15_the_review_shows_a_file_without_obeying_what_is_in_it(tmp_path)
 def test_rule_15_quitting_removes_nothing_also_of_what_was_chosen_and_says_so(three, answers):
     before = snapshot(three.root, *OWN)
     code, shown = on_terminal(three, answers)
-    assert code == 0 and "nothing was removed\n" in shown
+    assert code == 0
+    assert "OK - quit: nothing was removed, all candidates are kept\n" in shown and "at the prompt" not in shown
     assert snapshot(three.root, *OWN) == before
 
 
-@pytest.mark.parametrize("answers", [[b"n\n", b"k\n"], [b"q\n"]], ids=["kept", "quit"])
-def test_rule_18_a_review_that_takes_nothing_does_not_say_that_nothing_was_due(three, answers):
-    code, shown = on_terminal(three, answers)
+def test_rule_18_a_review_that_takes_nothing_does_not_say_that_nothing_was_due(three):
+    code, shown = on_terminal(three, [b"n\n", b"n\n"])
     assert code == 0 and three.there() == ["a.tmp", "b.tmp", "c.bak"]
     assert "\n  skipped: " not in shown  # whoever answered knows
     assert "OK - 0 files moved to quarantine (0 B)" in shown
@@ -1161,10 +1189,11 @@ def test_rule_18_a_review_that_takes_nothing_does_not_say_that_nothing_was_due(t
 
 
 def test_rule_15_the_review_asks_again_after_an_answer_that_is_none(three):
-    junk = [b"\n", b"x\n", b"yep\n", b"1\n", b"  \n", b"\xc3\xa9\n", b"d\n", b"delete\n", b"yes!\n", b"y y\n"]
-    junk_of_one = [b"\n", b"y\n", b"yes\n", b"del\n"]
+    junk = [b"\n", b"x\n", b"yep\n", b"1\n", b"  \n", b"\xc3\xa9\n", b"d\n", b"delete\n", b"a\n", b"?\n"]
+    junk_of_one = [b"\n", b"?\n", b"all\n", b"del\n"]
     code, shown = on_terminal(three, junk + [b"O\n"] + junk_of_one + [b"D\n", b"K\n", b" k \n"])
     assert code == 0 and (shown.count(ASK_ALL), shown.count(ASK)) == (11, 7)
+    assert "'yep' is not one of the answers:\n  y  yes: remove all of them\n" in shown
     assert three.there() == ["b.tmp", "c.bak"]
 
 
@@ -1421,13 +1450,13 @@ def test_rule_18_everything_changed_since_the_inventory_and_the_verdict_says_so(
     tree = Tree(tmp_path / "tree", "a.tmp", "b.tmp", "c.tmp")
     os.unlink(str(tree.root / "c.tmp"))
     git(tree.root, "add", "a.tmp", "b.tmp")
-    text = "(0 B), 3 kept: git tracks it (2); gone (1)"
+    text = "(0 B), 2 kept: git tracks it (2), 1 gone"
     assert tree.clean()[1].split("\n")[0] == "OK - 0 files would be removed " + text
     out, run_id = tree.execute()
     assert out == ("OK - 0 files moved to quarantine " + text + "\n"
                    "  skipped: a.tmp (temporary: git tracks it)\n"
                    "  skipped: b.tmp (temporary: git tracks it)\n"
-                   "  skipped: c.tmp (temporary: gone)\n")
+                   "  gone: c.tmp (temporary)\n")
 
 
 def test_rule_18_a_removal_that_fails_warns_and_exits_with_1():
@@ -1496,6 +1525,7 @@ def test_the_report_says_all_there_is_to_say_in_a_fixed_form(tmp_path):
     tree.registry(("soon.bin", soon, "a preview"), ("later.bin", soon + 2 * DAY, "another"))
     found = tree.report()
     at = sc.from_iso(found.pop("at"))
+    assert found.pop("to_list_all").endswith(" --root %s %s --dry-run --all" % (tree.root, tree.inventory))
     disk, restore = found.pop("disk"), found["removed"][0].pop("restore")
     age_s = found["inventory"].pop("age_s")
     run_at = found["removed"][0].pop("at")
@@ -1517,7 +1547,8 @@ def test_the_report_says_all_there_is_to_say_in_a_fixed_form(tmp_path):
         "rules": [{"rule": "temporary", "reason": "named as temporary", "candidates": 1, "files": 1, "bytes": 8}],
         "removed": [{"run": run_id, "files": 1, "bytes": 8, "purge_after": sc.iso(sc.from_iso(run_at) + 14 * DAY)}],
         "candidates": [{"path": "old.tmp", "size": 8, "files": 0, "rule": "temporary", "reason": "named as temporary",
-                        "saved_by": "git add it, change it, or add a protected pattern", "next_run": True}],
+                        "saved_by": "add a protected pattern to config/cleanup_rules.json, or git add it",
+                        "next_run": True}],
         "skipped": [{"path": "keep.bak", "rule": "backups", "reason": "protected by 'keep*': somebody needs it"}],
         "expiring": [{"path": "soon.bin", "expires": sc.iso(soon), "reason": "a preview"}],
         "automations": {"verdict": "no conductor configuration", "unwell": []}, "notes": [],
@@ -1529,8 +1560,8 @@ def test_what_would_save_a_file_depends_on_what_git_says_of_it(tmp_path):
     tree.write(".gitignore", "ignored.tmp\n")
     tree.take()
     assert {item["path"]: item["saved_by"] for item in tree.report()["candidates"]} == {
-        "ignored.tmp": "change it, or add a protected pattern",
-        "new.tmp": "git add it, change it, or add a protected pattern"}
+        "ignored.tmp": "add a protected pattern to config/cleanup_rules.json",
+        "new.tmp": "add a protected pattern to config/cleanup_rules.json, or git add it"}
 
 
 def test_a_report_that_cannot_be_written_leaves_the_last_one_and_says_so(tree):
@@ -1550,7 +1581,7 @@ def test_a_report_that_cannot_be_written_leaves_the_last_one_and_says_so(tree):
 def test_the_change_since_the_last_report_is_told(tmp_path):
     tree = Tree(tmp_path / "tree", "a.tmp", "b.tmp")
     first = tree.report()
-    assert first["change"] is None and "\nThis is the first report.\n" in report.table(first)
+    assert first["change"] is None and "\nThere is no earlier report to compare with.\n" in report.table(first)
     second = tree.report()
     assert second["change"] == {"since": first["at"], "new": [], "gone": [], "bytes": 0}
     assert "\nNo change since %s.\n" % first["at"] in report.table(second)
@@ -1642,7 +1673,7 @@ DOCUMENT = {
     "removed": [{"run": "R-7", "at": "2025-06-01T10:00:00Z", "files": 3, "bytes": 4096,
                  "restore": "python3 scripts/cleanup_engine.py restore R-7",
                  "purge_after": "2025-06-15T10:00:00Z"}],
-    "not_compared": "", "to_go_on": None,
+    "not_compared": "", "to_go_on": None, "to_list_all": "python3 engine i.json --dry-run --all",
     "rules": [{"rule": "temporary", "reason": "named so", "candidates": 1, "files": 1, "bytes": 2048,
                "youngest_s": 15 * DAY, "oldest_s": 15 * DAY},
               {"rule": "caches", "reason": "made again", "candidates": 1, "files": 420, "bytes": 12 << 20,
@@ -1709,7 +1740,7 @@ Disk: 5.0 GiB free (12.5 %), inodes: 80.0 % free
 - HEAD: 0123abcd
 - inventory: 1h 1m old, 1200 files, 3.0 MiB
 - max. deletions per run: 50
-- max. part of the tree: 20 % of files or bytes
+- max. part of the tree: 20 % of files or bytes, without what tools make again
 - max. age of the inventory: 1d 2h
 
 </details>
@@ -1733,7 +1764,6 @@ Candidates
   caches
     12.0 MiB  31d  web/.cache/ (420 files)
   to keep one: add a protected pattern
-  to keep one: git add
 
 Matched by a rule, but kept
   lib/b.bak (backups: 1 file mentions it)
@@ -1757,7 +1787,7 @@ Disk: 5.0 GiB free (12.5 %), inodes: 80.0 % free
   HEAD: 0123abcd
   inventory: 1h 1m old, 1200 files, 3.0 MiB
   max. deletions per run: 50
-  max. part of the tree: 20 % of files or bytes
+  max. part of the tree: 20 % of files or bytes, without what tools make again
   max. age of the inventory: 1d 2h"""
 
 
@@ -1795,7 +1825,7 @@ def test_over_fifty_rows_of_a_page_are_cut_and_said(number, more):
     assert page.count(".bak`") == 50 and "`049.bak`" in page and "`050.bak`" not in page
     assert re.findall("and [0-9]+ more", page) == [more] * bool(more)
     if more:
-        assert "|\n\n%s; to list all: `--dry-run --all`\n\n### " % more in page
+        assert "|\n\n%s\n\n### " % more in page
     assert report.markdown(dict(QUIET, skipped=items), sys.maxsize).count(".bak`") == number
 
 
@@ -1809,19 +1839,20 @@ def test_a_terminal_shows_a_few_of_many_candidates_and_each_reason_to_keep_one_o
             + ["1 file mentions it", "5 files mention it"])])
     text = report.table(full)
     assert "\n    2.0 KiB  15d  04.tmp\n    and 15 more\n  caches\n    12.0 MiB  31d  web/.cache/ (420 files)\n" in text
-    assert "\n  to list all: --dry-run --all\n  to keep one: " in text and ".bak" not in text
+    assert "\n  to keep one: " in text and "\nTo list all:\n  " in text and ".bak" not in text
     assert ("\nMatched by a rule, but kept: 23\n     20  it changed less than 14d ago\n"
-            "      2  other files mention it\n      1  git tracks it\n  to list all: --dry-run --all\n") in text
+            "      2  other files mention it\n      1  git tracks it\n") in text
     text = report.table(full, sys.maxsize)
     assert text.count(".tmp\n") == 20 and text.count(".bak (backups: ") == 23 and "--all" not in text
 
 
 def test_a_terminal_of_80_columns_holds_all_lines_but_those_of_long_paths_and_reasons():
     rules = [dict(DOCUMENT["rules"][1], reason="left by a merge " * 12, candidates=99999, files=9999999)]
-    page = report.table(dict(DOCUMENT, rules=rules, to_go_on=report.way_on("/srv", "/srv/i.json", None)))
+    page = report.table(dict(DOCUMENT, rules=rules, to_go_on={
+        "text": report.WAY_ON, "command": report.clean_command("/srv", "/srv/i.json", ["--execute"])}))
     long = [line for line in page.splitlines() if len(line) > 80]
     assert len(long) == 1 and long[0].startswith("  python3 ") and long[0].endswith(
-        " --root /srv /srv/i.json --execute --max-fraction 1")
+        " --root /srv /srv/i.json --execute")
 
 
 # A page is read as GitHub does it: a table row is cut at its bars before anything else is understood; then, in a cell,
@@ -1920,13 +1951,13 @@ def test_a_real_name_with_all_of_that_comes_through_every_form(tmp_path):
 def test_the_page_has_the_verdict_first_and_the_hidden_marker_last(tree):
     code, page, err = tree.clean("--report-only")
     assert (code, err) == (0, "")
-    assert page.startswith("**OK - 1 file would be removed (8 B)**\n\nThis is the first report.\n")
+    assert page.startswith("**OK - 1 file would be removed (8 B)**\n\nThere is no earlier report to compare with.\n")
     assert page.endswith("\n</details>\n\n<!-- symphony-conductor: clean-up report -->\n")
     assert "| `old.tmp` | 8 B | " in page
     tree.write("second.tmp", "content\n")
     tree.take()
     code, page, _ = tree.clean("--report-only", "--max-fraction", "0.01", "--max-deletions", "1")
-    assert code == 3 and page.startswith("**REFUSED - the plan would remove 2 of 24 files (8 %)")
+    assert code == 3 and page.startswith("**REFUSED - 2 of 24 files (8 %)")
 
 
 @pytest.mark.parametrize("arguments", [("--report-only",), (), ("--dry-run",)], ids=["report", "plain", "dry run"])
@@ -2011,7 +2042,7 @@ SENSELESS = (
     (("INVENTORY", "a\nb"), "unexpected argument 'a\\nb'"),
     (("purge", "old.tmp", "--older-than", "14d"), "unexpected argument 'old.tmp'"),
     (("restore", "--list", "--to", "/tmp"), "--list cannot be used with --to"),
-    (("restore", "old.tmp", "--to", "/nowhere"), "--to: cannot open /nowhere: No such file or directory"),
+    (("restore", "old.tmp", "--to", "/nowhere"), "--to: there is no /nowhere (make it first: mkdir /nowhere)"),
     (("restore", "old.tmp", "--to", "/dev/null"), "--to: /dev/null is not a folder"),
     (("INVENTORY", "--list"), "--list applies only to restore"),
     (("purge", "--older-than", "14d", "--to", "/tmp"), "--to applies only to restore"),
@@ -2021,6 +2052,7 @@ SENSELESS = (
     (("INVENTORY", "--all", "--format", "json"), "--all cannot be used with --format json"),
     (("INVENTORY", "--all", "--execute"), "--all cannot be used with --execute"),
     (("purge",), "purge requires an age: --older-than 14d"),
+    (("purge", "--older-than", "0d"), "--older-than must be above zero (such as --older-than 14d)"),
     ((), "INVENTORY | rules | restore | purge"),
     (("INVENTORY", "--max-deletions", "0"), "'0' is not a whole number from 1 to 999999"),
     (("INVENTORY", "--max-deletions", "-1"), "--max-deletions"),

@@ -323,6 +323,7 @@ def test_several_problems_are_reported_together():
 EVERYTHING = "it matches nearly everything (write what the names have in common)"
 BACKWARDS = "the order of a set is wrong (write [a-z], not [z-a])"
 ABSOLUTE = "paths are relative to the root"
+FROM_ROOT = " (write its path from the root)"
 SPELLED = "no path is spelled like that"
 # Patterns that nobody can mean, and what is said: most would silently match nothing.
 UNMEANT = [(pattern, EVERYTHING) for pattern in (
@@ -330,10 +331,9 @@ UNMEANT = [(pattern, EVERYTHING) for pattern in (
     ".*", "**/*.*", "*/*.*", "**/[!x]*", "./*", "???*", "*/*")]
 UNMEANT += [(pattern, BACKWARDS) for pattern in ("[z-a].tmp", "x[9-0]", "a/[b-a]/c", "[Z-a].tmp")]
 UNMEANT += [
-    ("/a", ABSOLUTE + " (write 'a')"), ("/", ABSOLUTE), ("/a/b/", ABSOLUTE + " (write 'a/b')"),
-    ("~/a", ABSOLUTE + " (write 'a')"),
+    ("/a", ABSOLUTE + FROM_ROOT), ("/", ABSOLUTE + FROM_ROOT), ("~/a", ABSOLUTE + FROM_ROOT),
     ("a//b", SPELLED + " (write 'a/b')"), ("a/./b", SPELLED + " (write 'a/b')"), ("./", SPELLED), (".", SPELLED),
-    ("../x", "it leads out of the root (write 'x')"), ("a/../x", "it leads out of the root (write 'x')"),
+    ("../x", "it leads out of the root"), ("a/../x", SPELLED + " (write 'x')"),
     ("..", "it leads out of the root"),
     ("src\\", "a backslash separates no folders (write 'src/')"),
     ("src\\*.tmp", "a backslash separates no folders (write 'src/*.tmp')"),
@@ -357,6 +357,21 @@ def test_a_pattern_that_cannot_be_meant_is_refused_with_what_to_write(pattern, s
             assert [str(one) for one in caught.value.problems] == [problem]
 
 
+@pytest.mark.parametrize("pattern, fault", [
+    ("ROOT/drafts", (ABSOLUTE, "write 'drafts'")), ("ROOT/a/b/", (ABSOLUTE, "write 'a/b/'")),
+    ("LINK/a/*.tmp", (ABSOLUTE, "write 'a/*.tmp'")), ("~/root/a", (ABSOLUTE, "write 'a'")),
+    ("ROOT", ("it is the root itself", "write what in it is meant")),
+    ("ROOTS/x", (ABSOLUTE + ", and it is outside of the root", "")),
+    ("/drafts", (ABSOLUTE + ", and it is outside of the root", ""))])
+def test_an_absolute_path_is_hinted_at_from_the_root_or_not_at_all(tmp_path, monkeypatch, pattern, fault):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "link").symlink_to(str(tmp_path / "root"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = pattern.replace("ROOTS", str(tmp_path / "roots")).replace("ROOT", str(tmp_path / "root"))
+    text = text.replace("LINK", str(tmp_path / "link"))
+    assert cleanup_rules.pattern_fault(text, str(tmp_path / "root")) == fault
+
+
 @pytest.mark.parametrize("pattern", [
     "*.tmp", "*~", "core", "core.*", "#*#", "._*", "*.o", "*.[ch]", "[Tt]humbs.db", "src/**", "src/*", "**/logs/*.log",
     "./keep/", "./a", "one/plan.tmp/", "*.log.[0-9]", "{{x}}", "a b", "[\\]x", "*_key*", "?", "d\u00e9j\u00e0 vu*"])
@@ -378,7 +393,7 @@ UNFIT = [
     (dict(FOLDERS, folders=["*"]), "folders: '*' matches nearly everything (tell such folders by marker and content)"),
     (dict(FOLDERS, folders=["*"], marker=["CACHEDIR.TAG"]),
      "folders: '*' matches nearly everything (tell such folders by marker and content)"),
-    (dict(FOLDERS, folders=["/x"]), "folders: '/x': paths are relative to the root (write 'x')"),
+    (dict(FOLDERS, folders=["/x"]), "folders: '/x': paths are relative to the root (write its path from the root)"),
     (dict(FOLDERS, folders=["[a-z]*"]), "folders: '[a-z]*': " + EVERYTHING),
     (dict(FOLDERS, only=["lib\\x"]), "only: 'lib\\x': a backslash separates no folders (write 'lib/x')"),
     (dict(FOLDERS, folders=[]), "folders: [] is not allowed (use a list of folders such as \"__pycache__\" or "

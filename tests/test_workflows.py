@@ -669,7 +669,7 @@ def test_a_refused_analysis_is_told_everywhere_and_fails_the_job(checkout):
     assert (code, out) == (3, "inventory: exit status 0\nclean-up analysis: exit status 3\n::error::clean-up analysis: "
                               "exit status 3\nhealth check: exit status 2\nadded files: exit status 0\n")
     assert checkout.read("state") == "findings\n"
-    assert ("\n## Clean-up analysis: refused (exit status 3)\n\n**REFUSED - the plan would remove 60 of "
+    assert ("\n## Clean-up analysis: refused (exit status 3)\n\n**REFUSED - 60 of "
             in checkout.summary())
     assert "\n## Health check of the runner: exit status 2\n" in checkout.summary()
     assert checkout.read("comment.md").startswith(
