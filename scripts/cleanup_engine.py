@@ -597,6 +597,8 @@ def cmd_restore(root: Root, args: "argparse.Namespace") -> int:
         path = removal.path + "/" if removal.files or removal.path in empty else removal.path
         reason = " (%s)" % removal.reason if removal.reason else ""
         sc.print_line("  %s: %s%s" % (removal.outcome, printable(path), reason))
+    for note in quarantine.notes:
+        sc.print_line("  note: " + note)
     return sc.EXIT_FAILED if failed else sc.EXIT_OK
 
 
@@ -645,7 +647,10 @@ def print_run(run: HeldRun, items: "Sequence[Any]", rules: "Dict[str, str]", now
     kinds, contents = counted(items)
     sc.print_line("  %s  %s ago, %s (%s)" % (
         run.run_id, sc.duration_text(now - run.newest), kinds, contents))
-    sc.print_line("    purged after %s" % sc.iso(run.newest + PURGE_AGE_S)[:10])
+    if run.problem:
+        sc.print_line("    kept: %s" % run.problem)
+    else:
+        sc.print_line("    purged after %s" % sc.iso(run.newest + PURGE_AGE_S)[:10])
     by_rule = cleanup_report.grouped(items, lambda item: rules.get(item.path, NO_RULE))
     for rule, members in by_rule.items():
         kinds, contents = counted(members)
@@ -663,6 +668,9 @@ def list_run(root: Root, quarantine: Quarantine, run_id: str) -> None:
     for item in held:
         if item.is_empty:
             sc.print_line("  %s  (was left empty)" % printable(item.path + "/"))
+            continue
+        if item.problem:
+            sc.print_line("  %s  (%s)" % (printable(item.path), item.problem))
             continue
         path = item.path + "/" if item.files else item.path
         rule = cleanup_report.plain(rules.get(item.path, NO_RULE))
@@ -837,9 +845,23 @@ def build_parser() -> "argparse.ArgumentParser":
     return parser
 
 
+def parse_arguments() -> "argparse.Namespace":
+    """The command line, with its two arguments before, between or behind the options.
+
+    argparse has decided that an optional one is missing when it meets the first option.
+    """
+    parser = build_parser()
+    args, rest = parser.parse_known_args()
+    if args.name is None and rest and not rest[0].startswith("-"):
+        args.name = rest.pop(0)
+    if rest:
+        parser.error("unrecognized arguments: %s" % " ".join(rest))
+    return args
+
+
 def main() -> int:
     gc.disable()  # collecting costs time, and the rows of an inventory hold no cycles
-    args = build_parser().parse_args()
+    args = parse_arguments()
     check_options(args)
     if args.report_only and not args.format:
         args.format = "markdown"

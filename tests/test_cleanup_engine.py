@@ -2123,3 +2123,21 @@ def test_the_root_is_the_one_that_is_named_wherever_the_command_is_run(tree, tmp
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=60,
                           env=dict(os.environ, SYMPHONY_ROOT=str(tree.root)), **more)
     assert done.returncode == 0 and (tree.root / "cleanup_report.json").exists()
+
+
+@pytest.mark.parametrize("words", [
+    ["restore", "RUN", "--list"], ["restore", "--list", "RUN"], ["--list", "restore", "RUN"],
+    ["rules", "INV"], ["rules", "--format", "json", "INV"], ["rules", "INV", "--format", "json"]])
+def test_the_arguments_may_stand_before_and_behind_the_options(monkeypatch, words):
+    monkeypatch.setattr("sys.argv", ["cleanup_engine.py"] + words)
+    args = engine.parse_arguments()
+    assert args.what in ("restore", "rules") and args.name in ("RUN", "INV")
+
+
+@pytest.mark.parametrize("words", [["restore", "RUN", "other"], ["restore", "--nonsense"],
+                                   ["restore", "--list", "RUN", "other"]])
+def test_what_is_left_over_on_the_command_line_is_an_error(monkeypatch, words):
+    monkeypatch.setattr("sys.argv", ["cleanup_engine.py"] + words)
+    with pytest.raises(SystemExit) as left:
+        engine.parse_arguments()
+    assert left.value.code == 2
