@@ -423,7 +423,11 @@ def sources(files: "Iterable[Seen]", tracked: "Collection[str]", own: "Set[str]"
     for seen in files:
         # Unpacked, because two hundred thousand times three attributes take their time.
         path, name, _, _, mode, _, purpose = seen
-        if name in NO_SOURCES or path in own or not stat.S_ISREG(mode):
+        if not stat.S_ISREG(mode):
+            if stat.S_ISLNK(mode):  # wherever it lies: its target is in use
+                counting.append(seen)
+            continue
+        if name in NO_SOURCES or path in own:
             continue
         # By its own name as well: a script in tmp/ is a script.
         if purpose in NO_SOURCE_PURPOSES and by_suffix(name) in NO_SOURCE_PURPOSES:
@@ -460,7 +464,7 @@ def mentions_since(document: "Dict[str, Any]", root: Root,
         except OSError:
             mentioned = wanted
         for name in wanted.intersection(mentioned):
-            if name != seen.name:
+            if name != seen.name or stat.S_ISLNK(seen.mode):
                 found.setdefault(name, seen.path)
     return found
 

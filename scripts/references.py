@@ -3,7 +3,11 @@
 A text is cut into tokens, and each token looked up in the set of all names. A name that is no token
 (`a b.txt`, `été.md`) has one inside, as a rule: where that occurs, the text is searched for the
 whole name, as it is and in the spellings that shells, URLs, JSON, HTML and C have for it. A mention
-that is none keeps a file; one that is overlooked could cost it. So in doubt it counts.
+that is none keeps a file; one that is overlooked could cost it. So in doubt it counts. The target
+of a symlink is a text as well.
+
+Not found: a name that YAML folds over two lines, one with a character written as \\N{...}, and one
+that is put together when a program runs.
 """
 
 import hashlib
@@ -11,6 +15,7 @@ import itertools
 import json
 import os
 import re
+import stat
 import sys
 import unicodedata
 import zlib
@@ -85,15 +90,48 @@ BEHIND_CODE = re.compile(br"(?:%s|\\[abefnrtv])+([A-Za-z0-9_.~-]+)" % _CODE)
 
 ESCAPED = re.compile(br"\\([_.~-])")  # of Markdown and regular expressions: `foo\_bar\.py`
 
+# The same for what a token is made of, and HTML's for it: `my%2Dfile`, `my&lowbar;file`.
+_TOKEN_HEX = br"(?:2[DdEe]|3[0-9]|[46][1-9A-Fa-f]|5[0-9AaFf]|7[0-9AaEe])"
+CODED_TOKEN = re.compile(
+    br"\\u00%s|\\U000000%s|\\[ux]\{0*%s\}|\\x%s|\\[01][0-7]{2}|%%(?:25)*%s" % ((_TOKEN_HEX,) * 5))
+ENTITY = re.compile(br"&(?:amp;)*(?:#[0-9xX]|lowbar|UnderBar|period)")
+
+# A quote inside of a word, which a shell leaves out: `'a b'.tmp`.
+QUOTES = b"'\"`"
+QUOTED = re.compile(br"['\"`](?<=[A-Za-z0-9_.~-].)['\"`]*[A-Za-z0-9_.~-]")
+
+# What is behind the letter of an option, or behind one of several: `-ofoo.tmp`, `tar -cfdata.tmp`.
+OPTION = re.compile(br"-(?<![A-Za-z0-9_.~-]-)([A-Za-z][A-Za-z0-9]*)([A-Za-z0-9_.~-]*)")
+
 
 def tokens_of(data: bytes) -> "List[bytes]":
     """The tokens of a text, repeated ones too, with the punctuation that sticks to them."""
     tokens = data.translate(_SEPARATED).split()
     if BACKSLASH in data or PERCENT in data:
         tokens += BEHIND_CODE.findall(data)
+        if CODED_TOKEN.search(data):
+            data = CODE.sub(_character, data)
+            tokens += data.translate(_SEPARATED).split()
         if ESCAPED.search(data):
-            tokens += ESCAPED.sub(br"\1", data).translate(_SEPARATED).split()
+            data = ESCAPED.sub(br"\1", data)
+            tokens += data.translate(_SEPARATED).split()
+    if ENTITY.search(data):
+        data = _without_entities(data)
+        tokens += data.translate(_SEPARATED).split()
+    if QUOTED.search(data):
+        data = data.translate(None, QUOTES)
+        tokens += data.translate(_SEPARATED).split()
+    for letters, rest in set(OPTION.findall(data)):
+        tokens += [letters[start:] + rest for start in range(1, len(letters) + 1)]
     return tokens
+
+
+def _without_entities(data: bytes) -> bytes:
+    import html  # it takes longer to load than all of the rest
+    text = data.decode("utf-8", "surrogateescape")
+    for _ in range(3):  # `&amp;lowbar;` is HTML in HTML
+        text = html.unescape(text)
+    return text.encode("utf-8", "surrogateescape")
 
 
 # -- names that are no tokens
@@ -134,13 +172,21 @@ def _character(match: "Any") -> bytes:
     code = match.group()
     if code.startswith(b"\\u") and b"{" not in code:  # two of them can be halves of a character
         units = bytes.fromhex(code.replace(b"\\u", b"").decode("ascii"))
-        return units.decode("utf-16-be", "replace").encode("utf-8")
+        return _encoded(units.decode("utf-16-be", "surrogatepass"))
     if code.startswith((b"\\U", b"\\u{", b"\\x{")):
         number = int(code[2:].strip(b"{}"), 16)
-        return chr(min(number, 0x10FFFF)).encode("utf-8", "replace")
+        return _encoded(chr(min(number, 0x10FFFF)))
     if code.startswith((b"%", b"\\x")):
         return bytes([int(code[-2:], 16)])
     return bytes([int(code[1:], 8)])
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8, with the bytes that Python has surrogates for: `\\udcff` is the byte 255."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")
 
 
 def _cores(text: str) -> "Set[bytes]":
@@ -203,8 +249,12 @@ def _spellings(name: str) -> "Iterator[Tuple[str, Set[bytes]]]":
     cores = _cores(unicodedata.normalize("NFD", plain)).intersection(_cores(plain))
     if CODE.search(data):  # in other spellings, its digits do not stick to what is behind
         cores &= _cores(readable(CODE.sub(b" ", data)))
-    for spelling in {plain, unescaped(data)} - {""}:
+    bare = unescaped(data)
+    for spelling in {plain, bare} - {""}:
         yield spelling, cores
+    unquoted = data.translate(None, QUOTES)
+    if bare and unquoted != data:  # of `"it's".txt`, tokens_of makes `its.txt`
+        yield bare, _cores(bare).intersection(_cores(readable(unquoted)))
     for encoding in LEGACY:
         try:
             legacy = plain.encode(encoding)
@@ -222,6 +272,30 @@ def _spellings(name: str) -> "Iterator[Tuple[str, Set[bytes]]]":
 BINARY: "List[str]" = ["\0"]  # instead of names: the file is not text
 
 
+CONTROL = re.compile("[\0-\x08\x0e-\x1a\x1c-\x1f]")
+
+
+def _utf_16_of(start: bytes) -> str:
+    """The UTF-16 that a text begins with, '' if it is none.
+
+    Without a byte order mark, the NULs of its ASCII characters tell: every other byte, mostly.
+    """
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    if b"\0" not in start:
+        return ""
+    big, little = start[::2].count(0), start[1::2].count(0)
+    encoding = "utf-16-le"
+    if big > little:
+        encoding = "utf-16-be"
+    most, least = max(big, little), min(big, little)
+    if most < 4 or most * 16 < len(start) or least * 4 >= most:
+        return ""
+    if CONTROL.search(start.decode(encoding, "replace")):
+        return ""
+    return encoding
+
+
 class Reader:
     """Reads files, and says which names each of them mentions."""
 
@@ -233,13 +307,16 @@ class Reader:
 
     def read(self, seen: Seen) -> "Tuple[List[str], bytes, str]":
         """(names, tokens with a dot, version) of a file. Raises OSError."""
+        if stat.S_ISLNK(seen.mode):
+            return self._read_link(seen)
         fd = os.open(native_path(seen.path), OPEN_FILE, dir_fd=self.root.fd)
         try:
             version = version_of(os.fstat(fd))
             data = os.read(fd, min(seen.size + 1, READ_BYTES))
-            if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            encoding = _utf_16_of(data[:8192])
+            if encoding:
                 rest = os.read(fd, seen.size) if len(data) == READ_BYTES else b""
-                data = (data + rest).decode("utf-16", "replace").encode("utf-8", "replace")
+                data = (data + rest).decode(encoding, "replace").encode("utf-8", "replace")
             elif b"\0" in data[:8192]:
                 return BINARY, b"", version
             if len(data) < READ_BYTES:
@@ -249,6 +326,13 @@ class Reader:
             return all_names, b" ".join(all_dotted), version
         finally:
             os.close(fd)
+
+    def _read_link(self, seen: Seen) -> "Tuple[List[str], bytes, str]":
+        """The same of a symlink, which mentions each part of its target's path."""
+        path, fd = native_path(seen.path), self.root.fd
+        version = version_of(os.stat(path, dir_fd=fd, follow_symlinks=False))
+        names, dotted = self._names_in(os.fsencode(os.readlink(path, dir_fd=fd)))
+        return names, b" ".join(dotted), version
 
     def _names_in(self, data: bytes) -> "Tuple[List[str], List[bytes]]":
         """(names, tokens with a dot) of a text.
@@ -285,7 +369,7 @@ class Reader:
             cut = max(cut, len(text) - LONGEST_NAME)  # a longer token is no name
             piece, data = data[:cut], data[cut:] + more
             pieces = [piece]
-            if before and self.names.anchors:
+            if before:
                 pieces.append(before[-LONGEST_NAME:] + piece[:LONGEST_NAME])
             for part in pieces:
                 in_part, dotted_in_part = self._names_in(part)
@@ -333,7 +417,8 @@ class References:
                 progress.show(number)
             own = seen.name
             for name in mentioned:
-                if name in counts and name != own:  # that a file mentions itself says nothing
+                # That a file mentions itself says nothing. A symlink's target is another file.
+                if name in counts and (name != own or stat.S_ISLNK(seen.mode)):
                     counts[name] += 1
         progress.end()
         return counts

@@ -242,7 +242,7 @@ def test_symlinks_are_listed_and_not_followed(repository, tmp_path):
                                          "to_folder"]
     links = {path for path, row in document["files"].items() if stat.S_ISLNK(row["mode"])}
     assert links == set(document["files"]) - {"real/named.txt"}
-    assert document["files"]["real/named.txt"]["references"] == 0
+    assert document["files"]["real/named.txt"]["references"] == 1  # by to_file, not by out_file.md
     assert document["files"]["to_file"]["size"] == len("real/named.txt")
     assert document["files"]["to_folder"]["class"] == "tracked"
     assert document["not_entered"] == document["errors"] == []
@@ -949,8 +949,8 @@ TOKENS = [
     (b"./foo.tmp ../bar.tmp", [b"foo.tmp", b"bar.tmp"]),
     (b"C:\\dir\\foo.tmp", [b"C", b"dir", b"foo.tmp", b"oo.tmp"]),
     (b"a%20foo.tmp %2Ffoo.tmp", [b"a", b"20foo.tmp", b"2Ffoo.tmp", b"foo.tmp", b"foo.tmp"]),
-    (b"a\\nfoo.tmp \\u00e9\\x41bar.tmp \\303\\251baz.tmp",
-     [b"a", b"nfoo.tmp", b"u00e9", b"x41bar.tmp", b"303", b"251baz.tmp", b"foo.tmp", b"bar.tmp", b"baz.tmp"]),
+    (b"a\\nfoo.tmp \\u00e9\\xe9bar.tmp \\303\\251baz.tmp",
+     [b"a", b"nfoo.tmp", b"u00e9", b"xe9bar.tmp", b"303", b"251baz.tmp", b"foo.tmp", b"bar.tmp", b"baz.tmp"]),
     (b"foo\\_bar\\.tmp", [b"foo", b"_bar", b".tmp", b"foo_bar.tmp"]),
     (b"https://x.org/a/foo.tmp?b=c#bar.tmp", [b"https", b"x.org", b"a", b"foo.tmp", b"b", b"c", b"bar.tmp"]),
     (b"[text](docs/foo.tmp) **bar.tmp** <baz.tmp>", [b"text", b"docs", b"foo.tmp", b"bar.tmp", b"baz.tmp"]),
@@ -1005,7 +1005,29 @@ MENTIONS = [
     (b"@foo.tmp", 1),
     (b"!foo.tmp", 1),
     (b"#foo.tmp", 1),
+    (b"cat 'foo'.tmp", 1),
+    (b'cat f"oo.t"mp', 1),
+    (b"cc -ofoo.tmp", 1),
+    (b"tar -cffoo.tmp", 1),
+    (b"foo%2Etmp", 1),
+    (b"%66oo%252etmp", 1),
+    (b"foo\\u002etmp", 1),
+    (b"foo\\x2etmp", 1),
+    (b"\\146oo.tmp", 1),
+    (b"foo&period;tmp", 1),
+    (b"foo&#46;tmp", 1),
+    (b"foo&#x2e;tmp", 1),
+    (b"foo&amp;#46;tmp", 1),
+    (b"'&#102;o'o%2Etmp", 1),
+    ("été foo.tmp".encode("utf-16-le"), 1),
+    ("файл foo.tmp".encode("utf-16-be"), 1),
     (b"", 0),
+    (b"--ffoo.tmp", 0),
+    (b"x-ffoo.tmp", 0),
+    (b"foo%2Dtmp", 0),
+    (b"foo&#95;tmp", 0),
+    (b"foo' 'tmp", 0),
+    (b"foo.tmp \0\0\0\1\0\2\0\3\0\4\0", 0),
     (b"foo", 0),
     (b"tmp", 0),
     (b"foo.tm", 0),
@@ -1057,6 +1079,31 @@ def test_every_file_that_names_it_counts_and_itself_does_not(plain):
     put(plain, "one.md", "foo.md")
     put(plain, "two.md", "foo.md foo.md")
     assert references(plain)["foo.md"] == 2
+
+
+def test_a_symlink_mentions_each_part_of_the_path_that_it_leads_to(repository, monkeypatch):
+    names = ["state7.tmp", "py/tool", "with space.tmp", "-x.tmp", "odd\udcff.tmp"]
+    for name in names:
+        put(repository, b"d/" + name.encode("utf-8", "surrogateescape"))
+    put(repository, "part")
+    put(repository, "later.tmp")
+    counts = same_rows(repository)
+    assert {counts[name] for name in ["d/" + name for name in names] + ["part"]} == {0}
+    document = json.loads((repository / INVENTORY).read_text())
+    (repository / "tmp").mkdir()
+    for number, name in enumerate(names):
+        os.symlink(os.fsencode("/part/d/" + name), str(repository / ("tmp/%d.tmp" % number)))
+    os.symlink(".tox/py/tool", str(repository / "tool"))
+    counts = same_rows(repository)
+    assert [counts["d/" + name] for name in names] == [1, 2, 1, 1, 1] and counts["part"] == 5
+    assert mentions(repository, document, "state7.tmp", ".tox", "tool", "py", "later.tmp") == {
+        "state7.tmp": "tmp/0.tmp", ".tox": "tool", "tool": "tool", "py": "tool"}
+    os.unlink(str(repository / "tool"))
+    os.symlink("later.tmp", str(repository / "tool"))
+    counts = same_rows(repository)
+    assert (counts["later.tmp"], counts["d/py/tool"]) == (1, 1)
+    monkeypatch.setattr(references_module.Reader, "read", None)
+    assert references(repository) == counts
 
 
 def test_the_same_name_in_two_folders_has_the_mentions_of_both(plain):
@@ -1168,12 +1215,14 @@ SPELLED = [
                         b"with+space.tmp",
                         b"with%2520space.tmp", b"with\\u0020space.tmp", b"with\\x20space.tmp", b"with\\040space.tmp",
                         b"with' 'space.tmp", b'with" "space.tmp', b"with&#32;space.tmp", b"dir\\with space.tmp",
-                        b"_with space.tmp_",
+                        b"_with space.tmp_", b"'with space'.tmp", b'w"ith spa"ce.tmp', b"with' 'spac%65.tmp",
+                        b"-fwith\\ space.tmp",
                         "with\u00a0space.tmp".encode("utf-8"), "x with space.tmp".encode("utf-16")],
      [b"with", b"space.tmp", b"with a space.tmp", b"withspace.tmp", b"with space.tm", b"Xwith spaceX.tmp"]),
     ("it's.txt", [b"it's.txt", b"it\\'s.txt", b"'it'\\''s.txt'", b"'it''s.txt'", b"\"it's.txt\"", b"it%27s.txt",
                   b"it&#39;s.txt",
-                  b"it&apos;s.txt", b"it\\u0027s.txt", b"'it'\"'\"'s.txt'"], [b"it is.txt", b"it", b"s.txt"]),
+                  b"it&apos;s.txt", b"it\\u0027s.txt", b"'it'\"'\"'s.txt'", b"\"it's\".txt"],
+     [b"it is.txt", b"it", b"s.txt"]),
     ("été.tmp", ["été.tmp".encode("utf-8"), "e\u0301te\u0301.tmp".encode("utf-8"), "été.tmp".encode("latin-1"),
                  "été.tmp".encode("cp850"), b"%C3%A9t%C3%A9.tmp", b"%c3%a9t%c3%a9.tmp", b"\\u00e9t\\u00e9.tmp",
                  b"e%CC%81te%CC%81.tmp",
@@ -1198,6 +1247,10 @@ SPELLED = [
      [b"1 x.tmp", b"x"]),
     ("#notes.md#", [b"#notes.md#", b"\\#notes.md\\#", b"%23notes.md%23"], [b"notes.md", b"#notes.md", b"# notes.md #"]),
     ("cost$.txt", [b"cost$.txt", b"cost\\$.txt", b"cost$$.txt", b"cost%24.txt"], [b"cost.txt", b"cost"]),
+    ("odd\udcff.tmp", [b"odd\xff.tmp", b"'odd\\udcff.tmp'", b'"odd\\\\udcff.tmp"', b"odd\\xff.tmp",
+                       b"odd\\u{dcff}.tmp"],
+     [b"odd\\udcfe.tmp", b"odd\\ud8ff.tmp", b"odd.tmp"]),
+    ("a_b c.tmp", [b"a_b c.tmp", b"a&lowbar;b c.tmp", b"a&#95;b%20c.tmp", b"a%5Fb c.tmp"], [b"a b c.tmp"]),
     ("\udce9t\udce9.tmp", [b"\xe9t\xe9.tmp", b"%E9t%E9.tmp", b"\\351t\\351.tmp", b"\\xe9t\\xe9.tmp"], [b"t.tmp"]),
 ]
 
