@@ -750,20 +750,22 @@ class Torture:
     def restore(self):
         """Restore all: (restored, of those not as planned, not restored, of those not in place)."""
         restored, altered, stayed, missing = 0, [], 0, []
-        for run in self.tree.runs():
-            for removal in self.tree.restore(run.run_id):
-                if removal.path not in self.planned:
-                    continue  # a folder that was left empty
-                item, place = self.planned[removal.path], self.tree.at(removal.path)
-                if removal.outcome == "restored":
-                    restored += 1
-                    if not self._is_planned(place, item):
-                        altered.append(removal)
-                    continue
-                stayed += 1  # the writers left something in its place
-                held = self.tree.at("%s/%s/%s" % (QUARANTINE, run.run_id, removal.path))
-                if not os.path.lexists(held) or not self._is_planned(held, item):
-                    missing.append(removal)
+        with Quarantine(self.tree.root, NOW) as quarantine:
+            results = [(run.run_id, removal) for run in quarantine.runs()
+                       for removal in quarantine.restore(run.run_id)]
+        for run_id, removal in results:
+            if removal.path not in self.planned:
+                continue  # a folder that was left empty
+            item, place = self.planned[removal.path], self.tree.at(removal.path)
+            if removal.outcome == "restored":
+                restored += 1
+                if not self._is_planned(place, item):
+                    altered.append(removal)
+                continue
+            stayed += 1  # the writers left something in its place
+            held = self.tree.at("%s/%s/%s" % (QUARANTINE, run_id, removal.path))
+            if not os.path.lexists(held) or not self._is_planned(held, item):
+                missing.append(removal)
         return restored, altered, stayed, missing
 
 
