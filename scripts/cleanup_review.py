@@ -5,7 +5,6 @@ again, and quitting keeps everything, what was already chosen included.
 """
 
 import os
-import shutil
 import stat
 import sys
 from typing import Dict, List, Sequence, Tuple
@@ -160,7 +159,7 @@ def _first_lines(root: Root, path: str) -> "List[str]":
         os.close(fd)
     if b"\0" in data[:BINARY_BYTES]:
         return ["  | binary, %s" % size_text(size)]
-    width = shutil.get_terminal_size().columns - len("  | ")
+    width = sc.terminal_size().columns - len("  | ")
     lines = []
     for line in data.decode("utf-8", "surrogateescape").split("\n")[:LINES_SHOWN]:
         text = ""
