@@ -252,16 +252,25 @@ class Engine:
         return guards
 
     def _workplaces(self, plan: Plan) -> "Guard":
-        """Keeps what only an abandoned project can spare while a process works in the project."""
+        """Keeps what only an abandoned project can spare while a process works in the project.
+
+        A process that hides where it works may work there, unless it is another user's and the
+        folder is closed to all others.
+        """
         stale = {rule.name for rule in self.rules.rules if rule.stale}
         projects = {item.path: os.path.dirname(self.root.join(item.path))
                     for item in plan.candidates if item.rule in stale}
-        workplaces = working_folders() if projects else []
+        workplaces: "List[str]" = []
+        hidden: "Set[int]" = set()
+        if projects:
+            workplaces, hidden = working_folders()
 
         def guard(path: str) -> str:
             project = projects.get(path)
             if project and any(is_within(folder, project) for folder in workplaces):
                 return "a process works in the folder that holds it"
+            if project and hidden and (os.geteuid() in hidden or is_open_to_others(project)):
+                return "cannot tell whether a process works in the folder that holds it"
             return ""
         return guard
 
@@ -374,6 +383,21 @@ def _listed(plan: Plan, results: "Sequence[Removal]") -> "List[Candidate]":
     going = _going(results)
     going.update(removal.path for removal in results if removal.reason == OVER_THE_LIMIT)
     return [item for item in plan.candidates if item.path in going]
+
+
+def is_open_to_others(folder: str) -> bool:
+    """Whether another user, root apart, may enter the folder; what cannot be told counts as yes."""
+    mine = (0, os.geteuid())
+    while True:
+        try:
+            status = os.stat(folder)
+        except OSError:
+            return True
+        if status.st_uid in mine and not status.st_mode & (stat.S_IXGRP | stat.S_IXOTH):
+            return False
+        if folder == os.path.dirname(folder):
+            return True
+        folder = os.path.dirname(folder)
 
 
 def is_within(path: str, folder: str) -> bool:

@@ -11,7 +11,16 @@ from itertools import product
 from operator import itemgetter
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple
 
-from cleanup_rules import CONTENTS, HEAD_BYTES, CleanupRule, Rules, copied_from
+from cleanup_rules import (
+    CONTENTS,
+    HEAD_BYTES,
+    CleanupRule,
+    Rules,
+    above,
+    copied_from,
+    merged_with,
+    repeats_its_original,
+)
 from common import RefusedError, plural, sc
 from folders import OPEN_FILE
 from quarantine import NEVER, Candidate, Guard, Removal, contents_digest
@@ -50,22 +59,42 @@ class Plan(sc.Value):
 # -- what files hold
 
 Asked = Callable[[str, str], bool]  # (path, check of CONTENTS) -> whether the file passes it
+THERE = "there"  # a check of a path that may begin with "..": whether anything lies there
 
 
 class Evidence:
     """Looks at the beginning of files below a root, through no link.
 
-    What cannot be read passes no check.
+    What cannot be read passes no check. What cannot be looked for counts as there.
     """
 
     def __init__(self, root: Root) -> None:
         self.root = root
 
     def __call__(self, path: str, check: str) -> bool:
+        if check == THERE:
+            return self._is_there(path)
         try:
             return CONTENTS[check](self._head(path))
         except OSError:
             return False
+
+    def _is_there(self, path: str) -> bool:
+        try:
+            if path == ".." or path.startswith("../"):
+                os.lstat(os.path.join(native_path(self.root.path), native_path(path)))
+                return True
+            folder, _, name = path.rpartition("/")
+            parent = self.root.open_folder(folder)
+            try:
+                os.stat(native_path(name), dir_fd=parent, follow_symlinks=False)
+            finally:
+                os.close(parent)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return True
 
     def _head(self, path: str) -> bytes:
         """The first bytes of a regular file, none of anything else. Raises OSError."""
@@ -202,6 +231,7 @@ def make_plan(document: "Dict[str, Any]", rules: Rules, now: float,
     planner = Planner(Tree(document), rules, now, evidence)
     planner.decide_folders()
     planner.decide_files()
+    planner.keep_last_copies()
     tree, candidates = planner.tree, planner.candidates()
     refused = too_much(candidates, len(tree.rows), tree.size, max_fraction, max_deletions)
     if refused and tree.tracked():
@@ -238,6 +268,7 @@ class Planner:
         self._rule_of: "Dict[str, CleanupRule]" = {}  # of the folders that a rule is about
         self._going: "Set[str]" = set()               # folders that are candidates
         self._newest: "Dict[str, int]" = {}
+        self._closed = {entry["path"]: entry["why"] for entry in tree.not_entered}
 
     def candidates(self) -> "Tuple[Candidate, ...]":
         """Safest first, and the oldest first among those of a rule."""
@@ -277,7 +308,7 @@ class Planner:
 
     def _spare_folder(self, folder: str, rule: CleanupRule, members: "Sequence[File]") -> None:
         """Report a folder that its rule is not about, because of what is in it or beside it."""
-        name = next(name for name in rule.unless if self._is_there(folder, name))
+        name = next(name for name in rule.unless if self._may_be_there(folder, name))
         reason = "%s beside it: it may be in use" % name
         if name.startswith("{name}/"):
             reason = "%s in it: it may be more than that" % name[len("{name}/"):]
@@ -354,6 +385,10 @@ class Planner:
         if not self._newest:
             self._newest = self._newest_changes()
         project = folder.rpartition("/")[0]
+        for path, why in sorted(self._closed.items()):
+            if not project or path == project or path.startswith(project + "/"):
+                return "cannot tell whether the project is in use: %s was not entered: %s" % (
+                    printable(path), why)
         if self._too_young(self._newest.get(project, 0), rule):
             age_s = self.now - self._newest[project] / 1e9
             return "%s changed %s ago, so it may be in use, and the rule requires %s" % (
@@ -418,6 +453,36 @@ class Planner:
         yield self._too_young(file.changed_ns, rule)
         if rule.original:
             yield self._only_copy(file, rule)
+            others = merged_with(file.path)
+            if others and not any(map(self.tree.has, others)):
+                yield "no other file of the same merge lies beside it"
+
+    def keep_last_copies(self) -> None:
+        """A copy stays if its original goes in the same run: one of the two must be left."""
+        copies = {rule.name for rule in self.rules.rules if rule.original and rule.patterns}
+        going = {item[3].path for item in self._ranked}
+        left = []
+        for item in self._ranked:
+            candidate = item[3]
+            source = ""
+            if candidate.rule in copies:
+                source = self._going_source(candidate.path, going)
+            if source:
+                self.skipped.append(Removal(
+                    path=candidate.path, outcome="skipped", size=candidate.size,
+                    rule=candidate.rule,
+                    reason="it may be the only copy: %s goes in this run" % printable(source)))
+            else:
+                left.append(item)
+        self._ranked = left
+
+    def _going_source(self, path: str, going: "Set[str]") -> str:
+        """An original of the file that goes, '' if one stays."""
+        sources = [source for source in copied_from(path) if self.tree.has(source)]
+        for source in sources:
+            if source not in going and going.isdisjoint(above(source)):
+                return ""
+        return sources[0]
 
     def _only_copy(self, file: File, rule: CleanupRule) -> str:
         """Whether a copy may hold what its original does not."""
@@ -430,7 +495,7 @@ class Planner:
                 missing = printable(places[0])
             return "it may be the only copy: there is no %s" % missing
         original = originals[0]
-        if file.size and not original.size:
+        if file.size and not original.size and repeats_its_original(file.path):
             return "it may be the only copy: %s is empty" % printable(original.path)
         if rule.original == "newer" and original.mtime_ns < file.mtime_ns:
             return "it may be the only copy: it is newer than %s" % printable(original.path)
@@ -440,9 +505,9 @@ class Planner:
 
     def _is_about(self, rule: CleanupRule, path: str) -> bool:
         """Whether what has a name that the rule matches is what the rule is about."""
-        if any(self._is_there(path, name) for name in rule.unless):
-            return False
-        return self._is_told(rule, path)
+        if not self._is_told(rule, path):
+            return False  # asked first, as it looks at less of the disk
+        return not any(self._may_be_there(path, name) for name in rule.unless)
 
     def _is_told(self, rule: CleanupRule, path: str) -> bool:
         """Whether it is told by its marker, what lies beside it, and its content."""
@@ -459,19 +524,18 @@ class Planner:
 
     def _is_there(self, path: str, relative: str) -> bool:
         """Whether a file or folder lies at a place relative to the folder that holds `path`."""
-        folder, _, name = path.rpartition("/")
-        relative = relative.replace("{name}", name)
-        relative = relative.replace("{stem}", os.path.splitext(name)[0])
-        parts = folder.split("/") if folder else []
-        for part in relative.split("/"):
-            if part != "..":
-                parts.append(part)
-            elif parts:
-                parts.pop()
-            else:
-                return False  # above the root
-        place = "/".join(parts)
+        place = place_of(path, relative)
         return self.tree.has(place) or place in self._named
+
+    def _may_be_there(self, path: str, relative: str) -> bool:
+        """The same, of what must not be there: an inventory has no empty folders, nothing above
+        the root, and nothing below what was not entered."""
+        place = place_of(path, relative)
+        if self.tree.has(place) or place in self._named or place in self._closed:
+            return True
+        if any(folder in self._closed for folder in above(place)):
+            return True
+        return self.evidence(place, THERE)
 
     def _keep_any(self, file: File, rule: CleanupRule, member: bool = False) -> "Iterator[str]":
         """What keeps a file whether it goes by itself or with its folder."""
@@ -504,6 +568,23 @@ class Planner:
             return "it changed %s ago, and the rule requires %s" % (
                 sc.duration_text(self.now - changed_ns / 1e9), sc.duration_text(rule.age_s))
         return ""
+
+
+def place_of(path: str, relative: str) -> str:
+    """A place relative to the folder that holds `path`; above the root, it begins with "..".
+
+    {name} stands for the name of `path`, {stem} for that without its ending.
+    """
+    folder, _, name = path.rpartition("/")
+    relative = relative.replace("{name}", name)
+    relative = relative.replace("{stem}", os.path.splitext(name)[0])
+    parts = folder.split("/") if folder else []
+    for part in relative.split("/"):
+        if part == ".." and parts and parts[-1] != "..":
+            parts.pop()
+        else:
+            parts.append(part)
+    return "/".join(parts)
 
 
 def may_hold(rule: CleanupRule, path: str) -> bool:

@@ -192,7 +192,7 @@ class NameFilter(Matcher):
         names = set()
         for pattern in patterns:
             last = pattern.rpartition("/")[2]
-            names.add(last if last and "**" not in last else pattern)
+            names.add(last if last.strip("*") and "**" not in last else pattern)
         super().__init__(names)
 
     def other_names(self, patterns: "Iterable[str]") -> "Callable[[str], Any]":
@@ -329,6 +329,8 @@ RULE_KEYS = {rule.key: rule for rule in (
             check=_names),
     sc.Rule(key="only", allowed="a list of patterns such as \"*.pyc\", relative to the folder",
             check=_texts),
+    sc.Rule(key="holds", allowed="a list of patterns such as \"*.txt\", relative to the folder",
+            check=_texts),
     sc.Rule(key="original", allowed=" or ".join("\"%s\"" % text for text in ORIGINALS),
             check=_is_one_of(ORIGINALS)),
     sc.Rule(key="stale", allowed="true or false", check=sc.is_flag),
@@ -355,15 +357,16 @@ DOCUMENT_KEYS = {rule.key: rule for rule in (
 )}
 # Keys of patterns, and what says what is wrong with one.
 PATTERN_KEYS = (
-    ("patterns", pattern_fault), ("folders", _folder_fault), ("only", pattern_fault))
-FOLDER_KEYS = ("marker", "only", "stale")  # they say nothing of a file
+    ("patterns", pattern_fault), ("folders", _folder_fault), ("only", pattern_fault),
+    ("holds", _folder_fault))
+FOLDER_KEYS = ("marker", "only", "holds", "stale")  # they say nothing of a file
 
 
 class CleanupRule(sc.Value):
     """Files, or folders that go as one, that can be removed once they are old enough.
 
     `marker`, `beside`, `unless` and `content` tell what the rule is about: without them, a name is
-    only a name. `only`, `original` and `stale` keep what may be more than it seems. `rank` is the
+    only a name. `only`, `holds`, `original` and `stale` keep what may be more than it seems. `rank` is the
     rule's place in the file, where the safest come first.
     """
 
@@ -376,6 +379,7 @@ class CleanupRule(sc.Value):
     beside: "Tuple[str, ...]" = ()  # one of these lies beside it; {name} and {stem} are its own
     unless: "Tuple[str, ...]" = ()  # none of these does
     only: "Tuple[str, ...]" = ()    # patterns of all that a tool puts into the folder
+    holds: "Tuple[str, ...]" = ()   # patterns of what looks like PERSONAL there, but is the tool's
     original: str = ""              # 'there' or 'newer': what a copy's original must be
     stale: bool = False             # nothing else in the folder that holds it changed either
     content: str = ""               # a check of CONTENTS
@@ -466,6 +470,30 @@ class Guards:
         return self._folders[name]
 
 
+# -- what people put into folders
+
+# Documents, data, pictures and keys: in a folder that goes as one, they keep it, unless the rule
+# says by a full name that the tool writes such a file.
+PERSONAL_ENDINGS = frozenset("""
+    csv tsv xls xlsx ods doc docx odt odp ppt pptx rtf pdf txt md rst org tex ipynb eml mbox
+    sql db sqlite sqlite3 mdb accdb dump dmp rdb parquet feather h5 hdf5 npy npz pkl joblib ckpt pt
+    pth safetensors onnx gguf rdata rds mat
+    pem key kdbx p12 pfx jks keystore gpg asc ppk ovpn env
+    jpg jpeg png gif svg tif tiff heic psd xcf webp raw mp3 wav flac m4a mp4 mov avi mkv
+""".split())
+PERSONAL_NAMES = re.compile(r"(?:password|passwd|credential|secret)s?(?:\.[^.]*)?\Z|notes\b|todo\b")
+
+
+def is_personal(path: str) -> bool:
+    """Whether by its name, a file is rather a person's than a tool's, or a copy of such a file."""
+    for original in originals(path.lower()):
+        name = original.rpartition("/")[2]
+        ending = name.rpartition(".")[2]
+        if ending in PERSONAL_ENDINGS and ending != name or PERSONAL_NAMES.match(name):
+            return True
+    return False
+
+
 # -- copies
 
 # What editors, people and merges put behind a file's name, or around it, for a copy.
@@ -498,6 +526,8 @@ _COPIES = tuple(re.compile("(?s)" + pattern + r"\Z") for pattern in (
     r"#(.+)#",                                     # Emacs: auto-save
     r"\.#(.+?)(?:\.[0-9][0-9.]*)?",                # CVS
     r"(.+)[-.]20[0-9]{2}-?[0-9]{2}-?[0-9]{2}(\.log)",  # logs by day
+    r"(.+\.log)(?:[-.][0-9][-0-9]*)?(?:\.(?:gz|xz|zst|bz2))",  # logrotate, compressed
+    r"(.+\.log)[-.][0-9][-0-9]*",                    # and not
     r"(.+)\.~[0-9]+~",                             # Emacs, cp --backup=numbered
     r"\.(.+)\.(?:sw[a-p]|un~)",                    # Vim
     r"(.+)\.(?:sw[a-p]|orig|rej|bak|old)",         # patch, git mergetool, people
@@ -505,7 +535,15 @@ _COPIES = tuple(re.compile("(?s)" + pattern + r"\Z") for pattern in (
     r"(.+)_(?:BACKUP|BASE|LOCAL|REMOTE)_[0-9]+(\.[^.]*)?",  # git mergetool
 ))
 _CHECKPOINT = re.compile(r"(?s)((?:.*/)?)\.ipynb_checkpoints/([^/]+)-checkpoint(\.[^/.]+)\Z")
-_BUILT = re.compile(r"(?s)((?:.*/)?)build/lib/(.+\.pyi?)\Z")
+_BUILT = re.compile(r"(?s)((?:.*/)?)build/lib(?:\.[^/]+)?/(.+(?:\.pyi?|/py\.typed))\Z")
+_BUILT_SCRIPT = re.compile(r"(?s)((?:.*/)?)build/scripts-[^/]+/([^/]+)\Z")
+_BYTECODE = re.compile(r"(?s)((?:.*/)?)__pycache__/([^/]+?)(?:\.[a-z]+-?[0-9][^/]*)?\.py[co]\Z")
+_RESOURCE = re.compile(
+    r"(?s)((?:.*/)?)(?:target/(test-)?classes|build/resources/(main|test))/(.+)\Z")
+_MADE_RESOURCE = re.compile(r"(?s)META-INF/(?:maven/.*|MANIFEST\.MF|.*\.kotlin_module)\Z|.*\.class\Z")
+_MERGETOOL = re.compile(r"(?s)(.+)_(BACKUP|BASE|LOCAL|REMOTE)_([0-9]+(?:\.[^./]*)?)\Z")
+# Bytecode and logs: an original that is empty now says nothing of what they hold.
+_NO_TEXT_OF_ITS_ORIGINAL = re.compile(r"(?s).*(?:\.py[co]|\.log(?:[-.][^/]*)?)\Z")
 
 
 def copied_from(path: str) -> "Tuple[str, ...]":
@@ -513,6 +551,17 @@ def copied_from(path: str) -> "Tuple[str, ...]":
     built = _BUILT.match(path)
     if built:  # setuptools, by both layouts of a project
         return built.group(1) + built.group(2), built.group(1) + "src/" + built.group(2)
+    script = _BUILT_SCRIPT.match(path)
+    if script:
+        base, name = script.groups()
+        return tuple(base + folder + name for folder in ("", "bin/", "scripts/"))
+    bytecode = _BYTECODE.match(path)
+    if bytecode:
+        base = "".join(bytecode.groups())
+        return base + ".py", base + ".pyw"
+    resource = _RESOURCE.match(path)
+    if resource:  # Maven, Gradle
+        return _resource_from(resource)
     checkpoint = _CHECKPOINT.match(path)
     if checkpoint:  # Jupyter
         return ("".join(checkpoint.groups()),)
@@ -523,6 +572,33 @@ def copied_from(path: str) -> "Tuple[str, ...]":
             text = "".join(part or "" for part in match.groups())
             return (folder + slash + text,)
     return ()
+
+
+def _resource_from(match: "Any") -> "Tuple[str, ...]":
+    """Where a resource that Maven or Gradle copied is from; nothing for what they make."""
+    base, of_tests, source_set, name = match.groups()
+    if _MADE_RESOURCE.match(name):
+        return ()
+    if of_tests:
+        source_set = "test"
+    return ("%ssrc/%s/resources/%s" % (base, source_set or "main", name),)
+
+
+def merged_with(path: str) -> "Tuple[str, ...]":
+    """The other files that git mergetool leaves beside one of its own, () for any other file.
+
+    A number alone does not tell: sales_BASE_2023.txt is no part of a merge.
+    """
+    match = _MERGETOOL.match(path)
+    if not match:
+        return ()
+    return tuple("%s_%s_%s" % (match.group(1), part, match.group(3))
+                 for part in ("BACKUP", "BASE", "LOCAL", "REMOTE") if part != match.group(2))
+
+
+def repeats_its_original(path: str) -> bool:
+    """Whether a copy holds the text of its original, so that an empty original has lost some."""
+    return not _NO_TEXT_OF_ITS_ORIGINAL.match(path)
 
 
 # -- all rules
@@ -547,6 +623,9 @@ class Rules:
         self._marked = [rule for rule in on if ANY_FOLDER in rule.folders]
         self.markers = frozenset(name for rule in self._marked for name in rule.marker)
         self._only = {rule.name: Matcher(rule.only) for rule in on if rule.only}
+        self._holds = {rule.name: Matcher(
+            rule.holds + tuple(text for text in rule.only if not text.endswith(("/", "*"))))
+            for rule in on if rule.folders}
         self._guards: "Dict[Tuple[bool, bool], Guards]" = {}
         self._named: "List[Tuple[CleanupRule, str, Any, Any]]" = []
 
@@ -569,7 +648,9 @@ class Rules:
 
     def belongs(self, rule: CleanupRule, member: str) -> bool:
         """Whether a tool puts such a file there; its path is relative to the folder."""
-        return rule.name not in self._only or self._only[rule.name](member)
+        if rule.name in self._only and not self._only[rule.name](member):
+            return False
+        return self._holds[rule.name](member) or not is_personal(member)
 
     def naming(self, path: str) -> "Tuple[CleanupRule, str] | None":
         """The first rule that a path alone is enough for, and its pattern; None for a path that no

@@ -192,11 +192,22 @@ def open_files() -> "Set[Tuple[int, int]]":
     return ids
 
 
-def working_folders() -> "List[str]":
-    """Where processes work, and where what they run lies, as far as /proc shows this user.
+SOMEBODY = -1  # a user who is not told
 
-    Without this process and those that wait for it: a shell, or the conductor.
+
+def working_folders() -> "Tuple[List[str], Set[int]]":
+    """(where processes work, and where what they run lies; the users of processes that hide it).
+
+    Without this process and those that wait for it: a shell, or the conductor. Without /proc, the
+    user's own processes cannot be seen either; where it hides those of others, not even process 1
+    is listed.
     """
+    pids = set(filter(str.isdigit, _names(sc.PROC)))
+    hidden: "Set[int]" = set()
+    if not pids:
+        hidden.add(os.geteuid())
+    if "1" not in pids:
+        hidden.add(SOMEBODY)
     mine = set()
     pid = str(os.getpid())
     while pid not in mine and pid.isdigit():
@@ -204,13 +215,22 @@ def working_folders() -> "List[str]":
         match = re.search(r"(?m)^PPid:\s*([0-9]+)$", sc.proc_text("%s/status" % pid))
         pid = match.group(1) if match else ""
     paths = []
-    for pid in set(filter(str.isdigit, _names(sc.PROC))) - mine:
+    for pid in pids - mine:
         for name in ("cwd", "exe"):
             try:
                 paths.append(os.readlink(os.path.join(sc.PROC, pid, name)))
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it ended, or is a thread of the kernel, which runs no file
             except OSError:
-                continue  # it ended, or belongs to another user
-    return paths
+                hidden.add(_user_of(pid))
+    return paths, hidden
+
+
+def _user_of(pid: str) -> int:
+    try:
+        return os.stat(os.path.join(sc.PROC, pid)).st_uid
+    except OSError:
+        return SOMEBODY
 
 
 def _names(folder: "str | int") -> "List[str]":

@@ -95,6 +95,9 @@ KEEPERS = [
      "it holds notes.txt: no tool puts such a file there"),
     (row("cache/a/k.bin"), {"only": ["./*.bin"]},
      "it holds a/k.bin: no tool puts such a file there"),
+    (row("cache/measured.csv"), {}, "it holds measured.csv: no tool puts such a file there"),
+    (row("cache/a/notes.txt"), {"only": ["a/", "*.bin"]},
+     "it holds a/notes.txt: no tool puts such a file there"),
     (row("cache/k", nlink=2), {"generated": False},
      "it holds cache/k, which has a hard link elsewhere"),
     (row("cache/mine.key"), {}, "it holds mine.key: protected by '*.key': so it is"),
@@ -159,6 +162,29 @@ TELLING = [
     ({"folders": ["build"], "unless": ["{name}/.env"]}, ["build/.env"], False),
     ({"folders": ["build"], "unless": [".env"]}, ["a/.env"], True),
 ]
+
+
+@pytest.mark.parametrize("unless, there", [
+    ("shared", "p/shared"), ("../current", "current"), ("../../current", "../current"),
+    ("../../../x/y", "../../x/y"), ("{name}/x", "p/build/x")])
+def test_what_must_not_be_there_is_looked_for_on_the_disk(unless, there):
+    def planned_with(*places):
+        return planned({"folders": ["build"], "unless": [unless]}, row("p/build/file"),
+                       evidence=lambda path, check: check == "there" and path in places)
+
+    assert (going(planned_with()), going(planned_with(there))) == (["p/build"], [])
+
+
+@pytest.mark.parametrize("unless, closed", [
+    (".env", "p/.env"), ("shared/x", "p/shared"), ("../a/b/c", "a")])
+def test_what_was_not_entered_may_be_what_must_not_be_there(unless, closed):
+    rule = {"folders": ["build"], "unless": [unless]}
+    closed = [{"path": closed, "why": "a mount"}]
+    assert going(planned(rule, row("p/build/file"))) == ["p/build"]
+    assert going(planned(rule, row("p/build/file"), not_entered=closed)) == []
+    # Nor does it tell that anything is there.
+    rule = {"folders": ["build"], "beside": [unless]}
+    assert going(planned(rule, row("p/build/file"), not_entered=closed)) == []
 
 
 @pytest.mark.parametrize("rule, others, yes", TELLING)
@@ -242,6 +268,19 @@ def test_a_stale_folder_needs_a_project_in_which_nothing_else_changed(others, ye
         assert "p changed " in reasons(plan)["p/node_modules"] or "future" in str(reasons(plan))
 
 
+@pytest.mark.parametrize("place, keeps", [
+    ("p/lib", True), ("p/a/b/c", True), ("q", False), ("pp", False)])
+def test_nobody_can_tell_whether_a_project_is_stale_of_which_a_part_was_not_read(place, keeps):
+    plan = planned(STALE, row("p/node_modules/a/b.js"), row("p/lock", 90, "tracked"),
+                   not_entered=[{"path": place, "why": "a repository"}])
+    expected = {}
+    if keeps:
+        expected = {"p/node_modules": "cannot tell whether the project is in use: %s was not"
+                                      " entered: a repository" % place}
+    assert reasons(plan) == expected
+    assert bool(going(plan)) is not keeps
+
+
 def test_a_folder_in_one_that_a_project_uses_is_in_use_as_well():
     rows = [row("node_modules/a/node_modules/b/c.js"), row("node_modules/a/lock"), row("lock"),
             row("main.js", 2, "tracked")]
@@ -279,6 +318,47 @@ def test_a_copy_in_a_folder_keeps_it_if_it_may_be_the_only_one():
         "build": "it holds lib/a/x.py: it may be the only copy: there is no a/x.py"}
     for place in ("a/x.py", "src/a/x.py"):
         assert going(planned(rule, row(place, kind="tracked"), *rows)) == ["build"]
+
+
+def test_an_empty_original_has_lost_nothing_that_bytecode_and_logs_hold():
+    rules = {"patterns": ["*.pyc", "*.log.1"], "original": "there"}
+    rows = [row("a/__pycache__/__init__.cpython-39.pyc"), row("a/__init__.py", size=0),
+            row("x.log.1"), row("x.log", size=0)]
+    assert len(going(planned(rules, *rows))) == 2
+
+
+def test_bytecode_without_its_module_is_the_last_of_it():
+    rules = [{"folders": ["__pycache__"], "original": "there", "generated": True},
+             {"patterns": ["*.pyc"], "original": "there", "generated": True}]
+    rows = [row("a/__pycache__/x.cpython-39.pyc"), row("a/__pycache__/gone.cpython-39.pyc"),
+            row("a/x.py")]
+    plan = planned(rules, *rows)
+    assert going(plan) == ["a/__pycache__/x.cpython-39.pyc"]
+    assert reasons(plan)["a/__pycache__/gone.cpython-39.pyc"] == (
+        "it may be the only copy: there is no a/gone.py")
+    assert going(planned(rules, *rows, row("a/gone.py"))) == ["a/__pycache__"]
+
+
+@pytest.mark.parametrize("original, copy, taken, rule", [
+    ("n.tmp", "n.tmp~", "n.tmp", {"patterns": ["*.tmp"]}),
+    ("src/a.py", "build/lib/a.py", "src", {"folders": ["src"]})])
+def test_a_copy_stays_if_its_original_goes_in_the_same_run(original, copy, taken, rule):
+    copies = {"patterns": ["*~", "build/lib/*"], "original": "newer"}
+    rows = [row(original, 50), row(copy, 60), row("b", 50), row("b~", 60)]
+    for rules in ([rule, copies], [copies, rule]):
+        plan = planned(rules, *rows)
+        assert going(plan) == sorted(["b~", taken])
+        assert reasons(plan) == {
+            copy: "it may be the only copy: %s goes in this run" % original}
+
+
+def test_a_file_of_a_merge_goes_only_beside_another_of_the_same_merge():
+    rule = {"patterns": ["*_BASE_[0-9]*", "*_LOCAL_[0-9]*"], "original": "newer"}
+    rows = [row("a.py", 50), row("a_BASE_12.py"), row("b.py", 50), row("b_BASE_12.py"),
+            row("b_LOCAL_12.py"), row("a_LOCAL_13.py"), row("c/a_LOCAL_12.py")]
+    plan = planned(rule, *rows)
+    assert going(plan) == ["b_BASE_12.py", "b_LOCAL_12.py"]
+    assert reasons(plan)["a_BASE_12.py"] == "no other file of the same merge lies beside it"
 
 
 # -- generated things
@@ -363,3 +443,17 @@ def test_evidence_reads_regular_files_below_the_root_through_no_link(tmp_path):
     evidence = Evidence(Root(str(tmp_path)))
     paths = ["a/core", "mail", "empty", "link", "folder/core", "pipe", "gone", "a", "caf\udce9"]
     assert [path for path in paths if evidence(path, "core-dump")] == ["a/core", "caf\udce9"]
+
+
+def test_evidence_finds_what_no_inventory_lists(tmp_path):
+    root = tmp_path / "releases" / "1"
+    (root / ".git").mkdir(parents=True)
+    (root / "shared").mkdir()
+    (tmp_path / "current").mkdir()
+    os.symlink("nowhere", str(root / "dangling"))
+    os.symlink("shared", str(root / "folder"))
+    evidence = Evidence(Root(str(root)))
+    places = ["shared", "../../current", "dangling", "gone", "../gone", "../../gone/x", "gone/x",
+              "folder/x"]  # no link is followed, so nobody can tell
+    assert [path for path in places if evidence(path, "there")] == [
+        "shared", "../../current", "dangling", "folder/x"]

@@ -222,7 +222,7 @@ def test_a_rule_is_read_with_its_age_in_seconds_and_all_classes_unless_it_says_w
 
 
 PATTERNS_ALLOWED = "use a list of patterns such as \"*.tmp\" or \"logs/**/*.log\""
-KEYS = "beside, classes, content, enabled, folders, generated, marker, name, older_than, only, original, patterns, " \
+KEYS = "beside, classes, content, enabled, folders, generated, holds, marker, name, older_than, only, original, patterns, " \
        "reason, references, source, stale, unless"
 AGE_ALLOWED = "use an age such as \"14d\" or \"36h\""
 NAME_ALLOWED = "use letters, digits, '_', '.', '-'"
@@ -459,14 +459,57 @@ def test_a_rule_that_is_switched_off_names_nothing():
     ("two\nlines~", "two\nlines"), ("a/access-2024-01-01.log", "a/access.log"), ("x.20240101.log", "x.log"),
     ("~", ""), ("#", ""), ("##", ""), (".swp", ""), ("foo.py", ""), ("foo_BASE_.py", ""), ("_BASE_1.py", ""),
     ("a/.ipynb_checkpoints/b.ipynb", ""), ("foo.txt", ""),
+    ("a/x.log.1", "a/x.log"), ("x.log.12.gz", "x.log"), ("x.log.xz", "x.log"), ("x.log-20240101.gz", "x.log"),
+    ("x.log.2024-01-01", "x.log"), ("x.log.txt", ""),
+    ("target/classes/A.class", ""), ("target/classes/META-INF/MANIFEST.MF", ""),
+    ("a/target/classes/b/c.xml", "a/src/main/resources/b/c.xml"),
+    ("target/test-classes/c.xml", "src/test/resources/c.xml"),
+    ("build/resources/test/c.xml", "src/test/resources/c.xml"),
 ])
 def test_a_copy_is_told_by_how_programs_name_it(path, original):
     assert cleanup_rules.copied_from(path) == ((original,) if original else ())
 
 
 def test_what_is_built_is_a_copy_of_either_layout():
-    assert cleanup_rules.copied_from("a/build/lib/b/c.py") == ("a/b/c.py", "a/src/b/c.py")
-    assert cleanup_rules.copied_from("build/lib/b/c.so") == ()
+    for folder in ("lib", "lib.linux-x86_64-cpython-311"):
+        assert cleanup_rules.copied_from("a/build/%s/b/c.py" % folder) == ("a/b/c.py", "a/src/b/c.py")
+        assert cleanup_rules.copied_from("build/%s/b/py.typed" % folder) == ("b/py.typed", "src/b/py.typed")
+        assert cleanup_rules.copied_from("build/%s/b/c.so" % folder) == ()
+    assert cleanup_rules.copied_from("build/scripts-3.11/run") == ("run", "bin/run", "scripts/run")
+
+
+@pytest.mark.parametrize("name", [
+    "x.cpython-311.pyc", "x.cpython-311.opt-1.pyc", "x.pypy39.pyc", "x.cpython-311-pytest-7.4.3.pyc", "x.pyc", "x.pyo"])
+def test_bytecode_is_a_copy_of_its_module(name):
+    assert cleanup_rules.copied_from("a/__pycache__/" + name) == ("a/x.py", "a/x.pyw")
+    assert cleanup_rules.copied_from("a/__pycache__/my." + name)[0] == "a/my.x.py"
+
+
+def test_a_number_behind_a_name_makes_no_merge():
+    assert cleanup_rules.merged_with("a/b_BASE_12.py") == (
+        "a/b_BACKUP_12.py", "a/b_LOCAL_12.py", "a/b_REMOTE_12.py")
+    assert cleanup_rules.merged_with("a/b.py.orig") == cleanup_rules.merged_with("b_BASE_x.py") == ()
+
+
+PERSONAL = ["a.csv", "a/b.XLSX", "notes", "NOTES.old", "todo", "passwords", "Password.x", "k.pem", "x.csv.bak", "k.key~"]
+OF_TOOLS = ["a.bin", "csv", "0123abc", "x.pyc", "libpassword_hash-1a.rlib", "index.html", "password-hash/x.d", "notestore.d"]
+
+
+def test_what_a_person_put_into_a_folder_is_told_by_its_name():
+    assert [name for name in PERSONAL if not cleanup_rules.is_personal(name)] == []
+    assert [name for name in OF_TOOLS if cleanup_rules.is_personal(name)] == []
+
+
+def test_a_rule_says_which_of_these_its_tool_writes():
+    rules = build_rules(document(
+        dict(FOLDERS, name="a", only=["data/", "README.md", "x*"]), dict(FOLDERS, name="b", holds=["*"]),
+        dict(FOLDERS, name="c", holds=["./lib/", "R.txt"]), dict(FOLDERS, name="d")), "here")
+    answers = {name: [member for member in ("README.md", "data/a.csv", "data/a.bin", "x.csv", "lib/a.csv", "a/R.txt")
+                      if rules.belongs(one, member)] for name, one in zip("abcd", rules.rules)}
+    assert answers == {
+        "a": ["README.md", "data/a.bin"],
+        "b": ["README.md", "data/a.csv", "data/a.bin", "x.csv", "lib/a.csv", "a/R.txt"],
+        "c": ["data/a.bin", "lib/a.csv", "a/R.txt"], "d": ["data/a.bin"]}
 
 
 def test_the_copies_of_protected_files_that_editors_make_are_protected():
@@ -697,7 +740,7 @@ NAMED = [
     (".gradle/8.5/x.bin", "gradle-cache"), ("out/CMakeFiles/a.o", "cmake-folders"), ("src/a.o", "c-objects"),
     ("a.gcda", "c-objects"), ("autom4te.cache/requests", "autoconf-cache"), ("my-cache/a", "tagged-caches"),
     (".DS_Store", "desktop-files"), ("pics/Thumbs.db", "desktop-files"), ("desktop.ini", "desktop-files"),
-    ("._a.jpg", "apple-double"), (".nfs00000012", "nfs-leftovers"), ("core", "core-dumps"),
+    ("._a.jpg", "apple-double"), (".nfs000000000000004200000001", "nfs-leftovers"), ("core", "core-dumps"),
     ("core.4711", "numbered-core-dumps"),
     ("vgcore.12", "numbered-core-dumps"), ("java_pid1.hprof", "heap-dumps"), ("hs_err_pid4711.log", "crash-logs"),
     ("bash.exe.stackdump", "crash-logs"), ("notes.txt~", "editor-backups"), (".main.py.un~", "editor-backups"),
@@ -727,6 +770,7 @@ KEPT = """
     __pycache__/notes.txt  htmlcov/plan.html  build/notes.txt  .venv/pyvenv.cfg  a.egg-info/PKG-INFO  site/dist/x.js
     target/debug/deps/x  .next/BUILD_ID  CMakeCache.txt  CMakeFiles/x.o  Makefile  coverage.out  coverage/lcov.info
     core.2.js  core.3d.py  core.1.0.jar  ._notes  a.part1  oracle/full_export.dmp  saves/slot1.save  app.log-2024.md
+    .nfsabc  .nfs0000000000000042x  header.partial  exp.log.1  app.log.gz  app.log-20240101  a_BASE_2023.txt
     my-cache/CACHEDIR.TAG  my-cache/entry  target/classes/A.class  .gradle/x.bin  .nox/a  .tox/b
 """.split()
 KEPT += ["Copy of main.py", "notes of mine.txt", "été.md", "data\n.csv"]

@@ -92,7 +92,11 @@ R 200 4000 src/shop/__pycache__/__init__.cpython-311.pyc
 R 200 9000 src/shop/__pycache__/cart.cpython-311.pyc
 R 200 9000 src/shop/__pycache__/main.cpython-311.pyc
 R 200 9000 src/shop/__pycache__/tokens.cpython-311.pyc
-R 400 9000 src/shop/__pycache__/renamed.cpython-38.pyc
+R 300 9000 docs/__pycache__/conf.cpython-38.pyc
+t 300 900 docs/conf.py
+T 400 9000 lib/__pycache__/renamed.cpython-38.pyc
+R 400 9000 lib/__pycache__/kept.cpython-38.pyc
+t 400 0 lib/kept.py
 R 200 4000 src/shop/migrations/__pycache__/0001_initial.cpython-311.pyc
 R 200 9000 tests/__pycache__/test_cart.cpython-311-pytest-7.4.3.pyc
 R 300 5000 scripts/__pycache__/report.cpython-38.pyc
@@ -118,10 +122,14 @@ R 200 90000 .tox/py38/lib/python3.8/site-packages/pip/__init__.py
 R 200 9000 .tox/py38/lib/python3.8/site-packages/pip/__pycache__/__init__.cpython-38.pyc
 R 200 2000 .tox/py38/lib/python3.8/site-packages/certifi/README.md
 R 200 500 .tox/py38/.tox-info.json
+T 200 500 .tox/results/measured.json
+T 200 300 .tox/py39/pyvenv.cfg
+T 200 900 .tox/py39/notes.txt
 R 200 0 .tox/py38/bin/python -> /usr/bin/python3
 R 200 300 .nox/lint/pyvenv.cfg
 R 200 30000 .nox/lint/lib/python3.11/site-packages/ruff/__init__.py
 R 300 2000 .hypothesis/examples/2a9e/77fe
+T 300 2000 docs/.hypothesis/examples/found.txt
 R 300 30000 .hypothesis/unicode_data/14.0.0/charmap.json.gz
 R 90 sqlite .coverage
 R 90 sqlite .coverage.build01.4711.XkdlWz
@@ -136,6 +144,15 @@ R 200 3000 build/lib/shop/cart.py
 R 200 10 build/lib/shop/__init__.py
 R 200 20000 build/temp.linux-x86_64-cpython-311/fast.o
 R 200 30000 dist/shop-0.9.tar.gz
+t 300 100 pkg/setup.py
+t 300 100 pkg/pkg/here.py
+T 200 900 pkg/build/lib.linux-x86_64/pkg/lost.py
+D 200 900 pkg/build/temp.linux-x86_64/fast.o
+T 200 900 pkg/dist/thesis.tar.gz
+t 300 100 tidy/setup.py
+T 200 900 tidy/build/lib/tidy/table.csv
+t 300 100 more/setup.py
+T 200 900 more/build/temp.linux/readings.dat
 R 200 30000 dist/shop-0.9-py3-none-any.whl
 D 200 900 src/shop.egg-info/PKG-INFO
 D 200 200 src/shop.egg-info/SOURCES.txt
@@ -159,6 +176,8 @@ R 150 3000 src/shop/cart_BASE_4711.py
 R 150 3000 src/shop/cart_LOCAL_4711.py
 R 150 3000 src/shop/cart_REMOTE_4711.py
 R 150 3000 src/shop/cart_BACKUP_4711.py
+T 150 900 docs/sales_BASE_2023.txt
+t 100 900 docs/sales.txt
 R 200 6148 .DS_Store
 R 200 6148 docs/.DS_Store
 R 200 appledouble docs/._index.md
@@ -177,6 +196,11 @@ T 300 300 password.txt~
 T 300 400 api_token.json.old
 T 200 9000 cache/customers.csv
 T 200 no-tag cache/CACHEDIR.TAG
+T 300 900 runs/experiment.log.1
+T 300 900 templates/header.partial
+T 100 900 .nfsabc
+T 100 900 draft.tmp~
+R 300 900 draft.tmp
 R 400 2000 logs/shop.log.1
 R 400 2000 logs/shop.log.2.gz
 R 200 3000 logs/shop.log.2024-01-01
@@ -253,6 +277,10 @@ D 300 30000 old-site/dist/bundle.js
 R 300 3000 old-site/npm-debug.log
 R 300 3000 old-site/yarn-error.log
 R 300 3000 web/.pnpm-debug.log
+T 200 900 server/coverage/lcov.info
+T 200 900 server/coverage/tmp/readings.xlsx
+T 200 900 server/.turbo/cache/keys.pem
+T 60 900 server/.next/cache/plan.docx
 R 200 9000 web/coverage/lcov.info
 R 200 9000 web/coverage/coverage-final.json
 R 200 9000 web/coverage/lcov-report/index.html
@@ -326,6 +354,8 @@ R 200 9000 rust/target/debug/build/libc-5e6f/build-script-build
 R 200 90000 rust/target/debug/incremental/server-1x2y/s-abc/query-cache.bin
 R 200 900 rust/target/debug/.fingerprint/serde-9a8b/lib-serde.json
 R 200 20000 rust/target/debug/examples/demo-7c6d
+t 300 300 tool/Cargo.toml
+T 200 900 tool/target/debug/examples/output.csv
 D 200 0 rust/target/debug/server = rust/target/debug/deps/server-0a1b2c3d
 R 200 300 rust/target/debug/server.d
 R 200 90000 rust/target/release/deps/server-4d5e6f70
@@ -342,6 +372,10 @@ D 200 go go/calc/calc
 T 200 900 go/notes.test
 R 200 9000 java/target/classes/Main.class
 R 200 900 java/target/classes/application.properties
+t 300 900 java/src/main/resources/application.properties
+t 300 900 lib/pom.xml
+T 200 900 lib/target/classes/by-hand.properties
+T 200 900 lib/target/surefire-reports/measured.csv
 R 200 9000 java/target/test-classes/MainTest.class
 R 200 900 java/target/maven-status/maven-compiler-plugin/compile/default-compile/createdFiles.lst
 R 200 900 java/target/surefire-reports/TEST-MainTest.xml
@@ -350,6 +384,9 @@ R 200 90000 android/app/build/intermediates/classes/debug/A.class
 R 200 9000 android/app/build/tmp/kotlin-classes/debug/B.class
 R 200 900 android/app/build/generated/source/buildConfig/BuildConfig.java
 D 200 90000 android/app/build/outputs/apk/release/app-release.apk
+t 300 900 lib/build.gradle
+T 200 900 lib/build/reports/thesis.odt
+T 200 900 lib/.gradle/kotlin/notes.md
 R 200 17 android/.gradle/8.5/checksums/checksums.lock
 R 200 9000 android/.gradle/8.5/fileHashes/fileHashes.bin
 R 200 30 android/.gradle/vcs-1/gc.properties
@@ -386,6 +423,10 @@ R 200 font-tag var/fonts/CACHEDIR.TAG
 R 200 9000 var/fonts/a1b2-le64.cache-7
 R 200 tag var/thumbnail-cache/CACHEDIR.TAG
 R 200 90000 var/thumbnail-cache/large/0f1e.png
+T 200 tag var/model-cache/CACHEDIR.TAG
+T 200 9000 var/model-cache/trained.pt
+T 200 tag var/cache-of-mine/CACHEDIR.TAG
+T 200 900 var/cache-of-mine/passwords
 T 200 no-tag var/cache/CACHEDIR.TAG
 T 200 9000 var/cache/orders.csv
 T 200 0 var/pages/CACHEDIR.TAG
@@ -506,7 +547,7 @@ T 300 venv-tag shop/venv/CACHEDIR.TAG
 T 300 90000 shop/venv/lib/python3.11/site-packages/django/apps.py
 D 300 90000 shop/venv/lib/python3.11/site-packages/django/__pycache__/apps.cpython-311.pyc
 R 300 9000 shop/__pycache__/app.cpython-39.pyc
-R 300 9000 shop/__pycache__/gone.cpython-39.pyc
+T 300 9000 old/__pycache__/gone.cpython-39.pyc
 T 300 9000 shop/migrations/0003.py.bak
 T 300 900 front/package.json
 T 300 9000 front/package-lock.json
