@@ -212,8 +212,7 @@ def working_folders() -> "Tuple[List[str], Set[int]]":
     pid = str(os.getpid())
     while pid not in mine and pid.isdigit():
         mine.add(pid)
-        match = re.search(r"(?m)^PPid:\s*([0-9]+)$", sc.proc_text("%s/status" % pid))
-        pid = match.group(1) if match else ""
+        pid = _parent_of(pid)
     paths = []
     for pid in pids - mine:
         for name in ("cwd", "exe"):
@@ -224,6 +223,17 @@ def working_folders() -> "Tuple[List[str], Set[int]]":
             except OSError:
                 hidden.add(_user_of(pid))
     return paths, hidden
+
+
+def _parent_of(pid: str) -> str:
+    """The ID of the parent of a process, '' where it cannot be told."""
+    try:
+        match = re.search(r"(?m)^PPid:\s*([0-9]+)$", sc.proc_text("%s/status" % pid))
+    except OSError:
+        return ""
+    if not match:
+        return ""
+    return match.group(1)
 
 
 def _user_of(pid: str) -> int:

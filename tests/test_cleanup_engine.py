@@ -805,21 +805,53 @@ def test_rule_6_a_removal_asks_for_references_again(tree, monkeypatch):
     assert tree.execute()[0].startswith("OK - 1 file moved to quarantine (8 B)\n")
 
 
-def test_what_only_an_abandoned_project_can_spare_stays_while_a_process_works_there(tree):
+def test_what_only_an_abandoned_project_can_spare_stays_while_a_process_works_there(
+        tree, monkeypatch):
     rules = Rules([CleanupRule(name="packages", folders=("node_modules",), stale=True)])
     where = argparse.Namespace(root=Root(str(tree.root)), rules=rules)
     plan = engine.Plan(candidates=(engine.Candidate(path="app/node_modules", rule="packages", files=1),
                             engine.Candidate(path="app/x.tmp", rule="temporary")))
     (tree.root / "app" / "src").mkdir(parents=True)
-    process = subprocess.Popen(["sleep", "60"], cwd=str(tree.root / "app" / "src"))
-    try:
+    cannot_tell = "cannot tell whether a process works in the folder that holds it"
+    for folders, hidden, opened, reason in (
+            ([], set(), True, ""),
+            ([str(tree.root)], set(), True, ""),
+            ([str(tree.root / "app" / "src")], set(), True,
+             "a process works in the folder that holds it"),
+            ([], {os.geteuid()}, False, cannot_tell),
+            ([], {os.geteuid() + 1}, True, cannot_tell),
+            ([], {os.geteuid() + 1}, False, ""),
+            ([], {quarantine.SOMEBODY}, True, cannot_tell)):
+        monkeypatch.setattr(engine, "is_open_to_others", {str(tree.root / "app"): opened}.get)
+        monkeypatch.setattr(engine, "working_folders", (folders, hidden).__iter__)
         guard = engine.Engine._workplaces(where, plan)
-        assert guard("app/node_modules") == "a process works in the folder that holds it"
+        assert guard("app/node_modules") == reason
         assert guard("app/x.tmp") == ""
-    finally:
-        process.kill()
-        process.wait()
-    assert engine.Engine._workplaces(where, plan)("app/node_modules") == ""
+
+
+def test_processes_that_hide_where_they_work_are_told_by_their_user(tmp_path, monkeypatch):
+    monkeypatch.setattr(sc, "PROC", str(tmp_path / "proc"))
+    me = os.geteuid()
+    assert quarantine.working_folders() == ([], {me, quarantine.SOMEBODY})  # no /proc
+    for pid in ("1", "77", "78", str(os.getpid())):
+        (tmp_path / "proc" / pid).mkdir(parents=True)
+    os.symlink("/srv/app", str(tmp_path / "proc" / "77" / "cwd"))
+    os.symlink("/here", str(tmp_path / "proc" / str(os.getpid()) / "cwd"))
+    assert quarantine.working_folders() == (["/srv/app"], set())
+    (tmp_path / "proc" / "78" / "cwd").write_text("")  # what cannot be read as a link
+    assert quarantine.working_folders() == (["/srv/app"], {me})
+    (tmp_path / "proc" / "78" / "cwd").unlink()
+    (tmp_path / "proc" / "1").rmdir()  # hidepid=2
+    assert quarantine.working_folders() == (["/srv/app"], {quarantine.SOMEBODY})
+
+
+def test_a_folder_is_closed_by_any_of_those_above_it(tmp_path):
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    tmp_path.chmod(0o700)
+    assert not engine.is_open_to_others(str(folder))
+    assert engine.is_open_to_others(str(folder / "gone"))
+    assert engine.is_open_to_others("/usr")
 
 
 # -- CLEANUP rule 9

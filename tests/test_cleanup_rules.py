@@ -222,8 +222,8 @@ def test_a_rule_is_read_with_its_age_in_seconds_and_all_classes_unless_it_says_w
 
 
 PATTERNS_ALLOWED = "use a list of patterns such as \"*.tmp\" or \"logs/**/*.log\""
-KEYS = "beside, classes, content, enabled, folders, generated, holds, marker, name, older_than, only, original, patterns, " \
-       "reason, references, source, stale, unless"
+KEYS = "beside, classes, content, enabled, folders, generated, holds, marker, name, older_than, only, original, " \
+       "patterns, reason, references, source, stale, unless"
 AGE_ALLOWED = "use an age such as \"14d\" or \"36h\""
 NAME_ALLOWED = "use letters, digits, '_', '.', '-'"
 REASON_ALLOWED = "use a text that says why"
@@ -491,8 +491,12 @@ def test_a_number_behind_a_name_makes_no_merge():
     assert cleanup_rules.merged_with("a/b.py.orig") == cleanup_rules.merged_with("b_BASE_x.py") == ()
 
 
-PERSONAL = ["a.csv", "a/b.XLSX", "notes", "NOTES.old", "todo", "passwords", "Password.x", "k.pem", "x.csv.bak", "k.key~"]
-OF_TOOLS = ["a.bin", "csv", "0123abc", "x.pyc", "libpassword_hash-1a.rlib", "index.html", "password-hash/x.d", "notestore.d"]
+PERSONAL = """
+    a.csv a/b.XLSX notes NOTES.old todo passwords Password.x k.pem x.csv.bak k.key~ .plan.md.swp
+""".split()
+OF_TOOLS = """
+    a.bin csv 0123abc x.pyc libpassword_hash-1a.rlib index.html password-hash/x.d notestore.d
+""".split()
 
 
 def test_what_a_person_put_into_a_folder_is_told_by_its_name():
