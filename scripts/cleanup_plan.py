@@ -518,6 +518,8 @@ class Planner:
         markers = [path + "/" + name for name in rule.marker if self._is_there(path + "/x", name)]
         if rule.marker and not markers:
             return False
+        if any(self._may_be_there(path, name) for name in rule.unless):
+            return False
         if not rule.content:
             return True
         return any(self.evidence(each, rule.content) for each in markers or [path])

@@ -366,8 +366,8 @@ class CleanupRule(sc.Value):
     """Files, or folders that go as one, that can be removed once they are old enough.
 
     `marker`, `beside`, `unless` and `content` tell what the rule is about: without them, a name is
-    only a name. `only`, `holds`, `original` and `stale` keep what may be more than it seems. `rank` is the
-    rule's place in the file, where the safest come first.
+    only a name. `only`, `holds`, `original` and `stale` keep what may be more than it seems. `rank`
+    is the rule's place in the file, where the safest come first.
     """
 
     name: str = ""
@@ -475,13 +475,14 @@ class Guards:
 # Documents, data, pictures and keys: in a folder that goes as one, they keep it, unless the rule
 # says by a full name that the tool writes such a file.
 PERSONAL_ENDINGS = frozenset("""
-    csv tsv xls xlsx ods doc docx odt odp ppt pptx rtf pdf txt md rst org tex ipynb eml mbox
+    csv tsv xls xlsx ods doc docx odt odp ppt pptx rtf pdf txt md rst org tex bib epub ipynb rmd eml mbox jsonl dat
     sql db sqlite sqlite3 mdb accdb dump dmp rdb parquet feather h5 hdf5 npy npz pkl joblib ckpt pt
     pth safetensors onnx gguf rdata rds mat
     pem key kdbx p12 pfx jks keystore gpg asc ppk ovpn env
     jpg jpeg png gif svg tif tiff heic psd xcf webp raw mp3 wav flac m4a mp4 mov avi mkv
 """.split())
-PERSONAL_NAMES = re.compile(r"(?:password|passwd|credential|secret)s?(?:\.[^.]*)?\Z|notes\b|todo\b")
+PERSONAL_NAMES = re.compile(
+    r"(?:password|passwd|credential|secret)s?(?:\.[^.]*)?\Z|notes\b|todo\b")
 
 
 def is_personal(path: str) -> bool:
@@ -540,7 +541,8 @@ _BUILT_SCRIPT = re.compile(r"(?s)((?:.*/)?)build/scripts-[^/]+/([^/]+)\Z")
 _BYTECODE = re.compile(r"(?s)((?:.*/)?)__pycache__/([^/]+?)(?:\.[a-z]+-?[0-9][^/]*)?\.py[co]\Z")
 _RESOURCE = re.compile(
     r"(?s)((?:.*/)?)(?:target/(test-)?classes|build/resources/(main|test))/(.+)\Z")
-_MADE_RESOURCE = re.compile(r"(?s)META-INF/(?:maven/.*|MANIFEST\.MF|.*\.kotlin_module)\Z|.*\.class\Z")
+_MADE_RESOURCE = re.compile(
+    r"(?s)META-INF/(?:maven/.*|MANIFEST\.MF|.*\.kotlin_module)\Z|.*\.class\Z")
 _MERGETOOL = re.compile(r"(?s)(.+)_(BACKUP|BASE|LOCAL|REMOTE)_([0-9]+(?:\.[^./]*)?)\Z")
 # Bytecode and logs: an original that is empty now says nothing of what they hold.
 _NO_TEXT_OF_ITS_ORIGINAL = re.compile(r"(?s).*(?:\.py[co]|\.log(?:[-.][^/]*)?)\Z")

@@ -149,6 +149,8 @@ t 300 100 pkg/pkg/here.py
 T 200 900 pkg/build/lib.linux-x86_64/pkg/lost.py
 D 200 900 pkg/build/temp.linux-x86_64/fast.o
 T 200 900 pkg/dist/thesis.tar.gz
+T 200 900 tidy/dist/backup-2024-01-01.tar.gz
+T 200 900 docs/.hypothesis/examples/plan.yml
 t 300 100 tidy/setup.py
 T 200 900 tidy/build/lib/tidy/table.csv
 t 300 100 more/setup.py
@@ -280,6 +282,10 @@ R 300 3000 web/.pnpm-debug.log
 T 200 900 server/coverage/lcov.info
 T 200 900 server/coverage/tmp/readings.xlsx
 T 200 900 server/.turbo/cache/keys.pem
+T 200 900 web/.turbo/cache/settings.yml
+T 200 900 worker/coverage/lcov.info
+T 200 900 worker/coverage/tmp/plan.yml
+T 200 900 worker/.next/cache/plan.yml
 T 60 900 server/.next/cache/plan.docx
 R 200 9000 web/coverage/lcov.info
 R 200 9000 web/coverage/coverage-final.json
@@ -386,7 +392,7 @@ R 200 900 android/app/build/generated/source/buildConfig/BuildConfig.java
 D 200 90000 android/app/build/outputs/apk/release/app-release.apk
 t 300 900 lib/build.gradle
 T 200 900 lib/build/reports/thesis.odt
-T 200 900 lib/.gradle/kotlin/notes.md
+T 200 900 lib/.gradle/kotlin/plan.yml
 R 200 17 android/.gradle/8.5/checksums/checksums.lock
 R 200 9000 android/.gradle/8.5/fileHashes/fileHashes.bin
 R 200 30 android/.gradle/vcs-1/gc.properties
