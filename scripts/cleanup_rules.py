@@ -379,7 +379,7 @@ class CleanupRule(sc.Value):
     beside: "Tuple[str, ...]" = ()  # one of these lies beside it; {name} and {stem} are its own
     unless: "Tuple[str, ...]" = ()  # none of these does
     only: "Tuple[str, ...]" = ()    # patterns of all that a tool puts into the folder
-    holds: "Tuple[str, ...]" = ()   # patterns of what looks like PERSONAL there, but is the tool's
+    holds: "Tuple[str, ...]" = ()   # of what looks like a person's, these are the tool's
     original: str = ""              # 'there' or 'newer': what a copy's original must be
     stale: bool = False             # nothing else in the folder that holds it changed either
     content: str = ""               # a check of CONTENTS
@@ -475,7 +475,8 @@ class Guards:
 # Documents, data, pictures and keys: in a folder that goes as one, they keep it, unless the rule
 # says by a full name that the tool writes such a file.
 PERSONAL_ENDINGS = frozenset("""
-    csv tsv xls xlsx ods doc docx odt odp ppt pptx rtf pdf txt md rst org tex bib epub ipynb rmd eml mbox jsonl dat
+    csv tsv xls xlsx ods doc docx odt odp ppt pptx rtf pdf txt md rst org tex bib epub ipynb rmd
+    eml mbox jsonl dat
     sql db sqlite sqlite3 mdb accdb dump dmp rdb parquet feather h5 hdf5 npy npz pkl joblib ckpt pt
     pth safetensors onnx gguf rdata rds mat
     pem key kdbx p12 pfx jks keystore gpg asc ppk ovpn env
