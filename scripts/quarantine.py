@@ -1168,7 +1168,8 @@ class Quarantine:
                 above.add(folder)
                 folder = os.path.dirname(folder)
         empty = set(self._manifest(run_id).empty) - above - {item.path for item in items}
-        return items + [Held(path=path, is_empty=True) for path in sorted(empty)]
+        return items + [Held(path=path, is_empty=True) for path in sorted(empty)
+                        if not self._is_in_tree(path)]
 
     def _check_run(self, run_id: str) -> None:
         """Raises UsageError for a run that is not in quarantine."""
@@ -1270,14 +1271,11 @@ class Quarantine:
             return False
 
     def _is_in_tree(self, path: str) -> bool:
-        """Raises OSError if that cannot be told."""
+        """Whether the tree has a folder of that path again, as far as can be told."""
         try:
-            fd = self.root.open_folder(path)
-        except OSError as error:
-            if error.errno in NO_SUCH_PLACE:
-                return False
-            raise
-        os.close(fd)
+            os.close(self.root.open_folder(path))
+        except OSError:
+            return False
         return True
 
     def _restore_group(self, run_id: str, folder: str, items: "Sequence[Held]", top: int,

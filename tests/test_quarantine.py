@@ -2069,6 +2069,9 @@ def test_rule_17_a_folder_is_restored_with_all_that_was_taken_below_it(tree):
     tree.remove(*names)
     assert outcomes(tree.restore("docs/")) == {"docs/a.tmp": "restored", "docs/deep/b.tmp": "restored"}
     assert [path for _, path in tree.held()] == ["docs2/c.tmp"]
+    run, = tree.runs()
+    with Quarantine(tree.root, NOW) as quarantine:
+        assert [item.path for item in quarantine.held(run.run_id)] == ["docs2/c.tmp"], "docs/ is there again"
 
 
 def test_rule_17_restore_to_another_folder_refuses_what_is_none(tree, tmp_path):
