@@ -309,6 +309,7 @@ class Quarantine:
         self._moved_some = False
         self._manifests: "Dict[str, Manifest]" = {}
         self._unsettled: "Set[str]" = set()  # RUN_ID/PATH that could neither go back nor be kept
+        self._unanswered: "sc.StorageError | None" = None  # why the log has open intents
         self._failure: "sc.StorageError | None" = None  # that ends a run once all is answered for
         self._guard_failed = ""
         self._in_use: Ids = NO_IDS
@@ -411,10 +412,11 @@ class Quarantine:
 
     def _observe(self) -> None:
         """Write down how much time has certainly passed. A full disk must not keep a purge back."""
-        for run in self.runs():  # those that do not tell when they began count from now
-            self._witness.age(run.run_id, self._manifest(run.run_id).taken_at)
+        runs = tuple(filter(self._is_run, os.listdir(self.fd)))
+        for run_id in runs:  # those that do not tell when they began count from now
+            self._witness.age(run_id, self._manifest(run_id).taken_at)
         try:
-            self._witness.save(tuple(filter(self._is_run, os.listdir(self.fd))))
+            self._witness.save(runs)
         except sc.StorageError as error:
             self.notes.append(str(error))
 
@@ -456,19 +458,30 @@ class Quarantine:
                               "finishes it" % plural(len(unsettled), "file"))
 
     def _recover(self) -> None:
-        """Finish or roll back what a crash interrupted between `intent` and `done`."""
+        """Finish or roll back what a crash interrupted between `intent` and `done`.
+
+        A full disk that takes no answers must not keep a purge or a restore back: then they are
+        given at the next start, and nothing is removed before.
+        """
         assert self._log is not None
         unsettled = self._log.unsettled()
+        answers = []
         for entry in unsettled:
             outcome, reason = self._settle(entry)
             if self._failure:
                 raise self._failure
             self.notes.append("%s: %s after an interruption (%s)" % (
                 printable(str(entry.get("path"))), outcome, reason))
-            self.log([event(outcome, run=entry.get("run"), path=entry.get("path"), reason=reason)])
-        if unsettled:
-            self.log([event("end", run=unsettled[-1].get("run"), recovered=len(unsettled))],
-                     durable=True)
+            answers.append(event(outcome, run=entry.get("run"), path=entry.get("path"),
+                                 reason=reason))
+        if not answers:
+            return
+        answers.append(event("end", run=unsettled[-1].get("run"), recovered=len(unsettled)))
+        try:
+            self.log(answers, durable=True)
+        except sc.StorageError as error:
+            self._unanswered = error
+            self.notes.append(str(error))
 
     def _settle(self, entry: "Dict[str, Any]") -> "Tuple[str, str]":
         """(the event that answers the intent, its reason)."""
@@ -520,6 +533,8 @@ class Quarantine:
         retried in another way. Raises StorageError when the log cannot be written, after what was
         moved by then, and whatever a guard raises.
         """
+        if self._unanswered:
+            raise self._unanswered
         self.run_id, self._made, self._failure = "", set(), None
         left = list(candidates)
         taken: "List[Candidate]" = []
@@ -1056,23 +1071,28 @@ class Quarantine:
         By a process that works in it, its owner, or bits of its mode that no mkdir(1) gives.
         """
         try:
-            fd = self._open_folder(folder)
-            above = self._open_folder(os.path.dirname(folder))
+            parent = self._status_of(os.path.dirname(folder))
+            status = self._status_of(folder)
         except OSError:
             return True
+        return (file_id(status) in self._in_use or bool(status.st_mode & 0o7002)
+                or (status.st_uid, status.st_gid) != (parent.st_uid, parent.st_gid))
+
+    def _status_of(self, folder: str) -> "os.stat_result":
+        """Raises OSError."""
+        fd = self._open_folder(folder)
         try:
-            status, parent = os.fstat(fd), os.fstat(above)
-            return (file_id(status) in self._in_use or bool(status.st_mode & 0o7002)
-                    or (status.st_uid, status.st_gid) != (parent.st_uid, parent.st_gid))
+            return os.fstat(fd)
         finally:
             os.close(fd)
-            os.close(above)
 
     def remove_empty_folders(self, paths: "Sequence[str]") -> "List[str]":
         """Remove the empty ones of these folders, deepest first; `restore` makes them again.
 
         Raises StorageError.
         """
+        if self._unanswered:
+            raise self._unanswered
         gone = []
         depths = sorted({path.count("/") for path in paths}, reverse=True)
         for depth in depths:

@@ -227,6 +227,28 @@ def test_a_full_disk_stops_no_purge_and_no_restore(folder, monkeypatch):
             "cannot append to cleanup_actions.log: No space left on device"]
 
 
+def test_a_full_disk_stops_no_purge_after_a_crash_but_every_removal(folder, monkeypatch):
+    """The answers to what the crash left open cannot be written, and an end would hide that."""
+    put(folder / "a.txt")
+    take(folder, folder / "a.txt")
+    log = folder / "cleanup_actions.log"
+    log.write_text("".join(line + "\n" for line in log.read_text().splitlines() if '"intent"' in line))
+
+    def full(self, entries, at, durable=False):
+        raise sc.StorageError("cannot append to cleanup_actions.log: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("quarantine.ActionLog.write", full)
+        boot_id, uptime = boot_now()
+        with Quarantine(Root(str(folder)), time.time() + 60 * DAY, boot=(boot_id, uptime + 60 * DAY)) as quarantine:
+            with pytest.raises(sc.StorageError, match="No space left"):
+                list(quarantine.remove([], [], 1))
+            assert [run.files for run in quarantine.purge(14 * DAY)] == [1]
+    with Quarantine(Root(str(folder)), time.time()) as quarantine:
+        assert "had not been moved" in " ".join(quarantine.notes)
+    assert '"end"' in log.read_text()
+
+
 def test_a_file_in_a_folder_that_is_read_only_is_kept_and_fails_nothing(folder):
     grown_old(put(folder / "closed" / "a.tmp"))
     (folder / "closed").chmod(0o555)

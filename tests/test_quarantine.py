@@ -772,7 +772,7 @@ def test_rule_20_an_ordinary_user_gains_nothing_from_a_restore_by_root(open_fold
     ids=["removal", "restore"])
 def test_rules_10_and_20_an_attack_at_any_moment_gains_nothing(tmp_path, work, step):
     cases, wrong = work(tmp_path, step)
-    assert wrong == [] and cases > 50
+    assert wrong == [] and cases > 30
 
 
 def test_rule_19_what_a_git_adds_that_was_at_work_when_it_was_moved_goes_back(tmp_path):
