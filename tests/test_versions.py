@@ -167,8 +167,8 @@ def test_a_report_of_a_later_version_is_not_replaced_and_not_shown(place):
 @pytest.mark.parametrize(
     "file, text",
     [
-        (LOG, '{"event": "end", "at": "2035-01-01T00:00:00Z", "format": 2}\n'),
-        (QUARANTINE + "/format", "2\n"),
+        (LOG, '{"event": "end", "at": "2035-01-01T00:00:00Z", "format": 3}\n'),
+        (QUARANTINE + "/format", "3\n"),
     ],
     ids=["the log", "the folder"],
 )
@@ -181,7 +181,7 @@ def test_a_quarantine_of_a_later_version_is_neither_filled_nor_emptied(place, fi
         ("cleanup_engine.py", "restore", "a.tmp"),
         ("cleanup_engine.py", "purge", "--older-than", "1d"),
     ):
-        refused(place, name, 2, 1, *command)
+        refused(place, name, 3, 2, *command)
 
 
 def test_every_line_of_the_log_and_the_folder_carry_their_format(place):
@@ -197,16 +197,19 @@ def test_every_line_of_the_log_and_the_folder_carry_their_format(place):
     lines = [json.loads(line) for line in place.read(LOG).splitlines()]
     assert [line["event"] for line in lines][0] == "intent" and {
         line["format"] for line in lines
-    } == {1}
-    assert place.read(QUARANTINE + "/format") == "1\n"
+    } == {2}
+    assert place.read(QUARANTINE + "/format") == "2\n"
 
 
-def test_a_log_and_a_folder_without_a_format_are_the_first(place):
+@pytest.mark.parametrize("text", ["", "1\n"])
+def test_a_log_and_a_folder_of_an_earlier_format_are_used_and_become_the_second(place, text):
     assert place.script("cleanup_engine.py", "purge", "--older-than", "1d")[0] == 0
     (place.root / QUARANTINE / "format").unlink()
+    if text:
+        place.write(QUARANTINE + "/format", text)
     (place.root / LOG).write_text('{"event": "end", "at": "2025-01-01T00:00:00Z"}\n')
     assert place.script("cleanup_engine.py", "purge", "--older-than", "1d")[0] == 0
-    assert place.read(QUARANTINE + "/format") == "1\n"
+    assert place.read(QUARANTINE + "/format") == "2\n"
 
 
 def test_a_series_of_free_space_of_a_later_version_is_not_replaced(place):
