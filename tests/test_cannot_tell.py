@@ -557,8 +557,8 @@ def test_a_word_in_its_arguments_makes_no_process_one_of_ours(project):
 @needs_proc
 def test_a_run_by_hand_ends_nothing_that_was_there_before(project):
     """The background job of the caller, and what the run before it left behind."""
-    project.configure(every_minute("first", "setsid sh -c 'echo $$ >> pids; exec sleep 60' & sleep 0.3"),
-                      every_minute("second", "sleep 60", dependencies=["first"], timeout=1, kill_grace=0))
+    project.configure(due_once("first", "setsid sh -c 'echo $$ >> pids; exec sleep 60' & sleep 0.3"),
+                      due_once("second", "sleep 60", dependencies=["first"], timeout=1, kill_grace=0))
     shell = ["/bin/sh", "-c", 'sleep 61 & echo $! >> pids; exec "$@"', "sh"]
     assert subprocess.call(shell + project.command("run", "--task", "second", "--with-dependencies"),
                            cwd=str(project.root), stdin=subprocess.DEVNULL) == 124
