@@ -96,9 +96,11 @@ CODED_TOKEN = re.compile(
     br"\\u00%s|\\U000000%s|\\[ux]\{0*%s\}|\\x%s|\\[01][0-7]{2}|%%(?:25)*%s" % ((_TOKEN_HEX,) * 5))
 ENTITY = re.compile(br"&(?:amp;)*(?:#[0-9xX]|lowbar|UnderBar|period)")
 
-# A quote inside of a word, which a shell leaves out: `'a b'.tmp`.
+# A quote inside of a word, which a shell leaves out: `'a b'.tmp`. One expression for each, because
+# the search for a literal beginning takes less than half of what that for a set takes.
 QUOTES = b"'\"`"
-QUOTED = re.compile(br"['\"`](?<=[A-Za-z0-9_.~-].)['\"`]*[A-Za-z0-9_.~-]")
+QUOTED = [re.compile(br"%c(?<=[A-Za-z0-9_.~-].)['\"`]*[A-Za-z0-9_.~-]" % quote)
+          for quote in QUOTES]
 
 # What is behind the letter of an option, or behind one of several: `-ofoo.tmp`, `tar -cfdata.tmp`.
 OPTION = re.compile(br"-(?<![A-Za-z0-9_.~-]-)([A-Za-z][A-Za-z0-9]*)([A-Za-z0-9_.~-]*)")
@@ -118,7 +120,7 @@ def tokens_of(data: bytes) -> "List[bytes]":
     if ENTITY.search(data):
         data = _without_entities(data)
         tokens += data.translate(_SEPARATED).split()
-    if QUOTED.search(data):
+    if any(quoted.search(data) for quoted in QUOTED):
         data = data.translate(None, QUOTES)
         tokens += data.translate(_SEPARATED).split()
     for letters, rest in set(OPTION.findall(data)):
