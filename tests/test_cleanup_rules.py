@@ -835,3 +835,11 @@ def test_no_rule_takes_it(shipped, path):
     row.update(ino=1, size=10, mtime_ns=10**18, ctime_ns=10**18, dev=1, nlink=1, references=0)
     document = {"fields": list(inventory.FIELDS), "files": [list(row.values())], "root_dev": 1, "not_entered": []}
     assert cleanup_plan.make_plan(document, shipped, 3e9).candidates == ()
+
+
+@pytest.mark.parametrize("name", [
+    "server.key", "cert.pem", "deploy_key.tmp", "signing_KEY", "password.tmp", "passwords.txt", "mysecrets.tmp",
+    "client_secret.json", "token.tmp", "api-tokens.txt", "vault.kdbx", "id_rsa", "id_old-laptop.tmp"])
+@pytest.mark.parametrize("copy", ["%s", "%s.bak", "%s~", "%s.old", ".%s.swp", "%s.orig", "%s.2024-06-01.bak"])
+def test_what_may_be_a_key_or_a_password_is_protected_by_default_and_so_are_its_copies(shipped, name, copy):
+    assert shipped.protection("sub/" + copy % name).startswith("protected by "), copy % name
