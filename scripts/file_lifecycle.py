@@ -35,7 +35,7 @@ import tempfile
 import time
 from typing import Any, Callable, Dict, Iterator, List, Set, Tuple
 
-from cleanup_rules import RULES_NAME, Rules, read_rules
+from cleanup_rules import RULES_NAME, Rules, above, read_rules
 from common import (
     HOME,
     RefusedError,
@@ -156,7 +156,7 @@ class Registry:
         signature = sc.signature(self.path)
         if signature != self._signature:
             self._entries, self._signature = self.read(), signature
-            self._above = {folder for path in self._entries for folder in _folders_above(path)}
+            self._above = {folder for path in self._entries for folder in above(path)}
         return self._entries
 
     @contextlib.contextmanager
@@ -213,13 +213,6 @@ class Registry:
                 return "it is no longer registered"
             return "" if planned.get(entry.path) == entry else expiry_text(entry)
         return guard
-
-
-def _folders_above(path: str) -> "Iterator[str]":
-    folder = path.rpartition("/")[0]
-    while folder:
-        yield folder
-        folder = folder.rpartition("/")[0]
 
 
 def expiry_text(entry: Entry) -> str:
