@@ -5267,6 +5267,7 @@ def program_arguments(script: str, root: str = "") -> "List[str]":
 
 def cron_word(text: str) -> str:
     """A word for the shell in a command that every cron leaves as it is.
+# `command_line` takes it away again before it imports anything (leave_search_path).
 
     Vixie's cron and its descendants end a command at a %, and take a backslash before one or before
     another backslash away; busybox's does neither. So the two are spelt for printf where that could
@@ -12806,6 +12807,7 @@ def open_standard_streams() -> None:
     """Open those of 0, 1 and 2 that the caller closed: else a file would get the number, and be
     written to by whatever prints.
     """
+    leave_search_path()
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
@@ -12838,3 +12840,18 @@ if collects_garbage:
 
 if __name__ == "__main__":
     command_line()
+def leave_search_path() -> None:
+    """Search no module beside this file from now on.
+
+    The folder may hold a project's own modules, of a name that this Python lacks (`org`, which its
+    `copy` looks for) or, for a script, of one that it has. Loading this file has imported nothing
+    but what is built in.
+    """
+    is_script = __name__ == "__main__" and not sys.flags.isolated
+    if is_script and not getattr(sys.flags, "safe_path", False):  # as from Python 3.11 on
+        del sys.path[0]  # of a link to this file, the folder that it leads to
+    folder = __file__.rpartition("/")[0] or "."
+    sys.path[:] = [entry for entry in sys.path if entry not in ("", ".", folder)]
+
+
+    leave_search_path()

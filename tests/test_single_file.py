@@ -59,6 +59,40 @@ def alone(tmp_path):
     return Alone(tmp_path)
 
 
+# What notes each module that no folder of the library has while the root may be searched.
+NOTING = """
+import sys
+names = open(sys.argv.pop(1), "a")
+class Noting:
+    def find_spec(self, name, path=None, target=None):
+        if path is None:
+            print(name, file=names, flush=True)
+sys.meta_path.append(Noting())
+sys.path.append(".")
+import symphony_conductor as c
+c.command_line()
+"""
+
+
+def test_no_module_of_the_project_stands_in_for_one_of_python(alone):
+    (alone.root / "config").mkdir(mode=0o700)
+    (alone.root / "config/conductor_config.json").write_text(
+        '{"tasks": [{"name": "a", "command": "true", "schedule": "0 5 * * *"}]}')
+    decoy = "raise SystemExit('a module of the project was imported: ' + __name__)"
+    for name in ("org", "json", "argparse", "datetime", "select", "subprocess", "typing", "zoneinfo"):
+        (alone.root / (name + ".py")).write_text(decoy)
+    noted = alone.root / "noted"
+    by_import = [sys.executable, "-I", "-S", "-c", NOTING, str(noted)]
+    for words in ([], ["tick"], ["check"], ["status"], ["run", "--task", "a"], ["next"], ["doctor"]):
+        for start in (by_import, [sys.executable, "symphony_conductor.py"]):
+            done = subprocess.run(start + words, cwd=str(alone.root), env=alone.env, stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+            assert b"of the project" not in done.stdout and b"Traceback" not in done.stdout, done.stdout
+        for name in set(noted.read_text().split()) - {"symphony_conductor"}:
+            if not (alone.root / (name + ".py")).exists():
+                (alone.root / (name + ".py")).write_text(decoy)
+
+
 @pytest.fixture(scope="module")
 def in_use(tmp_path_factory):
     """One with the starting configuration, after a tick and a run."""
