@@ -2512,7 +2512,7 @@ def pause_words(pause: "Pause") -> str:
 
 # What a time without a tick may have come from, each only when the evidence says so.
 GAP_CAUSES = {
-    "reboot": "the machine was off or rebooted (the boot id changed)",
+    "reboot": "the machine or container was off or restarted",
     "suspend": "the machine was suspended (the monotonic clock fell behind)",
     "clock": "the clock was set forward (the monotonic clock did not move as far)",
     "cron": "cron did not run the tick (cron stopped, or the crontab line missing)",
@@ -3250,6 +3250,15 @@ class _Draft:
         elif task.schedule.reboot and state.boot_id != self.facts.boot_id:
             slot = min(self.facts.boot_at, int(self.now))
             state = self.put(task.name, cursor=slot, boot_id=self.facts.boot_id)
+            self._open_after_start(task, state)
+
+    def _open_after_start(self, task: Task, state: TaskState) -> None:
+        """Open the slot of `@reboot`, if this is another start than it was decided for."""
+        is_new, boot_id = is_new_start(state.boot_id, self.facts.boot_id), self.facts.boot_id
+        if not is_new and "+" not in boot_id:
+            return
+        state = self.put(task.name, boot_id=boot_id)
+        if is_new:
             self._open_cycle(task, state, slot, None)
 
     def _anchor(self, task: Task, state: "TaskState | None") -> TaskState:
@@ -3632,7 +3641,19 @@ def is_other_zone(before: str, after: str) -> bool:
 
 def gap_cause(before: Evidence, after: Evidence, length_s: float) -> str:
     """Why there was no tick for so long, a key of GAP_CAUSES; '' if the evidence does not say."""
-    if before.boot_id != after.boot_id:
+def is_new_start(before: str, after: str) -> bool:
+    """Whether two ids (current_start_id) are of different starts of the machine or container.
+
+    One that does not say when process 1 began proves no start within the same boot.
+    """
+    old_boot, _, old_init = before.partition("+")
+    new_boot, _, new_init = after.partition("+")
+    if old_boot != new_boot:
+        return True
+    return bool(old_init and new_init) and old_init != new_init
+
+
+    if is_new_start(before.boot_id, after.boot_id):
         return "reboot"
     moved_s = after.clock_offset - before.clock_offset
     if before.suspended is None or after.suspended is None:
@@ -5438,6 +5459,19 @@ def command_output(*argv: str) -> str:
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             timeout=10, env=dict(os.environ, LC_ALL="C", TZ="UTC0"))
     except (OSError, subprocess.SubprocessError):
+def init_start_ticks() -> str:
+    """When process 1 began, in clock ticks since the boot (proc(5)); '' if that cannot be read."""
+    try:
+        fd = posix.open(PROC + "/1/stat", posix.O_RDONLY)
+        try:
+            text = posix.read(fd, 4096)
+        finally:
+            posix.close(fd)
+        return text.rpartition(b")")[2].split()[19].decode()
+    except (OSError, IndexError):
+        return ""
+
+
         return ""
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
 
@@ -5486,7 +5520,8 @@ def boot_time(now: float) -> int:
     with doing("read", "%s/uptime" % PROC):
         uptime = proc_text("uptime").split()
     if uptime:
-        return int(now - float(uptime[0]))
+        started_s = int(init_start_ticks() or 0) / os.sysconf("SC_CLK_TCK")
+        return int(now - float(uptime[0]) + started_s)
     match = re.search(r"sec\s*=\s*(\d+)", command_output("sysctl", "-n", "kern.boottime"))
     return int(match.group(1)) if match else 0
 
@@ -5505,6 +5540,16 @@ def current_zone_stamp() -> str:
             info = os.stat(path)
             texts.append("%d.%d" % (info.st_mtime_ns, info.st_size))
         except OSError:
+def current_start_id() -> str:
+    """A text that differs after every start of the machine, or of this container.
+
+    A container has the boot id of its host, but a process 1 of its own. What follows the `+` is
+    when that began; nothing where other users' processes are hidden (is_new_start).
+    """
+    boot_id, init_start = current_boot_id(), init_start_ticks()
+    return "%s+%s" % (boot_id, init_start) if init_start else boot_id
+
+
             texts.append("-")
     return " ".join(texts + [CRON_READING])
 
@@ -5575,6 +5620,9 @@ def plain_tick_root(argv: "Sequence[str]") -> "str | None":
     """
     if argv[-1:] != ["tick"]:
         return None
+        init_start = start_id.partition(b"+")[2]
+        if init_start and init_start != init_start_ticks().encode():
+            return False  # the container was started again
     options = list(argv[:-1])
     if not options:
         return ""
@@ -9725,7 +9773,7 @@ class Conductor:
         now = self.clock.now()
         self.troubles = []
         evidence = Evidence(clock_offset=now - self.clock.monotonic(),
-                            suspended=self.clock.suspended(), boot_id=current_boot_id())
+                            suspended=self.clock.suspended(), boot_id=current_start_id())
         watched = self.store.watched()
         may_hide_a_change = self.store.may_hide_a_change(watched)
         stamp = "%08x" % stable_hash(repr(watched))
@@ -9893,7 +9941,7 @@ class Conductor:
                 runs[name] = self._fact(name, task_state.run)
             else:
                 runs[name] = RunFact(kind="held")
-        return Facts(boot_id=current_boot_id(), boot_at=boot_time(now),
+        return Facts(boot_id=current_start_id(), boot_at=boot_time(now),
                      zone_stamp=current_zone_stamp(), runs=runs)
 
     def _fact(self, name: str, run: Run) -> RunFact:
@@ -10826,7 +10874,7 @@ class Inspector:
             pass  # then it counts as awake
         before, suspended = self.store.last_evidence(), self.clock.suspended()
         if before is not None and before.suspended is not None and suspended is not None:
-            if before.boot_id == current_boot_id():
+            if not is_new_start(before.boot_id, current_start_id()):
                 silent_s -= max(0.0, suspended - before.suspended)
         return silent_s
 

@@ -531,7 +531,7 @@ def nothing(hand, monkeypatch):
 
 
 @pytest.mark.parametrize("what, cause, told", [
-    (reboot, "reboot", "the machine was off or rebooted (the boot id changed)"),
+    (reboot, "reboot", "the machine or container was off or restarted"),
     (suspend, "suspend", "the machine was suspended (the monotonic clock fell behind)"),
     (set_clock, "clock", "the clock was set forward (the monotonic clock did not move as far)"),
     (nothing, "cron", "cron did not run the tick (cron stopped, or the crontab line missing)")])

@@ -521,6 +521,28 @@ def test_a_backoff_beyond_all_numbers_is_bounded():
     assert sc.Task(retry_delay=0, retry_backoff=100).retry_wait(1000) == 0
 
 
+@pytest.mark.parametrize("before, after, is_new", [
+    ("b", "b", False), ("b", "c", True), ("b+1", "b+1", False), ("b+1", "c+1", True),
+    ("b+1", "b+200", True),                     # a container that was started again
+    ("b", "b+1", False), ("b+1", "b", False),   # one of them cannot tell
+    ("b", "c+1", True), ("", "b+1", True)])
+def test_a_start_is_new_when_the_boot_or_process_1_is_another(before, after, is_new):
+    assert sc.is_new_start(before, after) == is_new
+
+
+def test_reboot_runs_once_for_each_start_of_a_container_and_never_for_what_cannot_be_told():
+    world = World(task("a", "@reboot"))
+    now, seen = at("2025-06-02T10:00:00Z"), []
+    for world.boot in ("b", "b+1", "b+1", "b", "b+1", "b+200", "b+200", "b", "b+200", "c+2", "c"):
+        now += 60
+        world.booted_at = now - 3
+        seen += [world.boot for started in world.tick(now)]
+        if world.state.tasks["a"].run:
+            world.end("a", when=sc.iso(now))
+    assert seen == ["b+200", "c+2"]
+    assert world.state.tasks["a"].boot_id == "c+2"
+
+
 def test_a_waiting_retry_holds_no_place_and_survives_a_reboot():
     world = World(task("a", "0 2 * * *", retry_count=1, retry_delay=600), task("b", "5 2 * * *"),
                   max_concurrent_tasks=1)

@@ -315,7 +315,7 @@ def test_gaps_are_told_with_their_cause_and_the_one_that_goes_on(week):
     gaps = week.document()["gaps"]
     assert [(gap["since"], gap["length_s"], gap["ongoing"]) for gap in gaps] == [
         ("2025-06-03T10:00:00Z", 12600, False), ("2025-06-08T11:45:00Z", 900, True)]
-    assert gaps[0]["words"] == "the machine was off or rebooted (the boot id changed)"
+    assert gaps[0]["words"] == "the machine or container was off or restarted"
     assert "3h 30m" in week.form("markdown") and "3h 30m" in week.form("html")
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -18,7 +19,6 @@ FAST = "import sys; sys.path.append(%r); import symphony_conductor as c; c.comma
 
 def fast_tick(project):
     """The arguments of a tick by way of cached bytecode, as the crontab line has it."""
-    import sys
     return [sys.executable, "-I", "-S", "-c", FAST, "--root=" + str(project.root), "tick"]
 
 
@@ -336,8 +336,12 @@ def idle(project, now=None, mono=None):
     lambda project: (project.root / "status" / "heartbeat").unlink(),
     lambda project: (project.root / "status" / "heartbeat").write_text("garbage"),
     lambda project: (project.root / "status" / "heartbeat").write_text(""),
+    lambda project: (project.root / "__pycache__").chmod(0o777),  # a tick refuses it, and says why
 ])
-def test_any_change_of_the_files_ends_idleness(project, change):
+def test_any_change_of_the_files_ends_idleness(project, change, monkeypatch):
+    monkeypatch.setattr(sc.Store, "compiled", str(project.root / "__pycache__"))
+    (project.root / "__pycache__").mkdir(mode=0o700)
+    settle(project.root / "__pycache__")
     project.configure(every_minute("a", schedule="0 0 1 1 *"))
     project.tick()
     project.tick()
@@ -357,6 +361,34 @@ def test_a_file_that_changed_this_very_moment_is_looked_at_once_more(project):
     settle(folder)
     project.tick()
     assert idle(project)
+
+
+def test_another_start_of_the_container_ends_idleness(project, monkeypatch):
+    monkeypatch.setattr(sc, "init_start_ticks", lambda: "7")
+    project.configure(every_minute("a", schedule="0 0 1 1 *"))
+    project.tick()
+    assert idle(project)
+    for ticks in ("700", ""):
+        monkeypatch.setattr(sc, "init_start_ticks", lambda ticks=ticks: ticks)
+        assert not idle(project)
+    project.tick()  # what hides process 1 from now on
+    assert idle(project)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="takes root and unshare(1)")
+def test_reboot_runs_once_for_each_start_of_a_container(project):
+    """Three PID namespaces on one boot of the kernel, the first of them anchors."""
+    shutil.copy(str(SCRIPT), str(project.root))
+    project.configure(every_minute("boot", "echo up >> starts", schedule="@reboot"))
+    tick = "%s symphony_conductor.py tick; %s symphony_conductor.py tick; " % (sys.executable, sys.executable)
+    for starts in (0, 1, 2):
+        time.sleep(0.02)  # the clock of process starts moves by hundredths of a second
+        done = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c",
+                               tick + "while [ $(cat starts 2>&1 | grep -c up) != %d ]; do sleep 0.05; done; "
+                               "while ls status/runs/*.tmp 2>/dev/null; do sleep 0.05; done; sleep 0.3" % starts],
+                              cwd=str(project.root), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30)
+        assert (done.returncode, done.stdout) == (0, b"")
+        assert project.lines("starts") == ["up"] * starts
 
 
 def test_time_ends_idleness(project):
