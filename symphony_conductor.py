@@ -129,6 +129,8 @@ ATTEMPTS_KEPT = 20
 STARTS_LOST = 3      # so many lost starts in a row are a failed attempt
 STARTS_AT_ONCE = 64  # each holds a descriptor for a moment; the next tick starts the others
 
+OVERRIDE = "SYMPHONY_ALLOW_INSECURE"
+
 CONFIG_NAME = "config/conductor_config.json"
 DROP_IN_DIR = "config/tasks.d"
 STATE_NAME = "conductor_state.json"
@@ -3248,8 +3250,6 @@ class _Draft:
         elif task.schedule is None:
             self._open_when_all_succeeded(task, state)
         elif task.schedule.reboot and state.boot_id != self.facts.boot_id:
-            slot = min(self.facts.boot_at, int(self.now))
-            state = self.put(task.name, cursor=slot, boot_id=self.facts.boot_id)
             self._open_after_start(task, state)
 
     def _open_after_start(self, task: Task, state: TaskState) -> None:
@@ -3259,6 +3259,8 @@ class _Draft:
             return
         state = self.put(task.name, boot_id=boot_id)
         if is_new:
+            slot = min(self.facts.boot_at, int(self.now))
+            state = self.put(task.name, cursor=slot)
             self._open_cycle(task, state, slot, None)
 
     def _anchor(self, task: Task, state: "TaskState | None") -> TaskState:
@@ -3639,8 +3641,6 @@ def is_other_zone(before: str, after: str) -> bool:
     return bool(old) and old.count(",") == new.count(",") and old != new
 
 
-def gap_cause(before: Evidence, after: Evidence, length_s: float) -> str:
-    """Why there was no tick for so long, a key of GAP_CAUSES; '' if the evidence does not say."""
 def is_new_start(before: str, after: str) -> bool:
     """Whether two ids (current_start_id) are of different starts of the machine or container.
 
@@ -3653,6 +3653,8 @@ def is_new_start(before: str, after: str) -> bool:
     return bool(old_init and new_init) and old_init != new_init
 
 
+def gap_cause(before: Evidence, after: Evidence, length_s: float) -> str:
+    """Why there was no tick for so long, a key of GAP_CAUSES; '' if the evidence does not say."""
     if is_new_start(before.boot_id, after.boot_id):
         return "reboot"
     moved_s = after.clock_offset - before.clock_offset
@@ -5265,6 +5267,7 @@ OUTPUT_MAILED = "2>&1 | tee -a logs/conductor_cron.log"
 BLOCK_BEGIN = "# BEGIN symphony-conductor "
 BLOCK_END = "# END symphony-conductor "
 # Appended, not put first: no file beside the program may stand in for one of the standard library.
+# `command_line` takes it away again before it imports anything (leave_search_path).
 BOOT_CODE = "import sys; sys.path.append(%s); import %s as c; c.command_line()"
 
 
@@ -5288,7 +5291,6 @@ def program_arguments(script: str, root: str = "") -> "List[str]":
 
 def cron_word(text: str) -> str:
     """A word for the shell in a command that every cron leaves as it is.
-# `command_line` takes it away again before it imports anything (leave_search_path).
 
     Vixie's cron and its descendants end a command at a %, and take a backslash before one or before
     another backslash away; busybox's does neither. So the two are spelt for printf where that could
@@ -5299,43 +5301,65 @@ def cron_word(text: str) -> str:
     return '"$(printf %s)"' % shlex.quote(text.replace("\\", "\\134").replace("%", "\\045"))
 
 
-def crontab_line(root: str, python: str, script: str, mailed: bool = False) -> str:
-    """The line that runs `tick` for `root`; `mailed`: cron also mails what a tick prints."""
+def crontab_line(root: str, python: str, script: str, mailed: bool = False,
+                 allows_insecure: bool = False) -> str:
+    """The line that runs `tick` for `root`; `mailed`: cron also mails what a tick prints.
+
+    `allows_insecure`: with the variable without which a tick would refuse this root.
+    """
     program = " ".join(map(cron_word, program_arguments(script, root)))
     if script.rpartition("/")[0] != root:
         program += " --root=."
     parts = {"ROOT": cron_word(root), "PYTHON": cron_word(python), "PROGRAM": program,
              "OUTPUT": OUTPUT_MAILED if mailed else OUTPUT_LOGGED}
-    return re.sub("@([A-Z]+)@", lambda match: parts[match.group(1)], CRONTAB_LINE)
+    template = CRONTAB_LINE
+    if allows_insecure:
+        template = template.replace("exec ", "export %s=1 && exec " % OVERRIDE)
+    return re.sub("@([A-Z]+)@", lambda match: parts[match.group(1)], template)
 
 
-def block_lines(line: str, mailto: str = "", before: str = "") -> "List[str]":
-    """What goes between BEGIN and END: the line, within a MAILTO of its own if it has one.
+def block_lines(line: str, above: str, mailto: str = "", owner: str = "") -> "List[str]":
+    """What goes between BEGIN and END: the line, within the variables that it needs.
 
-    A MAILTO holds for every line below it, so the one in force before the block is put back: none
-    at all means the owner of the table, and an empty one, which crontab takes in quotes only,
-    nobody (crontab(5)).
+    A variable holds for every line below it, so those that were in force `above` the block are put
+    back. Without a MAILTO there, mail goes to the `owner` of the table; an empty one, which
+    crontab takes in quotes only, sends it to nobody (crontab(5)).
     """
-    if not mailto:
-        return [line]
-    return ["MAILTO=" + mailto, line, "MAILTO=" + (before or '""')]
+    needed: "List[Tuple[str, str, str]]" = []
+    shell = shell_of(above)
+    if shell not in ("", "/bin/sh"):  # csh and fish cannot run the line
+        needed.append(("SHELL", "/bin/sh", shell))
+    if mailto:
+        needed.append(("MAILTO", mailto, (variable_values(above, "MAILTO") or [owner])[-1]))
+    before = ["%s=%s" % (name, value) for name, value, _ in needed]
+    after = ["%s=%s" % (name, former or '""') for name, _, former in needed]
+    return before + [line] + after
 
 
-def mail_addresses(crontab: str) -> "List[str]":
-    """The values of the MAILTO lines of a table, in their order."""
-    values = re.findall(r"(?m)^[ \t]*[\"']?MAILTO[\"']?[ \t]*=[ \t]*(.*?)[ \t\r]*$", crontab)
-    return [re.sub(r"\A([\"'])(.*)\1\Z", r"\2", value) for value in values]
+def variable_values(crontab: str, name: str) -> "List[str]":
+    """The values that a table gives a variable, in the order of its lines (crontab(5))."""
+    pattern = r"(?m)^[ \t]*[\"']?%s[\"']?[ \t]*=[ \t]*(.*?)[ \t\r]*$" % name
+    return [re.sub(r"\A([\"'])(.*)\1\Z", r"\2", value) for value in re.findall(pattern, crontab)]
 
 
 def shell_of(crontab: str) -> str:
     """The shell that a table has chosen at its end; '' where it leaves it to cron (crontab(5))."""
-    values = re.findall(r"(?m)^[ \t]*[\"']?SHELL[\"']?[ \t]*=[ \t]*(.*?)[ \t\r]*$", crontab)
-    return re.sub(r"\A([\"'])(.*)\1\Z", r"\2", values[-1]) if values else ""
+    return (variable_values(crontab, "SHELL") or [""])[-1]
 
 
 def crontab_lines(crontab: str) -> "List[str]":
     """The lines of a table, each with its line break: for cron nothing but a newline ends one."""
     return re.findall(r"[^\n]*\n|[^\n]+\Z", crontab)
+
+
+# Of Vixie cron and cronie, which begin a table with up to three lines of their own; some show them.
+TABLE_HEADER = (r"# DO NOT EDIT THIS FILE - edit the master and reinstall\.\n"
+                r"|# \(.* installed on .*\)\n|# \((?:Cron|Cronie) version.*\)\n")
+
+
+def without_header(crontab: str) -> str:
+    """The table less the lines that crontab(1) itself put at its top, however often it did."""
+    return crontab[re.match("(?:%s)*" % TABLE_HEADER, crontab).end():]  # type: ignore[union-attr]
 
 
 def split_at_block(crontab: str, root: str) -> "Tuple[str, str, str]":
@@ -5435,6 +5459,19 @@ class time_limit:
         raise TimeIsUp
 
 
+def init_start_ticks() -> str:
+    """When process 1 began, in clock ticks since the boot (proc(5)); '' if that cannot be read."""
+    try:
+        fd = posix.open(PROC + "/1/stat", posix.O_RDONLY)
+        try:
+            text = posix.read(fd, 4096)
+        finally:
+            posix.close(fd)
+        return text.rpartition(b")")[2].split()[19].decode()
+    except (OSError, IndexError):
+        return ""
+
+
 class Clock:
     """Time of day for schedules and records, monotonic time for durations. Tests pass their own."""
 
@@ -5459,19 +5496,6 @@ def command_output(*argv: str) -> str:
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             timeout=10, env=dict(os.environ, LC_ALL="C", TZ="UTC0"))
     except (OSError, subprocess.SubprocessError):
-def init_start_ticks() -> str:
-    """When process 1 began, in clock ticks since the boot (proc(5)); '' if that cannot be read."""
-    try:
-        fd = posix.open(PROC + "/1/stat", posix.O_RDONLY)
-        try:
-            text = posix.read(fd, 4096)
-        finally:
-            posix.close(fd)
-        return text.rpartition(b")")[2].split()[19].decode()
-    except (OSError, IndexError):
-        return ""
-
-
         return ""
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
 
@@ -5515,8 +5539,18 @@ def current_boot_id() -> str:
     return str(booted_at)
 
 
+def current_start_id() -> str:
+    """A text that differs after every start of the machine, or of this container.
+
+    A container has the boot id of its host, but a process 1 of its own. What follows the `+` is
+    when that began; nothing where other users' processes are hidden (is_new_start).
+    """
+    boot_id, init_start = current_boot_id(), init_start_ticks()
+    return "%s+%s" % (boot_id, init_start) if init_start else boot_id
+
+
 def boot_time(now: float) -> int:
-    """When this machine was booted, in epoch seconds."""
+    """When this machine was booted, or this container started, in epoch seconds."""
     with doing("read", "%s/uptime" % PROC):
         uptime = proc_text("uptime").split()
     if uptime:
@@ -5540,16 +5574,6 @@ def current_zone_stamp() -> str:
             info = os.stat(path)
             texts.append("%d.%d" % (info.st_mtime_ns, info.st_size))
         except OSError:
-def current_start_id() -> str:
-    """A text that differs after every start of the machine, or of this container.
-
-    A container has the boot id of its host, but a process 1 of its own. What follows the `+` is
-    when that began; nothing where other users' processes are hidden (is_new_start).
-    """
-    boot_id, init_start = current_boot_id(), init_start_ticks()
-    return "%s+%s" % (boot_id, init_start) if init_start else boot_id
-
-
             texts.append("-")
     return " ".join(texts + [CRON_READING])
 
@@ -5588,7 +5612,7 @@ def nothing_to_do(heartbeat: bytes, now: float, monotonic: float) -> bool:
             lines = posix.read(fd, min(info.st_size, LARGEST_HEARTBEAT)).split(b"\n")
         finally:
             posix.close(fd)
-        version, wake_at, clock_offset = lines[0].split(b" ")[:3]
+        version, wake_at, clock_offset, _, start_id = lines[0].split(b" ")[:5]
         if version != b"2" or now >= float(wake_at):
             return False
         if not -1 < now - info.st_mtime <= TICK_STALE_S:
@@ -5596,6 +5620,9 @@ def nothing_to_do(heartbeat: bytes, now: float, monotonic: float) -> bool:
         # A reboot, a suspend or a clock that was set moves one clock against the other.
         if abs(now - monotonic - float(clock_offset)) > CLOCK_OFFSET_TOLERANCE_S:
             return False
+        init_start = start_id.partition(b"+")[2]
+        if init_start and init_start != init_start_ticks().encode():
+            return False  # the container was started again
         for line in lines[1:]:
             recorded, path = line.split(b" /", 1)
             # '?': the last tick could not read it, so this one has to try.
@@ -5620,9 +5647,6 @@ def plain_tick_root(argv: "Sequence[str]") -> "str | None":
     """
     if argv[-1:] != ["tick"]:
         return None
-        init_start = start_id.partition(b"+")[2]
-        if init_start and init_start != init_start_ticks().encode():
-            return False  # the container was started again
     options = list(argv[:-1])
     if not options:
         return ""
@@ -6972,6 +6996,7 @@ class Reader:
         self.root = root
         self.script = os.path.abspath(__file__)
         self.script_signature = signature(self.script)
+        self.allows_insecure = os.environ.get(OVERRIDE) == "1"
         self.trusted_owner = 0  # whose files are as good as one's own
         # What read_config read: (place, text), and when the file of each place changed.
         self.sources: "List[Tuple[str, str]]" = []
@@ -7004,6 +7029,11 @@ class Reader:
         if config_path.startswith(self.root + "/"):
             config_path = "." + config_path[len(self.root):]
         self._name_files(".", config_path)
+
+    @property
+    def compiled(self) -> str:
+        """Where Python keeps this file compiled."""
+        return os.path.join(os.path.dirname(self.script), "__pycache__")
 
     def is_removed(self) -> bool:
         """Whether the root folder is gone; while that cannot be told, it is not."""
@@ -7091,7 +7121,7 @@ class Reader:
             return []
         except OSError as error:
             return [self._unreadable(place, error)]
-        if os.environ.get("SYMPHONY_ALLOW_INSECURE") == "1":
+        if self.allows_insecure:
             return []
         if info.st_uid not in (0, owner, self.trusted_owner, os.geteuid()):
             return [self._foreign(path, info.st_uid)]
@@ -7131,12 +7161,22 @@ class Reader:
 
     def check_root(self) -> None:
         """Raises ConfigError when others could swap the files of the conductor."""
-        folder = os.path.dirname(self.script)
-        paths = {self.base, os.path.dirname(self.config_path), self.path(DROP_IN_DIR), self.script,
-                 folder, os.path.join(folder, "__pycache__")}
-        problems = self.insecure_among(sorted(paths))
+        problems = self.insecure_among(self._own_paths())
         if problems:
             raise ConfigError(problems)
+
+    def _own_paths(self) -> "List[str]":
+        paths = {self.base, os.path.dirname(self.config_path), self.path(DROP_IN_DIR), self.script,
+                 os.path.dirname(self.script), self.compiled}
+        return sorted(paths)
+
+    def needs_override(self) -> bool:
+        """Whether a tick refuses this root unless SYMPHONY_ALLOW_INSECURE is 1."""
+        allows_insecure, self.allows_insecure = self.allows_insecure, False
+        try:
+            return bool(self.insecure_among(self._own_paths() + self.config_files()))
+        finally:
+            self.allows_insecure = allows_insecure
 
     # -- the configuration
 
@@ -7158,7 +7198,7 @@ class Reader:
             paths = self.config_files()
         except StorageError:  # read_config reports it
             paths = [self.config_path]
-        paths += [self.path(DROP_IN_DIR), "/etc/localtime"]
+        paths += [self.path(DROP_IN_DIR), "/etc/localtime", self.compiled]
         return [(os.path.abspath(path), signature(path)) for path in paths]
 
     @staticmethod
@@ -10548,14 +10588,15 @@ def _crontab(*arguments: str, feed: bytes = b"") -> "Tuple[int, bytes, str]":
 
 
 def read_crontab() -> str:
-    """The user's crontab, '' when there is none.
+    """The user's crontab without crontab(1)'s own header, '' when there is none.
 
     Raises ConductorError when listing fails for any other reason: what cannot be read must not be
     replaced.
     """
     code, listed, complaint = _crontab("-l")
     if code == 0:
-        return os.fsdecode(listed)  # as names of folders are, so that they compare in any locale
+        # Decoded as names of folders are, so that they compare in any locale.
+        return without_header(os.fsdecode(listed))
     if re.search(NO_CRONTAB, complaint):
         return ""
     raise ConductorError("crontab -l failed (exit %d): %s; nothing was changed" % (code, complaint))
@@ -10566,7 +10607,7 @@ def write_crontab(text: str, before: str, store: Store) -> None:
     code, _, complaint = _crontab("-", feed=os.fsencode(text))
     if code:
         raise ConductorError("crontab refused the new table (exit %d): %s" % (code, complaint))
-    if read_crontab() != text:
+    if read_crontab() != without_header(text):
         path = store.path("status/crontab.before")
         write_atomic(path, os.fsencode(before))
         raise ConductorError("crontab accepted the new table but lists a different one; compare "
@@ -10663,6 +10704,21 @@ def _way_to_write(root: str, is_for_another: bool) -> str:
     if owner:
         return "install it for its owner: --user " + user_name(owner)
     return "chown -R %s %s" % (current_user()[0], shlex.quote(root))
+
+
+def table_with_line(store: Store, crontab: str, mailto: "str | None" = None) -> str:
+    """The table with the block of this root as `install` writes it.
+
+    Without a `mailto` the block keeps the one that it has.
+    """
+    above, block, _ = split_at_block(crontab, store.root)
+    if mailto is None:
+        mailto = (variable_values(block, "MAILTO") or [""])[0]
+    # What this shell's environment allows is no part of cron's.
+    allows_insecure = store.allows_insecure and store.needs_override()
+    line = crontab_line(store.root, interpreter(), store.script, bool(mailto), allows_insecure)
+    lines = block_lines(line, above, mailto, current_user()[0])
+    return with_block(crontab, store.root, lines)
 
 
 def installed_block(store: Store) -> str:
@@ -10989,29 +11045,34 @@ def _write_errno(path: str, is_folder: bool) -> int:
 
 def _block_finding(store: Reader, above: str, block: str, install: str) -> "Finding | None":
     """What is wrong with the installed crontab line; None if `install` would write this one."""
-    shell, user = shell_of(above + block), current_user()[0]
-    python = python_of_block(block)
-    line = crontab_line(store.root, interpreter(), os.path.abspath(__file__),
-                        bool(mail_addresses(block)))
+    user, python = current_user()[0], python_of_block(block)
     if python and not os.access(python, os.X_OK):
         return Finding(code="line-broken", command=install,
                        text="the Python in %s's crontab line does not exist (%s)" % (user, python))
-    if shell and (os.path.basename(shell) not in SHELLS or not os.access(shell, os.X_OK)):
-        return Finding(code="line-broken", command="crontab -e", text=(
-            "%s's crontab sets SHELL=%s, which cannot run the conductor's line; insert"
-            " SHELL=/bin/sh right above that line" % (user, shell)))
     active = [text for text in block.splitlines()
               if " tick" in text and not text.lstrip().startswith("#")]
     if not active:
         return Finding(code="line-broken", command=install,
                        text="%s's crontab line is commented out or empty" % user)
+    shell = shell_of(above + block.partition(active[0])[0])
+    if shell and (os.path.basename(shell) not in SHELLS or not os.access(shell, os.X_OK)):
+        return Finding(code="line-broken", command=install, text=(
+            "%s's crontab sets SHELL=%s, which cannot run the conductor's line" % (user, shell)))
     fields = active[0].split(None, 5)[:5]
     if fields != ["*"] * 5:
         return Finding(code="line-broken", command=install, text=(
             "%s's crontab line runs at '%s', not every minute" % (user, " ".join(fields))))
-    of_that_python = crontab_line(store.root, python, os.path.abspath(__file__),
-                                  bool(mail_addresses(block)))
-    if active not in ([line], [of_that_python]):
+    needs_override = store.needs_override()
+    if needs_override and OVERRIDE + "=1" not in active[0]:
+        return Finding(code="line-broken", command=install, text=(
+            "%s's crontab line does not set %s, so each tick refuses this folder" % (
+                user, OVERRIDE)))
+    wanted = [crontab_line(store.root, path, os.path.abspath(__file__),
+                           bool(variable_values(block, "MAILTO")), needs_override)
+              for path in (interpreter(), python)]
+    # The block gives back the SHELL that was in force above it when it was written.
+    shells = variable_values(block, "SHELL")
+    if active not in ([wanted[0]], [wanted[1]]) or shells[1:] not in ([], [shell_of(above)]):
         return Finding(code="line-changed", command=install,
                        text="%s's crontab line differs from the one install would write" % user)
     return None
@@ -12131,8 +12192,7 @@ def cmd_install(store: Store, args: "argparse.Namespace") -> int:
         switch_user(args.user)
     check_installable(store, is_for_another=current_user()[0] != me)
     before = read_crontab()
-    lines = _wanted_lines(store, before, args.mailto)
-    after = with_block(before, store.root, lines)
+    after = table_with_line(store, before, args.mailto)
     if after == before:
         print_line("the crontab line is already installed:")
     elif args.dry_run:
@@ -12142,7 +12202,7 @@ def cmd_install(store: Store, args: "argparse.Namespace") -> int:
             make_folder(store.path(folder))
         write_crontab(after, before, store)
         print_line("installed the crontab line:")
-    print_line("\n".join(lines))
+    print_line("".join(crontab_lines(split_at_block(after, store.root)[1])[1:-1]), end="")
     if not args.dry_run:
         tick_first(store)
     if not args.daemon_checked and cron_daemon() == "":  # None proves nothing
@@ -12153,16 +12213,6 @@ def cmd_install(store: Store, args: "argparse.Namespace") -> int:
     if note:
         print_line(note)
     return EXIT_OK
-
-
-def _wanted_lines(store: Store, crontab: str, mailto: "str | None") -> "List[str]":
-    """What the block of this root is to hold. Without a `mailto` the one that it has stays."""
-    above, block, _ = split_at_block(crontab, store.root)
-    if mailto is None:
-        mailto = (mail_addresses(block) or [""])[0]
-    mailto_above = (mail_addresses(above) or [current_user()[0]])[-1]
-    line = crontab_line(store.root, interpreter(), store.script, bool(mailto))
-    return block_lines(line, mailto, mailto_above)
 
 
 def tick_first(store: Store) -> None:
@@ -12757,6 +12807,7 @@ def command_beside(documentation: "str | None", options: "Sequence[Any]",
         _add_options(parser, entry)
         return _parse_all(parser, sys.argv[1:])
 
+    leave_search_path()
     open_standard_streams()
     sys.exit(_carry_out(parse))
 
@@ -12855,7 +12906,6 @@ def open_standard_streams() -> None:
     """Open those of 0, 1 and 2 that the caller closed: else a file would get the number, and be
     written to by whatever prints.
     """
-    leave_search_path()
     for fd in (0, 1, 2):
         try:
             os.fstat(fd)
@@ -12865,10 +12915,25 @@ def open_standard_streams() -> None:
     sys.stderr = sys.stderr or open(os.devnull, "w")
 
 
+def leave_search_path() -> None:
+    """Search no module beside this file from now on.
+
+    The folder may hold a project's own modules, of a name that this Python lacks (`org`, which its
+    `copy` looks for) or, for a script, of one that it has. Loading this file has imported nothing
+    but what is built in.
+    """
+    is_script = __name__ == "__main__" and not sys.flags.isolated
+    if is_script and not getattr(sys.flags, "safe_path", False):  # as from Python 3.11 on
+        del sys.path[0]  # of a link to this file, the folder that it leads to
+    folder = __file__.rpartition("/")[0] or "."
+    sys.path[:] = [entry for entry in sys.path if entry not in ("", ".", folder)]
+
+
 def command_line() -> None:
     """The entry point of the crontab line and of the script."""
     if is_idle_tick(sys.argv[1:]):
         posix._exit(EXIT_OK)  # nothing was opened or printed: taking Python down takes longer
+    leave_search_path()
     open_standard_streams()
     forget_the_locale_of_python()
     gc.disable()  # the process lives for one decision: collecting would only cost time
@@ -12888,18 +12953,3 @@ if collects_garbage:
 
 if __name__ == "__main__":
     command_line()
-def leave_search_path() -> None:
-    """Search no module beside this file from now on.
-
-    The folder may hold a project's own modules, of a name that this Python lacks (`org`, which its
-    `copy` looks for) or, for a script, of one that it has. Loading this file has imported nothing
-    but what is built in.
-    """
-    is_script = __name__ == "__main__" and not sys.flags.isolated
-    if is_script and not getattr(sys.flags, "safe_path", False):  # as from Python 3.11 on
-        del sys.path[0]  # of a link to this file, the folder that it leads to
-    folder = __file__.rpartition("/")[0] or "."
-    sys.path[:] = [entry for entry in sys.path if entry not in ("", ".", folder)]
-
-
-    leave_search_path()

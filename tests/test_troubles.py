@@ -26,6 +26,9 @@ exec cat > %(table)s
 """
 # No process of this system but those that are started in it, so no cron daemon.
 ALONE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+# The same, where process 1 is as old as the machine: else it would be a container that has just started.
+ALONE_FOR_LONG = ALONE + ["sh", "-c", """f=$(mktemp) && sed 's/ [0-9]*/ 1/21' /proc/1/stat > "$f" &&
+mount --bind "$f" /proc/1/stat && rm "$f" && exec "$@\"""", "sh"]
 WITHOUT_ZONES = ["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /usr/share/zoneinfo && exec \"$@\"", "sh"]
 FORBIDDEN = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]  # root without its privileges
 
@@ -196,7 +199,7 @@ def dead_cron(box):
     needs_root(box)
     box.install()
     box.age(1000)
-    box.enter(ALONE)
+    box.enter(ALONE_FOR_LONG)
 
 
 def removed_line(box):
@@ -207,8 +210,8 @@ def removed_line(box):
 
 
 def csh_in_the_crontab(box):
-    box.table.write_text("SHELL=/bin/csh\n")
     box.install()
+    box.table.write_text("SHELL=/bin/csh\n" + box.table.read_text())
     box.age(1000)
 
 
@@ -352,7 +355,7 @@ TROUBLES = [  # how it is made, the code of its finding, what it says, what it a
     (dead_cron, "no-cron-daemon", r"no cron daemon is running; no tick for 16m", ""),
     (removed_line, "line-missing", r"crontab has no line for this folder; no tick for 16m", r" install\Z"),
     (csh_in_the_crontab, "line-broken", r"'s crontab sets SHELL=/bin/csh, which cannot run the conductor's line; ",
-     "crontab -e"),
+     r" install\Z"),
     (python_gone, "line-broken",
      r"does not exist \(/opt/python3\.5/bin/python3\)", r" install\Z"),
     (broken_configuration, "configuration-broken",
