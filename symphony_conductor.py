@@ -10978,9 +10978,9 @@ class Inspector:
         install = self.program + " install"
         missing = "%s's crontab has no line for this folder" % current_user()[0]
         try:
-            above, block, _ = split_at_block(read_crontab(), self.store.root)
+            above, block, below = split_at_block(read_crontab(), self.store.root)
         except UnavailableError as error:
-            above = block = ""
+            above = block = below = ""
             missing = str(error)
         except ConductorError as error:
             if timer:
@@ -10988,7 +10988,11 @@ class Inspector:
             text = str(error).replace("; nothing was changed", "")
             return Finding(code="crontab-unreadable", text=text, command="crontab -l"), None
         if block:
-            return _block_finding(self.store, above, block, install), True
+            finding = _block_finding(self.store, above, block, install)
+            if finding is None and BLOCK_BEGIN + self.store.root in below.splitlines():
+                finding = Finding(code="line-changed", command=install, text=(
+                    "%s's crontab has two lines for this folder" % current_user()[0]))
+            return finding, True
         if timer is None:
             return Finding(code="crontab-unreadable", command="ls -l " + unit_folder(), text=(
                 "cannot read the systemd timer in %s" % unit_folder())), None

@@ -504,6 +504,18 @@ def test_a_shell_that_changed_above_the_block_comes_back_with_the_next_install(p
     assert "differs from the one" not in project.call("doctor", env=env)[1]
 
 
+def test_two_blocks_for_one_folder_are_told_and_become_one(project, fake):
+    project.configure()
+    env = with_tools(fake)
+    assert project.call("install", env=env)[0] == 0
+    once = (fake / "table").read_text()
+    (fake / "table").write_text(once + "1 2 3 4 5 x\n" + once)
+    assert "crontab has two lines for this folder" in project.call("doctor", env=env)[1]
+    assert project.call("install", env=env)[0] == 0
+    assert (fake / "table").read_text() == once + "1 2 3 4 5 x\n"
+    assert "two lines" not in project.call("doctor", env=env)[1]
+
+
 def test_what_allows_an_open_folder_here_is_in_the_line_too(project, fake):
     project.configure()
     env = dict(with_tools(fake), SYMPHONY_ALLOW_INSECURE="1")
