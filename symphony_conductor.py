@@ -10667,6 +10667,25 @@ def current_user() -> "Tuple[str, str]":
     return user.pw_name, user.pw_dir
 
 
+def write_errno(path: str, is_folder: bool) -> int:
+    """Why this user cannot write a file, or into a folder: an errno; 0 if nothing is in the way.
+
+    Root may write anywhere, and a file system that is read-only lets nobody: access(2) knows both.
+    """
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        return error.errno or errno.EIO
+    if os.path.isdir(path) != is_folder:
+        return errno.ENOTDIR if is_folder else errno.EISDIR
+    if os.access(path, os.W_OK | os.X_OK if is_folder else os.W_OK):
+        return 0
+    is_read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+    return errno.EROFS if is_read_only else errno.EACCES
+
+
 def check_installable(store: Store, is_for_another: bool = False) -> None:
     """Raises where no tick could do its work for this root, file and Python, whoever calls it.
 
@@ -10682,7 +10701,11 @@ def check_installable(store: Store, is_for_another: bool = False) -> None:
     if not os.access(python, os.X_OK):
         raise UnavailableError("%s cannot execute %s" % (user, python),
                                "use a Python that it can execute")
-    if not os.access(store.root, os.W_OK | os.X_OK):
+    blocked_by = write_errno(store.root, is_folder=True)
+    if blocked_by == errno.EROFS:
+        raise StorageError("cannot write to %s: %s" % (store.root, os.strerror(blocked_by)),
+                           "move the project to a file system that can be written to")
+    if blocked_by:
         raise UsageError("%s cannot write to %s" % (user, store.root),
                          _way_to_write(store.root, is_for_another))
     if not os.access(store.script, os.R_OK):
@@ -10953,7 +10976,7 @@ class Inspector:
         if not self.is_owner() or not os.path.isdir(self.store.path("status")):
             return ""
         for name in WRITTEN_BY_TICKS:
-            number = _write_errno(self.store.path(name.rstrip("/")), name.endswith("/"))
+            number = write_errno(self.store.path(name.rstrip("/")), name.endswith("/"))
             if number:
                 shown = self.store.root if name == "./" else name
                 return "%s: %s" % (shown, os.strerror(number))
@@ -11030,21 +11053,6 @@ class Inspector:
             return "%s: run %s should have ended by %s, and no end was recorded" % (
                 name, run.run_id, iso(ends_at))
         return ""
-
-
-def _write_errno(path: str, is_folder: bool) -> int:
-    """Why this user cannot write a file, or into a folder: an errno; 0 if nothing is in the way.
-
-    Root may write anywhere, and a file system that is read-only lets nobody: access(2) knows both.
-    """
-    if not os.path.lexists(path):
-        return 0
-    if os.path.isdir(path) != is_folder:
-        return errno.ENOTDIR if is_folder else errno.EISDIR
-    if os.access(path, os.W_OK | os.X_OK if is_folder else os.W_OK):
-        return 0
-    is_read_only = os.statvfs(path).f_flag & os.ST_RDONLY
-    return errno.EROFS if is_read_only else errno.EACCES
 
 
 def _block_finding(store: Reader, above: str, block: str, install: str) -> "Finding | None":

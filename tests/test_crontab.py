@@ -819,6 +819,9 @@ make_project /srv/closed/p daemon '{"tasks": []}'
 try "$python" /srv/closed/p/symphony_conductor.py install --user daemon
 chmod 777 /srv/p/config
 try "$python" /srv/p/symphony_conductor.py install --user daemon
+mount --bind /srv/p /srv/p
+mount -o remount,bind,ro /srv/p
+try "$python" /srv/p/symphony_conductor.py install
 crontab -u daemon -l || true
 """)
     complaints, code = said.split("exit 2\n"), "symphony_conductor: "
@@ -827,7 +830,9 @@ crontab -u daemon -l || true
     assert complaints[2] == code + "--user: only root can do this for 'root' (use sudo)\n"
     assert complaints[3] == code + (
         "daemon cannot write to /srv/closed/p (move the project to a folder that this user can read)\n")
-    assert complaints[4:] == [code + "config: others can write to it (chmod go-w /srv/p/config)\nexit 78\n"
+    assert complaints[4:] == [code + "config: others can write to it (chmod go-w /srv/p/config)\nexit 78\n" +
+                              code + "cannot write to /srv/p: Read-only file system "
+                              "(move the project to a file system that can be written to)\nexit 74\n"
                               "no crontab for daemon\n"]
 
 

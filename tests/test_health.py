@@ -1030,14 +1030,14 @@ def test_no_tick_is_missed_while_the_machine_is_off_or_asleep(ticks, monkeypatch
     (False, False, False, os.ST_RDONLY, errno.EROFS)])
 def test_why_a_tick_cannot_write(tmp_path, monkeypatch, is_folder, wanted, can_write, flag, number):
     path = tmp_path / "x"
-    assert sc._write_errno(str(path), True) == 0  # it is made when it is needed
+    assert sc.write_errno(str(path), True) == 0  # it is made when it is needed
     if is_folder:
         path.mkdir()
     else:
         path.write_text("")
     monkeypatch.setattr(os, "access", lambda path, mode: can_write)
     monkeypatch.setattr(os, "statvfs", lambda path: type("Disk", (), {"f_flag": flag}))
-    assert sc._write_errno(str(path), wanted) == number
+    assert sc.write_errno(str(path), wanted) == number
 
 
 def test_a_folder_in_the_place_of_a_log_is_why_ticks_cannot_write(ticks):
