@@ -354,7 +354,7 @@ TROUBLES = [  # how it is made, the code of its finding, what it says, what it a
     (read_only, "not-writable", r"ticks cannot write to /\S+/project: Read-only file system", r"\Als -ld /"),
     (dead_cron, "no-cron-daemon", r"no cron daemon is running; no tick for 16m", ""),
     (removed_line, "line-missing", r"crontab has no line for this folder; no tick for 16m", r" install\Z"),
-    (csh_in_the_crontab, "line-broken", r"'s crontab sets SHELL=/bin/csh, which cannot run the conductor's line; ",
+    (csh_in_the_crontab, "line-broken", r"'s crontab sets SHELL=/bin/csh, which cannot run the conductor's line",
      r" install\Z"),
     (python_gone, "line-broken",
      r"does not exist \(/opt/python3\.5/bin/python3\)", r" install\Z"),
