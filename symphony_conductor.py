@@ -5551,11 +5551,17 @@ def current_start_id() -> str:
 
 def boot_time(now: float) -> int:
     """When this machine was booted, or this container started, in epoch seconds."""
+    init_start = init_start_ticks()
+    if init_start:
+        try:  # not by /proc/uptime, which some containers have of their own
+            uptime_s = time.clock_gettime(CLOCK_BOOTTIME)
+            return int(now - uptime_s + int(init_start) / os.sysconf("SC_CLK_TCK"))
+        except (AttributeError, OSError):
+            pass
     with doing("read", "%s/uptime" % PROC):
         uptime = proc_text("uptime").split()
     if uptime:
-        started_s = int(init_start_ticks() or 0) / os.sysconf("SC_CLK_TCK")
-        return int(now - float(uptime[0]) + started_s)
+        return int(now - float(uptime[0]))
     match = re.search(r"sec\s*=\s*(\d+)", command_output("sysctl", "-n", "kern.boottime"))
     return int(match.group(1)) if match else 0
 

@@ -389,6 +389,8 @@ def test_reboot_runs_once_for_each_start_of_a_container(project):
                               cwd=str(project.root), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30)
         assert (done.returncode, done.stdout) == (0, b"")
         assert project.lines("starts") == ["up"] * starts
+    for verdict in project.history():
+        assert abs(time.time() - (sc.from_iso(verdict["scheduled_for"]) or 0)) < 60, "not the boot of the host"
 
 
 def test_time_ends_idleness(project):
