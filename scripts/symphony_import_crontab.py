@@ -1,239 +1,124 @@
 #!/usr/bin/env python3
-"""Convert the lines of a crontab to tasks.
+"""Convert the lines of a crontab to tasks, and hand the lines over to the conductor.
 
-Example: crontab -u www-data -l | symphony_conductor.py import-crontab -
+Example: symphony_conductor.py import-crontab --write
 
-The tasks are printed; lines that cannot be converted go to stderr with the reason. The crontab
-itself is never changed.
+Without an option the tasks are only printed. What is left out goes to stderr with its line number
+and the reason, and last comes the number of lines of each kind: none is dropped silently.
+--switch, and nothing else, changes the crontab; --switch-back undoes it.
 """
 
 import argparse
+import difflib
+import functools
 import json
 import os
+import pwd
 import re
-import shlex
+import shutil
 import sys
-from typing import Any, Dict, Iterable, List, Set, Tuple
+import time
+from typing import Any, Dict, FrozenSet, Iterable, List, Tuple
 
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+import crontab_switch  # noqa: E402
+import crontab_tables  # noqa: E402
 import symphony_conductor as sc  # noqa: E402
-
-
-class CrontabEntry(sc.Value):
-    """A line of a crontab that runs a command, and what the lines above it say about it.
-
-    `number` counts from 1.
-    """
-
-    number: int = 0
-    line: str = ""
-    schedule: str = ""
-    command: str = ""
-    user: str = ""
-    comment: str = ""
-    variables: "Dict[str, str]" = {}
+from crontab_commands import escaped_command, shell_command, task_name_for  # noqa: E402
+from crontab_tables import CrontabEntry, Machine, read_table  # noqa: E402
 
 
 class Imported(sc.Value):
     """What became of a crontab.
 
-    `tasks` have the numbers of their lines; `left_out` is (number, line, reason).
+    `tasks` have the numbers of their lines; `left_out` is (number, line, reason), `notes` is
+    (number, text), and `kinds` has the kind of each line in its order.
     """
 
     tasks: "List[Tuple[int, Dict[str, Any]]]" = []
     left_out: "List[Tuple[int, str, str]]" = []
+    notes: "List[Tuple[int, str]]" = []
+    kinds: "List[str]" = []
+
+    def tally(self) -> str:
+        """How many lines there are of each kind."""
+        counts = [sc.plural(self.kinds.count(kind), one, many)
+                  for kind, one, many in crontab_tables.KINDS if kind in self.kinds]
+        return ": ".join([sc.plural(len(self.kinds), "line")] + [", ".join(counts)] * bool(counts))
 
 
-TABLE_TIMES = r"(?:@\S+|\S+(?:[ \t]+\S+){4})"
-TABLE_VARIABLE = r"""[ \t]*("[^"]*"|'[^']*'|[^\s=#"']+)[ \t]*=[ \t]*(.*?)[ \t\r]*\Z"""
-# Comments that describe no entry: one that is switched off, or the heading of the columns.
-COMMENTED_OUT = (r"@(?:reboot|hourly|daily|midnight|weekly|monthly|yearly|annually)\b|"
-                 r"(?:[\d*][\d*,/-]*[ \t]+){2}\S|m\w*[ \t]+h\w*[ \t]+d")
+# -- from lines to tasks
+
 CALLS_THE_TICK = r"symphony_conductor\b.*\btick\b"
-OWN_BLOCK = r"(?ms)^%s([^\n]*)$.*?^%s\1$"
-MISSING_TIMEOUT_S = sc.DAY
-# Variables that mean something to cron, or that it does not take from a table, and why they are
-# no part of a task.
-CRON_VARIABLES = {
-    "MAILTO": "the conductor does not mail output; to be notified of failures, set "
-              "notification_webhook or notification_command",
-    "RANDOM_DELAY": "there is no random delay; to spread tasks evenly, use H as the minute",
-    "START_HOURS_RANGE": "only anacron uses it; start_deadline limits how late a task may start",
-    "LOGNAME": "cron sets it itself and ignores the crontab's value",
-    "USER": "cron sets it itself and ignores the crontab's value",
-}
-SILENT_VARIABLES = ("CRON_TZ", "MAILFROM", "CONTENT_TYPE", "CONTENT_TRANSFER_ENCODING")
+# A day has no more when the clocks go forward: so a daily task never meets its next run.
+LONGEST_RUN_S = 23 * sc.HOUR
+# These see to it themselves that they do not overlap, and may well run for long.
+GUARDED = r"\b(?:flock|lockfile|lockrun|lckdo|setlock|solo|run-one|pgrep|pidof)\b"
 
 
-def crontab_entries(
-        text: str, has_users: bool) -> "Tuple[List[CrontabEntry], List[Tuple[int, str, str]]]":
-    """The entries of a crontab by the rules of Debian's crontab(5), and the lines left out.
+def import_tasks(text: str, machine: Machine, has_users: "bool | None" = False,
+                 config: "sc.Config | None" = None) -> Imported:
+    """The tasks that do what the lines of a crontab do for the user of this machine.
 
-    `has_users`: a system table, whose lines name a user before the command. Blocks of the conductor
-    are passed over.
+    Cron starts a command once, in the home: so no retries, and that folder. Lines that are tasks of
+    the configuration already, or cannot be converted, are left out.
     """
-    user = r"(\S+)[ \t]+" if has_users else "()"
-    entry_pattern = r"[ \t]*-?(%s)[ \t]+%s(\S.*)" % (TABLE_TIMES, user)
-    entries, left_out = [], []
-    comment: "List[str]" = []
-    variables: "Dict[str, str]" = {}
-    for number, line in enumerate(sc.crontab_lines(_without_own_blocks(text)), 1):
-        line = line.rstrip("\r\n")
-        variable, entry = re.match(TABLE_VARIABLE, line), re.match(entry_pattern, line)
-        if not line.strip():
-            comment = []
-        elif line.lstrip().startswith("#"):
-            words = line.lstrip("# \t").rstrip()
-            if words and not re.match(COMMENTED_OUT, words):
-                comment = comment + [words]
-            else:
-                comment = []
-        elif variable:
-            name, value = variable.group(1).strip("\"'"), _variable_value(variable.group(2))
-            variables = dict(variables, **{name: value})  # the entries above keep theirs
-            if value and name in CRON_VARIABLES:
-                left_out.append((number, line, CRON_VARIABLES[name]))
-        elif entry:
-            entries.append(CrontabEntry(
-                number=number, line=line, schedule=entry.group(1), user=entry.group(2),
-                command=entry.group(3), comment=" ".join(comment), variables=variables))
-            comment = []
-        else:
-            left_out.append((number, line, "neither a variable nor a schedule with a command"))
-    return entries, left_out
+    config = config or sc.Config()
+    table = read_table(text, machine, has_users)
+    kinds, left_out, notes = list(table.kinds), list(table.left_out), list(table.notes)
+    tasks: "List[Tuple[int, Dict[str, Any]]]" = []
+    taken = set(config.tasks) | set(config.invalid)
+    for entry in table.entries:
+        task = task_of(entry, machine, taken)
+        reason = _why_not_run(entry, machine, table.has_users) or _why_not_added(task, config)
+        if reason:
+            left_out.append((entry.number, entry.line, reason))
+            kinds[entry.number - 1] = "left out"
+            continue
+        _set_timeout(task, entry.command, config)
+        notes += [(entry.number, text) for text in _notes_on(entry, task)]
+        notes += [(entry.number, text) for text in _notes_on_twins(task, tasks)]
+        taken.add(task["name"])
+        tasks.append((entry.number, task))
+    return Imported(tasks=tasks, left_out=sorted(left_out), kinds=kinds, notes=sorted(notes))
 
 
-def _without_own_blocks(text: str) -> str:
-    """The table with its own blocks emptied; the numbers of the other lines stay."""
-    return re.sub(OWN_BLOCK % (sc.BLOCK_BEGIN, sc.BLOCK_END),
-                  lambda block: "\n" * block.group().count("\n"), text)
-
-
-def _variable_value(text: str) -> str:
-    quoted = re.match(r"""(["'])(.*)\1\Z""", text)
-    if quoted:
-        text = quoted.group(2)
-    return text.rstrip(" \t")  # Debian's cron drops blanks at the end even within quotes
-
-
-def shell_command(command: str, shell: str) -> "str | List[str]":
-    """The command of a crontab line as a task has it.
-
-    An unescaped % ends the command, and what follows is its standard input, where further ones are
-    line breaks; in the command, a backslash before a % or a backslash goes (Debian crontab(5), and
-    what its cron does).
-    """
-    match = re.match(r"((?:\\.|[^%\\])*\\?)(%?)(.*)", command)
-    assert match  # it fits any text of one line
-    words = re.sub(r"\\([%\\])", r"\1", match.group(1))
-    words = re.sub(r"(?<!\\)[ \t]+\Z", "", words)
-    fed = re.sub(r"\\%|%", lambda mark: "\n" if mark.group() == "%" else "%", match.group(3))
-    is_default_shell = shell == "/bin/sh"
-    if not fed:
-        return words if is_default_shell else [shell, "-c", words]
-    if fed.endswith("\n"):
-        fed = fed[:-1]  # cron ends the last line only where the table did not
-    end = "END_OF_INPUT"
-    while end in fed.split("\n"):
-        end += "_"
-    reader = "exec %s -c %s" % (shlex.quote(shell), shlex.quote(words))
-    if is_default_shell:
-        reader = "{\n%s\n}" % words
-    return "%s <<'%s'\n%s\n%s" % (reader, end, fed, end)
-
-
-# Commands that prepare for the one a line is about, and those that run another one.
-PREPARING = ("cd", "test", "[", "[[", "export", ".", "source", "set", "umask", "ulimit", ":",
-             "sleep", "mkdir", "")
-WRAPPING = ("sudo nice ionice chrt env nohup exec command time timeout flock setsid chronic cronic "
-            "systemd-cat run-one run-parts sh bash dash ksh zsh perl ruby php node").split()
-# Words that name no program: options, assignments, numbers and durations, redirections.
-NO_NAME = r"-|[A-Za-z_]\w*=|[0-9.]+[smhd]?\Z|[<>!|&*]|\Z"
-
-
-def task_name_for(command: str, taken: "Iterable[str]") -> str:
-    """A name for a task: that of the program, or of the script that an interpreter runs."""
-    base = re.sub(r"\.(sh|py|pl|rb|php|js|bash)\Z", "", _program_of(command))
-    base = re.sub(r"[^A-Za-z0-9_.-]+", "_", base).strip("_.-")[:60] or "task"
-    name, number = base, 1
-    while name in taken:
-        number += 1
-        name = "%s-%d" % (base, number)
-    return name
-
-
-def _program_of(command: str) -> str:
-    """The file name of the program that a shell command is about; '' when there is none."""
-    command = re.sub(r"(?<!\\)%.*", "", command)  # the rest is its standard input
-    parts = [[word.strip("\"'`(){}$") for word in part.split()]
-             for part in re.split(r"&&|\|\|?|;", command)]
-    words = next((part for part in parts if (part + [""])[0] not in PREPARING), parts[0])
-    before = wrapper = ""
-    for word in words:
-        name = word.rstrip("/").rpartition("/")[2]
-        is_user_of_sudo = wrapper == "sudo" and before in ("-u", "-g")
-        if is_user_of_sudo or re.match(NO_NAME, word):
-            pass
-        elif wrapper == "flock":
-            wrapper = ""  # this word is the file that it locks
-        elif name in WRAPPING or re.match(r"python[0-9.]*\Z", name):
-            wrapper = name
-        else:
-            return name
-        before = word
+def _why_not_run(entry: CrontabEntry, machine: Machine, has_users: bool) -> str:
+    if re.search(CALLS_THE_TICK, entry.command):
+        return "it runs the conductor itself"
+    user = re.split("[:/]", entry.user)[0]
+    if has_users and user != machine.user:
+        return ("it runs as %s; tasks run as the user who runs the tick: import it as %s, into a "
+                "folder of that user" % (user, user))
     return ""
 
 
-def import_tasks(text: str, user: str, home: str, has_users: bool,
-                 existing: "Dict[str, sc.Task]") -> Imported:
-    """The tasks that do what the lines of a crontab do for `user`, whose home is `home`.
-
-    Cron starts a command once, in the home, for as long as it takes: so no retries, that folder,
-    and a day. Lines that are `existing` tasks already, or cannot be converted, are left out.
-    """
-    entries, left_out = crontab_entries(text, has_users)
-    tasks: "List[Tuple[int, Dict[str, Any]]]" = []
-    taken = set(existing)
-    for entry in entries:
-        task = _imported_task(entry, home, taken)
-        if re.search(CALLS_THE_TICK, entry.command):
-            reason = "it runs the conductor itself"
-        elif has_users and entry.user != user:
-            reason = "it runs as %s; tasks run as the user who runs the tick" % entry.user
-        else:
-            reason = _why_not_added(task, existing)
-        if reason:
-            left_out.append((entry.number, entry.line, reason))
-        else:
-            taken.add(task["name"])
-            tasks.append((entry.number, task))
-    return Imported(tasks=tasks, left_out=sorted(left_out))
-
-
-def _why_not_added(task: "Dict[str, Any]", existing: "Dict[str, sc.Task]") -> str:
+def _why_not_added(task: "Dict[str, Any]", config: sc.Config) -> str:
     """What is wrong with a new task, or which one it repeats; '' for nothing."""
-    config = sc.build_config([("crontab", {"tasks": [task]})])
-    if config.problems:
-        return str(config.problems[0]).partition("': ")[2]  # without the place in the crontab
-    for name, other in existing.items():
-        if _does_the_same(config.tasks[task["name"]], other):
+    built = sc.build_config([("crontab", {"tasks": [task]})])
+    if built.problems:
+        return str(built.problems[0]).partition("': ")[2]  # without the place in the crontab
+    for name, other in config.tasks.items():
+        if _does_the_same(built.tasks[task["name"]], other):
             return "already defined as task '%s'" % name
     return ""
 
 
-def _imported_task(entry: CrontabEntry, home: str, taken: "Set[str]") -> "Dict[str, Any]":
+def task_of(entry: CrontabEntry, machine: Machine, taken: "Iterable[str]") -> "Dict[str, Any]":
+    """The task that does what an entry does."""
     variables = entry.variables
     task: "Dict[str, Any]" = {"name": task_name_for(entry.command, taken)}
     if entry.comment:
         task["description"] = entry.comment
     command = shell_command(entry.command, variables.get("SHELL") or "/bin/sh")
-    task.update(command=command, schedule=entry.schedule, cwd=variables.get("HOME") or home,
-                timeout=MISSING_TIMEOUT_S, retry_count=0)
-    if variables.get("CRON_TZ"):
-        task["timezone"] = variables["CRON_TZ"]
+    task.update(command=command, schedule=entry.schedule, retry_count=0,
+                cwd=variables.get("HOME") or machine.home)
+    zone = entry.zone or variables.get("CRON_TZ")
+    if zone:
+        task["timezone"] = zone
     env = {name: value for name, value in variables.items()
-           if name not in CRON_VARIABLES and name not in SILENT_VARIABLES}
+           if name not in crontab_tables.CRON_VARIABLES and name != "CRON_TZ"}
     if env.get("SHELL") == "/bin/sh":
         del env["SHELL"]  # as cron sets it
     if env:
@@ -241,43 +126,196 @@ def _imported_task(entry: CrontabEntry, home: str, taken: "Set[str]") -> "Dict[s
     return task
 
 
+def _set_timeout(task: "Dict[str, Any]", command: str, config: sc.Config) -> None:
+    """Give a task the time that cron, which knows no limit, would have let it take.
+
+    That is until its next run is due, which would be skipped, but at least what the configuration
+    gives any task, and no more than a day: a run that hangs must not stop those behind it for good.
+    What starts with the machine may be a service, and has no end.
+    """
+    built = sc.build_config([("crontab", {"tasks": [task]})]).tasks[task["name"]]
+    interval = sc.shortest_interval(built.replace(timezone="UTC"), 0)
+    if interval is None:
+        task["timeout"] = sc.LONGEST_S
+    elif re.search(GUARDED, command):
+        task["timeout"] = LONGEST_RUN_S
+    elif interval > config.task_timeout_default:
+        task["timeout"] = min(interval, LONGEST_RUN_S)
+
+
+def _notes_on(entry: CrontabEntry, task: "Dict[str, Any]") -> "List[str]":
+    """What to know about a line that became a task."""
+    notes = []
+    escaped = escaped_command(entry.command)
+    if escaped:
+        notes.append("cron ends a command at its first unescaped %%, so this one can hardly have "
+                     "worked; as it was probably meant, a crontab has it as: %s" % escaped)
+    if entry.line.endswith("\\"):
+        notes.append("it ends in a backslash, which does not join it with the next line")
+    schedule = sc.CronSchedule(task["schedule"], task["name"])
+    notes += ["%s (%s)" % advice for advice in sc.schedule_advice(schedule, task["name"])]
+    return notes
+
+
+def _notes_on_twins(task: "Dict[str, Any]", before: "List[Tuple[int, Dict[str, Any]]]"
+                    ) -> "List[str]":
+    for number, other in before:
+        if crontab_switch.digest_of(task) == crontab_switch.digest_of(other):
+            return ["the same as line %d: cron runs both, and so do two tasks" % number]
+    return []
+
+
 def _does_the_same(task: sc.Task, other: sc.Task) -> bool:
     return all(getattr(task, field) == getattr(other, field)
                for field in ("command", "schedule_key", "cwd", "env"))
 
 
-def cmd_import_crontab(store: sc.Store, args: "argparse.Namespace") -> int:
-    text, place, is_system = _table_to_import(args.file)
+# -- this machine
+
+# Where cron's programs are, and those that only root's PATH has.
+PROGRAM_FOLDERS = crontab_tables.CRON_PATH + ":/usr/local/bin:/usr/local/sbin:/usr/sbin:/sbin"
+
+
+def this_machine(text: str) -> Machine:
+    """The user, the accounts and the programs here; the table's own PATH counts as well."""
     user, home = sc.current_user()
-    imported = import_tasks(text, user, home, is_system, _existing_tasks(store, strict=args.write))
-    for number, line, reason in imported.left_out:
-        sc.warn("%s: line %d: %s: %s" % (place, number, reason, _printable(line)))
-    for number, task in imported.tasks:
-        schedule = sc.CronSchedule(task["schedule"], task["name"])
-        for advice in sc.schedule_advice(schedule, task["name"]):
-            sc.warn("%s: line %d: warning: %s (%s)" % ((place, number) + advice))
-    if not args.write:
-        sc.print_json({"tasks": [task for _, task in imported.tasks]})
-        return sc.EXIT_OK
-    if not imported.tasks:
-        sc.print_line("nothing was written")
-        return sc.EXIT_OK
-    for _, task in imported.tasks:
-        _write_drop_in(store, task)
-    table = place
-    if args.file is None:
-        table = "your crontab (crontab -e)"
-    sc.print_line("These lines run twice until you remove them from %s:" % table)
-    lines = sc.crontab_lines(text)
-    for number, _ in imported.tasks:
-        sc.print_line("%5d  %s" % (number, lines[number - 1].rstrip("\r\n")))
+    paths = re.findall(r"(?m)^[ \t]*[\"\']?PATH[\"\']?[ \t]*=[ \t]*[\"\']?([^\"\'\r\n]*)", text)
+    path = ":".join(paths + [os.environ.get("PATH", ""), PROGRAM_FOLDERS])
+
+    @functools.lru_cache(maxsize=None)
+    def is_program(word: str) -> bool:
+        # What a shell has built in begins a command as well.
+        return word in SHELL_WORDS or shutil.which(word, path=path) is not None
+
+    return Machine(user=user, home=home, accounts=_accounts(), is_program=is_program)
+
+
+SHELL_WORDS = frozenset(
+    "cd test echo printf exec export set eval if for while until case true false . :".split())
+
+
+def _accounts() -> "FrozenSet[str]":
+    return frozenset(account.pw_name for account in pwd.getpwall())
+
+
+def decoded_table(data: bytes, place: str) -> str:
+    """The text of a table; bytes that are not UTF-8 become surrogates. Raises UsageError."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise sc.UsageError("%s is UTF-16, which no cron reads" % place,
+                            "iconv -f UTF-16 -t UTF-8 converts it")
+    return data.decode("utf-8", "surrogateescape")
+
+
+def table_to_import(args: "argparse.Namespace") -> "Tuple[str, str, bool | None]":
+    """The text of a crontab, what messages call it, and whether its lines name a user.
+
+    Without an option, the place of a file says so, or else, by None, its content.
+    """
+    name, has_users = args.file, args.system
+    if name is None:
+        if has_users:
+            raise sc.UsageError("--system is for a file", "such as /etc/crontab")
+        return decoded_table(os.fsencode(sc.read_crontab()), "crontab"), "crontab", False
+    if name == "-":
+        return decoded_table(sys.stdin.buffer.read(), "stdin"), "stdin", has_users
+    try:
+        data = sc.read_bytes(name, follow=True)
+    except OSError as error:
+        raise sc.StorageError.of("read", name, error)
+    path = os.path.realpath(name)
+    if has_users is None and (path == "/etc/crontab" or os.path.dirname(path) == "/etc/cron.d"):
+        has_users = True
+    return decoded_table(data, name), name, has_users
+
+
+# -- the command
+
+def cmd_import_crontab(store: sc.Store, args: "argparse.Namespace") -> int:
+    """Print the tasks of a table, write them, or hand the lines over."""
+    is_own = args.file is None
+    if (args.switch or args.switch_back) and not is_own:
+        raise sc.UsageError(
+            "--switch changes your own crontab, and not %s" % args.file,
+            "--write prints the lines to comment out in it; an administrator edits system tables")
+    if args.dry_run and not (args.switch or args.switch_back):
+        raise sc.UsageError("--dry-run goes with --switch or --switch-back",
+                            "without --write, nothing is written")
+    if args.switch_back:
+        return _switch_back(store, args.dry_run)
+    if args.write or not args.switch:
+        _import(store, args)
+    if args.switch:
+        return _switch(store, args.dry_run, sc.Clock())
     return sc.EXIT_OK
 
 
-def _printable(line: str) -> str:
-    """The line with escapes for what a terminal would obey."""
-    return re.sub("[\x00-\x08\x0a-\x1f\x7f-\x9f]",
-                  lambda control: ascii(control.group())[1:-1], line)
+def _import(store: sc.Store, args: "argparse.Namespace") -> None:
+    text, place, has_users = table_to_import(args)
+    is_missing = not os.path.lexists(store.config_path)
+    config = _existing_config(store, is_missing, strict=args.write)
+    imported = import_tasks(text, this_machine(text), has_users, config)
+    for number, line, reason in imported.left_out:
+        sc.warn("%s: line %d: %s: %s" % (place, number, reason, _printable(line)))
+    for number, note in imported.notes:
+        where = "%s: line %d" % (place, number) if number else place
+        sc.warn(_printable("%s: warning: %s" % (where, note)))
+    if not args.write:
+        sc.print_json({"tasks": [task for _, task in imported.tasks]})
+    elif not imported.tasks:
+        sc.print_line("nothing was written")
+    else:
+        _write(store, imported, is_missing)
+        if not args.switch:
+            _show_the_way_on(store, args.file, text, imported)
+    sc.warn("%s: %s" % (place, imported.tally()))
+
+
+def _existing_config(store: sc.Store, is_missing: bool, strict: bool) -> sc.Config:
+    """The configuration that the tasks are added to; `invalid` has all other names that are taken.
+
+    `strict`: one that cannot be read is an error; where there is none, it is only made.
+    """
+    try:
+        config = store.read_config()
+    except sc.ConfigError as error:
+        if strict and not is_missing:
+            raise
+        config = error.partial if isinstance(error.partial, sc.Config) else sc.Config()
+    taken = dict(config.invalid)
+    for path in store.config_files()[1:]:  # a file may hold a task of another name
+        taken.setdefault(os.path.basename(path)[:-len(".json")], "the name of a file")
+    return config.replace(invalid=taken)
+
+
+# What `init` writes, without examples. Cron has no limit on what runs at once, so nothing waits.
+NEW_CONFIG = """\
+{
+  // The tasks of your crontab are in tasks.d, one file each. Further ones may stand here.
+  "tasks": [],
+  "settings": {
+    "max_concurrent_tasks": %d
+  }
+}
+"""
+
+
+def _write(store: sc.Store, imported: Imported, is_missing: bool) -> None:
+    """Write the tasks, and the configuration if there is none. They are valid, or it raises."""
+    store.check_root()
+    if is_missing:
+        places = max(sc.Config.max_concurrent_tasks, len(imported.tasks))
+        sc.write_atomic(store.config_path, (NEW_CONFIG % min(places, 1000)).encode())
+        sc.print_line("wrote %s" % store.shown(store.config_path))
+    for _, task in imported.tasks:
+        _write_drop_in(store, task)
+    digests = dict(_read_record(store))
+    digests.update({task["name"]: crontab_switch.digest_of(task) for _, task in imported.tasks})
+    sc.write_atomic(_record_path(store), json.dumps({"tasks": digests}, indent=1).encode())
+    config = store.read_config()
+    names = {task["name"] for _, task in imported.tasks}
+    problems = [problem for problem in config.problems if problem.task in names]
+    if problems:
+        raise sc.ConfigError(problems)
 
 
 def _write_drop_in(store: sc.Store, task: "Dict[str, Any]") -> None:
@@ -289,44 +327,234 @@ def _write_drop_in(store: sc.Store, task: "Dict[str, Any]") -> None:
     sc.print_line("wrote %s" % store.shown(path))
 
 
-def _table_to_import(name: "str | None") -> "Tuple[str, str, bool]":
-    """The text of a crontab, what messages call it, and whether its lines name a user."""
+def _show_the_way_on(store: sc.Store, name: "str | None", text: str, imported: Imported) -> None:
     if name is None:
-        text = os.fsencode(sc.read_crontab()).decode("utf-8", "surrogateescape")
-        return text, "crontab", False
-    if name == "-":
-        return sys.stdin.buffer.read().decode("utf-8", "surrogateescape"), "stdin", False
+        sc.print_line("Cron still runs these lines. To hand them over to the conductor:")
+        sc.print_line("  %s import-crontab --switch" % sc.own_command(store.root, is_short=True))
+        return
+    sc.print_line("These lines run twice until you remove them from %s:" % name)
+    lines = sc.crontab_lines(text)
+    for number, _ in imported.tasks:
+        _print_numbered(number, lines[number - 1])
+
+
+def _print_numbered(number: int, line: str) -> None:
+    sc.print_line("%5d  %s" % (number, _printable(line.rstrip("\r\n"))))
+
+
+def _printable(line: str) -> str:
+    """The line with escapes for what a terminal would obey."""
+    return re.sub("[\x00-\x08\x0a-\x1f\x7f-\x9f]",
+                  lambda control: ascii(control.group())[1:-1], line)
+
+
+# -- the record of what was imported
+
+def _record_path(store: sc.Store) -> str:
+    return store.path("status/crontab.imported")
+
+
+def _read_record(store: sc.Store) -> "Dict[str, str]":
+    """Task name -> the digest of its line. Without the record, tasks are compared as they are."""
     try:
-        text = sc.read_bytes(name, follow=True).decode("utf-8", "surrogateescape")
-    except OSError as error:
-        raise sc.StorageError.of("read", name, error)
-    path = os.path.realpath(name)
-    is_system = path == "/etc/crontab" or os.path.dirname(path) == "/etc/cron.d"
-    return text, name, is_system
+        digests = json.loads(sc.read_bytes(_record_path(store)).decode("utf-8"))["tasks"]
+    except (OSError, ValueError, KeyError, TypeError, sc.ForeignFile):
+        return {}
+    return digests if isinstance(digests, dict) else {}
 
 
-def _existing_tasks(store: sc.Store, strict: bool) -> "Dict[str, sc.Task]":
-    """The tasks of the configuration by name, and empty ones for other names that are taken.
+# -- the switch
 
-    `strict`: a configuration that cannot be read is an error.
+class Handover(sc.Conductor):
+    """A conductor that takes over lines which cron has run up to now."""
+
+    def count_from_now(self, names: "List[str]") -> None:
+        """Let the slots of these tasks count from the next second on; earlier ones were cron's."""
+        def change(pauses: "Dict[str, sc.Pause]", now: float) -> str:
+            for name in names:
+                pauses[name] = {"since": now, "until": now + 1, "by": "import-crontab",
+                                "reason": "its crontab line is being switched"}
+            return "%s: slots count from now on, cron had them before" % ", ".join(names)
+
+        self._change_pauses(names[0], change)
+
+
+def lines_to_switch(text: str, machine: Machine, config: sc.Config, state: sc.State,
+                    record: "Dict[str, str]"
+                    ) -> "Tuple[Dict[int, str], List[Tuple[int, str, str]]]":
+    """The lines that a task answers for, by their numbers; and the others with the reason.
+
+    A task answers for one line: for the one that it was imported from, as far as the record tells
+    and if both still run the same command, or for one that does the same. A line that changed since
+    has no task, and stays with cron.
     """
-    tasks: "Dict[str, sc.Task]" = {}
-    try:
-        config = store.read_config()
-        tasks = dict({name: sc.Task(name=name) for name in config.invalid}, **config.tasks)
-    except sc.ConfigError:
-        if strict:
-            raise
-    for path in store.config_files()[1:]:  # a file may hold a task of another name
-        tasks.setdefault(os.path.basename(path)[:-len(".json")], sc.Task())
-    return tasks
+    table = read_table(text, machine)
+    switched: "Dict[int, str]" = {}
+    staying = []
+    for entry in table.entries:
+        task = task_of(entry, machine, ())
+        built = sc.build_config([("crontab", {"tasks": [task]})]).tasks.get(task["name"])
+        reason = "no task does the same; to import it: import-crontab --write"
+        if re.search(CALLS_THE_TICK, entry.command):
+            reason = "it runs the conductor itself"
+        elif built is None:
+            reason = "it cannot be a task"
+        else:
+            digest = crontab_switch.digest_of(task)
+            name = _task_for(built, digest, config, record, set(switched.values()))
+            if name:
+                reason = _why_idle(config.tasks[name], state)
+            if not reason:
+                switched[entry.number] = name
+        if reason:
+            staying.append((entry.number, entry.line, reason))
+    return switched, staying
+
+
+def _task_for(task: sc.Task, digest: str, config: sc.Config, record: "Dict[str, str]",
+              used: "Iterable[str]") -> str:
+    """The name of the task that answers for a line; '' for none."""
+    for name, other in config.tasks.items():
+        was_imported = record.get(name) == digest and other.command == task.command
+        if name not in used and (was_imported or _does_the_same(task, other)):
+            return name
+    return ""
+
+
+def _why_idle(task: sc.Task, state: sc.State) -> str:
+    """Why a task would not run now; '' if it would."""
+    if not task.enabled:
+        return "its task '%s' is disabled" % task.name
+    if sc.pause_document(state, task):
+        return "its task '%s' is paused" % task.name
+    return ""
+
+
+def _switch(store: sc.Store, is_dry_run: bool, clock: sc.Clock) -> int:
+    """Comment the imported lines out and install the tick, in one write of the crontab.
+
+    Before it, the slots of their tasks count from now; behind it, cron runs nothing but the tick.
+    Whatever fails or is killed in between leaves cron's lines as they are.
+    """
+    sc.check_installable(store)
+    before = sc.read_crontab()
+    text = decoded_table(os.fsencode(before), "crontab")
+    config = store.read_config()
+    switched, staying = lines_to_switch(text, this_machine(text), config, store.read_state()[0],
+                                        _read_record(store))
+    for number, line, reason in staying:
+        sc.warn("crontab: line %d stays with cron: %s: %s" % (number, reason, _printable(line)))
+    if not switched:
+        sc.print_line("nothing to switch: no line of the crontab has a task here")
+        return sc.EXIT_OK
+    after = crontab_switch.with_switched_lines(before, switched, store.root)
+    if not sc.has_timer(store.root):
+        after = sc.table_with_line(store, after)
+    if is_dry_run:
+        _print_difference(before, after)
+        return sc.EXIT_OK
+    _wait_for_cron(clock)
+    command = sc.own_command(store.root, is_short=True)
+    _take_over(store, clock, config, sorted(switched.values()))
+    if sc.read_crontab() != before:
+        raise sc.ConductorError("somebody changed the crontab meanwhile; nothing was switched, "
+                                "run it again")
+    sc.write_crontab(after, before, store)
+    sc.print_line("%s to the conductor:" % sc.plural(
+        len(switched), "line was handed over", "lines were handed over"))
+    lines = sc.crontab_lines(text)
+    for number in sorted(switched):
+        _print_numbered(number, lines[number - 1])
+    sc.print_line("To undo this: %s import-crontab --switch-back" % command)
+    _warn_without_daemon(store)
+    return sc.EXIT_OK
+
+
+def _take_over(store: sc.Store, clock: sc.Clock, config: sc.Config, names: "List[str]") -> None:
+    """See to it that the slots of these tasks count from now, as cron had those before."""
+    if not os.path.exists(store.state_path):
+        sc.tick_first(store)
+        if not os.path.exists(store.state_path):
+            raise sc.ConductorError("the first tick did not succeed, so nothing was switched")
+        return
+    now, states = clock.now(), store.read_state()[0].tasks
+    stale = []
+    for name in names:
+        task, state = config.tasks[name], states.get(name, sc.TaskState())
+        is_overdue = state.next_slot is not None and state.next_slot <= now
+        is_reboot = task.schedule is not None and task.schedule.reboot
+        if state.schedule_key != task.schedule_key or is_overdue or is_reboot:
+            stale.append(name)
+    if stale:
+        store.hold()
+        Handover(store, clock).count_from_now(stale)
+
+
+def _wait_for_cron(clock: sc.Clock) -> None:
+    seconds = crontab_switch.wait_s(clock.now())
+    if seconds:
+        sc.print_line("waiting %d s, because cron reads its tables at the full minute" % seconds)
+        sys.stdout.flush()
+        time.sleep(seconds)
+
+
+def _switch_back(store: sc.Store, is_dry_run: bool) -> int:
+    """Give the lines back to cron and remove the tick, in one write of the crontab."""
+    before = sc.read_crontab()
+    restored, numbers = crontab_switch.with_restored_lines(before, store.root)
+    if not numbers:
+        sc.print_line("no line of the crontab was handed over to %s" % store.root)
+        return sc.EXIT_OK
+    after = sc.without_block(restored, store.root)
+    if is_dry_run:
+        _print_difference(before, after)
+        return sc.EXIT_OK
+    _wait_for_cron(sc.Clock())
+    if sc.read_crontab() != before:
+        raise sc.ConductorError("somebody changed the crontab meanwhile; nothing was changed here, "
+                                "run it again")
+    sc.write_crontab(after, before, store)
+    sc.print_line("%s back to cron:" % sc.plural(len(numbers), "line was given",
+                                                 "lines were given"))
+    lines = sc.crontab_lines(before)
+    for number in numbers:
+        _print_numbered(number, lines[number - 1][len(crontab_switch.mark_of(store.root)):])
+    sc.print_line("The tick is no longer in the crontab, so no task runs. Their files stay in %s:"
+                  % sc.DROP_IN_DIR)
+    sc.print_line("before `install`, remove those of the lines above, or they run twice.")
+    return sc.EXIT_OK
+
+
+def _print_difference(before: str, after: str) -> None:
+    tables = [[line.rstrip("\r\n") for line in sc.crontab_lines(table)]
+              for table in (before, after)]
+    for line in difflib.unified_diff(tables[0], tables[1], "crontab now", "crontab then",
+                                     lineterm=""):
+        sc.print_line(_printable(line))
+
+
+def _warn_without_daemon(store: sc.Store) -> None:
+    if not sc.has_timer(store.root) and sc.cron_daemon() == "":  # None proves nothing
+        sc.print_line("WARNING: no cron daemon is running, so nothing calls the line yet")
 
 
 OPTIONS = (
     sc.option("file", nargs="?", metavar="FILE", help="a crontab, - for stdin (default: your own)"),
+    [sc.option("--system", action="store_true", default=None,
+               help="FILE is a system table, whose lines name a user before the command (default: "
+                    "told by its place or its content)"),
+     sc.option("--no-system", dest="system", action="store_false", default=None,
+               help="FILE is a personal table")],
     sc.option("--write", action="store_true",
-              help="write a file for each task into %s, and print the lines to remove from the "
-                   "crontab" % sc.DROP_IN_DIR))
+              help="write a file for each task into %s; without a configuration, make one"
+                   % sc.DROP_IN_DIR),
+    [sc.option("--switch", action="store_true",
+               help="comment the imported lines out in your crontab and install the conductor's "
+                    "line, at once"),
+     sc.option("--switch-back", action="store_true",
+               help="undo that: cron runs the lines again, and no longer the conductor")],
+    sc.option("--dry-run", action="store_true",
+              help="show what --switch or --switch-back would change in the crontab"))
 
 if __name__ == "__main__":
     sc.command_beside(__doc__, OPTIONS, cmd_import_crontab)
