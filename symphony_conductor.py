@@ -6862,8 +6862,8 @@ OWN_FILES = (
     ("__pycache__", r"symphony_conductor\..*\.pyc"),
     ("logs", r"(symphony_conductor|conductor_cron)\.log(\.[0-9])?"),
     ("logs/automation", r"[^.].*\.log(\.[0-9])?"),
-    ("status", r"(crontab\.before|heartbeat|tick_failure|probe\.[0-9]+|(disk|events)\.jsonl|"
-               r"(last_good_config|tick_environment)\.json)(\.tmp)?"),
+    ("status", r"(crontab\.(before|imported)|heartbeat|tick_failure|probe\.[0-9]+|"
+               r"(disk|events)\.jsonl|(last_good_config|tick_environment)\.json)(\.tmp)?"),
     ("status/automation_health", r"[^.].*\.health(\.tmp)?"),
     ("status/definitions", r"[0-9a-f]{16}\.json(\.tmp)?"),
     ("status/history", r"[0-9]{4}-[0-9]{2}-[0-9]{2}\.jsonl"),

@@ -241,7 +241,7 @@ def cmd_import_crontab(store: sc.Store, args: "argparse.Namespace") -> int:
         raise sc.UsageError("--dry-run goes with --switch or --switch-back",
                             "without --write, nothing is written")
     if args.switch_back:
-        return _switch_back(store, args.dry_run)
+        return _switch_back(store, args.dry_run, sc.Clock())
     if args.write or not args.switch:
         _import(store, args)
     if args.switch:
@@ -498,7 +498,7 @@ def _wait_for_cron(clock: sc.Clock) -> None:
         time.sleep(seconds)
 
 
-def _switch_back(store: sc.Store, is_dry_run: bool) -> int:
+def _switch_back(store: sc.Store, is_dry_run: bool, clock: sc.Clock) -> int:
     """Give the lines back to cron and remove the tick, in one write of the crontab."""
     before = sc.read_crontab()
     restored, numbers = crontab_switch.with_restored_lines(before, store.root)
@@ -509,7 +509,7 @@ def _switch_back(store: sc.Store, is_dry_run: bool) -> int:
     if is_dry_run:
         _print_difference(before, after)
         return sc.EXIT_OK
-    _wait_for_cron(sc.Clock())
+    _wait_for_cron(clock)
     if sc.read_crontab() != before:
         raise sc.ConductorError("somebody changed the crontab meanwhile; nothing was changed here, "
                                 "run it again")
