@@ -1,0 +1,524 @@
+"""`import-crontab --switch`: lines go over to the conductor and back, and none is lost on the way."""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from support import NAMESPACE, SCRIPT, SCRIPTS, CronDaemon, Project, every_minute
+
+import crontab_switch
+import symphony_conductor as sc
+import symphony_import_crontab
+
+BESIDE = ("symphony_import_crontab.py", "crontab_commands.py", "crontab_switch.py",
+          "crontab_tables.py")
+
+# -- as text
+
+ROOT = "/srv/a"
+TABLE = "# mine\nMAILTO=me\n0 2 * * * /x/one\n\n\t*/5 * * * *  /x/two\r\n@reboot /x/three"
+
+
+@pytest.mark.parametrize("second, seconds", [
+    (0, 5), (0.5, 4.5), (4, 1), (5, 0), (30, 0), (50, 0), (51, 14), (59.5, 5.5)])
+def test_a_switch_waits_until_cron_has_read_its_tables(second, seconds):
+    assert crontab_switch.wait_s(1750000020 - 1750000020 % 60 + second) == seconds
+
+
+def test_a_line_that_was_handed_over_is_a_comment_with_all_of_its_bytes():
+    assert crontab_switch.with_switched_lines(TABLE, [3, 5, 6], ROOT) == (
+        '# mine\nMAILTO=me\n# run by symphony-conductor "/srv/a": 0 2 * * * /x/one\n\n'
+        '# run by symphony-conductor "/srv/a": \t*/5 * * * *  /x/two\r\n'
+        '# run by symphony-conductor "/srv/a": @reboot /x/three')
+
+
+def test_lines_come_back_byte_for_byte_whatever_else_changed():
+    switched = crontab_switch.with_switched_lines(TABLE, [3, 5, 6], ROOT)
+    changed = "9 9 * * * new\n" + switched.replace("# mine\n", "") + "\n# more\n"
+    assert crontab_switch.with_restored_lines(changed, ROOT) == (
+        "9 9 * * * new\n" + TABLE.replace("# mine\n", "") + "\n# more\n", [3, 5, 6])
+
+
+def test_any_lines_of_any_table_come_back():
+    chance = random.Random(7)
+    pieces = ["a", " ", "\t", "#", "*", "%", "\\", "\r", "é", "\udce9", "# run by ", '"/srv/a": ',
+              "\x0c", "\u2028", "\n", "\n"]
+    for _ in range(500):
+        table = "".join(chance.choice(pieces) for _ in range(chance.randrange(60)))
+        count = len(sc.crontab_lines(table))
+        numbers = sorted(chance.sample(range(1, count + 1), chance.randrange(count + 1)))
+        for root in (ROOT, '/srv/a": ', "/srv/\udce9", "/"):
+            switched = crontab_switch.with_switched_lines(table, numbers, root)
+            assert crontab_switch.with_restored_lines(switched, root) == (table, numbers)
+
+
+def test_each_root_has_its_own_mark_even_where_one_name_begins_the_other():
+    roots = ["/srv/a", "/srv/ab", '/srv/a": x', "/srv/a: ", "/srv/A", "/srv/a\u00e9"]
+    marks = [crontab_switch.mark_of(root) for root in roots]
+    for mark in marks:
+        assert [other for other in marks if other.startswith(mark)] == [mark]
+    both = crontab_switch.with_switched_lines(TABLE, [3], "/srv/a")
+    both = crontab_switch.with_switched_lines(both, [5], "/srv/ab")
+    restored, numbers = crontab_switch.with_restored_lines(both, "/srv/a")
+    assert restored == crontab_switch.with_switched_lines(TABLE, [5], "/srv/ab") and numbers == [3]
+
+
+# -- with a crontab(1)
+
+FAKE = """#!/bin/sh
+here=$(dirname "$0")
+echo "$*" >> "$here/calls"
+case "$1" in
+  -l) [ ! -e "$here/unreadable" ] || { echo "cannot read it" >&2; exit 1; }
+      [ -e "$here/table" ] || { echo "no crontab for you" >&2; exit 1; }
+      cat "$here/table" ;;
+  -) [ ! -e "$here/readonly" ] || { echo "errors in crontab file" >&2; exit 1; }
+     ls "$here/../project" > "$here/there-at-the-write"
+     cat > "$here/new" && mv "$here/new" "$here/table" ;;
+esac
+"""
+LINES = b"""# nightly
+0 2 * * * /x/backup.sh --all
+MAILTO=ops
+*/5 * * * * /x/poll\tnow
+61 * * * * broken
+@reboot cd /srv && ./start
+"""
+
+
+class Box:
+    """A project and a crontab; commands run in this process, at a time that cron leaves alone."""
+
+    def __init__(self, folder):
+        self.project = Project(folder / "project")
+        self.tools = folder / "tools"
+        self.tools.mkdir()
+        (self.tools / "crontab").write_text(FAKE)
+        (self.tools / "crontab").chmod(0o755)
+        self.table = LINES
+
+    @property
+    def table(self):
+        return (self.tools / "table").read_bytes()
+
+    @table.setter
+    def table(self, content):
+        (self.tools / "table").write_bytes(content)
+
+    def call(self, *words):
+        """Run import-crontab with these words; its exit code."""
+        options = {"file": None, "system": None, "write": False, "switch": False,
+                   "switch_back": False, "dry_run": False}
+        options.update({word.strip("-").replace("-", "_"): True for word in words})
+        store = sc.Store(str(self.project.root))
+        return symphony_import_crontab.cmd_import_crontab(store, argparse.Namespace(**options))
+
+    def mark(self):
+        return crontab_switch.mark_of(str(self.project.root)).encode()
+
+    def writes(self):
+        return (self.tools / "calls").read_text().splitlines().count("-")
+
+    def drop_in(self, name):
+        return self.project.root / "config" / "tasks.d" / (name + ".json")
+
+    def change_task(self, name, **changes):
+        task = dict(json.loads(self.drop_in(name).read_text()), **changes)
+        self.drop_in(name).write_text(json.dumps(task))
+
+
+@pytest.fixture
+def box(tmp_path, monkeypatch):
+    box = Box(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "%s:%s" % (box.tools, os.environ["PATH"]))
+    monkeypatch.setattr(crontab_switch, "wait_s", lambda now: 0)
+    return box
+
+
+def lines_of(table):
+    return table.splitlines(True)
+
+
+def test_imported_lines_are_handed_over_in_one_write_and_come_back(box, capfd):
+    assert box.call("--write") == 0 and box.table == LINES
+    assert "import-crontab --switch\n" in capfd.readouterr().out
+    assert box.call("--switch") == 0
+    out, err = capfd.readouterr()
+    assert box.writes() == 1
+    before = lines_of(LINES)
+    for number in (2, 4, 6):
+        before[number - 1] = box.mark() + before[number - 1]
+    assert box.table.startswith(b"".join(before) + b"# BEGIN symphony-conductor ")
+    assert out.startswith("3 lines were handed over to the conductor:\n"
+                          "    2  0 2 * * * /x/backup.sh --all\n    4  */5 * * * * /x/poll\tnow\n"
+                          "    6  @reboot cd /srv && ./start\nTo undo this: ")
+    assert "line 5 stays with cron: it cannot be a task: 61 * * * * broken" in err
+    block = sc.split_at_block(box.table.decode(), str(box.project.root))[1]
+    assert block and " tick >>logs/conductor_cron.log" in block
+
+    assert box.call("--switch-back") == 0
+    assert box.table == LINES and box.writes() == 2
+    assert capfd.readouterr().out.startswith("3 lines were given back to cron:\n    2  0 2 ")
+
+
+def test_what_changed_in_the_table_between_the_switch_and_its_undoing_stays(box):
+    box.call("--write")
+    box.call("--switch")
+    lines = lines_of(box.table)
+    box.table = b"7 7 * * * new\n" + b"".join(lines[1:]) + b"MAILTO=other\n8 8 * * * last\n"
+    box.call("--switch-back")
+    assert box.table == (b"7 7 * * * new\n" + b"".join(lines_of(LINES)[1:])
+                         + b"MAILTO=other\n8 8 * * * last\n")
+
+
+def test_the_slots_count_before_the_crontab_is_written(box):
+    box.call("--write")
+    box.call("--switch")
+    assert "conductor_state.json" in (box.tools / "there-at-the-write").read_text().split()
+    tasks = box.project.state()["tasks"]
+    assert sorted(tasks) == ["backup", "poll", "start"]
+    assert all(task["cursor"] <= time.time() for task in tasks.values())
+
+
+def test_a_second_switch_changes_nothing(box, capfd):
+    box.call("--write")
+    box.call("--switch")
+    table = box.table
+    capfd.readouterr()
+    assert box.call("--switch") == 0
+    assert box.table == table and box.writes() == 1
+    assert capfd.readouterr().out == "nothing to switch: no line of the crontab has a task here\n"
+    box.call("--switch-back")
+    assert box.table == LINES
+    assert box.call("--switch-back") == 0
+    assert box.table == LINES and "no line of the crontab" in capfd.readouterr().out
+
+
+def test_a_line_that_is_added_later_is_switched_beside_the_others(box):
+    box.call("--write")
+    box.call("--switch")
+    box.table = box.table + b"9 9 * * * /x/later\n"
+    assert box.call("--write") == 0
+    assert box.call("--switch") == 0
+    assert box.table.count(box.mark()) == 4
+    assert box.table.count(b"# BEGIN symphony-conductor ") == 1
+    box.call("--switch-back")
+    assert box.table == LINES + b"9 9 * * * /x/later\n"
+
+
+def test_write_and_switch_are_one_command_too(box):
+    assert box.call("--write", "--switch") == 0
+    assert box.table.count(box.mark()) == 3
+    assert box.drop_in("poll").exists()
+
+
+def test_a_dry_run_shows_the_difference_and_changes_nothing(box, capfd):
+    box.call("--write")
+    capfd.readouterr()
+    assert box.call("--switch", "--dry-run") == 0
+    out = capfd.readouterr().out
+    assert box.table == LINES and "-" not in (box.tools / "calls").read_text().split("\n")
+    assert not (box.project.root / "conductor_state.json").exists()
+    assert out.startswith("--- crontab now\n+++ crontab then\n")
+    assert "\n-0 2 * * * /x/backup.sh --all\n" in out
+    assert '\n+%s0 2 * * * /x/backup.sh --all\n' % box.mark().decode() in out
+    box.call("--switch")
+    capfd.readouterr()
+    table = box.table
+    assert box.call("--switch-back", "--dry-run") == 0 and box.table == table
+    assert "\n+0 2 * * * /x/backup.sh --all\n" in capfd.readouterr().out
+
+
+# -- which lines
+
+def test_a_line_that_changed_since_the_import_stays_with_cron(box, capfd):
+    box.call("--write")
+    box.table = LINES.replace(b"0 2 * * *", b"0 3 * * *").replace(b"/x/poll", b"/y/poll")
+    capfd.readouterr()
+    box.call("--switch")
+    assert box.mark() + b"0 3" not in box.table and b"\n0 3 * * * /x/backup.sh" in box.table
+    assert b"\n*/5 * * * * /y/poll\tnow\n" in box.table
+    assert box.mark() + b"@reboot" in box.table
+    err = capfd.readouterr().err
+    assert "line 2 stays with cron: no task does the same; to import it: import-crontab" in err
+
+
+def test_a_line_below_a_variable_that_changed_stays_with_cron(box):
+    box.call("--write")
+    box.table = b"PATH=/other\n" + LINES
+    box.call("--switch")
+    assert box.mark() not in box.table
+
+
+def test_a_task_that_was_adjusted_answers_for_its_line_while_it_runs_the_same_command(box):
+    box.call("--write")
+    box.change_task("backup", schedule="0 4 * * *", env={"PATH": "/opt/bin:/bin"}, timeout=60)
+    box.change_task("poll", command="/x/poll later")
+    box.call("--switch")
+    assert box.mark() + b"0 2 * * *" in box.table
+    assert box.mark() + b"*/5" not in box.table, "whether it does the same, nobody can tell"
+
+
+def test_without_the_record_only_tasks_that_do_the_same_answer_for_a_line(box):
+    box.call("--write")
+    box.change_task("backup", schedule="0 4 * * *")
+    (box.project.root / "status" / "crontab.imported").unlink()
+    box.call("--switch")
+    assert box.mark() + b"0 2 * * *" not in box.table and box.mark() + b"*/5" in box.table
+
+
+@pytest.mark.parametrize("record", [b"", b"{", b"[]", b'{"tasks": 3}', b"\xff"])
+def test_a_record_that_cannot_be_read_is_as_none(box, record):
+    box.call("--write")
+    (box.project.root / "status" / "crontab.imported").write_bytes(record)
+    assert box.call("--switch") == 0
+    assert box.table.count(box.mark()) == 3
+
+
+def test_each_task_answers_for_one_line(box):
+    box.table = b"* * * * * /x/worker\n* * * * * /x/worker\n"
+    box.call("--write")
+    box.drop_in("worker-2").unlink()
+    box.call("--switch")
+    assert box.table.startswith(box.mark() + b"* * * * * /x/worker\n* * * * * /x/worker\n# BEGIN")
+
+
+def test_a_task_that_would_not_run_takes_no_line_over(box, capfd):
+    box.call("--write")
+    box.change_task("backup", enabled=False)
+    box.project.tick()
+    sc.Conductor(sc.Store(str(box.project.root))).pause("poll", None, "")
+    capfd.readouterr()
+    box.call("--switch")
+    assert b"\n0 2 * * *" in box.table and b"\n*/5" in box.table
+    err = capfd.readouterr().err
+    assert "line 2 stays with cron: its task 'backup' is disabled" in err
+    assert "line 4 stays with cron: its task 'poll' is paused" in err
+
+
+def test_variables_stay_even_if_no_line_uses_them_any_more(box):
+    box.table = b"A=b\n0 2 * * * /x/one\n"
+    box.call("--write", "--switch")
+    assert box.table.startswith(b"A=b\n" + box.mark())
+
+
+def test_the_last_line_of_a_table_may_lack_its_newline(box):
+    box.table = b"0 2 * * * /x/one"
+    box.call("--write", "--switch")
+    assert box.table.startswith(box.mark() + b"0 2 * * * /x/one\n# BEGIN symphony-conductor ")
+    box.call("--switch-back")
+    assert box.table == b"0 2 * * * /x/one\n"
+
+
+def test_bytes_of_another_encoding_and_line_ends_of_dos_come_back(box):
+    table = b"# caf\xe9\r\n0 2 * * * /x/one\r\n0 3 * * * /x/caf\xe9\r\nA=\xff\n5 5 * * * /x/two \\\n"
+    box.table = table
+    box.call("--write", "--switch")
+    assert box.mark() + b"0 2 * * * /x/one\r\n" in box.table and b"\n0 3" in box.table
+    box.call("--switch-back")
+    assert box.table == table
+
+
+# -- slots that cron had
+
+def tick_at(box, ago):
+    return box.project.tick(time.time() + ago)
+
+
+def started(box):
+    """The tasks whose runs were started by schedule."""
+    state = box.project.state()["tasks"]
+    running = [name for name, task in state.items() if "run" in task]
+    return sorted(running + [result["task"] for result in box.project.history()])
+
+
+def test_slots_between_the_import_and_the_switch_were_those_of_cron(box):
+    """An older root, whose conductor has not ticked for an hour."""
+    box.table = b"*/5 * * * * true\n@reboot true reboot\n"
+    box.project.configure()
+    box.project.anchor(ago=7200)
+    box.call("--write")
+    tick_at(box, -3600)  # the tasks are known since then
+    box.call("--switch")
+    tick_at(box, 61)
+    box.project.wait_for_idle()
+    assert started(box) in ([], ["true"]), "at most the slot of this very minute"
+    state = box.project.state()["tasks"]["true"]
+    assert state["next_slot"] > time.time()
+    assert not [result for result in box.project.history()
+                if sc.from_iso(result["scheduled_for"]) < time.time() - 60]
+
+
+def test_a_switch_that_failed_at_the_crontab_leaves_all_with_cron_and_can_be_repeated(box):
+    box.table = b"*/5 * * * * true\n"
+    box.call("--write")
+    (box.tools / "readonly").write_text("")
+    with pytest.raises(sc.ConductorError) as caught:
+        box.call("--switch")
+    assert "crontab refused the new table" in str(caught.value)
+    assert box.table == b"*/5 * * * * true\n"
+    (box.tools / "readonly").unlink()
+    state = json.loads(box.project.read("conductor_state.json"))
+    state["tasks"]["true"]["next_slot"] -= 86400  # a day has gone by, and cron ran the line
+    state["tasks"]["true"]["cursor"] -= 86400
+    (box.project.root / "conductor_state.json").write_text(json.dumps(state))
+    assert box.call("--switch") == 0
+    tick_at(box, 61)
+    box.project.wait_for_idle()
+    assert not [result for result in box.project.history()
+                if sc.from_iso(result["scheduled_for"]) < time.time() - 60]
+
+
+def test_a_task_that_ticks_already_know_keeps_its_slots(box):
+    box.call("--write")
+    box.project.tick()
+    before = box.project.state()["tasks"]
+    box.call("--switch")
+    after = box.project.state()["tasks"]
+    assert after["backup"] == before["backup"] and after["poll"] == before["poll"]
+
+
+# -- what is refused
+
+def test_a_table_that_somebody_changes_meanwhile_is_left_alone(box, monkeypatch):
+    box.call("--write")
+
+    def edit(now):
+        box.table = LINES + b"# edited\n"
+        return 0
+
+    monkeypatch.setattr(crontab_switch, "wait_s", edit)
+    with pytest.raises(sc.ConductorError, match="somebody changed the crontab meanwhile"):
+        box.call("--switch")
+    assert box.table == LINES + b"# edited\n"
+
+
+@pytest.mark.parametrize("word", ["--switch", "--switch-back"])
+def test_a_table_that_cannot_be_read_is_not_written(box, word):
+    box.call("--write")
+    (box.tools / "unreadable").write_text("")
+    with pytest.raises(sc.ConductorError, match="nothing was changed"):
+        box.call(word)
+    assert box.table == LINES and box.writes() == 0
+
+
+def test_a_configuration_that_cannot_be_read_is_not_switched_to(box):
+    box.call("--write")
+    box.project.write_config("{")
+    with pytest.raises(sc.ConfigError):
+        box.call("--switch")
+    assert box.table == LINES
+
+
+@pytest.mark.parametrize("words, hint", [
+    (("--switch", "/etc/crontab"), "--write prints the lines to comment out"),
+    (("--switch-back", "-"), "--write prints the lines to comment out"),
+    (("--dry-run",), "nothing is written"),
+    (("--system",), "such as /etc/crontab"),
+])
+def test_what_cannot_be_switched_says_what_to_do(box, words, hint):
+    code, out, err = box.project.call("import-crontab", *words)
+    assert (code, out) == (2, "") and hint in err
+
+
+def test_the_line_of_a_timer_is_not_needed(box, monkeypatch):
+    box.call("--write")
+    monkeypatch.setattr(sc, "has_timer", lambda root: True)
+    box.call("--switch")
+    assert box.table.count(box.mark()) == 3 and b"# BEGIN" not in box.table
+
+
+# -- a fresh folder, and the crontab of this machine
+
+@pytest.fixture
+def fresh(tmp_path):
+    """A folder with nothing but the program and its scripts."""
+    root = tmp_path / "fresh"
+    (root / "scripts").mkdir(mode=0o700, parents=True)
+    root.chmod(0o700)
+    shutil.copy(str(SCRIPT), str(root))
+    for name in BESIDE:
+        shutil.copy(str(SCRIPTS / name), str(root / "scripts"))
+    return root
+
+
+def conductor(root, *words, **more):
+    done = subprocess.run([sys.executable, str(root / "symphony_conductor.py")] + list(words),
+                          cwd=str(root), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=60, **more)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def test_an_import_into_a_fresh_folder_makes_what_is_missing(fresh, tmp_path):
+    (tmp_path / "table").write_text("# all night\n0 2 * * * true\n*/5 * * * * true often\n"
+                                    "0 * * * * true hourly\n@reboot true\n")
+    code, out, err = conductor(fresh, "import-crontab", "--write", str(tmp_path / "table"))
+    assert code == 0 and out.startswith("wrote config/conductor_config.json\nwrote config/tasks.d/")
+    assert err == "symphony_conductor: %s: 5 lines: 4 tasks, 1 comment\n" % (tmp_path / "table")
+    code, out, err = conductor(fresh, "check")
+    assert (code, err) == (0, "")
+    assert out.startswith("config/conductor_config.json: 4 tasks, 0 problems, 0 warnings")
+    config = sc.Store(str(fresh)).read_config()
+    assert sorted(config.tasks) == ["true", "true-2", "true-3", "true-4"], "and no examples"
+    assert config.max_concurrent_tasks == 4
+    for path in (fresh / "config", fresh / "config" / "tasks.d"):
+        assert path.stat().st_mode & 0o777 == 0o700
+    assert (fresh / "config" / "conductor_config.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_import_that_was_cut_short_is_taken_up_again(box):
+    box.call("--write")
+    (box.project.root / "config" / "conductor_config.json").unlink()
+    box.drop_in("poll").unlink()
+    assert box.call("--write") == 0
+    names = sorted(path.name for path in box.drop_in("x").parent.iterdir())
+    assert names == ["backup.json", "poll.json", "start.json"]
+    assert (box.project.root / "config" / "conductor_config.json").exists()
+
+
+def test_an_existing_configuration_stays_as_it_is(box):
+    box.project.configure(every_minute("here"))
+    before = box.project.read("config/conductor_config.json")
+    assert box.call("--write") == 0
+    assert box.project.read("config/conductor_config.json") == before
+
+
+REAL = """
+set -e
+mount -t tmpfs tmpfs /var/spool/cron
+mkdir -m 1730 /var/spool/cron/crontabs
+chgrp crontab /var/spool/cron/crontabs
+crontab "$1/table"
+run() { "$2" -I -S -c 'import sys; sys.path[:0] = [sys.argv.pop(1)] * 2
+sys.path[0] += "/scripts"
+import crontab_switch
+crontab_switch.wait_s = lambda now: 0
+import symphony_import_crontab as i
+import symphony_conductor as sc
+sys.argv[0] = i.__file__
+sc.command_beside(i.__doc__, i.OPTIONS, i.cmd_import_crontab)' "$1" --root "$1" "$3" >> "$1/said"; }
+run "$1" "$2" --write
+run "$1" "$2" --switch
+crontab -l > "$1/switched"
+run "$1" "$2" --switch-back
+crontab -l | cmp - "$1/table"
+"""
+
+
+@pytest.mark.skipif(bool(CronDaemon._why_not()), reason="needs root, namespaces and crontab(1)")
+def test_the_real_crontab_takes_the_switch_and_its_undoing(fresh):
+    (fresh / "table").write_bytes(LINES.replace(b"61", b"51") + b"# caf\xe9\n")
+    done = subprocess.run(NAMESPACE + ["sh", "-c", REAL, "sh", str(fresh), sys.executable],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == 0, done.stderr
+    switched = (fresh / "switched").read_bytes()
+    assert switched.count(crontab_switch.mark_of(str(fresh)).encode()) == 4
+    assert switched.count(b" tick >>") == 1
