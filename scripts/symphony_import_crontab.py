@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Convert the lines of a crontab to tasks, and hand the lines over to the conductor.
+"""Convert the lines of a crontab to tasks.
 
 Example: symphony_conductor.py import-crontab --write
 
-Without an option the tasks are only printed. What is left out goes to stderr with its line number
-and the reason, and last comes the number of lines of each kind: none is dropped silently.
---switch, and nothing else, changes the crontab; --switch-back undoes it.
+Without an option the tasks are printed and nothing is changed. Lines that cannot be converted go to
+stderr with the reason, and then the number of lines of each kind. Nothing but --switch and
+--switch-back changes the crontab.
 """
 
 import argparse
@@ -267,6 +267,7 @@ def _import(store: sc.Store, args: "argparse.Namespace") -> None:
         _write(store, imported, is_missing)
         if not args.switch:
             _show_the_way_on(store, args.file, text, imported)
+    sys.stdout.flush()  # what counts the lines comes last, also in a file
     sc.warn("%s: %s" % (place, imported.tally()))
 
 
