@@ -7,6 +7,7 @@ it every byte of the line. So each line comes back by itself, whatever else chan
 import hashlib
 import json
 import os
+import re
 import sys
 from typing import Any, Collection, Dict, List, Tuple
 
@@ -54,6 +55,11 @@ def with_restored_lines(crontab: str, root: str) -> "Tuple[str, List[int]]":
             lines[index] = line[len(mark):]
             numbers.append(index + 1)
     return "".join(lines), numbers
+
+
+def marked_roots(crontab: str) -> "List[str]":
+    """The roots that lines were handed over to."""
+    return sorted(set(re.findall(r'(?m)^%s("(?:\\.|[^"\\])*"): ' % SWITCHED, crontab)))
 
 
 def digest_of(task: "Dict[str, Any]") -> str:

@@ -193,6 +193,11 @@ def spread_field(text: str, field: sc.CronField) -> str:
     return ",".join(items)
 
 
+def _has_a_field(schedule: str) -> bool:
+    """Whether this may be a schedule at all, and no line of prose."""
+    return schedule.startswith("@") or any(re.match(FIELD, word) for word in schedule.split())
+
+
 def looks_like_field(word: str, machine: Machine) -> bool:
     """Whether a word behind five fields is a sixth one, and no program."""
     if re.match(r"[*?](?:/\d+)?\Z", word):
@@ -463,7 +468,7 @@ class _Reader:
 
     def _entry(self, line: str, text: str = "", zone: str = "") -> str:
         match = re.match(ENTRY, text or line)
-        if match is None:
+        if match is None or not _has_a_field(match.group(2)):
             return ""
         dash, schedule, command = match.groups()
         comment, self.comment = " ".join(self.comment), []
@@ -536,8 +541,8 @@ class _Reader:
     def _why_a_user(self, command: str) -> str:
         word, _, rest = command.partition(" ")
         if rest.strip() and _is_only_a_user(word, self.machine):
-            return ("'%s' is a user of this machine and no program; only a system table names one "
-                    "(--system)" % word)
+            return ("'%s' is a user of this machine and no program; only lines of a system table "
+                    "name one (for a file: --system)" % word)
         return ""
 
     def _why_unusable(self, line: str, command: str) -> str:

@@ -330,7 +330,10 @@ def _write_drop_in(store: sc.Store, task: "Dict[str, Any]") -> None:
 
 def _show_the_way_on(store: sc.Store, name: "str | None", text: str, imported: Imported) -> None:
     if name is None:
-        sc.print_line("Cron still runs these lines. To hand them over to the conductor:")
+        who = "Cron still runs these lines."
+        if sc.installed_block(store) or sc.has_timer(store.root):
+            who = "Cron and the conductor both run these lines by now."
+        sc.print_line("%s To hand them over to the conductor:" % who)
         sc.print_line("  %s import-crontab --switch" % sc.own_command(store.root, is_short=True))
         return
     sc.print_line("These lines run twice until you remove them from %s:" % name)
@@ -505,7 +508,11 @@ def _switch_back(store: sc.Store, is_dry_run: bool, clock: sc.Clock) -> int:
     restored, numbers = crontab_switch.with_restored_lines(before, store.root)
     if not numbers:
         sc.print_line("no line of the crontab was handed over to %s" % store.root)
+        _show_other_marks(before)
         return sc.EXIT_OK
+    if sc.has_timer(store.root):
+        raise sc.UsageError("a systemd timer calls the tick, so the lines would run twice",
+                            "remove it first: uninstall --timer")
     after = sc.without_block(restored, store.root)
     if is_dry_run:
         _print_difference(before, after)
@@ -524,6 +531,13 @@ def _switch_back(store: sc.Store, is_dry_run: bool, clock: sc.Clock) -> int:
                   % sc.DROP_IN_DIR)
     sc.print_line("before `install`, remove those of the lines above, or they run twice.")
     return sc.EXIT_OK
+
+
+def _show_other_marks(crontab: str) -> None:
+    """Name the roots that have lines here, such as the former name of a folder."""
+    for root in crontab_switch.marked_roots(crontab):
+        sc.print_line("lines of %s are there: remove the mark before them with crontab -e, or name "
+                      "that folder with --root" % root)
 
 
 def _print_difference(before: str, after: str) -> None:

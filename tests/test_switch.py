@@ -435,6 +435,27 @@ def test_the_line_of_a_timer_is_not_needed(box, monkeypatch):
     assert box.table.count(box.mark()) == 3 and b"# BEGIN" not in box.table
 
 
+def test_lines_do_not_go_back_to_cron_while_a_timer_ticks(box, monkeypatch):
+    box.call("--write", "--switch")
+    table = box.table
+    monkeypatch.setattr(sc, "has_timer", lambda root: True)
+    with pytest.raises(sc.UsageError, match="would run twice"):
+        box.call("--switch-back")
+    assert box.table == table
+
+
+def test_lines_of_a_folder_that_was_renamed_are_named(box, capfd):
+    box.table = crontab_switch.mark_of('/srv/the "old" one').encode() + b"0 2 * * * /x/one\n"
+    assert box.call("--switch-back") == 0
+    assert 'lines of "/srv/the \\"old\\" one" are there: ' in capfd.readouterr().out
+
+
+def test_an_import_beside_a_tick_says_that_both_run_the_lines(box, capfd):
+    box.table = sc.with_block(LINES.decode(), str(box.project.root), ["* * * * * tick"]).encode()
+    box.call("--write")
+    assert "Cron and the conductor both run these lines by now. To hand" in capfd.readouterr().out
+
+
 # -- a fresh folder, and the crontab of this machine
 
 @pytest.fixture
