@@ -85,8 +85,8 @@ _HEADS = frozenset(("for", "select", "case"))  # what they go through names no p
 # Commands that run another one.
 _WRAPPING = frozenset((
     "sudo doas su runuser gosu nice ionice chrt env nohup exec command timeout flock setsid "
-    "chronic cronic systemd-cat run-one run-parts stdbuf torsocks proxychains xvfb-run bundle sh bash dash "
-    "ash ksh zsh perl ruby php node java Rscript").split())
+    "chronic cronic systemd-cat run-one run-parts stdbuf torsocks proxychains xvfb-run bundle sh "
+    "bash dash ash ksh zsh perl ruby php node java Rscript").split())
 _INTERPRETER = r"(?:python|pypy|perl|ruby|php|node|lua)[0-9.]*\Z"
 _SHELLS = frozenset("sh bash dash ash ksh zsh su runuser flock".split())
 # Words that name no program: options, assignments, numbers and durations.
