@@ -87,8 +87,12 @@ _WRAPPING = frozenset((
     "sudo doas su runuser gosu nice ionice chrt env nohup exec command timeout flock setsid "
     "chronic cronic systemd-cat run-one run-parts stdbuf torsocks proxychains xvfb-run bundle sh "
     "bash dash ash ksh zsh perl ruby php node java Rscript").split())
-_INTERPRETER = r"(?:python|pypy|perl|ruby|php|node|lua)[0-9.]*\Z"
+_INTERPRETER = r"(python|pypy|perl|ruby|php|node|lua)[0-9.]*\Z"
+# Their options in front of code, in which no file is named.
+_CODE_OPTIONS = {"python": ("-c",), "pypy": ("-c",), "perl": ("-e", "-E", "-ne", "-pe"),
+                 "ruby": ("-e",), "php": ("-r",), "node": ("-e", "-p"), "lua": ("-e",)}
 _SHELLS = frozenset("sh bash dash ash ksh zsh su runuser flock".split())
+_NESTING = 4  # of commands within commands that are looked into
 # Words that name no program: options, assignments, numbers and durations.
 _NO_NAME = r"-|[A-Za-z_]\w*\+?=|[0-9.]+[smhd]?\Z|\Z"
 # Options of wrappers whose next word is a user, a group or a shell.
@@ -146,27 +150,29 @@ def _unquoted(word: str) -> str:
     return word.strip("\"'`")
 
 
+def _takes_code(wrapper: str, option: str) -> bool:
+    """Whether the word behind this option of an interpreter is code."""
+    match = re.match(_INTERPRETER, wrapper)
+    return match is not None and option in _CODE_OPTIONS[match.group(1)]
+
+
 def _program_among(words: "List[str]", depth: int) -> str:
     """The program among the words of one simple command, behind those that only run it."""
     before = wrapper = ""
     for position, word in enumerate(words):
         text = _unquoted(word)
         name = text.rstrip("/").rpartition("/")[2].strip("{}$()`")
-        is_code = re.match(r"-\w*[cer]\Z", before) is not None
-        if is_code and wrapper in _SHELLS and depth < 4:
+        if wrapper in _SHELLS and re.match(r"-\w*c\Z", before) and depth < _NESTING:
             return _program_of(text, depth + 1)
-        if is_code and re.match(_INTERPRETER, wrapper) and before != "-c" * (wrapper == "php"):
+        if _takes_code(wrapper, before):
             return wrapper
-        if before in _WITH_USER.get(wrapper, ()) or re.match(_NO_NAME, text):
+        if before in _WITH_USER.get(wrapper, ()):
+            if wrapper == "runuser" and before == "-u":
+                wrapper = "env"  # what follows is the command, and not the user
+        elif re.match(_NO_NAME, text) or wrapper in ("su", "runuser"):
             pass
-        elif wrapper in ("su", "runuser", "gosu"):
-            if wrapper == "gosu" or "-u" in words[:position]:
-                wrapper = "env"
-                if before != "gosu":
-                    return _program_among(words[position:], depth)
-            # Otherwise this word is the user.
-        elif wrapper == "flock":
-            wrapper = "setsid"  # this word is the file that it locks; what follows, the command
+        elif wrapper in ("flock", "gosu"):  # this word is the file that is locked, or the user
+            wrapper = "env"
             if "-c" in words[position:]:
                 wrapper = "sh"
         elif name in _WRAPPING or re.match(_INTERPRETER, name):

@@ -120,9 +120,9 @@ CRON_PATH = "/usr/bin:/bin"
 
 # -- schedules
 
-NAMES = r"(?:%s)" % "|".join(sc.DAY_NAMES + sc.MONTH_NAMES)
+NAMES = r"(?:%s)" % "|".join(sc.WEEKDAYS + sc.MONTHS + sc.DAY_NAMES + sc.MONTH_NAMES)
 VALUE = r"(?:\d{1,4}|%s)" % NAMES
-ITEM = r"(?:[*?]|%s(?:[-~]%s)?|\d{0,2}L|\d{1,2}W|LW|\d#\d)(?:/\d+)?" % (VALUE, VALUE)
+ITEM = r"(?:[*?]|%s(?:[-~]%s)?|\d{0,2}L|L-\d{1,2}|\d{1,2}W|LW|\d#\d)(?:/\d+)?" % (VALUE, VALUE)
 FIELD = r"(?i)%s(?:,%s)*\Z" % (ITEM, ITEM)
 ANY = ("*", "?")
 YEAR = r"(?:[*?](?:/\d+)?|(?:19|20)\d\d(?:[-,/]\d+)*)\Z"
@@ -584,6 +584,7 @@ class _Reader:
 
 
 def variable_value(text: str) -> str:
+    """The value of a variable, without the quotes around it."""
     quoted = re.match(r"""(["'])(.*)\1\Z""", text)
     if quoted:
         text = quoted.group(2)

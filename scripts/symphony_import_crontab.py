@@ -43,9 +43,12 @@ class Imported(sc.Value):
 
     def tally(self) -> str:
         """How many lines there are of each kind."""
-        counts = [sc.plural(self.kinds.count(kind), one, many)
-                  for kind, one, many in crontab_tables.KINDS if kind in self.kinds]
-        return ": ".join([sc.plural(len(self.kinds), "line")] + [", ".join(counts)] * bool(counts))
+        text = sc.plural(len(self.kinds), "line")
+        if self.kinds:
+            text += ": " + ", ".join(
+                sc.plural(self.kinds.count(kind), one, many)
+                for kind, one, many in crontab_tables.KINDS if kind in self.kinds)
+        return text
 
 
 # -- from lines to tasks
@@ -68,6 +71,7 @@ def import_tasks(text: str, machine: Machine, has_users: "bool | None" = False,
     table = read_table(text, machine, has_users)
     kinds, left_out, notes = list(table.kinds), list(table.left_out), list(table.notes)
     tasks: "List[Tuple[int, Dict[str, Any]]]" = []
+    lines_of: "Dict[str, int]" = {}  # the digest of a task -> its line
     taken = set(config.tasks) | set(config.invalid)
     for entry in table.entries:
         task = task_of(entry, machine, taken)
@@ -78,7 +82,10 @@ def import_tasks(text: str, machine: Machine, has_users: "bool | None" = False,
             continue
         _set_timeout(task, entry.command, config)
         notes += [(entry.number, text) for text in _notes_on(entry, task)]
-        notes += [(entry.number, text) for text in _notes_on_twins(task, tasks)]
+        twin = lines_of.setdefault(crontab_switch.digest_of(task), entry.number)
+        if twin != entry.number:
+            notes.append((entry.number, "the same as line %d: cron runs both, and so do two tasks"
+                          % twin))
         taken.add(task["name"])
         tasks.append((entry.number, task))
     return Imported(tasks=tasks, left_out=sorted(left_out), kinds=kinds, notes=sorted(notes))
@@ -155,14 +162,6 @@ def _notes_on(entry: CrontabEntry, task: "Dict[str, Any]") -> "List[str]":
     schedule = sc.CronSchedule(task["schedule"], task["name"])
     notes += ["%s (%s)" % advice for advice in sc.schedule_advice(schedule, task["name"])]
     return notes
-
-
-def _notes_on_twins(task: "Dict[str, Any]", before: "List[Tuple[int, Dict[str, Any]]]"
-                    ) -> "List[str]":
-    for number, other in before:
-        if crontab_switch.digest_of(task) == crontab_switch.digest_of(other):
-            return ["the same as line %d: cron runs both, and so do two tasks" % number]
-    return []
 
 
 def _does_the_same(task: sc.Task, other: sc.Task) -> bool:
@@ -317,6 +316,9 @@ def _write(store: sc.Store, imported: Imported, is_missing: bool) -> None:
     problems = [problem for problem in config.problems if problem.task in names]
     if problems:
         raise sc.ConfigError(problems)
+    if len(names) > config.max_concurrent_tasks:
+        sc.print_line("Up to %d tasks run at the same time (max_concurrent_tasks); cron has no limit."
+                      % config.max_concurrent_tasks)
 
 
 def _write_drop_in(store: sc.Store, task: "Dict[str, Any]") -> None:
@@ -394,7 +396,8 @@ def lines_to_switch(text: str, machine: Machine, config: sc.Config, state: sc.St
     """
     table = read_table(text, machine)
     switched: "Dict[int, str]" = {}
-    staying = []
+    staying = [(number, line, reason) for number, line, reason in table.left_out
+               if not re.match(crontab_tables.VARIABLE, line)]
     for entry in table.entries:
         task = task_of(entry, machine, ())
         built = sc.build_config([("crontab", {"tasks": [task]})]).tasks.get(task["name"])
@@ -412,7 +415,7 @@ def lines_to_switch(text: str, machine: Machine, config: sc.Config, state: sc.St
                 switched[entry.number] = name
         if reason:
             staying.append((entry.number, entry.line, reason))
-    return switched, staying
+    return switched, sorted(staying)
 
 
 def _task_for(task: sc.Task, digest: str, config: sc.Config, record: "Dict[str, str]",

@@ -1,4 +1,4 @@
-"""`import-crontab --switch`: lines go over to the conductor and back, and none is lost on the way."""
+"""`import-crontab --switch`: lines go over to the conductor and back, and none is lost."""
 
 import argparse
 import json
@@ -240,7 +240,8 @@ def test_a_dry_run_shows_the_difference_and_changes_nothing(box, capfd):
 
 def test_a_line_that_changed_since_the_import_stays_with_cron(box, capfd):
     box.call("--write")
-    box.table = LINES.replace(b"0 2 * * *", b"0 3 * * *").replace(b"/x/poll", b"/y/poll")
+    box.table = (LINES.replace(b"0 2 * * *", b"0 3 * * *").replace(b"/x/poll", b"/y/poll")
+                 + b"0 0 2 * * * /x/six\n")
     capfd.readouterr()
     box.call("--switch")
     assert box.mark() + b"0 3" not in box.table and b"\n0 3 * * * /x/backup.sh" in box.table
@@ -248,6 +249,8 @@ def test_a_line_that_changed_since_the_import_stays_with_cron(box, capfd):
     assert box.mark() + b"@reboot" in box.table
     err = capfd.readouterr().err
     assert "line 2 stays with cron: no task does the same; to import it: import-crontab" in err
+    assert "line 7 stays with cron: cron has five fields, and this line six; " in err
+    assert "line 3" not in err, "a variable is no line that runs"
 
 
 def test_a_line_below_a_variable_that_changed_stays_with_cron(box):
@@ -318,7 +321,8 @@ def test_the_last_line_of_a_table_may_lack_its_newline(box):
 
 
 def test_bytes_of_another_encoding_and_line_ends_of_dos_come_back(box):
-    table = b"# caf\xe9\r\n0 2 * * * /x/one\r\n0 3 * * * /x/caf\xe9\r\nA=\xff\n5 5 * * * /x/two \\\n"
+    table = (b"# caf\xe9\r\n0 2 * * * /x/one\r\n0 3 * * * /x/caf\xe9\r\n"
+             b"A=\xff\n5 5 * * * /x/two \\\n")
     box.table = table
     box.call("--write", "--switch")
     assert box.mark() + b"0 2 * * * /x/one\r\n" in box.table and b"\n0 3" in box.table
@@ -504,11 +508,13 @@ def test_an_import_that_was_cut_short_is_taken_up_again(box):
     assert (box.project.root / "config" / "conductor_config.json").exists()
 
 
-def test_an_existing_configuration_stays_as_it_is(box):
-    box.project.configure(every_minute("here"))
+def test_an_existing_configuration_stays_as_it_is(box, capfd):
+    box.project.configure(every_minute("here"), max_concurrent_tasks=2)
     before = box.project.read("config/conductor_config.json")
     assert box.call("--write") == 0
     assert box.project.read("config/conductor_config.json") == before
+    assert ("Up to 2 tasks run at the same time (max_concurrent_tasks); cron has no limit.\n"
+            in capfd.readouterr().out)
 
 
 REAL = """
