@@ -229,6 +229,9 @@ def table_to_import(args: "argparse.Namespace") -> "Tuple[str, str, bool | None]
 
 # -- the command
 
+LINE_SHOWN = 200
+
+
 def cmd_import_crontab(store: sc.Store, args: "argparse.Namespace") -> int:
     """Print the tasks of a table, write them, or hand the lines over."""
     is_own = args.file is None
@@ -254,7 +257,7 @@ def _import(store: sc.Store, args: "argparse.Namespace") -> None:
     config = _existing_config(store, is_missing, strict=args.write)
     imported = import_tasks(text, this_machine(text), has_users, config)
     for number, line, reason in imported.left_out:
-        sc.warn("%s: line %d: %s: %s" % (place, number, reason, _printable(line)))
+        sc.warn("%s: line %d: %s: %s" % (place, number, reason, _shown(line)))
     for number, note in imported.notes:
         where = "%s: line %d" % (place, number) if number else place
         sc.warn(_printable("%s: warning: %s" % (where, note)))
@@ -346,6 +349,13 @@ def _show_the_way_on(store: sc.Store, name: "str | None", text: str, imported: I
 
 def _print_numbered(number: int, line: str) -> None:
     sc.print_line("%5d  %s" % (number, _printable(line.rstrip("\r\n"))))
+
+
+def _shown(line: str) -> str:
+    """The line as a message repeats it: its number says which it is, so the beginning will do."""
+    if len(line) > LINE_SHOWN:
+        line = line[:LINE_SHOWN] + "..."
+    return _printable(line)
 
 
 def _printable(line: str) -> str:
@@ -450,7 +460,7 @@ def _switch(store: sc.Store, is_dry_run: bool, clock: sc.Clock) -> int:
     switched, staying = lines_to_switch(text, this_machine(text), config, store.read_state()[0],
                                         _read_record(store))
     for number, line, reason in staying:
-        sc.warn("crontab: line %d stays with cron: %s: %s" % (number, reason, _printable(line)))
+        sc.warn("crontab: line %d stays with cron: %s: %s" % (number, reason, _shown(line)))
     if not switched:
         sc.print_line("nothing to switch: no line of the crontab has a task here")
         return sc.EXIT_OK

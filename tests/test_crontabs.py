@@ -7,6 +7,7 @@ schedules are the core's own.
 """
 
 import json
+import random
 import re
 
 import pytest
@@ -86,6 +87,28 @@ def test_importing_a_table_again_adds_no_task(name):
     again = symphony_import_crontab.import_tasks(text, ME, expected["system"], config)
     assert again.tasks == []
     assert len(again.kinds) == len(imported.kinds)
+
+
+PIECES = (["0 5 * * * ", "*/5 9-17 * * mon-fri\t", "@daily ", "@every 5m ", "0 0 2 * * * ", "-1 2 3 4 5 ",
+           "~ 3 * * * ", "1 5 cron.daily ", "& ", "TZ=UTC ", "CRON_TZ=Mars/Base ", "A=", "PATH=$HOME/bin",
+           "root ", "me ", "/opt/x ", "run.sh ", "$(date +%F) ", "'", "\"", "\\", "%", "\\%", "#", "# ", "\r",
+           "\t", " ", "\ufeff", "\xe9", "\udce9", "\x00", "-n ", "ID=x ", "FREQ=1d ", "if ", "for i in ", "( ",
+           "`", "sh -c ", "SHELL=/bin/bash", sc.BLOCK_BEGIN + "/a", sc.BLOCK_END + "/a"] + ["\n"] * 12)
+
+
+def test_no_table_is_too_odd_to_be_accounted_for():
+    chance = random.Random(15)
+    for _ in range(1500):
+        text = "".join(chance.choice(PIECES) for _ in range(chance.randrange(1, 60)))
+        has_users = chance.choice((None, True, False))
+        imported = symphony_import_crontab.import_tasks(text, ME, has_users)
+        assert len(imported.kinds) == len(sc.crontab_lines(text)), repr(text)
+        tasks = [task for _, task in imported.tasks]
+        assert sc.build_config([("crontab", {"tasks": tasks})]).problems == [], repr(text)
+        numbers = sorted([number for number, _ in imported.tasks]
+                         + [number for number, _, _ in imported.left_out])
+        assert numbers == [number for number, kind in enumerate(imported.kinds, 1)
+                           if kind in ("task", "left out")], repr(text)
 
 
 def test_there_are_enough_tables_and_each_has_its_expectation():
