@@ -86,25 +86,25 @@ RULER = r"[ \t]*#+[ \t]*(?:[=*~+]{2}|[-_]{3}|(?<=#)#{3})"  # of a section, maybe
 # What other programs than cron read, and what to write instead; it could be mistaken for an entry.
 OTHER_LINES = (
     (r"[ \t]*export[ \t]+(?P<set>\w+=)",
-     "cron knows no 'export'; write %(set)s..."),
+     "cron does not know 'export'; write %(set)s..."),
     (r"[ \t]*&[ \t]+(?P<line>%s[ \t]+\S.*)" % TIMES,
-     "the & is fcron's; for cron write '%(line)s'"),
+     "fcron syntax; for cron, write '%(line)s'"),
     (r"[ \t]*&\S+[ \t]+(?P<line>%s[ \t]+\S.*)" % TIMES,
-     "the options in front are fcron's; for cron write '%(line)s'"),
-    (r"[ \t]*%\w+", "fcron's line for once in a period; choose a time in it, such as '0 3 * * *'"),
-    (r"[ \t]*![a-z]\w*", "an option of fcron"),
+     "fcron syntax; for cron, write '%(line)s'"),
+    (r"[ \t]*%\w+", "fcron: once in a period; choose a time, such as '0 3 * * *'"),
+    (r"[ \t]*![a-z]\w*", "an fcron option"),
     (r"[ \t]*@(?:\S*\(\S*)?[ \t]+\d+\w*[ \t]",
-     "fcron's line for a time since the last run; choose fixed times, such as '*/30 * * * *'"),
-    (r"[ \t]*@noauto\b", "dcron never starts it by itself; a task with \"schedule\": null is one "
+     "fcron: an interval since the last run; choose times, such as '*/30 * * * *'"),
+    (r"[ \t]*@noauto\b", "dcron: never started by itself; use \"schedule\": null for a task "
                          "that runs by hand"),
     (r"[ \t]*%s[ \t]+(?=(?:[A-Z]+=\S+[ \t]+)*ID=)(?:[A-Z]+=\S+[ \t]+)*(?:FREQ|AFTER|WAIT)=" % TIMES,
-     "FREQ, AFTER and WAIT are dcron's; a task has dependencies in place of AFTER and WAIT"),
+     "FREQ, AFTER and WAIT are dcron's; use dependencies instead of AFTER and WAIT"),
 )
 NO_ENTRY = "neither a variable nor a schedule with a command"
 
 # Variables that mean something to cron, or that it does not take from a table, and why they are
 # no part of a task.
-_OF_MAIL = "it is for the mails of cron, and the conductor does not mail output"
+_OF_MAIL = "it only affects mail, and the conductor does not mail output"
 _SET_BY_CRON = "cron sets it itself and ignores the crontab's value"
 CRON_VARIABLES = {
     "MAILTO": "the conductor does not mail output; to be notified of failures, set "
@@ -136,9 +136,9 @@ EVERY = r"((?:\d+(?:\.\d+)?[dhms])+)[ \t]+(\S.*)"
 UNITS = {"d": sc.DAY, "h": sc.HOUR, "m": sc.MINUTE, "s": 1}
 # What OpenBSD and FreeBSD take in front of a command, and what a task does.
 FLAGS = {
-    "n": "-n (no mail after a success) is left out: output is not mailed",
-    "q": "-q (not logged by cron) is left out: every run is logged",
-    "s": "-s (one instance at a time) is left out: a task never overlaps itself",
+    "n": "-n (no mail after a success) dropped: output is not mailed",
+    "q": "-q (no syslog entry) dropped: every run is logged",
+    "s": "-s (single instance) dropped: runs of a task never overlap",
 }
 FLAG_WORDS = r"((?:-[nqs]+[ \t]+)+)(\S.*)"
 ANACRON = (r"[ \t]*(?P<period>\d+|@\w+)[ \t]+(?P<delay>\d+)[ \t]+(?P<job>[A-Za-z_][\w.-]*)[ \t]+"
@@ -211,30 +211,29 @@ def why_too_many_fields(fields: "List[str]", command: str) -> str:
     Six are read in two ways: Quartz, Spring and robfig put seconds first, supercronic a year last.
     """
     years = fields[6:] or ["*"]
-    readings = [("with seconds first (Quartz, Spring)", fields[0], fields[1:6], years[0])]
+    readings = [("if seconds come first (Quartz, Spring)", fields[0], fields[1:6], years[0])]
     if len(fields) == 6 and re.match(YEAR, fields[5]):
-        readings.append(("with the year last (supercronic)", "0", fields[:5], fields[5]))
+        readings.append(("if the year comes last (supercronic)", "0", fields[:5], fields[5]))
     offers = []
     for reading, second, five, year in readings:
         schedule = " ".join(field.replace("?", "*") for field in five)
         if not is_schedule(schedule):
             continue
         if not re.match(r"0+\Z", second):
-            offer = "no schedule has seconds other than 0"
+            offer = "there is no equivalent: schedules have no seconds"
         elif year not in ANY:
-            offer = "no schedule has a year (%s)" % year
+            offer = "there is no equivalent: schedules have no year (%s)" % year
         else:
             offer = "write '%s %s'" % (schedule, command)
             if len(fields) == 7 or "?" in fields:
                 offer += _quartz_days(five[4])
-        offers.append("%s: %s" % (reading, offer))
-    number = {6: "six", 7: "seven"}[len(fields)]
-    return "; ".join(["cron has five fields, and this line %s" % number] + offers)
+        offers.append("%s, %s" % (reading, offer))
+    return "; ".join(["%d fields where cron has 5" % len(fields)] + offers)
 
 
 def _quartz_days(day_of_week: str) -> str:
     if re.search(r"(?<![#/\d])[1-7](?!\d)", day_of_week):
-        return " (Quartz counts weekdays from Sunday = 1, cron from Sunday = 0)"
+        return " (Sunday is 1 in Quartz and 0 in cron)"
     return ""
 
 
@@ -249,8 +248,8 @@ def read_table(text: str, machine: Machine, has_users: "bool | None" = False) ->
     reader = _Reader(text, machine, bool(has_users))
     if has_users is None and names_users(text, machine):
         reader.has_users = True
-        reader.note("every command begins with the name of a user: read as a system table, "
-                    "whose lines name one (--no-system reads it as a personal one)", 0)
+        reader.note("every command starts with a user name, so this is read as a system table "
+                    "(--no-system: as a personal one)", 0)
     return reader.read()
 
 
@@ -337,13 +336,13 @@ class _Reader:
         self.notes: "List[Tuple[int, str]]" = []
         if text.startswith("\ufeff"):
             text = text[1:]
-            self.note("a byte order mark, which cron takes for a part of the line, is left out", 1)
+            self.note("byte order mark ignored; cron reads it as part of the line", 1)
         self.own = _own_lines(text)
         lines = [line.rstrip("\n") for line in sc.crontab_lines(text)]
         if any(line.strip() and line.endswith("\r") and number not in self.own
                for number, line in enumerate(lines, 1)):
-            self.note("its lines end as those of DOS: cron takes the carriage return for a part "
-                      "of each command and value; here they are left out", 0)
+            self.note("DOS line endings ignored; cron reads the carriage return as part of each "
+                      "command and value", 0)
         self.lines = [line.rstrip("\r") for line in lines]
         self.number = 0
         self.continued: "Dict[int, int]" = {}  # line -> the one that it continues
@@ -380,7 +379,7 @@ class _Reader:
     def _continuation(self, line: str) -> str:
         if self.number not in self.continued:
             return ""
-        return self.leave_out(line, "it continues line %d" % self.continued[self.number])
+        return self.leave_out(line, "continues line %d" % self.continued[self.number])
 
     def _header(self, line: str) -> str:
         is_on_top = self.kinds == ["header"] * len(self.kinds)
@@ -410,21 +409,22 @@ class _Reader:
         name, value = match.group(1).strip("\"'"), variable_value(match.group(2))
         if not sc.is_text(value):
             self.unreadable.append(name)
-            return self.leave_out(line, "its value is not UTF-8, as a configuration is; tasks that "
-                                        "use %s are left out as well" % as_latin_1(name))
+            return self.leave_out(line, "the value is not UTF-8; lines that use %s are left out "
+                                        "as well" % as_latin_1(name))
         if not re.match(r"[A-Za-z_]\w*\Z", name, re.A):
-            return self.leave_out(line, "a variable of a task has a name of letters, digits and _")
+            return self.leave_out(line, "variables of tasks have only letters, digits and _ in "
+                                        "their names")
         self.unreadable = [other for other in self.unreadable if other != name]
         if sc.unexpanded(value):
-            text = "cron sets %s to '%s' as it stands, and so do the tasks" % (name, value)
+            text = "%s='%s' is not expanded, neither by cron nor in a task" % (name, value)
             expanded = expanded_value(value, self.variables, self.machine)
             if expanded:
-                text += "; a shell would make it '%s'" % expanded
+                text += "; expanded, it is '%s'" % expanded
             self.note(text, self.number)
         self.variables = dict(self.variables, **{name: value})  # the entries above keep theirs
         if name == "CRON_TZ" and value:
-            self.note("it becomes the timezone of the tasks below, as cronie has it; Debian's cron "
-                      "and busybox ignore it", self.number)
+            self.note("used as the timezone of the tasks below, as cronie does; Debian's cron and "
+                      "busybox ignore it", self.number)
         if value and name in CRON_VARIABLES:
             return self.leave_out(line, CRON_VARIABLES[name])
         return "variable"
@@ -452,18 +452,18 @@ class _Reader:
         start = re.match(r"\d+", self.variables.get("START_HOURS_RANGE", ""))
         hour = (hours + int(start.group() if start else 0)) % 24
         if period not in ANACRON_DAYS:
-            return self.leave_out(line, "anacron's line for every %s days; a schedule has no such "
+            return self.leave_out(line, "anacron runs it every %s days; no schedule has that "
                                         "interval" % period)
         schedule = "%d %d %s" % (minute, hour, ANACRON_DAYS[period])
-        return self.leave_out(line, "anacron's line, and anacron runs it once a period, also after "
-                                    "its time; so would a task for '%s %s'" % (schedule, command))
+        return self.leave_out(line, "anacron runs it; as a task it would be '%s %s' (tasks make up "
+                                    "missed runs as well)" % (schedule, command))
 
     def _entry_with_zone(self, line: str) -> str:
         match = re.match(WITH_ZONE, line)
         if match is None:
             return ""
-        self.note("the zone in front becomes the task's timezone, as supercronic has it; cron "
-                  "takes the whole line for a variable", self.number)
+        self.note("the prefix becomes the task's timezone, as in supercronic; cron reads the "
+                  "whole line as a variable", self.number)
         return self._entry(line, match.group(2), match.group(1).strip("\"'"))
 
     def _entry(self, line: str, text: str = "", zone: str = "") -> str:
@@ -474,30 +474,39 @@ class _Reader:
         comment, self.comment = " ".join(self.comment), []
         schedule, command, reason = self._schedule_of(" ".join(schedule.split()), command)
         user = ""
-        if self.has_users and not reason:
-            user, _, command = re.sub(r"\A(\S+)[ \t]+", "\\1 ", command).partition(" ")
-            if not command:
-                reason = NO_ENTRY
-        elif not reason:
-            reason = self._why_a_user(command)
+        if not reason:
+            user, command, reason = self._user_of(command)
         reason = reason or self._why_unusable(line, command)
         if reason:
             return self.leave_out(line, reason)
         if dash:
-            self.note("the - in front (not logged by cron) is left out: every run is logged",
-                      self.number)
+            self.note("'-' (no syslog entry) dropped: every run is logged", self.number)
+        self.entries.append(CrontabEntry(
+            number=self.number, line=line, schedule=schedule, user=user, comment=comment,
+            command=self._without_flags(command), zone=zone, variables=self.variables))
+        return "task"
+
+    def _user_of(self, command: str) -> "Tuple[str, str, str]":
+        """The user of a line, the command behind it, and what is wrong with them."""
+        word, rest = re.match(r"(\S+)[ \t]*(.*)", command).groups()  # type: ignore[union-attr]
+        if self.has_users:
+            return word, rest, "" if rest else NO_ENTRY
+        if rest and _is_only_a_user(word, self.machine):
+            return "", command, ("'%s' is a user on this machine, not a program; only system "
+                                 "tables name one (for a file: --system)" % word)
+        return "", command, ""
+
+    def _without_flags(self, command: str) -> str:
+        """The command less the flags that OpenBSD and FreeBSD take in front of it."""
         flags = re.match(FLAG_WORDS, command)
         if flags:
             for flag in sorted(set(flags.group(1)) & set(FLAGS)):
                 self.note(FLAGS[flag], self.number)
             command = flags.group(2)
         if re.match(r"(?:[A-Z_]+=\S*[ \t]+)*CRON_TZ=", command):
-            self.note("CRON_TZ within a command changes nothing about its schedule; the task's "
-                      "timezone would", self.number)
-        self.entries.append(CrontabEntry(
-            number=self.number, line=line, schedule=schedule, user=user, command=command,
-            comment=comment, zone=zone, variables=self.variables))
-        return "task"
+            self.note("CRON_TZ inside a command does not change its schedule; set timezone",
+                      self.number)
+        return command
 
     def _schedule_of(self, schedule: str, command: str) -> "Tuple[str, str, str]":
         """The schedule in the conductor's words, the command behind it, and why it has none."""
@@ -512,7 +521,7 @@ class _Reader:
             return "", "", why_too_many_fields(schedule.split() + extra, rest)
         fields = [spread_field(text, field) for text, field in zip(schedule.split(), sc.FIELDS)]
         if "~" in schedule:
-            self.note("~ is a new random value at each start of cron; H is one that stays: '%s'"
+            self.note("~ is random anew whenever cron starts; becomes '%s', where H stays the same"
                       % " ".join(fields), self.number)
         return " ".join(fields), command, ""
 
@@ -532,18 +541,11 @@ class _Reader:
             return nickname, command, ""
         schedule = schedule_of_interval(seconds)
         if not schedule:
-            return "", "", ("%s has no equivalent: a schedule repeats by the clock, in whole "
-                            "minutes that divide the hour or hours that divide the day" % nickname)
-        self.note("%s became '%s': by the clock, and not from the last start or end"
-                  % (nickname, schedule), self.number)
+            return "", "", ("%s has no equivalent: schedules repeat in minutes that divide the "
+                            "hour, or in hours that divide the day" % nickname)
+        self.note("%s becomes '%s': by the clock, not from the last run" % (nickname, schedule),
+                  self.number)
         return schedule, command, ""
-
-    def _why_a_user(self, command: str) -> str:
-        word, _, rest = command.partition(" ")
-        if rest.strip() and _is_only_a_user(word, self.machine):
-            return ("'%s' is a user of this machine and no program; only lines of a system table "
-                    "name one (for a file: --system)" % word)
-        return ""
 
     def _why_unusable(self, line: str, command: str) -> str:
         """Why a command cannot be carried over as it stands; '' if it can."""
@@ -552,11 +554,11 @@ class _Reader:
             self.continued.update(dict.fromkeys(numbers, self.number))
             parts = [line] + [self.lines[number - 1] for number in numbers]
             whole = " ".join(part.rstrip("\\").strip() for part in parts)
-            return ("cron does not join lines, as fcron and micron do, and ends the command at the "
+            return ("cron does not join lines (fcron and micron do), so the command ends at the "
                     "backslash; write one line: %s" % whole)
         if not sc.is_text(command):
-            return ("its command is not UTF-8, as a configuration is; put it into a script, and "
-                    "let the line run that")
+            return ("the command is not UTF-8, which a configuration must be; put it into a "
+                    "script and run that")
         for name in self.unreadable:
             if name in NEEDED_VARIABLES or re.search(r"\$\{?%s\b" % re.escape(name), command):
                 return "it uses %s, whose value is not UTF-8" % as_latin_1(name)

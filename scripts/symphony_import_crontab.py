@@ -84,7 +84,7 @@ def import_tasks(text: str, machine: Machine, has_users: "bool | None" = False,
         notes += [(entry.number, text) for text in _notes_on(entry, task)]
         twin = lines_of.setdefault(crontab_switch.digest_of(task), entry.number)
         if twin != entry.number:
-            notes.append((entry.number, "the same as line %d: cron runs both, and so do two tasks"
+            notes.append((entry.number, "same as line %d; cron runs both, so there are two tasks"
                           % twin))
         taken.add(task["name"])
         tasks.append((entry.number, task))
@@ -155,10 +155,10 @@ def _notes_on(entry: CrontabEntry, task: "Dict[str, Any]") -> "List[str]":
     notes = []
     escaped = escaped_command(entry.command)
     if escaped:
-        notes.append("cron ends a command at its first unescaped %%, so this one can hardly have "
-                     "worked; as it was probably meant, a crontab has it as: %s" % escaped)
+        notes.append("cron ends the command at the first unescaped %%, so this line can hardly "
+                     "have worked; in a crontab, write: %s" % escaped)
     if entry.line.endswith("\\"):
-        notes.append("it ends in a backslash, which does not join it with the next line")
+        notes.append("the backslash at its end does not join it to the next line")
     schedule = sc.CronSchedule(task["schedule"], task["name"])
     notes += ["%s (%s)" % advice for advice in sc.schedule_advice(schedule, task["name"])]
     return notes
@@ -320,8 +320,8 @@ def _write(store: sc.Store, imported: Imported, is_missing: bool) -> None:
     if problems:
         raise sc.ConfigError(problems)
     if len(names) > config.max_concurrent_tasks:
-        sc.print_line("Up to %d tasks run at the same time (max_concurrent_tasks); cron has no limit."
-                      % config.max_concurrent_tasks)
+        sc.print_line("Up to %d tasks run at the same time (max_concurrent_tasks); cron has no "
+                      "limit." % config.max_concurrent_tasks)
 
 
 def _write_drop_in(store: sc.Store, task: "Dict[str, Any]") -> None:
@@ -474,8 +474,8 @@ def _switch(store: sc.Store, is_dry_run: bool, clock: sc.Clock) -> int:
     command = sc.own_command(store.root, is_short=True)
     _take_over(store, clock, config, sorted(switched.values()))
     if sc.read_crontab() != before:
-        raise sc.ConductorError("somebody changed the crontab meanwhile; nothing was switched, "
-                                "run it again")
+        raise sc.ConductorError("the crontab was changed meanwhile; nothing was switched, run it "
+                                "again")
     sc.write_crontab(after, before, store)
     sc.print_line("%s to the conductor:" % sc.plural(
         len(switched), "line was handed over", "lines were handed over"))
@@ -510,7 +510,7 @@ def _take_over(store: sc.Store, clock: sc.Clock, config: sc.Config, names: "List
 def _wait_for_cron(clock: sc.Clock) -> None:
     seconds = crontab_switch.wait_s(clock.now())
     if seconds:
-        sc.print_line("waiting %d s, because cron reads its tables at the full minute" % seconds)
+        sc.print_line("waiting %d s: cron reads crontabs when a minute begins" % seconds)
         sys.stdout.flush()
         time.sleep(seconds)
 
@@ -532,17 +532,17 @@ def _switch_back(store: sc.Store, is_dry_run: bool, clock: sc.Clock) -> int:
         return sc.EXIT_OK
     _wait_for_cron(clock)
     if sc.read_crontab() != before:
-        raise sc.ConductorError("somebody changed the crontab meanwhile; nothing was changed here, "
-                                "run it again")
+        raise sc.ConductorError("the crontab was changed meanwhile; nothing was restored, run it "
+                                "again")
     sc.write_crontab(after, before, store)
     sc.print_line("%s back to cron:" % sc.plural(len(numbers), "line was given",
                                                  "lines were given"))
     lines = sc.crontab_lines(before)
     for number in numbers:
         _print_numbered(number, lines[number - 1][len(crontab_switch.mark_of(store.root)):])
-    sc.print_line("The tick is no longer in the crontab, so no task runs. Their files stay in %s:"
+    sc.print_line("The conductor's line is removed, so no task runs. The task files stay in %s;"
                   % sc.DROP_IN_DIR)
-    sc.print_line("before `install`, remove those of the lines above, or they run twice.")
+    sc.print_line("delete those of the lines above before you run install, or they run twice.")
     return sc.EXIT_OK
 
 

@@ -272,8 +272,8 @@ def test_the_shell_of_the_table_runs_the_command_and_stands_in_its_environment()
                       "notification_webhook or notification_command"),
     ("RANDOM_DELAY=5", "there is no random delay; to spread tasks evenly, use H as the minute"),
     ("START_HOURS_RANGE=3-22", "only anacron uses it; start_deadline limits how late a task may start"),
-    ("MAILFROM=x", "it is for the mails of cron, and the conductor does not mail output"),
-    ("CONTENT_TYPE=text/plain", "it is for the mails of cron, and the conductor does not mail output"),
+    ("MAILFROM=x", "it only affects mail, and the conductor does not mail output"),
+    ("CONTENT_TYPE=text/plain", "it only affects mail, and the conductor does not mail output"),
     ("LOGNAME=x", "cron sets it itself and ignores the crontab's value"),
     ("USER=x", "cron sets it itself and ignores the crontab's value"),
 ])

@@ -249,7 +249,7 @@ def test_a_line_that_changed_since_the_import_stays_with_cron(box, capfd):
     assert box.mark() + b"@reboot" in box.table
     err = capfd.readouterr().err
     assert "line 2 stays with cron: no task does the same; to import it: import-crontab" in err
-    assert "line 7 stays with cron: cron has five fields, and this line six; " in err
+    assert "line 7 stays with cron: 6 fields where cron has 5; " in err
     assert "line 3" not in err, "a variable is no line that runs"
 
 
@@ -399,7 +399,7 @@ def test_a_table_that_somebody_changes_meanwhile_is_left_alone(box, monkeypatch)
         return 0
 
     monkeypatch.setattr(crontab_switch, "wait_s", edit)
-    with pytest.raises(sc.ConductorError, match="somebody changed the crontab meanwhile"):
+    with pytest.raises(sc.ConductorError, match="the crontab was changed meanwhile"):
         box.call("--switch")
     assert box.table == LINES + b"# edited\n"
 
