@@ -14,7 +14,6 @@ from typing import Any, Collection, Dict, List, Tuple
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import symphony_conductor as sc  # noqa: E402
-from crontab_tables import SWITCHED  # noqa: E402
 
 # Cron reads its tables when a minute begins, some a moment later. A switch at that time could be
 # read by cron before the conductor's slots count, or after: a run would come twice, or never.
@@ -30,25 +29,17 @@ def wait_s(now: float) -> float:
     return max(0.0, SAFE_FROM_S - second)
 
 
-def mark_of(root: str) -> str:
-    """What stands before a line that the conductor of this root runs.
-
-    The root is quoted, so that no mark begins with the one of another root.
-    """
-    return "%s%s: " % (SWITCHED, json.dumps(root))
-
-
 def with_switched_lines(crontab: str, numbers: "Collection[int]", root: str) -> str:
     """The table with these lines handed over; numbers count from 1."""
     lines = sc.crontab_lines(crontab)
     for number in numbers:
-        lines[number - 1] = mark_of(root) + lines[number - 1]
+        lines[number - 1] = sc.handed_over_mark(root) + lines[number - 1]
     return "".join(lines)
 
 
 def with_restored_lines(crontab: str, root: str) -> "Tuple[str, List[int]]":
     """The table with every line of this root given back to cron, and their numbers."""
-    mark = mark_of(root)
+    mark = sc.handed_over_mark(root)
     lines, numbers = sc.crontab_lines(crontab), []
     for index, line in enumerate(lines):
         if line.startswith(mark):
@@ -59,7 +50,7 @@ def with_restored_lines(crontab: str, root: str) -> "Tuple[str, List[int]]":
 
 def marked_roots(crontab: str) -> "List[str]":
     """The roots that lines were handed over to."""
-    return sorted(set(re.findall(r'(?m)^%s("(?:\\.|[^"\\])*"): ' % SWITCHED, crontab)))
+    return sorted(set(re.findall(r'(?m)^%s("(?:\\.|[^"\\])*"): ' % sc.HANDED_OVER, crontab)))
 
 
 def digest_of(task: "Dict[str, Any]") -> str:

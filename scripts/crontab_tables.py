@@ -69,7 +69,6 @@ VARIABLE = r"""[ \t]*("[^"]*"|'[^']*'|[^\s=#"']+)[ \t]*=[ \t]*(.*?)[ \t\r]*\Z"""
 # As Kubernetes, robfig/cron and supercronic have it: the zone in front of the fields.
 WITH_ZONE = r"[ \t]*(?:CRON_TZ|TZ)=(\S+)[ \t]+(%s[ \t]+\S.*)" % TIMES
 OWN_BLOCK = r"(?ms)^%s([^\n]*)$.*?^%s\1$" % (sc.BLOCK_BEGIN, sc.BLOCK_END)
-SWITCHED = "# run by symphony-conductor "  # and the root as JSON, a colon, the line
 
 # Comments that describe no entry.
 NO_DESCRIPTION = "|".join((
@@ -396,7 +395,7 @@ class _Reader:
             return ""
         words = as_latin_1(line).lstrip("# \t").rstrip()
         is_description = words and not re.match(NO_DESCRIPTION, words, re.I)
-        if is_description and not re.match(RULER, line) and not line.startswith(SWITCHED):
+        if is_description and not re.match(RULER, line) and not line.startswith(sc.HANDED_OVER):
             self.comment = self.comment + [words]
         else:
             self.comment = []

@@ -539,7 +539,7 @@ def _switch_back(store: sc.Store, is_dry_run: bool, clock: sc.Clock) -> int:
                                                  "lines were given"))
     lines = sc.crontab_lines(before)
     for number in numbers:
-        _print_numbered(number, lines[number - 1][len(crontab_switch.mark_of(store.root)):])
+        _print_numbered(number, lines[number - 1][len(sc.handed_over_mark(store.root)):])
     sc.print_line("The conductor's line is removed, so no task runs. The task files stay in %s;"
                   % sc.DROP_IN_DIR)
     sc.print_line("delete those of the lines above before you run install, or they run twice.")

@@ -60,7 +60,7 @@ def test_any_lines_of_any_table_come_back():
 
 def test_each_root_has_its_own_mark_even_where_one_name_begins_the_other():
     roots = ["/srv/a", "/srv/ab", '/srv/a": x', "/srv/a: ", "/srv/A", "/srv/a\u00e9"]
-    marks = [crontab_switch.mark_of(root) for root in roots]
+    marks = [sc.handed_over_mark(root) for root in roots]
     for mark in marks:
         assert [other for other in marks if other.startswith(mark)] == [mark]
     both = crontab_switch.with_switched_lines(TABLE, [3], "/srv/a")
@@ -120,7 +120,7 @@ class Box:
         return symphony_import_crontab.cmd_import_crontab(store, argparse.Namespace(**options))
 
     def mark(self):
-        return crontab_switch.mark_of(str(self.project.root)).encode()
+        return sc.handed_over_mark(str(self.project.root)).encode()
 
     def writes(self):
         return (self.tools / "calls").read_text().splitlines().count("-")
@@ -449,7 +449,7 @@ def test_lines_do_not_go_back_to_cron_while_a_timer_ticks(box, monkeypatch):
 
 
 def test_lines_of_a_folder_that_was_renamed_are_named(box, capfd):
-    box.table = crontab_switch.mark_of('/srv/the "old" one').encode() + b"0 2 * * * /x/one\n"
+    box.table = sc.handed_over_mark('/srv/the "old" one').encode() + b"0 2 * * * /x/one\n"
     assert box.call("--switch-back") == 0
     assert 'lines of "/srv/the \\"old\\" one" are there: ' in capfd.readouterr().out
 
@@ -539,6 +539,17 @@ crontab -l | cmp - "$1/table"
 """
 
 
+def test_uninstall_refuses_while_nothing_would_run_the_lines(tmp_path, monkeypatch):
+    table = "0 5 * * * mine\n%s0 6 * * * /x/two\n%s7 7 * * * other\n" % (
+        sc.handed_over_mark(str(tmp_path)), sc.handed_over_mark(str(tmp_path) + "2"))
+    monkeypatch.setattr(sc, "read_crontab", lambda: table)
+    monkeypatch.setattr(sc, "write_crontab", lambda *arguments: pytest.fail("written"))
+    with pytest.raises(sc.ConductorError) as caught:
+        sc._uninstall_line(sc.Store(str(tmp_path)), False)
+    assert "nothing will run 1 line of the crontab handed over to %s" % tmp_path in str(caught.value)
+    assert "import-crontab --switch-back" in str(caught.value)
+
+
 @pytest.mark.skipif(bool(CronDaemon._why_not()), reason="needs root, namespaces and crontab(1)")
 def test_the_real_crontab_takes_the_switch_and_its_undoing(fresh):
     (fresh / "table").write_bytes(LINES.replace(b"61", b"51") + b"# caf\xe9\n")
@@ -547,5 +558,5 @@ def test_the_real_crontab_takes_the_switch_and_its_undoing(fresh):
                           stderr=subprocess.PIPE, timeout=60)
     assert done.returncode == 0, done.stderr
     switched = (fresh / "switched").read_bytes()
-    assert switched.count(crontab_switch.mark_of(str(fresh)).encode()) == 4
+    assert switched.count(sc.handed_over_mark(str(fresh)).encode()) == 4
     assert switched.count(b" tick >>") == 1
