@@ -909,8 +909,8 @@ def zone_named(name: "str | None") -> Zone:
     zone = _ZONES.get(name)
     if zone is None:
         if not name or not _zone_exists(name):
-            raise ConductorError("unknown time zone %.60r" % name,
-                                 "use an IANA name such as Europe/Paris or UTC")
+            raise ConductorError("unknown time zone %r" % cut_text(name or "", 60),
+                                 _zone_hint(name or ""))
         zone = _ZONES[name] = Zone(name)
     return zone
 
@@ -924,6 +924,33 @@ def _zone_folders() -> "List[str]":
 def has_zone_data() -> bool:
     """Whether this system has the time zone database, which containers often lack."""
     return any(_zone_exists(name) for name in ("Europe/Paris", "America/New_York", "Asia/Tokyo"))
+
+
+def _zone_hint(name: str) -> str:
+    """What to do about a zone that is unknown: not to use its very name."""
+    if not has_zone_data():
+        return "no zone data on this machine: install tzdata"
+    names = {zone.lower(): zone for zone in sorted(_zone_names())}
+    wanted = re.sub(r"\s+", "_", name.strip()[:60]).lower()
+    close = difflib.get_close_matches(wanted, names, 1, 0.8)
+    if wanted and wanted not in names:  # a city alone
+        close = [zone for zone in names if zone.endswith("/" + wanted)] or close
+    for zone in close:
+        if names[zone] != name:  # a damaged file is no zone, whatever its name
+            return "did you mean '%s'?" % names[zone]
+    return "use an IANA name such as Europe/Paris or UTC"
+
+
+def _zone_names() -> "Iterator[str]":
+    """The names of all zones of this system."""
+    for top in _zone_folders():
+        for folder, subfolders, files in os.walk(top):
+            # These hold second copies of all zones.
+            subfolders[:] = [name for name in subfolders if name not in ("posix", "right")]
+            for file in files:
+                name = os.path.join(folder, file)[len(top):].lstrip("/")
+                if name[0].isupper() and "." not in name:
+                    yield name
 
 
 def _zone_exists(name: str) -> bool:
@@ -953,7 +980,9 @@ _DAY_STARTS: "Dict[str, int]" = {}
 def from_iso(text: "str | None", zone: "Zone | None" = None) -> "int | None":
     """The reverse of `iso`; also takes offsets, and times without one as wall time of `zone`.
 
-    None for None; ValueError for what is no such time.
+    As RFC 5545 and PEP 495 have it, a wall time that comes twice is the first of the two, and one
+    that is skipped has the offset from before the gap. None for None; ValueError for what is no
+    such time.
     """
     if text is None:
         return None
@@ -971,12 +1000,20 @@ def from_iso(text: "str | None", zone: "Zone | None" = None) -> "int | None":
     _DAY_STARTS[text[:10]] = wall - wall % DAY
     suffix = match.group(7)
     if suffix is None and zone is not None:
-        # The offset of about that time gives an instant; the offset in force then is the right one.
-        return wall - zone.span(wall - zone.span(wall)[2])[2]
+        return _instant_of(wall, zone)
     if suffix in (None, "Z"):
         return wall
     ahead = int(suffix[1:3]) * HOUR + int(suffix[-2:]) * MINUTE
     return wall + ahead if suffix[0] == "-" else wall - ahead
+
+
+def _instant_of(wall: int, zone: Zone) -> int:
+    """The instant at which the clock of a zone shows `wall`, in seconds since 1970 by that clock."""
+    at = wall - zone.span(wall - DAY)[2]  # by the offset that is in force ahead of any change
+    offset = zone.span(at)[2]
+    if zone.span(wall - offset)[2] == offset:
+        return wall - offset
+    return at  # skipped: no offset leads there
 
 
 # == Cron ==

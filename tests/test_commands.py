@@ -583,7 +583,7 @@ PURE_CONSTANTS = {"datetime.MAXYEAR"}
 PURE_FUNCTIONS = {"datetime.date": 1, "datetime.date.fromordinal": 1, "datetime.datetime": 1,
                   "time.gmtime": 1, "time.strftime": 2}
 # What a section is allowed beside that: zone data comes from the C library, by way of TZ and tzset.
-ALLOWED = {"Zones": {"open", "os.environ", "os.environ.get", "os.environ.pop", "os.path.join",
+ALLOWED = {"Zones": {"open", "os.environ", "os.environ.get", "os.environ.pop", "os.path.join", "os.walk",
                      "time.localtime", "time.tzset"}}
 IMPURE_BUILTINS = {"open", "print", "input", "exec", "eval", "globals", "__import__"}
 CLOCK_METHODS = {"now", "utcnow", "today"}  # of the classes of datetime, and of a Clock

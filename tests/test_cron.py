@@ -860,18 +860,51 @@ def test_last_step_that_fits_a_field_is_taken():
     assert_slots("0 0 * * */6", "UTC", "2024-09-01 00:00Z", ["2024-09-07 00:00Z", "2024-09-08 00:00Z"])
 
 
-@pytest.mark.parametrize("name", [
-    "Nowhere/Town", "Europe/Pariss", "europe/PARIS ", "../etc/passwd", "", ":UTC", "UTC0", "CET-1CEST", "Europe",
-    "Europe/", "Europe//Paris", "/usr/share/zoneinfo/UTC", "Europe/../Europe/Paris", "Europe/Paris\n", "UTC\0",
-    "zone.tab", u"\ud800", "A" * 5000,
+USE_A_NAME = "use an IANA name such as Europe/Paris or UTC"
+
+
+@pytest.mark.parametrize("name, hint", [
+    ("Nowhere/Town", USE_A_NAME),
+    ("Europe/paris", "did you mean 'Europe/Paris'?"),
+    ("Europe/Pariss", "did you mean 'Europe/Paris'?"),
+    ("europe/PARIS ", "did you mean 'Europe/Paris'?"),
+    ("Paris", "did you mean 'Europe/Paris'?"),
+    ("america/new york", "did you mean 'America/New_York'?"),
+    ("Asia/Calcuta", "did you mean 'Asia/Calcutta'?"),
+    ("utc", "did you mean 'UTC'?"),
+    ("UTC0", "did you mean 'UTC'?"),
+    (":UTC", "did you mean 'UTC'?"),
+    ("UTC\0", "did you mean 'UTC'?"),
+    ("Europe//Paris", "did you mean 'Europe/Paris'?"),
+    ("Europe/Paris\n", "did you mean 'Europe/Paris'?"),
+    ("../etc/passwd", USE_A_NAME),
+    ("", USE_A_NAME),
+    ("CET-1CEST", USE_A_NAME),
+    ("Europe", USE_A_NAME),
+    ("Europe/", USE_A_NAME),
+    ("zone.tab", USE_A_NAME),
+    ("/usr/share/zoneinfo/UTC", USE_A_NAME),
+    (u"\ud800", USE_A_NAME),
+    ("A" * 5000, USE_A_NAME),
 ])
-def test_unknown_zone_is_refused_and_never_taken_for_utc(name):
+def test_unknown_zone_is_refused_and_never_taken_for_utc(name, hint):
     schedule = sc.CronSchedule("0 0 * * *")
     for ask in (schedule.next, schedule.previous):
         with pytest.raises(sc.ConductorError) as caught:
             ask(1700000000, name)
         assert "unknown time zone" in str(caught.value)
-        assert "Europe/Paris" in str(caught.value)
+        assert caught.value.hint == hint
+        assert len(str(caught.value)) < 170
+
+
+def test_missing_zone_data_is_named_and_not_the_zone(tmp_path, monkeypatch):
+    monkeypatch.setattr(sc, "_zone_folders", lambda: [str(tmp_path)])
+    monkeypatch.setattr(sc, "_ZONES", {None: sc.zone_named(None)})
+    with pytest.raises(sc.ConductorError) as caught:
+        sc.zone_named("Europe/Paris")
+    assert str(caught.value) == (
+        "unknown time zone 'Europe/Paris' (no zone data on this machine: install tzdata)")
+    assert sc.zone_named("UTC").span(0)[2] == 0
 
 
 def test_file_that_holds_no_zone_is_not_taken_for_one(tmp_path, monkeypatch):
@@ -972,6 +1005,38 @@ def test_day_of_month_spread_is_a_day_that_every_month_has():
     for number in range(200):
         slot = sc.CronSchedule("0 0 H * *", "task-%d" % number).next(at("2023-02-01 00:00Z") - 1, "UTC")
         assert slot < at("2023-03-01 00:00Z")
+
+
+# Wall times without an offset.
+
+@pytest.mark.parametrize("zone, text, expected", [
+    ("Europe/London", "2022-10-30T00:59", "2022-10-30 00:59 +0100"),
+    ("Europe/London", "2022-10-30T01:00", "2022-10-30 01:00 +0100"),  # comes twice: the first
+    ("Europe/London", "2022-10-30T01:10", "2022-10-30 01:10 +0100"),
+    ("Europe/London", "2022-10-30T01:59:59", "2022-10-30 01:59:59 +0100"),
+    ("Europe/London", "2022-10-30T02:00", "2022-10-30 02:00 +0000"),
+    ("Europe/London", "2022-03-27T00:59", "2022-03-27 00:59 +0000"),
+    ("Europe/London", "2022-03-27T01:30", "2022-03-27 01:30 +0000"),  # skipped: the offset before the gap
+    ("Europe/London", "2022-03-27T02:00", "2022-03-27 02:00 +0100"),
+    ("America/New_York", "2024-11-03 01:30", "2024-11-03 01:30 -0400"),
+    ("America/New_York", "2024-03-10 02:30", "2024-03-10 02:30 -0500"),
+    ("Australia/Lord_Howe", "2024-04-07T01:45", "2024-04-07 01:45 +1100"),
+    ("Australia/Lord_Howe", "2024-10-06T02:15", "2024-10-06 02:15 +1030"),
+    ("Pacific/Apia", "2011-12-30T12:00", "2011-12-30 12:00 -1000"),
+    ("America/Sao_Paulo", "2018-02-17", "2018-02-17 00:00 -0200"),
+    ("Asia/Kolkata", "2024-06-01T10:00", "2024-06-01 10:00 +0530"),
+])
+def test_wall_time_is_the_first_of_two_and_skipped_ones_keep_the_offset_before_the_gap(zone, text, expected):
+    assert utc([sc.from_iso(text, sc.zone_named(zone))]) == utc([at(expected)])
+
+
+@pytest.mark.skipif(zoneinfo is None, reason="needs zoneinfo")
+@pytest.mark.parametrize("zone, start", WINDOWS)
+def test_wall_time_is_the_instant_that_the_standard_library_gives_it(zone, start):
+    place, rng = zoneinfo.ZoneInfo(zone), random.Random(start)
+    for _ in range(500):
+        wall = datetime.datetime.utcfromtimestamp(at(start) + rng.randrange(WINDOW_MINUTES * 60))
+        assert sc.from_iso(wall.isoformat(), sc.zone_named(zone)) == wall.replace(tzinfo=place).timestamp()
 
 
 # Zones do not leak.
