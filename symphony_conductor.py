@@ -253,7 +253,7 @@ def seconds_of(text: str) -> float:
             example = text + "d"
         raise ValueError(
             "%r is not a duration; write a number and a unit (s, m, h, d, w), such as %s" % (
-                text, example))
+                cut_text(text, 60), example))
     return float(match.group(1)) * UNITS_S[match.group(2)]
 
 
@@ -992,7 +992,8 @@ def from_iso(text: "str | None", zone: "Zone | None" = None) -> "int | None":
             return _DAY_STARTS[text[:10]] + int(hour) * HOUR + int(minute) * MINUTE + int(second)
     match = re.match(TIME_PATTERN, text)
     if not match:
-        raise ValueError("%r is not a time such as 2025-06-02T10:00 or 2025-06-02T10:00:00Z" % text)
+        raise ValueError("%r is not a time such as 2025-06-02T10:00 or 2025-06-02T10:00:00Z" %
+                         cut_text(text, 60))
     parts = [int(part or 0) for part in match.groups()[:6]]
     at = datetime.datetime(*parts)  # type: ignore[arg-type]
     since_epoch = at - datetime.datetime(1970, 1, 1)
@@ -1008,7 +1009,7 @@ def from_iso(text: "str | None", zone: "Zone | None" = None) -> "int | None":
 
 
 def _instant_of(wall: int, zone: Zone) -> int:
-    """The instant at which the clock of a zone shows `wall`, in seconds since 1970 by that clock."""
+    """The instant when the clock of a zone shows `wall`, in seconds since 1970 by that clock."""
     at = wall - zone.span(wall - DAY)[2]  # by the offset that is in force ahead of any change
     offset = zone.span(at)[2]
     if zone.span(wall - offset)[2] == offset:
@@ -1029,9 +1030,22 @@ NICKNAMES = {
     "@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *", "@reboot": "",
 }
 
+# Those of other programs, and what they stand for.
+OTHER_NICKNAMES = {
+    "@every_minute": "* * * * *", "@minutely": "* * * * *", "@noon": "0 12 * * *",
+    "@quarterly": "0 0 1 */3 *", "@weekdays": "0 0 * * 1-5", "@weekends": "0 0 * * 6,0",
+}
+
+LONGEST_SHOWN = 60           # of an expression, in messages
 EPOCH_ORDINAL = 719163       # datetime.date(1970, 1, 1).toordinal()
 SEARCH_MONTHS = 12 * 60      # February 29th on a given weekday can be 40 years away
 LAST_ORDINAL = 3652059 - 800  # two years before datetime.date.max
+
+
+def _named_numbers(low: int, short: "Sequence[str]", full: "Sequence[str]") -> "Dict[str, int]":
+    numbers = {name: number for number, name in enumerate(short, low)}
+    numbers.update({name.upper(): number for number, name in enumerate(full, low)})
+    return numbers
 
 
 class CronField(Value):
@@ -1040,7 +1054,9 @@ class CronField(Value):
     name: str = ""
     low: int = 0
     high: int = 0
+    size: int = 0
     names: "Tuple[str, ...]" = ()
+    numbers: "Dict[str, int]" = {}  # of the short names and the full ones, in capitals
     special: str = ""  # what the field takes besides numbers, names, lists, ranges and steps
 
     def allowed(self) -> str:
@@ -1051,11 +1067,13 @@ class CronField(Value):
 
 
 FIELDS = (
-    CronField(name="minute", low=0, high=59),
-    CronField(name="hour", low=0, high=23),
-    CronField(name="day-of-month", low=1, high=31, special=", L, LW"),
-    CronField(name="month", low=1, high=12, names=MONTH_NAMES),
-    CronField(name="day-of-week", low=0, high=7, names=DAY_NAMES, special=", 5L, 1#2"),
+    CronField(name="minute", low=0, high=59, size=60),
+    CronField(name="hour", low=0, high=23, size=24),
+    CronField(name="day-of-month", low=1, high=31, size=31, special=", L, L-3, 15W, LW, ?"),
+    CronField(name="month", low=1, high=12, size=12, names=MONTH_NAMES,
+              numbers=_named_numbers(1, MONTH_NAMES, MONTHS)),
+    CronField(name="day-of-week", low=0, high=7, size=7, names=DAY_NAMES,
+              numbers=_named_numbers(0, DAY_NAMES, WEEKDAYS), special=", 5L, 1#2, ?"),
 )
 
 
@@ -1069,6 +1087,53 @@ def stable_hash(text: str) -> int:
     return value ^ value >> 16
 
 
+DID_YOU_MEAN = "did you mean '%s'?"
+WRITE = "write '%s'"
+SPREAD = "write '%s', which gives each task a fixed time of its own"
+# Items that other crons take, or people write: the field ('' for any), its form in capitals, what
+# to write instead, and the hint around it. LOW and HIGH are the bounds of the field.
+OTHER_FORMS = (
+    ("", r"\*([0-9]+)", r"*/\1", DID_YOU_MEAN),
+    ("", r"([0-9]+)\.([0-9]+)", r"\1,\2", DID_YOU_MEAN),
+    ("", r"/([0-9]+)", r"*/\1", DID_YOU_MEAN),
+    ("minute", r"0*([0-9]+):0*([0-9]+)", r"\2 \1", "minute and hour are two fields: '%s'"),
+    ("", r"\?(/[0-9]+)?", r"*\1", WRITE),
+    # cronie and OpenBSD: a random time of each start of the daemon; R is croniter's.
+    ("", r"[~R](/[0-9]+)?", r"H\1", SPREAD),
+    ("", r"([0-9]+)~([0-9]+)(/[0-9]+)?", r"H(\1-\2)\3", SPREAD),
+    ("", r"([0-9]+)~(/[0-9]+)?", r"H(\1-HIGH)\2", SPREAD),
+    ("", r"~([0-9]+)(/[0-9]+)?", r"H(LOW-\1)\2", SPREAD),
+    ("", r"[HR](\(\w+-\w+\))?(/[0-9]+)?", r"H\1\2", SPREAD),
+    ("day-of-week", r"L([0-7])", r"\1L", WRITE),
+    ("day-of-week", r"L", "6",
+     "write 5L for the last Friday of the month, or, for Saturdays as in Quartz, '%s'"),
+    ("day-of-week", r"\+.+", "*", "write '%s', and let the command test the weekday (date +%%u)"),
+    ("day-of-month", r"WL", "LW", DID_YOU_MEAN),
+    ("day-of-month", r"W([0-9]+)", r"\1W", WRITE),
+    ("day-of-month", r"([0-9]+)-L(/[0-9]+)?", r"\1-31\2", WRITE),
+    ("day-of-month", r"(LW?)/[0-9]+", r"\1", DID_YOU_MEAN),
+    ("hour", r"24(/[0-9]+)?", r"0\1", "midnight is hour 0: '%s'"),
+    ("minute", r"60(/[0-9]+)?", r"0\1", "the full hour is minute 0: '%s'"),
+    ("hour", r"([0-9]+)-24(/[0-9]+)?", r"\1-23\2", WRITE),
+    ("minute", r"([0-9]+)-60(/[0-9]+)?", r"\1-59\2", WRITE),
+    ("day-of-month", r"([0-9]+)-32(/[0-9]+)?", r"\1-31\2", WRITE),
+)
+
+
+class _FieldError(CronSyntaxError):
+    """An item that is wrong; '%s' in the hint stands for the expression mended.
+
+    `instead` is what to write for the item, and `mended` the whole field then; None if nothing
+    says the same.
+    """
+
+    def __init__(self, message: str, hint: str, field: CronField, instead: "str | None") -> None:
+        super().__init__(message, hint)
+        self.field = field
+        self.instead = instead
+        self.mended: "str | None" = None
+
+
 class _FieldParser:
     """One field of an expression: its numbers, and the day rules that are no numbers (L, 1#2)."""
 
@@ -1078,7 +1143,9 @@ class _FieldParser:
         self.task_name = name
         self.recorded = recorded
         self.values: "Set[int]" = set()
-        self.last_day = self.last_weekday = False          # L, LW
+        # L, L-3, 15W, LW: (day, whether the weekday nearest to it); 0 is the last day, -3 three
+        # days before it.
+        self.anchors: "Set[Tuple[int, bool]]" = set()
         self.nth: "Set[Tuple[int, int]]" = set()           # (weekday, n), n = -1 for the last
         self.large_steps: "List[str]" = []                 # accepted though they step past its end
         # The same for the calendar's arithmetic; each is filled for its own field only.
@@ -1088,16 +1155,25 @@ class _FieldParser:
         # For each month, January = 0: how many months ahead the next matching one is.
         self.months_ahead: "List[int]" = []
 
-    def error(self, value: str, why: str, hint: str = "") -> CronSyntaxError:
-        return CronSyntaxError("%s '%s' %s" % (self.field.name, value, why), hint)
+    def error(self, value: str, why: str, hint: str = "",
+              instead: "str | None" = None) -> _FieldError:
+        return _FieldError("%s '%s' %s" % (self.field.name, cut_text(value, 40), why), hint,
+                           self.field, instead)
 
     def parse(self) -> "_FieldParser":
-        for item in self.text.split(","):
-            if not item:
-                raise self.error(
-                    self.text, "has an empty entry in its list", "remove the extra comma")
-            if not self._special(item):
-                self._plain(item)
+        items = self.text.split(",")
+        for item in items:
+            try:
+                if not item:
+                    raise self.error(self.text, "has an empty entry in its list",
+                                     "remove the extra comma: '%s'", instead="")
+                if not self._special(item):
+                    self._plain(item)
+            except _FieldError as error:
+                if error.instead is not None:
+                    others = [error.instead if other == item else other for other in items]
+                    error.mended = ",".join(filter(None, others))
+                raise
         if self.field.name == "day-of-month":
             self.day_bits = sum(1 << day for day in self.values)
         elif self.field.name == "day-of-week":
@@ -1112,27 +1188,50 @@ class _FieldParser:
         return self
 
     def _special(self, item: str) -> bool:
-        upper = item.upper()
-        if self.field.name == "day-of-month" and upper in ("L", "LW"):
-            self.last_day |= upper == "L"
-            self.last_weekday |= upper == "LW"
-            return True
+        if self.field.name == "day-of-month":
+            return self._anchor(item)
         if self.field.name != "day-of-week":
             return False
-        if upper == "L":
-            raise self.error(
-                item, "needs a weekday in front", "5L is the last Friday of the month")
+        upper = item.upper()
         if "#" in item:
-            day, _, nth = item.partition("#")
-            if nth not in ("1", "2", "3", "4", "5"):
-                raise self.error(
-                    item, "is not WEEKDAY#N with N in 1-5", "1#2 is the second Monday")
-            self.nth.add((self._number(day, item) % 7, int(nth)))
-            return True
-        if len(item) > 1 and upper.endswith("L") and upper not in self.field.names:
-            self.nth.add((self._number(item[:-1], item) % 7, -1))
-            return True
-        return False
+            day, _, nth = upper.partition("#")
+            if nth not in ("1", "2", "3", "4", "5", "L", "-1"):
+                raise self.error(item, "is not WEEKDAY#N with N in 1-5", "1#2 is the second Monday")
+            is_foreign = nth in ("L", "-1")
+        elif len(item) > 1 and upper.endswith("L"):
+            day, nth, is_foreign = upper[:-1], "L", False
+        else:
+            return False
+        first, is_range, last = day.partition("-")
+        low = high = self._number(first, item)
+        if is_range:
+            high = self._number(last, item)
+        if is_range or is_foreign:  # as croner has them
+            suffix = "L" if nth in ("L", "-1") else "#" + nth
+            days = range(low, high + 1 + 7 * (low > high))
+            raise self.error(item, "is not WEEKDAY#N or WEEKDAYL", WRITE, ",".join(
+                "%s%s" % (DAY_NAMES[number % 7], suffix) for number in days))
+        self.nth.add((low % 7, -1 if nth == "L" else int(nth)))
+        return True
+
+    def _anchor(self, item: str) -> bool:
+        """Whether an item is one of L, L-3, 15W, LW and L-3W."""
+        upper = item.upper()
+        match = None
+        if "L" in upper or "W" in upper:
+            match = re.match(r"(L(?:-([0-9]+))?|[0-9]+)(W?)\Z", upper)
+        if not match:
+            return False
+        text, before, nearest = match.groups()
+        if before and not 0 < int(before[:9]) <= 30:
+            raise self.error(
+                item, "is outside L-1 to L-30", "for the last day write '%s'", "L" + nearest)
+        if text[0] == "L":
+            day = -int(before or 0)
+        else:
+            day = self._number(text, item)
+        self.anchors.add((day, bool(nearest)))
+        return True
 
     def _plain(self, item: str) -> None:
         base, slash, step_text = item.partition("/")
@@ -1150,15 +1249,24 @@ class _FieldParser:
         elif "-" in base:
             first, _, last = base.partition("-")
             low, high = self._number(first, item), self._number(last, item)
-            if low > high:
-                raise self.error(item, "starts after it ends", self._wrapped_hint(low, high))
         else:
             low = high = self._number(base, item)
             if slash:  # One value with a step goes on to the end of the field: 5/15 is 5-59/15.
                 high = max(low, top)
         if step > top:
             self._take_large_step(item, step)
+        if low > high:
+            return self._wrapped(low, high, step)
         self.values.update(range(low, high + 1, step))
+
+    def _wrapped(self, low: int, high: int, step: int) -> None:
+        """A range that goes round the end of its field, as 22-6 or fri-mon; so do its steps."""
+        size, first = self.field.size, self.field.low
+        if size == 7:
+            low %= 7
+        through = (high - low) % size
+        self.values.update(
+            (number - first) % size + first for number in range(low, low + through + 1, step))
 
     def _take_large_step(self, item: str, step: int) -> None:
         """Refuse a step past the end of the field, unless plain cron's users rely on it.
@@ -1172,7 +1280,7 @@ class _FieldParser:
         """
         taken = self.recorded or self.field.name == "day-of-week"
         if item.startswith("*"):
-            taken |= step == self.field.high - self.field.low + 1
+            taken |= step == self.field.size
             taken |= self.field.name == "day-of-month" and self.text.startswith(item + ",")
         if not taken:
             raise self._large_step_error(item)
@@ -1201,15 +1309,17 @@ class _FieldParser:
             self.values.update(range(low + spread % step, high + 1, step))
 
     def _number(self, text: str, item: str) -> int:
-        if text.upper() in self.field.names:
-            return self.field.names.index(text.upper()) + self.field.low
         if not text or text.strip("0123456789"):  # isdigit() would let other scripts' digits in
+            if text.upper() in self.field.numbers:
+                return self.field.numbers[text.upper()]
+            hint, instead = self._typo(text, item)
             raise self.error(item, "is not understood; allowed are %s" % self.field.allowed(),
-                             self._typo_hint(item))
+                             hint, instead)
         value = int(text[:9])
         if not self.field.low <= value <= self.field.high or len(text) > 9:
-            raise self.error(text[:20], "is outside %d-%d" % (self.field.low, self.field.high),
-                             self._range_hint(value))
+            hint, instead = self._typo(text, item)
+            raise self.error(text, "is outside %d-%d" % (self.field.low, self.field.high),
+                             hint, instead)
         return value
 
     def _step(self, item: str, text: str) -> int:
@@ -1219,13 +1329,13 @@ class _FieldParser:
             raise self.error(item, "has step 0", "a step is 1 or more")
         return int(text[:9])
 
-    def _large_step_error(self, item: str) -> CronSyntaxError:
-        hint = "write '%s', which means the same" % self.first_of(item)
+    def _large_step_error(self, item: str) -> "_FieldError":
+        hint = "write '%s', which means the same"
         within = {"minute": "hour", "hour": "day"}.get(self.field.name)
         if within:
             hint += "; a step counts within one %s: for longer intervals list the %ss" % (
                 within, within)
-        return self.error(item, "has a step larger than the field", hint)
+        return self.error(item, "has a step larger than the field", hint, self.first_of(item))
 
     def first_of(self, item: str) -> str:
         """What says the same as an item whose step is larger than the field."""
@@ -1238,43 +1348,19 @@ class _FieldParser:
             return "*/31"  # without its '*' the field would no longer ask for the weekday as well
         return str(self.field.low)
 
-    def _wrapped_hint(self, low: int, high: int) -> str:
-        """What to write in place of a range that goes round the end of the field, as fri-mon."""
-        def show(number: int) -> str:
-            if self.field.names:
-                return self.field.names[number - self.field.low].lower()
-            return str(number)
-
-        def show_range(first: int, last: int) -> str:
-            if first == last:
-                return show(first)
-            return "%s-%s" % (show(first), show(last))
-
-        top = self.field.high
-        if self.field.name == "day-of-week":
-            if low == 7:
-                return "write '%s'" % ("0-%d" % high if high else "0")
-            top = 6
-        return "write '%s,%s'" % (show_range(low, top), show_range(self.field.low, high))
-
-    def _range_hint(self, value: int) -> str:
-        if self.field.name == "hour" and value == 24:
-            return "midnight is hour 0"
-        if self.field.name == "minute" and value == 60:
-            return "the full hour is minute 0"
-        return ""
-
-    def _typo_hint(self, item: str) -> str:
-        if re.match(r"\*\d+\Z", item):
-            return "did you mean '*/%s'?" % item[1:]
-        if re.match(r"\d+\.\d+\Z", item):
-            return "did you mean '%s'?" % item.replace(".", ",")
-        if re.match(r"\d+:\d+\Z", item):
-            hour, minute = item.split(":")
-            return "minute and hour are two fields: '%d %d'" % (int(minute), int(hour))
-        for close in difflib.get_close_matches(item[:3].upper(), self.field.names, 1, 0.5):
-            return "did you mean '%s'?" % close.lower()
-        return ""
+    def _typo(self, text: str, item: str) -> "Tuple[str, str | None]":
+        """Hint and replacement for an item of which `text` is wrong."""
+        for field, form, instead, hint in OTHER_FORMS:
+            match = re.match(form + r"\Z", item.upper())
+            if match and field in ("", self.field.name):
+                high = self.field.high
+                if self.field.size == 7:
+                    high = 6
+                instead = match.expand(instead).replace("LOW", str(self.field.low))
+                return hint, instead.replace("HIGH", str(high))
+        for close in difflib.get_close_matches(text[:3].upper(), self.field.names, 1, 0.5):
+            return DID_YOU_MEAN, item.replace(text, close.lower())
+        return "", None
 
 
 _FIELDS_PARSED: "Dict[Tuple[str, str, bool], _FieldParser]" = {}
@@ -1288,6 +1374,147 @@ def _parsed_field(field: CronField, text: str, name: str, recorded: bool) -> _Fi
     if key not in _FIELDS_PARSED:
         _FIELDS_PARSED[key] = _FieldParser(field, text, name, recorded).parse()
     return _FIELDS_PARSED[key]
+
+
+def _parsed_fields(parts: "Sequence[str]", name: str, recorded: bool) -> "List[_FieldParser]":
+    return [_parsed_field(field, part, name, recorded) for field, part in zip(FIELDS, parts)]
+
+
+MOST_REWRITTEN = 20
+LONGEST_REWRITTEN = 120
+
+
+def _rewritten(parts: "Sequence[str]", name: str) -> str:
+    """The expression with all that is wrong in it mended; '' if that cannot be done."""
+    parts = list(parts)
+    for _ in range(MOST_REWRITTEN):
+        try:
+            _parsed_fields(parts, name, False)
+            text = CronSchedule(" ".join(parts), name).text
+            return text if len(text) <= LONGEST_REWRITTEN else ""
+        except _FieldError as error:
+            if error.mended is None:
+                break
+            parts[FIELDS.index(error.field)] = error.mended
+            if " " in parts[0] and parts[1] == "*":  # 2:30 is two fields
+                parts[:2] = parts[0].split()
+        except CronSyntaxError:
+            break
+    return ""
+
+
+SHORTEST = "a minute is the shortest interval: write '%s'"
+# Below how many minutes an interval is counted in which unit, the schedule for it, where its steps
+# begin anew, and how many of the unit there are from one such place to the next.
+INTERVALS = (
+    (60, 1, "*/%d * * * *", "every hour", 60),
+    (1440, 60, "0 */%d * * *", "at midnight", 24),
+    (float("inf"), 1440, "0 0 */%d * *", "on the 1st of the month", 1),
+)
+
+
+def _interval_hint(text: str) -> str:
+    """What comes closest to an interval such as 5m, 1h30m or '2 hours'."""
+    lengths = [float(number) * UNITS_S.get(unit[0], 0)
+               for number, unit in re.findall(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([a-z]+)", text)
+               if unit not in ("ms", "us", "ns")]
+    minutes = sum(lengths) / MINUTE
+    if not minutes:
+        return "'*/5 * * * *' is every 5 minutes"
+    if minutes < 1:
+        return SHORTEST % "* * * * *"
+    unit, form, anew, size = next(row[1:] for row in INTERVALS if minutes < row[0])
+    count = max(1, round(minutes / unit))
+    if unit * count == 10080:
+        return WRITE % "0 0 * * 0"
+    expression = form % count
+    if count == size:
+        expression = "0 * * * *" if unit == 1 else "0 0 * * *"
+    expression = expression.replace("*/1 ", "* ")
+    if unit * count == minutes and size % count == 0:
+        return WRITE % expression
+    return "no cron expression says that; '%s' comes closest: it starts anew %s" % (
+        expression, anew)
+
+
+def _nickname_hint(text: str) -> str:
+    """What to write instead of an unknown nickname."""
+    word, _, rest = text.lower().partition(" ")
+    if word in NICKNAMES:
+        return "write '%s'; the rest belongs in the command" % word
+    if word in OTHER_NICKNAMES:
+        return WRITE % OTHER_NICKNAMES[word]
+    if word in ("@secondly", "@every_second"):
+        return SHORTEST % "* * * * *"
+    if word.startswith("@every"):
+        return _interval_hint(word[6:] + rest)
+    for close in difflib.get_close_matches(word, NICKNAMES, 1):
+        return DID_YOU_MEAN % close
+    return "'*/5 * * * *' is every 5 minutes"
+
+
+def _count_hint(parts: "List[str]", name: str) -> str:
+    """What to write instead of an expression that has not five fields."""
+    if not parts:
+        return "'0 2 * * *' is every day at 02:00"
+    zone = re.match(r"(?:CRON_)?TZ=(\S+)", parts[0])
+    if zone:
+        zone_hint = 'set "timezone": "%s"' % cut_text(zone.group(1), LONGEST_SHOWN)
+        rest = parts[1:]
+        if len(rest) == 5 or " ".join(rest).lower() in NICKNAMES:
+            hint = WRITE % (rest[0] if len(rest) == 1 else _rewritten(rest, name))
+        else:
+            hint = _count_hint(rest, name)
+        return zone_hint if hint == WRITE % "" else "%s, and %s" % (hint, zone_hint)
+    joined = re.sub(r", (?=\w)| ,|(?<=\d) - (?=\d)| ?/ ", lambda gap: gap.group(0).strip(),
+                    " ".join(parts)).split()
+    if len(joined) == 5 and _rewritten(joined, name):
+        return "a field has no blanks: write '%s'" % _rewritten(joined, name)
+    if len(parts) < 5:
+        padded = _rewritten(parts + ["*"] * (5 - len(parts)), name) or "0 2 * * *"
+        return "use * for a field that does not matter, as in '%s'" % padded
+    hint = _seconds_hint(parts, name) if len(parts) <= 7 else ""
+    first = _rewritten(parts[:5], name)
+    if first and not hint:
+        return "write '%s'; the rest belongs in the command" % first
+    return hint or "there is no field for seconds or years"
+
+
+def _seconds_hint(parts: "List[str]", name: str) -> str:
+    """What comes closest to six or seven fields, of which some are seconds or years; or ''."""
+    seconds, fields, year = parts[0], parts[1:6], "".join(parts[6:])
+    text, other = _rewritten(fields, name), _rewritten(parts[:5], name)
+    has_last_year = len(parts) == 6 and re.match(r"[0-9]{4}([-,/][0-9]+)*\Z", parts[5])
+    if other and (has_last_year or not text):  # supercronic's sixth, croniter's sixth and seventh
+        if not all(re.match(r"[0-9*?,/-]+\Z", part) for part in parts[5:]):
+            return ""
+        return "there is no field for seconds or years: write '%s'%s" % (
+            other, _year_remark(parts[-1]))
+    if not text:
+        return ""
+    choice = "'%s'" % text
+    quartz = re.sub(r"(?<![#/0-9])[1-7](?![0-9])",
+                    lambda day: str(int(day.group(0)) - 1), fields[4])
+    if "?" in fields and quartz != fields[4]:
+        choice += " or, if Sunday is 1 as in Quartz, '%s'" % (
+            _rewritten(fields[:4] + [quartz], name) or text)
+    elif seconds.strip("0") and parts[5:] == ["*"] and other not in ("", text):
+        choice += " or, if the last field is the year, '%s'" % other
+    remark = _year_remark(year)
+    if not seconds.strip("0"):
+        return "there is no field for seconds: write %s%s" % (choice, remark)
+    if re.match(r"[0-9]{1,2}\Z", seconds):
+        return "there is no field for seconds: write %s, and begin the command with sleep %d;%s" % (
+            choice, int(seconds), remark)
+    return "a minute is the shortest interval: write %s%s" % (choice, remark)
+
+
+def _year_remark(year: str) -> str:
+    if re.match(r"[0-9]{4}\Z", year):
+        return ", and begin the command with [ $(date +%%Y) = %s ] || exit 0;" % year
+    if re.match(r"[0-9*]{4}|\*/|\w\(", year):
+        return ", and let the command test the year (date +%Y)"
+    return ""
 
 
 _MONTH_SHAPES: "Dict[int, Tuple[int, int, int]]" = {}
@@ -1304,6 +1531,15 @@ def _month_shape(key: int) -> "Tuple[int, int, int]":
         eve, next_eve = [first.toordinal() - EPOCH_ORDINAL - 1 for first in firsts]
         shape = _MONTH_SHAPES[key] = eve, next_eve - eve, (eve + 5) % 7
     return shape
+
+
+def _nearest_weekday(day: int, weekday: int, length: int) -> int:
+    """The working day nearest to a day of this weekday, within its month of `length` days."""
+    if weekday == 6:
+        return day - 1 if day > 1 else day + 2
+    if weekday == 0:
+        return day + 1 if day < length else day - 2
+    return day
 
 
 class CronSchedule:
@@ -1324,8 +1560,15 @@ class CronSchedule:
         self.fields: "List[_FieldParser]" = []
         if self.reboot:
             return
-        self.fields = [_parsed_field(field, part, name, recorded)
-                       for field, part in zip(FIELDS, self._split())]
+        parts = self._split(name)
+        try:
+            self.fields = _parsed_fields(parts, name, recorded)
+        except _FieldError as error:
+            hint = error.hint
+            if "%s" in hint:
+                mended = _rewritten(parts, name) or cut_text(error.mended or "", LONGEST_SHOWN)
+                hint = hint % mended if mended else ""
+            raise CronSyntaxError(error.message, hint)
         minute, hour, self._dom, month, self._dow = self.fields  # dom, dow: day of month, of week
         self.wildcard = minute.text.startswith("*") or hour.text.startswith("*")
         self._times = _times_of_day(frozenset(minute.values), frozenset(hour.values))
@@ -1336,39 +1579,46 @@ class CronSchedule:
                            and self.both_days and len(month.values) == 12)
         self._month_memo = (0, 0, 0)
         if not self._every_day and self._day_from(0) is None:
-            raise CronSyntaxError("schedule '%s' never fires: %s" % (self.text, self._why_never()))
+            reason, hint = self._why_never()
+            raise CronSyntaxError("schedule '%s' never fires: %s" % (
+                cut_text(self.text, LONGEST_SHOWN), reason), hint)
 
     def __repr__(self) -> str:
         return "CronSchedule(%r)" % self.text
 
-    def _split(self) -> "List[str]":
+    def _split(self, name: str) -> "List[str]":
         text = self.text
         if text.startswith("@"):
             if text.lower() in NICKNAMES:
                 return NICKNAMES[text.lower()].split()
-            hint = "'*/5 * * * *' is every 5 minutes"
-            if not text.lower().startswith("@every"):
-                for close in difflib.get_close_matches(text.lower(), NICKNAMES, 1):
-                    hint = "did you mean '%s'?" % close
             raise CronSyntaxError("unknown schedule '%s'; the nicknames are %s" % (
-                text, " ".join(sorted(NICKNAMES))), hint)
+                cut_text(text, LONGEST_SHOWN), " ".join(sorted(NICKNAMES))), _nickname_hint(text))
         parts = text.split()
         if len(parts) != 5:
-            hints = {0: "'0 2 * * *' is every day at 02:00",
-                     6: "there is no field for seconds or years"}
             raise CronSyntaxError(
                 "schedule '%s' has %s; it takes five: "
-                "minute hour day-of-month month day-of-week" % (text, plural(len(parts), "field")),
-                hints.get(len(parts), "use * for a field that does not matter"))
+                "minute hour day-of-month month day-of-week" % (
+                    cut_text(text, LONGEST_SHOWN), plural(len(parts), "field")),
+                _count_hint(parts, name))
+        if "?" in text:  # as in Quartz: a day field that does not restrict the days
+            parts[2::2] = ["*" if part == "?" else part for part in parts[2::2]]
         return parts
 
-    def _why_never(self) -> str:
+    def _why_never(self) -> "Tuple[str, str]":
+        """The reason, and a hint, for a schedule whose day fields match no day."""
+        dom, dow = self._dom, self._dow
         months = " or ".join(MONTHS[month - 1] for month in sorted(self._month.values))
-        days = " or ".join(str(day) for day in sorted(self._dom.values)) or self._dom.text
-        reason = "day-of-month %s does not occur in %s" % (days, months)
-        if len(self._dow.values) < 7:
-            reason += " on the weekdays named"
-        return reason
+        longest = max(31 - (month in (4, 6, 9, 11)) - 2 * (month == 2)
+                      for month in self._month.values)
+        if dom.values and min(dom.values) <= longest:
+            return "day-of-month '%s' and day-of-week '%s' never fall on the same day in %s" % (
+                cut_text(dom.text, 40), cut_text(dow.text, 40), months), ""
+        days = " or ".join(str(day) for day in sorted(dom.values)) or dom.text
+        reason = "day-of-month %s does not occur in %s" % (cut_text(days, 40), months)
+        parts = [field.text for field in self.fields]
+        parts[2] = "L"
+        hint = "for the last day of the month write '%s'" % cut_text(" ".join(parts), 100)
+        return reason, hint
 
     # Days are counted from 1970-01-01, wall minutes from its midnight on the zone's own clocks.
 
@@ -1378,11 +1628,14 @@ class CronSchedule:
             return self._month_memo[1:]
         eve, length, weekday = _month_shape(key)
         days = self._dom.day_bits
-        if self._dom.last_day:
-            days |= 1 << length
-        if self._dom.last_weekday:
-            # Saturday and Sunday give way to Friday.
-            days |= 1 << length - max(0, (weekday + length - 2) % 7 - 4)
+        for day, is_nearest in self._dom.anchors:
+            if day <= 0:
+                day += length
+            if not 1 <= day <= length:
+                continue
+            if is_nearest:
+                day = _nearest_weekday(day, (weekday + day - 1) % 7, length)
+            days |= 1 << day
         week = self._dow.week_bits[weekday]
         for nth_weekday, nth in self._dow.nth:
             first = 1 + (nth_weekday - weekday) % 7
@@ -1627,14 +1880,27 @@ def _describe_month_days(dom: _FieldParser) -> str:
             step = min(dom.values - {1}) - 1
             if step and sorted(dom.values) == list(range(1, 32, step)):
                 days = ["every %s day from the 1st" % _ordinal(step)]
-    if dom.last_day:
-        days.append("last day")
-    if dom.last_weekday:
-        days.append("last working day")
+    for day, is_nearest in sorted(dom.anchors, key=lambda anchor: (anchor[0] <= 0, anchor)):
+        days.append(_anchor_text(day, is_nearest))
     if not days:
         return ""
     text = join_words(days) + " of the month"
     return text if text.startswith("every") else "the " + text
+
+
+def _anchor_text(day: int, is_nearest: bool) -> str:
+    """The words for L, L-3, 15W, LW and L-3W."""
+    if day > 0:
+        text = _ordinal(day)
+    elif day == -1:
+        text = "day before the last"
+    elif day:
+        text = "%s day before the last" % _ordinal(-day)
+    elif is_nearest:
+        return "last working day"
+    else:
+        return "last day"
+    return "working day nearest the " + text if is_nearest else text
 
 
 def _describe_weekdays(dow: _FieldParser) -> str:
@@ -1668,11 +1934,13 @@ def either_day_advice(schedule: CronSchedule, name: str = "") -> "Tuple[str, str
     if is_any_dom and is_any_dow:
         return "", ""
     text = "cron reads day-of-month '%s' and day-of-week '%s' as 'or': the task runs %s" % (
-        dom.text, dow.text, describe(schedule.text, name))
+        cut_text(dom.text, LONGEST_SHOWN), cut_text(dow.text, LONGEST_SHOWN),
+        describe(schedule.text, name))
     times = "%s %s" % (minute.text, hour.text)
 
     def rewritten(days: str, weekdays: str) -> str:
-        return "'%s %s %s %s'" % (times, days, month.text, weekdays)
+        expression = "%s %s %s %s" % (times, days, month.text, weekdays)
+        return "'%s'" % cut_text(expression, LONGEST_REWRITTEN)
 
     if is_any_dom or (dow.nth and not dow.values):
         return text, "for %s only: %s" % (_describe_weekdays(dow), rewritten("*", dow.text))
@@ -1694,8 +1962,8 @@ def either_day_advice(schedule: CronSchedule, name: str = "") -> "Tuple[str, str
 def _nth_weekdays(dom: _FieldParser, dow: _FieldParser) -> str:
     """'1#1' for the 1st to 7th and Mondays, '5L' for the last week and Fridays; '' for others."""
     week = _week_of_month(dom)
-    is_last_day = dom.last_day and not dom.values and not dom.last_weekday
-    if is_last_day or dom.values == set(range(25, 32)):
+    is_last_day = dom.anchors == {(0, False)} and not dom.values
+    if is_last_day or dom.values == set(range(25, 32)) and not dom.anchors:
         suffix = "L"
     elif week:
         suffix = "#%d" % week
@@ -1711,13 +1979,13 @@ def _nth_weekdays(dom: _FieldParser, dow: _FieldParser) -> str:
 
 def large_step_advice(schedule: CronSchedule, name: str = "") -> "Tuple[str, str]":
     """What steps past the end of a field come to, and what to write instead; else '' twice."""
-    items = ["%s '%s'" % (field.field.name, item)
+    items = ["%s '%s'" % (field.field.name, cut_text(item, LONGEST_SHOWN))
              for field in schedule.fields for item in field.large_steps]
     if not items:
         return "", ""
     verb = "steps" if len(items) == 1 else "step"
     text = "%s %s past the end of the field; as cron reads it, the task runs %s" % (
-        join_words(items), verb, describe(schedule.text, name))
+        some_words(items), verb, describe(schedule.text, name))
     return text, _large_step_hint(schedule, name)
 
 
@@ -1738,7 +2006,7 @@ def _large_step_hint(schedule: CronSchedule, name: str) -> str:
             plain = CronSchedule(" ".join(parts), name)
         elif plain.both_days != schedule.both_days or dom.large_steps:
             return "for the second Monday of the month write 'MON#2' in day-of-week"
-    hint = "write '%s'" % plain.text
+    hint = WRITE % cut_text(plain.text, LONGEST_REWRITTEN)
     if schedule.wildcard and not plain.wildcard:
         hint += ", which keeps its time of day when daylight saving begins and ends"
     return hint
@@ -1746,7 +2014,7 @@ def _large_step_hint(schedule: CronSchedule, name: str) -> str:
 
 def _week_of_month(dom: _FieldParser) -> int:
     """Which week of the month a field names, 1 for the 1st to the 7th; 0 for other days."""
-    if dom.last_day or dom.last_weekday:
+    if dom.anchors:
         return 0
     for week in (1, 2, 3, 4):
         if dom.values == set(range(7 * week - 6, 7 * week + 1)):
@@ -5614,7 +5882,7 @@ def boot_time(now: float) -> int:
 
 
 # Raise it when some expression gets other slots than before: every next slot is computed anew.
-CRON_READING = "2"
+CRON_READING = "3"
 
 
 def current_zone_stamp() -> str:
@@ -11486,9 +11754,9 @@ def time_option(option: str, text: str, zone: "str | None", now: float,
     except (ValueError, OverflowError) as error:
         reason = str(error)
         if "is not a time" in reason:
-            reason = "'%s' is not a time; %s" % (text, TIME_FORMS)
+            reason = "'%s' is not a time; %s" % (cut_text(text, 60), TIME_FORMS)
         elif text not in reason:  # datetime says only which part is out of range
-            reason = "%s: %s" % (text, reason)
+            reason = "%s: %s" % (cut_text(text, 60), reason)
         raise UsageError("%s: %s" % (option, reason))
 
 
@@ -12127,7 +12395,7 @@ def cmd_explain(store: Store, args: "argparse.Namespace") -> int:
         print_json({"expression": schedule.text, "description": words, "zone": args.zone,
                     "next": [iso(slot) for slot in slots], "warnings": warnings})
         return EXIT_OK
-    print_line("%s: %s" % (schedule.text, words))
+    print_line("%s: %s" % (cut_text(schedule.text, LONGEST_REWRITTEN), words))
     for slot in slots:
         print_line("  %s" % local_text(slot, args.zone))
     for warning in warnings:
@@ -12392,7 +12660,8 @@ def _purge(store: Store, dry_run: bool) -> int:
 def count_option(text: str) -> int:
     """A whole number of at least 1, for argparse."""
     if not re.match(r"[0-9]{1,6}\Z", text) or not int(text):
-        raise argparse.ArgumentTypeError("%r is not a whole number from 1 to 999999" % text)
+        raise argparse.ArgumentTypeError("%r is not a whole number from 1 to 999999" % (
+            cut_text(text, 60)))
     return int(text)
 
 

@@ -368,7 +368,7 @@ def test_explain_warns_of_what_is_legal_but_seldom_meant(project):
 
 @pytest.mark.parametrize("arguments, code, complaint", [
     (["61 * * * *"], 78, "minute '61' is outside 0-59"),
-    (["*5 * * * *"], 78, "did you mean '*/5'?"),
+    (["*5 * * * *"], 78, "did you mean '*/5 * * * *'?"),
     (["* * * * *", "--zone", "Mars/Olympus"], 2, "unknown time zone 'Mars/Olympus'"),
     (["* * * * *", "--from", "tomorrow"], 2, "--from: 'tomorrow' is not a time"),
     (["* * * * *", "--from", "2025-02-30"], 2, "--from: "),

@@ -156,7 +156,7 @@ def test_value_at_the_edge_of_a_rule_is_taken(field, text):
     ("retry_backoff", "100.1"), ("start_deadline", "0"), ("kill_grace", "-1"), ("nice", "-21"), ("nice", "20"),
     ("max_output_bytes", "-1"), ("max_output_bytes", "1099511627777"), ("overlap", '"Skip"'), ("overlap", '["skip"]'),
     ("timezone", '"Nowhere/Town"'), ("timezone", '"../etc/passwd"'), ("schedule", '"0 2 * *"'),
-    ("schedule", '"0 0 30 2 *"'), ("schedule", '"0 0 * * 7-1"'), ("command", "[]"), ("command", '[""]'),
+    ("schedule", '"0 0 30 2 *"'), ("schedule", '"0 0 * * 7-8"'), ("command", "[]"), ("command", '[""]'),
     ("command", '["ls", 5]'), ("command", '["ls", "\\u0000"]'), ("env", '{"1A": "x"}'), ("env", '{"A B": "x"}'),
     ("env", '{"A=B": "x"}'), ("env", '{"": "x"}'), ("env", '{"A\\n": "x"}'), ("env", '{"A": null}'),
     ("env", '{"A": "\\u0000"}'), ("dependencies", '"other"'), ("name", '".hidden"'), ("name", '"-x"'),
@@ -414,10 +414,11 @@ def test_entry_that_is_no_task_leaves_the_others(raw):
 
 
 def test_bad_schedule_is_shown_with_field_value_and_fix():
-    config = build(task_json("backup", schedule='"61 * * * *"'), task_json(schedule='"0 0 * * fri-mon"'))
+    config = build(task_json("backup", schedule='"61 * * * *"'), task_json(schedule='"0 0 * * *5"'))
     assert messages(config) == [
         "conf.json: tasks[0] 'backup': schedule: minute '61' is outside 0-59",
-        "conf.json: tasks[1] 'job': schedule: day-of-week 'fri-mon' starts after it ends (write 'fri-sat,sun-mon')"]
+        "conf.json: tasks[1] 'job': schedule: day-of-week '*5' is not understood; allowed are "
+        "0-7, SUN-SAT, *, lists, ranges, steps, 5L, 1#2, ? (did you mean '0 0 * * */5'?)"]
 
 
 # What a task becomes.
