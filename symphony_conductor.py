@@ -1787,43 +1787,42 @@ def _times_of_day(minutes: "frozenset[int]", hours: "frozenset[int]") -> "Tuple[
 
 
 def describe(text: str, name: str = "") -> str:
-    """The schedule in plain English, e.g. 'at 02:30 on Mondays'. Raises CronSyntaxError."""
+    """The schedule in plain English, e.g. 'at 02:30 on Mondays'. Raises CronSyntaxError.
+
+    Schedules with the same words match the same times of the same days. They may still differ when
+    the clocks change: whether a schedule starts with `*` is not said.
+    """
     schedule = CronSchedule(text, name)
     if schedule.reboot:
         return "once after each boot"
     minute, hour, dom, month, dow = schedule.fields
-    times, days = _describe_time(minute, hour), _describe_days(dom, dow)
-    words = [times]
-    if days != "every day" or "every" not in times:  # 'every 5 minutes' says it
-        words.append(days)
-    if len(month.values) < 12:
-        months = [MONTHS[number - 1] for number in sorted(month.values)]
-        if len(months) <= 3 and re.match(r"on the \d+\w\w of the month\Z", days):
-            day = sorted(dom.values)[0]
-            return "%s on %s" % (times, join_words(["%d %s" % (day, name) for name in months]))
-        words.append("in " + join_words(months))
-    return " ".join(words)
+    times = _describe_time(sorted(minute.values), sorted(hour.values))
+    days = _describe_days(dom, dow, sorted(month.values), schedule.both_days)
+    if days == "every day" and "every" in times:  # 'every 5 minutes' says it
+        return times
+    return "%s %s" % (times, days.replace("every day ", "") if "every" in times else days)
 
 
-def _describe_time(minute: _FieldParser, hour: _FieldParser) -> str:
-    minutes, hours = sorted(minute.values), sorted(hour.values)
+def _describe_time(minutes: "List[int]", hours: "List[int]") -> str:
     if len(minutes) * len(hours) <= 6:
         return "at " + join_words(["%02d:%02d" % (h, m) for h in hours for m in minutes])
+    steady = _steady_minutes(minutes)
     if len(hours) == 24:
         if minutes == [0]:
             return "every hour on the hour"
-        return _steady_minutes(minutes) or _minute_list(minutes) + " of every hour"
-    steady = ""
+        return steady or _minute_list(minutes) + " of every hour"
+    span = " from %02d:%02d to %02d:%02d" % (hours[0], minutes[0], hours[-1], minutes[-1])
+    if steady and _is_consecutive(hours):
+        return steady + span
     if len(minutes) == 1:
-        steady = _steady_hours(hours)
-    elif _is_consecutive(hours):
-        steady = _steady_minutes(minutes)
-    if steady:
-        return "%s from %02d:%02d to %02d:%02d" % (
-            steady, hours[0], minutes[0], hours[-1], minutes[-1])
-    text = _steady_minutes(minutes) or _minute_list(minutes)
-    noun = "hour" if len(hours) == 1 else "hours"
-    return "%s of %s %s" % (text, noun, join_words(_range_texts(hours, str)))
+        step = _constant_step(hours)
+        if step == 1:
+            return "every hour" + span
+        if step > 2 or step == 2 and not hours[0]:
+            return "every %d hours%s" % (step, span)
+    noun = "hour " if len(hours) == 1 else "hours "
+    texts = _stepped(hours, 0, 23, "hour", str) or noun + join_words(_range_texts(hours, str))
+    return "%s of %s" % (steady or _minute_list(minutes), texts)
 
 
 def _steady_minutes(minutes: "List[int]") -> str:
@@ -1836,56 +1835,102 @@ def _steady_minutes(minutes: "List[int]") -> str:
     return "every %d minutes" % step
 
 
-def _steady_hours(hours: "List[int]") -> str:
-    """'every hour', 'every 2 hours', or '' for hours that are neither."""
-    if _is_consecutive(hours):
-        return "every hour"
-    step = _even_step(hours, 24)
-    if not step:
-        return ""
-    return "every %d hours" % step
+def _minute_list(minutes: "List[int]") -> str:
+    text = _stepped(minutes, 0, 59, "minute", str)
+    if text:
+        return "at " + text
+    noun = "minute" if len(minutes) == 1 else "minutes"
+    return "at %s %s" % (noun, join_words(_range_texts(minutes, str)))
 
 
 def _is_consecutive(numbers: "List[int]") -> bool:
     return numbers[-1] - numbers[0] + 1 == len(numbers)
 
 
-def _minute_list(minutes: "List[int]") -> str:
-    noun = "minute" if len(minutes) == 1 else "minutes"
-    return "at %s %s" % (noun, join_words(_range_texts(minutes, str)))
+def _constant_step(numbers: "Sequence[int]") -> int:
+    """The step between numbers that are evenly spaced, of which there are at least two; else 0."""
+    steps = {second - first for first, second in zip(numbers, numbers[1:])}
+    return steps.pop() if len(steps) == 1 else 0
 
 
-def _describe_days(dom: _FieldParser, dow: _FieldParser) -> str:
-    either = not (dom.text.startswith("*") or dow.text.startswith("*"))
-    if either and (len(dom.values) == 31 or len(dow.values) == 7):
-        return "every day"
+MANY = 6  # evenly spaced values are listed up to here, and told by their step from here on
+
+
+def _stepped(numbers: "Sequence[int]", low: int, high: int, noun: str,
+             show: "Callable[[int], str]") -> str:
+    """'every odd hour', 'every 3rd minute from 2 to 59', or '' for few or uneven numbers."""
+    step = _constant_step(numbers)
+    if step < 2 or len(numbers) < MANY:
+        return ""
+    if step == 2 and numbers[0] - low < 2 and high - numbers[-1] < 2:
+        return "every %s %s" % ("odd" if numbers[0] % 2 else "even", noun)
+    return "every %s %s from %s to %s" % (
+        _ordinal(step), noun, show(numbers[0]), show(numbers[-1]))
+
+
+def _describe_days(dom: _FieldParser, dow: _FieldParser, months: "List[int]",
+                   both_days: bool) -> str:
+    """The days of a schedule with their months: 'on the 1st of June and on Mondays in June'."""
     by_month, by_week = _describe_month_days(dom), _describe_weekdays(dow)
-    if by_month and by_week:
-        if either:
-            return "on %s, and also on %s" % (by_month, by_week)
-        return "on %s that fall on %s" % (by_week, by_month)
-    if re.match(r"\w+ to \w+\Z", by_week):
-        return by_week  # Monday to Friday
-    if by_month or by_week:
-        return "on " + (by_month or by_week)
-    return "every day"
+    if not both_days and not (by_month and by_week):
+        by_month = by_week = ""  # one of the two is every day
+    within = _months_within(months)
+    if not by_month and not by_week:
+        return "every day" + within
+    names = [MONTHS[month - 1] for month in months]
+    if not by_week and len(months) <= 3 and re.match(r"the \d+\w\w\Z", by_month):
+        return "on " + join_words(["%d %s" % (min(dom.values), name) for name in names])
+    of_month, week_within = "of the month", within
+    if len(months) == 1:  # its name stands in place of 'the month', and need not come again
+        of_month, within = "of " + names[0], ""
+        if not dow.values:
+            by_week, week_within = by_week.replace("of the month", of_month), ""
+    by_month = "on %s %s" % (by_month, of_month) if by_month else ""
+    is_range = re.match(r"\w+ to \w+\Z", by_week)  # Monday to Friday
+    if not by_week:
+        return by_month + within
+    if not by_month:
+        return (by_week if is_range else "on " + by_week) + week_within
+    if both_days:
+        return "on %s %s %s%s" % (by_week, _falls(dow), by_month, within)
+    text = "%s and %s %s" % (by_month, "from" if is_range else "on", by_week)
+    if len(months) > 1 and within:
+        text += ","  # the months are those of both
+    return text + week_within
+
+
+def _falls(dow: _FieldParser) -> str:
+    if dow.values:
+        return "that fall"
+    return "if it falls" if len(dow.nth) == 1 else "if they fall"
+
+
+def _months_within(months: "List[int]") -> str:
+    """' in June and July', ' from November to February', or '' for the whole year."""
+    if len(months) == 12:
+        return ""
+    texts = _circular_texts(months, 1, 12, lambda month: MONTHS[month - 1])
+    if len(texts) == 1 and len(months) > 1:
+        return " from " + texts[0]
+    return " in " + join_words(texts)
 
 
 def _describe_month_days(dom: _FieldParser) -> str:
-    """'the 1st and last day of the month', or '' for a field that names no days."""
+    """'the 1st and last day', or '' for a field that does not restrict the days."""
     days: "List[str]" = []
-    if dom.values and len(dom.values) < 31:
-        days = _range_texts(sorted(dom.values), _ordinal)
-        if len(days) > 6:
-            step = min(dom.values - {1}) - 1
-            if step and sorted(dom.values) == list(range(1, 32, step)):
-                days = ["every %s day from the 1st" % _ordinal(step)]
-    for day, is_nearest in sorted(dom.anchors, key=lambda anchor: (anchor[0] <= 0, anchor)):
-        days.append(_anchor_text(day, is_nearest))
-    if not days:
+    numbers = sorted(dom.values)
+    if len(numbers) == 31:
         return ""
-    text = join_words(days) + " of the month"
-    return text if text.startswith("every") else "the " + text
+    if numbers:
+        days = _range_texts(numbers, _ordinal)
+    anchors = [_anchor_text(day, is_nearest) for day, is_nearest in sorted(
+        dom.anchors, key=lambda anchor: (anchor[0] <= 0, anchor))]
+    stepped = _stepped(numbers, 1, 31, "day", lambda day: "the " + _ordinal(day))
+    if not stepped:
+        return "the " + join_words(days + anchors)
+    if not stepped.startswith("every %s" % _ordinal(_constant_step(numbers))):
+        stepped = stepped[len("every "):] + "s"  # odd days
+    return join_words([stepped] + ["the " + anchor for anchor in anchors])
 
 
 def _anchor_text(day: int, is_nearest: bool) -> str:
@@ -1904,18 +1949,19 @@ def _anchor_text(day: int, is_nearest: bool) -> str:
 
 
 def _describe_weekdays(dow: _FieldParser) -> str:
-    """'Mondays and the last Friday of the month', or '' for a field that names no days."""
+    """'Mondays and the last Friday of the month', or '' for a field that does not restrict them."""
+    if len(dow.values) == 7:
+        return ""
     weekdays: "List[str]" = []
-    if dow.values and len(dow.values) < 7:
+    if dow.values:
         weekdays = _weekday_texts(sorted(day or 7 for day in dow.values))
     nths = []
     for weekday, nth in sorted(dow.nth):
         which = "last" if nth < 0 else _ordinal(nth)
-        nths.append("%s %s" % (which, WEEKDAYS[weekday]))
+        if weekday not in dow.values:
+            nths.append("%s %s" % (which, WEEKDAYS[weekday]))
     if nths:
         weekdays.append("the %s of the month" % join_words(nths))
-    if not weekdays:
-        return ""
     return join_words(weekdays)
 
 
@@ -1945,7 +1991,8 @@ def either_day_advice(schedule: CronSchedule, name: str = "") -> "Tuple[str, str
     if is_any_dom or (dow.nth and not dow.values):
         return text, "for %s only: %s" % (_describe_weekdays(dow), rewritten("*", dow.text))
     if is_any_dow:
-        return text, "for %s only: %s" % (_describe_month_days(dom), rewritten(dom.text, "*"))
+        return text, "for %s of the month only: %s" % (
+            _describe_month_days(dom), rewritten(dom.text, "*"))
     weekdays = _nth_weekdays(dom, dow)
     if weekdays:
         only = _describe_weekdays(_FieldParser(dow.field, weekdays, name, False).parse())
@@ -2052,9 +2099,18 @@ def _range_texts(numbers: "List[int]", show: "Callable[[int], str]") -> "List[st
     return texts
 
 
+def _circular_texts(numbers: "List[int]", low: int, high: int,
+                    show: "Callable[[int], str]") -> "List[str]":
+    """As `_range_texts`; a single stretch may go round the end: 'November to February'."""
+    gap = sorted(set(range(low, high + 1)) - set(numbers))
+    if len(numbers) > 2 and numbers[0] == low and numbers[-1] == high and _is_consecutive(gap):
+        return ["%s to %s" % (show(gap[-1] + 1), show(gap[0] - 1))]
+    return _range_texts(numbers, show)
+
+
 def _weekday_texts(days: "List[int]") -> "List[str]":
     """Weekdays 1 (Monday) to 7 (Sunday) as words."""
-    texts = _range_texts(days, lambda day: WEEKDAYS[day % 7])
+    texts = _circular_texts(days, 1, 7, lambda day: WEEKDAYS[day % 7])
     return [text if " to " in text else text + "s" for text in texts]
 
 

@@ -361,7 +361,7 @@ def test_explain_warns_of_what_is_legal_but_seldom_meant(project):
     arguments = ("explain", "0 2 1-7 * 1", "--zone", "UTC", "--from", "2025-03-28", "--count", "1")
     code, out, err = project.call(*arguments)
     warning = ("cron reads day-of-month '1-7' and day-of-week '1' as 'or': the task runs at 02:00 on the 1st to 7th "
-               "of the month, and also on Mondays (for the 1st Monday of the month only: '0 2 * * 1#1')")
+               "of the month and on Mondays (for the 1st Monday of the month only: '0 2 * * 1#1')")
     assert (code, err, out.splitlines()[1:]) == (0, "", ["  Mon 2025-03-31 02:00 +0000", "warning: " + warning])
     assert json.loads(project.call(*arguments + ("--json",))[1])["warnings"] == [warning]
 

@@ -659,7 +659,7 @@ def test_secret_does_not_come_up_in_a_suspicion():
      "runs at 00:00 on Mondays that fall on the 1st to 7th of the month", "write '0 0 * * MON#1'"),
     ({"schedule": '"0 2 1-7 * 1"'}, "schedule",
      "schedule: cron reads day-of-month '1-7' and day-of-week '1' as 'or': the task runs at 02:00 on "
-     "the 1st to 7th of the month, and also on Mondays",
+     "the 1st to 7th of the month and on Mondays",
      "for the 1st Monday of the month only: '0 2 * * 1#1'"),
     ({"schedule": "null", "cwd": '"~/work"'}, "cwd", "cwd: ~ is not expanded", "write the whole path"),
     ({"schedule": "null", "cwd": '"$HOME"'}, "cwd", "cwd: $VARIABLE is not expanded", "the whole path"),

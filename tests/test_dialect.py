@@ -1,6 +1,9 @@
-"""The cron dialect beside those of other parsers, and what is said of a wrong schedule.
+"""The cron dialect beside those of other parsers, what is said of a schedule, and what of a wrong one.
 
-tests/vectors/dialect.txt holds expressions from the suites of other parsers, with their answers.
+tests/vectors/dialect.txt holds expressions from the suites of other parsers, with their answers. To look for schedules
+that are described alike although their slots differ, for longer than the suite does:
+
+    python3 tests/test_dialect.py [EXPRESSIONS [SEED]]
 """
 
 import calendar
@@ -8,11 +11,14 @@ import collections
 import pathlib
 import random
 import re
+import sys
 import time
 
 import pytest
 
-import symphony_conductor as sc
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+import symphony_conductor as sc  # noqa: E402
 
 PEERS = ["cronsim", "croniter", "cron-parser", "croner", "robfig", "cronexpr", "quartz"]
 
@@ -453,6 +459,7 @@ def test_advice_on_a_long_schedule_is_short():
     schedule = sc.CronSchedule("0 0 " + ",".join(["1,2,3,4,5,6,7"] * 700) + " * " + ",".join(["1"] * 2000))
     (said, hint), = sc.schedule_advice(schedule)
     assert len(said) < 300 and len(hint) < 300
+    assert sc.describe(schedule.text) == "at 00:00 on the 1st to 7th of the month and on Mondays"
 
 
 def test_what_never_fires_says_why_once():
@@ -465,6 +472,52 @@ def test_what_never_fires_says_why_once():
 def test_schedules_that_earlier_versions_recorded_are_read():
     for expression in ("0/90 * * * *", "10-20/60 0/36 * * *", "*/100 * 1-31,L * 5L", "0 0 LW,L * 1#1,5", "H H * * 7/2"):
         assert sc.CronSchedule(expression, "task", recorded=True).next(0, "UTC")
+
+
+# In words.
+
+@pytest.mark.parametrize("expression, words", [
+    ("0 0 1 6 1", "at 00:00 on the 1st of June and on Mondays in June"),
+    ("5 5 20 1 3", "at 05:05 on the 20th of January and on Wednesdays in January"),
+    ("0 0 29 2 1", "at 00:00 on the 29th of February and on Mondays in February"),
+    ("0 0 1 1,7 1", "at 00:00 on the 1st of the month and on Mondays, in January and July"),
+    ("0 0 13 6-8 5", "at 00:00 on the 13th of the month and on Fridays, from June to August"),
+    ("0 0 15 6 mon-fri", "at 00:00 on the 15th of June and from Monday to Friday in June"),
+    ("0 0 1,15 6 1#1", "at 00:00 on the 1st and 15th of June and on the 1st Monday of June"),
+    ("0 0 * 6 1,2#1", "at 00:00 on Mondays and the 1st Tuesday of the month in June"),
+    ("0 0 * 6 1#1", "at 00:00 on the 1st Monday of June"),
+    ("0 0 1-31,L * *", "at 00:00 every day"),
+    ("0 0 1-31,L 6 *", "at 00:00 every day in June"),
+    ("0 0 * * 0-6,5L", "at 00:00 every day"),
+    ("0 0 * * 1,1#1", "at 00:00 on Mondays"),
+    ("0 1-23/2 * * *", "at minute 0 of every odd hour"),
+    ("30 1-23/2 * * 1-5", "at minute 30 of every odd hour Monday to Friday"),
+    ("*/15 */2 * * *", "every 15 minutes of every even hour"),
+    ("0 1-22/3 * * *", "every 3 hours from 01:00 to 22:00"),
+    ("*/7 * * * *", "at every 7th minute from 0 to 56 of every hour"),
+    ("2-59/3 4 * * *", "at every 3rd minute from 2 to 59 of hour 4"),
+    ("0 0 */2 * *", "at 00:00 on odd days of the month"),
+    ("0 0 2-30/2,L 6 *", "at 00:00 on even days and the last day of June"),
+    ("0 0 */3 * *", "at 00:00 on every 3rd day from the 1st to the 31st of the month"),
+    ("0 0 1 nov-feb *", "at 00:00 on the 1st of the month from November to February"),
+    ("0 0 * 1,3,6-8 *", "at 00:00 every day in January, March and June to August"),
+    ("0 0 * * fri-mon", "at 00:00 Friday to Monday"),
+    ("0 22-6/2 * * *", "at 00:00, 02:00, 04:00, 06:00 and 22:00 every day"),
+    ("0 0 L-1 * *", "at 00:00 on the day before the last of the month"),
+    ("0 0 L-3 6 *", "at 00:00 on the 3rd day before the last of June"),
+    ("0 0 15W * *", "at 00:00 on the working day nearest the 15th of the month"),
+    ("0 0 L-3W * *", "at 00:00 on the working day nearest the 3rd day before the last of the month"),
+    ("0 0 1,L-3,15W,LW,L * *", "at 00:00 on the 1st, working day nearest the 15th, 3rd day before the last, last day "
+     "and last working day of the month"),
+    ("0 0 */100,1-7 * MON", "at 00:00 on Mondays that fall on the 1st to 7th of the month"),
+    ("0 0 */2 6 1#1", "at 00:00 on the 1st Monday of June if it falls on odd days of June"),
+    ("0 0 */2 * 1#1,5L",
+     "at 00:00 on the 1st Monday and last Friday of the month if they fall on odd days of the month"),
+    ("0 9 ? * MON-FRI", "at 09:00 Monday to Friday"),
+    ("* * * 6 *", "every minute in June"),
+])
+def test_schedule_is_described_as_a_person_says_it(expression, words):
+    assert sc.describe(expression) == words
 
 
 def random_item(rng, low, high, names):
@@ -496,6 +549,64 @@ def random_expression(rng):
                     "%s,%dL" % (random_list(rng, 0, 7), rng.randint(0, 7))])])
 
 
+def month_shapes():
+    """A month of each length and first weekday."""
+    shapes = {}
+    for key in range(1970 * 12, 2400 * 12):
+        _, length, first = sc._month_shape(key)
+        shapes.setdefault((length, first), key)
+    return shapes
+
+
+MONTH_SHAPES = month_shapes()
+MONTH_LENGTHS = dict.fromkeys(range(1, 13), (31,))
+MONTH_LENGTHS.update({4: (30,), 6: (30,), 9: (30,), 11: (30,), 2: (28, 29)})
+
+
+def matches(expression):
+    """All that a schedule matches: the times of day, the months, and the days of each shape that they can have."""
+    schedule = sc.CronSchedule(expression, "task")
+    months = sorted(schedule.fields[3].values)
+    lengths = sorted({length for month in months for length in MONTH_LENGTHS[month]})
+    days = [schedule._days_of(MONTH_SHAPES[length, first])[1] for length in lengths for first in range(7)]
+    return schedule._times, months, days
+
+
+def described_alike(count, seed):
+    """Pairs of schedules with the same words that do not match the same; and how many words there were."""
+    rng, first_with, pairs = random.Random(seed), {}, []
+    for _ in range(count):
+        expression = random_expression(rng)
+        try:
+            words = sc.describe(expression, "task")
+        except sc.CronSyntaxError as error:
+            assert "never fires" in str(error), expression
+            continue
+        other = first_with.setdefault(words, expression)
+        if other != expression and matches(other) != matches(expression):
+            pairs.append((words, other, expression))
+    return pairs, len(first_with)
+
+
+# The slots that count here are wall times: the minutes of a day, and the days. Whether a schedule starts with '*' moves
+# slots when the clocks change, and is not said in words.
+def test_schedules_with_the_same_words_match_the_same_times_of_the_same_days():
+    pairs, words = described_alike(20000, "words")
+    assert pairs == []
+    assert words > 10000
+
+
+def test_words_are_of_one_form():
+    rng = random.Random("form")
+    for _ in range(1500):
+        try:
+            words = sc.describe(random_expression(rng), "task")
+        except sc.CronSyntaxError:
+            continue
+        assert re.match(r"(at|every) ", words) and words == " ".join(words.split())
+        assert not re.search(r"\b(\w+) \1\b|,,|\bthe every|[^1]1th|[^1]2th|[^1]3th", words), words
+
+
 # The cases of people who had other schedulers: expression, zone, after, and what is to come.
 
 FIELD_CASES = [
@@ -520,6 +631,15 @@ def test_case_from_the_field_has_its_slots(expression, zone, after, expected):
     assert texts == expected
 
 
+def test_first_monday_that_runs_too_often_comes_with_the_right_one():
+    (said, hint), = sc.schedule_advice(sc.CronSchedule("30 05 01-07 * 1"))
+    assert said == ("cron reads day-of-month '01-07' and day-of-week '1' as 'or': the task runs at 05:30 "
+                    "on the 1st to 7th of the month and on Mondays")
+    assert hint == "for the 1st Monday of the month only: '30 05 * * 1#1'"
+    (_, hint), = sc.schedule_advice(sc.CronSchedule("0 9 1-7 * 1"))
+    assert hint == "for the 1st Monday of the month only: '0 9 * * 1#1'"
+
+
 def test_configuration_on_a_machine_without_zone_data_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(sc, "_zone_folders", lambda: [str(tmp_path)])
     monkeypatch.setattr(sc, "_ZONES", {None: sc.zone_named(None)})
@@ -528,3 +648,14 @@ def test_configuration_on_a_machine_without_zone_data_says_what_to_install(tmp_p
     assert [str(problem) for problem in config.problems] == [
         "c.json: tasks[0] 'a': timezone: unknown time zone 'Europe/Paris' "
         "(no zone data on this machine: install tzdata)"]
+
+
+if __name__ == "__main__":
+    wanted, seed = (sys.argv[1:] + ["20000", ""][len(sys.argv) - 1:])[:2]
+    began = time.time()
+    pairs, words = described_alike(int(wanted), seed or began)
+    for pair in pairs:
+        print("%s: '%s' and '%s'" % pair)
+    print("%s schedules, %d descriptions, %d that differ under the same words; %.1f s" % (
+        wanted, words, len(pairs), time.time() - began))
+    sys.exit(1 if pairs else 0)
