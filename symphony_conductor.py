@@ -1580,7 +1580,7 @@ class CronSchedule:
         self._month_memo = (0, 0, 0)
         if not self._every_day and self._day_from(0) is None:
             reason, hint = self._why_never()
-            raise CronSyntaxError("schedule '%s' never fires: %s" % (
+            raise CronSyntaxError("'%s' never fires: %s" % (
                 cut_text(self.text, LONGEST_SHOWN), reason), hint)
 
     def __repr__(self) -> str:
@@ -1596,7 +1596,7 @@ class CronSchedule:
         parts = text.split()
         if len(parts) != 5:
             raise CronSyntaxError(
-                "schedule '%s' has %s; it takes five: "
+                "'%s' has %s; a schedule has five: "
                 "minute hour day-of-month month day-of-week" % (
                     cut_text(text, LONGEST_SHOWN), plural(len(parts), "field")),
                 _count_hint(parts, name))

@@ -464,7 +464,7 @@ def test_advice_on_a_long_schedule_is_short():
 
 def test_what_never_fires_says_why_once():
     error = refusal("0 0 30,31 2 *")
-    assert str(error) == ("schedule '0 0 30,31 2 *' never fires: day-of-month 30 or 31 does not occur in February "
+    assert str(error) == ("'0 0 30,31 2 *' never fires: day-of-month 30 or 31 does not occur in February "
                           "(for the last day of the month write '0 0 L 2 *')")
     assert slots("0 0 L 2 *", count=2) == ["2024-02-29 00:00", "2025-02-28 00:00"]
 

@@ -84,8 +84,8 @@ def plain(two, text):
     ("audit --since 2030-01-01", 2, "--since: 2030-01-01 is in the future"),
     ("explain", 2, "explain needs EXPRESSION (for example: explain '0 2 * * *' --zone "
                    "Europe/Paris)"),
-    ("explain 0 2", 78, "schedule '0 2' has 2 fields; it takes five: minute hour day-of-month month "
-                        "day-of-week (use * for a field that does not matter)"),
+    ("explain 0 2", 78, "'0 2' has 2 fields; a schedule has five: minute hour day-of-month month "
+                        "day-of-week (use * for a field that does not matter, as in '0 2 * * *')"),
     ("logs backup --run R-1", 1, "no run R-1 in the logs of 'backup' (history --task backup lists "
                                  "the runs)"),
     # places
