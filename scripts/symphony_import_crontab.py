@@ -569,10 +569,10 @@ def _warn_without_daemon(store: sc.Store) -> None:
 OPTIONS = (
     sc.option("file", nargs="?", metavar="FILE", help="a crontab, - for stdin (default: your own)"),
     [sc.option("--system", action="store_true", default=None,
-               help="FILE is a system table, whose lines name a user before the command (default: "
+               help="a system table, whose lines name a user before the command (default: "
                     "told by its place or its content)"),
      sc.option("--no-system", dest="system", action="store_false", default=None,
-               help="FILE is a personal table")],
+               help="a personal table, whose lines name no user")],
     sc.option("--write", action="store_true",
               help="write a file for each task into %s; without a configuration, make one"
                    % sc.DROP_IN_DIR),
