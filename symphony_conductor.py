@@ -8944,6 +8944,9 @@ class Watch:
             if pid == 0:
                 return
             if pid == self.job.pid:
+                if status and self.signals.received:
+                    # The stop of a scope, or of the machine, reaches the command at the same time.
+                    self._stop("interrupted", self.clock.monotonic())
                 self.wait_status = status
 
     def _enforce(self, now: float) -> None:
