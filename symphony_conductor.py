@@ -537,6 +537,7 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         pid: int
         pid_start: str
         unended: str   # which of its processes cannot be killed
+        cgroup: str    # the folder of the command's cgroup, where systemd gave it a scope
         result: Result
         settled: bool  # the state is done with it
 
@@ -8398,6 +8399,15 @@ STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
 SET_CHILD_SUBREAPER = 36  # prctl(2)
 NO_PID = 2 ** 31 - 1      # above every pid (Linux ends at 2**22): a signal to it reaches nobody
 PS_COLUMNS = "pid=,ppid=,pgid=,stat=,lstart="
+CGROUPS = "/sys/fs/cgroup"
+# The hierarchies that systemd keeps its units in, the best first: what names each in a line of
+# /proc/PID/cgroup, and where it is mounted. See cgroups(7); those of the old cgroups come last.
+HIERARCHIES = ((":", ""), (":", "/unified"), ("name=systemd:", "/systemd"))
+OWN_UNIT = r"/symphony-(?:conductor\.service|[^/]+-[0-9a-f]{8}\.scope)(?=/|$)"
+BUSCTL = "busctl"
+LINGER = "/var/lib/systemd/linger"  # a file for each user whose manager outlives their logins
+SCOPE_WAIT_S = 3.0        # a start waits no longer for systemd
+SCOPE_STOP_S = 30         # a stop of the scope takes so much longer than kill_grace
 
 
 class Process(Value):
@@ -8470,6 +8480,7 @@ class Job(Value):
     supervisor: int = 0  # this process, if it is a subreaper: the tree's orphans fall to it
     others: "frozenset[Tuple[int, str]]" = frozenset()  # (pid, start) of the children it had before
     pipe: str = ""       # the path of the pipe that its output goes to
+    cgroup: str = ""     # the folder of its own cgroup, if it has one
 
 
 def job_of(record: "RunRecord", root: str, pipe: str) -> Job:
@@ -8478,12 +8489,14 @@ def job_of(record: "RunRecord", root: str, pipe: str) -> Job:
     if pid <= 1:
         pid = NO_PID  # kill(2): 0 is the caller's own group and -1 everybody, as is group 1
     return Job(pid=pid, start=record["pid_start"], run_id=record["run_id"],
-               root=str(record.get("root") or root), mark=str(record.get("mark") or ""), pipe=pipe)
+               root=str(record.get("root") or root), mark=str(record.get("mark") or ""), pipe=pipe,
+               cgroup=str(record.get("cgroup") or ""))
 
 
 def job_members(job: Job, table: "Sequence[Process]") -> "List[Process]":
     """What can be seen of a job, less the dead: its group, its session and all their descendants.
 
+    What its cgroup lists counts too, where it has one: nothing leaves that by setsid(2) or a fork.
     Where no subreaper collects its orphans, processes that carry the run's mark count as well.
     Those with the mark of another run do not: a command may call the conductor. Raises OSError.
     """
@@ -8497,6 +8510,8 @@ def job_members(job: Job, table: "Sequence[Process]") -> "List[Process]":
         seeds += children.get(job.supervisor, [])
     elif all(seed.is_dead for seed in seeds):
         seeds += marked_processes(job, table)
+    if job.cgroup:
+        seeds += cgroup_processes(job.cgroup, table)
     members: "Dict[int, Process]" = {}
     while seeds:
         process = seeds.pop()
@@ -8677,6 +8692,140 @@ def become_subreaper() -> bool:
         return bool(_PRCTL[0](SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
     except Exception:  # as in `load_prctl`
         return False
+
+
+# -- cgroups
+
+def cgroup_pids(path: str) -> "Set[int]":
+    """The processes in a cgroup and in those below it, none once it is gone. Raises OSError."""
+    try:
+        pids = {int(word) for word in read_bytes(path + "/cgroup.procs").split()}
+        folders = [entry.path for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
+    except OSError as error:
+        # A cgroup that was removed was empty. One of threads has its processes above it.
+        if error.errno in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
+            return set()
+        raise
+    return pids.union(*map(cgroup_pids, folders))
+
+
+def cgroup_processes(path: str, table: "Sequence[Process]") -> "List[Process]":
+    """The processes in a cgroup; one that the table does not show has its pid alone."""
+    shown = {process.pid: process for process in table}
+    return [shown.get(pid) or Process(pid=pid) for pid in cgroup_pids(path)]
+
+
+def kill_cgroup(path: str) -> None:
+    """Kill what is in a cgroup at once, other users' processes as well (Linux 5.14, cgroups v2)."""
+    try:
+        if path and os.getpid() not in cgroup_pids(path):
+            _write_existing(path + "/cgroup.kill", b"1")
+    except OSError:
+        pass  # then it gets a signal for each process
+
+
+def join_cgroup(path: str) -> None:
+    """Move this process into a cgroup. Raises OSError."""
+    _write_existing(path + "/cgroup.procs", b"0")
+
+
+def _write_existing(path: str, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, data)
+    finally:
+        close_quietly(fd)
+
+
+def own_unit() -> "Tuple[str, str]":
+    """(slice, path) of the unit of ours that this process is in; two empty strings otherwise."""
+    if "INVOCATION_ID" not in os.environ:  # systemd.exec(5): so it was not started by systemd
+        return "", ""
+    match = re.search(r"(?m)([^/\n]*)" + OWN_UNIT, proc_text("self/cgroup"))
+    if match is None:
+        return "", ""
+    return match.group(1), match.string[:match.end()].rpartition(":")[2]
+
+
+def scope_name(task: str, run_id: str, root: str) -> str:
+    """The name of the systemd scope for a run; a unit's may have 255 characters."""
+    return "symphony-%s-%s-%08x.scope" % (task[:150], run_id, stable_hash(root))
+
+
+def enter_scope(name: str, description: str, stop_s: float) -> str:
+    """Have systemd move this process into a new scope: the folder of its cgroup, '' without one.
+
+    The scope is gone once it is empty. It is delegated (systemd.resource-control(5)), without any
+    controller: what is below its folder is for this program to arrange.
+    """
+    slice_name, path = own_unit()
+    options, environment = _to_manager("/user@" in path)
+    if environment is None:
+        return ""
+    description = "".join(letter if letter.isprintable() else "?" for letter in description)
+    properties = [
+        ["PIDs", "au", "1", str(os.getpid())], ["DelegateControllers", "as", "0"],
+        ["CollectMode", "s", "inactive-or-failed"], ["Description", "s", description],
+        ["TimeoutStopUSec", "t", "%d" % (stop_s * 1e6)]]
+    if slice_name.endswith(".slice") and bool(options) == ("/user@" in path):
+        properties.append(["Slice", "s", slice_name])  # that of the service may be limited
+    words = [BUSCTL, "--quiet"] + options + [
+        "call", "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
+        "org.freedesktop.systemd1.Manager", "StartTransientUnit", "ssa(sv)a(sa(sv))",
+        name, "fail", str(len(properties))] + sum(properties, []) + ["0"]
+    return _await_scope(name, os.spawnvpe(
+        os.P_NOWAIT, BUSCTL, [_bytes(word) for word in words], environment))
+
+
+def _to_manager(is_of_user: bool) -> "Tuple[List[str], Dict[str, str] | None]":
+    """The options and environment by which busctl reaches the manager that this user may ask.
+
+    No environment where there is none. Where the timer is the system's (not `is_of_user`) and runs
+    as another user than root, that user's own manager asks the system's to move the process.
+    """
+    environment = dict(os.environ)
+    if os.geteuid() == 0:
+        return [], environment
+    import pwd
+    runtime = environment.setdefault("XDG_RUNTIME_DIR", "/run/user/%d" % os.geteuid())
+    try:
+        # A manager that ends with a login would take the task along.
+        lasts = is_of_user or os.path.exists("%s/%s" % (LINGER, pwd.getpwuid(os.geteuid()).pw_name))
+    except KeyError:
+        lasts = False
+    if not lasts or not os.path.exists(runtime + "/bus"):
+        return [], None
+    return ["--user"], environment
+
+
+def _await_scope(name: str, pid: int) -> str:
+    """Wait until this process is in the scope, or `pid`, which asked for that, has failed."""
+    deadline = time.monotonic() + SCOPE_WAIT_S
+    is_waiting, status = True, 0
+    folder = ""
+    while not folder and not status and time.monotonic() < deadline:
+        if is_waiting:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            is_waiting = not done
+        sleep(0.001)
+        folder = own_cgroup(name)  # the answer comes ahead of the move
+    if is_waiting:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return folder
+
+
+def own_cgroup(unit: str) -> str:
+    """The folder of the cgroup that this process is in, if it is the unit's; '' otherwise."""
+    text = proc_text("self/cgroup")
+    for start, mount in HIERARCHIES:
+        match = re.search(r"(?m)^\d+:%s(/.*/%s)$" % (start, re.escape(unit)), text)
+        if match is None:
+            continue
+        path = CGROUPS + mount + match.group(1)
+        if os.getpid() in cgroup_pids(path):
+            return path
+    return ""
 
 
 class Signals:
@@ -8985,6 +9134,8 @@ class Watch:
 
     def _signal_tree(self, number: int) -> None:
         """Send a signal to the group, all at once, and then to what has left it."""
+        if number == signal.SIGKILL:
+            kill_cgroup(self.job.cgroup)
         table: "List[Process]" = []
         members: "List[Process]" = []
         try:
@@ -9340,6 +9491,7 @@ class Supervisor:
         self.obstacle: "Exception | None" = None  # why the command cannot be started
         self.is_forked = False  # into a process for this run alone, which has no other children
         self.is_subreaper = False
+        self.scope = ""  # the folder of the scope's cgroup that this process is in
         self.others: "frozenset[Tuple[int, str]]" = frozenset()
         self.trouble = ""  # why no process was started, or the output of an adopted one is lost
         self.failure = ""  # why the process that was started could not become the command
@@ -9380,6 +9532,31 @@ class Supervisor:
             close_quietly(fd)
         self.output = self.command = None
 
+    def enter_scope(self) -> None:
+        """Leave the cgroup of a tick that systemd started for a scope of this run.
+
+        What stays there would be a left-over of each later tick to systemd. Without a scope it
+        does, and the command's tree is found as anywhere else.
+        """
+        try:
+            if not own_unit()[1]:
+                return
+            name, run_id = self.name, self.spec["run_id"]
+            if self.fields.get("cgroup"):  # an adopted command
+                try:
+                    return join_cgroup(os.path.dirname(self.fields["cgroup"]))
+                except OSError:
+                    run_id += "-%d" % os.getpid()
+            scope = enter_scope(
+                scope_name(name, run_id, self.store.root),
+                "Symphony Conductor: task %s of %s" % (name, self.store.root),
+                self.spec["kill_grace"] + SCOPE_STOP_S)
+            if scope:
+                os.mkdir(scope + "/command")
+                self.scope = scope
+        except (ConductorError, OSError):
+            pass
+
     def run(self) -> "Result":
         """Start the command and wait for its end; what cannot be started is a failed attempt."""
         started_mono = self.clock.monotonic()
@@ -9412,18 +9589,31 @@ class Supervisor:
         # On record before the command runs: if this process is killed before the pid is on record
         # as well, the command is found by its mark.
         self._note_start(started_mono)
-        pid = spawn(self.command)
+        self._join(self._cgroup())  # a process is born where its parent is
+        try:
+            pid = spawn(self.command)
+            trouble = self._start_gated() if pid <= 0 else ""
+        finally:
+            self._join(self.scope)
         if pid > 0:
-            trouble = ""
             self._note_process(pid)
             close_quietly(self.command.writer)
-        else:
-            trouble = self._start_gated()
         # From here on the command may run, so nothing is raised any more.
         self.output.line(self._header())
         if trouble:
             self.failure = "cannot start: %s" % self._cause_of(trouble)
             self.output.take(_bytes(self.failure + "\n"))
+
+    def _cgroup(self) -> str:
+        return self.scope and self.scope + "/command"
+
+    @staticmethod
+    def _join(cgroup: str) -> None:
+        try:
+            if cgroup:
+                join_cgroup(cgroup)
+        except OSError:
+            pass  # the command's tree is found in other ways as well
 
     def _note_start(self, started_mono: float) -> None:
         self.record = {
@@ -9431,6 +9621,8 @@ class Supervisor:
             "mark": self.mark, "frame": os.urandom(4).hex(), "supervisor": os.getpid(),
             "boot_id": current_boot_id(), "pid": NO_PID, "pid_start": "",
             "started_mono": started_mono, "command_started_at": self.clock.now()}
+        if self.scope:
+            self.record["cgroup"] = self._cgroup()
         self.store.write_run(self.name, self.record)
 
     def _note_process(self, pid: int) -> None:
@@ -10631,6 +10823,7 @@ class Conductor:
 
     def supervise(self, verb: str, supervisor: Supervisor, lock: FileLock) -> None:
         """The life of a supervisor process: it holds `lock` until the result is on disk."""
+        supervisor.enter_scope()
         try:
             if verb == "adopt":
                 result = supervisor.adopt()

@@ -26,7 +26,8 @@ Description=Symphony Conductor: start the tasks of @ROOT@ that are due
 [Service]
 Type=oneshot
 @USER@ExecStart=@COMMAND@
-# A tick is gone within milliseconds; the tasks it started go on, each with a supervisor of its own.
+# A tick is gone within milliseconds; the tasks it started go on, each in a scope of its own where
+# systemd gives it one.
 KillMode=process
 # One task out of memory is one failed task, not the end of all of them.
 OOMPolicy=continue
