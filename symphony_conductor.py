@@ -4431,6 +4431,7 @@ class Machine(Value):
     cron_log: str = ""                    # what cron's own call printed since the last tick
     line: "Finding | None" = None         # what is wrong with the crontab line or the timer
     has_line: "bool | None" = None
+    timer: str = ""                       # what shows the systemd timer, where that calls
     daemon: "str | None" = None           # the cron daemon that runs; '' for none
     daemon_command: str = ""              # what starts one here
     free_bytes: "int | None" = None
@@ -4517,7 +4518,7 @@ def _tick_findings(machine: Machine) -> "List[Finding]":
     if any(finding.severity == PROBLEM for finding in findings):
         return findings  # the cause is known
     if last is None:
-        findings.append(Finding(code="not-called", text=silence, command=_called(
+        findings.append(Finding(code="not-called", text=silence, command=machine.timer or _called(
             machine, "doctor" if machine.has_line else "install")))
     elif machine.cron_log:
         findings.append(Finding(
@@ -4528,7 +4529,8 @@ def _tick_findings(machine: Machine) -> "List[Finding]":
         is_dead = machine.silent_s > TICK_DEAD_S
         findings.append(Finding(
             code="not-called" if is_dead else "ticks-late", since=last,
-            text="%s; cause unknown" % silence, command=_called(machine, "doctor")))
+            text="%s; cause unknown" % silence,
+            command=machine.timer or _called(machine, "doctor")))
     return findings
 
 
@@ -11342,15 +11344,28 @@ def unit_folder() -> str:
     return os.path.join(config, "systemd/user")
 
 
+def timer_folder(root: str) -> "str | None":
+    """Where the systemd timer of this root is, this user's or one of root's; '' where there is
+    none, None where that cannot be read.
+    """
+    is_unclear = False
+    for folder in (unit_folder(), SYSTEM_UNITS):
+        try:
+            text = os.fsdecode(read_bytes(os.path.join(folder, UNIT + ".timer")))
+        except (FileNotFoundError, NotADirectoryError, ForeignFile):
+            continue
+        except OSError:
+            is_unclear = True
+            continue
+        if text.partition("\n")[0] == UNIT_OWNER + root:
+            return folder
+    return None if is_unclear else ""
+
+
 def has_timer(root: str) -> "bool | None":
-    """Whether this user has a systemd timer for this root; None where that cannot be read."""
-    try:
-        text = os.fsdecode(read_bytes(os.path.join(unit_folder(), UNIT + ".timer")))
-    except (FileNotFoundError, NotADirectoryError, ForeignFile):
-        return False
-    except OSError:
-        return None
-    return text.partition("\n")[0] == UNIT_OWNER + root
+    """Whether a systemd timer calls this root; None where that cannot be told."""
+    folder = timer_folder(root)
+    return None if folder is None else bool(folder)
 
 
 def daemon_note() -> str:
@@ -11452,6 +11467,7 @@ class Inspector:
         self.now = self.clock.now()
         self.unreadable: "List[str]" = []
         self.program = called_as(store, is_short)
+        self.caller = "cron"  # or systemd; `machine` finds out
 
     def asked(self, question: "Callable[[], Any]", otherwise: "Any" = None) -> "Any":
         """The answer to a question; where a file cannot be read, that is noted."""
@@ -11489,6 +11505,7 @@ class Inspector:
         last_tick = self.asked(self.store.last_tick)
         is_tick_unreadable = len(self.unreadable) > unreadable
         line, has_line = self._line()
+        timer = self._timer_command() if self.caller == "systemd" else ""
         silent_s = self._silent_s(last_tick, state, bool(has_line))
         is_late = silent_s > TICK_STALE_S
         failure = self.asked(self.store.tick_failure)
@@ -11502,7 +11519,7 @@ class Inspector:
         spooled = self.asked(self.store.spooled, [])
         return Machine(
             now=self.now, last_tick=last_tick, is_tick_unreadable=is_tick_unreadable,
-            awake_s=silent_s, failure=failure, line=line, has_line=has_line,
+            awake_s=silent_s, failure=failure, line=line, has_line=has_line, timer=timer,
             cron_log=self._cron_log(last_tick) if is_late else "", daemon=daemon,
             daemon_command=command, write_error=self._write_error(), has_zone_data=has_zone_data(),
             undelivered=[from_iso(message["at"]) or self.now for _, message in spooled],
@@ -11580,6 +11597,7 @@ class Inspector:
             missing = str(error)
         except ConductorError as error:
             if timer:
+                self.caller = "systemd"
                 return None, True
             text = str(error).replace("; nothing was changed", "")
             return Finding(code="crontab-unreadable", text=text, command="crontab -l"), None
@@ -11593,8 +11611,14 @@ class Inspector:
             return Finding(code="crontab-unreadable", command="ls -l " + unit_folder(), text=(
                 "cannot read the systemd timer in %s" % unit_folder())), None
         if timer:
+            self.caller = "systemd"
             return None, True
         return Finding(code="line-missing", command=install, text=missing), False
+
+    def _timer_command(self) -> str:
+        """What shows the state of the timer, for a person to type."""
+        option = "" if timer_folder(self.store.root) == SYSTEM_UNITS else "--user "
+        return "systemctl %sstatus %s.timer" % (option, UNIT)
 
     def _cron_log(self, last_tick: "float | None") -> str:
         """The last line that cron's own call printed since the last tick."""
@@ -12252,8 +12276,9 @@ def _newest_slot(snapshot: Snapshot, task: Task, at: float, now: float) -> "Slot
 def cmd_doctor(store: Store, args: "argparse.Namespace") -> int:
     inspector = Inspector(store, is_short=not args.json)
     config, state = inspector.config(), inspector.state()
-    machine = inspector.machine(state).replace(
-        daemon=cron_daemon(), daemon_command=daemon_command())
+    machine = inspector.machine(state)
+    if inspector.caller == "cron":
+        machine = machine.replace(daemon=cron_daemon(), daemon_command=daemon_command())
     findings = examine(config, state, machine) + _findings_of_doctor(inspector, config)
     if machine.daemon == "" and not any(finding.code == "no-cron-daemon" for finding in findings):
         findings.append(Finding(code="no-daemon-seen", text=(
@@ -12315,7 +12340,8 @@ def _findings_of_doctor(inspector: Inspector, config: "Config | None") -> "List[
                                 text="no tick has recorded its environment yet"))
     if config is not None:
         problems = [problem for problem in config.problems if problem.warning]
-        problems += missing_programs(store, config, recorded[1] if recorded else CRON_PATH)
+        path = recorded[1] if recorded else CRON_PATH
+        problems += missing_programs(store, config, path, inspector.caller)
         findings += [Finding(code="suspicion", task=problem.task, place=problem.place,
                              text=str(problem).replace("warning: ", "", 1)) for problem in problems]
         findings += _zone_findings(config, inspector.now)
@@ -12417,13 +12443,14 @@ def _crontab_in_order(inspector: Inspector, machine: Machine,
 
 def _configuration_in_order(inspector: Inspector, machine: Machine,
                             config: "Config | None") -> "List[str]":
-    return ["%s, and cron finds their programs" % plural(len((config or Config()).tasks), "task")]
+    tasks = plural(len((config or Config()).tasks), "task")
+    return ["%s, and %s finds their programs" % (tasks, inspector.caller)]
 
 
 def _environment_in_order(inspector: Inspector, machine: Machine,
                           config: "Config | None") -> "List[str]":
     names, path = inspector.store.tick_environment() or ([], CRON_PATH)
-    lines = ["cron's PATH is %s" % path]
+    lines = ["%s's PATH is %s" % (inspector.caller, path)]
     folders = [folder for folder in os.environ.get("PATH", "").split(":")
                if folder not in path.split(":")]
     if folders:
@@ -12562,8 +12589,9 @@ def _print_problem(problem: Problem) -> None:
     print_line(text, stream)
 
 
-def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH) -> "List[Problem]":
-    """Warnings for commands that cron could not start."""
+def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH,
+                     caller: str = "cron") -> "List[Problem]":
+    """Warnings for commands that cron, or another caller of the ticks, could not start."""
     warnings = []
 
     def look(field: str, command: "str | Tuple[str, ...]", cwd: str, path: str, place: str,
@@ -12571,7 +12599,7 @@ def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH) 
         if unexpanded(cwd):
             return  # `suspicions` warns of it
         folder = os.path.join(store.root, cwd)
-        whose = "cron's" if path == cron_path else "the task's"
+        whose = caller + "'s" if path == cron_path else "the task's"
         text, hint = start_trouble(command, folder, path, whose)
         if cwd and not os.path.isdir(folder):
             field, text = "cwd", "the folder '%s' does not exist" % cwd

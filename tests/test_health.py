@@ -16,9 +16,10 @@ import symphony_conductor as sc
 MINUTE, HOUR, DAY = 60, 3600, 86400
 NOW = at("2025-06-03T12:00:00Z")
 MIB = 1 << 20
+STATUS = "systemctl status symphony-conductor.timer"
 DOCTOR_ALONE = {"old-daemon", "lost-block", "suspicion", "environment-unknown", "zone-differs",
                 "foreign-files", "not-accessible", "no-daemon-seen"}
-SYSTEM_COMMANDS = ("crontab", "date", "du", "ls", "tail")
+SYSTEM_COMMANDS = ("crontab", "date", "du", "ls", "systemctl", "tail")
 
 
 def machine(**fields):
@@ -80,6 +81,10 @@ MACHINES = [  # what is special, the fields, each finding: code, text, command, 
      [("ticks-late", "no tick for 10m; cause unknown", DOCTOR, 600)]),
     ("no tick", {"last_tick": NOW - 601, "daemon": "cron"},
      [("not-called", "no tick for 10m; cause unknown", DOCTOR, 601)]),
+    ("no tick of a timer", {"last_tick": NOW - 601, "timer": STATUS},
+     [("not-called", "no tick for 10m; cause unknown", STATUS, 601)]),
+    ("no tick of a timer yet", {"last_tick": None, "timer": STATUS},
+     [("not-called", "no tick has run yet", STATUS, None)]),
     ("no tick yet", {"last_tick": None, "daemon": "cron"},
      [("not-called", "no tick has run yet", DOCTOR, None)]),
     ("no tick yet and no line", {"last_tick": None, "has_line": False},

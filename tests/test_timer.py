@@ -1,5 +1,6 @@
 """The systemd timer: its units as text, against a systemctl of the test's own, and with a real systemd."""
 
+import json
 import os
 import pathlib
 import random
@@ -218,6 +219,51 @@ def test_install_writes_the_units_and_starts_the_timer(project, either):
     wanted = symphony_timer.unit_texts(str(project.root), sc.interpreter(), str(SCRIPT))
     assert {path.name: path.read_text(encoding="utf-8") for path in either.units.iterdir()} == (
         wanted if either.scope else {name: (either.units / name).read_text(encoding="utf-8") for name in wanted})
+
+
+def doctor(project, capsys):
+    """What doctor says: (the findings, what is in order)."""
+    sc.main(["--root", str(project.root), "doctor", "--json"])
+    entries = json.loads(capsys.readouterr().out)
+    return ({each["text"]: each for each in entries if each["level"] != "ok"},
+            [each["text"] for each in entries if each["level"] == "ok"])
+
+
+def test_doctor_speaks_of_systemd_where_a_timer_calls(project, either, capsys, monkeypatch):
+    project.configure(every_minute("a"))
+    assert either.main(project, "install")[0] == 0
+    wrong, right = doctor(project, capsys)
+    assert "the systemd timer is installed" in right and "1 task, and systemd finds their programs" in right
+    assert not [text for text in list(wrong) + right if "cron" in text]
+    store = sc.Store(str(project.root))
+    store.write_heartbeat(time.time() - 700, 0.0, sc.Evidence(), [])
+    monkeypatch.setattr(sc, "boot_time", lambda now: 0)
+    finding = doctor(project, capsys)[0]["no tick for 11m; cause unknown"]
+    assert finding["hint"] == "systemctl %sstatus symphony-conductor.timer" % either.scope
+    project.configure(every_minute("a", "no-such-tool"))
+    assert [text for text in doctor(project, capsys)[0] if "is not on systemd's PATH (" in text]
+
+
+def test_doctor_speaks_of_cron_where_the_crontab_has_the_line_as_well(project, either, capsys):
+    project.configure(every_minute("a"))
+    assert either.main(project, "install")[0] == 0
+    line = sc.crontab_line(str(project.root), sc.interpreter(), str(SCRIPT), False)
+    (either.folder / "table").write_text("%s%s\n%s\n%s%s\n" % (
+        sc.BLOCK_BEGIN, project.root, line, sc.BLOCK_END, project.root))
+    assert "1 task, and cron finds their programs" in doctor(project, capsys)[1]
+
+
+def test_a_timer_of_roots_is_that_of_the_user_it_runs_as(project, personal, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(sc, "SYSTEM_UNITS", str(tmp_path / "system"))
+    (tmp_path / "system").mkdir()
+    text = symphony_timer.unit_texts(str(project.root), sys.executable, str(SCRIPT), "nobody")[TIMER]
+    (tmp_path / "system" / TIMER).write_text(text)
+    assert sc.has_timer(str(project.root))
+    assert sc.timer_folder(str(project.root)) == str(tmp_path / "system")
+    assert sc.Inspector(sc.Store(str(project.root)))._timer_command() == (
+        "systemctl status symphony-conductor.timer")
+    (tmp_path / "system" / TIMER).write_text(text.replace(str(project.root), "/another"))
+    assert sc.has_timer(str(project.root)) is False
 
 
 def test_installing_twice_says_so_and_does_nothing(project, either):
