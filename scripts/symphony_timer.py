@@ -25,7 +25,7 @@ Description=Symphony Conductor: start the tasks of @ROOT@ that are due
 
 [Service]
 Type=oneshot
-@USER@ExecStart=@COMMAND@
+@USER@@ENVIRONMENT@ExecStart=@COMMAND@
 # A tick is gone within milliseconds; the tasks it started go on, each in a scope of its own where
 # systemd gives it one.
 KillMode=process
@@ -65,14 +65,19 @@ def unit_word(text: str) -> str:
     return '"%s"' % "".join(special.get(letter, letter) for letter in text)
 
 
-def unit_texts(root: str, python: str, script: str, user: str = "") -> "Dict[str, str]":
-    """The service and timer files, by their names. `user`: whom a system unit runs as."""
+def unit_texts(root: str, python: str, script: str, user: str = "",
+               allows_insecure: bool = False) -> "Dict[str, str]":
+    """The service and timer files, by their names. `user`: whom a system unit runs as.
+
+    `allows_insecure`: with the variable without which a tick would refuse this root.
+    """
     words = ["-I", "-S"] + sc.program_arguments(script) + ["--root=" + root, "tick"]
     program = unit_word(python).replace("$$", "$")  # the first word is no place for variables
     parts = {
         "ROOT": root.replace("%", "%%"),
         "COMMAND": " ".join([program] + [unit_word(word) for word in words]),
         "USER": "User=%s\n" % user if user else "",
+        "ENVIRONMENT": "Environment=%s=1\n" % sc.OVERRIDE if allows_insecure else "",
     }
     service = re.sub("@([A-Z]+)@", lambda match: parts[match.group(1)], SERVICE_UNIT)
     return {name: "%s%s\n%s" % (sc.UNIT_OWNER, root, text)
@@ -147,9 +152,10 @@ class Timer:
             texts[path] = text
         return texts
 
-    def wanted(self, python: str, script: str) -> "Dict[str, str]":
+    def wanted(self, store: sc.Store) -> "Dict[str, str]":
         """The unit files as they should be, by their paths."""
-        texts = unit_texts(self.root, python, script, self.user)
+        allows_insecure = store.allows_insecure and store.needs_override()
+        texts = unit_texts(self.root, sc.interpreter(), store.script, self.user, allows_insecure)
         return {os.path.join(self.folder, name): text for name, text in texts.items()}
 
     def install(self, files: "Dict[str, str]") -> None:
@@ -223,16 +229,15 @@ def _as_user(name: str, command: "Callable[[], Any]") -> int:
 
 
 def _install(store: sc.Store, timer: Timer, dry_run: bool) -> int:
-    python, script = sc.interpreter(), store.script
     try:
-        os.fsencode(store.root + script + python).decode("utf-8")
+        os.fsencode(store.root + store.script + sc.interpreter()).decode("utf-8")
     except UnicodeDecodeError:
         raise sc.UsageError("a unit can only name files whose names are UTF-8", "use the crontab")
     is_for_another = timer.user not in ("", sc.current_user()[0])
     code = timer.as_its_user(lambda: sc.check_installable(store, is_for_another))
     if code:
         return code
-    files, present = timer.wanted(python, script), timer.files()
+    files, present = timer.wanted(store), timer.files()
     if dry_run:
         for path, text in files.items():
             sc.print_line("would write %s" % path)
@@ -264,6 +269,8 @@ def _start(store: sc.Store, timer: Timer, files: "Dict[str, str]") -> None:
 
 def _uninstall(store: sc.Store, timer: Timer, dry_run: bool) -> None:
     files = timer.files()
+    if files and timer.user in ("", sc.current_user()[0]):
+        _warn_of_stranded_lines(store)
     if not files:
         sc.print_line("there is no timer for %s" % timer.root)
     elif dry_run:
@@ -275,6 +282,16 @@ def _uninstall(store: sc.Store, timer: Timer, dry_run: bool) -> None:
         if not timer.is_system:
             sc.print_line("note: lingering is still enabled; if nothing else of yours needs it: "
                           "loginctl disable-linger")
+
+
+def _warn_of_stranded_lines(store: sc.Store) -> None:
+    """`--switch-back` waits for the end of the timer, so the timer does not wait for that."""
+    try:
+        text, hint = sc.stranded_lines(sc.read_crontab(), store.root)
+    except sc.ConductorError:
+        return  # no crontab, no lines; one that cannot be read says so at the switch back
+    if text:
+        sc.print_line("WARNING: %s once the timer is gone; %s" % (text, hint))
 
 
 def cmd_timer(store: sc.Store, args: "argparse.Namespace") -> int:

@@ -69,6 +69,25 @@ def test_the_command_of_the_unit_is_the_tick_of_that_root():
     assert "@" not in texts[SERVICE] + texts[TIMER]
 
 
+def test_what_allows_an_open_folder_here_is_in_the_unit_too(project, either, monkeypatch):
+    assert symphony_timer.unit_texts("/srv/a", "/bin/sh", "/srv/a/symphony_conductor.py", "", True)[SERVICE].count(
+        "\nEnvironment=SYMPHONY_ALLOW_INSECURE=1\nExecStart=") == 1
+    monkeypatch.setenv("SYMPHONY_ALLOW_INSECURE", "1")
+    timer = symphony_timer.Timer(str(project.root), "")
+    texts = []
+    for mode in (0o700, 0o777):
+        project.root.chmod(mode)
+        texts.append("".join(timer.wanted(sc.Store(str(project.root))).values()))
+    assert ["INSECURE" in text for text in texts] == [False, True]
+
+
+def test_lines_that_a_timer_leaves_to_nobody_are_told(project, monkeypatch, capsys):
+    table = sc.handed_over_mark(str(project.root)) + "0 5 * * * x\n"
+    monkeypatch.setattr(sc, "read_crontab", lambda: table)
+    symphony_timer._warn_of_stranded_lines(sc.Store(str(project.root)))
+    assert "nothing will run 1 line" in capsys.readouterr().out
+
+
 def test_a_unit_for_another_account_says_so():
     texts = symphony_timer.unit_texts("/srv/a", "/usr/bin/python3", "/srv/a/symphony_conductor.py", "daemon")
     assert value_of(texts[SERVICE], "User") == "daemon"
