@@ -1,7 +1,9 @@
 #!/bin/sh
-# Sets up Symphony Conductor: picks a Python, makes sure cron is installed and running, creates the folders, checks
-# the configuration, installs the crontab line and shows the status. Each step prints what it did. Running it again
-# changes nothing that is in place.
+# Sets up Symphony Conductor: picks a Python, checks the user, the folder and the configuration, makes sure cron is
+# installed and running, creates the folders, installs the crontab line, runs a first task and shows the status. Each
+# step prints what it did, and nothing is written before all checks have passed. Running it again changes nothing that
+# is in place.
+# shellcheck disable=SC2329  # steps are called by their names
 set -eu
 
 say() { printf '%s\n' "$*"; }
@@ -25,6 +27,14 @@ usage: ./setup.sh [--user NAME] [--timer] [--dry-run]
 
 Environment:
   PYTHON       the interpreter to use (default: the newest usable one on PATH)
+
+Exit status:
+  0            cron runs the conductor
+  1            the same, but the first task failed or a step did
+  2            usage error
+  69           no usable Python, no cron, or no cron daemon is running: nothing will be run
+  74           a file could not be read or written
+  78           the configuration is invalid, or others could change it
 USAGE
 }
 
@@ -52,7 +62,10 @@ done
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 conductor=$root/symphony_conductor.py
-[ -f "$conductor" ] || fail 2 "symphony_conductor.py not found beside setup.sh in $root"
+for file in symphony_conductor.py scripts/setup_steps.py; do
+    [ -f "$root/$file" ] || fail 2 "$file not found beside setup.sh in $root"
+    [ -r "$root/$file" ] || fail 2 "cannot read $root/$file; run setup.sh as its owner"
+done
 
 # The conductor as the crontab line calls it: imported, so that Python compiles it once for all steps. -B leaves no
 # compiled files: for a dry run, for root in another user's folder, and for an uninstall that removes everything.
@@ -65,15 +78,6 @@ import sys
 sys.path.append(sys.argv.pop(1))
 import symphony_conductor as c
 c.command_line()' "$root" "$@"
-}
-
-# Runs a command, or with --dry-run prints it.
-run() {
-    if [ "$dry_run" = yes ]; then
-        say "would run: $*"
-    else
-        "$@"
-    fi
 }
 
 # -- Python
@@ -145,7 +149,9 @@ print(c.interpreter())' "$root")
 
 # -- the user
 
-me=$(id -un)
+# Cron reads the table of a user by name, and so does systemd.
+me=$(id -un 2>/dev/null) || fail 69 "user ID $(id -u) has no name here (no entry in /etc/passwd), so cron cannot run \
+its tasks; add the user (useradd -u $(id -u) NAME), or run the tick by other means: cron/README.md, Containers"
 if [ -z "$user" ] && [ "$me" = root ]; then
     user=${SUDO_USER:-}
 fi
@@ -173,7 +179,7 @@ def go():
     os.chdir("/")
     sys.stdout.flush()
     os.execv("/bin/sh", ["sh", sys.argv[2]] + sys.argv[4:])
-sys.exit(c.exit_code_of(go, "setup.sh"))' "$@" || exit $?
+sys.exit(c.exit_code_of(go, "setup.sh"))' "$@"
 }
 
 # -- cron
@@ -283,9 +289,17 @@ ensure_cron() {
     fi
     start=$(start_command)
     if fix "cron is not running" "$start"; then
-        [ "$dry_run" = yes ] || say "cron: started"
-        cron=running
-    elif [ "$cron" = stopped ]; then
+        if [ "$dry_run" = yes ]; then
+            cron=running
+            return 0
+        fi
+        look_for_cron  # a command may succeed without a daemon to show for it
+        if [ "$cron" = running ]; then
+            say "cron: started"
+            return 0
+        fi
+    fi
+    if [ "$cron" = stopped ]; then
         say "cron: not running"
     else
         say "cron: cannot tell whether it is running (other users' processes are hidden)"
@@ -301,45 +315,40 @@ ensure_systemd() {
 
 quoted() { printf '%s' "$1" | sed "s/'/'\\\\''/g; 1s/^/'/; \$s/\$/'/"; }
 
-make_folders() {
-    for folder in config/tasks.d logs/automation status/automation_health status/history; do
-        if [ -d "$root/$folder" ]; then
-            say "folder $folder: exists"
-        elif [ "$dry_run" = yes ]; then
-            say "would create the folder $folder"
-        else
-            (umask 077 && mkdir -p "$root/$folder")
-            say "folder $folder: created"
-        fi
-    done
+# What takes more than a shell: see the file. `check` leaves no compiled files, because nothing is checked yet.
+helper() {
+    what=$1
+    [ "$dry_run" = no ] || set -- "$@" --dry-run
+    [ "$called_by_root" = no ] || set -- "$@" --called-by-root
+    set -- "$root/scripts/setup_steps.py" "$@"
+    [ "$dry_run.$what" = no.prepare ] || set -- -B "$@"
+    "$python" -I "$@"
 }
 
-make_executable() {
-    for file in "$root"/symphony_conductor.py "$root"/scripts/*.sh "$root"/scripts/*.py; do
-        if [ -f "$file" ] && [ ! -x "$file" ] && [ "$(head -c 2 "$file")" = "#!" ]; then
-            run chmod u+x "$file"
-            [ "$dry_run" = yes ] || say "made executable: ${file#"$root"/}"
-        fi
-    done
-}
+has_configuration() { [ -e "$root/config/conductor_config.json" ]; }
 
-# To get here, the user must exist, be able to read this file, and have a Python: that is the whole check.
-step_nothing() { :; }
-
-step_prepare() {
+# Writes nothing: whatever is wrong has to be said before the first change.
+step_check() {
+    helper check
     say "Python: $python ($("$python" -I -S -c 'import sys; print(sys.version.split()[0])'))"
     [ "$(id -u)" -ne 0 ] || say "note: you are root; the tasks will run as root"
-    make_folders
-    make_executable
-    if [ ! -e "$root/config/conductor_config.json" ]; then
-        if [ "$dry_run" = yes ]; then
-            say "would write a starting configuration"
-            return 0
-        fi
+    if has_configuration; then check_configuration; fi
+}
+
+check_configuration() {
+    conduct -B check || fail $? "fix the configuration, then run setup.sh again"
+}
+
+step_prepare() {
+    helper prepare
+    if has_configuration; then
+        return 0
+    elif [ "$dry_run" = yes ]; then
+        say "would write a starting configuration"
+    else
         (umask go-w && conduct init)
+        check_configuration
     fi
-    # The umask is for the compiled file that this creates: one that others can write to would be refused.
-    (umask go-w && conduct check) || fail $? "fix the configuration, then run setup.sh again"
 }
 
 step_line() {
@@ -355,38 +364,64 @@ step_line() {
     conduct "$@"
 }
 
-step_show() {
+step_tick() {
     if [ "$dry_run" = yes ]; then
         say "would run a first tick"
         return 0
     fi
     conduct tick
+}
+
+# Runs one task that changes nothing, so that there is a result to look at.
+step_result() {
+    task=$(helper first-task)
+    [ -n "$task" ] || return 0
+    if [ "$dry_run" = yes ]; then
+        say "would run the task $task"
+        return 0
+    fi
+    say ""
+    say "running the task $task:"
+    conduct run --task "$task" || {
+        code=$?
+        [ "$code" -ne 75 ] || return 0  # cron has started it this very moment
+        warn "the task $task failed (exit $code)"
+        result_code=1
+    }
+}
+
+step_status() {
+    [ "$dry_run" = no ] || return 0
     say ""
     conduct status --table
 }
 
-# Whether anything runs from now on, and what to type next.
+# Whether anything runs from now on, and what to type next. Ends the script.
 conclude() {
     done="$by now runs the conductor every minute."
-    trouble=
     case $by.$cron in
-        cron.stopped)
-            done="The crontab line is installed. Nothing runs until a cron daemon does."
-            trouble="no cron daemon is running; to start it: sudo sh -c '$start'" ;;
-        cron.hidden)
-            done="cron runs the conductor every minute, if it is running."
-            trouble="no cron daemon found; if none is running, start it: sudo sh -c '$start'" ;;
+        cron.stopped) done="The crontab line is installed. Nothing runs until a cron daemon does." ;;
+        cron.hidden) done="The crontab line is installed. It runs every minute, if cron is running." ;;
     esac
     if [ "$dry_run" = no ]; then
         name=$conductor
         case $name in *[!A-Za-z0-9_./-]*) name=$(quoted "$name") ;; esac
         say ""
         say "$done"
+        say "  run a task:    $name run NAME"
         say "  upcoming runs: $name next"
         say "  status:        $name status"
         say "  uninstall:     ./setup.sh --uninstall$([ "$timer" = no ] || printf ' --timer')"
     fi
-    [ -z "$trouble" ] || warn "$trouble"
+    case $by.$cron in
+        cron.stopped)
+            warn "no cron daemon is running; to start it: sudo sh -c '$start'"
+            [ "$dry_run" = yes ] || exit 69 ;;
+        cron.hidden)
+            warn "no cron daemon found; if none is running, start it: sudo sh -c '$start'" ;;
+    esac
+    [ "$result_code" -eq 0 ] || warn "installed, but not all is well: see above"
+    exit "$result_code"
 }
 
 step_remove() {
@@ -397,36 +432,59 @@ step_remove() {
     conduct -B "$@"
 }
 
+# Runs steps as the user they are for.
+run_steps() {
+    if [ "$user" = "$me" ]; then
+        for step in "$@"; do "step_$step"; done
+    else
+        as_user "$@" || exit $?
+    fi
+}
+
+# A timer for another user is a system unit, which only root can write.
+for_another_by_timer() {
+    set -- "$@" --timer "--user=$user"
+    [ "$dry_run" = no ] || set -- "$@" --dry-run
+    [ "$uninstall.$purge" != yes.yes ] || set -- "$@" --purge
+    conduct -B "$@"
+}
+
+# What there is to see, as far as it can be true: without a daemon, nothing runs.
+show() {
+    case $by.$cron in
+        cron.stopped) return 0 ;;
+        cron.hidden) set -- tick result ;;
+        *) set -- tick result status ;;
+    esac
+    if [ "$user" = "$me" ]; then
+        run_steps "$@"
+    else
+        as_user "$@" || result_code=$?
+    fi
+}
+
+result_code=0  # 1 once the first task has failed
+called_by_root=no
 steps=${SYMPHONY_SETUP_STEPS:-}
 unset SYMPHONY_SETUP_STEPS  # for this run only, not for what it starts
 if [ -n "$steps" ]; then  # root called this, and does the rest
+    called_by_root=yes
     for step in $steps; do "step_$step"; done
-    exit 0
+    exit "$result_code"
 fi
 
 by=cron
 [ "$timer" = no ] || by=systemd
 cron=
-if [ "$uninstall" = no ]; then
-    [ "$user" = "$me" ] || as_user nothing
-    if [ "$timer" = yes ]; then ensure_systemd; else ensure_cron; fi
-fi
-case $uninstall.$timer.$([ "$user" = "$me" ] && echo self || echo other) in
-    no.*.self) step_prepare; step_line; step_show; conclude ;;
-    yes.*.self) step_remove ;;
-    no.no.other) as_user prepare line show; conclude ;;
-    yes.no.other) as_user remove ;;
-    # A timer for another user is a system unit, which only root can write.
-    no.yes.other)
-        as_user prepare
-        set -- install --timer "--user=$user"
-        [ "$dry_run" = no ] || set -- "$@" --dry-run
-        conduct -B "$@"
-        as_user show
-        conclude ;;
-    yes.yes.other)
-        set -- uninstall --timer "--user=$user"
-        [ "$dry_run" = no ] || set -- "$@" --dry-run
-        [ "$purge" = no ] || set -- "$@" --purge
-        conduct -B "$@" ;;
+is_unit_of_root=no
+[ "$timer" = no ] || [ "$user" = "$me" ] || is_unit_of_root=yes
+case $uninstall.$is_unit_of_root in
+    yes.no) run_steps remove; exit 0 ;;
+    yes.yes) for_another_by_timer uninstall; exit 0 ;;
 esac
+run_steps check
+if [ "$timer" = yes ]; then ensure_systemd; else ensure_cron; fi
+run_steps prepare
+if [ "$is_unit_of_root" = yes ]; then for_another_by_timer install; else run_steps line; fi
+show
+conclude

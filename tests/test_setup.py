@@ -7,6 +7,7 @@ that are real. `in_namespace` hides this machine's processes and services from o
 
 import glob
 import hashlib
+import json
 import os
 import pathlib
 import platform
@@ -78,9 +79,12 @@ esac
 # Answers what setup.sh asks of a Python, and says what the conductor was called for.
 STAND_IN = """#!/bin/sh
 case $* in
+  *'/setup_steps.py first-task'*) ;;
+  *'/setup_steps.py '*) while [ $# -gt 1 ] && [ "$1" != {root}/scripts/setup_steps.py ]; do shift; done
+                        shift; echo "steps: $*" ;;
   *'%d%03d%03d'*) echo 3011007 ;;
-  *'c.interpreter()'*) echo "$0" ;;
   *sys.version.split*) echo 3.11.7 ;;
+  *'c.interpreter()'*) echo "$0" ;;
   *'c.command_line()'*) while [ $# -gt 1 ] && [ "$1" != {root} ]; do shift; done; shift; echo "conductor: $*" ;;
   *) exit 64 ;;
 esac
@@ -222,20 +226,21 @@ def test_the_setup_says_each_step_and_installs_the_line(box):
             ">>logs/conductor_cron.log 2>&1").format(root=box.root, tools=box.tools)
     assert (code, err) == (0, "")
     assert out == """\
+Python: {tools}/python3 ({version})
+config/conductor_config.json: 1 task, 0 problems, 0 warnings
 crontab: {tools}/crontab
 cron: running
-Python: {tools}/python3 ({version})
 folder config/tasks.d: created
 folder logs/automation: created
 folder status/automation_health: created
 folder status/history: created
-config/conductor_config.json: 1 task, 0 problems, 0 warnings
 installed the crontab line:
 {line}
 
 {status}
 
 cron now runs the conductor every minute.
+  run a task:    {root}/symphony_conductor.py run NAME
   upcoming runs: {root}/symphony_conductor.py next
   status:        {root}/symphony_conductor.py status
   uninstall:     ./setup.sh --uninstall
@@ -278,6 +283,7 @@ def test_without_a_configuration_one_to_start_from_is_written(box):
     assert (code, err) == (0, "")
     assert "\nwrote config/conductor_config.json, with two tasks as examples. Next steps:\n" in out
     assert "\nconfig/conductor_config.json: 2 tasks, 0 problems, 0 warnings\n" in out
+    assert "\nrunning the task hello:\n" in out and "\nit works:" in out
     assert stat.S_IMODE((box.root / "config").stat().st_mode) == 0o700
     assert stat.S_IMODE((box.root / "config" / "conductor_config.json").stat().st_mode) == 0o600
 
@@ -323,6 +329,89 @@ def test_a_bad_configuration_is_said_and_no_line_is_installed(box, text, complai
     assert complaint in first and last == "setup.sh: fix the configuration, then run setup.sh again"
     assert box.table.read_text() == NEIGHBOURS
     assert not (box.root / "status" / "heartbeat").exists() and not (box.root / "conductor_state.json").exists()
+
+
+def with_health_check(box, exits):
+    box.configure(json.dumps({"tasks": [every_minute("check_up", "./scripts/quick_health_check.sh",
+                                                     schedule="0 0 1 1 *")]}))
+    executable(box.root / "scripts" / "quick_health_check.sh", "#!/bin/sh\necho checked\nexit %d\n" % exits)
+
+
+def test_it_ends_with_a_task_that_has_run(box):
+    with_health_check(box, 0)
+    code, out, err = box.run()
+    assert (code, err) == (0, "")
+    assert re.search(r"\n\nrunning the task check_up:\nchecked\n\nhealthy \|[^\n]*\n\n[^\n]*\n"
+                     r"check_up  idle   success 0s ago  ", out), out
+
+
+def test_a_first_task_that_fails_is_said_and_the_line_stays(box):
+    with_health_check(box, 2)
+    code, out, err = box.run()
+    assert code == 1 and "\ninstalled the crontab line:\n" in out and "\nchecked\n" in out
+    assert "\nNOT healthy: 1 problem " in out and "\nhealthy" not in out
+    assert err == ("setup.sh: the task check_up failed (exit 2)\n"
+                   "setup.sh: installed, but not all is well: see above\n")
+
+
+def test_no_task_of_ones_own_is_run(box):
+    assert "running the task" not in box.run()[1]
+    assert not (box.root / "logs" / "automation" / "yearly.log").exists()
+
+
+# -- what is in the way is said before anything is written
+
+@pytest.mark.parametrize("link, complaint", [
+    ("logs", "{root}/logs is a link, and nothing is created through one (mkdir -p {root}/logs/automation)"),
+    ("status", "{root}/status is a link, and nothing is created through one "
+               "(mkdir -p {root}/status/automation_health)"),
+    ("config/tasks.d", "{root}/config/tasks.d is a link, and nothing is created through one "
+                       "(mkdir -p {root}/config/tasks.d)"),
+])
+def test_nothing_is_created_through_a_link(box, link, complaint):
+    target = box.home / "elsewhere"
+    if "/" not in link:
+        target.mkdir()
+    (box.root / link).symlink_to(target)
+    before = box.snapshot()
+    assert box.run() == (2, "", "setup.sh: %s\n" % complaint.format(root=box.root))
+    assert box.snapshot() == before
+
+
+def test_a_link_to_a_folder_that_has_all_is_left_as_it_is(box):
+    (box.home / "elsewhere" / "automation").mkdir(parents=True)
+    (box.root / "logs").symlink_to(box.home / "elsewhere")
+    code, out, err = box.run()
+    assert (code, err) == (0, "") and "\nfolder logs/automation: exists\n" in out
+
+
+def test_a_file_in_the_way_of_a_folder_is_said(box):
+    (box.root / "status").write_text("")
+    before = box.snapshot()
+    assert box.run() == (
+        2, "", "setup.sh: %s/status is in the way: it has to be a folder (move it away)\n" % box.root)
+    assert box.snapshot() == before
+
+
+def test_a_folder_that_others_may_write_to_is_said_before_anything_is_written(box):
+    (box.root / "logs").mkdir()
+    (box.root / "logs").chmod(0o777)
+    before = box.snapshot()
+    assert box.run() == (
+        78, "", "setup.sh: logs: others can write to it (chmod go-w {0}/logs)\n".format(box.root))
+    assert box.snapshot() == before
+
+
+@pytest.mark.parametrize("arguments", [(), ("--timer",), ("--uninstall",)])
+def test_a_user_without_a_name_gets_a_sentence(box, arguments):
+    """Containers start with any UID. Vixie cron's crontab(1) refuses one without a passwd entry as well."""
+    executable(box.tools / "id", "#!/bin/sh\n[ \"$1\" = -u ] && echo 4321 && exit\n"
+                                 "echo \"id: cannot find name for user ID 4321\" >&2\necho 4321\nexit 1\n")
+    before = box.snapshot()
+    assert box.run(*arguments) == (
+        69, "", "setup.sh: user ID 4321 has no name here (no entry in /etc/passwd), so cron cannot run its tasks; "
+                "add the user (useradd -u 4321 NAME), or run the tick by other means: cron/README.md, Containers\n")
+    assert box.snapshot() == before
 
 
 # -- how it is called
@@ -533,7 +622,7 @@ def test_the_newest_python_that_works_is_taken(box):
     (box.tools / "python3.21").chmod(0o644)
     code, out, err = box.run("--dry-run", PATH="%s:/no/such/folder:%s" % (box.tools, other))
     assert (code, err) == (0, "")
-    assert "\nPython: %s/python3.10 (3.10.12)\n" % other in out
+    assert "Python: %s/python3.10 (3.10.12)\n" % other in out
 
 
 @pytest.mark.parametrize("oddity", ["cat > /dev/null; exit 1", "echo 'Loading modules ...'"])
@@ -542,7 +631,7 @@ def test_a_program_that_is_only_called_python_is_passed_over(box, oddity):
     pretender(box.tools / "python3.12", "3.12.1")
     code, out, err = box.run("--dry-run")
     assert (code, err) == (0, "")
-    assert "\nPython: %s/python3.12 (3.12.1)\n" % box.tools in out
+    assert "Python: %s/python3.12 (3.12.1)\n" % box.tools in out
 
 
 def test_of_equal_pythons_the_first_on_the_path_is_taken(box):
@@ -553,15 +642,15 @@ def test_of_equal_pythons_the_first_on_the_path_is_taken(box):
     (box.tools / "python3").unlink()
     for path, chosen in (("{0}:{1}", box.tools / "python3.12"), ("{1}:{0}", other / "python3")):
         out = box.run("--dry-run", PATH=path.format(box.tools, other))[1]
-        assert "\nPython: %s (3.12.1)\n" % chosen in out
+        assert "Python: %s (3.12.1)\n" % chosen in out
 
 
 def test_PYTHON_names_the_one_to_take(box):
     pretender(box.tools / "python3.30", "3.30.0")
     pretender(box.home / "mine", "3.7.2")
-    assert "\nPython: %s/python3.30 (3.30.0)\n" % box.tools in box.run("--dry-run")[1]
-    assert "\nPython: %s/mine (3.7.2)\n" % box.home in box.run("--dry-run", PYTHON=str(box.home / "mine"))[1]
-    assert "\nPython: %s/python3 (%s)\n" % (box.tools, VERSION) in box.run("--dry-run", PYTHON="python3")[1]
+    assert "Python: %s/python3.30 (3.30.0)\n" % box.tools in box.run("--dry-run")[1]
+    assert "Python: %s/mine (3.7.2)\n" % box.home in box.run("--dry-run", PYTHON=str(box.home / "mine"))[1]
+    assert "Python: %s/python3 (%s)\n" % (box.tools, VERSION) in box.run("--dry-run", PYTHON="python3")[1]
 
 
 def test_a_PYTHON_that_cannot_be_used_is_refused(box):
@@ -586,7 +675,7 @@ def test_the_line_names_the_real_python_inside_a_virtual_environment(box):
     assert (code, err) == (0, "")
     python = named_python(box)
     assert not python.startswith(str(venv)) and os.path.realpath(python) == BASE
-    assert "\nPython: %s (%s)\n" % (python, VERSION) in out
+    assert "Python: %s (%s)\n" % (python, VERSION) in out
 
 
 def test_the_line_names_the_real_python_behind_a_shim(box):
@@ -620,6 +709,10 @@ MANAGERS = {
 }
 
 
+# What a box with a stand-in for Python says before anything is changed: the name of the Python, and as root a note.
+CHECKED = r"steps: check\nPython: \S+ \(3\.11\.7\)\n(note: [^\n]*\n)?conductor: check\n"
+
+
 def install_command(manager):
     return " && ".join(MANAGERS[manager]).replace("apt-get install", "DEBIAN_FRONTEND=noninteractive apt-get install")
 
@@ -633,10 +726,11 @@ def test_root_has_the_package_manager_install_cron(box, manager):
     box.with_stand_in()
     code, out, err = box.run()
     assert (code, err) == (0, "")
-    assert out.startswith("crontab not found; running: %s\ncrontab: %s/crontab\ncron: running\n" % (
-        install_command(manager), box.tools))
+    assert re.match(CHECKED + re.escape(
+        "crontab not found; running: %s\ncrontab: %s/crontab\ncron: running\n"
+        "steps: prepare\nconductor: install --daemon-checked\nconductor: tick\n" % (
+            install_command(manager), box.tools)), out), out
     assert box.calls() == MANAGERS[manager]
-    assert "\nconductor: check\nconductor: install --daemon-checked\nconductor: tick\n" in out
 
 
 @pytest.mark.parametrize("manager", sorted(MANAGERS))
@@ -645,7 +739,7 @@ def test_others_are_told_the_command_that_installs_cron_and_nothing_changes(box,
     box.logged(manager)
     box.without_compiled()
     before = box.snapshot()
-    assert box.run() == (69, "", "setup.sh: crontab not found; to install it: sudo sh -c '%s'\n" % (
+    assert box.run()[::2] == (69, "setup.sh: crontab not found; to install it: sudo sh -c '%s'\n" % (
         install_command(manager)))
     assert box.snapshot() == before
 
@@ -657,8 +751,8 @@ def test_without_a_known_package_manager_cron_is_to_be_installed_by_hand(box):
         if user == "root":
             box.without_crontab()
         before = box.snapshot()
-        assert box.run() == (69, "", "setup.sh: crontab not found; install cron with your package manager, "
-                                     "or use --timer\n")
+        assert box.run()[::2] == (69, "setup.sh: crontab not found; install cron with your package manager, "
+                                      "or use --timer\n")
         assert box.snapshot() == before
 
 
@@ -668,7 +762,7 @@ def test_a_package_manager_that_fails_is_quoted_and_nothing_changes(box):
     box.logged("apk", "seq=1; while [ $seq -le 9 ]; do echo \"line $seq\"; seq=$((seq + 1)); done; exit 1")
     before = snapshot(box.root)
     code, out, err = box.run()
-    assert (code, out) == (69, "crontab not found; running: apk add cronie\n")
+    assert code == 69 and out.endswith("warnings\ncrontab not found; running: apk add cronie\n")
     assert err == ("line 5\nline 6\nline 7\nline 8\nline 9\n"
                    "setup.sh: crontab not found; to install it: sudo sh -c 'apk add cronie'\n")
     assert snapshot(box.root) == before
@@ -694,12 +788,15 @@ def test_installing_cron_asks_nothing_and_brings_no_mail_server(box):
     assert "# BEGIN symphony-conductor %s\n" % box.root in box.table.read_text()
 
 
-def test_a_daemon_that_does_not_run_is_said_with_the_command_and_the_setup_goes_on(box):
+def test_without_a_daemon_that_is_said_last_and_nothing_is_called_healthy(box):
+    """The line is in place, so to start the daemon is all that is left to do."""
     box.without_daemon()
+    box.configure(json.dumps({"tasks": [every_minute("health_check", "./scripts/quick_health_check.sh")]}))
     code, out, err = box.run()
-    assert code == 0 and "\ninstalled the crontab line:\n" in out and "\ncron: not running\n" in out
+    assert code == 69 and "\ninstalled the crontab line:\n" in out and "\ncron: not running\n" in out
     assert "\nThe crontab line is installed. Nothing runs until a cron daemon does.\n" in out
     assert "cron now runs" not in out and "WARNING" not in out
+    assert "healthy" not in out and "OK" not in out and "running the task" not in out
     assert re.match(r"setup\.sh: no cron daemon is running; to start it: sudo sh -c '[^'\n]+'\n\Z", err)
 
 
@@ -707,7 +804,8 @@ def test_where_processes_are_hidden_nothing_is_claimed_about_the_daemon(box):
     executable(box.tools / "ps", "#!/bin/sh\necho 'sh'\n")
     code, out, err = box.run()
     assert code == 0 and "\ncron: cannot tell whether it is running (other users' processes are hidden)\n" in out
-    assert "\ncron runs the conductor every minute, if it is running.\n" in out
+    assert "\nThe crontab line is installed. It runs every minute, if cron is running.\n" in out
+    assert "healthy" not in out
     assert re.match(r"setup\.sh: no cron daemon found; if none is running, start it: "
                     r"sudo sh -c '[^'\n]+'\n\Z", err)
 
@@ -753,22 +851,24 @@ def hidden(box, what, user, rest=""):
     """Run the setup where nothing but `what` is there."""
     needs_namespaces()
     place = box.folder / "hidden"
-    for name in ("sbin", "init.d", "run"):
+    for name in ("sbin", "init.d", "run", "daemon"):
         (place / name).mkdir(parents=True)
+    shutil.copy(shutil.which("sleep"), str(place / "daemon" / "cron"))
+    start = "%s 60 > %s 2>&1 &" % (shlex.quote(str(place / "daemon" / "cron")), os.devnull)
     for word in what.split():
         if word == "systemd":
             (place / "run/systemd/system").mkdir(parents=True)
-            box.logged("systemctl", "[ \"$1\" != cat ] || exit %d" % ("cronie.service" not in what))
+            box.logged("systemctl", "[ \"$1\" != cat ] || exit %d\n%s" % ("cronie.service" not in what, start))
         elif word.startswith("init.d/"):
             executable(place / word, "#!/bin/sh\n")
         elif word.startswith("cron") and "." not in word:
             executable(place / "sbin" / word, "#!/bin/sh\n")
-            box.logged(word)
+            box.logged(word, start)
         elif word == "rc-service":
-            box.logged("rc-service")
+            box.logged("rc-service", start)
             box.logged("rc-update")
         elif word == "service":
-            box.logged("service")
+            box.logged("service", start)
     box.be(user)
     executable(box.tools / "uname", "#!/bin/sh\necho Linux\n")
     argv = [shutil.which(NAMESPACE[0])] + NAMESPACE[1:] + ["/bin/sh", "-c", HIDDEN, "sh", str(place), rest]
@@ -781,8 +881,8 @@ def test_root_starts_a_daemon_that_does_not_run(box, what):
     box.with_stand_in()
     code, out, err = hidden(box, what, "root")
     assert (code, err) == (0, "")
-    assert out.startswith("crontab: %s/crontab\ncron is not running; running: %s\ncron: started\n" % (
-        box.tools, STARTS[what][0]))
+    assert re.match(CHECKED + re.escape("crontab: %s/crontab\ncron is not running; running: %s\ncron: started\n" % (
+        box.tools, STARTS[what][0])), out), out
     assert box.calls() == STARTS[what][1]
 
 
@@ -790,16 +890,18 @@ def test_root_starts_a_daemon_that_does_not_run(box, what):
 def test_others_are_told_how_a_daemon_is_started(box, what):
     box.with_stand_in()
     code, out, err = hidden(box, what, "alice")
-    assert (code, err) == (0, "setup.sh: no cron daemon is running; to start it: sudo sh -c '%s'\n" % STARTS[what][0])
-    assert "\nconductor: check\nconductor: install --daemon-checked\nconductor: tick\n" in out
+    assert (code, err) == (69, "setup.sh: no cron daemon is running; to start it: sudo sh -c '%s'\n" % STARTS[what][0])
+    assert "\nsteps: prepare\nconductor: install --daemon-checked\n\nThe crontab line is installed. " in out
     assert box.calls() == [call for call in STARTS[what][1] if call.startswith("systemctl cat")]
 
 
-def test_a_daemon_that_will_not_start_is_said_and_the_setup_goes_on(box):
-    code, out, err = hidden(box, "cron", "root", rest="printf '%s\\n' '#!/bin/sh' 'echo broken; exit 1' > {0}/cron; "
-                                                      "chmod 755 {0}/cron".format(shlex.quote(str(box.tools))))
-    assert code == 0 and "\ninstalled the crontab line:\n" in out
-    assert err == "broken\nsetup.sh: no cron daemon is running; to start it: sudo sh -c 'cron'\n"
+@pytest.mark.parametrize("does, says", [("echo broken; exit 1", "broken\n"), ("exit 0", "")])
+def test_a_daemon_that_will_not_start_is_said_and_the_line_is_installed(box, does, says):
+    """Whether its command fails, or there is no daemon to see after it."""
+    code, out, err = hidden(box, "cron", "root", rest="printf '%s\\n' '#!/bin/sh' '{1}' > {0}/cron; chmod 755 {0}/cron"
+                            .format(shlex.quote(str(box.tools)), does))
+    assert code == 69 and "\ninstalled the crontab line:\n" in out and "\ncron: started\n" not in out
+    assert err == says + "setup.sh: no cron daemon is running; to start it: sudo sh -c 'cron'\n"
 
 
 @pytest.mark.parametrize("name", ["cron", "crond", "cronie", "fcron", "dcron"])
@@ -809,7 +911,7 @@ def test_a_daemon_that_runs_is_seen_under_every_name_it_goes_by(box, name):
     rest = "PATH=%s:$PATH; %s 60 &" % (shlex.quote(str(box.folder)), name)
     code, out, err = hidden(box, "cron", "alice", rest=rest + " %s 0.05" % shutil.which("sleep"))
     assert (code, err) == (0, "")
-    assert out.startswith("crontab: %s/crontab\ncron: running\n" % box.tools)
+    assert re.match(CHECKED + re.escape("crontab: %s/crontab\ncron: running\n" % box.tools), out), out
 
 
 def test_what_is_only_named_like_a_daemon_is_none(box):
@@ -875,14 +977,14 @@ def test_a_dry_run_says_what_would_be_done(box):
     code, out, err = box.run("--dry-run")
     assert (code, err) == (0, "")
     assert out == """\
+Python: {tools}/python3 ({version})
+config/conductor_config.json: 1 task, 0 problems, 0 warnings
 crontab: {tools}/crontab
 cron: running
-Python: {tools}/python3 ({version})
 would create the folder config/tasks.d
 would create the folder logs/automation
 would create the folder status/automation_health
 would create the folder status/history
-config/conductor_config.json: 1 task, 0 problems, 0 warnings
 would install the crontab line:
 {line}
 would run a first tick
@@ -895,7 +997,7 @@ def test_a_dry_run_does_not_promise_what_only_root_can_do(box):
     box.logged("apk")
     code, out, err = box.run("--dry-run")
     assert (code, err) == (0, "") and "would run: apk" not in out
-    assert out.startswith("would stop here: crontab not found; to install it: sudo sh -c 'apk add cronie'\n")
+    assert "\nwould stop here: crontab not found; to install it: sudo sh -c 'apk add cronie'\n" in out
 
 
 def test_a_dry_uninstall_says_what_would_go(box):
@@ -1328,6 +1430,27 @@ def test_a_folder_that_only_root_can_read_is_one_clear_line(bare_root):
     assert bare_root.call("root", "ls %s/logs" % root)[1] == ""
 
 
+def test_root_writes_nothing_in_the_folder_of_somebody_else(bare_root):
+    """Through links that were put there for it least of all."""
+    root = checkout(bare_root, "pat", "trap")
+    bare_root.call("pat", "cd trap && rm -rf logs status && ln -s /srv/bait logs && ln -s /srv/bait status"
+                          " && ln -s /srv/bait config/tasks.d && chmod a-x scripts/*.sh"
+                          " && mv scripts/cleanup_engine.py scripts/x.py && ln -s /srv/script.py scripts/other.py")
+    bare_root.call("root", "mkdir -p /srv/bait && printf '#!/bin/sh\\n' > /srv/script.py && chmod 644 /srv/script.py")
+    state = "cd /; ls -lnR /srv/bait /srv/script.py %s; crontab -l 2>/dev/null" % root
+    before = bare_root.call("root", state)
+    for environment in ({}, {"SUDO_USER": "root"}):
+        assert bare_root.call("root", "%s/setup.sh" % root, **environment) == (
+            2, "", "setup.sh: you are root, and %s belongs to pat (set it up for its owner: ./setup.sh --user pat)\n"
+            % root)
+        assert bare_root.call("root", state) == before
+    for environment in ({"SUDO_USER": "pat"}, {}):
+        code, out, err = bare_root.call("root", "%s/setup.sh %s" % (root, "" if environment else "--user pat"),
+                                        **environment)
+        assert (code, out) == (2, "") and err.startswith("setup.sh: %s/logs is a link, " % root)
+        assert bare_root.call("root", state) == before
+
+
 def test_a_folder_of_root_that_others_can_read_is_one_clear_line(bare_root):
     checkout(bare_root, "root", "/srv/shared")
     for user, command in (("pat", "/srv/shared/setup.sh"), ("root", "/srv/shared/setup.sh --user pat")):
@@ -1362,18 +1485,22 @@ def test_a_bare_root_is_set_up_from_a_checkout_and_left_as_it_was(bare_root, use
     root = "%s/%s" % (bare_root.home(user), ODD_NAME)
     setup = "cd %s && ./setup.sh" % shlex.quote(root)
     said = bare_root.read(user, "said")
-    assert bare_root.read(user, "exit") == "0\n", bare_root.read(user, "complained")
+    assert said.startswith("Python: /usr/bin/python3 (3.")
     if user == "root":
-        assert said.startswith("crontab: /usr/bin/crontab\ncron is not running; running: ")
-        assert "\ncron: started\nPython: /usr/bin/python3 (3." in said
+        assert bare_root.read(user, "exit") == "0\n", bare_root.read(user, "complained")
+        assert "\ncrontab: /usr/bin/crontab\ncron is not running; running: " in said
+        assert "\ncron: started\nfolder config/tasks.d: created\n" in said
         assert "\nnote: you are root; the tasks will run as root\n" in said
+        assert re.search(r"\nrunning the task health_check:\n(OK|WARNING) - [^!]*\n\n(healthy|[0-9]+ warning)", said)
         assert bare_root.read(user, "complained") == ""
     else:
-        assert said.startswith("crontab: /usr/bin/crontab\ncron: not running\nPython: /usr/bin/python3 (3.")
+        assert bare_root.read(user, "exit") == "69\n", bare_root.read(user, "complained")
+        assert "\ncrontab: /usr/bin/crontab\ncron: not running\nfolder config/tasks.d: created\n" in said
+        assert "healthy" not in said and "OK" not in said
         assert re.match(r"setup\.sh: no cron daemon is running; to start it: sudo sh -c '.*'\n\Z",
                         bare_root.read(user, "complained"))
-    assert re.search(r"\nconfig/conductor_config\.json: 8 tasks, 0 problems, [0-9]+ warnings?\n"
-                     r"installed the crontab line:\n\* \* \* \* \* cd ", said)
+    assert re.search(r"\nconfig/conductor_config\.json: 8 tasks, 0 problems, [0-9]+ warnings?\ncrontab: ", said)
+    assert "\ninstalled the crontab line:\n* * * * * cd " in said
     during = bare_root.read(user, "during")
     assert re.match(re.escape(before + "# BEGIN symphony-conductor " + root) + r"\n\* \* \* \* \* [^\n]*\n" +
                     re.escape("# END symphony-conductor " + root) + r"\n\Z", during)
@@ -1385,7 +1512,7 @@ def test_a_bare_root_is_set_up_from_a_checkout_and_left_as_it_was(bare_root, use
 
     code, again, err = bare_root.call(user, setup)
     assert (code, err) == (0, "")
-    assert again.startswith("crontab: /usr/bin/crontab\ncron: running\n") and ": created\n" not in again
+    assert "\ncrontab: /usr/bin/crontab\ncron: running\n" in again and ": created\n" not in again
     assert "\nthe crontab line is already installed:\n" in again
     assert bare_root.crontab(user) == (0, during, "")
     assert bare_root.call(user, "cd %s/config && cat conductor_config.json cleanup_rules.json" % shlex.quote(root))[
