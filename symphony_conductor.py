@@ -4382,6 +4382,7 @@ FINDINGS = {
     "zone-differs": (WARNING, "clock"),
     "foreign-files": (PROBLEM, "files"),
     "not-accessible": (PROBLEM, "files"),
+    "not-reaped": (WARNING, "tasks"),
 }
 
 
@@ -11400,6 +11401,7 @@ def called_as(store: Reader, is_short: bool = False) -> str:
 CRON_DAEMONS = ("cron", "crond", "cronie", "dcron", "fcron", "bcron-sched", "supercronic")
 SHELLS = ("sh", "ash", "bash", "bosh", "dash", "ksh", "ksh93", "mksh", "oksh", "pdksh", "posh",
           "rbash", "yash", "zsh", "busybox", "toybox")  # what can run the crontab line
+UNREAPED_S = 5.0  # an ended process that is not reaped after so long is left for good
 SERVICE_FOLDERS = ("/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
 
 
@@ -11438,6 +11440,42 @@ def _program_name(pid: str) -> str:
         return name
     words = proc_text(pid + "/cmdline").split("\0")
     return os.path.basename(words[1]) if len(words) > 1 else name
+
+
+def _dead_orphans() -> "Set[Tuple[int, str]]":
+    """(pid, start) of the children of process 1 that have ended and are not reaped yet.
+
+    Less those that began just now: a container's process 1 may look for its dead now and then.
+    """
+    try:
+        uptime = proc_text("uptime").split()
+        latest = (float(uptime[0]) - UNREAPED_S) * os.sysconf("SC_CLK_TCK") if uptime else 0.0
+        return {(process.pid, process.start) for process in process_table() or []
+                if process.parent == 1 and process.is_dead and float(process.start) < latest}
+    except (OSError, ValueError):
+        return set()  # nothing is proved
+
+
+def reaper_findings() -> "List[Finding]":
+    """That process 1 does not reap, as in a container without an init.
+
+    Its name proves nothing: many programs reap. What is left by it is looked at for a while.
+    """
+    left = _dead_orphans()
+    deadline = time.monotonic() + UNREAPED_S
+    while left and time.monotonic() < deadline:
+        sleep(0.1)
+        left &= _dead_orphans()
+    if not left:
+        return []
+    try:
+        name = " (%s)" % _program_name("1")
+    except OSError:
+        name = ""  # it is hidden
+    return [Finding(code="not-reaped", text=(
+        "process 1%s does not reap: %s left, and every run adds one; start the container with an"
+        " init (docker run --init, or tini)" % (
+            name, plural(len(left), "ended process is", "ended processes are"))))]
 
 
 def daemon_command() -> str:
@@ -12334,6 +12372,7 @@ def _findings_of_doctor(inspector: Inspector, config: "Config | None") -> "List[
     note = daemon_note()
     if note:
         findings.append(Finding(code="old-daemon", text=note.replace("WARNING: ", "", 1)))
+    findings += reaper_findings()
     recorded = store.tick_environment()
     if recorded is None:
         findings.append(Finding(code="environment-unknown",
