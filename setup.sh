@@ -220,6 +220,7 @@ look_for_cron() {
                 name=${line#*(}
                 case ${name%)*} in
                     cron | crond | cronie | dcron | fcron | bcron-sched | supercronic | busybox-crond) cron=running ;;
+                    busybox) ! grep -q crond "$process/cmdline" 2>/dev/null || cron=running ;;
                 esac
             done ;;
         *)

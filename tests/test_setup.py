@@ -914,6 +914,15 @@ def test_a_daemon_that_runs_is_seen_under_every_name_it_goes_by(box, name):
     assert re.match(CHECKED + re.escape("crontab: %s/crontab\ncron: running\n" % box.tools), out), out
 
 
+@pytest.mark.parametrize("applet, code", [("crond", 0), ("httpd", 69)])
+def test_busybox_is_a_daemon_if_that_is_what_it_was_called_for(box, applet, code):
+    box.with_stand_in()
+    sleep = shutil.which("sleep")
+    executable(box.folder / "busybox", "#!/bin/sh\n%s 60\n" % sleep)  # the script's name is that of the process
+    rest = "%s %s -f & %s 0.05" % (shlex.quote(str(box.folder / "busybox")), applet, sleep)
+    assert hidden(box, "cron", "alice", rest=rest)[0] == code
+
+
 def test_what_is_only_named_like_a_daemon_is_none(box):
     box.with_stand_in()
     for name in ("crontab", "cron.daily", "anacron"):
