@@ -443,8 +443,8 @@ def test_every_file_that_the_tables_name_is_one_that_is_written_or_ignored():
 
 
 def test_the_loop_for_a_container_is_a_shell_script():
-    (loop,) = re.findall(r"(?ms)^  ```sh\n(.*?)^  ```$", TEXTS["cron/README.md"])
-    assert "./symphony_conductor.py tick" in loop
+    (loop,) = re.findall(r"(?ms)^```sh\n(.*?)^```$", TEXTS["cron/README.md"])
+    assert "/symphony_conductor.py tick" in loop
     assert subprocess.call(["sh", "-n", "-c", loop]) == 0
 
 
