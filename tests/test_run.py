@@ -16,6 +16,8 @@ PYTHON = """#!/bin/sh
 box={box}
 case "$*" in
   *sys.version_info*) echo 3.11.2 ;;
+  *sys.prefix*) [ ! -e "$box/debian" ] || echo /usr/bin/python3 /usr ;;
+  "-m pytest"*) echo "pytest $*" ;;
   *"import ensurepip, venv"*) [ -e "$box/ensurepip" ] ;;
   "-m venv "*) [ -e "$box/ensurepip" ] || { echo 'ensurepip is not available'; exit 1; }
                mkdir -p "$3/bin" && cp "$box/environment" "$3/bin/python" ;;
@@ -151,10 +153,25 @@ def test_no_network_is_said_as_pip_says_it(box):
     box.write("ensurepip", "")
     box.write("offline", "")
     assert box.run()[::2] == (
-        1,
+        69,
         "Temporary failure in name resolution\ntests/run: cannot install pytest; install it "
         "for python3 by hand\n",
     )
+
+
+def test_without_a_package_index_debian_has_pytest_as_well(box):
+    for name in ("ensurepip", "offline", "debian"):
+        box.write(name, "")
+    assert box.run()[::2] == (
+        69,
+        "Temporary failure in name resolution\ntests/run: cannot install pytest; to install "
+        "Debian's: sudo apt-get install python3-pytest python3-pytest-xdist\n",
+    )
+    code, out, err = box.run(uid=0)
+    assert (code, err) == (0, "Temporary failure in name resolution\n")
+    assert "tests/run: installing python3-pytest python3-pytest-xdist\ntests/run: Python 3.11.2\n" in out
+    assert box.installed() == [
+        "install -y --no-install-recommends python3-pytest python3-pytest-xdist"]
 
 
 def test_another_system_than_debian_is_not_told_of_apt(box):
