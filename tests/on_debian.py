@@ -458,14 +458,21 @@ def suite_as_root(machine):
 
 
 def suite_as_user(machine):
-    """First it says what is missing; then only that is installed."""
+    """It says what is missing, one thing after the other; only that is installed."""
     machine.checkout("alice", "clone")
-    code, out, err = machine.call("alice", "cd clone && tests/run")
-    expect(code == 69 and "no test can run: missing python3-venv; to install: sudo " in err, code, out, err)
-    machine.must("root", "apt-get update && DEBIAN_FRONTEND=noninteractive "
-                         "apt-get install -y --no-install-recommends python3-venv")
+    seen = []
+    while True:
+        code, _, err = machine.call("alice", "cd clone && tests/run --collect-only", timeout_s=600)
+        told = re.search(r"tests/run: (?:no test can run: missing|cannot install pytest).*"
+                         r"(apt-get install (?:-y )?(?:--no-install-recommends )?)([^\n]*)\n\Z", err)
+        if code != 69 or not told or len(seen) > 2:
+            break
+        needed = [word for word in told.group(2).split() if word.startswith("python3")]
+        machine.must("root", "apt-get update && DEBIAN_FRONTEND=noninteractive "
+                             "apt-get install -y --no-install-recommends " + " ".join(needed))
+        seen.append("69 and told to install " + " ".join(needed))
     machine.must("root", "rm -rf /home/alice/clone")
-    return "69 and told what to install; " + run_suite(machine, "alice")
+    return "; ".join(seen + [run_suite(machine, "alice")])
 
 
 SUITES = [Situation("tests/run as root", suite_as_root, False, REAPS_WITHOUT_TINI, True),
