@@ -847,7 +847,7 @@ STARTS = {  # what there is -> (the command, how the stand-ins were called)
 }
 
 
-def hidden(box, what, user, rest=""):
+def hidden(box, what, user, rest="", arguments=()):
     """Run the setup where nothing but `what` is there."""
     needs_namespaces()
     place = box.folder / "hidden"
@@ -873,7 +873,7 @@ def hidden(box, what, user, rest=""):
     executable(box.tools / "uname", "#!/bin/sh\necho Linux\n")
     argv = [shutil.which(NAMESPACE[0])] + NAMESPACE[1:] + ["/bin/sh", "-c", HIDDEN, "sh", str(place), rest]
     return box.call(["env", "PATH=" + os.environ["PATH"]] + argv + [
-        "env", "PATH=%s" % box.tools, str(box.root / "setup.sh")])
+        "env", "PATH=%s" % box.tools, str(box.root / "setup.sh")] + list(arguments))
 
 
 @pytest.mark.parametrize("what", sorted(STARTS))
@@ -902,6 +902,15 @@ def test_a_daemon_that_will_not_start_is_said_and_the_line_is_installed(box, doe
                             .format(shlex.quote(str(box.tools)), does))
     assert code == 69 and "\ninstalled the crontab line:\n" in out and "\ncron: started\n" not in out
     assert err == says + "setup.sh: no cron daemon is running; to start it: sudo sh -c 'cron'\n"
+
+
+def test_a_timer_needs_neither_crontab_nor_daemon(box):
+    box.with_stand_in()
+    box.without_crontab()
+    code, out, err = hidden(box, "systemd", "alice", arguments=["--timer"])
+    assert (code, err) == (0, "")
+    assert re.match(CHECKED + "systemd: running\nsteps: prepare\nconductor: install --timer\nconductor: tick\n\n"
+                              "conductor: status --table\n\nsystemd now runs the conductor every minute\\.\n", out), out
 
 
 @pytest.mark.parametrize("name", ["cron", "crond", "cronie", "fcron", "dcron"])
@@ -1428,6 +1437,21 @@ def test_root_sets_it_up_for_somebody_else(bare_root):
     assert bare_root.call("root", "%s/setup.sh --uninstall --user=robin" % quoted) == (
         0, "removed the crontab line for %s\nconfiguration, state and logs stay\n" % root, "")
     assert bare_root.crontab("robin")[1] == ""
+
+
+def test_root_sets_up_a_timer_for_somebody_else(bare_root):
+    """The unit is root's to write; all else is done as the user."""
+    root = checkout(bare_root, "robin", "timed")
+    bare_root.call("root", "mkdir -p /run/systemd/system")
+    try:
+        code, out, err = bare_root.call("root", "%s/setup.sh --timer --user robin --dry-run" % root)
+        assert (code, err) == (0, "") and "\nsystemd: running\nwould create the folder config/tasks.d\n" in out
+        assert "\nUser=robin\n" in out and out.endswith("\nwould run a first tick\nwould run the task health_check\n")
+        code, out, err = bare_root.call("root", "%s/setup.sh --uninstall --timer --user robin --dry-run" % root)
+        assert (code, err) == (0, "") and "configuration, state and logs stay" in out
+    finally:
+        bare_root.call("root", "rmdir /run/systemd/system /run/systemd")
+    assert bare_root.call("robin", "find timed -newer timed/setup.sh -type d -name tasks.d")[1] == ""
 
 
 def test_a_folder_that_only_root_can_read_is_one_clear_line(bare_root):
