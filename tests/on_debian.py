@@ -58,6 +58,10 @@ cd root
 mount -t proc proc proc
 mount --rbind /dev dev
 mount -t tmpfs tmpfs run
+# An overlay of two file systems shows files and folders on devices of their own.
+for folder in tmp home root; do
+    mount -t tmpfs -o mode="$(stat -c %%a $folder)" tmpfs $folder
+done
 mkdir -m 1777 run/lock
 [ -z "$4" ] || chroot . /bin/sh -c "$4"
 : > %s
@@ -148,7 +152,7 @@ class Machine:
         """All that could be changed, as text: names, kinds, modes, owners, sizes and times."""
         form = r"%p %y %m %U %G %s %T@ %l\n"
         return self.must("root", "find %s -xdev -printf '%s' | sort" % (
-            " ".join(folders or ("/",)), form)).splitlines()
+            " ".join(folders or ("/", "/home", "/root", "/tmp")), form)).splitlines()
 
     def names(self):
         return {line.split(" ")[0] for line in self.files()}

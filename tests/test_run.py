@@ -9,7 +9,7 @@ import pytest
 from support import REPOSITORY
 
 TOOLS = ("cat", "chmod", "cp", "dirname", "mkdir", "mktemp", "rm", "sh", "tail")
-PROGRAMS = ("cron", "systemd-analyze", "strace", "dash", "busybox", "git")
+PROGRAMS = ("cron", "systemd-analyze", "ps", "strace", "dash", "busybox", "git")
 
 # Debian's python3 without python3-venv has the module venv, and not what it needs.
 PYTHON = """#!/bin/sh
