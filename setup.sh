@@ -321,6 +321,7 @@ helper() {
     what=$1
     [ "$dry_run" = no ] || set -- "$@" --dry-run
     [ "$called_by_root" = no ] || set -- "$@" --called-by-root
+    [ "$timer" = no ] || set -- "$@" --timer
     set -- "$root/scripts/setup_steps.py" "$@"
     [ "$dry_run.$what" = no.prepare ] || set -- -B "$@"
     "$python" -I "$@"

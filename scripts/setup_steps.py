@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What setup.sh leaves to Python: checks that write nothing, and writes that follow no link.
 
-Usage: setup_steps.py STEP [--dry-run] [--called-by-root]
+Usage: setup_steps.py STEP [--dry-run] [--called-by-root] [--timer]
 
 check       fail if the user cannot set up this folder; prints nothing
 prepare     create the folders, and give scripts back their x bit
@@ -12,6 +12,7 @@ It runs as the user whose tasks these are. `--called-by-root`: root asked for it
 
 import os
 import shlex
+import shutil
 import stat
 import sys
 from typing import List
@@ -34,7 +35,7 @@ def parts_of(folder: str) -> "List[str]":
     return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
-def check(store: sc.Store, called_by_root: bool) -> None:
+def check(store: sc.Store, called_by_root: bool, by_timer: bool) -> None:
     """Raises ConductorError for whatever would stop a later step, before anything is written."""
     owner = os.stat(ROOT).st_uid
     is_foreign = os.geteuid() == 0 and owner != 0
@@ -53,6 +54,9 @@ def check(store: sc.Store, called_by_root: bool) -> None:
     problems = store.insecure_among(sorted(set(paths)))
     if problems:
         raise sc.ConfigError(problems)
+    if not by_timer and shutil.which("crontab"):
+        # Not every user may have a crontab: see cron.allow in crontab(1).
+        sc.split_at_block(sc.read_crontab(), store.root)
 
 
 def check_folder(folder: str) -> None:
@@ -147,7 +151,7 @@ def main() -> int:
     step, options = sys.argv[1], sys.argv[2:]
     store = sc.Store(ROOT)
     if step == "check":
-        check(store, "--called-by-root" in options)
+        check(store, "--called-by-root" in options, "--timer" in options)
     elif step == "prepare":
         prepare("--dry-run" in options)
     else:

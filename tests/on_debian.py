@@ -399,6 +399,17 @@ def without_a_name(machine):
     return "exit 69 and a sentence, nothing written; tick and run work"
 
 
+@situation("a user whom cron.allow leaves out")
+def not_allowed(machine):
+    machine.must("root", "echo root > /etc/cron.allow && cron")
+    machine.checkout("alice")
+    before = machine.files()
+    out, err = set_up(machine, "alice", expected=1)
+    expect(out == "" and "not allowed to use this program" in err, out, err)
+    is_unchanged(before, machine.files())
+    return "exit 1 and crontab's own words, nothing written"
+
+
 @situation("read-only")
 def read_only(machine):
     machine.must("root", "cron")
