@@ -66,6 +66,9 @@ mkdir -m 1777 run/lock
 [ -z "$4" ] || chroot . /bin/sh -c "$4"
 : > %s
 shift 4
+# Not by chroot(8) alone: setns(2) goes to the root of the namespace, and the tests make some.
+pivot_root . .
+umount -l .
 exec chroot . "$@"
 """ % MARK
 
