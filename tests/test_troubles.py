@@ -80,6 +80,8 @@ class Box:
     def age(self, seconds):
         """Let so much time pass without a tick."""
         at = time.time() - seconds
+        if sc.boot_time(time.time()) > at:
+            pytest.skip("this machine or container has not run for that long")
         os.utime(str(self.root / "status" / "heartbeat"), (at, at))
 
     def mount(self, size, **more):
