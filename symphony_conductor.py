@@ -5627,7 +5627,7 @@ def local_text(at: float, zone: "str | None") -> str:
 CRONTAB_LINE = ("* * * * * cd @ROOT@ && { [ -d logs ] || mkdir -m 700 logs; } && "
                 "exec @PYTHON@ -I -S @PROGRAM@ tick @OUTPUT@")
 OUTPUT_LOGGED = ">>logs/conductor_cron.log 2>&1"
-OUTPUT_MAILED = "2>&1 | tee -a logs/conductor_cron.log"
+OUTPUT_MAILED = "2>&1 | PATH=/usr/bin:/bin tee -a logs/conductor_cron.log"
 
 BLOCK_BEGIN = "# BEGIN symphony-conductor "
 BLOCK_END = "# END symphony-conductor "
@@ -5685,19 +5685,30 @@ def crontab_line(root: str, python: str, script: str, mailed: bool = False,
     return re.sub("@([A-Z]+)@", lambda match: parts[match.group(1)], template)
 
 
+def block_variables(above: str, mailto: str = "",
+                    owner: str = "") -> "List[Tuple[str, str, str]]":
+    """What the line of a block needs: (variable, its value, the value in force above the block).
+
+    Without a MAILTO there, mail goes to the `owner` of the table (crontab(5)).
+    """
+    needed: "List[Tuple[str, str, str]]" = []
+    shell, delay = shell_of(above), (variable_values(above, "RANDOM_DELAY") or ["0"])[-1]
+    if shell not in ("", "/bin/sh"):  # csh and fish cannot run the line
+        needed.append(("SHELL", "/bin/sh", shell))
+    if delay != "0":  # of cronie: minutes by which every line below it is late
+        needed.append(("RANDOM_DELAY", "0", delay))
+    if mailto:
+        needed.append(("MAILTO", mailto, (variable_values(above, "MAILTO") or [owner])[-1]))
+    return needed
+
+
 def block_lines(line: str, above: str, mailto: str = "", owner: str = "") -> "List[str]":
     """What goes between BEGIN and END: the line, within the variables that it needs.
 
     A variable holds for every line below it, so those that were in force `above` the block are put
-    back. Without a MAILTO there, mail goes to the `owner` of the table; an empty one, which
-    crontab takes in quotes only, sends it to nobody (crontab(5)).
+    back. crontab takes an empty value in quotes only (crontab(5)).
     """
-    needed: "List[Tuple[str, str, str]]" = []
-    shell = shell_of(above)
-    if shell not in ("", "/bin/sh"):  # csh and fish cannot run the line
-        needed.append(("SHELL", "/bin/sh", shell))
-    if mailto:
-        needed.append(("MAILTO", mailto, (variable_values(above, "MAILTO") or [owner])[-1]))
+    needed = block_variables(above, mailto, owner)
     before = ["%s=%s" % (name, value) for name, value, _ in needed]
     after = ["%s=%s" % (name, former or '""') for name, _, former in needed]
     return before + [line] + after
@@ -11690,6 +11701,15 @@ class Inspector:
         return ""
 
 
+def _gives_back_another(above: str, block: str) -> bool:
+    """Whether a variable that the block ends with is no longer what is in force above it."""
+    mailto = (variable_values(block, "MAILTO") or [""])[0]
+    needed = block_variables(above, mailto, current_user()[0])
+    former = {name: value for name, _, value in needed}
+    return any(variable_values(block, name)[1:] not in ([], [former.get(name)])
+               for name in ("SHELL", "RANDOM_DELAY", "MAILTO"))
+
+
 def _block_finding(store: Reader, above: str, block: str, install: str) -> "Finding | None":
     """What is wrong with the installed crontab line; None if `install` would write this one."""
     user, python = current_user()[0], python_of_block(block)
@@ -11717,9 +11737,7 @@ def _block_finding(store: Reader, above: str, block: str, install: str) -> "Find
     wanted = [crontab_line(store.root, path, os.path.abspath(__file__),
                            bool(variable_values(block, "MAILTO")), needs_override)
               for path in (interpreter(), python)]
-    # The block gives back the SHELL that was in force above it when it was written.
-    shells = variable_values(block, "SHELL")
-    if active not in ([wanted[0]], [wanted[1]]) or shells[1:] not in ([], [shell_of(above)]):
+    if active not in ([wanted[0]], [wanted[1]]) or _gives_back_another(above, block):
         return Finding(code="line-changed", command=install,
                        text="%s's crontab line differs from the one install would write" % user)
     return None

@@ -123,6 +123,8 @@ def test_the_addresses_of_a_table_are_read_as_cron_reads_them(lines, addresses):
      ["SHELL=/bin/sh", "MAILTO=ops@x"], ["SHELL=/bin/csh", "MAILTO=boss@x"]),
     ("SHELL=/bin/csh\n", "ops@x", ["SHELL=/bin/sh", "MAILTO=ops@x"], ["SHELL=/bin/csh", "MAILTO=me"]),
     ("MAILTO=''\n", "ops@x", ["MAILTO=ops@x"], ['MAILTO=""']),
+    ("RANDOM_DELAY=45\n", "", ["RANDOM_DELAY=0"], ["RANDOM_DELAY=45"]),
+    ("RANDOM_DELAY=45\nRANDOM_DELAY=0\n", "", [], []),
 ])
 def test_a_block_sets_what_its_line_needs_and_gives_back_what_was_in_force(above, mailto, before, after):
     assert sc.block_lines("LINE", above, mailto, "me") == before + ["LINE"] + after
@@ -555,7 +557,7 @@ def test_mailto_holds_within_the_block_and_what_held_before_holds_again_after_it
     assert project.call("install", "--mailto", "ops@x,dev@x", env=with_tools(fake))[::2] == (0, "")
     lines = block_of(fake, project)
     assert lines[0] == "MAILTO=ops@x,dev@x" and len(lines) == 3
-    assert lines[1].endswith(" --root=. tick 2>&1 | tee -a logs/conductor_cron.log")
+    assert lines[1].endswith(" --root=. tick 2>&1 | PATH=/usr/bin:/bin tee -a logs/conductor_cron.log")
     assert lines[2] == (restored or "MAILTO=" + sc.current_user()[0])
     assert project.call("uninstall", env=with_tools(fake))[0] == 0
     assert (fake / "table").read_text() == above + "5 4 * * * x\n"
@@ -581,8 +583,10 @@ def test_a_mailto_that_changed_above_the_block_is_the_one_that_comes_back_with_t
     env = with_tools(fake)
     assert project.call("install", "--mailto", "ops@x", env=env)[0] == 0
     text = (fake / "table").read_text()
-    (fake / "table").write_text(text.replace("MAILTO=old@x\n#", "MAILTO=new@x\n#"))
+    (fake / "table").write_text(text.replace("MAILTO=old@x\n#", "MAILTO=new@x\n#", 1))
+    assert "differs from the one install would write" in project.call("doctor", env=env)[1]
     assert project.call("install", env=env)[0] == 0
+    assert "differs from the one" not in project.call("doctor", env=env)[1]
     assert block_of(fake, project)[2] == "MAILTO=new@x"
     with open(str(fake / "table"), "a") as handle:
         handle.write("MAILTO=later@x\n7 7 * * * y\n")
