@@ -141,6 +141,8 @@ EVENTS_NAME = "status/events.jsonl"
 SPOOL_DIR = "status/spool"
 ENVIRONMENT_NAME = "status/tick_environment.json"
 FAILURE_NAME = "status/tick_failure"
+INSTALLED_NAME = "status/crontab.installed"  # made by each `install`; its time counts, not its content
+IMPORTED_NAME = "status/crontab.imported"    # by import-crontab: which lines its tasks are made from
 FAILURE_BYTES = 4096  # more than its text takes, whatever letters it is of
 
 
@@ -4346,6 +4348,7 @@ FINDINGS = {
     "line-broken": (PROBLEM, "crontab"),      # it cannot run: its Python or its shell
     "line-not-seen": (NOTICE, "crontab"),     # ticks come, and not by a line of this user's crontab
     "line-changed": (WARNING, "crontab"),
+    "lines-doubled": (PROBLEM, "crontab"),    # cron runs them, and so do the tasks made from them
     "crontab-unreadable": (WARNING, "crontab"),
     "no-configuration": (PROBLEM, "configuration"),
     "configuration-broken": (PROBLEM, "configuration"),
@@ -4507,7 +4510,7 @@ def _tick_findings(machine: Machine) -> "List[Finding]":
     if last is not None:
         silence = "no tick for %s" % duration_text(now - last)
     is_silent = machine.silent_s > TICK_STALE_S
-    if is_silent and machine.daemon == "" and machine.failure is None:
+    if (is_silent or last is None) and machine.daemon == "" and machine.failure is None:
         findings.append(Finding(
             code="no-cron-daemon", text="no cron daemon is running; " + silence, since=last,
             command=machine.daemon_command))
@@ -7248,7 +7251,7 @@ OWN_FILES = (
     ("__pycache__", r"symphony_conductor\..*\.pyc"),
     ("logs", r"(symphony_conductor|conductor_cron)\.log(\.[0-9])?"),
     ("logs/automation", r"[^.].*\.log(\.[0-9])?"),
-    ("status", r"(crontab\.(before|imported)|heartbeat|tick_failure|probe\.[0-9]+|"
+    ("status", r"(crontab\.(before|imported|installed)|heartbeat|tick_failure|probe\.[0-9]+|"
                r"(disk|events)\.jsonl|(last_good_config|tick_environment)\.json)(\.tmp)?"),
     ("status/automation_health", r"[^.].*\.health(\.tmp)?"),
     ("status/definitions", r"[0-9a-f]{16}\.json(\.tmp)?"),
@@ -11561,7 +11564,7 @@ class Inspector:
         if failure is not None and failure.at > self.now + TICK_STALE_S:
             failure = None  # of a clock that was set back since
         daemon, command = None, ""
-        if is_late and failure is None and not has_timer(self.store.root):
+        if (is_late or last_tick is None) and failure is None and not has_timer(self.store.root):
             daemon, command = cron_daemon(), daemon_command()
         runs = {name: text for name, task_state in state.tasks.items() if task_state.run is not None
                 for text in [self._oddity(name, task_state.run)] if text}
@@ -11581,8 +11584,8 @@ class Inspector:
                   has_line: bool = False) -> float:
         """How long no tick has come that could have: not while the machine was off or asleep."""
         since = last_tick
-        if since is None and has_line:
-            since = state.last_now or None  # `install` has decided, and cron comes within a minute
+        if since is None and has_line:  # cron comes within a minute after `install`
+            since = max(state.last_now, self._installed_at()) or None
         if since is None:
             return float("inf")
         silent_s = self.now - since
@@ -11595,6 +11598,13 @@ class Inspector:
             if not is_new_start(before.boot_id, current_start_id()):
                 silent_s -= max(0.0, suspended - before.suspended)
         return silent_s
+
+    def _installed_at(self) -> float:
+        """When `install` was last called; 0.0 if that is unknown."""
+        try:
+            return os.stat(self.store.path(INSTALLED_NAME)).st_mtime
+        except OSError:
+            return 0.0
 
     def _space(self) -> "Document":
         """What is free on the disk of the root for this user."""
@@ -11650,6 +11660,12 @@ class Inspector:
                 return None, True
             text = str(error).replace("; nothing was changed", "")
             return Finding(code="crontab-unreadable", text=text, command="crontab -l"), None
+        doubled = self.asked(lambda: doubled_lines(self.store, above + below), 0)
+        if doubled:
+            install = self.program + " import-crontab --switch"  # `install` refuses
+        if doubled and (block or timer):
+            return Finding(code="lines-doubled", command=install,
+                           text=doubled_text(doubled, "runs")), True
         if block:
             finding = _block_finding(self.store, above, block, install)
             if finding is None and BLOCK_BEGIN + self.store.root in below.splitlines():
@@ -12799,6 +12815,25 @@ def is_beside(name: str) -> bool:
     return bool(is_name) and os.path.isfile(path_beside(name))
 
 
+def missing_modules(folder: str, file_name: str) -> "List[str]":
+    """The files that this one needs from its own folder, and that are not there."""
+    import importlib.util
+    own = os.path.basename(__file__)
+    missing: "List[str]" = []
+    names = [file_name]
+    for name in names:  # which grows meanwhile
+        source = read_bytes(os.path.join(folder, name)).decode("utf-8", "replace")
+        for module in re.findall(r"(?m)^(?:import|from) (\w+)", source):
+            needed = module + ".py"
+            if needed in names + missing + [own]:
+                continue
+            if os.path.isfile(os.path.join(folder, needed)):
+                names.append(needed)
+            elif importlib.util.find_spec(module) is None:
+                missing.append(needed)
+    return missing
+
+
 def run_beside(store: Store, name: str, words: "Sequence[str]") -> int:
     """Become the command `name` beside this file, with these words for it.
 
@@ -12807,8 +12842,10 @@ def run_beside(store: Store, name: str, words: "Sequence[str]") -> int:
     """
     path = path_beside(name)
     folder, file_name = os.path.split(path)
-    if not is_beside(name):
-        hint = "put scripts/%s of version %s into %s" % (file_name, __version__, folder)
+    missing = [file_name] if not is_beside(name) else missing_modules(folder, file_name)
+    if missing:
+        hint = "put scripts/%s of version %s into %s" % (
+            join_words(missing), __version__, folder)
         raise UnavailableError("'%s' is not part of this file" % name, hint)
     owner = os.stat(store.script).st_uid
     # Its folder, and all that it could import from there.
@@ -12862,6 +12899,7 @@ def cmd_install(store: Store, args: "argparse.Namespace") -> int:
         switch_user(args.user)
     check_installable(store, is_for_another=current_user()[0] != me)
     before = read_crontab()
+    refuse_to_double(store, before)
     after = table_with_line(store, before, args.mailto)
     if after == before:
         print_line("the crontab line is already installed:")
@@ -12887,6 +12925,7 @@ def cmd_install(store: Store, args: "argparse.Namespace") -> int:
 
 def tick_first(store: Store) -> None:
     """Let the slots count from now on, instead of from cron's first tick. Starts nothing."""
+    write_atomic(store.path(INSTALLED_NAME), b"", durable=False)
     if os.path.exists(store.state_path):
         return
     try:
@@ -12932,6 +12971,46 @@ def forget_ticks(store: Store) -> None:
         os.unlink(store.path(HEARTBEAT_NAME))
     except FileNotFoundError:
         pass  # there was no tick yet
+
+
+def doubled_lines(store: Reader, crontab: str) -> int:
+    """How many lines of the crontab became tasks that would run beside them.
+
+    Raises StorageError when the record of import-crontab cannot be read.
+    """
+    try:
+        document = json.loads(read_bytes(store.path(IMPORTED_NAME)).decode("utf-8"))
+        digests = dict(document["lines"])
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise StorageError.of("read", store.path(IMPORTED_NAME), error)
+    except (ValueError, KeyError, TypeError):
+        return 0  # it was damaged
+    present = {digest_of_line(line) for line in crontab_lines(crontab)}
+    tasks = (store.config_in_force()[0] or Config()).tasks
+    return sum(digest in present for name, digest in digests.items()
+               if name in tasks and tasks[name].enabled)
+
+
+def doubled_text(count: int, runs: str) -> str:
+    """That so many lines are tasks as well; `runs` is "runs" or "would run"."""
+    if count == 1:
+        return "1 line of the crontab is also a task here, so it %s twice" % runs
+    return "%d lines of the crontab are also tasks here, so each %s twice" % (count, runs)
+
+
+def digest_of_line(line: str) -> str:
+    return "%08x" % stable_hash(line.rstrip("\r\n"))
+
+
+def refuse_to_double(store: Reader, crontab: str) -> None:
+    """Raises ConductorError where a tick would run what lines of the crontab run already."""
+    count = doubled_lines(store, crontab)
+    if count:
+        raise ConductorError(
+            "not installed: " + doubled_text(count, "would run"),
+            "to hand the lines over: %s import-crontab --switch" % own_command(store.root))
 
 
 def stranded_lines(crontab: str, root: str) -> "Tuple[str, str]":

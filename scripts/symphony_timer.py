@@ -237,6 +237,11 @@ def _install(store: sc.Store, timer: Timer, dry_run: bool) -> int:
     code = timer.as_its_user(lambda: sc.check_installable(store, is_for_another))
     if code:
         return code
+    if not is_for_another:
+        try:
+            sc.refuse_to_double(store, sc.read_crontab())
+        except sc.UnavailableError:
+            pass  # without cron there are no lines
     files, present = timer.wanted(store), timer.files()
     if dry_run:
         for path, text in files.items():

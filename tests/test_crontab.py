@@ -506,6 +506,35 @@ def test_a_shell_that_changed_above_the_block_comes_back_with_the_next_install(p
     assert "differs from the one" not in project.call("doctor", env=env)[1]
 
 
+def test_what_cron_runs_as_well_is_not_installed_beside_it(project, fake, monkeypatch):
+    """`status` advises `install` after an import: followed to the letter, each line would run twice."""
+    project.configure(every_minute("a"), every_minute("b", enabled=False), every_minute("c"))
+    env, lines = with_tools(fake), ["* * * * * a", "5 5 * * * b", "6 6 * * * c", "7 7 * * * d"]
+    (fake / "table").write_text("\n".join(lines[:2]) + "\r\n" + lines[3] + "\n")
+    digests = {name: sc.digest_of_line(line) for name, line in zip("abcd", lines)}
+    (project.root / "status").mkdir(mode=0o700, exist_ok=True)
+    record = project.root / sc.IMPORTED_NAME
+    record.write_text(json.dumps({"lines": digests}))
+    code, out, err = project.call("install", env=env)
+    assert (code, out) == (1, "")
+    assert "not installed: 1 line of the crontab is also a task here, so it would run twice" in err
+    assert "import-crontab --switch" in err and not (fake / "writes").exists()
+    assert "import-crontab --switch" in project.call("status", "--table", env=env)[1]
+    (fake / "table").write_text(lines[3] + "\n")
+    assert project.call("install", env=env)[0] == 0
+    with open(str(fake / "table"), "a") as handle:
+        handle.write(lines[0] + "\n" + lines[2] + "\n")
+    said = project.call("doctor", env=env)[1]
+    assert "2 lines of the crontab are also tasks here, so each runs twice" in " ".join(said.split())
+    for damaged in ("", "{", "[]", '{"lines": 3}'):
+        record.write_text(damaged)
+        assert project.call("install", env=env)[0] == 0
+    record.unlink()
+    record.mkdir()
+    code, _, err = project.call("install", env=env)
+    assert code == 74 and "crontab.imported" in err
+
+
 def test_two_blocks_for_one_folder_are_told_and_become_one(project, fake):
     project.configure()
     env = with_tools(fake)

@@ -56,6 +56,8 @@ DEAD = {"last_tick": NOW - 11 * MINUTE, "daemon": "cron"}
 MISSING = sc.Finding(code="line-missing", text="the crontab has no line", command="symphony_conductor.py install")
 CHANGED = sc.Finding(code="line-changed", text="the line differs", command="symphony_conductor.py install")
 BROKEN = sc.Finding(code="line-broken", text="the Python is gone", command="symphony_conductor.py install")
+DOUBLED = sc.Finding(code="lines-doubled", text="1 line is also a task",
+                     command="symphony_conductor.py import-crontab --switch")
 UNREAD = sc.Finding(code="crontab-unreadable", text="crontab -l failed", command="crontab -l")
 DOCTOR, INSTALL, TAIL = ("symphony_conductor.py doctor", "symphony_conductor.py install",
                          "tail /srv/box/logs/conductor_cron.log")
@@ -108,6 +110,10 @@ MACHINES = [  # what is special, the fields, each finding: code, text, command, 
      [("line-not-seen", "the crontab has no line, but ticks come", INSTALL, None)]),
     ("a line that cannot run", dict(LATE, line=BROKEN),
      [("line-broken", "the Python is gone; no tick for 4m", INSTALL, None)]),
+    ("lines that cron runs as well", {"line": DOUBLED},
+     [("lines-doubled", "1 line is also a task", "symphony_conductor.py import-crontab --switch", None)]),
+    ("no daemon, seconds after the installation", {"last_tick": None, "awake_s": 10.0, "has_line": True, "daemon": ""},
+     [("no-cron-daemon", "no cron daemon is running; no tick has run yet", "", None)]),
     ("a line that cannot run, while ticks come", {"line": BROKEN},
      [("line-broken", "the Python is gone", INSTALL, None)]),
     ("another line, while ticks come", {"line": CHANGED},
@@ -1027,6 +1033,12 @@ def test_no_tick_is_missed_while_the_machine_is_off_or_asleep(ticks, monkeypatch
     # Installed, and no tick yet.
     assert inspector._silent_s(None, sc.State(last_now=NOW - HOUR), has_line=True) == silent_s
     assert inspector._silent_s(None, sc.State(last_now=NOW - HOUR)) == float("inf")
+    installed = os.path.join(ticks.store.root, sc.INSTALLED_NAME)
+    sc.write_atomic(installed, b"")
+    os.utime(installed, (NOW - HOUR, NOW - HOUR))  # a run by hand before that decided nothing
+    for last_now in (0.0, NOW - DAY):
+        assert inspector._silent_s(None, sc.State(last_now=last_now), has_line=True) == silent_s
+    assert inspector._silent_s(None, sc.State()) == float("inf")
 
 
 @pytest.mark.parametrize("is_folder, wanted, can_write, flag, number", [

@@ -59,6 +59,17 @@ def alone(tmp_path):
     return Alone(tmp_path)
 
 
+def test_a_command_beside_it_names_every_file_that_it_needs(alone):
+    alone.add_script("symphony_import_crontab.py")
+    code, out, err = alone.call("import-crontab", "-")
+    assert (code, out) == (69, "")
+    assert "put scripts/" in err
+    for name in ("crontab_switch.py", "crontab_tables.py", "crontab_commands.py"):
+        assert name in err
+        alone.add_script(name)
+    assert alone.call("import-crontab", "-")[0] == 0
+
+
 # What notes each module that no folder of the library has while the root may be searched.
 NOTING = """
 import sys
