@@ -5791,7 +5791,7 @@ def with_block(crontab: str, root: str, lines: "Sequence[str]") -> str:
 
 def python_of_block(block: str) -> str:
     """The interpreter that the line of a block names; '' when only a shell could tell."""
-    for line in block.splitlines():
+    for line in block.split("\n"):
         try:
             words = shlex.split(line)
         except ValueError:
@@ -6015,9 +6015,8 @@ def nothing_to_do(heartbeat: bytes, now: float, monotonic: float) -> bool:
         # A reboot, a suspend or a clock that was set moves one clock against the other.
         if abs(now - monotonic - float(clock_offset)) > CLOCK_OFFSET_TOLERANCE_S:
             return False
-        init_start = start_id.partition(b"+")[2]
-        if init_start and init_start != init_start_ticks().encode():
-            return False  # the container was started again
+        if start_id.partition(b"+")[2] != init_start_ticks().encode():
+            return False  # the container was started again, or what could be seen has changed
         for line in lines[1:]:
             recorded, path = line.split(b" /", 1)
             # '?': the last tick could not read it, so this one has to try.
@@ -7563,6 +7562,11 @@ class Reader:
     def _own_paths(self) -> "List[str]":
         paths = {self.base, os.path.dirname(self.config_path), self.path(DROP_IN_DIR), self.script,
                  os.path.dirname(self.script), self.compiled}
+        try:
+            paths.update(os.path.join(self.compiled, name) for name in os.listdir(self.compiled)
+                         if name.startswith(os.path.basename(self.script)[:-2]))
+        except OSError:
+            pass  # there is none, or nobody reads it
         return sorted(paths)
 
     def needs_override(self) -> bool:
@@ -7594,6 +7598,7 @@ class Reader:
         except StorageError:  # read_config reports it
             paths = [self.config_path]
         paths += [self.path(DROP_IN_DIR), "/etc/localtime", self.compiled]
+        paths += [path for path in (globals().get("__cached__"),) if path]
         return [(os.path.abspath(path), signature(path)) for path in paths]
 
     @staticmethod
@@ -11316,7 +11321,8 @@ def _way_to_write(root: str, is_for_another: bool) -> str:
         return as_owner_hint(root)
     if owner:
         return "install it for its owner: --user " + user_name(owner)
-    return "chown -R %s %s" % (current_user()[0], shlex.quote(root))
+    return "to install it for root: --user root; to give it away: chown -R %s %s" % (
+        current_user()[0], shlex.quote(root))
 
 
 def table_with_line(store: Store, crontab: str, mailto: "str | None" = None) -> str:
@@ -11668,7 +11674,7 @@ class Inspector:
                            text=doubled_text(doubled, "runs")), True
         if block:
             finding = _block_finding(self.store, above, block, install)
-            if finding is None and BLOCK_BEGIN + self.store.root in below.splitlines():
+            if finding is None and BLOCK_BEGIN + self.store.root in below.split("\n"):
                 finding = Finding(code="line-changed", command=install, text=(
                     "%s's crontab has two lines for this folder" % current_user()[0]))
             return finding, True
@@ -11732,7 +11738,7 @@ def _block_finding(store: Reader, above: str, block: str, install: str) -> "Find
     if python and not os.access(python, os.X_OK):
         return Finding(code="line-broken", command=install,
                        text="the Python in %s's crontab line does not exist (%s)" % (user, python))
-    active = [text for text in block.splitlines()
+    active = [text for text in block.split("\n")
               if " tick" in text and not text.lstrip().startswith("#")]
     if not active:
         return Finding(code="line-broken", command=install,
@@ -11745,8 +11751,10 @@ def _block_finding(store: Reader, above: str, block: str, install: str) -> "Find
     if fields != ["*"] * 5:
         return Finding(code="line-broken", command=install, text=(
             "%s's crontab line runs at '%s', not every minute" % (user, " ".join(fields))))
-    needs_override = store.needs_override()
-    if needs_override and OVERRIDE + "=1" not in active[0]:
+    has_override = OVERRIDE + "=1" in active[0]
+    # Where this shell does not allow it either, `install` refuses, and that is told as it is.
+    needs_override = (has_override or store.allows_insecure) and store.needs_override()
+    if needs_override and not has_override:
         return Finding(code="line-broken", command=install, text=(
             "%s's crontab line does not set %s, so each tick refuses this folder" % (
                 user, OVERRIDE)))
@@ -13677,6 +13685,7 @@ def open_standard_streams() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+    sys.stdin = sys.stdin or open(os.devnull)
     sys.stdout = sys.stdout or open(os.devnull, "w")
     sys.stderr = sys.stderr or open(os.devnull, "w")
 

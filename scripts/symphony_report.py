@@ -303,6 +303,8 @@ def record_disk(store: "sc.Store", now: float, disk: Record) -> "List[str]":
 
     The file is its own lock: a process that waited while the file was replaced locks the new one.
     """
+    if sc.as_owner_hint(store.root):  # what another user wrote would be theirs
+        return ["Free disk space was not recorded: the folder belongs to another user."]
     lock = sc.FileLock(store.path(DISK_NAME))
     try:
         if not lock.acquire(DISK_LOCK_WAIT_S):

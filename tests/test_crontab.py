@@ -535,6 +535,16 @@ def test_what_cron_runs_as_well_is_not_installed_beside_it(project, fake, monkey
     assert code == 74 and "crontab.imported" in err
 
 
+def test_a_line_separator_in_the_name_of_the_folder_ends_no_line(tmp_path):
+    root = str(tmp_path / "a\u2028b\x85c")
+    os.mkdir(root, 0o700)
+    store = sc.Store(root)
+    store.script = os.path.abspath(sc.__file__)
+    table = sc.table_with_line(store, "")
+    assert sc._block_finding(store, "", table, "install") is None
+    assert sc.python_of_block(table) == sc.interpreter()
+
+
 def test_two_blocks_for_one_folder_are_told_and_become_one(project, fake):
     project.configure()
     env = with_tools(fake)
@@ -556,6 +566,7 @@ def test_what_allows_an_open_folder_here_is_in_the_line_too(project, fake):
     project.root.chmod(0o777)
     assert project.call("install", env=with_tools(fake))[0] == 78
     assert "does not set SYMPHONY_ALLOW_INSECURE" in project.call("doctor", env=env)[1]
+    assert "does not set" not in project.call("doctor", env=with_tools(fake))[1], "install would refuse"
     assert project.call("install", env=env)[0] == 0
     (line,) = block_of(fake, project)
     done = run_as_cron(line)
@@ -858,7 +869,9 @@ try "$python" /srv/p/symphony_conductor.py install
 crontab -u daemon -l || true
 """)
     complaints, code = said.split("exit 2\n"), "symphony_conductor: "
-    assert complaints[0] == code + "daemon cannot write to /srv/p (chown -R daemon /srv/p)\n"
+    assert complaints[0] == code + (
+        "daemon cannot write to /srv/p (to install it for root: --user root; "
+        "to give it away: chown -R daemon /srv/p)\n")
     assert complaints[1] == code + "--user: only root can do this for 'bin' (use sudo)\n"
     assert complaints[2] == code + "--user: only root can do this for 'root' (use sudo)\n"
     assert complaints[3] == code + (

@@ -363,16 +363,30 @@ def test_a_file_that_changed_this_very_moment_is_looked_at_once_more(project):
     assert idle(project)
 
 
+def test_a_compiled_file_that_others_can_write_to_is_refused(project):
+    shutil.copy(str(SCRIPT), str(project.root))
+    project.configure(every_minute("a", schedule="0 0 1 1 *"))
+    tick = [sys.executable, "-I", "-S", "-c", FAST.replace(str(SCRIPT.parent), str(project.root)), "tick"]
+    for _ in range(2):
+        assert subprocess.call(tick, cwd=str(project.root)) == 0
+    assert idle(project)
+    compiled, = (project.root / "__pycache__").glob("symphony_conductor.*.pyc")
+    compiled.chmod(0o666)
+    assert not idle(project)
+    done = subprocess.run(tick, cwd=str(project.root), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 78 and b"others can write to it" in done.stdout
+
+
 def test_another_start_of_the_container_ends_idleness(project, monkeypatch):
     monkeypatch.setattr(sc, "init_start_ticks", lambda: "7")
     project.configure(every_minute("a", schedule="0 0 1 1 *"))
     project.tick()
     assert idle(project)
-    for ticks in ("700", ""):
+    for ticks in ("700", "", "7"):
         monkeypatch.setattr(sc, "init_start_ticks", lambda ticks=ticks: ticks)
         assert not idle(project)
-    project.tick()  # what hides process 1 from now on
-    assert idle(project)
+        project.tick()
+        assert idle(project)
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="takes root and unshare(1)")
