@@ -18,7 +18,8 @@ import symphony_conductor as sc  # noqa: E402
 # Cron reads its tables when a minute begins, some a moment later. A switch at that time could be
 # read by cron before the conductor's slots count, or after: a run would come twice, or never.
 SAFE_FROM_S = 5
-SAFE_UNTIL_S = 50
+# The write must be over before the minute is: crontab(1) may take SYSTEM_PROGRAM_S.
+SAFE_UNTIL_S = 35
 
 
 def wait_s(now: float) -> float:

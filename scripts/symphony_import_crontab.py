@@ -18,7 +18,7 @@ import re
 import shutil
 import sys
 import time
-from typing import Any, Dict, FrozenSet, Iterable, List, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Tuple
 
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -470,13 +470,10 @@ def _switch(store: sc.Store, is_dry_run: bool, clock: sc.Clock) -> int:
     if is_dry_run:
         _print_difference(before, after)
         return sc.EXIT_OK
-    _wait_for_cron(clock)
     command = sc.own_command(store.root, is_short=True)
-    _take_over(store, clock, config, sorted(switched.values()))
-    if sc.read_crontab() != before:
-        raise sc.ConductorError("the crontab was changed meanwhile; nothing was switched, run it "
-                                "again")
-    sc.write_crontab(after, before, store)
+    names = sorted(switched.values())
+    _write_between_minutes(store, clock, before, after,
+                           lambda: _take_over(store, clock, config, names))
     sc.print_line("%s to the conductor:" % sc.plural(
         len(switched), "line was handed over", "lines were handed over"))
     lines = sc.crontab_lines(text)
@@ -507,6 +504,28 @@ def _take_over(store: sc.Store, clock: sc.Clock, config: sc.Config, names: "List
         Handover(store, clock).count_from_now(stale)
 
 
+def _write_between_minutes(store: sc.Store, clock: sc.Clock, before: str, after: str,
+                           take_over: "Callable[[], None]" = lambda: None) -> None:
+    """Write the table while cron is surely not reading it.
+
+    `take_over` comes before it, and again if a minute began meanwhile, as on a machine that was
+    suspended: cron ran the slots of that minute, or its tick did by then.
+    """
+    is_ready = False
+    while not is_ready:
+        _wait_for_cron(clock)
+        take_over()
+        if sc.read_crontab() != before:
+            raise sc.ConductorError("the crontab was changed meanwhile; nothing was written, run "
+                                    "it again")
+        is_ready = not crontab_switch.wait_s(clock.now())  # all of that may have taken its time
+    minute = clock.now() // sc.MINUTE
+    sc.write_crontab(after, before, store)
+    if clock.now() // sc.MINUTE != minute:
+        _wait_for_cron(clock)
+        take_over()
+
+
 def _wait_for_cron(clock: sc.Clock) -> None:
     seconds = crontab_switch.wait_s(clock.now())
     if seconds:
@@ -530,11 +549,10 @@ def _switch_back(store: sc.Store, is_dry_run: bool, clock: sc.Clock) -> int:
     if is_dry_run:
         _print_difference(before, after)
         return sc.EXIT_OK
-    _wait_for_cron(clock)
-    if sc.read_crontab() != before:
-        raise sc.ConductorError("the crontab was changed meanwhile; nothing was restored, run it "
-                                "again")
-    sc.write_crontab(after, before, store)
+    try:
+        _write_between_minutes(store, clock, before, after)
+    finally:  # cron may have the lines, even if the new table cannot be listed
+        sc.forget_ticks(store)
     sc.print_line("%s back to cron:" % sc.plural(len(numbers), "line was given",
                                                  "lines were given"))
     lines = sc.crontab_lines(before)

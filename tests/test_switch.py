@@ -26,7 +26,7 @@ TABLE = "# mine\nMAILTO=me\n0 2 * * * /x/one\n\n\t*/5 * * * *  /x/two\r\n@reboot
 
 
 @pytest.mark.parametrize("second, seconds", [
-    (0, 5), (0.5, 4.5), (4, 1), (5, 0), (30, 0), (50, 0), (51, 14), (59.5, 5.5)])
+    (0, 5), (0.5, 4.5), (4, 1), (5, 0), (30, 0), (35, 0), (36, 29), (59.5, 5.5)])
 def test_a_switch_waits_until_cron_has_read_its_tables(second, seconds):
     assert crontab_switch.wait_s(1750000020 - 1750000020 % 60 + second) == seconds
 
@@ -90,6 +90,9 @@ MAILTO=ops
 61 * * * * broken
 @reboot cd /srv && ./start
 """
+
+
+WAIT_S = crontab_switch.wait_s
 
 
 class Box:
@@ -378,6 +381,79 @@ def test_a_switch_that_failed_at_the_crontab_leaves_all_with_cron_and_can_be_rep
     box.project.wait_for_idle()
     assert not [result for result in box.project.history()
                 if sc.from_iso(result["scheduled_for"]) < time.time() - 60]
+
+
+class MovedClock(sc.Clock):
+    """Stands at a second of a minute until it is moved."""
+
+    def __init__(self, second):
+        self.time = time.time() // 60 * 60 + second
+
+    def now(self):
+        return self.time
+
+    def sleep(self, seconds):
+        self.time += seconds
+
+
+@pytest.fixture
+def clock(box, monkeypatch):
+    """What the switch takes for the time, with the true rule on when to wait."""
+    clock = MovedClock(20)
+    monkeypatch.setattr(sc, "Clock", lambda: clock)
+    monkeypatch.setattr(symphony_import_crontab, "time", clock)
+    monkeypatch.setattr(crontab_switch, "wait_s", WAIT_S)
+    return clock
+
+
+def slowly(clock, function, seconds):
+    def slow(*arguments):
+        result = function(*arguments)
+        clock.time += seconds
+        return result
+    return slow
+
+
+def test_a_crontab_that_is_slow_to_list_makes_the_switch_wait_again(box, clock, monkeypatch):
+    box.call("--write")
+    times = []
+
+    def written(*arguments):
+        times.append(clock.time % 60)
+
+    monkeypatch.setattr(sc, "read_crontab", slowly(clock, sc.read_crontab, 19))
+    monkeypatch.setattr(sc, "write_crontab", written)
+    assert box.call("--switch") == 0
+    assert [5 <= second <= 60 - sc.SYSTEM_PROGRAM_S for second in times] == [True]
+
+
+def test_a_minute_that_begins_during_the_write_was_that_of_cron(box, clock, monkeypatch):
+    minute = clock.time // 60 * 60 + 60
+    box.table = time.strftime("%M %H * * * true\n", time.localtime(minute)).encode()
+    box.call("--write")
+    monkeypatch.setattr(sc, "write_crontab", slowly(clock, sc.write_crontab, 45))
+    assert box.call("--switch") == 0
+    assert clock.time >= minute + 5
+    box.project.tick(minute + 62)
+    box.project.wait_for_idle()
+    assert box.project.history() == []
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_no_run_that_still_goes_starts_slots_after_the_lines_went_back(box, monkeypatch, is_listed):
+    box.call("--write", "--switch")
+    box.project.tick()
+    assert os.path.exists(str(box.project.root / sc.HEARTBEAT_NAME))
+    if is_listed:
+        box.call("--switch-back")
+    else:
+        def fail(*arguments):
+            raise sc.ConductorError("written, and not listed")
+
+        monkeypatch.setattr(sc, "write_crontab", fail)
+        with pytest.raises(sc.ConductorError):
+            box.call("--switch-back")
+    assert not os.path.exists(str(box.project.root / sc.HEARTBEAT_NAME))
 
 
 def test_a_task_that_ticks_already_know_keeps_its_slots(box):
