@@ -18,7 +18,7 @@ import re
 import shutil
 import sys
 import time
-from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Tuple
+from typing import Any, Callable, Collection, Dict, FrozenSet, Iterable, List, Tuple
 
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -61,11 +61,13 @@ GUARDED = r"\b(?:flock|lockfile|lockrun|lckdo|setlock|solo|run-one|pgrep|pidof)\
 
 
 def import_tasks(text: str, machine: Machine, has_users: "bool | None" = False,
-                 config: "sc.Config | None" = None) -> Imported:
+                 config: "sc.Config | None" = None, answering: "Collection[str]" = ()
+                 ) -> Imported:
     """The tasks that do what the lines of a crontab do for the user of this machine.
 
     Cron starts a command once, in the home: so no retries, and that folder. Lines that are tasks of
-    the configuration already, or cannot be converted, are left out.
+    the configuration already, or cannot be converted, are left out; a task is that of one line, and
+    those in `answering` are of others.
     """
     config = config or sc.Config()
     table = read_table(text, machine, has_users)
@@ -73,9 +75,15 @@ def import_tasks(text: str, machine: Machine, has_users: "bool | None" = False,
     tasks: "List[Tuple[int, Dict[str, Any]]]" = []
     lines_of: "Dict[str, int]" = {}  # the digest of a task -> its line
     taken = set(config.tasks) | set(config.invalid)
+    used = set(answering)
     for entry in table.entries:
         task = task_of(entry, machine, taken)
-        reason = _why_not_run(entry, machine, table.has_users) or _why_not_added(task, config)
+        reason = _why_not_run(entry, machine, table.has_users) or _why_invalid(task)
+        if not reason:
+            existing = _task_like(task, config, used)
+            if existing:
+                used.add(existing)
+                reason = "already defined as task '%s'" % existing
         if reason:
             left_out.append((entry.number, entry.line, reason))
             kinds[entry.number - 1] = "left out"
@@ -101,14 +109,19 @@ def _why_not_run(entry: CrontabEntry, machine: Machine, has_users: bool) -> str:
     return ""
 
 
-def _why_not_added(task: "Dict[str, Any]", config: sc.Config) -> str:
-    """What is wrong with a new task, or which one it repeats; '' for nothing."""
-    built = sc.build_config([("crontab", {"tasks": [task]})])
-    if built.problems:
-        return str(built.problems[0]).partition("': ")[2]  # without the place in the crontab
+def _why_invalid(task: "Dict[str, Any]") -> str:
+    problems = sc.build_config([("crontab", {"tasks": [task]})]).problems
+    if problems:
+        return str(problems[0]).partition("': ")[2]  # without the place in the crontab
+    return ""
+
+
+def _task_like(task: "Dict[str, Any]", config: sc.Config, used: "Collection[str]") -> str:
+    """The task of the configuration that does the same as a new one; '' for none."""
+    built = sc.build_config([("crontab", {"tasks": [task]})]).tasks[task["name"]]
     for name, other in config.tasks.items():
-        if _does_the_same(built.tasks[task["name"]], other):
-            return "already defined as task '%s'" % name
+        if name not in used and _does_the_same(built, other):
+            return name
     return ""
 
 
@@ -255,7 +268,10 @@ def _import(store: sc.Store, args: "argparse.Namespace") -> None:
     text, place, has_users = table_to_import(args)
     is_missing = not os.path.lexists(store.config_path)
     config = _existing_config(store, is_missing, strict=args.write)
-    imported = import_tasks(text, this_machine(text), has_users, config)
+    machine, answering = this_machine(text), []
+    if args.file is None:
+        answering = tasks_of_marked_lines(text, machine, config, store)
+    imported = import_tasks(text, machine, has_users, config, answering)
     for number, line, reason in imported.left_out:
         sc.warn("%s: line %d: %s: %s" % (place, number, reason, _shown(line)))
     for number, note in imported.notes:
@@ -266,7 +282,7 @@ def _import(store: sc.Store, args: "argparse.Namespace") -> None:
     elif not imported.tasks:
         sc.print_line("nothing was written")
     else:
-        _write(store, imported, is_missing)
+        _write(store, imported, is_missing, is_own=args.file is None)
         if not args.switch:
             _show_the_way_on(store, args.file, text, imported)
     sys.stdout.flush()  # what counts the lines comes last, also in a file
@@ -302,7 +318,7 @@ NEW_CONFIG = """\
 """
 
 
-def _write(store: sc.Store, imported: Imported, is_missing: bool) -> None:
+def _write(store: sc.Store, imported: Imported, is_missing: bool, is_own: bool) -> None:
     """Write the tasks, and the configuration if there is none. They are valid, or it raises."""
     store.check_root()
     if is_missing:
@@ -311,9 +327,12 @@ def _write(store: sc.Store, imported: Imported, is_missing: bool) -> None:
         sc.print_line("wrote %s" % store.shown(store.config_path))
     for _, task in imported.tasks:
         _write_drop_in(store, task)
-    digests = dict(_read_record(store))
-    digests.update({task["name"]: crontab_switch.digest_of(task) for _, task in imported.tasks})
-    sc.write_atomic(_record_path(store), json.dumps({"tasks": digests}, indent=1).encode())
+    record = _read_record(store)
+    digests = {task["name"]: crontab_switch.digest_of(task) for _, task in imported.tasks}
+    own = set(record.own) - set(digests)
+    if is_own:
+        own |= set(digests)
+    _write_record(store, record.replace(digests={**record.digests, **digests}, own=sorted(own)))
     config = store.read_config()
     names = {task["name"] for _, task in imported.tasks}
     problems = [problem for problem in config.problems if problem.task in names]
@@ -370,16 +389,31 @@ def _record_path(store: sc.Store) -> str:
     return store.path("status/crontab.imported")
 
 
-def _read_record(store: sc.Store) -> "Dict[str, str]":
-    """Task name -> the digest of its line. Without the record, tasks are compared as they are."""
+class Record(sc.Value):
+    """What was imported: task -> the digest of its line, and which came from the own crontab."""
+
+    digests: "Dict[str, str]" = {}
+    own: "List[str]" = []
+
+
+def _read_record(store: sc.Store) -> Record:
+    """Without the record, tasks are compared as they are."""
     try:
-        digests = json.loads(sc.read_bytes(_record_path(store)).decode("utf-8"))["tasks"]
-    except (OSError, ValueError, KeyError, TypeError, sc.ForeignFile):
-        return {}
-    return digests if isinstance(digests, dict) else {}
+        document = json.loads(sc.read_bytes(_record_path(store)).decode("utf-8"))
+        return Record(digests=dict(document["tasks"]), own=list(document.get("own", ())))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, sc.ForeignFile):
+        return Record()
+
+
+def _write_record(store: sc.Store, record: Record) -> None:
+    document = {"tasks": record.digests, "own": record.own}
+    sc.write_atomic(_record_path(store), json.dumps(document, indent=1).encode())
 
 
 # -- the switch
+
+PAUSED_BY = "import-crontab"
+
 
 class Handover(sc.Conductor):
     """A conductor that takes over lines which cron has run up to now."""
@@ -388,61 +422,105 @@ class Handover(sc.Conductor):
         """Let the slots of these tasks count from the next second on; earlier ones were cron's."""
         def change(pauses: "Dict[str, sc.Pause]", now: float) -> str:
             for name in names:
-                pauses[name] = {"since": now, "until": now + 1, "by": "import-crontab",
+                pauses[name] = {"since": now, "until": now + 1, "by": PAUSED_BY,
                                 "reason": "its crontab line is being switched"}
             return "%s: slots count from now on, cron had them before" % ", ".join(names)
 
         self._change_pauses(names[0], change)
 
 
-def lines_to_switch(text: str, machine: Machine, config: sc.Config, state: sc.State,
-                    record: "Dict[str, str]"
-                    ) -> "Tuple[Dict[int, str], List[Tuple[int, str, str]]]":
-    """The lines that a task answers for, by their numbers; and the others with the reason.
+class Switch(sc.Value):
+    """What a switch does: line -> task; the lines that stay, with the reason; and tasks that were
+    imported from lines that are gone, or are others by now.
+    """
+
+    switched: "Dict[int, str]" = {}
+    staying: "List[Tuple[int, str, str]]" = []
+    strays: "List[str]" = []
+
+
+def planned_switch(text: str, machine: Machine, store: sc.Store, now: float) -> Switch:
+    """Which lines of a table have a task that answers for them, and can take them over.
 
     A task answers for one line: for the one that it was imported from, as far as the record tells
-    and if both still run the same command, or for one that does the same. A line that changed since
-    has no task, and stays with cron.
+    and if both still run the same command, or for one that does the same. Lines handed over before
+    have theirs. A line that changed since has no task, and stays with cron.
     """
-    table = read_table(text, machine)
+    config, state, record = store.read_config(), store.read_state()[0], _read_record(store)
+    restored, marked = crontab_switch.with_restored_lines(text, store.root)
+    table = read_table(restored, machine)
+    tasks = _tasks_of_lines(table.entries, marked, machine, config, record)
     switched: "Dict[int, str]" = {}
     staying = [(number, line, reason) for number, line, reason in table.left_out
-               if not re.match(crontab_tables.VARIABLE, line)]
+               if number not in marked and not re.match(crontab_tables.VARIABLE, line)]
     for entry in table.entries:
-        task = task_of(entry, machine, ())
-        built = sc.build_config([("crontab", {"tasks": [task]})]).tasks.get(task["name"])
+        if entry.number in marked:
+            continue
+        name = tasks.get(entry.number, "")
         reason = "no task does the same; to import it: import-crontab --write"
-        if re.search(CALLS_THE_TICK, entry.command):
+        if name:
+            reason = _why_idle(config.tasks[name], state, now)
+        elif re.search(CALLS_THE_TICK, entry.command):
             reason = "it runs the conductor itself"
-        elif built is None:
+        elif _as_task(entry, machine) is None:
             reason = "it cannot be a task"
-        else:
-            digest = crontab_switch.digest_of(task)
-            name = _task_for(built, digest, config, record, set(switched.values()))
-            if name:
-                reason = _why_idle(config.tasks[name], state)
-            if not reason:
-                switched[entry.number] = name
         if reason:
             staying.append((entry.number, entry.line, reason))
-    return switched, sorted(staying)
+        else:
+            switched[entry.number] = name
+    strays = [name for name in record.own if name in config.tasks
+              and name not in tasks.values() and not _why_idle(config.tasks[name], state, now)]
+    return Switch(switched=switched, staying=sorted(staying), strays=strays)
 
 
-def _task_for(task: sc.Task, digest: str, config: sc.Config, record: "Dict[str, str]",
+def _as_task(entry: CrontabEntry, machine: Machine) -> "sc.Task | None":
+    task = task_of(entry, machine, ())
+    return sc.build_config([("crontab", {"tasks": [task]})]).tasks.get(task["name"])
+
+
+def _tasks_of_lines(entries: "List[CrontabEntry]", marked: "Collection[int]", machine: Machine,
+                    config: sc.Config, record: Record) -> "Dict[int, str]":
+    """Line -> the task that answers for it. Those that were handed over come first."""
+    tasks: "Dict[int, str]" = {}
+    for entry in sorted(entries, key=lambda entry: (entry.number not in marked, entry.number)):
+        task = _as_task(entry, machine)
+        if task is None or re.search(CALLS_THE_TICK, entry.command):
+            continue
+        digest = crontab_switch.digest_of(task_of(entry, machine, ()))
+        name = _task_for(task, digest, config, record, tasks.values())
+        if name:
+            tasks[entry.number] = name
+    return tasks
+
+
+def tasks_of_marked_lines(text: str, machine: Machine, config: sc.Config,
+                          store: sc.Store) -> "List[str]":
+    """The tasks that answer for the lines of a table that were handed over."""
+    restored, marked = crontab_switch.with_restored_lines(text, store.root)
+    entries = [entry for entry in read_table(restored, machine).entries if entry.number in marked]
+    return sorted(_tasks_of_lines(entries, marked, machine, config, _read_record(store)).values())
+
+
+def _task_for(task: sc.Task, digest: str, config: sc.Config, record: Record,
               used: "Iterable[str]") -> str:
     """The name of the task that answers for a line; '' for none."""
     for name, other in config.tasks.items():
-        was_imported = record.get(name) == digest and other.command == task.command
+        was_imported = record.digests.get(name) == digest and other.command == task.command
         if name not in used and (was_imported or _does_the_same(task, other)):
             return name
     return ""
 
 
-def _why_idle(task: sc.Task, state: sc.State) -> str:
+def _why_idle(task: sc.Task, state: sc.State, now: float) -> str:
     """Why a task would not run now; '' if it would."""
     if not task.enabled:
         return "its task '%s' is disabled" % task.name
-    if sc.pause_document(state, task):
+    if task.schedule is None:
+        return "its task '%s' has no schedule" % task.name
+    pauses = [state.pauses[name] for name in (task.name, sc.ALL_TASKS) if name in state.pauses]
+    # One that is over stays in the state until the next tick, and so does the switch's own.
+    if any(pause["until"] is None or pause["until"] > now for pause in pauses
+           if pause.get("by") != PAUSED_BY):
         return "its task '%s' is paused" % task.name
     return ""
 
@@ -457,31 +535,56 @@ def _switch(store: sc.Store, is_dry_run: bool, clock: sc.Clock) -> int:
     before = sc.read_crontab()
     text = decoded_table(os.fsencode(before), "crontab")
     config = store.read_config()
-    switched, staying = lines_to_switch(text, this_machine(text), config, store.read_state()[0],
-                                        _read_record(store))
-    for number, line, reason in staying:
+    plan = planned_switch(text, this_machine(text), store, clock.now())
+    for number, line, reason in plan.staying:
         sc.warn("crontab: line %d stays with cron: %s: %s" % (number, reason, _shown(line)))
-    if not switched:
+    if not plan.switched:
         sc.print_line("nothing to switch: no line of the crontab has a task here")
         return sc.EXIT_OK
-    after = crontab_switch.with_switched_lines(before, switched, store.root)
-    if not sc.has_timer(store.root):
+    after = crontab_switch.with_switched_lines(before, plan.switched, store.root)
+    has_timer = _has_timer(store)
+    if not has_timer:
         after = sc.table_with_line(store, after)
+    _check_strays(plan.strays, has_timer or bool(sc.split_at_block(before, store.root)[1]))
     if is_dry_run:
         _print_difference(before, after)
         return sc.EXIT_OK
     command = sc.own_command(store.root, is_short=True)
-    names = sorted(switched.values())
+    names = sorted(plan.switched.values())
     _write_between_minutes(store, clock, before, after,
                            lambda: _take_over(store, clock, config, names))
     sc.print_line("%s to the conductor:" % sc.plural(
-        len(switched), "line was handed over", "lines were handed over"))
+        len(plan.switched), "line was handed over", "lines were handed over"))
     lines = sc.crontab_lines(text)
-    for number in sorted(switched):
+    for number in sorted(plan.switched):
         _print_numbered(number, lines[number - 1])
     sc.print_line("To undo this: %s import-crontab --switch-back" % command)
     _warn_without_daemon(store)
     return sc.EXIT_OK
+
+
+def _has_timer(store: sc.Store) -> bool:
+    """Whether a systemd timer calls the tick. Raises where that cannot be told."""
+    timer = sc.has_timer(store.root)
+    if timer is None:
+        folders = sorted({sc.unit_folder(), sc.SYSTEM_UNITS})
+        raise sc.ConductorError(
+            "cannot read %s, so a timer may call the tick; nothing was changed"
+            % " or ".join("%s/%s.timer" % (folder, sc.UNIT) for folder in folders))
+    return timer
+
+
+def _check_strays(names: "List[str]", is_called: bool) -> None:
+    """What runs by the new line alone must not run beside a line that was edited since."""
+    if names and not is_called:
+        raise sc.UsageError(
+            "nothing was switched: the conductor would also run %s, whose crontab lines were "
+            "edited or removed since the import" % ", ".join(names),
+            "disable them or remove their files in %s; if they are to run, run install first"
+            % sc.DROP_IN_DIR)
+    for name in names:
+        sc.warn("warning: no line of the crontab is that of task '%s' any more; the conductor "
+                "runs it all the same" % name)
 
 
 def _take_over(store: sc.Store, clock: sc.Clock, config: sc.Config, names: "List[str]") -> None:
@@ -542,7 +645,7 @@ def _switch_back(store: sc.Store, is_dry_run: bool, clock: sc.Clock) -> int:
         sc.print_line("no line of the crontab was handed over to %s" % store.root)
         _show_other_marks(before)
         return sc.EXIT_OK
-    if sc.has_timer(store.root):
+    if _has_timer(store):
         raise sc.UsageError("a systemd timer calls the tick, so the lines would run twice",
                             "remove it first: uninstall --timer")
     after = sc.without_block(restored, store.root)

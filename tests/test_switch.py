@@ -243,6 +243,8 @@ def test_a_dry_run_shows_the_difference_and_changes_nothing(box, capfd):
 
 def test_a_line_that_changed_since_the_import_stays_with_cron(box, capfd):
     box.call("--write")
+    box.change_task("backup", enabled=False)
+    box.change_task("poll", enabled=False)
     box.table = (LINES.replace(b"0 2 * * *", b"0 3 * * *").replace(b"/x/poll", b"/y/poll")
                  + b"0 0 2 * * * /x/six\n")
     capfd.readouterr()
@@ -266,7 +268,7 @@ def test_a_line_below_a_variable_that_changed_stays_with_cron(box):
 def test_a_task_that_was_adjusted_answers_for_its_line_while_it_runs_the_same_command(box):
     box.call("--write")
     box.change_task("backup", schedule="0 4 * * *", env={"PATH": "/opt/bin:/bin"}, timeout=60)
-    box.change_task("poll", command="/x/poll later")
+    box.change_task("poll", command="/x/poll later", enabled=False)
     box.call("--switch")
     assert box.mark() + b"0 2 * * *" in box.table
     assert box.mark() + b"*/5" not in box.table, "whether it does the same, nobody can tell"
@@ -299,6 +301,7 @@ def test_each_task_answers_for_one_line(box):
 def test_a_task_that_would_not_run_takes_no_line_over(box, capfd):
     box.call("--write")
     box.change_task("backup", enabled=False)
+    box.change_task("start", schedule=None)
     box.project.tick()
     sc.Conductor(sc.Store(str(box.project.root))).pause("poll", None, "")
     capfd.readouterr()
@@ -307,6 +310,84 @@ def test_a_task_that_would_not_run_takes_no_line_over(box, capfd):
     err = capfd.readouterr().err
     assert "line 2 stays with cron: its task 'backup' is disabled" in err
     assert "line 4 stays with cron: its task 'poll' is paused" in err
+    assert "line 6 stays with cron: its task 'start' has no schedule" in err
+
+
+@pytest.mark.parametrize("old, new", [
+    (b"0 2 * * *", b"0 3 * * *"), (b"0 2 * * * /x/backup.sh --all\n", b"")])
+def test_no_task_runs_beside_a_line_that_was_edited_since_its_import(box, old, new):
+    box.call("--write")
+    box.table = table = LINES.replace(old, new)
+    with pytest.raises(sc.UsageError, match="the conductor would also run backup, whose"):
+        box.call("--switch")
+    assert box.table == table
+    box.change_task("backup", enabled=False)
+    assert box.call("--switch") == 0
+
+
+def test_a_task_whose_line_is_gone_goes_on_where_the_conductor_ran_it_anyway(box, capfd):
+    box.call("--write", "--switch")
+    box.table = box.table.replace(box.mark() + b"0 2 * * * /x/backup.sh --all\n", b"")
+    box.table += b"9 9 * * * /x/later\n"
+    capfd.readouterr()
+    assert box.call("--write", "--switch") == 0
+    assert box.mark() + b"9 9" in box.table
+    assert "no line of the crontab is that of task 'backup' any more" in capfd.readouterr().err
+
+
+def test_a_task_imported_from_a_file_needs_no_line_in_the_own_crontab(box, tmp_path):
+    box.call("--write")
+    (tmp_path / "other").write_text("1 1 * * * /x/other\n")
+    store = sc.Store(str(box.project.root))
+    arguments = argparse.Namespace(file=str(tmp_path / "other"), system=None, write=True,
+                                   switch=False, switch_back=False, dry_run=False)
+    symphony_import_crontab.cmd_import_crontab(store, arguments)
+    assert box.drop_in("other").exists()
+    assert box.call("--switch") == 0
+
+
+def test_a_second_line_of_the_same_words_gets_a_task_of_its_own(box, capfd):
+    """Cron runs both; and so it is whether the first one was handed over or not."""
+    line = b"1 1 * * * /x/worker\n"
+    box.table = line
+    box.call("--write", "--switch")
+    box.table += line
+    capfd.readouterr()
+    box.call("--switch")
+    assert box.table.count(box.mark()) == 1
+    assert "no task does the same; to import it" in capfd.readouterr().err
+    box.call("--write", "--switch")
+    assert box.table.count(box.mark()) == 2 and box.drop_in("worker-2").exists()
+    box.call("--switch-back")
+    box.table = line * 3
+    box.call("--write")
+    assert box.drop_in("worker-3").exists() and not box.drop_in("worker-4").exists()
+
+
+def test_a_pause_that_is_over_keeps_no_line_with_cron(box):
+    box.call("--write")
+    box.project.tick()
+    conductor = sc.Conductor(sc.Store(str(box.project.root)))
+    conductor.pause("poll", time.time() - 1, "")
+    (box.tools / "readonly").write_text("")
+    for _ in range(2):  # the first one pauses 'start' for a second, and no tick ends that
+        with pytest.raises(sc.ConductorError, match="refused"):
+            box.call("--switch")
+    (box.tools / "readonly").unlink()
+    box.call("--switch")
+    assert box.table.count(box.mark()) == 3
+
+
+@pytest.mark.parametrize("word", ["--switch", "--switch-back"])
+def test_a_timer_that_cannot_be_read_may_call_the_tick(box, monkeypatch, word):
+    box.call("--write")
+    if word == "--switch-back":
+        box.call("--switch")
+    table = box.table
+    monkeypatch.setattr(sc, "has_timer", lambda root: None)
+    with pytest.raises(sc.ConductorError, match="cannot read .*symphony-conductor.timer"):
+        box.call(word)
+    assert box.table == table
 
 
 def test_variables_stay_even_if_no_line_uses_them_any_more(box):
