@@ -28,7 +28,8 @@ class CrontabEntry(sc.Value):
     """A line of a crontab that runs a command, and what the lines above it say about it.
 
     `number` counts from 1. `schedule` is as five fields or a nickname, `zone` its time zone, if it
-    has one of its own.
+    has one of its own. `set_below` has the variables that only lines below it set: for cron
+    they are none of its, but the conductor's line stands below them.
     """
 
     number: int = 0
@@ -39,6 +40,7 @@ class CrontabEntry(sc.Value):
     comment: str = ""
     zone: str = ""
     variables: "Dict[str, str]" = {}
+    set_below: "Tuple[str, ...]" = ()
 
 
 class Table(sc.Value):
@@ -116,6 +118,8 @@ CRON_VARIABLES = {
 # What a command depends on without naming it.
 NEEDED_VARIABLES = ("HOME", "PATH", "SHELL")
 CRON_PATH = "/usr/bin:/bin"
+# What no task gets from the lines above the conductor's: its block sets SHELL.
+NOT_INHERITED = frozenset(CRON_VARIABLES) | {"SHELL", "CRON_TZ"}
 
 # -- schedules
 
@@ -364,7 +368,10 @@ class _Reader:
         for number, line in enumerate(self.lines, 1):
             self.number = number
             self.kinds.append(next(filter(None, (handler(line) for handler in handlers))))
-        return Table(kinds=self.kinds, entries=self.entries, left_out=self.left_out,
+        entries = [entry.replace(set_below=tuple(sorted(set(self.variables)
+                                                        - set(entry.variables))))
+                   for entry in self.entries]
+        return Table(kinds=self.kinds, entries=entries, left_out=self.left_out,
                      notes=self.notes, has_users=self.has_users)
 
     # -- what runs nothing

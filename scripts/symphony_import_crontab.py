@@ -139,6 +139,9 @@ def task_of(entry: CrontabEntry, machine: Machine, taken: "Iterable[str]") -> "D
         task["timezone"] = zone
     env = {name: value for name, value in variables.items()
            if name not in crontab_tables.CRON_VARIABLES and name != "CRON_TZ"}
+    for name, value in (("HOME", machine.home), ("PATH", crontab_tables.CRON_PATH)):
+        if name in entry.set_below:
+            env[name] = value
     if env.get("SHELL") == "/bin/sh":
         del env["SHELL"]  # as cron sets it
     if env:
@@ -172,6 +175,12 @@ def _notes_on(entry: CrontabEntry, task: "Dict[str, Any]") -> "List[str]":
                      "have worked; in a crontab, write: %s" % escaped)
     if entry.line.endswith("\\"):
         notes.append("the backslash at its end does not join it to the next line")
+    reaching = [name for name in entry.set_below if name not in task.get("env", ())
+                and name not in crontab_tables.NOT_INHERITED]
+    if reaching:
+        notes.append("%s, set further down, is not for this line; in your own crontab it reaches "
+                     "the conductor and so this task: set it in the env of the tasks that need it"
+                     % ", ".join(reaching))
     schedule = sc.CronSchedule(task["schedule"], task["name"])
     notes += ["%s (%s)" % advice for advice in sc.schedule_advice(schedule, task["name"])]
     return notes
