@@ -11182,6 +11182,9 @@ def _crontab(*arguments: str, feed: bytes = b"") -> "Tuple[int, bytes, str]":
     return output_of(("crontab",) + arguments, hint, feed)
 
 
+NOTHING_CHANGED = "; nothing was changed"
+
+
 def read_crontab() -> str:
     """The user's crontab without crontab(1)'s own header, '' when there is none.
 
@@ -11194,19 +11197,40 @@ def read_crontab() -> str:
         return without_header(os.fsdecode(listed))
     if re.search(NO_CRONTAB, complaint):
         return ""
-    raise ConductorError("crontab -l failed (exit %d): %s; nothing was changed" % (code, complaint))
+    raise ConductorError("crontab -l failed (exit %d): %s%s" % (code, complaint, NOTHING_CHANGED))
 
 
 def write_crontab(text: str, before: str, store: Store) -> None:
-    """Replace the user's crontab; the old one is kept if it lists something else then."""
-    code, _, complaint = _crontab("-", feed=os.fsencode(text))
-    if code:
-        raise ConductorError("crontab refused the new table (exit %d): %s" % (code, complaint))
-    if read_crontab() != without_header(text):
-        path = store.path("status/crontab.before")
-        write_atomic(path, os.fsencode(before))
-        raise ConductorError("crontab accepted the new table but lists a different one; compare "
-                             "crontab -l with the previous one, saved as %s" % path)
+    """Replace the user's crontab; the old one is kept if it lists something else then.
+
+    The listing decides: crontab(1) may fail or hang although it has written the table.
+    """
+    refusal = _refusal_of(text)
+    try:
+        listed = read_crontab()
+    except ConductorError as error:
+        outcome = "the table cannot be listed now: " + error.message.replace(NOTHING_CHANGED, "")
+    else:
+        if listed == without_header(text):
+            return
+        if refusal and listed == without_header(before):
+            raise ConductorError(refusal)
+        outcome = "lists a different one"
+    path = store.path("status/crontab.before")
+    write_atomic(path, os.fsencode(before))
+    raise ConductorError("%s but %s; compare crontab -l with the previous one, saved as %s" % (
+        refusal or "crontab accepted the new table", outcome, path))
+
+
+def _refusal_of(table: str) -> str:
+    """What crontab(1) has against a new table; '' when it takes it."""
+    try:
+        code, _, complaint = _crontab("-", feed=os.fsencode(table))
+    except UnavailableError:
+        raise
+    except ConductorError as error:
+        return error.message
+    return "crontab refused the new table (exit %d): %s" % (code, complaint) if code else ""
 
 
 def interpreter() -> str:
@@ -13050,8 +13074,10 @@ def _uninstall_line(store: Store, dry_run: bool) -> None:
         print_line("would remove from the crontab:")
         print_line(split_at_block(before, store.root)[1], end="")
     else:
-        write_crontab(after, before, store)
-        forget_ticks(store)
+        try:
+            write_crontab(after, before, store)
+        finally:  # the line may be gone, even if the new table cannot be listed
+            forget_ticks(store)
         print_line("removed the crontab line for %s" % store.root)
 
 

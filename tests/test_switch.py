@@ -80,7 +80,10 @@ case "$1" in
       cat "$here/table" ;;
   -) [ ! -e "$here/readonly" ] || { echo "errors in crontab file" >&2; exit 1; }
      ls "$here/../project" > "$here/there-at-the-write"
-     cat > "$here/new" && mv "$here/new" "$here/table" ;;
+     [ -e "$here/stuck" ] || { cat > "$here/new" && mv "$here/new" "$here/table"; }
+     [ ! -e "$here/mute" ] || touch "$here/unreadable"
+     [ ! -e "$here/stuck" ] && [ ! -e "$here/slow" ] || exec sleep 60
+     [ ! -e "$here/sulky" ] || { echo "cannot tell the daemon" >&2; exit 1; } ;;
 esac
 """
 LINES = b"""# nightly
@@ -559,6 +562,38 @@ def test_a_table_that_somebody_changes_meanwhile_is_left_alone(box, monkeypatch)
     with pytest.raises(sc.ConductorError, match="the crontab was changed meanwhile"):
         box.call("--switch")
     assert box.table == LINES + b"# edited\n"
+
+
+KEPT = "compare crontab -l with the previous one, saved as "
+
+
+@pytest.mark.parametrize("flaws, words", [
+    ("sulky", ()),  # it has written the table, which is what counts
+    ("slow", ()),
+    ("stuck", ("crontab did not answer for 1 s",)),
+    ("mute", ("crontab accepted the new table but the table cannot be listed now: crontab -l "
+              "failed (exit 1): cannot read it; " + KEPT,)),
+    ("mute slow", ("crontab did not answer for 1 s but the table cannot be listed now", KEPT)),
+    ("mute sulky", ("exit 1): cannot tell the daemon but the table cannot be listed now", KEPT)),
+])
+def test_what_is_said_after_a_write_is_what_the_crontab_lists(box, monkeypatch, flaws, words):
+    box.call("--write")
+    for flaw in flaws.split():
+        (box.tools / flaw).write_text("")
+    # So long that what does answer has the time for it.
+    monkeypatch.setattr(sc, "SYSTEM_PROGRAM_S", 1)
+    kept = box.project.root / "status" / "crontab.before"
+    if not words:
+        assert box.call("--switch") == 0
+    else:
+        with pytest.raises(sc.ConductorError) as caught:
+            box.call("--switch")
+        assert all(word in str(caught.value) for word in words), str(caught.value)
+        assert "nothing was changed" not in str(caught.value)
+    assert (box.mark() in box.table) == ("stuck" not in flaws)
+    assert kept.exists() == ("mute" in flaws)
+    if kept.exists():
+        assert kept.read_bytes() == LINES
 
 
 @pytest.mark.parametrize("word", ["--switch", "--switch-back"])
