@@ -5751,6 +5751,21 @@ def handed_over_mark(root: str) -> str:
     return "%s%s: " % (HANDED_OVER, json.dumps(root))
 
 
+# The mark as an editor may have left it: indented, or without the blank behind the '#'.
+LOOSE_MARK = r"[ \t]*#[ \t]*run by symphony-conductor[ \t]+%s: ?"
+QUOTED = r'("(?:\\(?:u[0-9a-f]{4}|["\\bfnrt])|[^"\\\n])*")'
+
+
+def handed_over_pattern(root: str) -> str:
+    """Matches the mark of this root at the begin of a line."""
+    return LOOSE_MARK % re.escape(json.dumps(root))
+
+
+def marked_roots(crontab: str) -> "List[str]":
+    """The roots that lines were handed over to."""
+    return sorted(set(map(json.loads, re.findall("(?m)^" + LOOSE_MARK % QUOTED, crontab))))
+
+
 def split_at_block(crontab: str, root: str) -> "Tuple[str, str, str]":
     """What stands before the block of this root, the block ('' if there is none), and what follows.
 
@@ -13045,17 +13060,33 @@ def refuse_to_double(store: Reader, crontab: str) -> None:
             "to hand the lines over: %s import-crontab --switch" % own_command(store.root))
 
 
+def is_gone(path: str) -> bool:
+    """Whether there is nothing at a path; one that cannot be looked at may be there."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass
+    return False
+
+
 def stranded_lines(crontab: str, root: str) -> "Tuple[str, str]":
     """What becomes of lines handed over to a root that is uninstalled, and what to do; '' twice.
 
-    They are comments to cron, so that nothing would run them.
+    They are comments to cron, so that nothing would run them. A root that is gone may have been
+    renamed to this one.
     """
-    mark = handed_over_mark(root)
-    count = sum(line.startswith(mark) for line in crontab_lines(crontab))
-    if not count:
-        return "", ""
-    text = "nothing will run %s of the crontab handed over to %s" % (plural(count, "line"), root)
-    return text, "to give them back to cron: %s import-crontab --switch-back" % own_command(root)
+    for other in [root] + [other for other in marked_roots(crontab) if is_gone(other)]:
+        lines = crontab_lines(crontab)
+        count = sum(bool(re.match(handed_over_pattern(other), line)) for line in lines)
+        if count:
+            option = "" if other == root else " --former " + shlex.quote(other)
+            return ("nothing will run %s of the crontab handed over to %s" % (
+                        plural(count, "line"), other),
+                    "to give them back to cron: %s import-crontab --switch-back%s" % (
+                        own_command(root), option))
+    return "", ""
 
 
 def _uninstall_line(store: Store, dry_run: bool) -> None:

@@ -38,20 +38,17 @@ def with_switched_lines(crontab: str, numbers: "Collection[int]", root: str) -> 
     return "".join(lines)
 
 
-def with_restored_lines(crontab: str, root: str) -> "Tuple[str, List[int]]":
-    """The table with every line of this root given back to cron, and their numbers."""
-    mark = sc.handed_over_mark(root)
+def with_restored_lines(crontab: str, *roots: str) -> "Tuple[str, List[int]]":
+    """The table with every line of these roots given back to cron, and their numbers."""
     lines, numbers = sc.crontab_lines(crontab), []
     for index, line in enumerate(lines):
-        if line.startswith(mark):
-            lines[index] = line[len(mark):]
-            numbers.append(index + 1)
+        for root in roots:
+            mark = re.match(sc.handed_over_pattern(root), line)
+            if mark:
+                lines[index] = line[mark.end():]
+                numbers.append(index + 1)
+                break
     return "".join(lines), numbers
-
-
-def marked_roots(crontab: str) -> "List[str]":
-    """The roots that lines were handed over to."""
-    return sorted(set(re.findall(r'(?m)^%s("(?:\\.|[^"\\])*"): ' % sc.HANDED_OVER, crontab)))
 
 
 def digest_of(task: "Dict[str, Any]") -> str:

@@ -402,7 +402,7 @@ class _Reader:
             return ""
         words = as_latin_1(line).lstrip("# \t").rstrip()
         is_description = words and not re.match(NO_DESCRIPTION, words, re.I)
-        if is_description and not re.match(RULER, line) and not line.startswith(sc.HANDED_OVER):
+        if is_description and not re.match(RULER, line) and not sc.marked_roots(line):
             self.comment = self.comment + [words]
         else:
             self.comment = []

@@ -15,6 +15,7 @@ import json
 import os
 import pwd
 import re
+import shlex
 import shutil
 import sys
 import time
@@ -234,8 +235,6 @@ def table_to_import(args: "argparse.Namespace") -> "Tuple[str, str, bool | None]
     """
     name, has_users = args.file, args.system
     if name is None:
-        if has_users:
-            raise sc.UsageError("--system is for a file", "such as /etc/crontab")
         return decoded_table(os.fsencode(sc.read_crontab()), "crontab"), "crontab", False
     if name == "-":
         return decoded_table(sys.stdin.buffer.read(), "stdin"), "stdin", has_users
@@ -264,8 +263,17 @@ def cmd_import_crontab(store: sc.Store, args: "argparse.Namespace") -> int:
     if args.dry_run and not (args.switch or args.switch_back):
         raise sc.UsageError("--dry-run goes with --switch or --switch-back",
                             "without --write, nothing is written")
+    if args.dry_run and args.write:
+        raise sc.UsageError("--dry-run and --write contradict each other",
+                            "without --write, the tasks are only printed")
+    if args.switch_back and args.write:
+        raise sc.UsageError("--switch-back imports nothing", "leave out --write")
+    if args.system is not None and is_own:
+        raise sc.UsageError("--system and --no-system are for a file", "such as /etc/crontab")
+    if args.former and not args.switch_back:
+        raise sc.UsageError("--former goes with --switch-back")
     if args.switch_back:
-        return _switch_back(store, args.dry_run, sc.Clock())
+        return _switch_back(store, args.former, args.dry_run, sc.Clock())
     if args.write or not args.switch:
         _import(store, args)
     if args.switch:
@@ -279,7 +287,8 @@ def _import(store: sc.Store, args: "argparse.Namespace") -> None:
     config = _existing_config(store, is_missing, strict=args.write)
     machine, answering = this_machine(text), []
     if args.file is None:
-        answering = tasks_of_marked_lines(text, machine, config, store)
+        answering = tasks_of_marked_lines(text, machine, config, _read_record(store),
+                                          store.root)
     imported = import_tasks(text, machine, has_users, config, answering)
     for number, line, reason in imported.left_out:
         sc.warn("%s: line %d: %s: %s" % (place, number, reason, _shown(line)))
@@ -403,19 +412,21 @@ class Record(sc.Value):
 
     digests: "Dict[str, str]" = {}
     own: "List[str]" = []
+    had_line: bool = False  # the conductor's, before the first line was handed over
 
 
 def _read_record(store: sc.Store) -> Record:
     """Without the record, tasks are compared as they are."""
     try:
         document = json.loads(sc.read_bytes(_record_path(store)).decode("utf-8"))
-        return Record(digests=dict(document["tasks"]), own=list(document.get("own", ())))
+        return Record(digests=dict(document["tasks"]), own=list(document.get("own", ())),
+                      had_line=document.get("had_line") is True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, sc.ForeignFile):
         return Record()
 
 
 def _write_record(store: sc.Store, record: Record) -> None:
-    document = {"tasks": record.digests, "own": record.own}
+    document = {"tasks": record.digests, "own": record.own, "had_line": record.had_line}
     sc.write_atomic(_record_path(store), json.dumps(document, indent=1).encode())
 
 
@@ -434,6 +445,16 @@ class Handover(sc.Conductor):
                 pauses[name] = {"since": now, "until": now + 1, "by": PAUSED_BY,
                                 "reason": "its crontab line is being switched"}
             return "%s: slots count from now on, cron had them before" % ", ".join(names)
+
+        self._change_pauses(names[0], change)
+
+    def pause_for_cron(self, names: "List[str]") -> None:
+        """Pause these tasks, whose lines cron has again, until the next switch or `resume`."""
+        def change(pauses: "Dict[str, sc.Pause]", now: float) -> str:
+            for name in names:
+                pauses[name] = {"since": now, "until": None, "by": PAUSED_BY,
+                                "reason": "its crontab line is back with cron"}
+            return "%s: paused, cron has their lines again" % ", ".join(names)
 
         self._change_pauses(names[0], change)
 
@@ -502,12 +523,14 @@ def _tasks_of_lines(entries: "List[CrontabEntry]", marked: "Collection[int]", ma
     return tasks
 
 
-def tasks_of_marked_lines(text: str, machine: Machine, config: sc.Config,
-                          store: sc.Store) -> "List[str]":
-    """The tasks that answer for the lines of a table that were handed over."""
-    restored, marked = crontab_switch.with_restored_lines(text, store.root)
+def tasks_of_marked_lines(text: str, machine: Machine, config: sc.Config, record: Record,
+                          *roots: str) -> "List[str]":
+    """The tasks for the lines of a table that were handed over, edited since or not."""
+    restored, marked = crontab_switch.with_restored_lines(text, *roots)
     entries = [entry for entry in read_table(restored, machine).entries if entry.number in marked]
-    return sorted(_tasks_of_lines(entries, marked, machine, config, _read_record(store)).values())
+    digests = {crontab_switch.digest_of(task_of(entry, machine, ())) for entry in entries}
+    names = {name for name in config.tasks if record.digests.get(name) in digests}
+    return sorted(names.union(_tasks_of_lines(entries, marked, machine, config, record).values()))
 
 
 def _task_for(task: sc.Task, digest: str, config: sc.Config, record: Record,
@@ -560,6 +583,9 @@ def _switch(store: sc.Store, is_dry_run: bool, clock: sc.Clock) -> int:
         return sc.EXIT_OK
     command = sc.own_command(store.root, is_short=True)
     names = sorted(plan.switched.values())
+    if not crontab_switch.with_restored_lines(before, store.root)[1]:
+        had_line = bool(sc.split_at_block(before, store.root)[1])
+        _write_record(store, _read_record(store).replace(had_line=had_line))
     _write_between_minutes(store, clock, before, after,
                            lambda: _take_over(store, clock, config, names))
     sc.print_line("%s to the conductor:" % sc.plural(
@@ -603,13 +629,15 @@ def _take_over(store: sc.Store, clock: sc.Clock, config: sc.Config, names: "List
         if not os.path.exists(store.state_path):
             raise sc.ConductorError("the first tick did not succeed, so nothing was switched")
         return
-    now, states = clock.now(), store.read_state()[0].tasks
+    now, whole = clock.now(), store.read_state()[0]
+    states, pauses = whole.tasks, whole.pauses
     stale = []
     for name in names:
         task, state = config.tasks[name], states.get(name, sc.TaskState())
         is_overdue = state.next_slot is not None and state.next_slot <= now
         is_reboot = task.schedule is not None and task.schedule.reboot
-        if state.schedule_key != task.schedule_key or is_overdue or is_reboot:
+        is_new = state.schedule_key != task.schedule_key
+        if is_new or is_overdue or is_reboot or name in pauses:
             stale.append(name)
     if stale:
         store.hold()
@@ -646,18 +674,34 @@ def _wait_for_cron(clock: sc.Clock) -> None:
         time.sleep(seconds)
 
 
-def _switch_back(store: sc.Store, is_dry_run: bool, clock: sc.Clock) -> int:
-    """Give the lines back to cron and remove the tick, in one write of the crontab."""
+def _switch_back(store: sc.Store, former: "str | None", is_dry_run: bool,
+                 clock: sc.Clock) -> int:
+    """Give the lines back to cron and remove the tick, in one write of the crontab.
+
+    A tick that was there before the switch stays, and the tasks of the lines are paused. `former`:
+    the path that this folder had when it took lines over.
+    """
     before = sc.read_crontab()
-    restored, numbers = crontab_switch.with_restored_lines(before, store.root)
+    roots = [store.root]
+    if former:
+        _check_former(store, former)
+        roots.append(former)
+    after, numbers = crontab_switch.with_restored_lines(before, *roots)
     if not numbers:
-        sc.print_line("no line of the crontab was handed over to %s" % store.root)
-        _show_other_marks(before)
+        sc.print_line("no line of the crontab was handed over to %s" % roots[-1])
+        _show_other_marks(before, roots)
         return sc.EXIT_OK
     if _has_timer(store):
         raise sc.UsageError("a systemd timer calls the tick, so the lines would run twice",
                             "remove it first: uninstall --timer")
-    after = sc.without_block(restored, store.root)
+    stays = _read_record(store).had_line and bool(sc.split_at_block(before, store.root)[1])
+    names: "List[str]" = []
+    if stays:
+        names = _tasks_given_back(store, before, roots)
+    else:
+        after = sc.without_block(after, store.root)
+    if former:
+        after = sc.without_block(after, former)
     if is_dry_run:
         _print_difference(before, after)
         return sc.EXIT_OK
@@ -667,20 +711,43 @@ def _switch_back(store: sc.Store, is_dry_run: bool, clock: sc.Clock) -> int:
         sc.forget_ticks(store)
     sc.print_line("%s back to cron:" % sc.plural(len(numbers), "line was given",
                                                  "lines were given"))
-    lines = sc.crontab_lines(before)
+    lines = sc.crontab_lines(crontab_switch.with_restored_lines(before, *roots)[0])
     for number in numbers:
-        _print_numbered(number, lines[number - 1][len(sc.handed_over_mark(store.root)):])
+        _print_numbered(number, lines[number - 1])
+    if stays:
+        sc.print_line("The conductor's line was there before the switch and stays; the tasks of "
+                      "the lines above are paused.")
+        if names:
+            store.hold()
+            Handover(store, clock).pause_for_cron(names)
+        return sc.EXIT_OK
     sc.print_line("The conductor's line is removed, so no task runs. The task files stay in %s;"
                   % sc.DROP_IN_DIR)
     sc.print_line("delete those of the lines above before you run install, or they run twice.")
     return sc.EXIT_OK
 
 
-def _show_other_marks(crontab: str) -> None:
+def _tasks_given_back(store: sc.Store, crontab: str, roots: "List[str]") -> "List[str]":
+    text = decoded_table(os.fsencode(crontab), "crontab")
+    return tasks_of_marked_lines(text, this_machine(text), store.read_config(),
+                                 _read_record(store), *roots)
+
+
+def _check_former(store: sc.Store, former: str) -> None:
+    """A folder that is still there has tasks of its own, unless it is this one by another name."""
+    if not sc.is_gone(former) and os.path.realpath(former) != store.root:
+        raise sc.UsageError("%s still exists" % former,
+                            "--root %s names it; --former is for a folder that was renamed"
+                            % shlex.quote(former))
+
+
+def _show_other_marks(crontab: str, roots: "List[str]") -> None:
     """Name the roots that have lines here, such as the former name of a folder."""
-    for root in crontab_switch.marked_roots(crontab):
-        sc.print_line("lines of %s are there: remove the mark before them with crontab -e, or name "
-                      "that folder with --root" % root)
+    for root in sc.marked_roots(crontab):
+        if root not in roots:
+            option = "--former" if sc.is_gone(root) else "--root"
+            sc.print_line("lines were handed over to %s; to give them back: import-crontab "
+                          "--switch-back %s %s" % (root, option, shlex.quote(root)))
 
 
 def _print_difference(before: str, after: str) -> None:
@@ -711,6 +778,9 @@ OPTIONS = (
                     "line, at once"),
      sc.option("--switch-back", action="store_true",
                help="undo that: cron runs the lines again, and no longer the conductor")],
+    sc.option("--former", metavar="ROOT",
+              help="with --switch-back: give back what was handed over to this folder before it "
+                   "was renamed to this one"),
     sc.option("--dry-run", action="store_true",
               help="show what --switch or --switch-back would change in the crontab"))
 

@@ -45,6 +45,17 @@ def test_lines_come_back_byte_for_byte_whatever_else_changed():
         "9 9 * * * new\n" + TABLE.replace("# mine\n", "") + "\n# more\n", [3, 5, 6])
 
 
+@pytest.mark.parametrize("mark", [
+    '#run by symphony-conductor "/srv/a": ', ' \t# run by symphony-conductor "/srv/a": ',
+    '#  run by symphony-conductor "/srv/a":'])
+def test_a_mark_that_an_editor_changed_is_still_one(mark):
+    table = "# mine\n%s0 2 * * * /x/one\n" % mark
+    assert crontab_switch.with_restored_lines(table, ROOT) == (
+        "# mine\n0 2 * * * /x/one\n", [2])
+    assert sc.marked_roots(table) == [ROOT]
+    assert "nothing will run 1 line of" in sc.stranded_lines(table, ROOT)[0]
+
+
 def test_any_lines_of_any_table_come_back():
     chance = random.Random(7)
     pieces = ["a", " ", "\t", "#", "*", "%", "\\", "\r", "é", "\udce9", "# run by ", '"/srv/a": ',
@@ -117,11 +128,11 @@ class Box:
     def table(self, content):
         (self.tools / "table").write_bytes(content)
 
-    def call(self, *words):
+    def call(self, *words, **more):
         """Run import-crontab with these words; its exit code."""
         options = {"file": None, "system": None, "write": False, "switch": False,
-                   "switch_back": False, "dry_run": False}
-        options.update({word.strip("-").replace("-", "_"): True for word in words})
+                   "switch_back": False, "dry_run": False, "former": None}
+        options.update({word.strip("-").replace("-", "_"): True for word in words}, **more)
         store = sc.Store(str(self.project.root))
         return symphony_import_crontab.cmd_import_crontab(store, argparse.Namespace(**options))
 
@@ -343,7 +354,7 @@ def test_a_task_imported_from_a_file_needs_no_line_in_the_own_crontab(box, tmp_p
     (tmp_path / "other").write_text("1 1 * * * /x/other\n")
     store = sc.Store(str(box.project.root))
     arguments = argparse.Namespace(file=str(tmp_path / "other"), system=None, write=True,
-                                   switch=False, switch_back=False, dry_run=False)
+                                   switch=False, switch_back=False, dry_run=False, former=None)
     symphony_import_crontab.cmd_import_crontab(store, arguments)
     assert box.drop_in("other").exists()
     assert box.call("--switch") == 0
@@ -618,6 +629,11 @@ def test_a_configuration_that_cannot_be_read_is_not_switched_to(box):
     (("--switch-back", "-"), "--write prints the lines to comment out"),
     (("--dry-run",), "nothing is written"),
     (("--system",), "such as /etc/crontab"),
+    (("--switch", "--system"), "such as /etc/crontab"),
+    (("--switch", "--no-system"), "such as /etc/crontab"),
+    (("--write", "--switch", "--dry-run"), "the tasks are only printed"),
+    (("--write", "--switch-back"), "leave out --write"),
+    (("--switch", "--former", "/x"), "--former goes with --switch-back"),
 ])
 def test_what_cannot_be_switched_says_what_to_do(box, words, hint):
     code, out, err = box.project.call("import-crontab", *words)
@@ -643,7 +659,59 @@ def test_lines_do_not_go_back_to_cron_while_a_timer_ticks(box, monkeypatch):
 def test_lines_of_a_folder_that_was_renamed_are_named(box, capfd):
     box.table = sc.handed_over_mark('/srv/the "old" one').encode() + b"0 2 * * * /x/one\n"
     assert box.call("--switch-back") == 0
-    assert 'lines of "/srv/the \\"old\\" one" are there: ' in capfd.readouterr().out
+    assert ("lines were handed over to /srv/the \"old\" one; to give them back: import-crontab "
+            "--switch-back --former '/srv/the \"old\" one'\n" in capfd.readouterr().out)
+
+
+def test_lines_of_a_folder_that_was_renamed_come_back(box):
+    old = str(box.project.root.parent / "old")
+    box.call("--write", "--switch")
+    box.table = box.table.replace(str(box.project.root).encode(), old.encode())
+    renamed = box.table
+    sc.write_crontab(sc.table_with_line(sc.Store(str(box.project.root)), renamed.decode()),
+                     renamed.decode(), sc.Store(str(box.project.root)))
+    with pytest.raises(sc.ConductorError) as caught:
+        sc._uninstall_line(sc.Store(str(box.project.root)), False)
+    assert "handed over to %s " % old in str(caught.value)
+    assert str(caught.value).endswith("import-crontab --switch-back --former %s)" % old)
+    os.mkdir(old)
+    with pytest.raises(sc.UsageError, match="still exists"):
+        box.call("--switch-back", former=old)
+    os.rmdir(old)
+    box.call("--switch-back", former=old)
+    assert box.table == LINES
+
+
+def test_what_cannot_be_looked_at_is_not_gone(monkeypatch, tmp_path):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    assert sc.is_gone(str(tmp_path / "x")) and not sc.is_gone(str(tmp_path))
+    monkeypatch.setattr(sc.os, "lstat", refuse)
+    assert not sc.is_gone(str(tmp_path / "x"))
+
+
+def test_a_line_that_was_there_before_the_switch_stays_and_its_tasks_pause(box, capfd):
+    box.table = b"* * * * * true\n"
+    box.project.configure(every_minute("other"))
+    store = sc.Store(str(box.project.root))
+    sc.write_crontab(sc.table_with_line(store, box.table.decode()), box.table.decode(), store)
+    installed = box.table
+    box.project.anchor()
+    box.call("--write", "--switch")
+    box.change_task("true", command="true edited")  # it is the task of that line all the same
+    box.call("--switch-back")
+    assert box.table == installed
+    assert "The conductor's line was there before the switch and stays" in capfd.readouterr().out
+    tick_at(box, 120)
+    box.project.wait_for_idle()
+    assert "other" in started(box) and "true" not in started(box)
+    box.change_task("true", command="true")
+    box.call("--switch")
+    assert box.mark() + b"* * * * * true" in box.table
+    tick_at(box, 240)
+    box.project.wait_for_idle()
+    assert started(box).count("true") == 1
 
 
 def test_an_import_beside_a_tick_says_that_both_run_the_lines(box, capfd):
