@@ -29,6 +29,12 @@ def is_complete(command: str) -> bool:
     return rest.count("(") <= rest.count(")")
 
 
+def _may_be_enclosed(command: str) -> bool:
+    """Whether lines around a command leave it as it is: nothing in it reaches beyond its end."""
+    rest = re.sub(_QUOTED, "", command)
+    return is_complete(command) and "<<" not in rest and not rest.endswith("\\")
+
+
 def escaped_command(command: str) -> str:
     """The command with its % escaped, when an unescaped one shows that it never worked; else ''."""
     words, fed = split_at_percent(command)
@@ -49,7 +55,9 @@ def shell_command(command: str, shell: str) -> "str | List[str]":
     """
     words, fed = split_at_percent(command)
     words = re.sub(r"\\([%\\])", r"\1", words)
-    words = re.sub(r"(?<!\\)[ \t]+\Z", "", words)
+    bare = words.rstrip(" \t")
+    if not bare.endswith("\\"):
+        words = bare
     fed = re.sub(r"\\%|%", lambda mark: "\n" if mark.group() == "%" else "%", fed)
     is_default_shell = shell == "/bin/sh"
     if not fed:
@@ -60,7 +68,7 @@ def shell_command(command: str, shell: str) -> "str | List[str]":
     while end in fed.split("\n"):
         end += "_"
     reader = "exec %s -c %s" % (shlex.quote(shell), shlex.quote(words))
-    if is_default_shell and is_complete(words):  # an open quote would reach into the input
+    if is_default_shell and _may_be_enclosed(words):
         reader = "{\n%s\n}" % words
     return "%s <<'%s'\n%s\n%s" % (reader, end, fed, end)
 

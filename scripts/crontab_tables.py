@@ -67,7 +67,7 @@ KINDS = (("task", "task", "tasks"), ("left out", "left out", "left out"),
 
 TIMES = r"(?:@\S+|\S+(?:[ \t]+\S+){4})"
 ENTRY = r"[ \t]*(-?)(%s)[ \t]+(\S.*)" % TIMES
-VARIABLE = r"""[ \t]*("[^"]*"|'[^']*'|[^\s=#"']+)[ \t]*=[ \t]*(.*?)[ \t\r]*\Z"""
+VARIABLE = r"""[ \t]*("[^"]*"|'[^']*'|[^\s=#"']+)[ \t]*=[ \t]*(.*)\Z"""
 # As Kubernetes, robfig/cron and supercronic have it: the zone in front of the fields.
 WITH_ZONE = r"[ \t]*(?:CRON_TZ|TZ)=(\S+)[ \t]+(%s[ \t]+\S.*)" % TIMES
 OWN_BLOCK = r"(?ms)^%s([^\n]*)$.*?^%s\1$" % (sc.BLOCK_BEGIN, sc.BLOCK_END)
@@ -213,6 +213,8 @@ def why_too_many_fields(fields: "List[str]", command: str) -> str:
 
     Six are read in two ways: Quartz, Spring and robfig put seconds first, supercronic a year last.
     """
+    if not command:
+        return "%d fields where cron has 5, and no command" % len(fields)
     years = fields[6:] or ["*"]
     readings = [("if seconds come first (Quartz, Spring)", fields[0], fields[1:6], years[0])]
     if len(fields) == 6 and re.match(YEAR, fields[5]):
@@ -268,12 +270,16 @@ def _first_words(text: str, machine: Machine) -> "List[str]":
     """The first word behind the schedule of each entry; '' when no command would follow a user."""
     words = []
     for line in sc.crontab_lines(_without_own_blocks(text)):
-        entry = re.match(ENTRY, line.rstrip("\r\n"))
+        line = line.rstrip("\r\n")
+        entry = re.match(ENTRY, line)
         if entry and not line.lstrip().startswith("#") and not re.match(VARIABLE, line):
             rest = entry.group(3).split()
             while len(rest) > 1 and looks_like_field(rest[0], machine):
                 del rest[0]
-            words.append(rest[0] if len(rest) > 1 else "")
+            if len(rest) < 2:
+                words.append("")
+            elif not rest[1].startswith("-"):  # that may be a program that is not installed
+                words.append(rest[0])
     return words
 
 
@@ -351,7 +357,7 @@ class _Reader:
         self.continued: "Dict[int, int]" = {}  # line -> the one that it continues
         self.comment: "List[str]" = []
         self.variables: "Dict[str, str]" = {}
-        self.unreadable: "List[str]" = []      # variables whose value is not UTF-8
+        self.unreadable: "Dict[str, str]" = {}  # variables, and what their values have that is no text
 
     def note(self, text: str, number: int) -> None:
         self.notes.append((number, text))
@@ -400,7 +406,7 @@ class _Reader:
     def _comment(self, line: str) -> str:
         if not line.lstrip().startswith("#"):
             return ""
-        words = as_latin_1(line).lstrip("# \t").rstrip()
+        words = as_latin_1(line).replace("\0", "").lstrip("# \t").rstrip()
         is_description = words and not re.match(NO_DESCRIPTION, words, re.I)
         if is_description and not re.match(RULER, line) and not sc.marked_roots(line):
             self.comment = self.comment + [words]
@@ -412,15 +418,15 @@ class _Reader:
         match = re.match(VARIABLE, line)
         if match is None:
             return ""
-        name, value = match.group(1).strip("\"'"), variable_value(match.group(2))
+        name, value = match.group(1).strip("\"'"), variable_value(match.group(2).rstrip(" \t\r"))
         if not sc.is_text(value):
-            self.unreadable.append(name)
-            return self.leave_out(line, "the value is not UTF-8; lines that use %s are left out "
-                                        "as well" % as_latin_1(name))
+            self.unreadable[name] = _flaw_of(value)
+            return self.leave_out(line, "the value %s; lines that use %s are left out as well"
+                                  % (_flaw_of(value), as_latin_1(name)))
         if not re.match(r"[A-Za-z_]\w*\Z", name, re.A):
             return self.leave_out(line, "variables of tasks have only letters, digits and _ in "
                                         "their names")
-        self.unreadable = [other for other in self.unreadable if other != name]
+        self.unreadable.pop(name, None)
         if sc.unexpanded(value):
             text = "%s='%s' is not expanded, neither by cron nor in a task" % (name, value)
             expanded = expanded_value(value, self.variables, self.machine)
@@ -497,7 +503,7 @@ class _Reader:
         word, rest = re.match(r"(\S+)[ \t]*(.*)", command).groups()  # type: ignore[union-attr]
         if self.has_users:
             return word, rest, "" if rest else NO_ENTRY
-        if rest and _is_only_a_user(word, self.machine):
+        if rest and not rest.startswith("-") and _is_only_a_user(word, self.machine):
             return "", command, ("'%s' is a user on this machine, not a program; only system "
                                  "tables name one (for a file: --system)" % word)
         return "", command, ""
@@ -563,11 +569,11 @@ class _Reader:
             return ("cron does not join lines (fcron and micron do), so the command ends at the "
                     "backslash; write one line: %s" % whole)
         if not sc.is_text(command):
-            return ("the command is not UTF-8, which a configuration must be; put it into a "
-                    "script and run that")
-        for name in self.unreadable:
+            return ("the command %s, which a configuration cannot hold; put it into a script and "
+                    "run that" % _flaw_of(command))
+        for name, flaw in self.unreadable.items():
             if name in NEEDED_VARIABLES or re.search(r"\$\{?%s\b" % re.escape(name), command):
-                return "it uses %s, whose value is not UTF-8" % as_latin_1(name)
+                return "it uses %s, whose value %s" % (as_latin_1(name), flaw)
         return ""
 
     def _lines_behind_backslash(self, line: str) -> "List[int]":
@@ -589,6 +595,10 @@ class _Reader:
     def _is_scheduled(self, line: str) -> bool:
         match = re.match(ENTRY, line)
         return match is not None and is_schedule(match.group(2))
+
+
+def _flaw_of(text: str) -> str:
+    return "has a NUL byte" if "\0" in text else "is not UTF-8"
 
 
 def variable_value(text: str) -> str:

@@ -12,6 +12,7 @@ import argparse
 import difflib
 import functools
 import json
+import math
 import os
 import pwd
 import re
@@ -97,6 +98,8 @@ def import_tasks(text: str, machine: Machine, has_users: "bool | None" = False,
                           % twin))
         taken.add(task["name"])
         tasks.append((entry.number, task))
+    lost = {number for number, _, _ in left_out}
+    notes = [(number, note) for number, note in notes if number not in lost]
     return Imported(tasks=tasks, left_out=sorted(left_out), kinds=kinds, notes=sorted(notes))
 
 
@@ -378,6 +381,8 @@ def _show_the_way_on(store: sc.Store, name: "str | None", text: str, imported: I
         sc.print_line("%s To hand them over to the conductor:" % who)
         sc.print_line("  %s import-crontab --switch" % sc.own_command(store.root, is_short=True))
         return
+    if name == "-":
+        name = "their crontab"
     sc.print_line("These lines run twice until you remove them from %s:" % name)
     lines = sc.crontab_lines(text)
     for number, _ in imported.tasks:
@@ -669,7 +674,8 @@ def _write_between_minutes(store: sc.Store, clock: sc.Clock, before: str, after:
 def _wait_for_cron(clock: sc.Clock) -> None:
     seconds = crontab_switch.wait_s(clock.now())
     if seconds:
-        sc.print_line("waiting %d s: cron reads crontabs when a minute begins" % seconds)
+        sc.print_line("waiting %d s: cron reads crontabs when a minute begins"
+                      % math.ceil(seconds))
         sys.stdout.flush()
         time.sleep(seconds)
 

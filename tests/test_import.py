@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 from support import NAMESPACE, SCRIPT, CronDaemon, Project, every_minute
@@ -133,6 +134,9 @@ COMMANDS = [
      "{\ncat\n} <<'END_OF_INPUT__'\nEND_OF_INPUT_\nEND_OF_INPUT\nEND_OF_INPUT__"),
     ("cat # why%a", SH, "{\ncat # why\n} <<'END_OF_INPUT'\na\nEND_OF_INPUT"),
     ("read -r 'x y'%a", BASH, "exec /bin/bash -c 'read -r '\"'\"'x y'\"'\"'' <<'END_OF_INPUT'\na\nEND_OF_INPUT"),
+    ("cat <<E%a%E", SH, "exec /bin/sh -c 'cat <<E' <<'END_OF_INPUT'\na\nE\nEND_OF_INPUT"),
+    (r"echo foo \\%x", SH, "exec /bin/sh -c 'echo foo \\' <<'END_OF_INPUT'\nx\nEND_OF_INPUT"),
+    ("echo '<<'%x", SH, "{\necho '<<'\n} <<'END_OF_INPUT'\nx\nEND_OF_INPUT"),
     ("cat%a", "/opt/my shell", "exec '/opt/my shell' -c cat <<'END_OF_INPUT'\na\nEND_OF_INPUT"),
 ]
 
@@ -244,6 +248,40 @@ def tasks_of(text, known=None, has_users=False):
     config = sc.Config(tasks=known or {})
     found = symphony_import_crontab.import_tasks(text, ME, has_users, config)
     return [task for _, task in found.tasks], [(number, reason) for number, _, reason in found.left_out]
+
+
+MAIL_USER = ME.replace(accounts=frozenset(("me", "root", "mail")),
+                       is_program=lambda word: word == "echo")
+NOT_CARRIED_OVER = [
+    ("0 1 * * * echo a\0b\n", [], "the command has a NUL byte, "),
+    ("0 1 * * * echo a\udce9b\n", [], "the command is not UTF-8, "),
+    ("A=\0\n1 1 * * * d $A\n", [], "the value has a NUL byte; lines that use A are"),
+    ("# x\0y\n0 1 * * * good\n", ["good"], ""),
+    ("0 0 * * * sun\n", [], "6 fields where cron has 5, and no command"),
+    ("-q 0 2 * * * c\n", [], "schedule: minute 'q'"),
+    ("15 14 1 * * mail -s \"It's 10pm\" joe%Joe,%%Where are your kids?%\n", ["mail"], ""),
+    ("15 14 1 * * mail joe\n15 14 1 * * echo a\n", ["echo"], "'mail' is a user on this machine"),
+    ("15 14 1 * * root /x\n", [], "it runs as root"),
+]
+
+
+@pytest.mark.parametrize("text, names, reason", NOT_CARRIED_OVER)
+def test_what_is_not_carried_over_says_so_once_and_for_the_true_reason(text, names, reason):
+    found = symphony_import_crontab.import_tasks(text, MAIL_USER, None)
+    assert [task["name"] for _, task in found.tasks] == names
+    assert [first for _, _, first in found.left_out[:1] if first.startswith(reason)] or not reason
+    assert len(found.left_out) == bool(reason) or "A=" in text
+    lost = [number for number, _, _ in found.left_out]
+    assert [note for number, note in found.notes if number in lost] == []
+
+
+@pytest.mark.parametrize("text", [
+    "X=a%sb\n", "X=%sa\n", "* * * * * a%sb\n", "#%sa\n", "X%s\n", "*%s* * * * a\n", "%s= b\n", "1%s2 a b\n"])
+@pytest.mark.parametrize("filler", [" ", "\t", "a ", "\\", "'", "%%"])
+def test_a_long_line_takes_no_longer_than_its_length(text, filler):
+    started = time.process_time()
+    symphony_import_crontab.import_tasks(text % (filler * 40000), ME, None)
+    assert time.process_time() - started < 1
 
 
 def test_a_task_runs_as_cron_ran_its_line():

@@ -1,6 +1,7 @@
 """`import-crontab --switch`: lines go over to the conductor and back, and none is lost."""
 
 import argparse
+import io
 import json
 import os
 import random
@@ -520,6 +521,20 @@ def test_a_crontab_that_is_slow_to_list_makes_the_switch_wait_again(box, clock, 
     monkeypatch.setattr(sc, "write_crontab", written)
     assert box.call("--switch") == 0
     assert [5 <= second <= 60 - sc.SYSTEM_PROGRAM_S for second in times] == [True]
+
+
+def test_a_wait_of_less_than_a_second_is_one(box, clock, capfd):
+    box.call("--write")
+    clock.time += -20 + crontab_switch.SAFE_FROM_S - 0.25
+    box.call("--switch")
+    assert "waiting 1 s: cron reads" in capfd.readouterr().out
+
+
+def test_lines_from_stdin_are_to_be_removed_where_they_came_from(box, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(LINES)))
+    box.call("--write", file="-")
+    assert ("These lines run twice until you remove them from their crontab:\n    2  0 2"
+            in capfd.readouterr().out)
 
 
 def test_a_minute_that_begins_during_the_write_was_that_of_cron(box, clock, monkeypatch):
