@@ -558,7 +558,8 @@ def _why_idle(task: sc.Task, state: sc.State, now: float) -> str:
     # One that is over stays in the state until the next tick, and so does the switch's own.
     if any(pause["until"] is None or pause["until"] > now for pause in pauses
            if pause.get("by") != PAUSED_BY):
-        return "its task '%s' is paused" % task.name
+        return ("its task '%s' is paused, and would run beside it once that is over; disable or "
+                "resume it" % task.name)
     return ""
 
 
@@ -700,6 +701,7 @@ def _switch_back(store: sc.Store, former: "str | None", is_dry_run: bool,
     if _has_timer(store):
         raise sc.UsageError("a systemd timer calls the tick, so the lines would run twice",
                             "remove it first: uninstall --timer")
+    lines = sc.crontab_lines(after)
     stays = _read_record(store).had_line and bool(sc.split_at_block(before, store.root)[1])
     names: "List[str]" = []
     if stays:
@@ -717,20 +719,27 @@ def _switch_back(store: sc.Store, former: "str | None", is_dry_run: bool,
         sc.forget_ticks(store)
     sc.print_line("%s back to cron:" % sc.plural(len(numbers), "line was given",
                                                  "lines were given"))
-    lines = sc.crontab_lines(crontab_switch.with_restored_lines(before, *roots)[0])
     for number in numbers:
         _print_numbered(number, lines[number - 1])
     if stays:
-        sc.print_line("The conductor's line was there before the switch and stays; the tasks of "
-                      "the lines above are paused.")
-        if names:
-            store.hold()
-            Handover(store, clock).pause_for_cron(names)
-        return sc.EXIT_OK
-    sc.print_line("The conductor's line is removed, so no task runs. The task files stay in %s;"
-                  % sc.DROP_IN_DIR)
-    sc.print_line("delete those of the lines above before you run install, or they run twice.")
+        _pause_given_back(store, names, clock)
+    else:
+        sc.print_line("The conductor's line is removed, so no task runs. The task files stay in "
+                      "%s;" % sc.DROP_IN_DIR)
+        sc.print_line("delete those of the lines above before you run install, or they run twice.")
     return sc.EXIT_OK
+
+
+def _pause_given_back(store: sc.Store, names: "List[str]", clock: sc.Clock) -> None:
+    if names:
+        store.hold()
+        try:
+            Handover(store, clock).pause_for_cron(names)
+        except sc.ConductorError as error:
+            raise sc.ConductorError("cron and the conductor both run these lines: " + error.message,
+                                    "to pause a task: pause NAME, for " + ", ".join(names))
+    sc.print_line("The conductor's line was there before the switch and stays; the tasks of the "
+                  "lines above are paused.")
 
 
 def _tasks_given_back(store: sc.Store, crontab: str, roots: "List[str]") -> "List[str]":

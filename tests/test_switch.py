@@ -714,7 +714,13 @@ def test_a_line_that_was_there_before_the_switch_stays_and_its_tasks_pause(box, 
     installed = box.table
     box.project.anchor()
     box.call("--write", "--switch")
+    switched = box.table
     box.change_task("true", command="true edited")  # it is the task of that line all the same
+    (box.project.root / "config" / "conductor_config.json").rename(box.tools / "config")
+    with pytest.raises(sc.ConfigError):  # which tasks to pause, nobody can tell
+        box.call("--switch-back")
+    assert box.table == switched
+    (box.tools / "config").rename(box.project.root / "config" / "conductor_config.json")
     box.call("--switch-back")
     assert box.table == installed
     assert "The conductor's line was there before the switch and stays" in capfd.readouterr().out
