@@ -357,7 +357,7 @@ class _Reader:
         self.continued: "Dict[int, int]" = {}  # line -> the one that it continues
         self.comment: "List[str]" = []
         self.variables: "Dict[str, str]" = {}
-        self.unreadable: "Dict[str, str]" = {}  # variables, and what their values have that is no text
+        self.unreadable: "Dict[str, str]" = {}  # variable -> why its value is no text
 
     def note(self, text: str, number: int) -> None:
         self.notes.append((number, text))
