@@ -141,8 +141,8 @@ EVENTS_NAME = "status/events.jsonl"
 SPOOL_DIR = "status/spool"
 ENVIRONMENT_NAME = "status/tick_environment.json"
 FAILURE_NAME = "status/tick_failure"
-INSTALLED_NAME = "status/crontab.installed"  # made by each `install`; its time counts, not its content
-IMPORTED_NAME = "status/crontab.imported"    # by import-crontab: which lines its tasks are made from
+INSTALLED_NAME = "status/crontab.installed"  # touched by each `install`
+IMPORTED_NAME = "status/crontab.imported"    # from which lines import-crontab made tasks
 FAILURE_BYTES = 4096  # more than its text takes, whatever letters it is of
 
 
@@ -11379,6 +11379,46 @@ def table_with_line(store: Store, crontab: str, mailto: "str | None" = None) -> 
     return with_block(crontab, store.root, lines)
 
 
+def doubled_lines(store: Reader, crontab: str) -> int:
+    """How many lines of the crontab became tasks that would run beside them.
+
+    Raises StorageError when the record of import-crontab cannot be read.
+    """
+    try:
+        document = json.loads(read_bytes(store.path(IMPORTED_NAME)).decode("utf-8"))
+        digests = dict(document["lines"])
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise StorageError.of("read", store.path(IMPORTED_NAME), error)
+    except (ValueError, KeyError, TypeError):
+        return 0  # it was damaged
+    present = {digest_of_line(line) for line in crontab_lines(crontab)}
+    tasks = (store.config_in_force()[0] or Config()).tasks
+    return sum(digest in present for name, digest in digests.items()
+               if name in tasks and tasks[name].enabled)
+
+
+def doubled_text(count: int, runs: str) -> str:
+    """That so many lines are tasks as well; `runs` is "runs" or "would run"."""
+    if count == 1:
+        return "1 line of the crontab is also a task here, so it %s twice" % runs
+    return "%d lines of the crontab are also tasks here, so each %s twice" % (count, runs)
+
+
+def digest_of_line(line: str) -> str:
+    return "%08x" % stable_hash(line.rstrip("\r\n"))
+
+
+def refuse_to_double(store: Reader, crontab: str) -> None:
+    """Raises ConductorError where a tick would run what lines of the crontab run already."""
+    count = doubled_lines(store, crontab)
+    if count:
+        raise ConductorError(
+            "not installed: " + doubled_text(count, "would run"),
+            "to hand the lines over: %s import-crontab --switch" % own_command(store.root))
+
+
 def installed_block(store: Store) -> str:
     """The block of this root in the user's crontab; '' where there is none, or cron is missing."""
     try:
@@ -13018,46 +13058,6 @@ def forget_ticks(store: Store) -> None:
         os.unlink(store.path(HEARTBEAT_NAME))
     except FileNotFoundError:
         pass  # there was no tick yet
-
-
-def doubled_lines(store: Reader, crontab: str) -> int:
-    """How many lines of the crontab became tasks that would run beside them.
-
-    Raises StorageError when the record of import-crontab cannot be read.
-    """
-    try:
-        document = json.loads(read_bytes(store.path(IMPORTED_NAME)).decode("utf-8"))
-        digests = dict(document["lines"])
-    except FileNotFoundError:
-        return 0
-    except OSError as error:
-        raise StorageError.of("read", store.path(IMPORTED_NAME), error)
-    except (ValueError, KeyError, TypeError):
-        return 0  # it was damaged
-    present = {digest_of_line(line) for line in crontab_lines(crontab)}
-    tasks = (store.config_in_force()[0] or Config()).tasks
-    return sum(digest in present for name, digest in digests.items()
-               if name in tasks and tasks[name].enabled)
-
-
-def doubled_text(count: int, runs: str) -> str:
-    """That so many lines are tasks as well; `runs` is "runs" or "would run"."""
-    if count == 1:
-        return "1 line of the crontab is also a task here, so it %s twice" % runs
-    return "%d lines of the crontab are also tasks here, so each %s twice" % (count, runs)
-
-
-def digest_of_line(line: str) -> str:
-    return "%08x" % stable_hash(line.rstrip("\r\n"))
-
-
-def refuse_to_double(store: Reader, crontab: str) -> None:
-    """Raises ConductorError where a tick would run what lines of the crontab run already."""
-    count = doubled_lines(store, crontab)
-    if count:
-        raise ConductorError(
-            "not installed: " + doubled_text(count, "would run"),
-            "to hand the lines over: %s import-crontab --switch" % own_command(store.root))
 
 
 def is_gone(path: str) -> bool:

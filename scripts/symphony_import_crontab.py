@@ -303,7 +303,7 @@ def _import(store: sc.Store, args: "argparse.Namespace") -> None:
     elif not imported.tasks:
         sc.print_line("nothing was written")
     else:
-        _write(store, imported, is_missing, is_own=args.file is None)
+        _write(store, imported, text, is_missing, is_own=args.file is None)
         if not args.switch:
             _show_the_way_on(store, args.file, text, imported)
     sys.stdout.flush()  # what counts the lines comes last, also in a file
@@ -339,21 +339,26 @@ NEW_CONFIG = """\
 """
 
 
-def _write(store: sc.Store, imported: Imported, is_missing: bool, is_own: bool) -> None:
+def _write(store: sc.Store, imported: Imported, text: str, is_missing: bool,
+           is_own: bool) -> None:
     """Write the tasks, and the configuration if there is none. They are valid, or it raises."""
     store.check_root()
     if is_missing:
         places = max(sc.Config.max_concurrent_tasks, len(imported.tasks))
         sc.write_atomic(store.config_path, (NEW_CONFIG % min(places, 1000)).encode())
         sc.print_line("wrote %s" % store.shown(store.config_path))
-    for _, task in imported.tasks:
-        _write_drop_in(store, task)
     record = _read_record(store)
     digests = {task["name"]: crontab_switch.digest_of(task) for _, task in imported.tasks}
     own = set(record.own) - set(digests)
     if is_own:
         own |= set(digests)
-    _write_record(store, record.replace(digests={**record.digests, **digests}, own=sorted(own)))
+    table = sc.crontab_lines(text)
+    lines = {task["name"]: sc.digest_of_line(table[number - 1]) for number, task in imported.tasks}
+    # Ahead of the tasks, so that `install` knows of each that cron runs as well.
+    _write_record(store, record.replace(
+        digests={**record.digests, **digests}, lines={**record.lines, **lines}, own=sorted(own)))
+    for _, task in imported.tasks:
+        _write_drop_in(store, task)
     config = store.read_config()
     names = {task["name"] for _, task in imported.tasks}
     problems = [problem for problem in config.problems if problem.task in names]
@@ -409,13 +414,17 @@ def _printable(line: str) -> str:
 # -- the record of what was imported
 
 def _record_path(store: sc.Store) -> str:
-    return store.path("status/crontab.imported")
+    return store.path(sc.IMPORTED_NAME)
 
 
 class Record(sc.Value):
-    """What was imported: task -> the digest of its line, and which came from the own crontab."""
+    """What was imported: task -> what its line did, as a digest, and that of the line itself.
+
+    `own` are the tasks that came from the own crontab.
+    """
 
     digests: "Dict[str, str]" = {}
+    lines: "Dict[str, str]" = {}
     own: "List[str]" = []
     had_line: bool = False  # the conductor's, before the first line was handed over
 
@@ -424,14 +433,16 @@ def _read_record(store: sc.Store) -> Record:
     """Without the record, tasks are compared as they are."""
     try:
         document = json.loads(sc.read_bytes(_record_path(store)).decode("utf-8"))
-        return Record(digests=dict(document["tasks"]), own=list(document.get("own", ())),
+        return Record(digests=dict(document["tasks"]), lines=dict(document.get("lines", ())),
+                      own=list(document.get("own", ())),
                       had_line=document.get("had_line") is True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, sc.ForeignFile):
         return Record()
 
 
 def _write_record(store: sc.Store, record: Record) -> None:
-    document = {"tasks": record.digests, "own": record.own, "had_line": record.had_line}
+    document = {"tasks": record.digests, "lines": record.lines, "own": record.own,
+                "had_line": record.had_line}
     sc.write_atomic(_record_path(store), json.dumps(document, indent=1).encode())
 
 

@@ -186,6 +186,22 @@ def test_imported_lines_are_handed_over_in_one_write_and_come_back(box, capfd):
     assert capfd.readouterr().out.startswith("3 lines were given back to cron:\n    2  0 2 ")
 
 
+def test_no_line_runs_beside_its_task_whatever_is_typed_after_the_import(box, capfd):
+    def install():
+        return sc.main(["--root", str(box.project.root), "install", "--daemon-checked"])
+
+    box.call("--write")
+    assert install() == 1 and box.table == LINES
+    assert "3 lines of the crontab are also tasks here, so each would run twice" in capfd.readouterr().err
+    box.call("--switch")
+    assert install() == 0
+    box.call("--switch-back")
+    assert install() == 1 and box.table == LINES
+    for name in ("backup", "poll", "start"):
+        box.drop_in(name).unlink()
+    assert install() == 0
+
+
 def test_what_changed_in_the_table_between_the_switch_and_its_undoing_stays(box):
     box.call("--write")
     box.call("--switch")
