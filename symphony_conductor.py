@@ -1033,12 +1033,6 @@ NICKNAMES = {
     "@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *", "@reboot": "",
 }
 
-# Those of other programs, and what they stand for.
-OTHER_NICKNAMES = {
-    "@every_minute": "* * * * *", "@minutely": "* * * * *", "@noon": "0 12 * * *",
-    "@quarterly": "0 0 1 */3 *", "@weekdays": "0 0 * * 1-5", "@weekends": "0 0 * * 6,0",
-}
-
 LONGEST_SHOWN = 60           # of an expression, in messages
 EPOCH_ORDINAL = 719163       # datetime.date(1970, 1, 1).toordinal()
 SEARCH_MONTHS = 12 * 60      # February 29th on a given weekday can be 40 years away
@@ -1093,13 +1087,38 @@ def stable_hash(text: str) -> int:
 DID_YOU_MEAN = "did you mean '%s'?"
 WRITE = "write '%s'"
 SPREAD = "write '%s', which gives each task a fixed time of its own"
-# Items that other crons take, or people write: the field ('' for any), its form in capitals, what
-# to write instead, and the hint around it. LOW and HIGH are the bounds of the field.
+TWO_FIELDS = "minute and hour are two fields: '%s'"
+SHORTEST = "a minute is the shortest interval: write '%s'"
+_CLOCK = r"0?([0-9]|1[0-9]|2[0-3]):0?([0-9]|[1-5][0-9])"
+_DAY = r"(%s)(?:[A-Z]*DAY)?" % "|".join(DAY_NAMES)
+# What other crons take, or people write: the field ('' for any, or the whole schedule), its form in
+# capitals, what to write instead, and the hint around it. LOW and HIGH are the bounds of the field.
+# Only what has one meaning is here: a wrong guess would be worse than none.
 OTHER_FORMS = (
+    ("schedule", r"@EVERY_MINUTE|@MINUTELY|@?EVERY MINUTE", "* * * * *", WRITE),
+    ("schedule", r"@EVERY_SECOND|@SECONDLY|@?EVERY SECOND", "* * * * *", SHORTEST),
+    ("schedule", r"HOURLY|@?EVERY HOUR", "@hourly", WRITE),
+    ("schedule", r"DAILY|@?EVERY DAY", "@daily", WRITE),
+    ("schedule", r"MIDNIGHT|@?EVERY MIDNIGHT", "@midnight", WRITE),
+    ("schedule", r"WEEKLY|@?EVERY WEEK", "@weekly", WRITE),
+    ("schedule", r"MONTHLY|@?EVERY MONTH", "@monthly", WRITE),
+    ("schedule", r"YEARLY|ANNUALLY|@?EVERY YEAR", "@yearly", WRITE),
+    ("schedule", r"REBOOT|@(?:STARTUP|BOOT)", "@reboot", WRITE),
+    ("schedule", r"@?NOON", "0 12 * * *", WRITE),
+    ("schedule", r"@QUARTERLY", "0 0 1 */3 *", WRITE),
+    ("schedule", r"@WEEKDAYS?", "0 0 * * 1-5", WRITE),
+    ("schedule", r"@WEEKENDS?", "0 0 * * 6,0", WRITE),
+    ("schedule", r"@?(?:FORTNIGHTLY|BI-?WEEKLY)", None,
+     "no cron expression says every two weeks; for twice a week list two weekdays"),
+    ("schedule", r"(?:@?DAILY |@?EVERY DAY )?(?:AT )?" + _CLOCK, r"\2 \1 * * *", WRITE),
+    ("schedule", r"(?:[0*] )?" + _CLOCK + r"(?: \*)?((?: \S+){3})", r"\2 \1\3", TWO_FIELDS),
+    ("schedule", r"(\S+ \S+ [*?] \S+ )(?:FIRST|1ST) " + _DAY, r"\1\2#1", WRITE),
+    ("schedule", r"(\S+ \S+ [*?] \S+ )(?:SECOND|2ND) " + _DAY, r"\1\2#2", WRITE),
+    ("schedule", r"(\S+ \S+ [*?] \S+ )(?:THIRD|3RD) " + _DAY, r"\1\2#3", WRITE),
+    ("schedule", r"(\S+ \S+ [*?] \S+ )(?:FOURTH|4TH) " + _DAY, r"\1\2#4", WRITE),
+    ("schedule", r"(\S+ \S+ [*?] \S+ )LAST " + _DAY, r"\1\2L", WRITE),
     ("", r"\*([0-9]+)", r"*/\1", DID_YOU_MEAN),
-    ("", r"([0-9]+)\.([0-9]+)", r"\1,\2", DID_YOU_MEAN),
     ("", r"/([0-9]+)", r"*/\1", DID_YOU_MEAN),
-    ("minute", r"0*([0-9]+):0*([0-9]+)", r"\2 \1", "minute and hour are two fields: '%s'"),
     ("", r"\?(/[0-9]+)?", r"*\1", WRITE),
     # cronie and OpenBSD: a random time of each start of the daemon; R is croniter's.
     ("", r"[~R](/[0-9]+)?", r"H\1", SPREAD),
@@ -1108,6 +1127,9 @@ OTHER_FORMS = (
     ("", r"~([0-9]+)(/[0-9]+)?", r"H(LOW-\1)\2", SPREAD),
     ("", r"[HR](\(\w+-\w+\))?(/[0-9]+)?", r"H\1\2", SPREAD),
     ("day-of-week", r"L([0-7])", r"\1L", WRITE),
+    ("day-of-week", "L" + _DAY, r"\1L", WRITE),
+    ("day-of-week", r"(?:WEEK|WORK)DAYS?", "MON-FRI", WRITE),
+    ("day-of-week", r"WEEKENDS?", "SAT,SUN", WRITE),
     ("day-of-week", r"L", "6",
      "write 5L for the last Friday of the month, or, for Saturdays as in Quartz, '%s'"),
     ("day-of-week", r"\+.+", "*", "write '%s', and let the command test the weekday (date +%%u)"),
@@ -1121,6 +1143,15 @@ OTHER_FORMS = (
     ("minute", r"([0-9]+)-60(/[0-9]+)?", r"\1-59\2", WRITE),
     ("day-of-month", r"([0-9]+)-32(/[0-9]+)?", r"\1-31\2", WRITE),
 )
+
+
+def _other_form(field: str, text: str) -> "Tuple[str, str | None]":
+    """The hint for a form of other crons, and what to write instead; '' and None if it is none."""
+    for place, form, instead, hint in OTHER_FORMS:
+        match = re.match("(?:%s)\\Z" % form, text.upper())
+        if match and (place == field or not place and field != "schedule"):
+            return hint, instead and match.expand(instead)
+    return "", None
 
 
 class _FieldError(CronSyntaxError):
@@ -1353,16 +1384,16 @@ class _FieldParser:
 
     def _typo(self, text: str, item: str) -> "Tuple[str, str | None]":
         """Hint and replacement for an item of which `text` is wrong."""
-        for field, form, instead, hint in OTHER_FORMS:
-            match = re.match(form + r"\Z", item.upper())
-            if match and field in ("", self.field.name):
-                high = self.field.high
-                if self.field.size == 7:
-                    high = 6
-                instead = match.expand(instead).replace("LOW", str(self.field.low))
-                return hint, instead.replace("HIGH", str(high))
-        for close in difflib.get_close_matches(text[:3].upper(), self.field.names, 1, 0.5):
-            return DID_YOU_MEAN, item.replace(text, close.lower())
+        hint, instead = _other_form(self.field.name, item)
+        if instead and instead != item:
+            high = 6 if self.field.size == 7 else self.field.high
+            instead = instead.replace("LOW", str(self.field.low))
+            return hint, instead.replace("HIGH", str(high))
+        word = text.upper().rstrip("S")  # tues, janu, fridays
+        for name, number in self.field.numbers.items():
+            if len(word) >= 3 and name.startswith(word):
+                short = self.field.names[number - self.field.low]
+                return DID_YOU_MEAN, item.replace(text, short.lower())
         return "", None
 
 
@@ -1399,88 +1430,85 @@ def _rewritten(parts: "Sequence[str]", name: str) -> str:
             if error.mended is None:
                 break
             parts[FIELDS.index(error.field)] = error.mended
-            if " " in parts[0] and parts[1] == "*":  # 2:30 is two fields
-                parts[:2] = parts[0].split()
         except CronSyntaxError:
             break
     return ""
 
 
-SHORTEST = "a minute is the shortest interval: write '%s'"
-# Below how many minutes an interval is counted in which unit, the schedule for it, where its steps
-# begin anew, and how many of the unit there are from one such place to the next.
-INTERVALS = (
-    (60, 1, "*/%d * * * *", "every hour", 60),
-    (1440, 60, "0 */%d * * *", "at midnight", 24),
-    (float("inf"), 1440, "0 0 */%d * *", "on the 1st of the month", 1),
-)
+# What begins a command behind a schedule: a path, perhaps after a user.
+_COMMAND = re.compile(r"root\b|(?:[a-z_][\w-]* )?(?:[a-z_~.]\S*)?[/.]")
+_INTERVAL = re.compile(
+    r"([0-9]{1,9}) ?([smhdw]|(?:sec|second|min|minute|hour|day|week)s?) ?(?![a-z])")
+_EVERY = {1: "* * * * *", 60: "0 * * * *", 1440: "0 0 * * *", 10080: "0 0 * * 0"}
 
 
 def _interval_hint(text: str) -> str:
-    """What comes closest to an interval such as 5m, 1h30m or '2 hours'."""
-    lengths = [float(number) * UNITS_S.get(unit[0], 0)
-               for number, unit in re.findall(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([a-z]+)", text)
-               if unit not in ("ms", "us", "ns")]
-    minutes = sum(lengths) / MINUTE
-    if not minutes:
-        return "'*/5 * * * *' is every 5 minutes"
-    if minutes < 1:
-        return SHORTEST % "* * * * *"
-    unit, form, anew, size = next(row[1:] for row in INTERVALS if minutes < row[0])
-    count = max(1, round(minutes / unit))
-    if unit * count == 10080:
-        return WRITE % "0 0 * * 0"
-    expression = form % count
-    if count == size:
-        expression = "0 * * * *" if unit == 1 else "0 0 * * *"
-    expression = expression.replace("*/1 ", "* ")
-    if unit * count == minutes and size % count == 0:
-        return WRITE % expression
-    return "no cron expression says that; '%s' comes closest: it starts anew %s" % (
-        expression, anew)
+    """What to write for an interval such as 5m, 6h0m0s or '2 hours'; '' for what is none."""
+    if _INTERVAL.sub("", text):
+        return ""
+    seconds = sum(int(number) * UNITS_S[unit[0]] for number, unit in _INTERVAL.findall(text))
+    if seconds < MINUTE:
+        return SHORTEST % "* * * * *" if seconds else ""
+    minutes, odd = divmod(seconds, MINUTE)
+    expression = _EVERY.get(minutes, "")
+    if not expression and 60 % minutes == 0:
+        expression = "*/%d * * * *" % minutes
+    elif not expression and 1440 % minutes == 0 and minutes % 60 == 0:
+        expression = "0 */%d * * *" % (minutes // 60)
+    if odd or not expression:
+        return "no cron expression says that: an interval must divide an hour or a day evenly"
+    return WRITE % expression
 
 
-def _nickname_hint(text: str) -> str:
-    """What to write instead of an unknown nickname."""
+def _words_hint(text: str, name: str) -> str:
+    """What to write for a whole schedule in words or with a nickname of others; or ''."""
+    hint, instead = _other_form("schedule", text)
+    if hint and instead is None:
+        return hint
+    if instead and not instead.startswith("@"):
+        instead = _rewritten(instead.split(), name)
+    if instead:
+        return hint % instead
     word, _, rest = text.lower().partition(" ")
-    if word in NICKNAMES:
+    if word in NICKNAMES and _COMMAND.match(rest):
         return "write '%s'; the rest belongs in the command" % word
-    if word in OTHER_NICKNAMES:
-        return WRITE % OTHER_NICKNAMES[word]
-    if word in ("@secondly", "@every_second"):
-        return SHORTEST % "* * * * *"
-    if word.startswith("@every"):
-        return _interval_hint(word[6:] + rest)
-    for close in difflib.get_close_matches(word, NICKNAMES, 1):
-        return DID_YOU_MEAN % close
-    return "'*/5 * * * *' is every 5 minutes"
+    interval = re.match(r"@?every[ _]?([0-9].*)", text.lower())
+    return _interval_hint(interval.group(1)) if interval else ""
 
 
 def _count_hint(parts: "List[str]", name: str) -> str:
     """What to write instead of an expression that has not five fields."""
     if not parts:
         return "'0 2 * * *' is every day at 02:00"
+    hint = _words_hint(" ".join(parts), name)
+    if hint:
+        return hint
     zone = re.match(r"(?:CRON_)?TZ=(\S+)", parts[0])
     if zone:
         zone_hint = 'set "timezone": "%s"' % cut_text(zone.group(1), LONGEST_SHOWN)
-        rest = parts[1:]
-        if len(rest) == 5 or " ".join(rest).lower() in NICKNAMES:
-            hint = WRITE % (rest[0] if len(rest) == 1 else _rewritten(rest, name))
-        else:
-            hint = _count_hint(rest, name)
-        return zone_hint if hint == WRITE % "" else "%s, and %s" % (hint, zone_hint)
+        text = " ".join(parts[1:])
+        if len(parts) == 6:
+            text = _rewritten(parts[1:], name)
+        if text and (len(parts) == 6 or text.lower() in NICKNAMES):
+            hint = WRITE % text
+        elif len(parts) != 6:
+            hint = _count_hint(parts[1:], name)
+        return "%s, and %s" % (hint, zone_hint) if hint else zone_hint
     joined = re.sub(r", (?=\w)| ,|(?<=\d) - (?=\d)| ?/ ", lambda gap: gap.group(0).strip(),
                     " ".join(parts)).split()
     if len(joined) == 5 and _rewritten(joined, name):
         return "a field has no blanks: write '%s'" % _rewritten(joined, name)
     if len(parts) < 5:
-        padded = _rewritten(parts + ["*"] * (5 - len(parts)), name) or "0 2 * * *"
-        return "use * for a field that does not matter, as in '%s'" % padded
+        hint = "use * for a field that does not matter"
+        padded = _rewritten(parts + ["*"] * (5 - len(parts)), name)
+        return "%s, as in '%s'" % (hint, padded) if padded else hint
     hint = _seconds_hint(parts, name) if len(parts) <= 7 else ""
     first = _rewritten(parts[:5], name)
-    if first and not hint:
+    if not hint and first and _COMMAND.match(" ".join(parts[5:])):
         return "write '%s'; the rest belongs in the command" % first
-    return hint or "there is no field for seconds or years"
+    if not hint and all(re.search(r"[0-9*?]", part) for part in parts):
+        return "there is no field for seconds or years"
+    return hint
 
 
 def _seconds_hint(parts: "List[str]", name: str) -> str:
@@ -1569,8 +1597,14 @@ class CronSchedule:
         except _FieldError as error:
             hint = error.hint
             if "%s" in hint:
-                mended = _rewritten(parts, name) or cut_text(error.mended or "", LONGEST_SHOWN)
+                mended = _rewritten(parts, name)
+                if not mended and error.mended is not None:  # then of the field alone
+                    place = FIELDS.index(error.field)
+                    alone = ["*"] * 5
+                    alone[place] = error.mended
+                    mended = " ".join(_rewritten(alone, name).split()[place:place + 1])
                 hint = hint % mended if mended else ""
+            hint = _words_hint(self.text, name) or hint
             raise CronSyntaxError(error.message, hint)
         minute, hour, self._dom, month, self._dow = self.fields  # dom, dow: day of month, of week
         self.wildcard = minute.text.startswith("*") or hour.text.startswith("*")
@@ -1595,7 +1629,7 @@ class CronSchedule:
             if text.lower() in NICKNAMES:
                 return NICKNAMES[text.lower()].split()
             raise CronSyntaxError("unknown schedule '%s'; the nicknames are %s" % (
-                cut_text(text, LONGEST_SHOWN), " ".join(sorted(NICKNAMES))), _nickname_hint(text))
+                cut_text(text, LONGEST_SHOWN), " ".join(sorted(NICKNAMES))), _words_hint(text, name))
         parts = text.split()
         if len(parts) != 5:
             raise CronSyntaxError(

@@ -94,6 +94,7 @@ NO_EQUIVALENT = {
     "0 0 0 1 APR-MAR/2 ?": "the step after names is passed over",
     "0 0 0 1 OCT-MAR/2 ?": "the step after names is passed over",
     "0 0 0 ? * THU-TUE/2": "the step after names is passed over",
+    "@every 7m": "counted from the start of the program",
     "@every 90m": "counted from the start of the program",
     "@every 1h30m": "counted from the start of the program",
     "1, 2 * * * *": "the comma's empty entry is passed over, and the first field is seconds",
@@ -113,7 +114,7 @@ WRAPPED_STEPS = [
 def test_table_is_whole():
     kinds = collections.Counter(row.here[:2] for row in ROWS)
     assert len({row.expression for row in ROWS}) == len(ROWS) == sum(kinds.values())
-    assert kinds == {"=": 576, "->": 218, "~>": 79, "-": 291}
+    assert kinds == {"=": 576, "->": 218, "~>": 78, "-": 292}
     for row in ROWS:
         others = [peer for names, _ in row.otherwise for peer in names]
         assert sorted(row.alike + others + row.refused) == sorted(PEERS), row
@@ -346,6 +347,11 @@ def test_question_mark_stands_for_a_day_field_alone():
 
 # Wrong ones.
 
+NO_EVEN_PART = "no cron expression says that: an interval must divide an hour or a day evenly"
+NO_SECONDS = "there is no field for seconds or years"
+NO_MATTER = "use * for a field that does not matter"
+
+
 @pytest.mark.parametrize("expression, hint", [
     ("0 0 12 * * ?", "there is no field for seconds: write '0 12 * * *'"),
     ("0 0 12 ? * MON-FRI", "there is no field for seconds: write '0 12 * * MON-FRI'"),
@@ -388,14 +394,14 @@ def test_question_mark_stands_for_a_day_field_alone():
     ("@every 1d", "write '0 0 * * *'"),
     ("@every 168h", "write '0 0 * * 0'"),
     ("@every 10s", "a minute is the shortest interval: write '* * * * *'"),
-    ("@every 500ms", "'*/5 * * * *' is every 5 minutes"),
-    ("@every 7m", "no cron expression says that; '*/7 * * * *' comes closest: it starts anew every hour"),
-    ("@every 90m", "no cron expression says that; '0 */2 * * *' comes closest: it starts anew at midnight"),
-    ("@every 5h", "no cron expression says that; '0 */5 * * *' comes closest: it starts anew at midnight"),
-    ("@every 2d", "no cron expression says that; '0 0 */2 * *' comes closest: it starts anew on the 1st of the month"),
+    ("@every 500ms", ""),
+    ("@every 7m", NO_EVEN_PART),
+    ("@every 90m", NO_EVEN_PART),
+    ("@every 5h", NO_EVEN_PART),
+    ("@every 2d", NO_EVEN_PART),
     ("@every_minute", "write '* * * * *'"),
     ("@weekdays", "write '0 0 * * 1-5'"),
-    ("@dayly", "did you mean '@daily'?"),
+    ("@dayly", ""),
     ("0 0 * * L5", "write '0 0 * * 5L'"),
     ("0 0 * * fri#L", "write '0 0 * * FRIL'"),
     ("0 0 * * sat-sun#L,sun#1", "write '0 0 * * SATL,SUNL,sun#1'"),
@@ -416,7 +422,52 @@ def test_wrong_expression_comes_with_a_hint(expression, hint):
         assert slots(quoted)
 
 
+# What a person means who writes so; where that is not certain, no expression is offered.
+MEANT = [
+    ("0 0 * * first monday", "0 0 * * MON#1"), ("0 0 * * 2nd tue", "0 0 * * TUE#2"), ("0 0 * * last fri", "0 0 * * FRIL"),
+    ("0 0 1 * first monday", None), ("0 0 * * LMON", "0 0 * * MONL"), ("0 0 * * LFriday", "0 0 * * FRIL"),
+    ("0 0 * * !sat", None), ("0 0 * * weekday", "0 0 * * MON-FRI"), ("0 9 * * weekdays", "0 9 * * MON-FRI"),
+    ("0 0 * * weekend", "0 0 * * SAT,SUN"), ("0 0 * * mondays", "0 0 * * mon"), ("0 0 * * thurs", "0 0 * * thu"),
+    ("0 0 * * wek", None), ("0 0 * * mo", None), ("0 0 * * first", None), ("0 0 * * monthly", None),
+    ("0 0 1 ju *", None), ("0 0 1 jam *", None), ("0 0 1 septem *", "0 0 1 sep *"), ("2.30 * * * *", None),
+    ("0 2.30 * * *", None),
+    ("@weekend", "0 0 * * 6,0"), ("@weekday", "0 0 * * 1-5"), ("@biweekly", None), ("@fortnightly", None),
+    ("@bimonthly", None), ("@startup", "@reboot"), ("@boot", "@reboot"), ("reboot", "@reboot"), ("@every day", "@daily"),
+    ("@every 1y", None), ("@every month", "@monthly"), ("@every 1 month", None), ("@every 2 weeks", None),
+    ("@every 25h", None), ("@every 61s", None), ("@every 1.5h", None), ("@every 5ms", None), ("@every 12h", "0 */12 * * *"),
+    ("@daily 14:00", "0 14 * * *"), ("@daily at 5", None), ("@hour", None),
+    ("daily", "@daily"), ("hourly", "@hourly"), ("midnight", "@midnight"), ("noon", "0 12 * * *"),
+    ("every day", "@daily"), ("every minute", "* * * * *"), ("every 5 minutes", "*/5 * * * *"),
+    ("every 7 minutes", None), ("every 2 hours", "0 */2 * * *"), ("every other day", None), ("every monday", None),
+    ("14:00 * * MON", "0 14 * * MON"), ("14:00", "0 14 * * *"), ("daily at 02:05", "5 2 * * *"),
+    ("0 14:30 * * *", "30 14 * * *"), ("2:30 * * * *", "30 2 * * *"), ("2:60 * * * *", None), ("24:00", None),
+    ("H(0-70) * * * *", None), ("h(0-70) * * * *", None), ("R(0-70) * * * *", None), ("0 0 2 * * tomorrow", None),
+    ("0 2 * * * every monday", None), ("14 30", None), ("whenever", None),
+]
+
+
+@pytest.mark.parametrize("expression, meant", MEANT)
+def test_hint_holds_what_was_meant_or_no_expression(expression, meant):
+    error = refusal(expression)
+    offered = re.findall(r"'([^']+)'", error.hint)
+    assert offered == ([meant] if meant else [])
+    for quoted in offered:
+        assert sc.CronSchedule(quoted, "task").reboot or slots(quoted)
+        assert expressions_in(error.hint) == offered
+
+
+@pytest.mark.parametrize("expression, hint", [
+    ("@fortnightly", "no cron expression says every two weeks; for twice a week list two weekdays"),
+    ("@every 25h", NO_EVEN_PART), ("@every 61s", NO_EVEN_PART), ("every 7 minutes", NO_EVEN_PART),
+    ("every other day", NO_MATTER), ("0 0 * * first", ""), ("0 0 1 * first monday", ""), ("0 0 0 0 0 0 0 0", NO_SECONDS),
+    ("TZ=UTC every 5 minutes", "write '*/5 * * * *', and set \"timezone\": \"UTC\""),
+])
+def test_hint_without_an_equivalent(expression, hint):
+    assert refusal(expression).hint == hint
+
+
 def wrong_expressions():
+    yield from (expression for expression, _ in MEANT)
     yield from (row.expression for row in ROWS if row.here != "=")
     rng = random.Random("wrong")
     for _ in range(2000):
