@@ -1097,13 +1097,10 @@ _DAY = r"(%s)(?:[A-Z]*DAY)?" % "|".join(DAY_NAMES)
 OTHER_FORMS = (
     ("schedule", r"@EVERY_MINUTE|@MINUTELY|@?EVERY MINUTE", "* * * * *", WRITE),
     ("schedule", r"@EVERY_SECOND|@SECONDLY|@?EVERY SECOND", "* * * * *", SHORTEST),
-    ("schedule", r"HOURLY|@?EVERY HOUR", "@hourly", WRITE),
-    ("schedule", r"DAILY|@?EVERY DAY", "@daily", WRITE),
-    ("schedule", r"MIDNIGHT|@?EVERY MIDNIGHT", "@midnight", WRITE),
-    ("schedule", r"WEEKLY|@?EVERY WEEK", "@weekly", WRITE),
-    ("schedule", r"MONTHLY|@?EVERY MONTH", "@monthly", WRITE),
-    ("schedule", r"YEARLY|ANNUALLY|@?EVERY YEAR", "@yearly", WRITE),
-    ("schedule", r"REBOOT|@(?:STARTUP|BOOT)", "@reboot", WRITE),
+    ("schedule", r"(HOURLY|DAILY|MIDNIGHT|WEEKLY|MONTHLY|YEARLY|REBOOT)", r"@\1", WRITE),
+    ("schedule", r"@?EVERY (HOUR|WEEK|MONTH|YEAR)", r"@\1ly", WRITE),
+    ("schedule", r"@?EVERY DAY", "@daily", WRITE),
+    ("schedule", r"@(?:STARTUP|BOOT)", "@reboot", WRITE),
     ("schedule", r"@?NOON", "0 12 * * *", WRITE),
     ("schedule", r"@QUARTERLY", "0 0 1 */3 *", WRITE),
     ("schedule", r"@WEEKDAYS?", "0 0 * * 1-5", WRITE),
@@ -1112,10 +1109,8 @@ OTHER_FORMS = (
      "no cron expression says every two weeks; for twice a week list two weekdays"),
     ("schedule", r"(?:@?DAILY |@?EVERY DAY )?(?:AT )?" + _CLOCK, r"\2 \1 * * *", WRITE),
     ("schedule", r"(?:[0*] )?" + _CLOCK + r"(?: \*)?((?: \S+){3})", r"\2 \1\3", TWO_FIELDS),
-    ("schedule", r"(\S+ \S+ [*?] \S+ )(?:FIRST|1ST) " + _DAY, r"\1\2#1", WRITE),
-    ("schedule", r"(\S+ \S+ [*?] \S+ )(?:SECOND|2ND) " + _DAY, r"\1\2#2", WRITE),
-    ("schedule", r"(\S+ \S+ [*?] \S+ )(?:THIRD|3RD) " + _DAY, r"\1\2#3", WRITE),
-    ("schedule", r"(\S+ \S+ [*?] \S+ )(?:FOURTH|4TH) " + _DAY, r"\1\2#4", WRITE),
+    ("schedule", r"(\S+ \S+ [*?] \S+ )FIRST " + _DAY, r"\1\2#1", WRITE),
+    ("schedule", r"(\S+ \S+ [*?] \S+ )([1-4])(?:ST|ND|RD|TH) " + _DAY, r"\1\3#\2", WRITE),
     ("schedule", r"(\S+ \S+ [*?] \S+ )LAST " + _DAY, r"\1\2L", WRITE),
     ("", r"\*([0-9]+)", r"*/\1", DID_YOU_MEAN),
     ("", r"/([0-9]+)", r"*/\1", DID_YOU_MEAN),
@@ -1465,10 +1460,10 @@ def _words_hint(text: str, name: str) -> str:
     hint, instead = _other_form("schedule", text)
     if hint and instead is None:
         return hint
-    if instead and not instead.startswith("@"):
-        instead = _rewritten(instead.split(), name)
-    if instead:
-        return hint % instead
+    if instead and instead.startswith("@"):
+        return hint % instead.lower()
+    if instead and _rewritten(instead.split(), name):
+        return hint % _rewritten(instead.split(), name)
     word, _, rest = text.lower().partition(" ")
     if word in NICKNAMES and _COMMAND.match(rest):
         return "write '%s'; the rest belongs in the command" % word
@@ -1564,6 +1559,11 @@ def _month_shape(key: int) -> "Tuple[int, int, int]":
     return shape
 
 
+def _longest_month(months: "Iterable[int]") -> int:
+    """The days of the longest of these months, 1 to 12."""
+    return max(31 - (month in (4, 6, 9, 11)) - 2 * (month == 2) for month in months)
+
+
 def _nearest_weekday(day: int, weekday: int, length: int) -> int:
     """The working day nearest to a day of this weekday, within its month of `length` days."""
     if weekday == 6:
@@ -1645,8 +1645,7 @@ class CronSchedule:
         """The reason, and a hint, for a schedule whose day fields match no day."""
         dom, dow = self._dom, self._dow
         months = " or ".join(MONTHS[month - 1] for month in sorted(self._month.values))
-        longest = max(31 - (month in (4, 6, 9, 11)) - 2 * (month == 2)
-                      for month in self._month.values)
+        longest = _longest_month(self._month.values)
         if dom.values and min(dom.values) <= longest:
             return "day-of-month '%s' and day-of-week '%s' never fall on the same day in %s" % (
                 cut_text(dom.text, 40), cut_text(dow.text, 40), months), ""
@@ -1654,7 +1653,9 @@ class CronSchedule:
         reason = "day-of-month %s does not occur in %s" % (cut_text(days, 40), months)
         parts = [field.text for field in self.fields]
         parts[2] = "L"
-        hint = "for the last day of the month write '%s'" % cut_text(" ".join(parts), 100)
+        hint = "for the last day of the month write '%s'" % " ".join(parts)
+        if len(hint) > LONGEST_REWRITTEN:
+            hint = "L is the last day of the month"
         return reason, hint
 
     # Days are counted from 1970-01-01, wall minutes from its midnight on the zone's own clocks.
@@ -1908,18 +1909,21 @@ def _stepped(numbers: "Sequence[int]", low: int, high: int, noun: str,
 def _describe_days(dom: _FieldParser, dow: _FieldParser, months: "List[int]",
                    both_days: bool) -> str:
     """The days of a schedule with their months: 'on the 1st of June and on Mondays in June'."""
-    by_month, by_week = _describe_month_days(dom), _describe_weekdays(dow)
+    by_month = _describe_month_days(dom, _longest_month(months))
+    by_week = _describe_weekdays(dow)
+    both_days |= not by_month and len(dom.values) < 31  # no such month has the days: as 31 in April
     if not both_days and not (by_month and by_week):
         by_month = by_week = ""  # one of the two is every day
     within = _months_within(months)
     if not by_month and not by_week:
         return "every day" + within
-    names = [MONTHS[month - 1] for month in months]
     if not by_week and len(months) <= 3 and re.match(r"the \d+\w\w\Z", by_month):
-        return "on " + join_words(["%d %s" % (min(dom.values), name) for name in names])
+        return "on " + join_words([
+            "%d %s" % (day, MONTHS[month - 1]) for day in dom.values for month in months
+            if day <= _longest_month([month])])
     of_month, week_within = "of the month", within
     if len(months) == 1:  # its name stands in place of 'the month', and need not come again
-        of_month, within = "of " + names[0], ""
+        of_month, within = "of " + MONTHS[months[0] - 1], ""
         if not dow.values:
             by_week, week_within = by_week.replace("of the month", of_month), ""
     by_month = "on %s %s" % (by_month, of_month) if by_month else ""
@@ -1952,17 +1956,19 @@ def _months_within(months: "List[int]") -> str:
     return " in " + join_words(texts)
 
 
-def _describe_month_days(dom: _FieldParser) -> str:
-    """'the 1st and last day', or '' for a field that does not restrict the days."""
+def _describe_month_days(dom: _FieldParser, longest: int) -> str:
+    """'the 1st and last day' of months of up to `longest` days; '' if it restricts or has none."""
     days: "List[str]" = []
-    numbers = sorted(dom.values)
-    if len(numbers) == 31:
+    numbers = [day for day in sorted(dom.values) if day <= longest]
+    if len(dom.values) == 31:
         return ""
     if numbers:
         days = _range_texts(numbers, _ordinal)
     anchors = [_anchor_text(day, is_nearest) for day, is_nearest in sorted(
-        dom.anchors, key=lambda anchor: (anchor[0] <= 0, anchor))]
-    stepped = _stepped(numbers, 1, 31, "day", lambda day: "the " + _ordinal(day))
+        dom.anchors, key=lambda anchor: (anchor[0] <= 0, anchor)) if -longest < day <= longest]
+    stepped = _stepped(numbers, 1, longest, "day", lambda day: "the " + _ordinal(day))
+    if not numbers and not anchors:
+        return ""
     if not stepped:
         return "the " + join_words(days + anchors)
     if not stepped.startswith("every %s" % _ordinal(_constant_step(numbers))):
@@ -2023,13 +2029,18 @@ def either_day_advice(schedule: CronSchedule, name: str = "") -> "Tuple[str, str
 
     def rewritten(days: str, weekdays: str) -> str:
         expression = "%s %s %s %s" % (times, days, month.text, weekdays)
-        return "'%s'" % cut_text(expression, LONGEST_REWRITTEN)
+        if len(expression) <= LONGEST_REWRITTEN:
+            return "'%s'" % expression
+        return "write " + " and ".join(
+            "%s in %s" % (instead, field.field.name)
+            for field, instead in ((dom, days), (dow, weekdays)) if instead != field.text)
 
-    if is_any_dom or (dow.nth and not dow.values):
+    by_month = _describe_month_days(dom, _longest_month(month.values))
+    if not by_month or (dow.nth and not dow.values):
         return text, "for %s only: %s" % (_describe_weekdays(dow), rewritten("*", dow.text))
     if is_any_dow:
         return text, "for %s of the month only: %s" % (
-            _describe_month_days(dom), rewritten(dom.text, "*"))
+            by_month, rewritten(dom.text, "*"))
     weekdays = _nth_weekdays(dom, dow)
     if weekdays:
         only = _describe_weekdays(_FieldParser(dow.field, weekdays, name, False).parse())
@@ -2090,7 +2101,9 @@ def _large_step_hint(schedule: CronSchedule, name: str) -> str:
             plain = CronSchedule(" ".join(parts), name)
         elif plain.both_days != schedule.both_days or dom.large_steps:
             return "for the second Monday of the month write 'MON#2' in day-of-week"
-    hint = WRITE % cut_text(plain.text, LONGEST_REWRITTEN)
+    hint = WRITE % plain.text
+    if len(plain.text) > LONGEST_REWRITTEN:
+        hint = "write the first value without its step"
     if schedule.wildcard and not plain.wildcard:
         hint += ", which keeps its time of day when daylight saving begins and ends"
     return hint

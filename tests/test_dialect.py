@@ -424,7 +424,8 @@ def test_wrong_expression_comes_with_a_hint(expression, hint):
 
 # What a person means who writes so; where that is not certain, no expression is offered.
 MEANT = [
-    ("0 0 * * first monday", "0 0 * * MON#1"), ("0 0 * * 2nd tue", "0 0 * * TUE#2"), ("0 0 * * last fri", "0 0 * * FRIL"),
+    ("0 0 * * first monday", "0 0 * * MON#1"), ("0 0 * * 2nd Tuesday", "0 0 * * TUE#2"),
+    ("0 0 * * last fri", "0 0 * * FRIL"),
     ("0 0 1 * first monday", None), ("0 0 * * LMON", "0 0 * * MONL"), ("0 0 * * LFriday", "0 0 * * FRIL"),
     ("0 0 * * !sat", None), ("0 0 * * weekday", "0 0 * * MON-FRI"), ("0 9 * * weekdays", "0 9 * * MON-FRI"),
     ("0 0 * * weekend", "0 0 * * SAT,SUN"), ("0 0 * * mondays", "0 0 * * mon"), ("0 0 * * thurs", "0 0 * * thu"),
@@ -432,9 +433,11 @@ MEANT = [
     ("0 0 1 ju *", None), ("0 0 1 jam *", None), ("0 0 1 septem *", "0 0 1 sep *"), ("2.30 * * * *", None),
     ("0 2.30 * * *", None),
     ("@weekend", "0 0 * * 6,0"), ("@weekday", "0 0 * * 1-5"), ("@biweekly", None), ("@fortnightly", None),
-    ("@bimonthly", None), ("@startup", "@reboot"), ("@boot", "@reboot"), ("reboot", "@reboot"), ("@every day", "@daily"),
+    ("@bimonthly", None), ("@startup", "@reboot"), ("@boot", "@reboot"), ("reboot", "@reboot"),
+    ("@every day", "@daily"),
     ("@every 1y", None), ("@every month", "@monthly"), ("@every 1 month", None), ("@every 2 weeks", None),
-    ("@every 25h", None), ("@every 61s", None), ("@every 1.5h", None), ("@every 5ms", None), ("@every 12h", "0 */12 * * *"),
+    ("@every 25h", None), ("@every 61s", None), ("@every 1.5h", None), ("@every 5ms", None),
+    ("@every 12h", "0 */12 * * *"),
     ("@daily 14:00", "0 14 * * *"), ("@daily at 5", None), ("@hour", None),
     ("daily", "@daily"), ("hourly", "@hourly"), ("midnight", "@midnight"), ("noon", "0 12 * * *"),
     ("every day", "@daily"), ("every minute", "* * * * *"), ("every 5 minutes", "*/5 * * * *"),
@@ -459,7 +462,8 @@ def test_hint_holds_what_was_meant_or_no_expression(expression, meant):
 @pytest.mark.parametrize("expression, hint", [
     ("@fortnightly", "no cron expression says every two weeks; for twice a week list two weekdays"),
     ("@every 25h", NO_EVEN_PART), ("@every 61s", NO_EVEN_PART), ("every 7 minutes", NO_EVEN_PART),
-    ("every other day", NO_MATTER), ("0 0 * * first", ""), ("0 0 1 * first monday", ""), ("0 0 0 0 0 0 0 0", NO_SECONDS),
+    ("every other day", NO_MATTER), ("0 0 * * first", ""), ("0 0 1 * first monday", ""),
+    ("0 0 0 0 0 0 0 0", NO_SECONDS),
     ("TZ=UTC every 5 minutes", "write '*/5 * * * *', and set \"timezone\": \"UTC\""),
 ])
 def test_hint_without_an_equivalent(expression, hint):
@@ -528,6 +532,7 @@ def test_schedules_that_earlier_versions_recorded_are_read():
 # In words.
 
 @pytest.mark.parametrize("expression, words", [
+    ("0 0 31 4,5 *", "at 00:00 on 31 May"),
     ("0 0 1 6 1", "at 00:00 on the 1st of June and on Mondays in June"),
     ("5 5 20 1 3", "at 05:05 on the 20th of January and on Wednesdays in January"),
     ("0 0 29 2 1", "at 00:00 on the 29th of February and on Mondays in February"),
@@ -618,6 +623,8 @@ def matches(expression):
     """All that a schedule matches: the times of day, the months, and the days of each shape that they can have."""
     schedule = sc.CronSchedule(expression, "task")
     months = sorted(schedule.fields[3].values)
+    months = [month for month in months if any(  # but not April where the day is the 31st
+        schedule._days_of(MONTH_SHAPES[length, first])[1] for length in MONTH_LENGTHS[month] for first in range(7))]
     lengths = sorted({length for month in months for length in MONTH_LENGTHS[month]})
     days = [schedule._days_of(MONTH_SHAPES[length, first])[1] for length in lengths for first in range(7)]
     return schedule._times, months, days
@@ -689,6 +696,31 @@ def test_first_monday_that_runs_too_often_comes_with_the_right_one():
     assert hint == "for the 1st Monday of the month only: '30 05 * * 1#1'"
     (_, hint), = sc.schedule_advice(sc.CronSchedule("0 9 1-7 * 1"))
     assert hint == "for the 1st Monday of the month only: '0 9 * * 1#1'"
+
+
+@pytest.mark.parametrize("expression, words, fix", [
+    ("0 0 31 feb mon", "at 00:00 on Mondays in February", "for Mondays only: '0 0 * feb mon'"),
+    ("0 0 31 4 1#1", "at 00:00 on the 1st Monday of April", "for the 1st Monday of the month only: '0 0 * 4 1#1'"),
+    ("0 0 31W 4 1", "at 00:00 on Mondays in April", "for Mondays only: '0 0 * 4 1'"),
+    ("0 0 30,31 4 1", "at 00:00 on the 30th of April and on Mondays in April",
+     "for both at once: '0 0 30,31 4 *', and begin the command with [ $(date +%u) = 1 ] || exit 0;"),
+    ("0 0 15 * " + ",".join(["1#1"] * 1000), "at 00:00 on the 15th of the month and on the 1st Monday of the month",
+     "for the 1st Monday of the month only: write * in day-of-month"),
+])
+def test_days_that_no_month_has_are_neither_described_nor_advised(expression, words, fix):
+    (_, hint), = sc.schedule_advice(sc.CronSchedule(expression))
+    assert (sc.describe(expression), hint) == (words, fix)
+    for quoted in expressions_in(hint):
+        assert slots(quoted)
+
+
+def test_advice_is_never_a_cut_expression():
+    minutes = ",".join(str(minute) for minute in range(58)) + " "
+    (_, hint), = sc.schedule_advice(sc.CronSchedule(minutes + "0 1-7 * 1"))
+    assert hint == "for the 1st Monday of the month only: write * in day-of-month and 1#1 in day-of-week"
+    (_, hint), = sc.schedule_advice(sc.CronSchedule(minutes + "*/24 * * *"))
+    assert hint.startswith("write the first value without its step")
+    assert refusal(minutes + "0 31 2 *").hint == "L is the last day of the month"
 
 
 def test_configuration_on_a_machine_without_zone_data_says_what_to_install(tmp_path, monkeypatch):
