@@ -1134,8 +1134,8 @@ OTHER_FORMS = (
     ("day-of-month", r"(LW?)/[0-9]+", r"\1", DID_YOU_MEAN),
     ("hour", r"24(/[0-9]+)?", r"0\1", "midnight is hour 0: '%s'"),
     ("minute", r"60(/[0-9]+)?", r"0\1", "the full hour is minute 0: '%s'"),
-    ("hour", r"([0-9]+)-24(/[0-9]+)?", r"\1-23\2", WRITE),
-    ("minute", r"([0-9]+)-60(/[0-9]+)?", r"\1-59\2", WRITE),
+    ("hour", r"0-24(/[0-9]+)?", r"0-23\1", WRITE),  # but 8-24 may mean midnight as well
+    ("minute", r"0-60(/[0-9]+)?", r"0-59\1", WRITE),
     ("day-of-month", r"([0-9]+)-32(/[0-9]+)?", r"\1-31\2", WRITE),
 )
 
@@ -1628,8 +1628,9 @@ class CronSchedule:
         if text.startswith("@"):
             if text.lower() in NICKNAMES:
                 return NICKNAMES[text.lower()].split()
-            raise CronSyntaxError("unknown schedule '%s'; the nicknames are %s" % (
-                cut_text(text, LONGEST_SHOWN), " ".join(sorted(NICKNAMES))), _words_hint(text, name))
+            message = "unknown schedule '%s'; the nicknames are %s" % (
+                cut_text(text, LONGEST_SHOWN), " ".join(sorted(NICKNAMES)))
+            raise CronSyntaxError(message, _words_hint(text, name))
         parts = text.split()
         if len(parts) != 5:
             raise CronSyntaxError(

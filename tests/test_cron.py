@@ -628,7 +628,7 @@ def test_same_schedule_in_two_zones_has_its_own_slots_in_each():
     ("61 * * * *", "minute '61' is outside 0-59", ""),
     ("60 * * * *", "minute '60' is outside 0-59", "the full hour is minute 0: '0 * * * *'"),
     ("0 24 * * *", "hour '24' is outside 0-23", "midnight is hour 0: '0 0 * * *'"),
-    ("0 8-24 * * *", "hour '24' is outside 0-23", "write '0 8-23 * * *'"),
+    ("0 0-24 * * *", "hour '24' is outside 0-23", "write '0 0-23 * * *'"),
     ("0 0 0 * *", "day-of-month '0' is outside 1-31", ""),
     ("0 0 32 * *", "day-of-month '32' is outside 1-31", ""),
     ("0 0 * 13 *", "month '13' is outside 1-12", ""),

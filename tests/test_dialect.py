@@ -444,6 +444,7 @@ MEANT = [
     ("every 7 minutes", None), ("every 2 hours", "0 */2 * * *"), ("every other day", None), ("every monday", None),
     ("14:00 * * MON", "0 14 * * MON"), ("14:00", "0 14 * * *"), ("daily at 02:05", "5 2 * * *"),
     ("0 14:30 * * *", "30 14 * * *"), ("2:30 * * * *", "30 2 * * *"), ("2:60 * * * *", None), ("24:00", None),
+    ("0 8-24 * * *", None), ("0 1-24 * * *", None), ("1-60 * * * *", None), ("0-60/5 * * * *", "0-59/5 * * * *"),
     ("H(0-70) * * * *", None), ("h(0-70) * * * *", None), ("R(0-70) * * * *", None), ("0 0 2 * * tomorrow", None),
     ("0 2 * * * every monday", None), ("14 30", None), ("whenever", None),
 ]
