@@ -1482,17 +1482,17 @@ def _count_hint(parts: "List[str]", name: str) -> str:
     if zone:
         zone_hint = 'set "timezone": "%s"' % cut_text(zone.group(1), LONGEST_SHOWN)
         text = " ".join(parts[1:])
-        if len(parts) == 6:
-            text = _rewritten(parts[1:], name)
-        if text and (len(parts) == 6 or text.lower() in NICKNAMES):
+        if text.lower() not in NICKNAMES:
+            text = _rewritten(parts[1:6], name)
+        if text and len(parts) <= 6:
             hint = WRITE % text
-        elif len(parts) != 6:
+        elif len(parts) != 6 and "TZ=" not in "".join(parts[1:2]):  # not once for each of thousands
             hint = _count_hint(parts[1:], name)
         return "%s, and %s" % (hint, zone_hint) if hint else zone_hint
     joined = re.sub(r", (?=\w)| ,|(?<=\d) - (?=\d)| ?/ ", lambda gap: gap.group(0).strip(),
                     " ".join(parts)).split()
     if len(joined) == 5 and _rewritten(joined, name):
-        return "a field has no blanks: write '%s'" % _rewritten(joined, name)
+        return "a field has no blanks: " + WRITE % _rewritten(joined, name)
     if len(parts) < 5:
         hint = "use * for a field that does not matter"
         padded = _rewritten(parts + ["*"] * (5 - len(parts)), name)
@@ -1598,11 +1598,6 @@ class CronSchedule:
             hint = error.hint
             if "%s" in hint:
                 mended = _rewritten(parts, name)
-                if not mended and error.mended is not None:  # then of the field alone
-                    place = FIELDS.index(error.field)
-                    alone = ["*"] * 5
-                    alone[place] = error.mended
-                    mended = " ".join(_rewritten(alone, name).split()[place:place + 1])
                 hint = hint % mended if mended else ""
             hint = _words_hint(self.text, name) or hint
             raise CronSyntaxError(error.message, hint)
