@@ -1091,6 +1091,8 @@ TWO_FIELDS = "minute and hour are two fields: '%s'"
 SHORTEST = "a minute is the shortest interval: write '%s'"
 _CLOCK = r"0?([0-9]|1[0-9]|2[0-3]):0?([0-9]|[1-5][0-9])"
 _DAY = r"(%s)(?:[A-Z]*DAY)?" % "|".join(DAY_NAMES)
+_ON = "(?:ONCALENDAR=)?"  # systemd's: Mon..Fri 22:30, *-*-* 02:00:00
+_CLOCK_S = r"(?:\*-\*-\* )?" + _CLOCK + "(?::00)?"
 # What other crons take, or people write: the field ('' for any, or the whole schedule), its form in
 # capitals, what to write instead, and the hint around it. LOW and HIGH are the bounds of the field.
 # Only what has one meaning is here: a wrong guess would be worse than none.
@@ -1108,6 +1110,14 @@ OTHER_FORMS = (
     ("schedule", r"@?(?:FORTNIGHTLY|BI-?WEEKLY)", None,
      "no cron expression says every two weeks; for twice a week list two weekdays"),
     ("schedule", r"(?:@?DAILY |@?EVERY DAY )?(?:AT )?" + _CLOCK, r"\2 \1 * * *", WRITE),
+    ("schedule", _ON + _CLOCK_S, r"\2 \1 * * *", WRITE),
+    ("schedule", _ON + _DAY + " " + _CLOCK_S, r"\3 \2 * * \1", WRITE),
+    ("schedule", _ON + _DAY + r"(?:\.\.|-)" + _DAY + " " + _CLOCK_S, r"\4 \3 * * \1-\2", WRITE),
+    ("schedule", r"ONCALENDAR=(HOURLY|DAILY|MONTHLY|YEARLY|ANNUALLY)", r"@\1", WRITE),
+    ("schedule", r"ONCALENDAR=WEEKLY", "0 0 * * 1", WRITE),  # systemd's week begins on Monday
+    ("schedule", r"CRON\((\S+ \S+ \S+ \S+ [^0-9 ]+) \*\)", r"\1", WRITE),  # 1 is Sunday there
+    ("schedule", r"[*0]/90 \* \* \* \*|(?:@?EVERY |RATE\()?90 ?M(?:IN(?:UTE)?S?)?\)?", None,
+     "every 90 minutes takes two schedules: '0 */3 * * *' and '30 1-22/3 * * *'"),
     ("schedule", r"(?:[0*] )?" + _CLOCK + r"(?: \*)?((?: \S+){3})", r"\2 \1\3", TWO_FIELDS),
     ("schedule", r"(\S+ \S+ [*?] \S+ )FIRST " + _DAY, r"\1\2#1", WRITE),
     ("schedule", r"(\S+ \S+ [*?] \S+ )([1-4])(?:ST|ND|RD|TH) " + _DAY, r"\1\3#\2", WRITE),
@@ -1115,6 +1125,7 @@ OTHER_FORMS = (
     ("", r"\*([0-9]+)", r"*/\1", DID_YOU_MEAN),
     ("", r"/([0-9]+)", r"*/\1", DID_YOU_MEAN),
     ("", r"\?(/[0-9]+)?", r"*\1", WRITE),
+    ("", r"(\w+)\.\.(\w+)(/[0-9]+)?", r"\1-\2\3", WRITE),
     # cronie and OpenBSD: a random time of each start of the daemon; R is croniter's.
     ("", r"[~R](/[0-9]+)?", r"H\1", SPREAD),
     ("", r"([0-9]+)~([0-9]+)(/[0-9]+)?", r"H(\1-\2)\3", SPREAD),
@@ -1467,8 +1478,10 @@ def _words_hint(text: str, name: str) -> str:
     word, _, rest = text.lower().partition(" ")
     if word in NICKNAMES and _COMMAND.match(rest):
         return "write '%s'; the rest belongs in the command" % word
-    interval = re.match(r"@?every[ _]?([0-9].*)", text.lower())
-    return _interval_hint(interval.group(1)) if interval else ""
+    text = re.sub(r"[*0]/([0-9]+)( \*){4}\Z", r"\1m", text.lower())
+    text = re.sub(r"0 [*0]/([0-9]+)( \*){3}\Z", r"\1h", text)
+    interval = re.match(r"(?:@?every[ _]?|(rate\())?([0-9][^)]*)(?(1)\))\Z", text)
+    return _interval_hint(interval.group(2)) if interval else ""
 
 
 def _count_hint(parts: "List[str]", name: str) -> str:
@@ -1845,9 +1858,13 @@ def _describe_time(minutes: "List[int]", hours: "List[int]") -> str:
         if minutes == [0]:
             return "every hour on the hour"
         return steady or _minute_list(minutes) + " of every hour"
+    spans = ["from %02d:%02d to %02d:%02d" % (first, minutes[0], last, minutes[-1])
+             for first, last in _ranges(hours)]
+    if steady and len(spans) <= 3:
+        return "%s %s" % (steady, join_words(spans))
+    if minutes == [0] and _even_step(hours, 24):
+        return "every %d hours" % hours[1]
     span = " from %02d:%02d to %02d:%02d" % (hours[0], minutes[0], hours[-1], minutes[-1])
-    if steady and _is_consecutive(hours):
-        return steady + span
     if len(minutes) == 1:
         step = _constant_step(hours)
         if step == 1:
