@@ -2023,8 +2023,22 @@ def _describe_weekdays(dow: _FieldParser) -> str:
 
 def schedule_advice(schedule: CronSchedule, name: str = "") -> "List[Tuple[str, str]]":
     """What is legal in a schedule, but seldom meant: (what it comes to, what to write instead)."""
-    advice = [large_step_advice(schedule, name), either_day_advice(schedule, name)]
+    advice = [large_step_advice(schedule, name), every_minute_advice(schedule),
+              either_day_advice(schedule, name)]
     return [(text, hint) for text, hint in advice if text]
+
+
+def every_minute_advice(schedule: CronSchedule) -> "Tuple[str, str]":
+    """What `* 3 * * *` comes to, where 03:00 was meant; else '' twice."""
+    fields = [field.text for field in schedule.fields]
+    if fields[:1] != ["*"] or not re.match(r"[0-9]+(,[0-9]+)*\Z", fields[1]):
+        return "", ""
+    hours = sorted(schedule.fields[1].values)
+    instead = "write 0 in minute"
+    if len(schedule.text) <= LONGEST_REWRITTEN:
+        instead = "'%s'" % " ".join(["0"] + fields[1:])
+    return ("the task runs " + _describe_time(list(range(60)), hours),
+            "for a run %s only: %s" % (_describe_time([0], hours), instead))
 
 
 def either_day_advice(schedule: CronSchedule, name: str = "") -> "Tuple[str, str]":
@@ -12891,6 +12905,8 @@ def cmd_explain(store: Store, args: "argparse.Namespace") -> int:
             slots.append(at)
     words = describe(schedule.text, args.name)
     warnings = ["%s (%s)" % advice for advice in schedule_advice(schedule, args.name)]
+    if not args.name and re.search(r"(?:^|[ ,])H", schedule.text):
+        warnings.append("H depends on the task's name: add --name NAME")
     if args.json:
         print_json({"expression": schedule.text, "description": words, "zone": args.zone,
                     "next": [iso(slot) for slot in slots], "warnings": warnings})

@@ -388,6 +388,13 @@ def test_explain_refuses_with_a_reason(project, arguments, code, complaint):
     assert complaint in err and "Traceback" not in err
 
 
+def test_explain_says_that_h_depends_on_the_name(project):
+    note = "warning: H depends on the task's name: add --name NAME\n"
+    assert project.call("explain", "0 3,H(4-6) * * *")[1].endswith(note)
+    for arguments in (("H 3 * * *", "--name", "backup"), ("0 3 * MAR THU",)):
+        assert "H depends" not in project.call("explain", *arguments)[1]
+
+
 def test_explain_of_a_boot_task_has_no_slots(project):
     assert project.call("explain", "@reboot")[:2] == (0, "@reboot: once after each boot\n")
 

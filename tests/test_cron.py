@@ -810,6 +810,22 @@ def test_two_day_fields_of_which_either_is_enough_come_with_advice(text, days, h
     assert sc.schedule_advice(sc.CronSchedule(fix.split("'")[1])) == []
 
 
+@pytest.mark.parametrize("text, said, hint", [
+    ("* 3 * * *", "every minute from 03:00 to 03:59", "for a run at 03:00 only: '0 3 * * *'"),
+    ("* 03,15 * * mon", "every minute from 03:00 to 03:59 and from 15:00 to 15:59",
+     "for a run at 03:00 and 15:00 only: '0 03,15 * * mon'"),
+    ("* " + "3," * 100 + "3 * * *", "every minute from 03:00 to 03:59", "for a run at 03:00 only: write 0 in minute"),
+])
+def test_every_minute_of_an_hour_comes_with_the_full_hour(text, said, hint):
+    assert sc.schedule_advice(sc.CronSchedule(text)) == [("the task runs " + said, hint)]
+
+
+@pytest.mark.parametrize("text", [
+    "* * * * *", "* 9-17 * * *", "* */2 * * *", "*/5 3 * * *", "0-59 3 * * *", "0 3 * * *", "@hourly", "@reboot"])
+def test_every_minute_of_what_is_no_single_hour_needs_no_advice(text):
+    assert sc.every_minute_advice(sc.CronSchedule(text)) == ("", "")
+
+
 @pytest.mark.parametrize("text", [
     "* * * * *", "0 2 * * 1", "0 2 1 * *", "0 2 */2 * 1", "0 2 1-7 * */7", "0 2 1-31 * 0-6", "@monthly", "@reboot"])
 def test_day_fields_of_which_one_is_open_need_no_advice(text):
