@@ -5793,8 +5793,9 @@ def block_lines(line: str, above: str, mailto: str = "", owner: str = "") -> "Li
 
 def variable_values(crontab: str, name: str) -> "List[str]":
     """The values that a table gives a variable, in the order of its lines (crontab(5))."""
-    pattern = r"(?m)^[ \t]*[\"']?%s[\"']?[ \t]*=[ \t]*(.*?)[ \t\r]*$" % name
-    return [re.sub(r"\A([\"'])(.*)\1\Z", r"\2", value) for value in re.findall(pattern, crontab)]
+    lines = re.findall(r"(?m)^[ \t]*[\"']?%s[\"']?[ \t]*=(.*)$" % name, crontab)
+    values = [line.strip(" \t\r") for line in lines]
+    return [re.sub(r"\A([\"'])(.*)\1\Z", r"\2", value) for value in values]
 
 
 def shell_of(crontab: str) -> str:
