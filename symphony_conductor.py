@@ -11246,6 +11246,7 @@ NO_CRONTAB = r"no crontab for|can't open .*: No such file"
 UNIT = "symphony-conductor"  # the systemd service and its timer
 UNIT_OWNER = "# symphony-conductor: "  # and the root: the first line of both unit files
 SYSTEM_UNITS = "/etc/systemd/system"
+SYSTEMD_RUNS = "/run/systemd/system"  # as sd_booted(3) has it
 DAEMON_HINT = ("if it is the old daemon's: sudo systemctl disable --now %s, "
                "then remove the file" % UNIT)
 
@@ -11267,8 +11268,39 @@ def output_of(argv: "Sequence[str]", hint: str, feed: bytes = b"") -> "Tuple[int
     return done.returncode, done.stdout, " / ".join(complaint.splitlines()) or "no message"
 
 
+# Package manager, and what installs cron by it; setup.sh has the same.
+CRON_PACKAGES = (
+    ("apt-get", "apt-get update && apt-get install -y --no-install-recommends cron"),
+    ("dnf", "dnf install -y cronie"),
+    ("yum", "yum install -y cronie"),
+    ("zypper", "zypper --non-interactive install cronie"),
+    ("apk", "apk add cronie"),
+    ("pacman", "pacman -S --noconfirm cronie"),
+)
+
+
+def as_root(command: str) -> str:
+    """A command that takes root, as this user types it."""
+    if os.geteuid() == 0:
+        return command  # a container may have no sudo
+    return "sudo " + command.replace(" && ", " && sudo ")
+
+
+def cron_package_command() -> str:
+    """What installs cron here, for a person to type; '' where nobody can say."""
+    for manager, command in CRON_PACKAGES:
+        if shutil.which(manager):
+            return as_root(command)
+    return ""
+
+
 def _crontab(*arguments: str, feed: bytes = b"") -> "Tuple[int, bytes, str]":
-    hint = "install cron (Debian: cron, Red Hat: cronie), or use install --timer"
+    command = cron_package_command()
+    hint = "install cron (Debian: cron, Red Hat: cronie)"
+    if command:
+        hint = "to install it: " + command
+    if os.path.isdir(SYSTEMD_RUNS):
+        hint = "use install --timer, or " + hint
     return output_of(("crontab",) + arguments, hint, feed)
 
 
@@ -11576,6 +11608,7 @@ CRON_DAEMONS = ("cron", "crond", "cronie", "dcron", "fcron", "bcron-sched", "sup
 SHELLS = ("sh", "ash", "bash", "bosh", "dash", "ksh", "ksh93", "mksh", "oksh", "pdksh", "posh",
           "rbash", "yash", "zsh", "busybox", "toybox")  # what can run the crontab line
 UNREAPED_S = 5.0  # an ended process that is not reaped after so long is left for good
+DAEMON_FOLDERS = ("/usr/sbin/", "/usr/bin/", "/sbin/")
 SERVICE_FOLDERS = ("/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
 
 
@@ -11653,15 +11686,23 @@ def reaper_findings() -> "List[Finding]":
 
 
 def daemon_command() -> str:
-    """What starts the cron daemon of this system, for a person to type; '' where nobody can say."""
-    if not os.path.isdir("/run/systemd/system"):
-        for name in ("cron", "crond", "cronie"):
-            if os.path.exists("/etc/init.d/" + name):
-                return "sudo service %s start" % name
+    """What makes a cron daemon run here, for a person to type; '' where nobody can say."""
+    if not shutil.which("crontab"):
+        return cron_package_command()  # a package that was removed may have left its init script
+    if os.path.isdir(SYSTEMD_RUNS):
+        for name in ("cron", "crond", "cronie", "fcron"):
+            if any(os.path.exists("%s/%s.service" % (folder, name)) for folder in SERVICE_FOLDERS):
+                return as_root("systemctl enable --now " + name)
         return ""
-    for name in ("cron", "crond", "cronie", "fcron"):
-        if any(os.path.exists("%s/%s.service" % (folder, name)) for folder in SERVICE_FOLDERS):
-            return "sudo systemctl enable --now %s" % name
+    for name in ("cron", "crond", "cronie"):
+        if not os.path.exists("/etc/init.d/" + name):
+            continue
+        if os.path.exists("/sbin/rc-service"):
+            return as_root("rc-service %s start && rc-update add %s" % (name, name))
+        return as_root("service %s start" % name)
+    for name in ("cron", "crond"):
+        if any(os.path.exists(folder + name) for folder in DAEMON_FOLDERS):
+            return as_root(name)
     return ""
 
 
@@ -11813,7 +11854,11 @@ class Inspector:
             above, block, below = split_at_block(read_crontab(), self.store.root)
         except UnavailableError as error:
             above = block = below = ""
-            missing = str(error)
+            missing, install = str(error), cron_package_command()
+            if install:
+                missing = "cannot run crontab: cron is not installed"
+                if os.path.isdir(SYSTEMD_RUNS):
+                    missing += " (without it: %s install --timer)" % self.program
         except ConductorError as error:
             if timer:
                 self.caller = "systemd"

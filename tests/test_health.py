@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import sys
+import types
 import time
 
 import pytest
@@ -761,13 +762,41 @@ def test_a_cron_daemon_is_seen_missing_or_hidden(tmp_path, monkeypatch, names, d
 
 
 @pytest.mark.parametrize("paths, command", [
-    ([], ""), (["/etc/init.d/cron"], "sudo service cron start"), (["/etc/init.d/crond"], "sudo service crond start"),
-    (["/run/systemd/system", "/etc/init.d/cron"], ""),
-    (["/run/systemd/system", "/lib/systemd/system/crond.service"], "sudo systemctl enable --now crond")])
+    ([], ""), (["/etc/init.d/cron"], "service cron start"), (["/etc/init.d/crond"], "service crond start"),
+    (["/sbin/rc-service", "/etc/init.d/crond"], "rc-service crond start && rc-update add crond"),
+    (["/usr/sbin/crond"], "crond"), (["/run/systemd/system", "/etc/init.d/cron"], ""),
+    (["/run/systemd/system", "/lib/systemd/system/crond.service"], "systemctl enable --now crond")])
 def test_how_to_start_a_cron_daemon(monkeypatch, paths, command):
+    monkeypatch.setattr(sc, "shutil", types.SimpleNamespace(which=lambda name: name))
     monkeypatch.setattr(os.path, "isdir", paths.__contains__)
     monkeypatch.setattr(os.path, "exists", paths.__contains__)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert sc.daemon_command() == command
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert sc.daemon_command() == ("sudo " + command.replace("&& ", "&& sudo ") if command else "")
+
+
+@pytest.mark.parametrize("programs, command", [
+    (["apt-get"], "apt-get update && apt-get install -y --no-install-recommends cron"),
+    (["yum", "dnf"], "dnf install -y cronie"), ([], "")])
+def test_without_a_crontab_program_cron_is_to_be_installed_before_it_is_started(
+        project, monkeypatch, programs, command):
+    """Even if the init script of a removed package is left; to install the line would fail."""
+    which = {name: name for name in programs}
+    monkeypatch.setattr(sc, "shutil", types.SimpleNamespace(which=which.get))
+    monkeypatch.setattr(os.path, "exists", lambda path: path == "/etc/init.d/cron")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert sc.daemon_command() == command
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sc, "cron_package_command", lambda: command)
+    for is_booted in (False, True):
+        monkeypatch.setattr(sc, "SYSTEMD_RUNS", "/" if is_booted else "/nowhere")
+        project.configure()
+        finding, has_line = sc.Inspector(sc.Store(str(project.root)))._line()
+        assert (finding.command, has_line) == (command, False)
+        assert ("install --timer" in finding.text) == is_booted
+        assert finding.text.startswith("cannot run crontab: ")
 
 
 @pytest.mark.parametrize("record, is_alive, run, text", [
