@@ -427,6 +427,7 @@ conclude() {
 }
 
 step_remove() {
+    helper check-owner --uninstall
     set -- uninstall
     [ "$timer" = no ] || set -- "$@" --timer
     [ "$dry_run" = no ] || set -- "$@" --dry-run

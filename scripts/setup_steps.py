@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """What setup.sh leaves to Python: checks that write nothing, and writes that follow no link.
 
-Usage: setup_steps.py STEP [--dry-run] [--called-by-root] [--timer]
+Usage: setup_steps.py STEP [--dry-run] [--called-by-root] [--timer] [--uninstall]
 
 check       fail if the user cannot set up this folder; prints nothing
+check-owner fail if root would do in the folder of another user what is that user's to do
 prepare     create the folders, and give scripts back their x bit
 first-task  print the name of a configured task that changes nothing, if there is one
 
@@ -25,6 +26,7 @@ import symphony_conductor as sc  # noqa: E402
 
 FOLDERS = ("config/tasks.d", "logs/automation", "status/automation_health", "status/history")
 FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+CALL = ("--uninstall", "--timer")  # the options of setup.sh that a hint repeats
 # Commands of the configuration that comes with this and of the one that `init` writes.
 CHANGES_NOTHING = ("./scripts/quick_health_check.sh", "echo it works: $(date)")
 
@@ -35,13 +37,26 @@ def parts_of(folder: str) -> "List[str]":
     return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
-def check(store: sc.Store, called_by_root: bool, by_timer: bool) -> None:
-    """Raises ConductorError for whatever would stop a later step, before anything is written."""
+def check_owner(options: "List[str]") -> None:
+    """Raises UsageError where root would act for itself in a folder that another user owns."""
     owner = os.stat(ROOT).st_uid
     is_foreign = os.geteuid() == 0 and owner != 0
-    if is_foreign and os.environ.get("SYMPHONY_ALLOW_INSECURE") != "1":
-        raise sc.UsageError("you are root, and %s belongs to %s" % (ROOT, sc.user_name(owner)),
-                            "set it up for its owner: ./setup.sh --user " + sc.user_name(owner))
+    if not is_foreign or os.environ.get("SYMPHONY_ALLOW_INSECURE") == "1":
+        return
+    name = sc.user_name(owner)
+    command = " ".join(["./setup.sh"] + [word for word in CALL if word in options])
+    hint = "for its owner: %s --user %s" % (command, name)
+    if "--uninstall" not in options:
+        hint = "set it up " + hint
+    if name == str(owner):  # --user takes no number
+        name = "user ID %d, which has no name here" % owner
+        hint = "to give it one: useradd -u %d NAME; to make it yours: chown -R root %s" % (
+            owner, shlex.quote(ROOT))
+    raise sc.UsageError("you are root, and %s belongs to %s" % (ROOT, name), hint)
+
+
+def check(store: sc.Store, called_by_root: bool, by_timer: bool) -> None:
+    """Raises ConductorError for whatever would stop a later step, before anything is written."""
     try:
         sc.check_installable(store, called_by_root)
     except sc.ConfigError:
@@ -150,11 +165,13 @@ def first_task(store: sc.Store) -> str:
 def main() -> int:
     step, options = sys.argv[1], sys.argv[2:]
     store = sc.Store(ROOT)
+    if step in ("check", "check-owner"):
+        check_owner(options)
     if step == "check":
         check(store, "--called-by-root" in options, "--timer" in options)
     elif step == "prepare":
         prepare("--dry-run" in options)
-    else:
+    elif step == "first-task":
         print(first_task(store))
     return 0
 

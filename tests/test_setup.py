@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import platform
+import pwd
 import re
 import shlex
 import shutil
@@ -357,6 +358,41 @@ def test_a_first_task_that_fails_is_said_and_the_line_stays(box):
 def test_no_task_of_ones_own_is_run(box):
     assert "running the task" not in box.run()[1]
     assert not (box.root / "logs" / "automation" / "yearly.log").exists()
+
+
+@pytest.fixture
+def foreign(box):
+    """A folder that belongs to somebody else than root, who calls."""
+    if os.geteuid() != 0:
+        pytest.skip("to give a folder away takes root")
+    box.be("root")
+    assert box.run()[0] == 0
+
+    def give_to(uid):
+        for path in [box.root] + list(box.root.rglob("*")):
+            os.chown(str(path), uid, uid, follow_symlinks=False)
+    box.give_to = give_to
+    return box
+
+
+@pytest.mark.parametrize("arguments", [("--uninstall", "--purge"), ("--uninstall", "--purge", "--timer")])
+def test_root_does_not_uninstall_in_the_folder_of_somebody_else(foreign, arguments):
+    """The line is in the crontab of its owner, so that only the files would go."""
+    foreign.give_to(pwd.getpwnam("nobody").pw_uid)
+    before = foreign.snapshot()
+    words = " ".join(word for word in arguments if word != "--purge")
+    assert foreign.run(*arguments, feed="yes\n") == (
+        2, "", "setup.sh: you are root, and %s belongs to nobody (for its owner: ./setup.sh %s --user nobody)\n"
+        % (foreign.root, words))
+    assert foreign.snapshot() == before
+
+
+@pytest.mark.parametrize("arguments", [(), ("--uninstall",)])
+def test_root_is_not_sent_to_a_user_that_has_no_name(foreign, arguments):
+    foreign.give_to(54799)
+    assert foreign.run(*arguments) == (
+        2, "", "setup.sh: you are root, and {0} belongs to user ID 54799, which has no name here (to give it one: "
+               "useradd -u 54799 NAME; to make it yours: chown -R root {0})\n".format(foreign.root))
 
 
 # -- what is in the way is said before anything is written
