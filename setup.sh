@@ -32,7 +32,7 @@ Exit status:
   0            cron runs the conductor
   1            the same, but the first task failed or a step did
   2            usage error
-  69           no usable Python, no cron, or no cron daemon is running: nothing will be run
+  69           no usable Python, no cron or one that refuses, or no cron daemon is running: nothing will be run
   74           a file could not be read or written
   78           the configuration is invalid, or others could change it
 USAGE
@@ -51,8 +51,9 @@ while [ $# -gt 0 ]; do
         --uninstall) uninstall=yes ;;
         --purge) purge=yes ;;
         --timer) timer=yes ;;
-        --user) [ $# -gt 1 ] || fail 2 "--user requires a name"; user=$2; shift ;;
-        --user=*) user=${1#--user=} ;;
+        --user) [ -n "${2:-}" ] || fail 2 "--user requires a name"; user=$2; shift ;;
+        --user=?*) user=${1#--user=} ;;
+        --user=) fail 2 "--user requires a name" ;;
         -h | --help) usage; exit 0 ;;
         *) usage >&2; fail 2 "unknown option '$1'" ;;
     esac
@@ -133,7 +134,8 @@ LIST
 
 if [ -n "${PYTHON:-}" ]; then
     best=$(command -v "$PYTHON") || fail 69 "PYTHON: $PYTHON not found"
-    version_of "$best" >/dev/null || fail 69 "PYTHON: $best is not a usable Python 3.6 or newer"
+    version=$(version_of "$best") || version=
+    case $version in '' | *[!0-9]*) fail 69 "PYTHON: $best is not a usable Python 3.6 or newer" ;; esac
 elif ! find_python; then
     again="install python3, then run setup.sh again"
     [ -z "$lacking" ] || fail 69 "Python 3.6 or newer with its whole library is required, but $lacking; $again"
@@ -277,6 +279,7 @@ ensure_cron() {
         if ! fix "crontab not found" "$command"; then
             [ "$dry_run" = yes ] || fail 69 "crontab not found; to install it: sudo sh -c '$command'"
             say "would stop here: crontab not found; to install it: sudo sh -c '$command'"
+            exit 0
         fi
         if [ "$dry_run" = no ]; then
             have crontab || fail 69 "crontab still not found after: $command"
@@ -363,7 +366,11 @@ step_line() {
             return 0
         fi
     fi
-    conduct "$@"
+    conduct "$@" || {
+        code=$?
+        [ "$code" -ne 1 ] || code=69  # the crontab was refused, so that nothing will be run
+        exit "$code"
+    }
 }
 
 step_tick() {

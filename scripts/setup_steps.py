@@ -6,7 +6,7 @@ Usage: setup_steps.py STEP [--dry-run] [--called-by-root] [--timer] [--uninstall
 check       fail if the user cannot set up this folder; prints nothing
 check-owner fail if root would do in the folder of another user what is that user's to do
 prepare     create the folders, and give scripts back their x bit
-first-task  print the name of a configured task that changes nothing, if there is one
+first-task  print the name of a enabled task that changes nothing, if there is one
 
 It runs as the user whose tasks these are. `--called-by-root`: root asked for it, and became them.
 """
@@ -64,26 +64,34 @@ def check(store: sc.Store, called_by_root: bool, by_timer: bool) -> None:
             raise
         # Otherwise `check` reports it, together with all that is wrong in the configuration.
     for folder in FOLDERS:
-        check_folder(folder)
+        check_folder(folder, called_by_root)
     paths = [os.path.join(ROOT, part) for folder in FOLDERS for part in parts_of(folder)]
     problems = store.insecure_among(sorted(set(paths)))
     if problems:
         raise sc.ConfigError(problems)
     if not by_timer and shutil.which("crontab"):
         # Not every user may have a crontab: see cron.allow in crontab(1).
-        sc.split_at_block(sc.read_crontab(), store.root)
+        try:
+            sc.split_at_block(sc.read_crontab(), store.root)
+        except sc.ConductorError as error:
+            if error.exit_code != sc.EXIT_FAILED:
+                raise
+            raise sc.UnavailableError(error.message, error.hint)  # nothing will be run
 
 
-def check_folder(folder: str) -> None:
+def check_folder(folder: str, called_by_root: bool) -> None:
     """Raises ConductorError unless the folder exists or `make_folder` could make it."""
     if os.path.isdir(os.path.join(ROOT, folder)):
         return
     above = ROOT
+    prefix = ""
+    if called_by_root:
+        prefix = "sudo -u %s " % sc.current_user()[0]
     for part in parts_of(folder):
         path = os.path.join(ROOT, part)
         if os.path.islink(path):
             raise sc.UsageError("%s is a link, and nothing is created through one" % path,
-                                "mkdir -p %s" % shlex.quote(os.path.join(ROOT, folder)))
+                                "%smkdir -p %s" % (prefix, shlex.quote(os.path.join(ROOT, folder))))
         if not os.path.lexists(path):
             break
         if not os.path.isdir(path):
@@ -153,11 +161,11 @@ def make_executable(name: str, dry_run: bool) -> None:
 
 
 def first_task(store: sc.Store) -> str:
-    """The name of a task that is known to change nothing, '' if none is configured."""
+    """The name of a task that is known to change nothing, '' if none is enabled."""
     if not os.path.exists(store.config_path):
         return "hello"  # `init` writes it; this is a dry run
     for task in store.read_config().tasks.values():
-        if task.command in CHANGES_NOTHING:
+        if task.enabled and task.command in CHANGES_NOTHING:
             return task.name
     return ""
 
