@@ -30,7 +30,7 @@ Environment:
 
 Exit status:
   0            cron runs the conductor
-  1            the same, but the first task failed or a step did
+  1            the same, but the first task failed or a step did; a first tick that fails exits with its own status
   2            usage error
   69           no usable Python, no cron or one that refuses, or no cron daemon is running: nothing will be run
   74           a file could not be read or written
@@ -332,6 +332,8 @@ helper() {
 
 has_configuration() { [ -e "$root/config/conductor_config.json" ]; }
 
+step_python() { say "$python"; }
+
 # Writes nothing: whatever is wrong has to be said before the first change.
 step_check() {
     helper check
@@ -402,16 +404,27 @@ step_result() {
 step_status() {
     [ "$dry_run" = no ] || return 0
     say ""
-    conduct status --table
+    conduct status --table || result_code=1
+}
+
+# Whether the timer runs without a login: system units do, others with lingering.
+lingers() {
+    [ "$me" != root ] || return 0
+    [ "$(loginctl show-user "$me" --property=Linger 2>/dev/null)" = Linger=yes ]
 }
 
 # Whether anything runs from now on, and what to type next. Ends the script.
 conclude() {
     done="$by now runs the conductor every minute."
+    [ "$timer" = no ] || lingers || done="systemd now runs the conductor every minute while you are logged in; to change that: sudo loginctl enable-linger $user"
     case $by.$cron in
         cron.stopped) done="The crontab line is installed. Nothing runs until a cron daemon does." ;;
         cron.hidden) done="The crontab line is installed. It runs every minute, if cron is running." ;;
     esac
+    if [ "$tick_code" -ne 0 ]; then
+        done="The crontab line is installed, but its first tick failed (exit $tick_code): see above."
+        [ "$timer" = no ] || done="The timer is installed, but its first tick failed (exit $tick_code): see above."
+    fi
     if [ "$dry_run" = no ]; then
         name=$conductor
         case $name in *[!A-Za-z0-9_./-]*) name=$(quoted "$name") ;; esac
@@ -429,6 +442,7 @@ conclude() {
         cron.hidden)
             warn "no cron daemon found; if none is running, start it: sudo sh -c '$start'" ;;
     esac
+    [ "$tick_code" -eq 0 ] || exit "$tick_code"
     [ "$result_code" -eq 0 ] || warn "installed, but not all is well: see above"
     exit "$result_code"
 }
@@ -463,16 +477,19 @@ for_another_by_timer() {
 show() {
     case $by.$cron in
         cron.stopped) return 0 ;;
-        cron.hidden) set -- tick result ;;
-        *) set -- tick result status ;;
+        cron.hidden) set -- result ;;
+        *) set -- result status ;;
     esac
     if [ "$user" = "$me" ]; then
+        step_tick || { tick_code=$?; return 0; }
         run_steps "$@"
     else
+        as_user tick || { tick_code=$?; return 0; }
         as_user "$@" || result_code=$?
     fi
 }
 
+tick_code=0
 result_code=0  # 1 once the first task has failed
 called_by_root=no
 steps=${SYMPHONY_SETUP_STEPS:-}
@@ -492,6 +509,8 @@ case $uninstall.$is_unit_of_root in
     yes.no) run_steps remove; exit 0 ;;
     yes.yes) for_another_by_timer uninstall; exit 0 ;;
 esac
+# Root writes the unit, but what it names is for the user to execute.
+[ "$is_unit_of_root" = no ] || python=$(as_user python) || exit $?
 run_steps check
 if [ "$timer" = yes ]; then ensure_systemd; else ensure_cron; fi
 run_steps prepare

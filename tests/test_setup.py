@@ -355,6 +355,18 @@ def test_a_first_task_that_fails_is_said_and_the_line_stays(box):
                    "setup.sh: installed, but not all is well: see above\n")
 
 
+@pytest.mark.parametrize("is_hidden", [False, True])
+def test_a_first_tick_that_fails_is_said_last(box, is_hidden):
+    (box.root / "conductor_state.json").write_text('{"version": 99}')
+    (box.root / "conductor_state.json").chmod(0o600)
+    if is_hidden:
+        executable(box.tools / "ps", "#!/bin/sh\necho 'sh'\n")
+    code, out, err = box.run()
+    assert code == 78 and "\ninstalled the crontab line:\n" in out and "now runs" not in out
+    assert "\n\nThe crontab line is installed, but its first tick failed (exit 78): see above.\n  run a task:" in out
+    assert "by a later version" in err
+
+
 def test_a_disabled_task_is_not_run(box):
     with_health_check(box, 0, enabled=False)
     code, out, err = box.run()
@@ -951,14 +963,21 @@ def test_a_daemon_that_will_not_start_is_said_and_the_line_is_installed(box, doe
     assert err == says + "setup.sh: no cron daemon is running; to start it: sudo sh -c 'cron'\n"
 
 
-def test_a_timer_needs_neither_crontab_nor_daemon(box):
+@pytest.mark.parametrize("lingers", [True, False])
+def test_a_timer_needs_neither_crontab_nor_daemon(box, lingers):
     box.with_stand_in()
     box.without_crontab()
+    if lingers:
+        box.logged("loginctl", "[ \"$*\" != 'show-user alice --property=Linger' ] || echo Linger=yes")
     code, out, err = hidden(box, "systemd", "alice", arguments=["--timer"])
     assert (code, err) == (0, "")
+    while_logged_in = ""
+    if not lingers:
+        while_logged_in = " while you are logged in; to change that: sudo loginctl enable-linger alice"
     assert re.match(CHECKED.replace("check\\n", "check --timer\\n", 1) + (
         r"systemd: running\nsteps: prepare --timer\nconductor: install --timer\nconductor: tick\n\n"
-        r"conductor: status --table\n\nsystemd now runs the conductor every minute\.\n"), out), out
+        r"conductor: status --table\n\nsystemd now runs the conductor every minute%s\n  run a task: ") % (
+            while_logged_in or r"\."), out), out
 
 
 @pytest.mark.parametrize("name", ["cron", "crond", "cronie", "fcron", "dcron"])
@@ -1507,6 +1526,17 @@ def test_root_sets_up_a_timer_for_somebody_else(bare_root):
     finally:
         bare_root.call("root", "rmdir /run/systemd/system /run/systemd")
     assert bare_root.call("robin", "find timed -newer timed/setup.sh -type d -name tasks.d")[1] == ""
+
+
+def test_a_timer_for_somebody_else_takes_a_python_that_they_can_execute(bare_root):
+    root = checkout(bare_root, "robin", "timed")
+    bare_root.call("root", "mkdir -p /run/systemd/system /root/own && cp /usr/bin/python3 /root/own/python3")
+    path = "/root/own:" + MINIMAL_PATH
+    try:
+        code, out, err = bare_root.call("root", "%s/setup.sh --timer --user robin --dry-run" % root, PATH=path)
+        assert (code, err) == (0, "") and '\nExecStart="/usr/bin/python3' in out
+    finally:
+        bare_root.call("root", "rm -r /root/own; rmdir /run/systemd/system /run/systemd")
 
 
 def test_a_folder_that_only_root_can_read_is_one_clear_line(bare_root):
