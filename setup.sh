@@ -218,10 +218,10 @@ look_for_cron() {
             for process in /proc/[0-9]*; do
                 { read -r line <"$process/stat"; } 2>/dev/null || continue
                 [ "$process" != /proc/1 ] || [ "$cron" = running ] || cron=stopped
-                case ${line##*) } in Z* | X*) continue ;; esac  # ended, but not reaped yet
+                case ${line##*) } in Z* | X* | T*) continue ;; esac  # ended, but not reaped yet, or stopped
                 name=${line#*(}
                 case ${name%)*} in
-                    cron | crond | cronie | dcron | fcron | bcron-sched | supercronic | busybox-crond) cron=running ;;
+                    cron | crond | cronie | dcron | fcron | bcron-sched | busybox-crond) cron=running ;;
                     busybox) ! grep -q crond "$process/cmdline" 2>/dev/null || cron=running ;;
                 esac
             done ;;

@@ -11603,8 +11603,9 @@ def called_as(store: Reader, is_short: bool = False) -> str:
 
 # == Inspection ==
 
-# The names under which cron daemons run; `crond` is also busybox's.
-CRON_DAEMONS = ("cron", "crond", "cronie", "dcron", "fcron", "bcron-sched", "supercronic")
+# The names under which cron daemons run; `crond` is also busybox's. Not supercronic, which reads the
+# file it is given and no user's crontab.
+CRON_DAEMONS = ("cron", "crond", "cronie", "dcron", "fcron", "bcron-sched")
 SHELLS = ("sh", "ash", "bash", "bosh", "dash", "ksh", "ksh93", "mksh", "oksh", "pdksh", "posh",
           "rbash", "yash", "zsh", "busybox", "toybox")  # what can run the crontab line
 UNREAPED_S = 5.0  # an ended process that is not reaped after so long is left for good
@@ -11632,12 +11633,21 @@ def cron_daemon() -> "str | None":
             names = {row[0]: os.path.basename(row[1].strip()) for row in rows if len(row) == 2}
     except (ConductorError, OSError):
         return None
-    for name in names.values():
-        if name in CRON_DAEMONS:
+    for pid, name in names.items():
+        if name in CRON_DAEMONS and not _is_halted(int(pid)):
             return name
     # systemd-cron runs crontabs by timers, and has no daemon.
     is_systemd_cron = any(os.path.exists(folder + "/cron.target") for folder in SERVICE_FOLDERS)
     return "" if names.get("1") and not is_systemd_cron and not is_hidden else None
+
+
+def _is_halted(pid: int) -> bool:
+    """Whether a process is stopped, or has ended without being reaped; false where none can tell."""
+    try:
+        process = _process_in_proc(pid)
+    except OSError:
+        return False
+    return process is not None and process.state in "TZX"
 
 
 def _program_name(pid: str) -> str:

@@ -511,7 +511,7 @@ find_cron() {
         {
             program = last_part($2)
             if (program == "busybox") { if (NF == 2) unsure = 1; program = last_part($3) }
-            if (program ~ /^(cron|crond|cronie|dcron|fcron|bcron-sched|supercronic)$/) found = program
+            if (program ~ /^(cron|crond|cronie|dcron|fcron|bcron-sched)$/) found = program
         }
         END { print found != "" ? found : seen_first && !unsure ? "none" : "hidden" }'
 }

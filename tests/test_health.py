@@ -750,7 +750,8 @@ def test_a_tick_notes_how_it_failed(ticks, monkeypatch, capfd, outcome, text):
 @pytest.mark.parametrize("names, daemon", [
     ({"1": "systemd", "7": "cron"}, "cron"), ({"7": "crond"}, "crond"), ({"1": "systemd", "7": "bash"}, ""),
     ({"7": "bash"}, None),  # the processes of others are hidden
-    ({"1": "systemd", "7": "crony", "8": "anacron"}, ""), ({"1": "", "7": "bash"}, None)])
+    ({"1": "systemd", "7": "crony", "8": "anacron"}, ""), ({"1": "", "7": "bash"}, None),
+    ({"1": "systemd", "7": "supercronic"}, "")])
 def test_a_cron_daemon_is_seen_missing_or_hidden(tmp_path, monkeypatch, names, daemon):
     (tmp_path / "self").mkdir()
     for pid, name in names.items():
@@ -758,6 +759,18 @@ def test_a_cron_daemon_is_seen_missing_or_hidden(tmp_path, monkeypatch, names, d
         (tmp_path / pid / "comm").write_text(name + "\n")
     (tmp_path / "uptime").write_text("cron\n")
     monkeypatch.setattr(sc, "PROC", str(tmp_path))
+    assert sc.cron_daemon() == daemon
+
+
+@pytest.mark.parametrize("letter, daemon", [("S", "cron"), ("R", "cron"), ("T", ""), ("Z", "")])
+def test_a_cron_daemon_that_is_stopped_or_dead_does_not_run(tmp_path, monkeypatch, letter, daemon):
+    for pid, name, state in (("self", "sh", "R"), ("1", "init", "S"), ("7", "cron", letter)):
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "comm").write_text(name + "\n")
+        (tmp_path / pid / "stat").write_text("%s (%s) %s 1 %s\n" % (pid, name, state, "7 " * 18))
+    (tmp_path / "uptime").write_text("1.0 1.0\n")
+    monkeypatch.setattr(sc, "PROC", str(tmp_path))
+    monkeypatch.setattr(sc, "SERVICE_FOLDERS", ())
     assert sc.cron_daemon() == daemon
 
 

@@ -1001,10 +1001,17 @@ def test_busybox_is_a_daemon_if_that_is_what_it_was_called_for(box, applet, code
 
 def test_what_is_only_named_like_a_daemon_is_none(box):
     box.with_stand_in()
-    for name in ("crontab", "cron.daily", "anacron"):
+    for name in ("crontab", "cron.daily", "anacron", "supercronic"):
         shutil.copy(shutil.which("sleep"), str(box.folder / name))
-    rest = "PATH=%s:$PATH; crontab 60 & cron.daily 60 & anacron 60 & %s 0.05" % (
+    rest = "PATH=%s:$PATH; crontab 60 & cron.daily 60 & anacron 60 & supercronic 60 & %s 0.05" % (
         shlex.quote(str(box.folder)), shutil.which("sleep"))
+    assert "no cron daemon is running" in hidden(box, "cron", "alice", rest=rest)[2]
+
+
+def test_a_daemon_that_is_stopped_does_not_run(box):
+    box.with_stand_in()
+    shutil.copy(shutil.which("sleep"), str(box.folder / "cron"))
+    rest = "%s/cron 60 & %s 0.05; kill -STOP $!" % (shlex.quote(str(box.folder)), shutil.which("sleep"))
     assert "no cron daemon is running" in hidden(box, "cron", "alice", rest=rest)[2]
 
 
