@@ -8531,11 +8531,13 @@ class Process(Value):
     session: int = 0
     state: str = ""
     start: str = ""  # when it began: tells it from a later one with its pid, within a boot
+    threads: int = 1
 
     @property
     def is_dead(self) -> bool:
         """Dead, and only not yet reaped."""
-        return self.state[:1] in ("Z", "X")
+        # A first thread that calls pthread_exit(3) is a zombie while the others run.
+        return self.state[:1] in ("Z", "X") and self.threads <= 1
 
 
 def has_proc() -> bool:
@@ -8569,7 +8571,7 @@ def _process_in_proc(pid: int) -> "Process | None":
     if len(fields) <= 19:
         return None
     return Process(pid=pid, state=fields[0], parent=int(fields[1]), group=int(fields[2]),
-                   session=int(fields[3]), start=fields[19])
+                   session=int(fields[3]), start=fields[19], threads=int(fields[17]))
 
 
 def _parse_ps(text: str) -> "List[Process]":

@@ -28,12 +28,12 @@ UPTIME_S = 1000
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
-def put_process(proc, pid, parent, state, age_s, name="sleep"):
+def put_process(proc, pid, parent, state, age_s, name="sleep", threads=1):
     """A process as proc(5) shows it."""
     folder = proc / str(pid)
     folder.mkdir()
     start = (UPTIME_S - age_s) * TICKS_A_SECOND
-    fields = [state, parent, pid, pid] + [0] * 15 + [start, 0]
+    fields = [state, parent, pid, pid] + [0] * 13 + [threads, 0, start, 0]
     (folder / "stat").write_text("%d (%s) %s\n" % (pid, name, " ".join(map(str, fields))))
     (folder / "comm").write_text(name + "\n")
     (folder / "cmdline").write_text(name + "\0crond\0-f\0")
@@ -64,6 +64,12 @@ def test_doctor_goes_by_what_process_1_leaves_dead(proc, others, count):
         put_process(proc, pid, parent, state, age_s)
     texts = [(finding.code, REAPER.match(finding.text).groups()) for finding in sc.reaper_findings()]
     assert texts == ([("not-reaped", ("app", count))] if count else [])
+
+
+def test_an_orphan_whose_first_thread_alone_has_ended_lives(proc):
+    put_process(proc, 1, 0, "S", 900, "app")
+    put_process(proc, 20, 1, "Z", 60, threads=2)
+    assert sc.reaper_findings() == []
 
 
 def test_doctor_calls_busybox_by_the_name_of_its_applet(proc):
