@@ -8913,19 +8913,24 @@ def _to_manager(is_of_user: bool) -> "Tuple[List[str], Dict[str, str] | None]":
 
 
 def _await_scope(name: str, pid: int) -> str:
-    """Wait until this process is in the scope, or `pid`, which asked for that, has failed."""
+    """Wait until this process is in the scope, or `pid`, which asked for that, has failed.
+
+    Raises OSError.
+    """
     deadline = time.monotonic() + SCOPE_WAIT_S
     is_waiting, status = True, 0
     folder = ""
-    while not folder and not status and time.monotonic() < deadline:
+    try:
+        while not folder and not status and time.monotonic() < deadline:
+            if is_waiting:
+                done, status = os.waitpid(pid, os.WNOHANG)
+                is_waiting = not done
+            sleep(0.001)
+            folder = own_cgroup(name)  # the answer comes ahead of the move
+    finally:
         if is_waiting:
-            done, status = os.waitpid(pid, os.WNOHANG)
-            is_waiting = not done
-        sleep(0.001)
-        folder = own_cgroup(name)  # the answer comes ahead of the move
-    if is_waiting:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
     return folder
 
 

@@ -190,6 +190,18 @@ def test_without_an_answer_there_is_no_scope_and_nothing_waits_for_long(
         os.waitpid(pids[0], os.WNOHANG)
 
 
+def test_busctl_does_not_outlive_a_cgroup_that_cannot_be_read(systemd, monkeypatch):
+    pids = []
+    spawn = os.spawnvpe
+    monkeypatch.setattr(os, "spawnvpe", lambda *words: pids.append(spawn(*words)) or pids[0])
+    monkeypatch.setattr(sc, "own_cgroup", refuse(PermissionError(13, "Permission denied")))
+    systemd.answer("exec sleep 60")
+    with pytest.raises(PermissionError):
+        sc.enter_scope("symphony-a-1-0123abcd.scope", "A", 40)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(pids[0], os.WNOHANG)
+
+
 def test_the_folder_of_a_scope_is_one_that_lists_this_process(systemd):
     name = SCOPE.rpartition("/")[2]
     systemd.stand_in(HYBRID % (SCOPE, "/", SCOPE))
