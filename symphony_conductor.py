@@ -8629,13 +8629,17 @@ def job_members(job: Job, table: "Sequence[Process]") -> "List[Process]":
     members: "Dict[int, Process]" = {}
     while seeds:
         process = seeds.pop()
-        is_other = process.pid == os.getpid() or (process.pid, process.start) in job.others
-        if is_other or process.pid in members:
-            continue
-        if process.pid == job.pid or mark_of(process) in ("", job.mark):
+        if process.pid not in members and not _is_foreign(job, process):
             members[process.pid] = process
             seeds += children.get(process.pid, [])
     return [process for process in members.values() if not process.is_dead]
+
+
+def _is_foreign(job: Job, process: Process) -> bool:
+    """Whether a process is none of a job's wherever it is: a supervisor, or another run's."""
+    if process.pid == os.getpid() or (process.pid, process.start) in job.others:
+        return True
+    return process.pid != job.pid and mark_of(process) not in ("", job.mark)
 
 
 def is_number_reused(job: Job, table: "Sequence[Process]") -> bool:
@@ -8829,11 +8833,17 @@ def cgroup_processes(path: str, table: "Sequence[Process]") -> "List[Process]":
     return [shown.get(pid) or Process(pid=pid) for pid in cgroup_pids(path)]
 
 
-def kill_cgroup(path: str) -> None:
-    """Kill what is in a cgroup at once, other users' processes as well (Linux 5.14, cgroups v2)."""
+def kill_cgroup(job: Job) -> None:
+    """Kill what is in a job's cgroup at once, other users' processes too (Linux 5.14, cgroups v2).
+
+    Not while another run is in there: the command called the conductor, and systemd did not answer.
+    """
+    if not job.cgroup:
+        return
     try:
-        if path and os.getpid() not in cgroup_pids(path):
-            _write_existing(path + "/cgroup.kill", b"1")
+        processes = cgroup_processes(job.cgroup, ())
+        if not any(_is_foreign(job, process) for process in processes):
+            _write_existing(job.cgroup + "/cgroup.kill", b"1")
     except OSError:
         pass  # then it gets a signal for each process
 
@@ -9254,7 +9264,7 @@ class Watch:
     def _signal_tree(self, number: int) -> None:
         """Send a signal to the group, all at once, and then to what has left it."""
         if number == signal.SIGKILL:
-            kill_cgroup(self.job.cgroup)
+            kill_cgroup(self.job)
         table: "List[Process]" = []
         members: "List[Process]" = []
         try:

@@ -400,6 +400,24 @@ def test_sigkill_goes_to_the_cgroup_as_a_whole(systemd, stray):
     assert eventually(lambda: is_gone(stray)), "and to each that is in it"
 
 
+def test_a_cgroup_that_another_run_is_in_is_not_killed_as_a_whole(systemd, monkeypatch, stray):
+    """A command called the conductor, which got no scope for the run that it started."""
+    path = systemd.cgroup("a", stray)
+    below = systemd.cgroup("a/b", sc.NO_PID)
+    kill = pathlib.Path(path) / "cgroup.kill"
+    kill.touch()
+    marks = {sc.NO_PID: "b" * 16}
+    monkeypatch.setattr(sc, "mark_of", lambda process: marks.get(process.pid, JOB.mark))
+    watch = Watched(JOB.replace(cgroup=path, pid=sc.NO_PID - 1))
+    watch._signal_tree(signal.SIGKILL)
+    assert kill.read_text() == ""
+    assert eventually(lambda: is_gone(stray)), "what is the run's own gets its signal"
+    systemd.cgroup("a")
+    os.remove(below + "/cgroup.procs")
+    watch._signal_tree(signal.SIGKILL)
+    assert kill.read_text() == "1"
+
+
 def test_without_cgroup_kill_each_process_gets_its_signal(systemd, stray):
     path = systemd.cgroup("a", stray)
     Watched(JOB.replace(cgroup=path))._signal_tree(signal.SIGKILL)
