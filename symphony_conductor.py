@@ -11620,8 +11620,8 @@ def called_as(store: Reader, is_short: bool = False) -> str:
 
 # == Inspection ==
 
-# The names under which cron daemons run; `crond` is also busybox's. Not supercronic, which reads the
-# file it is given and no user's crontab.
+# The names under which cron daemons run; `crond` is also busybox's. supercronic is none of them: it
+# reads the file that it is given, and no user's crontab.
 CRON_DAEMONS = ("cron", "crond", "cronie", "dcron", "fcron", "bcron-sched")
 SHELLS = ("sh", "ash", "bash", "bosh", "dash", "ksh", "ksh93", "mksh", "oksh", "pdksh", "posh",
           "rbash", "yash", "zsh", "busybox", "toybox")  # what can run the crontab line
@@ -11659,7 +11659,7 @@ def cron_daemon() -> "str | None":
 
 
 def _is_halted(pid: int) -> bool:
-    """Whether a process is stopped, or has ended without being reaped; false where none can tell."""
+    """Whether a process is stopped, or has ended and was not reaped; false where none can tell."""
     try:
         process = _process_in_proc(pid)
     except OSError:

@@ -5,8 +5,8 @@ import json
 import os
 import shlex
 import sys
-import types
 import time
+import types
 
 import pytest
 from support import every_minute
