@@ -208,6 +208,20 @@ LIST
     return 1
 }
 
+# A command that takes root, as this user types it. What keeps apt from asking is for scripts.
+as_typed() {
+    sudo=
+    [ "$me" = root ] || sudo='sudo '
+    printf '%s%s\n' "$sudo" "$1" | sed "s/ && / \&\& $sudo/g; s/DEBIAN_FRONTEND=noninteractive //"
+}
+
+# Without a crontab program nothing is set up: what to type, and what comes after it.
+how_to_install() {
+    hint="then run ./setup.sh again"
+    [ ! -d /run/systemd/system ] || hint="$hint; or use systemd: ./setup.sh --timer"
+    printf '%s\n%s\n' "crontab not found; nothing was changed; to install it: $(as_typed "$1")" "$hint"
+}
+
 # Sets $cron to running, stopped, or hidden where the processes of other users are not visible.
 look_for_cron() {
     cron=hidden
@@ -235,8 +249,10 @@ look_for_cron() {
     esac
 }
 
-# Prints the command that starts cron on this machine.
-start_command() {
+# Prints the command that starts cron on this machine, the same as `status` does. Debian gives users a PATH without
+# the folders in which rc-service and service are.
+start_command() (
+    PATH=$PATH:/usr/sbin:/sbin
     daemon=crond
     ! have apt-get || daemon=cron  # Debian's name, for when none is installed yet
     for name in cron crond; do
@@ -257,7 +273,7 @@ start_command() {
     else
         say "$daemon"
     fi
-}
+)
 
 # $1: the problem, $2: the command that fixes it. Only root can run that; callers tell other users how.
 fix() {
@@ -274,11 +290,13 @@ ensure_cron() {
     if have crontab; then
         say "crontab: $(command -v crontab)"
     elif ! command=$(install_command); then
-        fail 69 "crontab not found; install cron with your package manager, or use --timer"
+        hint="install cron with your package manager, then run ./setup.sh again"
+        [ ! -d /run/systemd/system ] || hint="$hint; or use systemd: ./setup.sh --timer"
+        fail 69 "crontab not found; nothing was changed; $hint"
     else
         if ! fix "crontab not found" "$command"; then
-            [ "$dry_run" = yes ] || fail 69 "crontab not found; to install it: sudo sh -c '$command'"
-            say "would stop here: crontab not found; to install it: sudo sh -c '$command'"
+            [ "$dry_run" = yes ] || fail 69 "$(how_to_install "$command")"
+            say "would stop here: crontab not found; to install it: $(as_typed "$command")"
             exit 0
         fi
         if [ "$dry_run" = no ]; then
@@ -404,7 +422,8 @@ step_result() {
 step_status() {
     [ "$dry_run" = no ] || return 0
     say ""
-    conduct status --table || result_code=1
+    # A terminal wraps; a table that is cut tells less.
+    (COLUMNS=200; export COLUMNS; conduct status --table) || result_code=1
 }
 
 # Whether the timer runs without a login: system units do, others with lingering.
@@ -427,20 +446,21 @@ conclude() {
     fi
     if [ "$dry_run" = no ]; then
         name=$conductor
-        case $name in *[!A-Za-z0-9_./-]*) name=$(quoted "$name") ;; esac
+        setup=$root/setup.sh
+        case $root in *[!A-Za-z0-9_./-]*) name=$(quoted "$name"); setup=$(quoted "$setup") ;; esac
         say ""
         say "$done"
         say "  run a task:    $name run NAME"
         say "  upcoming runs: $name next"
         say "  status:        $name status"
-        say "  uninstall:     ./setup.sh --uninstall$([ "$timer" = no ] || printf ' --timer')"
+        say "  uninstall:     $setup --uninstall$([ "$timer" = no ] || printf ' --timer')"
     fi
     case $by.$cron in
         cron.stopped)
-            warn "no cron daemon is running; to start it: sudo sh -c '$start'"
+            warn "no cron daemon is running; to start it: $(as_typed "$start")"
             [ "$dry_run" = yes ] || exit 69 ;;
         cron.hidden)
-            warn "no cron daemon found; if none is running, start it: sudo sh -c '$start'" ;;
+            warn "no cron daemon found; if none is running, start it: $(as_typed "$start")" ;;
     esac
     [ "$tick_code" -eq 0 ] || exit "$tick_code"
     [ "$result_code" -eq 0 ] || warn "installed, but not all is well: see above"

@@ -244,7 +244,7 @@ cron now runs the conductor every minute.
   run a task:    {root}/symphony_conductor.py run NAME
   upcoming runs: {root}/symphony_conductor.py next
   status:        {root}/symphony_conductor.py status
-  uninstall:     ./setup.sh --uninstall
+  uninstall:     {root}/setup.sh --uninstall
 """.format(tools=box.tools, root=box.root, version=VERSION, line=line,
            status=re.search(r"(?m)^healthy \| last tick .*\n\nTASK .*\nyearly .*$", out).group(0))
     assert box.table.read_text() == NEIGHBOURS + "# BEGIN symphony-conductor {0}\n{1}\n# END {2} {0}\n".format(
@@ -343,7 +343,16 @@ def test_it_ends_with_a_task_that_has_run(box):
     code, out, err = box.run()
     assert (code, err) == (0, "")
     assert re.search(r"\n\nrunning the task check_up:\nchecked\n\nhealthy \|[^\n]*\n\n[^\n]*\n"
-                     r"check_up  idle   success [0-9]s ago ", out), out
+                     r"check_up  idle   success [0-9]s ago, ", out), out
+
+
+def test_the_closing_table_is_not_cut_and_its_commands_work_from_anywhere(box):
+    name = "a_name_of_the_length_that_people_give"
+    box.configure(json.dumps({"tasks": [{"name": name, "command": "true", "schedule": "17 5 1 * *"}]}))
+    code, out, _ = box.run(COLUMNS="60")
+    assert code == 0 and re.search(r"(?m)^%s .* at 05:17 on the 1st of [a-z ]+$" % name, out), out
+    assert "\n  uninstall:     %s/setup.sh --uninstall\n" % box.root in out
+    assert box.call(["sh", "-c", re.search("(?m)^  uninstall: (.*)$", out).group(1)], cwd="/")[0] == 0
 
 
 def test_a_first_task_that_fails_is_said_and_the_line_stays(box):
@@ -772,8 +781,22 @@ MANAGERS = {
 CHECKED = r"steps: check\nPython: \S+ \(3\.11\.7\)\n(note: [^\n]*\n)?conductor: check\n"
 
 
+AGAIN = "then run ./setup.sh again"
+if os.path.isdir("/run/systemd/system"):
+    AGAIN += "; or use systemd: ./setup.sh --timer"
+
+
 def install_command(manager):
     return " && ".join(MANAGERS[manager]).replace("apt-get install", "DEBIAN_FRONTEND=noninteractive apt-get install")
+
+
+def typed(command):
+    """As a user without root's rights has to type it."""
+    return "sudo " + command.replace(" && ", " && sudo ")
+
+
+def test_the_conductor_names_the_same_commands_that_install_cron():
+    assert {name: command.split(" && ") for name, command in sc.CRON_PACKAGES} == MANAGERS
 
 
 @pytest.mark.parametrize("manager", sorted(MANAGERS))
@@ -798,8 +821,8 @@ def test_others_are_told_the_command_that_installs_cron_and_nothing_changes(box,
     box.logged(manager)
     box.without_compiled()
     before = box.snapshot()
-    assert box.run()[::2] == (69, "setup.sh: crontab not found; to install it: sudo sh -c '%s'\n" % (
-        install_command(manager)))
+    assert box.run()[::2] == (69, "setup.sh: crontab not found; nothing was changed; to install it: %s\n%s\n" % (
+        typed(" && ".join(MANAGERS[manager])), AGAIN))
     assert box.snapshot() == before
 
 
@@ -810,8 +833,8 @@ def test_without_a_known_package_manager_cron_is_to_be_installed_by_hand(box):
         if user == "root":
             box.without_crontab()
         before = box.snapshot()
-        assert box.run()[::2] == (69, "setup.sh: crontab not found; install cron with your package manager, "
-                                      "or use --timer\n")
+        assert box.run()[::2] == (69, "setup.sh: crontab not found; nothing was changed; "
+                                      "install cron with your package manager, %s\n" % AGAIN)
         assert box.snapshot() == before
 
 
@@ -823,7 +846,7 @@ def test_a_package_manager_that_fails_is_quoted_and_nothing_changes(box):
     code, out, err = box.run()
     assert code == 69 and out.endswith("warnings\ncrontab not found; running: apk add cronie\n")
     assert err == ("line 5\nline 6\nline 7\nline 8\nline 9\n"
-                   "setup.sh: crontab not found; to install it: sudo sh -c 'apk add cronie'\n")
+                   "setup.sh: crontab not found; nothing was changed; to install it: apk add cronie\n%s\n" % AGAIN)
     assert snapshot(box.root) == before
 
 
@@ -856,7 +879,7 @@ def test_without_a_daemon_that_is_said_last_and_nothing_is_called_healthy(box):
     assert "\nThe crontab line is installed. Nothing runs until a cron daemon does.\n" in out
     assert "cron now runs" not in out and "WARNING" not in out
     assert "healthy" not in out and "OK" not in out and "running the task" not in out
-    assert re.match(r"setup\.sh: no cron daemon is running; to start it: sudo sh -c '[^'\n]+'\n\Z", err)
+    assert re.match(r"setup\.sh: no cron daemon is running; to start it: sudo [^'\n]+\n\Z", err)
 
 
 def test_where_processes_are_hidden_nothing_is_claimed_about_the_daemon(box):
@@ -866,7 +889,7 @@ def test_where_processes_are_hidden_nothing_is_claimed_about_the_daemon(box):
     assert "\nThe crontab line is installed. It runs every minute, if cron is running.\n" in out
     assert "healthy" not in out
     assert re.match(r"setup\.sh: no cron daemon found; if none is running, start it: "
-                    r"sudo sh -c '[^'\n]+'\n\Z", err)
+                    r"sudo [^'\n]+\n\Z", err)
 
 
 def needs_namespaces():
@@ -918,7 +941,7 @@ def hidden(box, what, user, rest="", arguments=()):
         if word == "systemd":
             (place / "run/systemd/system").mkdir(parents=True)
             box.logged("systemctl", "[ \"$1\" != cat ] || exit %d\n%s" % ("cronie.service" not in what, start))
-        elif word.startswith("init.d/"):
+        elif word.startswith(("init.d/", "sbin/")):
             executable(place / word, "#!/bin/sh\n")
         elif word.startswith("cron") and "." not in word:
             executable(place / "sbin" / word, "#!/bin/sh\n")
@@ -949,9 +972,15 @@ def test_root_starts_a_daemon_that_does_not_run(box, what):
 def test_others_are_told_how_a_daemon_is_started(box, what):
     box.with_stand_in()
     code, out, err = hidden(box, what, "alice")
-    assert (code, err) == (69, "setup.sh: no cron daemon is running; to start it: sudo sh -c '%s'\n" % STARTS[what][0])
+    assert (code, err) == (69, "setup.sh: no cron daemon is running; to start it: %s\n" % typed(STARTS[what][0]))
     assert "\nsteps: prepare\nconductor: install --daemon-checked\n\nThe crontab line is installed. " in out
     assert box.calls() == [call for call in STARTS[what][1] if call.startswith("systemctl cat")]
+
+
+def test_a_service_program_outside_of_a_users_path_is_named_as_by_status(box):
+    box.with_stand_in()
+    err = hidden(box, "cron init.d/cron sbin/service", "alice")[2]
+    assert err == "setup.sh: no cron daemon is running; to start it: sudo service cron start\n"
 
 
 @pytest.mark.parametrize("does, says", [("echo broken; exit 1", "broken\n"), ("exit 0", "")])
@@ -960,7 +989,7 @@ def test_a_daemon_that_will_not_start_is_said_and_the_line_is_installed(box, doe
     code, out, err = hidden(box, "cron", "root", rest="printf '%s\\n' '#!/bin/sh' '{1}' > {0}/cron; chmod 755 {0}/cron"
                             .format(shlex.quote(str(box.tools)), does))
     assert code == 69 and "\ninstalled the crontab line:\n" in out and "\ncron: started\n" not in out
-    assert err == says + "setup.sh: no cron daemon is running; to start it: sudo sh -c 'cron'\n"
+    assert err == says + "setup.sh: no cron daemon is running; to start it: cron\n"
 
 
 @pytest.mark.parametrize("lingers", [True, False])
@@ -1089,7 +1118,7 @@ def test_a_dry_run_does_not_promise_what_only_root_can_do(box):
     box.logged("apk")
     code, out, err = box.run("--dry-run")
     assert (code, err) == (0, "") and "would run: apk" not in out
-    assert out.splitlines()[-1].startswith("would stop here: crontab not found; to install it: ")
+    assert out.splitlines()[-1] == "would stop here: crontab not found; to install it: sudo apk add cronie"
 
 
 def test_a_dry_uninstall_says_what_would_go(box):
@@ -1624,7 +1653,7 @@ def test_a_bare_root_is_set_up_from_a_checkout_and_left_as_it_was(bare_root, use
         assert bare_root.read(user, "exit") == "69\n", bare_root.read(user, "complained")
         assert "\ncrontab: /usr/bin/crontab\ncron: not running\nfolder config/tasks.d: created\n" in said
         assert "healthy" not in said and "OK" not in said
-        assert re.match(r"setup\.sh: no cron daemon is running; to start it: sudo sh -c '.*'\n\Z",
+        assert re.match(r"setup\.sh: no cron daemon is running; to start it: sudo service cron start\n\Z",
                         bare_root.read(user, "complained"))
     assert re.search(r"\nconfig/conductor_config\.json: 8 tasks, 0 problems, [0-9]+ warnings?\ncrontab: ", said)
     assert "\ninstalled the crontab line:\n* * * * * cd " in said
