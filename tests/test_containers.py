@@ -153,11 +153,12 @@ def test_the_pod_that_waits_for_its_tasks_asks_for_a_field_that_is_there(project
     assert subprocess.call(["sh", "-n", "-c", script]) == 0
     (pattern,) = re.findall(r"grep -q '(.*?)'", script)
     project.configure(every_minute("a", "sleep 60"))
-    assert not re.search(pattern, project.call("status")[1])
+    assert re.search(pattern, project.call("status", "--json")[1])
+    assert not re.search(pattern, "")  # status failed: the pod stays
     running = subprocess.Popen(project.command("run", "a"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         project.running_record("a")
-        assert re.search(pattern, project.call("status")[1])
+        assert not re.search(pattern, project.call("status", "--json")[1])
     finally:
         running.terminate()
         running.wait()
