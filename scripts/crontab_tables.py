@@ -22,6 +22,7 @@ class Machine(sc.Value):
     home: str = ""
     accounts: "FrozenSet[str]" = frozenset()
     is_program: "Callable[[str], bool]" = bool
+    is_folder: "Callable[[str], bool]" = bool
 
 
 class CrontabEntry(sc.Value):

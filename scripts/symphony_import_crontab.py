@@ -98,6 +98,7 @@ def import_tasks(text: str, machine: Machine, has_users: "bool | None" = False,
                           % twin))
         taken.add(task["name"])
         tasks.append((entry.number, task))
+    notes += [(0, note) for note in _notes_on_homes(table.entries, tasks, machine)]
     lost = {number for number, _, _ in left_out}
     notes = [(number, note) for number, note in notes if number not in lost]
     return Imported(tasks=tasks, left_out=sorted(left_out), kinds=kinds, notes=sorted(notes))
@@ -136,8 +137,10 @@ def task_of(entry: CrontabEntry, machine: Machine, taken: "Iterable[str]") -> "D
     if entry.comment:
         task["description"] = entry.comment
     command = shell_command(entry.command, variables.get("SHELL") or "/bin/sh")
-    task.update(command=command, schedule=entry.schedule, retry_count=0,
-                cwd=variables.get("HOME") or machine.home)
+    cwd = _home_of(entry, machine)
+    if not machine.is_folder(cwd):
+        cwd = "/"  # where cron runs a line whose home it cannot enter
+    task.update(command=command, schedule=entry.schedule, retry_count=0, cwd=cwd)
     zone = entry.zone or variables.get("CRON_TZ")
     if zone:
         task["timezone"] = zone
@@ -151,6 +154,10 @@ def task_of(entry: CrontabEntry, machine: Machine, taken: "Iterable[str]") -> "D
     if env:
         task["env"] = env
     return task
+
+
+def _home_of(entry: CrontabEntry, machine: Machine) -> str:
+    return entry.variables.get("HOME") or machine.home
 
 
 def _set_timeout(task: "Dict[str, Any]", command: str, config: sc.Config) -> None:
@@ -190,6 +197,15 @@ def _notes_on(entry: CrontabEntry, task: "Dict[str, Any]") -> "List[str]":
     return notes
 
 
+def _notes_on_homes(entries: "List[CrontabEntry]", tasks: "List[Tuple[int, Dict[str, Any]]]",
+                    machine: Machine) -> "List[str]":
+    """What to know about homes that are no folder: once for each."""
+    converted = {number for number, _ in tasks}
+    homes = {_home_of(entry, machine) for entry in entries if entry.number in converted}
+    return ["the home %s is no folder, so the tasks run in /, as with cron" % home
+            for home in sorted(homes) if not machine.is_folder(home)]
+
+
 def _does_the_same(task: sc.Task, other: sc.Task) -> bool:
     return all(getattr(task, field) == getattr(other, field)
                for field in ("command", "schedule_key", "cwd", "env"))
@@ -212,11 +228,16 @@ def this_machine(text: str) -> Machine:
         # What a shell has built in begins a command as well.
         return word in SHELL_WORDS or shutil.which(word, path=path) is not None
 
-    return Machine(user=user, home=home, accounts=_accounts(), is_program=is_program)
+    return Machine(user=user, home=home, accounts=_accounts(), is_program=is_program,
+                   is_folder=_is_folder)
 
 
 SHELL_WORDS = frozenset(
     "cd test echo printf exec export set eval if for while until case true false . :".split())
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isabs(path) and os.path.isdir(path)
 
 
 def _accounts() -> "FrozenSet[str]":

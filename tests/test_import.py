@@ -572,6 +572,19 @@ def test_the_imported_tasks_run_where_cron_ran_them(project, tmp_path):
     assert project.call("run", "--task", "pwd")[:2] == (0, "%s\nb  c\none\ntwo\n" % home)
 
 
+def test_a_home_that_is_no_folder_is_replaced_by_the_root_as_cron_does(tmp_path):
+    machine = ME.replace(home="/nonexistent", is_folder=lambda path: path == "/srv")
+    table = "5 4 * * * a\n6 4 * * * b\nHOME=/srv\n7 4 * * * c\nHOME=$HOME/x\n8 4 * * * d\n"
+    imported = symphony_import_crontab.import_tasks(table, machine)
+    assert [task["cwd"] for _, task in imported.tasks] == ["/", "/", "/srv", "/"]
+    notes = [note for number, note in imported.notes if number == 0]
+    assert notes == ["the home %s is no folder, so the tasks run in /, as with cron" % home
+                     for home in ("$HOME/x", "/nonexistent")]
+    here = symphony_import_crontab.this_machine("")
+    assert here.is_folder(str(tmp_path)) and not here.is_folder(str(tmp_path / "no"))
+    assert not here.is_folder("."), "relative to what?"
+
+
 # -- with a real cron daemon: one minute of a table, and then the same lines as tasks
 
 # @ is the file of the line, ~ a blank.
