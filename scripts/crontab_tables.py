@@ -30,7 +30,8 @@ class CrontabEntry(sc.Value):
 
     `number` counts from 1. `schedule` is as five fields or a nickname, `zone` its time zone, if it
     has one of its own. `set_below` has the variables that only lines below it set: for cron
-    they are none of its, but the conductor's line stands below them.
+    they are none of its, but the conductor's line stands below them. `is_random`: the schedule had
+    a ~, which is an H now; its time depends on the name of the task.
     """
 
     number: int = 0
@@ -42,6 +43,7 @@ class CrontabEntry(sc.Value):
     zone: str = ""
     variables: "Dict[str, str]" = {}
     set_below: "Tuple[str, ...]" = ()
+    is_random: bool = False
 
 
 class Table(sc.Value):
@@ -485,6 +487,7 @@ class _Reader:
             return ""
         dash, schedule, command = match.groups()
         comment, self.comment = " ".join(self.comment), []
+        is_random = "~" in schedule
         schedule, command, reason = self._schedule_of(" ".join(schedule.split()), command)
         user = ""
         if not reason:
@@ -496,7 +499,8 @@ class _Reader:
             self.note("'-' (no syslog entry) dropped: every run is logged", self.number)
         self.entries.append(CrontabEntry(
             number=self.number, line=line, schedule=schedule, user=user, comment=comment,
-            command=self._without_flags(command), zone=zone, variables=self.variables))
+            command=self._without_flags(command), zone=zone, variables=self.variables,
+            is_random=is_random))
         return "task"
 
     def _user_of(self, command: str) -> "Tuple[str, str, str]":
@@ -533,9 +537,6 @@ class _Reader:
             rest = re.sub(r"\A(?:\S+[ \t]*){%d}" % len(extra), "", command)
             return "", "", why_too_many_fields(schedule.split() + extra, rest)
         fields = [spread_field(text, field) for text, field in zip(schedule.split(), sc.FIELDS)]
-        if "~" in schedule:
-            self.note("~ is random anew whenever cron starts; becomes '%s', where H stays the same"
-                      % " ".join(fields), self.number)
         return " ".join(fields), command, ""
 
     def _interval_of(self, nickname: str, command: str) -> "Tuple[str, str, str]":

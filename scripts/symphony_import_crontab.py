@@ -192,6 +192,9 @@ def _notes_on(entry: CrontabEntry, task: "Dict[str, Any]") -> "List[str]":
         notes.append("%s, set further down, is not for this line; in your own crontab it reaches "
                      "the conductor and so this task: set it in the env of the tasks that need it"
                      % ", ".join(reaching))
+    if entry.is_random:
+        notes.append("with ~ cron picks another time at each start; the task gets a fixed one: %s"
+                     % sc.describe(task["schedule"], task["name"]))
     schedule = sc.CronSchedule(task["schedule"], task["name"])
     notes += ["%s (%s)" % advice for advice in sc.schedule_advice(schedule, task["name"])]
     return notes
