@@ -305,9 +305,16 @@ def test_the_shell_of_the_table_runs_the_command_and_stands_in_its_environment()
     assert task["env"] == {"SHELL": "/bin/bash"}, "flock -c, script and others ask for it"
 
 
+def test_the_settings_to_have_failures_mailed_can_be_pasted():
+    words = crontab_tables.CRON_VARIABLES["MAILTO"]
+    settings = json.loads("{%s}" % words.partition('"settings": ')[2])
+    assert settings["notification_command"] == 'mail -s "$SYMPHONY_TEXT" me@example.org'
+    config = sc.build_config([("table", {"tasks": [], "settings": settings})])
+    assert config.problems == [] and config.enable_notifications is True
+
+
 @pytest.mark.parametrize("line, reason", [
-    ("MAILTO=ops@x", "the conductor does not mail output; to be notified of failures, set "
-                      "notification_webhook or notification_command"),
+    ("MAILTO=ops@x", crontab_tables.CRON_VARIABLES["MAILTO"]),
     ("RANDOM_DELAY=5", "there is no random delay; to spread tasks evenly, use H as the minute"),
     ("START_HOURS_RANGE=3-22", "only anacron uses it; start_deadline limits how late a task may start"),
     ("MAILFROM=x", "it only affects mail, and the conductor does not mail output"),
@@ -383,8 +390,7 @@ TABLE = """MAILTO=ops@x
 @reboot cd /srv && ./start --now%first%second
 """
 COMPLAINTS = [
-    "symphony_conductor: %s: line 1: the conductor does not mail output; to be notified of failures, set "
-    "notification_webhook or notification_command: MAILTO=ops@x",
+    "symphony_conductor: %s: line 1: " + crontab_tables.CRON_VARIABLES["MAILTO"] + ": MAILTO=ops@x",
     "symphony_conductor: %s: line 7: schedule: minute '61' is outside 0-59: 61 * * * * broken",
     "symphony_conductor: %s: 8 lines: 2 tasks, 2 left out, 1 comment, 3 of the conductor"]
 
