@@ -500,13 +500,14 @@ class Handover(sc.Conductor):
 
 
 class Switch(sc.Value):
-    """What a switch does: line -> task; the lines that stay, with the reason; and tasks that were
-    imported from lines that are gone, or are others by now.
+    """What a switch does: line -> task; the lines that stay, with the reason; tasks that were
+    imported from lines that are gone, or are others by now; and all others that would run.
     """
 
     switched: "Dict[int, str]" = {}
     staying: "List[Tuple[int, str, str]]" = []
     strays: "List[str]" = []
+    others: "List[str]" = []
 
 
 def planned_switch(text: str, machine: Machine, store: sc.Store, now: float) -> Switch:
@@ -540,7 +541,9 @@ def planned_switch(text: str, machine: Machine, store: sc.Store, now: float) -> 
             switched[entry.number] = name
     strays = [name for name in record.own if name in config.tasks
               and name not in tasks.values() and not _why_idle(config.tasks[name], state, now)]
-    return Switch(switched=switched, staying=sorted(staying), strays=strays)
+    others = [name for name in config.tasks if name not in tasks.values() and name not in strays
+              and not _why_idle(config.tasks[name], state, now)]
+    return Switch(switched=switched, staying=sorted(staying), strays=strays, others=others)
 
 
 def _as_task(entry: CrontabEntry, machine: Machine) -> "sc.Task | None":
@@ -618,25 +621,51 @@ def _switch(store: sc.Store, is_dry_run: bool, clock: sc.Clock) -> int:
     has_timer = _has_timer(store)
     if not has_timer:
         after = sc.table_with_line(store, after)
-    _check_strays(plan.strays, has_timer or bool(sc.split_at_block(before, store.root)[1]))
+    had_line = bool(sc.split_at_block(before, store.root)[1])
+    is_called = has_timer or had_line
+    _check_strays(plan.strays, is_called)
     if is_dry_run:
         _print_difference(before, after)
+        _show_others(plan.others, is_called)
         return sc.EXIT_OK
-    command = sc.own_command(store.root, is_short=True)
     names = sorted(plan.switched.values())
     if not crontab_switch.with_restored_lines(before, store.root)[1]:
-        had_line = bool(sc.split_at_block(before, store.root)[1])
         _write_record(store, _read_record(store).replace(had_line=had_line))
     _write_between_minutes(store, clock, before, after,
                            lambda: _take_over(store, clock, config, names))
-    sc.print_line("%s to the conductor:" % sc.plural(
-        len(plan.switched), "line was handed over", "lines were handed over"))
+    sc.print_line("Handed over to the conductor:")
     lines = sc.crontab_lines(text)
     for number in sorted(plan.switched):
         _print_numbered(number, lines[number - 1])
-    sc.print_line("To undo this: %s import-crontab --switch-back" % command)
-    _warn_without_daemon(store)
+    _show_others(plan.others, is_called)
+    _show_switched(store, plan, has_timer)
     return sc.EXIT_OK
+
+
+def _show_others(names: "List[str]", is_called: bool) -> None:
+    """Name the tasks that start with the conductor's line, and were in no crontab."""
+    if names and not is_called:
+        sc.print_line("The conductor will also run %s of this folder: %s (to leave one out: \"enabled\": false)"
+                      % (sc.plural(len(names), "other task", "other tasks"), ", ".join(names)))
+
+
+def _show_switched(store: sc.Store, plan: Switch, has_timer: bool) -> None:
+    """Say who runs what from now on."""
+    caller = "The conductor's line is installed: cron now calls it every minute."
+    if has_timer:
+        caller = "The systemd timer calls the conductor."
+    elif sc.cron_daemon() == "":  # None proves nothing
+        caller = ("WARNING: the conductor's line is installed, but no cron daemon is running, so "
+                  "nothing calls it yet.")
+    counts = sc.plural(len(plan.switched), "line was handed over", "lines were handed over")
+    if plan.staying:
+        numbers = [str(number) for number, _, _ in plan.staying]
+        counts += ", %s with cron (%s %s)" % (
+            sc.plural(len(numbers), "stays", "stay"), "line" if len(numbers) == 1 else "lines",
+            sc.join_words(numbers))
+    sc.print_line("%s %s." % (caller, counts))
+    sc.print_line("To undo this: %s import-crontab --switch-back"
+                  % sc.own_command(store.root, is_short=True))
 
 
 def _has_timer(store: sc.Store) -> bool:
@@ -710,7 +739,7 @@ def _write_between_minutes(store: sc.Store, clock: sc.Clock, before: str, after:
 def _wait_for_cron(clock: sc.Clock) -> None:
     seconds = crontab_switch.wait_s(clock.now())
     if seconds:
-        sc.print_line("waiting %d s: cron reads crontabs when a minute begins"
+        sc.print_line("waiting %d s, so as not to change the crontab while cron reads it"
                       % math.ceil(seconds))
         sys.stdout.flush()
         time.sleep(seconds)
@@ -738,10 +767,10 @@ def _switch_back(store: sc.Store, former: "str | None", is_dry_run: bool,
                             "remove it first: uninstall --timer")
     lines = sc.crontab_lines(after)
     stays = _read_record(store).had_line and bool(sc.split_at_block(before, store.root)[1])
-    names: "List[str]" = []
     if stays:
         names = _tasks_given_back(store, before, roots)
     else:
+        names = _files_given_back(store, before, roots)
         after = sc.without_block(after, store.root)
     if former:
         after = sc.without_block(after, former)
@@ -759,9 +788,11 @@ def _switch_back(store: sc.Store, former: "str | None", is_dry_run: bool,
     if stays:
         _pause_given_back(store, names, clock)
     else:
-        sc.print_line("The conductor's line is removed, so no task runs. The task files stay in "
-                      "%s;" % sc.DROP_IN_DIR)
-        sc.print_line("delete those of the lines above before you run install, or they run twice.")
+        sc.print_line("The conductor's line is removed, so no task runs. Before you run install, "
+                      "remove the tasks of")
+        sc.print_line("the lines above, or they run twice.")
+        if names:
+            sc.print_line("To remove their files: rm %s" % " ".join(map(shlex.quote, names)))
     return sc.EXIT_OK
 
 
@@ -781,6 +812,22 @@ def _tasks_given_back(store: sc.Store, crontab: str, roots: "List[str]") -> "Lis
     text = decoded_table(os.fsencode(crontab), "crontab")
     return tasks_of_marked_lines(text, this_machine(text), store.read_config(),
                                  _read_record(store), *roots)
+
+
+def _files_given_back(store: sc.Store, crontab: str, roots: "List[str]") -> "List[str]":
+    """The files of the tasks whose lines go back, as seen from here; none if they cannot be told.
+
+    Lines go back whatever the configuration is: they are needed most where nothing runs them.
+    """
+    try:
+        names = _tasks_given_back(store, crontab, roots)
+    except sc.ConfigError:
+        return []
+    paths = [store.path("%s/%s.json" % (sc.DROP_IN_DIR, name)) for name in names]
+    paths = [path for path in paths if os.path.lexists(path)]
+    if os.path.realpath(os.curdir) == store.root:
+        paths = [os.path.relpath(path, store.root) for path in paths]
+    return paths
 
 
 def _check_former(store: sc.Store, former: str) -> None:
@@ -806,11 +853,6 @@ def _print_difference(before: str, after: str) -> None:
     for line in difflib.unified_diff(tables[0], tables[1], "crontab now", "crontab then",
                                      lineterm=""):
         sc.print_line(_printable(line))
-
-
-def _warn_without_daemon(store: sc.Store) -> None:
-    if not sc.has_timer(store.root) and sc.cron_daemon() == "":  # None proves nothing
-        sc.print_line("WARNING: no cron daemon is running, so nothing calls the line yet")
 
 
 OPTIONS = (

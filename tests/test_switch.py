@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import shlex
 import shutil
 import subprocess
 import sys
@@ -174,16 +175,54 @@ def test_imported_lines_are_handed_over_in_one_write_and_come_back(box, capfd):
     for number in (2, 4, 6):
         before[number - 1] = box.mark() + before[number - 1]
     assert box.table.startswith(b"".join(before) + b"# BEGIN symphony-conductor ")
-    assert out.startswith("3 lines were handed over to the conductor:\n"
+    assert out.startswith("Handed over to the conductor:\n"
                           "    2  0 2 * * * /x/backup.sh --all\n    4  */5 * * * * /x/poll\tnow\n"
-                          "    6  @reboot cd /srv && ./start\nTo undo this: ")
+                          "    6  @reboot cd /srv && ./start\n")
+    caller, undo = out.splitlines()[-2:]
+    assert caller.endswith(". 3 lines were handed over, 1 stays with cron (line 5).")
+    assert "the conductor's line is installed" in caller.lower()
+    assert undo.startswith("To undo this: ") and undo.endswith(" import-crontab --switch-back")
     assert "line 5 stays with cron: it cannot be a task: 61 * * * * broken" in err
     block = sc.split_at_block(box.table.decode(), str(box.project.root))[1]
     assert block and " tick >>logs/conductor_cron.log" in block
 
     assert box.call("--switch-back") == 0
     assert box.table == LINES and box.writes() == 2
-    assert capfd.readouterr().out.startswith("3 lines were given back to cron:\n    2  0 2 ")
+    out = capfd.readouterr().out
+    assert out.startswith("3 lines were given back to cron:\n    2  0 2 ")
+    files = [shlex.quote(str(box.drop_in(name))) for name in ("backup", "poll", "start")]
+    assert out.endswith("\nTo remove their files: rm %s\n" % " ".join(files))
+
+
+def test_a_switch_names_the_tasks_that_start_with_it(box, capfd):
+    box.project.configure(every_minute("here"), dict(every_minute("off"), enabled=False),
+                          every_minute("there"))
+    others = ('The conductor will also run 2 other tasks of this folder: here, there (to leave one '
+              'out: "enabled": false)\n')
+    box.call("--write")
+    box.call("--switch", "--dry-run")
+    assert capfd.readouterr().out.endswith(others)
+    box.call("--switch")
+    assert others in capfd.readouterr().out
+    box.table += b"9 9 * * * /x/later\n"
+    box.call("--write", "--switch")
+    assert "other tasks" not in capfd.readouterr().out, "they ran already"
+
+
+def test_a_switch_back_from_the_folder_names_files_below_it(box, capfd, monkeypatch):
+    box.call("--write", "--switch")
+    box.drop_in("poll").unlink()
+    monkeypatch.chdir(str(box.project.root))
+    box.call("--switch-back")
+    assert capfd.readouterr().out.endswith(
+        "rm config/tasks.d/backup.json config/tasks.d/start.json\n")
+
+
+def test_lines_go_back_even_if_the_configuration_cannot_be_read(box, capfd):
+    box.call("--write", "--switch")
+    box.project.write_config("{")
+    assert box.call("--switch-back") == 0 and box.table == LINES
+    assert capfd.readouterr().out.endswith("the lines above, or they run twice.\n")
 
 
 def test_no_line_runs_beside_its_task_whatever_is_typed_after_the_import(box, capfd):
@@ -543,7 +582,7 @@ def test_a_wait_of_less_than_a_second_is_one(box, clock, capfd):
     box.call("--write")
     clock.time += -20 + crontab_switch.SAFE_FROM_S - 0.25
     box.call("--switch")
-    assert "waiting 1 s: cron reads" in capfd.readouterr().out
+    assert "waiting 1 s, so as not to change" in capfd.readouterr().out
 
 
 def test_lines_from_stdin_are_to_be_removed_where_they_came_from(box, monkeypatch, capfd):
