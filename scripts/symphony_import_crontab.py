@@ -318,7 +318,7 @@ def _import(store: sc.Store, args: "argparse.Namespace") -> None:
                                           store.root)
     imported = import_tasks(text, machine, has_users, config, answering)
     for number, line, reason in imported.left_out:
-        sc.warn("%s: line %d: %s: %s" % (place, number, reason, _shown(line)))
+        sc.warn("%s: line %d: %s\n    %s" % (place, number, _shown(line), reason))
     for number, note in imported.notes:
         where = "%s: line %d" % (place, number) if number else place
         sc.warn(_printable("%s: warning: %s" % (where, note)))
@@ -613,7 +613,7 @@ def _switch(store: sc.Store, is_dry_run: bool, clock: sc.Clock) -> int:
     config = store.read_config()
     plan = planned_switch(text, this_machine(text), store, clock.now())
     for number, line, reason in plan.staying:
-        sc.warn("crontab: line %d stays with cron: %s: %s" % (number, reason, _shown(line)))
+        sc.warn("crontab: line %d stays with cron: %s\n    %s" % (number, _shown(line), reason))
     if not plan.switched:
         sc.print_line("nothing to switch: no line of the crontab has a task here")
         return sc.EXIT_OK

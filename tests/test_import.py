@@ -390,9 +390,15 @@ TABLE = """MAILTO=ops@x
 @reboot cd /srv && ./start --now%first%second
 """
 COMPLAINTS = [
-    "symphony_conductor: %s: line 1: " + crontab_tables.CRON_VARIABLES["MAILTO"] + ": MAILTO=ops@x",
-    "symphony_conductor: %s: line 7: schedule: minute '61' is outside 0-59: 61 * * * * broken",
+    "symphony_conductor: %s: line 1: MAILTO=ops@x",
+    "symphony_conductor:     " + crontab_tables.CRON_VARIABLES["MAILTO"],
+    "symphony_conductor: %s: line 7: 61 * * * * broken",
+    "symphony_conductor:     schedule: minute '61' is outside 0-59",
     "symphony_conductor: %s: 8 lines: 2 tasks, 2 left out, 1 comment, 3 of the conductor"]
+
+
+def complaints_on(place):
+    return [line.replace("%s", str(place)) for line in COMPLAINTS]
 
 
 @pytest.fixture
@@ -422,7 +428,7 @@ def test_import_prints_a_configuration_that_check_accepts(project, env, tmp_path
     project.configure(every_minute("here"))
     code, out, err = project.call("import-crontab", env=env)
     assert code == 0
-    assert normal(err) == [line % "crontab" for line in COMPLAINTS]
+    assert normal(err) == complaints_on("crontab")
     tasks = json.loads(out)["tasks"]
     assert [(task["name"], task["schedule"], task["cwd"]) for task in tasks] == [
         ("backup", "5 4 * * *", sc.current_user()[1]), ("start", "@reboot", sc.current_user()[1])]
@@ -441,11 +447,11 @@ def test_a_table_comes_from_a_file_or_from_stdin_as_well(project, env, tmp_path)
     path.write_text(TABLE)
     code, out, err = project.call("import-crontab", str(path), env=env)
     assert (code, out) == (0, wanted)
-    assert normal(err) == [line % path for line in COMPLAINTS]
+    assert normal(err) == complaints_on(path)
     done = subprocess.run(project.command("import-crontab", "-"), input=TABLE.encode(), stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, env=env, timeout=60)
     assert (done.returncode, done.stdout.decode()) == (0, wanted)
-    assert normal(done.stderr.decode()) == [line % "stdin" for line in COMPLAINTS]
+    assert normal(done.stderr.decode()) == complaints_on("stdin")
 
 
 @pytest.mark.parametrize("content, tally", [
@@ -498,7 +504,7 @@ def test_write_makes_a_private_file_for_each_line_and_says_what_to_remove(projec
     project.configure(every_minute("here"))
     code, out, err = project.call("import-crontab", "--write", env=env)
     assert code == 0
-    assert normal(err) == [line % "crontab" for line in COMPLAINTS]
+    assert normal(err) == complaints_on("crontab")
     assert out == ("wrote config/tasks.d/backup.json\nwrote config/tasks.d/start.json\n"
                    "Cron still runs these lines. To hand them over to the conductor:\n"
                    "  %s import-crontab --switch\n" % sc.own_command(str(project.root), is_short=True))
@@ -510,8 +516,8 @@ def test_write_makes_a_private_file_for_each_line_and_says_what_to_remove(projec
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     code, out, err = project.call("import-crontab", "--write", env=env)
     assert (code, out) == (0, "nothing was written\n")
-    assert "line 3: already defined as task 'backup'" in err
-    assert "line 8: already defined as task 'start'" in err
+    assert "line 3: 5 4 * * * /x/backup.sh --all\nsymphony_conductor:     already defined as task 'backup'" in err
+    assert "symphony_conductor:     already defined as task 'start'" in err
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
 
@@ -746,7 +752,7 @@ def test_a_real_cron_daemon_and_the_imported_tasks_do_the_same(differential):
     assert differential.stop() == ""
     left_out = (differential.folder / "left_out").read_text().splitlines()
     left_out = [line for line in left_out if ": warning: " not in line]
-    assert left_out[0].endswith(": LOGNAME=other") and len(left_out) == 2, "and the tally"
+    assert left_out[0].endswith(": LOGNAME=other") and len(left_out) == 3, "with the reason, and the tally"
     by_cron, by_task = differential.outputs("cron"), differential.outputs("task")
     assert len(by_cron) >= 35 and "(nothing)" not in by_cron.values()
     differing = {line: (text, by_task[line]) for line, text in by_cron.items() if by_task[line] != text}
