@@ -11661,10 +11661,10 @@ def cron_daemon() -> "str | None":
 def _is_halted(pid: int) -> bool:
     """Whether a process is stopped, or has ended and was not reaped; false where none can tell."""
     try:
-        process = _process_in_proc(pid)
+        process = process_of(pid)
     except OSError:
         return False
-    return process is not None and process.state in "TZX"
+    return process is not None and (process.is_dead or process.state[:1] == "T")
 
 
 def _program_name(pid: str) -> str:

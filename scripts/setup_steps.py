@@ -13,9 +13,9 @@ It runs as the user whose tasks these are. `--called-by-root`: root asked for it
 
 import os
 import shlex
-import shutil
 import stat
 import sys
+from shutil import which
 from typing import List
 
 os.umask(os.umask(0o077) | 0o022)  # a compiled file that others can write to would be refused
@@ -69,7 +69,7 @@ def check(store: sc.Store, called_by_root: bool, by_timer: bool) -> None:
     problems = store.insecure_among(sorted(set(paths)))
     if problems:
         raise sc.ConfigError(problems)
-    if not by_timer and shutil.which("crontab"):
+    if not by_timer and which("crontab"):
         # Not every user may have a crontab: see cron.allow in crontab(1).
         try:
             sc.split_at_block(sc.read_crontab(), store.root)

@@ -17,9 +17,9 @@ import os
 import pwd
 import re
 import shlex
-import shutil
 import sys
 import time
+from shutil import which
 from typing import Any, Callable, Collection, Dict, FrozenSet, Iterable, List, Tuple
 
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -229,7 +229,7 @@ def this_machine(text: str) -> Machine:
     @functools.lru_cache(maxsize=None)
     def is_program(word: str) -> bool:
         # What a shell has built in begins a command as well.
-        return word in SHELL_WORDS or shutil.which(word, path=path) is not None
+        return word in SHELL_WORDS or which(word, path=path) is not None
 
     return Machine(user=user, home=home, accounts=_accounts(), is_program=is_program,
                    is_folder=_is_folder)
@@ -645,7 +645,8 @@ def _switch(store: sc.Store, is_dry_run: bool, clock: sc.Clock) -> int:
 def _show_others(names: "List[str]", is_called: bool) -> None:
     """Name the tasks that start with the conductor's line, and were in no crontab."""
     if names and not is_called:
-        sc.print_line("The conductor will also run %s of this folder: %s (to leave one out: \"enabled\": false)"
+        sc.print_line("The conductor will also run %s of this folder: %s "
+                      "(to leave one out: \"enabled\": false)"
                       % (sc.plural(len(names), "other task", "other tasks"), ", ".join(names)))
 
 

@@ -767,7 +767,7 @@ def test_a_cron_daemon_that_is_stopped_or_dead_does_not_run(tmp_path, monkeypatc
     for pid, name, state in (("self", "sh", "R"), ("1", "init", "S"), ("7", "cron", letter)):
         (tmp_path / pid).mkdir()
         (tmp_path / pid / "comm").write_text(name + "\n")
-        (tmp_path / pid / "stat").write_text("%s (%s) %s 1 %s\n" % (pid, name, state, "7 " * 18))
+        (tmp_path / pid / "stat").write_text("%s (%s) %s 1 %s\n" % (pid, name, state, "1 " * 18))
     (tmp_path / "uptime").write_text("1.0 1.0\n")
     monkeypatch.setattr(sc, "PROC", str(tmp_path))
     monkeypatch.setattr(sc, "SERVICE_FOLDERS", ())

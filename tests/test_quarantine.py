@@ -991,6 +991,8 @@ def removing_calls(path):
                 found.add((function, "." + node.attr))
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = {getattr(node, "module", None)} | {alias.name for alias in node.names}
+            if names == {"shutil", "which"}:
+                names = set()  # from shutil import which: it only looks
             found.update((function, "import " + str(name)) for name in names & {"shutil"} | (
                 names & STRONG if getattr(node, "module", "") in ("os", "posix") else set()))
         for child in ast.iter_child_nodes(node):
