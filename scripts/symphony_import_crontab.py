@@ -872,8 +872,8 @@ OPTIONS = (
      sc.option("--switch-back", action="store_true",
                help="undo that: cron runs the lines again, and no longer the conductor")],
     sc.option("--former", metavar="ROOT",
-              help="with --switch-back: give back what was handed over to this folder before it "
-                   "was renamed to this one"),
+              help="with --switch-back: the name that this folder had when the lines were handed "
+                   "over (default: the one that it has)"),
     sc.option("--dry-run", action="store_true",
               help="show what --switch or --switch-back would change in the crontab"))
 

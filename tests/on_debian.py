@@ -409,10 +409,10 @@ def not_allowed(machine):
     machine.must("root", "echo root > /etc/cron.allow && cron")
     machine.checkout("alice")
     before = machine.files()
-    out, err = set_up(machine, "alice", expected=1)
+    out, err = set_up(machine, "alice", expected=69)
     expect(out == "" and "not allowed to use this program" in err, out, err)
     is_unchanged(before, machine.files())
-    return "exit 1 and crontab's own words, nothing written"
+    return "exit 69 and crontab's own words, nothing written"
 
 
 @situation("read-only")

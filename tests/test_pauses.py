@@ -612,7 +612,8 @@ def test_a_heartbeat_and_a_state_of_the_version_before_are_read_without_a_word(h
     (hand.root / "conductor_state.json").write_text(json.dumps(state))
     heartbeat = hand.root / "status" / "heartbeat"
     store, offset = hand.store(), hand.clock.at - hand.clock.mono
-    store.write_heartbeat(hand.clock.at, at(NIGHT), sc.Evidence(clock_offset=offset), store.watched())
+    evidence = sc.Evidence(clock_offset=offset, boot_id=sc.current_start_id())
+    store.write_heartbeat(hand.clock.at, at(NIGHT), evidence, store.watched())
     soon = (str(heartbeat).encode(), hand.clock.at + 1, hand.clock.mono + 1)
     assert sc.nothing_to_do(*soon)
     lines = heartbeat.read_text().split("\n")

@@ -200,7 +200,7 @@ def read_only(box):
 def dead_cron(box):
     needs_root(box)
     box.install()
-    box.age(1000)
+    box.age(965)
     box.enter(ALONE_FOR_LONG)
 
 
@@ -208,19 +208,19 @@ def removed_line(box):
     box.install()
     box.start("cron", "60")
     box.table.unlink()
-    box.age(1000)
+    box.age(965)
 
 
 def csh_in_the_crontab(box):
     box.install()
     box.table.write_text("SHELL=/bin/csh\n" + box.table.read_text())
-    box.age(1000)
+    box.age(965)
 
 
 def python_gone(box):
     box.install()
     box.table.write_text(box.table.read_text().replace(sc.interpreter(), "/opt/python3.5/bin/python3"))
-    box.age(1000)
+    box.age(965)
 
 
 def broken_configuration(box):
