@@ -143,6 +143,7 @@ ENVIRONMENT_NAME = "status/tick_environment.json"
 FAILURE_NAME = "status/tick_failure"
 INSTALLED_NAME = "status/crontab.installed"  # touched by each `install`
 IMPORTED_NAME = "status/crontab.imported"    # from which lines import-crontab made tasks
+IMPORTER = "import-crontab"                  # who pauses the tasks of lines that cron has back
 FAILURE_BYTES = 4096  # more than its text takes, whatever letters it is of
 
 
@@ -5832,7 +5833,7 @@ QUOTED = r'("(?:\\(?:u[0-9a-f]{4}|["\\bfnrt])|[^"\\\n])*")'
 
 
 def handed_over_pattern(root: str) -> str:
-    """Matches the mark of this root at the begin of a line."""
+    """Matches the mark of this root at the beginning of a line."""
     return LOOSE_MARK % re.escape(json.dumps(root))
 
 
@@ -11503,24 +11504,49 @@ def table_with_line(store: Store, crontab: str, mailto: "str | None" = None) -> 
     return with_block(crontab, store.root, lines)
 
 
+def read_imported(store: Reader) -> "Document":
+    """The record of import-crontab, {} if nothing was imported. Raises StorageError.
+
+    `lines` has the digest of the line that each task was made from (digest_of_line).
+    """
+    path = store.path(IMPORTED_NAME)
+    try:
+        document = json.loads(read_bytes(path).decode("utf-8"))
+        parts = [document.get("tasks", {}), document.get("lines", {})]
+        if all(isinstance(text, str) for part in parts for text in part.values()):
+            return document  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise StorageError.of("read", path, error)
+    except (ValueError, AttributeError):
+        pass
+    raise StorageError("%s is damaged" % path, "nobody can tell which lines of the crontab are tasks "
+                       "here; if none is, remove it")
+
+
+def digests_at_risk(store: Reader) -> "List[str]":
+    """The digests of the lines whose tasks would run: not those of tasks that wait for a switch."""
+    digests = read_imported(store).get("lines", {})
+    if not digests:
+        return []
+    tasks = (store.config_in_force()[0] or Config()).tasks
+    waiting = {name for name, pause in store.read_state()[0].pauses.items()
+               if pause.get("by") == IMPORTER and pause["until"] is None}
+    return [digest for name, digest in digests.items()
+            if name in tasks and tasks[name].enabled and name not in waiting]
+
+
 def doubled_lines(store: Reader, crontab: str) -> int:
     """How many lines of the crontab became tasks that would run beside them.
 
     Raises StorageError when the record of import-crontab cannot be read.
     """
-    try:
-        document = json.loads(read_bytes(store.path(IMPORTED_NAME)).decode("utf-8"))
-        digests = dict(document["lines"])
-    except FileNotFoundError:
+    at_risk = digests_at_risk(store)
+    if not at_risk:
         return 0
-    except OSError as error:
-        raise StorageError.of("read", store.path(IMPORTED_NAME), error)
-    except (ValueError, KeyError, TypeError):
-        return 0  # it was damaged
-    present = {digest_of_line(line) for line in crontab_lines(crontab)}
-    tasks = (store.config_in_force()[0] or Config()).tasks
-    return sum(digest in present for name, digest in digests.items()
-               if name in tasks and tasks[name].enabled)
+    present = [digest_of_line(line) for line in crontab_lines(crontab)]
+    return sum(min(present.count(digest), at_risk.count(digest)) for digest in set(at_risk))
 
 
 def doubled_text(count: int, runs: str) -> str:
@@ -11792,7 +11818,7 @@ class Inspector:
         if failure is not None and failure.at > self.now + TICK_STALE_S:
             failure = None  # of a clock that was set back since
         daemon, command = None, ""
-        if (is_late or last_tick is None) and failure is None and not has_timer(self.store.root):
+        if (is_late or last_tick is None) and failure is None and has_timer(self.store.root) is False:
             daemon, command = cron_daemon(), daemon_command()
         runs = {name: text for name, task_state in state.tasks.items() if task_state.run is not None
                 for text in [self._oddity(name, task_state.run)] if text}
@@ -11895,15 +11921,17 @@ class Inspector:
         doubled = self.asked(lambda: doubled_lines(self.store, above + below), 0)
         if doubled:
             install = self.program + " import-crontab --switch"  # `install` refuses
-        if doubled and (block or timer):
-            return Finding(code="lines-doubled", command=install,
-                           text=doubled_text(doubled, "runs")), True
+        twice = Finding(code="lines-doubled", text=doubled_text(doubled, "runs"), command=install)
         if block:
             finding = _block_finding(self.store, above, block, install)
+            if doubled and (finding is None or finding.severity != PROBLEM):
+                return twice, True
             if finding is None and BLOCK_BEGIN + self.store.root in below.split("\n"):
                 finding = Finding(code="line-changed", command=install, text=(
                     "%s's crontab has two lines for this folder" % current_user()[0]))
             return finding, True
+        if doubled and timer:
+            return twice, True
         if timer is None:
             return Finding(code="crontab-unreadable", command="ls -l " + unit_folder(), text=(
                 "cannot read the systemd timer in %s" % unit_folder())), None
@@ -13245,7 +13273,7 @@ def _uninstall_line(store: Store, dry_run: bool) -> None:
         print_line("crontab(1) is not installed, so there is no line to remove")
         return
     stranded, hint = stranded_lines(before, store.root)
-    if stranded:
+    if stranded and not has_timer(store.root):  # else it goes on with them
         raise ConductorError("not uninstalled: " + stranded, hint)
     after = without_block(before, store.root)
     if after == before:

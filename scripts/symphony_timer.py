@@ -237,11 +237,9 @@ def _install(store: sc.Store, timer: Timer, dry_run: bool) -> int:
     code = timer.as_its_user(lambda: sc.check_installable(store, is_for_another))
     if code:
         return code
-    if not is_for_another:
-        try:
-            sc.refuse_to_double(store, sc.read_crontab())
-        except sc.UnavailableError:
-            pass  # without cron there are no lines
+    code = timer.as_its_user(lambda: _refuse_to_double(store))
+    if code:
+        return code
     files, present = timer.wanted(store), timer.files()
     if dry_run:
         for path, text in files.items():
@@ -287,6 +285,15 @@ def _uninstall(store: sc.Store, timer: Timer, dry_run: bool) -> None:
         if not timer.is_system:
             sc.print_line("note: lingering is still enabled; if nothing else of yours needs it: "
                           "loginctl disable-linger")
+
+
+def _refuse_to_double(store: sc.Store) -> None:
+    if not sc.digests_at_risk(store):
+        return  # whoever may not use crontab(1) can still have a timer
+    try:
+        sc.refuse_to_double(store, sc.read_crontab())
+    except sc.UnavailableError:
+        pass  # without cron, nothing runs twice
 
 
 def _warn_of_stranded_lines(store: sc.Store) -> None:

@@ -522,13 +522,19 @@ def test_what_cron_runs_as_well_is_not_installed_beside_it(project, fake, monkey
     assert "import-crontab --switch" in project.call("status", "--table", env=env)[1]
     (fake / "table").write_text(lines[3] + "\n")
     assert project.call("install", env=env)[0] == 0
+    record.write_text(json.dumps({"lines": dict.fromkeys("abc", digests["a"])}))
+    for count in (1, 2, 3):  # equal lines; of their three tasks, one is disabled
+        table = (lines[0] + "\n") * count
+        assert sc.doubled_lines(sc.Reader(str(project.root)), table) == min(count, 2)
+    record.write_text(json.dumps({"lines": digests}))
     with open(str(fake / "table"), "a") as handle:
         handle.write(lines[0] + "\n" + lines[2] + "\n")
     said = project.call("doctor", env=env)[1]
     assert "2 lines of the crontab are also tasks here, so each runs twice" in " ".join(said.split())
-    for damaged in ("", "{", "[]", '{"lines": 3}'):
+    for damaged in ("", "{", "[]", '{"lines": 3}', '{"lines": {"a": [1]}}'):
         record.write_text(damaged)
-        assert project.call("install", env=env)[0] == 0
+        code, _, err = project.call("install", env=env)
+        assert code == 74 and "crontab.imported is damaged" in err, damaged
     record.unlink()
     record.mkdir()
     code, _, err = project.call("install", env=env)
