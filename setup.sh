@@ -30,7 +30,8 @@ Environment:
 
 Exit status:
   0            cron runs the conductor
-  1            the same, but the first task failed or a step did; a first tick that fails exits with its own status
+  1            cron runs the conductor, but the first task or a later step failed; a first tick that fails exits
+               with its own status
   2            usage error
   69           no usable Python, no cron or one that refuses, or no cron daemon is running: nothing will be run
   74           a file could not be read or written
@@ -238,6 +239,10 @@ look_for_cron() {
                     cron | crond | cronie | dcron | fcron | bcron-sched | busybox-crond) cron=running ;;
                     busybox) ! grep -q crond "$process/cmdline" 2>/dev/null || cron=running ;;
                 esac
+            done
+            for folder in /etc/systemd/system /lib/systemd/system /usr/lib/systemd/system; do
+                # systemd-cron runs crontabs by timers, and has no daemon.
+                [ "$cron" != stopped ] || [ ! -e "$folder/cron.target" ] || cron=hidden
             done ;;
         *)
             processes=$(ps -axo comm=)

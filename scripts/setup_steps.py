@@ -6,7 +6,7 @@ Usage: setup_steps.py STEP [--dry-run] [--called-by-root] [--timer] [--uninstall
 check       fail if the user cannot set up this folder; prints nothing
 check-owner fail if root would do in the folder of another user what is that user's to do
 prepare     create the folders, and give scripts back their x bit
-first-task  print the name of a enabled task that changes nothing, if there is one
+first-task  print the name of an enabled task that changes nothing, if there is one
 
 It runs as the user whose tasks these are. `--called-by-root`: root asked for it, and became them.
 """
@@ -72,7 +72,9 @@ def check(store: sc.Store, called_by_root: bool, by_timer: bool) -> None:
     if not by_timer and which("crontab"):
         # Not every user may have a crontab: see cron.allow in crontab(1).
         try:
-            sc.split_at_block(sc.read_crontab(), store.root)
+            table = sc.read_crontab()
+            sc.split_at_block(table, store.root)
+            sc.refuse_to_double(store, table)
         except sc.ConductorError as error:
             if error.exit_code != sc.EXIT_FAILED:
                 raise

@@ -992,6 +992,25 @@ def test_a_daemon_that_will_not_start_is_said_and_the_line_is_installed(box, doe
     assert err == says + "setup.sh: no cron daemon is running; to start it: cron\n"
 
 
+def test_where_systemd_runs_the_crontabs_no_daemon_is_missed(box):
+    rest = "mount -t tmpfs none /etc/systemd/system; touch /etc/systemd/system/cron.target"
+    code, out, err = hidden(box, "cron", "alice", rest=rest)
+    assert "no cron daemon is running" not in err and "no cron daemon found; if none is running" in err
+
+
+def test_lines_that_would_run_twice_are_found_before_anything_is_written(box):
+    config = box.root / "config"
+    config.mkdir(mode=0o755, exist_ok=True)
+    (config / "conductor_config.json").write_text('{"tasks": [{"name": "a", "command": "x", "schedule": "0 5 * * *"}]}')
+    (box.root / "status").mkdir(mode=0o700)
+    digest = sc.digest_of_line("0 5 * * * x")
+    (box.root / "status/crontab.imported").write_text(json.dumps({"lines": {"a": digest}}))
+    box.table.write_text("0 5 * * * x\n")
+    code, out, err = box.run()
+    assert (code, out) == (69, "") and "1 line of the crontab is also a task here" in err
+    assert not (box.root / "logs").exists()
+
+
 @pytest.mark.parametrize("lingers", [True, False])
 def test_a_timer_needs_neither_crontab_nor_daemon(box, lingers):
     box.with_stand_in()
