@@ -437,10 +437,6 @@ def _printable(line: str) -> str:
 
 # -- the record of what was imported
 
-def _record_path(store: sc.Store) -> str:
-    return store.path(sc.IMPORTED_NAME)
-
-
 class Record(sc.Value):
     """What was imported: task -> what its line did, as a digest, and that of the line itself.
 
@@ -450,30 +446,23 @@ class Record(sc.Value):
     digests: "Dict[str, str]" = {}
     lines: "Dict[str, str]" = {}
     own: "List[str]" = []
-    had_line: bool = False  # the conductor's, before the first line was handed over
+    had_line: "bool | None" = None  # the conductor's, before the first line; None: unknown
 
 
 def _read_record(store: sc.Store) -> Record:
-    """Without the record, tasks are compared as they are."""
-    try:
-        document = json.loads(sc.read_bytes(_record_path(store)).decode("utf-8"))
-        return Record(digests=dict(document["tasks"]), lines=dict(document.get("lines", ())),
-                      own=list(document.get("own", ())),
-                      had_line=document.get("had_line") is True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, sc.ForeignFile):
-        return Record()
+    """Without the record, tasks are compared as they are. Raises StorageError if it is damaged."""
+    document = sc.read_imported(store)
+    return Record(digests=document.get("tasks", {}), lines=document.get("lines", {}),
+                  own=document.get("own", []), had_line=document.get("had_line"))
 
 
 def _write_record(store: sc.Store, record: Record) -> None:
     document = {"tasks": record.digests, "lines": record.lines, "own": record.own,
                 "had_line": record.had_line}
-    sc.write_atomic(_record_path(store), json.dumps(document, indent=1).encode())
+    sc.write_atomic(store.path(sc.IMPORTED_NAME), json.dumps(document, indent=1).encode())
 
 
 # -- the switch
-
-PAUSED_BY = "import-crontab"
-
 
 class Handover(sc.Conductor):
     """A conductor that takes over lines which cron has run up to now."""
@@ -482,7 +471,7 @@ class Handover(sc.Conductor):
         """Let the slots of these tasks count from the next second on; earlier ones were cron's."""
         def change(pauses: "Dict[str, sc.Pause]", now: float) -> str:
             for name in names:
-                pauses[name] = {"since": now, "until": now + 1, "by": PAUSED_BY,
+                pauses[name] = {"since": now, "until": now + 1, "by": sc.IMPORTER,
                                 "reason": "its crontab line is being switched"}
             return "%s: slots count from now on, cron had them before" % ", ".join(names)
 
@@ -492,7 +481,7 @@ class Handover(sc.Conductor):
         """Pause these tasks, whose lines cron has again, until the next switch or `resume`."""
         def change(pauses: "Dict[str, sc.Pause]", now: float) -> str:
             for name in names:
-                pauses[name] = {"since": now, "until": None, "by": PAUSED_BY,
+                pauses[name] = {"since": now, "until": None, "by": sc.IMPORTER,
                                 "reason": "its crontab line is back with cron"}
             return "%s: paused, cron has their lines again" % ", ".join(names)
 
@@ -595,7 +584,7 @@ def _why_idle(task: sc.Task, state: sc.State, now: float) -> str:
     pauses = [state.pauses[name] for name in (task.name, sc.ALL_TASKS) if name in state.pauses]
     # One that is over stays in the state until the next tick, and so does the switch's own.
     if any(pause["until"] is None or pause["until"] > now for pause in pauses
-           if pause.get("by") != PAUSED_BY):
+           if pause.get("by") != sc.IMPORTER):
         return ("its task '%s' is paused, and would run beside it once that is over; disable or "
                 "resume it" % task.name)
     return ""
@@ -767,7 +756,8 @@ def _switch_back(store: sc.Store, former: "str | None", is_dry_run: bool,
         raise sc.UsageError("a systemd timer calls the tick, so the lines would run twice",
                             "remove it first: uninstall --timer")
     lines = sc.crontab_lines(after)
-    stays = _read_record(store).had_line and bool(sc.split_at_block(before, store.root)[1])
+    has_line = bool(sc.split_at_block(before, store.root)[1])
+    stays = has_line and _read_record(store).had_line is not False
     if stays:
         names = _tasks_given_back(store, before, roots)
     else:
@@ -805,8 +795,7 @@ def _pause_given_back(store: sc.Store, names: "List[str]", clock: sc.Clock) -> N
         except sc.ConductorError as error:
             raise sc.ConductorError("cron and the conductor both run these lines: " + error.message,
                                     "to pause a task: pause NAME, for " + ", ".join(names))
-    sc.print_line("The conductor's line was there before the switch and stays; the tasks of the "
-                  "lines above are paused.")
+    sc.print_line("The conductor's line stays; the tasks of the lines above are paused.")
 
 
 def _tasks_given_back(store: sc.Store, crontab: str, roots: "List[str]") -> "List[str]":

@@ -361,12 +361,27 @@ def test_without_the_record_only_tasks_that_do_the_same_answer_for_a_line(box):
     assert box.mark() + b"0 2 * * *" not in box.table and box.mark() + b"*/5" in box.table
 
 
+@pytest.mark.parametrize("words", [("--write",), ("--switch",)])
 @pytest.mark.parametrize("record", [b"", b"{", b"[]", b'{"tasks": 3}', b"\xff"])
-def test_a_record_that_cannot_be_read_is_as_none(box, record):
+def test_a_damaged_record_is_an_error_and_stays_as_it_is(box, record, words):
     box.call("--write")
-    (box.project.root / "status" / "crontab.imported").write_bytes(record)
-    assert box.call("--switch") == 0
-    assert box.table.count(box.mark()) == 3
+    path = box.project.root / "status" / "crontab.imported"
+    path.write_bytes(record)
+    with pytest.raises(sc.StorageError, match="crontab.imported is damaged") as caught:
+        box.call(*words)
+    assert caught.value.exit_code == sc.EXIT_IOERR
+    assert path.read_bytes() == record and box.table == LINES
+
+
+def test_a_line_of_the_conductor_stays_where_the_record_is_gone(box, capfd):
+    """Nobody can tell whether it was there before the switch: other tasks may need it."""
+    box.call("--write", "--switch")
+    (box.project.root / "status" / "crontab.imported").unlink()
+    box.call("--switch-back")
+    assert b"# BEGIN symphony-conductor " in box.table and box.mark() not in box.table
+    assert sorted(box.project.state()["pauses"]) == ["backup", "poll", "start"]
+    out = capfd.readouterr().out
+    assert out.endswith("The conductor's line stays; the tasks of the lines above are paused.\n")
 
 
 def test_each_task_answers_for_one_line(box):
@@ -788,7 +803,7 @@ def test_a_line_that_was_there_before_the_switch_stays_and_its_tasks_pause(box, 
     (box.tools / "config").rename(box.project.root / "config" / "conductor_config.json")
     box.call("--switch-back")
     assert box.table == installed
-    assert "The conductor's line was there before the switch and stays" in capfd.readouterr().out
+    assert "The conductor's line stays; the tasks of" in capfd.readouterr().out
     tick_at(box, 120)
     box.project.wait_for_idle()
     assert "other" in started(box) and "true" not in started(box)
