@@ -467,15 +467,21 @@ def _write_record(store: sc.Store, record: Record) -> None:
 class Handover(sc.Conductor):
     """A conductor that takes over lines which cron has run up to now."""
 
-    def count_from_now(self, names: "List[str]") -> None:
-        """Let the slots of these tasks count from the next second on; earlier ones were cron's."""
+    def count_from_now(self, names: "List[str]",
+                       former: "Dict[str, sc.Pause] | None" = None) -> None:
+        """Let the slots of these tasks count from the next second on; earlier ones were cron's.
+
+        A task that has a pause in `former` gets that one back.
+        """
         def change(pauses: "Dict[str, sc.Pause]", now: float) -> str:
             for name in names:
                 pauses[name] = {"since": now, "until": now + 1, "by": sc.IMPORTER,
                                 "reason": "its crontab line is being switched"}
+                if former and name in former:
+                    pauses[name] = former[name]
             return "%s: slots count from now on, cron had them before" % ", ".join(names)
 
-        self._change_pauses(names[0], change)
+        self._change_pauses(sc.ALL_TASKS, change)
 
     def pause_for_cron(self, names: "List[str]") -> None:
         """Pause these tasks, whose lines cron has again, until the next switch or `resume`."""
@@ -485,7 +491,8 @@ class Handover(sc.Conductor):
                                 "reason": "its crontab line is back with cron"}
             return "%s: paused, cron has their lines again" % ", ".join(names)
 
-        self._change_pauses(names[0], change)
+        # Of all, as names may be missing from the configuration in force.
+        self._change_pauses(sc.ALL_TASKS, change)
 
 
 class Switch(sc.Value):
@@ -769,7 +776,10 @@ def _switch_back(store: sc.Store, former: "str | None", is_dry_run: bool,
         _print_difference(before, after)
         return sc.EXIT_OK
     try:
-        _write_between_minutes(store, clock, before, after)
+        if stays and names:
+            _write_and_pause(store, clock, before, after, names, roots)
+        else:
+            _write_between_minutes(store, clock, before, after)
     finally:  # cron may have the lines, even if the new table cannot be listed
         sc.forget_ticks(store)
     sc.print_line("%s back to cron:" % sc.plural(len(numbers), "line was given",
@@ -777,7 +787,7 @@ def _switch_back(store: sc.Store, former: "str | None", is_dry_run: bool,
     for number in numbers:
         _print_numbered(number, lines[number - 1])
     if stays:
-        _pause_given_back(store, names, clock)
+        sc.print_line("The conductor's line stays; the tasks of the lines above are paused.")
     else:
         sc.print_line("The conductor's line is removed, so no task runs. Before you run install, "
                       "remove the tasks of")
@@ -787,15 +797,28 @@ def _switch_back(store: sc.Store, former: "str | None", is_dry_run: bool,
     return sc.EXIT_OK
 
 
-def _pause_given_back(store: sc.Store, names: "List[str]", clock: sc.Clock) -> None:
-    if names:
-        store.hold()
+def _write_and_pause(store: sc.Store, clock: sc.Clock, before: str, after: str,
+                     names: "List[str]", roots: "List[str]") -> None:
+    """Write a table in which cron has the lines of these tasks again, while the tick goes on.
+
+    The tasks are paused ahead of it: nothing is due between the minutes, and whatever fails or is
+    killed behind it, no line runs twice. Lines that did not go back are not left without their task.
+    """
+    store.hold()
+    handover = Handover(store, clock)
+    former = store.read_state()[0].pauses
+    try:
+        _write_between_minutes(store, clock, before, after,
+                               lambda: handover.pause_for_cron(names))
+    except (sc.ConductorError, OSError, KeyboardInterrupt):
         try:
-            Handover(store, clock).pause_for_cron(names)
-        except sc.ConductorError as error:
-            raise sc.ConductorError("cron and the conductor both run these lines: " + error.message,
-                                    "to pause a task: pause NAME, for " + ", ".join(names))
-    sc.print_line("The conductor's line stays; the tasks of the lines above are paused.")
+            is_paused = store.read_state()[0].pauses != former
+            if is_paused and crontab_switch.with_restored_lines(sc.read_crontab(), *roots)[1]:
+                handover.count_from_now(names, former)
+        except (sc.ConductorError, OSError):
+            sc.warn("the tasks may stay paused; if cron does not run their lines: resume NAME, for "
+                    + ", ".join(names))
+        raise
 
 
 def _tasks_given_back(store: sc.Store, crontab: str, roots: "List[str]") -> "List[str]":

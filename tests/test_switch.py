@@ -815,6 +815,59 @@ def test_a_line_that_was_there_before_the_switch_stays_and_its_tasks_pause(box, 
     assert started(box).count("true") == 1
 
 
+@pytest.fixture
+def ticking(box):
+    """A conductor's line of its own, that stays, and one line that was handed over beside it."""
+    box.table = b"* * * * * true\n"
+    box.project.configure(every_minute("other"))
+    store = sc.Store(str(box.project.root))
+    sc.write_crontab(sc.table_with_line(store, box.table.decode()), box.table.decode(), store)
+    box.project.anchor()
+    box.call("--write", "--switch")
+    return box
+
+
+def is_paused(box):
+    pause = box.project.state()["pauses"].get("true")
+    return pause is not None and pause["until"] is None
+
+
+@pytest.mark.parametrize("error", [sc.ConductorError("cannot be listed"), KeyboardInterrupt()])
+def test_no_line_runs_beside_its_task_if_the_switch_back_ends_behind_the_write(
+        ticking, monkeypatch, error):
+    write_crontab = sc.write_crontab
+
+    def end(*arguments):
+        assert is_paused(ticking), "ahead of the write"
+        write_crontab(*arguments)
+        raise error
+
+    monkeypatch.setattr(sc, "write_crontab", end)
+    with pytest.raises(type(error)):
+        ticking.call("--switch-back")
+    assert ticking.mark() not in ticking.table and is_paused(ticking)
+
+
+def test_tasks_stay_paused_where_the_table_cannot_be_listed(ticking, capfd):
+    (ticking.tools / "mute").write_text("")
+    with pytest.raises(sc.ConductorError, match="the table cannot be listed now"):
+        ticking.call("--switch-back")
+    assert ticking.mark() not in ticking.table and is_paused(ticking)
+    assert "if cron does not run their lines: resume NAME, for true" in capfd.readouterr().err
+
+
+def test_a_switch_back_that_wrote_nothing_leaves_the_tasks_as_they_were(ticking):
+    table = ticking.table
+    (ticking.tools / "readonly").write_text("")
+    with pytest.raises(sc.ConductorError, match="refused"):
+        ticking.call("--switch-back")
+    assert ticking.table == table and not is_paused(ticking)
+    sc.Conductor(sc.Store(str(ticking.project.root))).pause("true", None, "mine")
+    with pytest.raises(sc.ConductorError, match="refused"):
+        ticking.call("--switch-back")
+    assert ticking.project.state()["pauses"]["true"]["reason"] == "mine"
+
+
 def test_an_import_beside_a_tick_says_that_both_run_the_lines(box, capfd):
     box.table = sc.with_block(LINES.decode(), str(box.project.root), ["* * * * * tick"]).encode()
     box.call("--write")
