@@ -496,11 +496,13 @@ class Handover(sc.Conductor):
 
 
 class Switch(sc.Value):
-    """What a switch does: line -> task; the lines that stay, with the reason; tasks that were
-    imported from lines that are gone, or are others by now; and all others that would run.
+    """What a switch does: line -> task; those of them whose task runs another command by now; the
+    lines that stay, with the reason; tasks that were imported from lines that are gone, or are
+    others by now; and all others that would run.
     """
 
     switched: "Dict[int, str]" = {}
+    edited: "List[Tuple[int, str]]" = []
     staying: "List[Tuple[int, str, str]]" = []
     strays: "List[str]" = []
     others: "List[str]" = []
@@ -509,15 +511,16 @@ class Switch(sc.Value):
 def planned_switch(text: str, machine: Machine, store: sc.Store, now: float) -> Switch:
     """Which lines of a table have a task that answers for them, and can take them over.
 
-    A task answers for one line: for the one that it was imported from, as far as the record tells
-    and if both still run the same command, or for one that does the same. Lines handed over before
-    have theirs. A line that changed since has no task, and stays with cron.
+    A task answers for one line: for the one that it was imported from, as far as the record tells,
+    whatever became of the task since, or for one that does the same. Lines handed over before have
+    theirs. A line that changed since has no task, and stays with cron.
     """
     config, state, record = store.read_config(), store.read_state()[0], _read_record(store)
     restored, marked = crontab_switch.with_restored_lines(text, store.root)
     table = read_table(restored, machine)
     tasks = _tasks_of_lines(table.entries, marked, machine, config, record)
     switched: "Dict[int, str]" = {}
+    edited: "List[Tuple[int, str]]" = []
     staying = [(number, line, reason) for number, line, reason in table.left_out
                if number not in marked and not re.match(crontab_tables.VARIABLE, line)]
     for entry in table.entries:
@@ -535,11 +538,13 @@ def planned_switch(text: str, machine: Machine, store: sc.Store, now: float) -> 
             staying.append((entry.number, entry.line, reason))
         else:
             switched[entry.number] = name
+            if config.tasks[name].command != task_of(entry, machine, ())["command"]:
+                edited.append((entry.number, name))
     strays = [name for name in record.own if name in config.tasks
               and name not in tasks.values() and not _why_idle(config.tasks[name], state, now)]
     others = [name for name in config.tasks if name not in tasks.values() and name not in strays
               and not _why_idle(config.tasks[name], state, now)]
-    return Switch(switched=switched, staying=sorted(staying), strays=strays, others=others)
+    return Switch(switched=switched, edited=edited, staying=sorted(staying), strays=strays, others=others)
 
 
 def _as_task(entry: CrontabEntry, machine: Machine) -> "sc.Task | None":
@@ -573,13 +578,16 @@ def tasks_of_marked_lines(text: str, machine: Machine, config: sc.Config, record
 
 
 def _task_for(task: sc.Task, digest: str, config: sc.Config, record: Record,
-              used: "Iterable[str]") -> str:
-    """The name of the task that answers for a line; '' for none."""
-    for name, other in config.tasks.items():
-        was_imported = record.digests.get(name) == digest and other.command == task.command
-        if name not in used and (was_imported or _does_the_same(task, other)):
-            return name
-    return ""
+              used: "Collection[str]") -> str:
+    """The name of the task that answers for a line; '' for none.
+
+    Of the tasks that were imported from such a line, those that still run its command come first.
+    """
+    free = [name for name in config.tasks if name not in used]
+    imported = [name for name in free if record.digests.get(name) == digest]
+    imported.sort(key=lambda name: config.tasks[name].command != task.command)
+    alike = [name for name in free if _does_the_same(task, config.tasks[name])]
+    return (imported + alike + [""])[0]
 
 
 def _why_idle(task: sc.Task, state: sc.State, now: float) -> str:
@@ -610,6 +618,9 @@ def _switch(store: sc.Store, is_dry_run: bool, clock: sc.Clock) -> int:
     plan = planned_switch(text, this_machine(text), store, clock.now())
     for number, line, reason in plan.staying:
         sc.warn("crontab: line %d stays with cron: %s\n    %s" % (number, _shown(line), reason))
+    for number, name in plan.edited:
+        sc.warn("warning: line %d goes over to its task '%s', whose command was edited since the "
+                "import" % (number, name))
     if not plan.switched:
         sc.print_line("nothing to switch: no line of the crontab has a task here")
         return sc.EXIT_OK

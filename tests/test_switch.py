@@ -344,13 +344,27 @@ def test_a_line_below_a_variable_that_changed_stays_with_cron(box):
     assert box.mark() not in box.table
 
 
-def test_a_task_that_was_adjusted_answers_for_its_line_while_it_runs_the_same_command(box):
+def test_a_task_that_was_adjusted_answers_for_its_line(box, capfd):
     box.call("--write")
     box.change_task("backup", schedule="0 4 * * *", env={"PATH": "/opt/bin:/bin"}, timeout=60)
-    box.change_task("poll", command="/x/poll later", enabled=False)
+    box.change_task("poll", command="/x/poll later")
     box.call("--switch")
     assert box.mark() + b"0 2 * * *" in box.table
-    assert box.mark() + b"*/5" not in box.table, "whether it does the same, nobody can tell"
+    assert box.mark() + b"*/5" in box.table
+    err = capfd.readouterr().err
+    assert ("warning: line 4 goes over to its task 'poll', whose command was edited since the "
+            "import\n" in err)
+    assert "'backup'" not in err
+    assert sc.main(["--root", str(box.project.root), "install", "--daemon-checked"]) == 0
+
+
+def test_of_two_lines_alike_the_one_goes_to_the_task_that_was_edited(box, capfd):
+    box.table = b"* * * * * /x/worker\n* * * * * /x/worker\n"
+    box.call("--write")
+    box.change_task("worker", command="/x/worker --new")
+    box.call("--switch")
+    assert box.table.count(box.mark()) == 2
+    assert "line 2 goes over to its task 'worker', whose command" in capfd.readouterr().err
 
 
 def test_without_the_record_only_tasks_that_do_the_same_answer_for_a_line(box):
