@@ -693,8 +693,8 @@ def _check_strays(names: "List[str]", is_called: bool) -> None:
         raise sc.UsageError(
             "nothing was switched: the conductor would also run %s, whose crontab lines were "
             "edited or removed since the import" % ", ".join(names),
-            "disable them or remove their files in %s; if they are to run, run install first"
-            % sc.DROP_IN_DIR)
+            "disable them or remove their files in %s, and import the lines anew if they are to "
+            "run here" % sc.DROP_IN_DIR)
     for name in names:
         sc.warn("warning: no line of the crontab is that of task '%s' any more; the conductor "
                 "runs it all the same" % name)

@@ -427,8 +427,9 @@ def test_a_task_that_would_not_run_takes_no_line_over(box, capfd):
 def test_no_task_runs_beside_a_line_that_was_edited_since_its_import(box, old, new):
     box.call("--write")
     box.table = table = LINES.replace(old, new)
-    with pytest.raises(sc.UsageError, match="the conductor would also run backup, whose"):
+    with pytest.raises(sc.UsageError, match="the conductor would also run backup, whose") as caught:
         box.call("--switch")
+    assert "install" not in str(caught.value), "it refuses as long as cron has a line of a task"
     assert box.table == table
     box.change_task("backup", enabled=False)
     assert box.call("--switch") == 0
