@@ -411,7 +411,7 @@ def _show_the_way_on(store: sc.Store, name: "str | None", text: str, imported: I
         sc.print_line("  %s import-crontab --switch" % sc.own_command(store.root, is_short=True))
         return
     if name == "-":
-        name = "their crontab"
+        name = "the crontab they came from"
     sc.print_line("These lines run twice until you remove them from %s:" % name)
     lines = sc.crontab_lines(text)
     for number, _ in imported.tasks:
@@ -508,14 +508,15 @@ class Switch(sc.Value):
     others: "List[str]" = []
 
 
-def planned_switch(text: str, machine: Machine, store: sc.Store, now: float) -> Switch:
+def planned_switch(text: str, machine: Machine, store: sc.Store, config: sc.Config,
+                   now: float) -> Switch:
     """Which lines of a table have a task that answers for them, and can take them over.
 
     A task answers for one line: for the one that it was imported from, as far as the record tells,
     whatever became of the task since, or for one that does the same. Lines handed over before have
     theirs. A line that changed since has no task, and stays with cron.
     """
-    config, state, record = store.read_config(), store.read_state()[0], _read_record(store)
+    state, record = store.read_state()[0], _read_record(store)
     restored, marked = crontab_switch.with_restored_lines(text, store.root)
     table = read_table(restored, machine)
     tasks = _tasks_of_lines(table.entries, marked, machine, config, record)
@@ -615,7 +616,7 @@ def _switch(store: sc.Store, is_dry_run: bool, clock: sc.Clock) -> int:
     before = sc.read_crontab()
     text = decoded_table(os.fsencode(before), "crontab")
     config = store.read_config()
-    plan = planned_switch(text, this_machine(text), store, clock.now())
+    plan = planned_switch(text, this_machine(text), store, config, clock.now())
     for number, line, reason in plan.staying:
         sc.warn("crontab: line %d stays with cron: %s\n    %s" % (number, _shown(line), reason))
     for number, name in plan.edited:

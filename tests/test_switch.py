@@ -628,7 +628,7 @@ def test_a_wait_of_less_than_a_second_is_one(box, clock, capfd):
 def test_lines_from_stdin_are_to_be_removed_where_they_came_from(box, monkeypatch, capfd):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(LINES)))
     box.call("--write", file="-")
-    assert ("These lines run twice until you remove them from their crontab:\n    2  0 2"
+    assert ("These lines run twice until you remove them from the crontab they came from:\n    2  0 2"
             in capfd.readouterr().out)
 
 
