@@ -622,31 +622,35 @@ def _switch(store: sc.Store, is_dry_run: bool, clock: sc.Clock) -> int:
     for number, name in plan.edited:
         sc.warn("warning: line %d goes over to its task '%s', whose command was edited since the "
                 "import" % (number, name))
-    if not plan.switched:
+    marked = crontab_switch.with_restored_lines(before, store.root)[1]
+    has_timer = _has_timer(store)
+    had_line = bool(sc.split_at_block(before, store.root)[1])
+    is_called = has_timer or had_line
+    # Lines that were handed over, and that nothing runs any more, need the conductor's line again.
+    if not plan.switched and (is_called or not marked):
         sc.print_line("nothing to switch: no line of the crontab has a task here")
         return sc.EXIT_OK
     after = crontab_switch.with_switched_lines(before, plan.switched, store.root)
-    has_timer = _has_timer(store)
     if not has_timer:
         after = sc.table_with_line(store, after)
-    had_line = bool(sc.split_at_block(before, store.root)[1])
-    is_called = has_timer or had_line
     _check_strays(plan.strays, is_called)
     if is_dry_run:
         _print_difference(before, after)
         _show_others(plan.others, is_called)
         return sc.EXIT_OK
     names = sorted(plan.switched.values())
-    if not crontab_switch.with_restored_lines(before, store.root)[1]:
+    if not marked:
         _write_record(store, _read_record(store).replace(had_line=had_line))
     _write_between_minutes(store, clock, before, after,
                            lambda: _take_over(store, clock, config, names))
-    sc.print_line("Handed over to the conductor:")
+    if plan.switched:
+        sc.print_line("Handed over to the conductor:")
     lines = sc.crontab_lines(text)
     for number in sorted(plan.switched):
         _print_numbered(number, lines[number - 1])
     _show_others(plan.others, is_called)
-    _show_switched(store, plan, has_timer)
+    stranded = 0 if is_called else len(marked)
+    _show_switched(store, plan, has_timer, stranded)
     return sc.EXIT_OK
 
 
@@ -658,21 +662,28 @@ def _show_others(names: "List[str]", is_called: bool) -> None:
                       % (sc.plural(len(names), "other task", "other tasks"), ", ".join(names)))
 
 
-def _show_switched(store: sc.Store, plan: Switch, has_timer: bool) -> None:
-    """Say who runs what from now on."""
+def _show_switched(store: sc.Store, plan: Switch, has_timer: bool, stranded: int) -> None:
+    """Say who runs what from now on; `stranded` lines were handed over before, and nothing ran them.
+    """
     caller = "The conductor's line is installed: cron now calls it every minute."
     if has_timer:
         caller = "The systemd timer calls the conductor."
     elif sc.cron_daemon() == "":  # None proves nothing
         caller = ("WARNING: the conductor's line is installed, but no cron daemon is running, so "
                   "nothing calls it yet.")
-    counts = sc.plural(len(plan.switched), "line was handed over", "lines were handed over")
+    counts = []
+    if plan.switched:
+        counts.append(sc.plural(len(plan.switched), "line was handed over",
+                                "lines were handed over"))
+    if stranded:
+        counts.append(sc.plural(stranded, "line that was handed over before runs again",
+                                "lines that were handed over before run again"))
     if plan.staying:
         numbers = [str(number) for number, _, _ in plan.staying]
-        counts += ", %s with cron (%s %s)" % (
+        counts.append("%s with cron (%s %s)" % (
             sc.plural(len(numbers), "stays", "stay"), "line" if len(numbers) == 1 else "lines",
-            sc.join_words(numbers))
-    sc.print_line("%s %s." % (caller, counts))
+            sc.join_words(numbers)))
+    sc.print_line("%s %s." % (caller, ", ".join(counts)))
     sc.print_line("To undo this: %s import-crontab --switch-back"
                   % sc.own_command(store.root, is_short=True))
 

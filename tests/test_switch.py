@@ -282,6 +282,27 @@ def test_a_second_switch_changes_nothing(box, capfd):
     assert box.table == LINES and "no line of the crontab" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize("later", [b"", b"9 9 * * * /x/later\n"])
+def test_a_switch_puts_the_line_back_that_somebody_took_out(box, capfd, later):
+    box.call("--write", "--switch")
+    switched = box.table
+    root = str(box.project.root)
+    box.table = sc.without_block(box.table.decode(), root).encode() + later
+    box.call("--write")
+    capfd.readouterr()
+    assert box.call("--switch") == 0
+    assert sc.split_at_block(box.table.decode(), root)[1]
+    out = capfd.readouterr().out
+    if later:
+        assert box.table.count(box.mark()) == 4
+        assert ". 1 line was handed over, 3 lines that were handed over before run again, " in out
+    else:
+        assert box.table == switched
+        assert "3 lines that were handed over before run again" in out
+    box.call("--switch-back")
+    assert box.table == LINES + later
+
+
 def test_a_line_that_is_added_later_is_switched_beside_the_others(box):
     box.call("--write")
     box.call("--switch")
