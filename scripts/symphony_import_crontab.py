@@ -569,12 +569,16 @@ def _tasks_of_lines(entries: "List[CrontabEntry]", marked: "Collection[int]", ma
 
 
 def tasks_of_marked_lines(text: str, machine: Machine, config: sc.Config, record: Record,
-                          *roots: str) -> "List[str]":
-    """The tasks for the lines of a table that were handed over, edited since or not."""
+                          *roots: str, also_gone: bool = False) -> "List[str]":
+    """The tasks for the lines of a table that were handed over, edited since or not.
+
+    `also_gone`: those of the record as well that the configuration does not have.
+    """
     restored, marked = crontab_switch.with_restored_lines(text, *roots)
     entries = [entry for entry in read_table(restored, machine).entries if entry.number in marked]
     digests = {crontab_switch.digest_of(task_of(entry, machine, ())) for entry in entries}
-    names = {name for name in config.tasks if record.digests.get(name) in digests}
+    names = {name for name, digest in record.digests.items()
+             if digest in digests and (also_gone or name in config.tasks)}
     return sorted(names.union(_tasks_of_lines(entries, marked, machine, config, record).values()))
 
 
@@ -845,21 +849,26 @@ def _write_and_pause(store: sc.Store, clock: sc.Clock, before: str, after: str,
 
 
 def _tasks_given_back(store: sc.Store, crontab: str, roots: "List[str]") -> "List[str]":
+    """The tasks of the lines that go back.
+
+    Lines go back whatever the configuration is: they are needed most where nothing runs them. While
+    it cannot be used, any task of the record may be in it.
+    """
     text = decoded_table(os.fsencode(crontab), "crontab")
-    return tasks_of_marked_lines(text, this_machine(text), store.read_config(),
-                                 _read_record(store), *roots)
+    record = _read_record(store)
+    try:
+        config, problems = store.config_in_force()
+    except sc.StorageError:
+        config, problems = None, []
+    is_valid = config is not None and not problems
+    return tasks_of_marked_lines(text, this_machine(text), config or sc.Config(), record,
+                                 *roots, also_gone=not is_valid)
 
 
 def _files_given_back(store: sc.Store, crontab: str, roots: "List[str]") -> "List[str]":
-    """The files of the tasks whose lines go back, as seen from here; none if they cannot be told.
-
-    Lines go back whatever the configuration is: they are needed most where nothing runs them.
-    """
-    try:
-        names = _tasks_given_back(store, crontab, roots)
-    except sc.ConfigError:
-        return []
-    paths = [store.path("%s/%s.json" % (sc.DROP_IN_DIR, name)) for name in names]
+    """The files of the tasks whose lines go back, as seen from here."""
+    paths = [store.path("%s/%s.json" % (sc.DROP_IN_DIR, name))
+             for name in _tasks_given_back(store, crontab, roots)]
     paths = [path for path in paths if os.path.lexists(path)]
     if os.path.realpath(os.curdir) == store.root:
         paths = [os.path.relpath(path, store.root) for path in paths]

@@ -230,7 +230,8 @@ def test_lines_go_back_even_if_the_configuration_cannot_be_read(box, capfd):
     box.call("--write", "--switch")
     box.project.write_config("{")
     assert box.call("--switch-back") == 0 and box.table == LINES
-    assert capfd.readouterr().out.endswith("the lines above, or they run twice.\n")
+    out = capfd.readouterr().out
+    assert "To remove their files: rm " in out and str(box.drop_in("poll")) in out
 
 
 def test_no_line_runs_beside_its_task_whatever_is_typed_after_the_import(box, capfd):
@@ -830,15 +831,11 @@ def test_a_line_that_was_there_before_the_switch_stays_and_its_tasks_pause(box, 
     installed = box.table
     box.project.anchor()
     box.call("--write", "--switch")
-    switched = box.table
     box.change_task("true", command="true edited")  # it is the task of that line all the same
     (box.project.root / "config" / "conductor_config.json").rename(box.tools / "config")
-    with pytest.raises(sc.ConfigError):  # which tasks to pause, nobody can tell
-        box.call("--switch-back")
-    assert box.table == switched
-    (box.tools / "config").rename(box.project.root / "config" / "conductor_config.json")
     box.call("--switch-back")
     assert box.table == installed
+    (box.tools / "config").rename(box.project.root / "config" / "conductor_config.json")
     assert "The conductor's line stays; the tasks of" in capfd.readouterr().out
     tick_at(box, 120)
     box.project.wait_for_idle()
@@ -890,6 +887,32 @@ def test_tasks_stay_paused_where_the_table_cannot_be_listed(ticking, capfd):
         ticking.call("--switch-back")
     assert ticking.mark() not in ticking.table and is_paused(ticking)
     assert "if cron does not run their lines: resume NAME, for true" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("has_last_good", [True, False])
+@pytest.mark.parametrize("name", ["conductor_config.json", "tasks.d/other.json", "tasks.d/true.json"])
+def test_lines_go_back_and_their_tasks_pause_whatever_the_configuration_is(
+        ticking, name, has_last_good):
+    (ticking.project.root / "config" / name).write_text("{")
+    last_good = sc.Store(str(ticking.project.root)).last_good_path
+    if not has_last_good and os.path.exists(last_good):
+        os.unlink(last_good)
+    assert ticking.call("--switch-back") == 0
+    assert ticking.mark() not in ticking.table and is_paused(ticking)
+
+
+def test_lines_go_back_though_the_last_good_configuration_cannot_be_read(ticking, monkeypatch):
+    ticking.project.write_config("{")
+
+    def fail(store):
+        raise sc.StorageError("cannot read it")
+
+    monkeypatch.setattr(symphony_import_crontab, "_write_and_pause",
+                        lambda *arguments: names.extend(arguments[4]))
+    names = []
+    monkeypatch.setattr(sc.Store, "read_last_good", fail)
+    assert ticking.call("--switch-back") == 0
+    assert names == ["true"]
 
 
 def test_a_switch_back_that_wrote_nothing_leaves_the_tasks_as_they_were(ticking):
