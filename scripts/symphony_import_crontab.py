@@ -527,25 +527,26 @@ def planned_switch(text: str, machine: Machine, store: sc.Store, config: sc.Conf
     for entry in table.entries:
         if entry.number in marked:
             continue
-        name = tasks.get(entry.number, "")
+        name, task = tasks.get(entry.number, ""), _as_task(entry, machine)
         reason = "no task does the same; to import it: import-crontab --write"
         if name:
             reason = _why_idle(config.tasks[name], state, now)
         elif re.search(CALLS_THE_TICK, entry.command):
             reason = "it runs the conductor itself"
-        elif _as_task(entry, machine) is None:
+        elif task is None:
             reason = "it cannot be a task"
         if reason:
             staying.append((entry.number, entry.line, reason))
         else:
             switched[entry.number] = name
-            if config.tasks[name].command != task_of(entry, machine, ())["command"]:
+            if task is not None and config.tasks[name].command != task.command:
                 edited.append((entry.number, name))
     strays = [name for name in record.own if name in config.tasks
               and name not in tasks.values() and not _why_idle(config.tasks[name], state, now)]
     others = [name for name in config.tasks if name not in tasks.values() and name not in strays
               and not _why_idle(config.tasks[name], state, now)]
-    return Switch(switched=switched, edited=edited, staying=sorted(staying), strays=strays, others=others)
+    return Switch(switched=switched, edited=edited, staying=sorted(staying), strays=strays,
+                  others=others)
 
 
 def _as_task(entry: CrontabEntry, machine: Machine) -> "sc.Task | None":
@@ -667,8 +668,7 @@ def _show_others(names: "List[str]", is_called: bool) -> None:
 
 
 def _show_switched(store: sc.Store, plan: Switch, has_timer: bool, stranded: int) -> None:
-    """Say who runs what from now on; `stranded` lines were handed over before, and nothing ran them.
-    """
+    """Say who runs what from now on; nothing ran `stranded` lines that were handed over before."""
     caller = "The conductor's line is installed: cron now calls it every minute."
     if has_timer:
         caller = "The systemd timer calls the conductor."
@@ -829,7 +829,7 @@ def _write_and_pause(store: sc.Store, clock: sc.Clock, before: str, after: str,
     """Write a table in which cron has the lines of these tasks again, while the tick goes on.
 
     The tasks are paused ahead of it: nothing is due between the minutes, and whatever fails or is
-    killed behind it, no line runs twice. Lines that did not go back are not left without their task.
+    killed behind it, no line runs twice. If the lines did not go back, their tasks go on.
     """
     store.hold()
     handover = Handover(store, clock)

@@ -650,8 +650,8 @@ def test_a_wait_of_less_than_a_second_is_one(box, clock, capfd):
 def test_lines_from_stdin_are_to_be_removed_where_they_came_from(box, monkeypatch, capfd):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(LINES)))
     box.call("--write", file="-")
-    assert ("These lines run twice until you remove them from the crontab they came from:\n    2  0 2"
-            in capfd.readouterr().out)
+    assert ("These lines run twice until you remove them from the crontab they came from:\n"
+            "    2  0 2" in capfd.readouterr().out)
 
 
 def test_a_minute_that_begins_during_the_write_was_that_of_cron(box, clock, monkeypatch):
@@ -890,7 +890,8 @@ def test_tasks_stay_paused_where_the_table_cannot_be_listed(ticking, capfd):
 
 
 @pytest.mark.parametrize("has_last_good", [True, False])
-@pytest.mark.parametrize("name", ["conductor_config.json", "tasks.d/other.json", "tasks.d/true.json"])
+@pytest.mark.parametrize(
+    "name", ["conductor_config.json", "tasks.d/other.json", "tasks.d/true.json"])
 def test_lines_go_back_and_their_tasks_pause_whatever_the_configuration_is(
         ticking, name, has_last_good):
     (ticking.project.root / "config" / name).write_text("{")
