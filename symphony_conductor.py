@@ -11521,8 +11521,8 @@ def read_imported(store: Reader) -> "Document":
         raise StorageError.of("read", path, error)
     except (ValueError, AttributeError):
         pass
-    raise StorageError("%s is damaged" % path, "nobody can tell which lines of the crontab are tasks "
-                       "here; if none is, remove it")
+    raise StorageError("%s is damaged" % path, "it says which lines of the crontab are tasks here; "
+                       "if none is, remove it")
 
 
 def digests_at_risk(store: Reader) -> "List[str]":
@@ -11818,7 +11818,8 @@ class Inspector:
         if failure is not None and failure.at > self.now + TICK_STALE_S:
             failure = None  # of a clock that was set back since
         daemon, command = None, ""
-        if (is_late or last_tick is None) and failure is None and has_timer(self.store.root) is False:
+        may_be_cron = failure is None and has_timer(self.store.root) is False
+        if may_be_cron and (is_late or last_tick is None):
             daemon, command = cron_daemon(), daemon_command()
         runs = {name: text for name, task_state in state.tasks.items() if task_state.run is not None
                 for text in [self._oddity(name, task_state.run)] if text}

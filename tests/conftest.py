@@ -22,11 +22,21 @@ from support import (  # noqa: E402, F401
 )
 from world import Hand  # noqa: E402
 
+import symphony_conductor as sc  # noqa: E402
+
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch):
     for name in ("SYMPHONY_ROOT", "SYMPHONY_ALLOW_INSECURE", "TZ"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_subreaper():
+    """A supervisor that ran in this very process must not leave it with orphans that nobody reaps."""
+    yield
+    for prctl in sc._PRCTL:
+        prctl(sc.SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 @pytest.fixture
