@@ -1,5 +1,6 @@
 """The systemd scope of a run: cgroups and a busctl of the tests' own. on_systemd has real ones."""
 
+import errno
 import os
 import pathlib
 import re
@@ -295,6 +296,23 @@ def refuse(error):
     def fail(*_, **__):
         raise error
     return fail
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_a_cgroup_that_cannot_be_read_is_not_an_empty_one(systemd, monkeypatch, number):
+    folder = systemd.cgroup(SCOPE)
+    real = sc.read_bytes
+
+    def read(path, *arguments, **more):
+        if str(path).startswith(folder):
+            raise OSError(number, os.strerror(number), path)
+        return real(path, *arguments, **more)
+    assert sc.cgroup_pids(folder) == set() and not sc.may_live(JOB.replace(cgroup=folder))
+    monkeypatch.setattr(sc, "read_bytes", read)
+    for ask in (lambda: sc.cgroup_pids(folder), lambda: sc.may_live(JOB.replace(cgroup=folder))):
+        with pytest.raises(OSError) as caught:
+            ask()
+        assert caught.value.errno == number
 
 
 JOB = sc.Job(pid=sc.NO_PID, run_id="20250602T020000Z-1", root="/nowhere", mark="a" * 16)
