@@ -482,7 +482,10 @@ def take_compiled(source, target):
     for path in source.glob("*.py"):
         shutil.copystat(str(path), str(target / path.name))  # by size and time Python knows them
     if (source / "__pycache__").is_dir() and not (target / "__pycache__").exists():
-        shutil.copytree(str(source / "__pycache__"), str(target / "__pycache__"))
+        # Those of other Pythons would count among the files of the checkout.
+        (target / "__pycache__").mkdir()
+        for path in (source / "__pycache__").glob("*.%s*.pyc" % sys.implementation.cache_tag):
+            shutil.copy2(str(path), str(target / "__pycache__"))
 
 
 DF = """#!/bin/sh
