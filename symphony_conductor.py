@@ -1443,17 +1443,16 @@ def _rewritten(parts: "Sequence[str]", name: str) -> str:
 
 
 # What begins a command behind a schedule: a path, perhaps after a user.
-_COMMAND = re.compile(r"root\b|(?:[a-z_][\w-]* )?(?:[a-z_~.]\S*)?[/.]")
-_INTERVAL = re.compile(
-    r"([0-9]{1,9}) ?([smhdw]|(?:sec|second|min|minute|hour|day|week)s?) ?(?![a-z])")
+_COMMAND = r"root\b|(?:[a-z_][\w-]* )?(?:[a-z_~.]\S*)?[/.]"
+_INTERVAL = r"([0-9]{1,9}) ?([smhdw]|(?:sec|second|min|minute|hour|day|week)s?) ?(?![a-z])"
 _EVERY = {1: "* * * * *", 60: "0 * * * *", 1440: "0 0 * * *", 10080: "0 0 * * 0"}
 
 
 def _interval_hint(text: str) -> str:
     """What to write for an interval such as 5m, 6h0m0s or '2 hours'; '' for what is none."""
-    if _INTERVAL.sub("", text):
+    if re.sub(_INTERVAL, "", text):
         return ""
-    seconds = sum(int(number) * UNITS_S[unit[0]] for number, unit in _INTERVAL.findall(text))
+    seconds = sum(int(number) * UNITS_S[unit[0]] for number, unit in re.findall(_INTERVAL, text))
     if seconds < MINUTE:
         return SHORTEST % "* * * * *" if seconds else ""
     minutes, odd = divmod(seconds, MINUTE)
@@ -1477,7 +1476,7 @@ def _words_hint(text: str, name: str) -> str:
     if instead and _rewritten(instead.split(), name):
         return hint % _rewritten(instead.split(), name)
     word, _, rest = text.lower().partition(" ")
-    if word in NICKNAMES and _COMMAND.match(rest):
+    if word in NICKNAMES and re.match(_COMMAND, rest):
         return "write '%s'; the rest belongs in the command" % word
     text = re.sub(r"[*0]/([0-9]+)( \*){4}\Z", r"\1m", text.lower())
     text = re.sub(r"0 [*0]/([0-9]+)( \*){3}\Z", r"\1h", text)
@@ -1513,7 +1512,7 @@ def _count_hint(parts: "List[str]", name: str) -> str:
         return "%s, as in '%s'" % (hint, padded) if padded else hint
     hint = _seconds_hint(parts, name) if len(parts) <= 7 else ""
     first = _rewritten(parts[:5], name)
-    if not hint and first and _COMMAND.match(" ".join(parts[5:])):
+    if not hint and first and re.match(_COMMAND, " ".join(parts[5:])):
         return "write '%s'; the rest belongs in the command" % first
     if not hint and all(re.search(r"[0-9*?]", part) for part in parts):
         return "there is no field for seconds or years"

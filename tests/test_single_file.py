@@ -85,6 +85,15 @@ c.command_line()
 """
 
 
+def test_loading_the_file_imports_nothing_but_what_is_built_in(alone):
+    """An idle tick costs what that costs, and nothing may be searched for in the folder of the project."""
+    code = ("import sys; sys.path.append('.'); before = set(sys.modules); import symphony_conductor; "
+            "print(*sorted(set(sys.modules) - before - set(sys.builtin_module_names)))")
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=str(alone.root), stdout=subprocess.PIPE,
+                          timeout=60)
+    assert done.stdout == b"symphony_conductor\n"
+
+
 def test_no_module_of_the_project_stands_in_for_one_of_python(alone):
     (alone.root / "config").mkdir(mode=0o700)
     (alone.root / "config/conductor_config.json").write_text(
