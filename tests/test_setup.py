@@ -998,6 +998,24 @@ def test_where_systemd_runs_the_crontabs_no_daemon_is_missed(box):
     assert "no cron daemon is running" not in err and "no cron daemon found; if none is running" in err
 
 
+@pytest.mark.parametrize("planted", ["logs", "logs/automation"])
+def test_a_folder_is_made_through_no_link_that_came_after_the_check(tmp_path, monkeypatch, planted):
+    root, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    for folder in (root / "logs", elsewhere):
+        folder.mkdir(parents=True)
+    if planted == "logs":
+        (root / planted).rmdir()
+    os.symlink(str(elsewhere), str(root / planted))
+    umask = os.umask(0)
+    os.umask(umask)
+    import setup_steps  # which takes write permission for others away from what is made
+    os.umask(umask)
+    monkeypatch.setattr(setup_steps, "ROOT", str(root))
+    with pytest.raises(OSError):
+        setup_steps.make_folder("logs/automation/more")
+    assert os.listdir(str(elsewhere)) == []
+
+
 def test_lines_that_would_run_twice_are_found_before_anything_is_written(box):
     config = box.root / "config"
     config.mkdir(mode=0o755, exist_ok=True)
