@@ -635,6 +635,18 @@ class Task(Value):
     nice: int = 0
     max_output_bytes: int = 10 * 1024 * 1024
     ping_url: "str | None" = None
+    success_exit_codes: "Tuple[int, ...]" = (0,)
+    skip_exit_codes: "Tuple[int, ...]" = ()
+    locks: "Tuple[str, ...]" = ()  # no two tasks with the same lock run at the same time
+    condition: "str | Tuple[str, ...] | None" = None
+    condition_timeout: float = 30
+    not_on: "Tuple[str, ...]" = ()
+    only_between: "str | None" = None
+    env_file: "Tuple[str, ...]" = ()
+    tags: "Tuple[str, ...]" = ()
+    umask: "str | None" = None
+    ionice: "str | None" = None
+    memory_limit: "int | str | None" = None
     order: int = 0
     place: str = ""
     written: "Tuple[str, ...]" = ()         # the keys that stand in the configuration
@@ -671,6 +683,12 @@ class Config(Value):
     renotify_hours: float = 24
     timezone: "str | None" = None
     env: "Dict[str, str]" = {}
+    env_file: "Tuple[str, ...]" = ()
+    defaults: "Document" = {}  # fields of every task that does not have them itself
+    notification_email: "str | Tuple[str, ...] | None" = None
+    log_to: str = "file"
+    metrics_file: "str | None" = None
+    report_file: "str | None" = None
     problems: "List[Problem]" = []
     drafts: "Tuple[Task, ...]" = ()  # invalid tasks, as far as they could be read; for `check`
 
@@ -727,6 +745,8 @@ class TaskState(Value):
     usual_s: float = 0.0                  # what a success takes, the newer ones counting more
     notified_at: float = 0.0              # when its failure was last notified; 0 once it recovered
     blocking_at: float = 0.0              # when it was last notified that it blocks other tasks
+    last_success: float = 0.0             # when the newest success ended
+    totals: "Dict[str, int]" = {}         # verdict -> how many there ever were
 
 
 STATE_VERSION = 1
@@ -2271,6 +2291,19 @@ def is_date(value: "Any") -> bool:
         return False
 
 
+def _texts(value: "Any") -> bool:
+    """A text, or a list of them."""
+    return is_filled(value) or isinstance(value, list) and bool(value) and all(map(is_filled, value))
+
+
+def _exit_codes(value: "Any") -> bool:
+    return isinstance(value, list) and all(map(is_whole(0, 255), value))
+
+
+def _lock_names(value: "Any") -> bool:
+    return isinstance(value, list) and all(map(is_name, value))
+
+
 def is_web_address(value: "Any") -> bool:
     """An http or https address, without user or password."""
     return is_text(value) and bool(re.match(
@@ -2290,8 +2323,8 @@ TASK_RULES = _rules(
     Rule(key="name", check=is_name, required=True,
          allowed="letters, digits, '_', '.', '-', at most 100, a letter or digit first"),
     Rule(key="command", check=_command, required=True, allowed=COMMAND_TEXT),
-    Rule(key="schedule", check=is_text, null=True,
-         allowed="a cron expression such as \"0 2 * * *\""),
+    Rule(key="schedule", check=_texts, null=True,
+         allowed="a cron expression such as \"0 2 * * *\", or a list of them"),
     Rule(key="dependencies", check=_names, allowed="a list of task names"),
     Rule(key="timeout", check=is_seconds(1), allowed=SECONDS_TEXT % "1"),
     Rule(key="retry_count", check=is_whole(0, 1000), allowed="a whole number from 0 to 1000"),
@@ -2316,6 +2349,31 @@ TASK_RULES = _rules(
     Rule(key="max_output_bytes", check=is_whole(0, 1 << 40),
          allowed="a whole number from 0 to 1099511627776"),
     Rule(key="ping_url", check=is_web_address, null=True, secret=True, allowed=ADDRESS_TEXT),
+    Rule(key="success_exit_codes", check=lambda value: _exit_codes(value) and bool(value),
+         allowed="a list of exit codes from 0 to 255, such as [0, 1]"),
+    Rule(key="skip_exit_codes", check=_exit_codes,
+         allowed="a list of exit codes from 0 to 255, such as [75]"),
+    Rule(key="locks", check=_lock_names, allowed="a list of names such as [\"database\"]"),
+    Rule(key="condition", check=_command, null=True,
+         allowed="a string for /bin/sh, a list of strings, or null"),
+    Rule(key="condition_timeout", check=is_seconds(1, HOUR),
+         allowed="a number of seconds from 1 to 3600"),
+    Rule(key="not_on", check=_texts,
+         allowed="a date, a range, a weekday or a file of dates, or a list of them"),
+    Rule(key="only_between", check=is_filled, null=True,
+         allowed="times such as \"22:00-06:00\", or null"),
+    Rule(key="env_file", check=_texts,
+         allowed="a file of NAME=VALUE lines, or a list of them; '-' first if it may be missing"),
+    Rule(key="tags", check=_lock_names, allowed="a list of names such as [\"nightly\"]"),
+    Rule(key="umask", check=lambda value: is_text(value) and bool(
+        re.match("0?[0-7]{3}\\Z", value)), null=True,
+         allowed="an octal number in quotes such as \"027\", or null"),
+    Rule(key="ionice", check=lambda value: is_text(value) and bool(
+        re.match(r"(idle|(best-effort|realtime)(:[0-7])?)\Z", value)), null=True,
+         allowed='"idle", "best-effort", "realtime", the last two also with ":0" to ":7", or null'),
+    Rule(key="memory_limit", null=True, check=lambda value: is_whole(1 << 20, 1 << 50)(value)
+         or is_text(value) and bool(re.match("[1-9][0-9]{0,6}[MGT]\\Z", value)),
+         allowed="bytes from 1048576 on, or a text such as \"512M\" or \"2G\""),
 )
 
 SETTING_RULES = _rules(
@@ -2333,6 +2391,17 @@ SETTING_RULES = _rules(
          allowed="a number of hours from 0.1 to 8760"),
     TASK_RULES["timezone"],
     TASK_RULES["env"],
+    TASK_RULES["env_file"],
+    Rule(key="defaults", check=lambda value: isinstance(value, dict),
+         allowed="an object of fields for every task that does not have them itself"),
+    Rule(key="notification_email", check=_texts, null=True,
+         allowed="an address, a list of them, or null"),
+    Rule(key="log_to", check=lambda value: value in ("file", "syslog", "journal"),
+         allowed='"file", "syslog" or "journal"'),
+    Rule(key="metrics_file", check=is_filled, null=True,
+         allowed="a file, relative to the root or absolute, or null"),
+    Rule(key="report_file", check=is_filled, null=True,
+         allowed="a file, relative to the root or absolute, or null"),
 )
 
 DOCUMENT_KEYS = ("tasks", "settings")
@@ -2570,9 +2639,12 @@ class _TaskBuilder:
     def _convert(self, values: "Document", place: str, name: str) -> "List[Problem]":
         """Replace the values of the document by those of a Task, in place; drop the bad ones."""
         problems = []
-        for key in ("dependencies", "command"):
-            if isinstance(values.get(key), list):
-                values[key] = tuple(values[key])
+        for key, value in list(values.items()):
+            if isinstance(value, list) and key != "schedule":
+                values[key] = tuple(value)
+        for key in ("not_on", "env_file"):
+            if isinstance(values.get(key), str):
+                values[key] = (values[key],)
         values.setdefault("timeout", self.settings.get("task_timeout_default", Task.timeout))
         if values.get("timezone", self.settings.get("timezone")):
             values.setdefault("timezone", self.settings.get("timezone"))
