@@ -518,6 +518,7 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         kill_grace: float
         max_output_bytes: int
         env: "Dict[str, str]"
+        locks: "Sequence[str]"
 
     @final
     class Spec(RunFields, total=False):
@@ -704,6 +705,7 @@ class Run(Value):
     absorbed: "int | None" = None  # newest slot skipped because this run was still going
     unended: str = ""              # which of its processes cannot be killed, once that was reported
     trouble: str = ""              # why its supervisor could not be started
+    locks: "List[str]" = []        # those that its task had when it started
 
 
 class Cycle(Value):
@@ -3229,6 +3231,62 @@ def outcome_text(result: "Verdict") -> str:
     return OUTCOMES.get(status, "was " + status.replace("_", " "))
 
 
+# -- locks that tasks share
+
+def locks_held(config: Config, tasks: "Dict[str, TaskState]",
+               names: "Iterable[str]") -> "Dict[str, str]":
+    """The locks that runs of these tasks hold, each with the task that holds it.
+
+    A run holds those with which it started, and those that its task has got since.
+    """
+    holders = {}
+    for name in names:
+        run = tasks[name].run
+        if run is not None:
+            task = config.tasks.get(name, Task())
+            holders.update(dict.fromkeys([*run.locks, *task.locks], name))
+    return holders
+
+
+def lock_in_the_way(task: Task, holders: "Dict[str, str]") -> str:
+    """The first lock of a task that another one holds or is to have first, or ''."""
+    for lock in task.locks:
+        if holders.get(lock, task.name) != task.name:
+            return lock
+    return ""
+
+
+def queue_reason(config: Config, tasks: "Dict[str, TaskState]", task: Task) -> str:
+    """What a queued cycle waits for: a lock, or its turn."""
+    if task.locks:
+        holders = locks_held(config, tasks, tasks)
+        lock = lock_in_the_way(task, holders)
+        if lock:
+            return "lock '%s' is held by '%s'" % (lock, holders[lock])
+        lock, name = _lock_of_an_older_slot(config, tasks, task)
+        if lock:
+            return "lock '%s' goes to '%s' first" % (lock, name)
+    return "max_concurrent_tasks reached"
+
+
+def _lock_of_an_older_slot(config: Config, tasks: "Dict[str, TaskState]",
+                           task: Task) -> "Tuple[str, str]":
+    """A lock of a queued task that another one has been waiting for longer, and that task."""
+    cycle = tasks[task.name].cycle
+    assert cycle is not None
+    for name, state in tasks.items():
+        other = config.tasks.get(name)
+        if other is None or state.run is not None or state.cycle is None:
+            continue
+        if state.cycle.phase != "queued":
+            continue
+        if (state.cycle.slot, other.order) < (cycle.slot, task.order):
+            lock = lock_in_the_way(task, dict.fromkeys(other.locks, name))
+            if lock:
+                return lock, name
+    return "", ""
+
+
 # -- slots to come
 
 def counts_from(task: Task, state: State, last_tick: float, now: float,
@@ -3891,7 +3949,11 @@ class _Draft:
     # -- what may start
 
     def start_ready(self) -> None:
-        """Start what is queued or due for a retry, oldest slot first, while there is room."""
+        """Start what is queued or due for a retry, oldest slot first, while there is room.
+
+        A task starts with all its locks or waits without any: no order of names can deadlock. One
+        that waits has its locks before any with a newer slot: none is overtaken for ever.
+        """
         free = self.config.max_concurrent_tasks
         ready = []
         for name in self.active:
@@ -3903,15 +3965,29 @@ class _Draft:
             elif task is not None and cycle is not None and self._is_ready(task, cycle):
                 ready.append((cycle.slot, task.order, task, cycle))
         free = min(free, STARTS_AT_ONCE)
+        holders = self._lock_holders()
         for _slot, _order, task, cycle in sorted(ready, key=lambda entry: entry[:2]):
             if cycle.attempt == 1 and self._is_too_late(task, cycle.slot):
-                self._close(task.name, "skipped_late", "queued too long (max_concurrent_tasks "
-                            "reached): " + self._lateness(task, cycle.slot))
-            elif cycle.attempt > task.retry_count + 1:
+                self._close(task.name, "skipped_late", "queued too long (%s): %s" % (
+                    queue_reason(self.config, self.tasks, task),
+                    self._lateness(task, cycle.slot)))
+                continue
+            if cycle.attempt > task.retry_count + 1:
                 self._close(task.name, "failed", "no retries left")
-            elif free > 0 and task.name not in self.facts.busy:
+                continue
+            is_free = not lock_in_the_way(task, holders) and task.name not in self.facts.busy
+            for lock in task.locks:
+                holders.setdefault(lock, task.name)
+            if free > 0 and is_free:
                 self._start(task, cycle)
                 free -= 1
+
+    def _lock_holders(self) -> "Dict[str, str]":
+        """The locks that are held, each with the task that holds it."""
+        holders = locks_held(self.config, self.tasks, self.active)
+        for name in self.facts.busy:
+            holders.update(dict.fromkeys(self.config.tasks.get(name, Task()).locks, name))
+        return holders
 
     def _is_ready(self, task: Task, cycle: Cycle) -> bool:
         if cycle.phase != "retrying":
@@ -3924,7 +4000,7 @@ class _Draft:
         self.runs_started += 1
         run = Run(run_id=run_id_of(self.now, self.runs_started), slot=cycle.slot,
                   trigger="retry" if cycle.attempt > 1 else cycle.trigger,
-                  attempt=cycle.attempt, started_at=self.now)
+                  attempt=cycle.attempt, started_at=self.now, locks=list(task.locks))
         self.put(task.name, run=run, cycle=cycle.replace(phase="running", since=self.now),
                  consumed=successes(self.tasks, task))
         self.starts.append((task, run))
@@ -4181,7 +4257,8 @@ def gap_cause(before: Evidence, after: Evidence, length_s: float) -> str:
 def begin_manual(state: State, task: Task, now: float) -> "Tuple[State, Run]":
     """The state with a run started by hand, and that run."""
     before = state.tasks.get(task.name, TaskState())
-    run = Run(run_id=run_id_of(now, state.runs_started + 1), trigger="manual", started_at=now)
+    run = Run(run_id=run_id_of(now, state.runs_started + 1), trigger="manual", started_at=now,
+              locks=list(task.locks))
     consumed = successes(state.tasks, task)
     tasks = dict(state.tasks)
     tasks[task.name] = before.replace(run=run, consumed=dict(before.consumed, **consumed))
@@ -4864,7 +4941,7 @@ def _task_findings(config: Config, state: State, machine: Machine) -> "List[Find
                 waiting.pop(name, None)  # its finding says whom it blocks
             findings += failures
             if name not in held:
-                findings += _overdue_findings(task, state, machine)
+                findings += _overdue_findings(config, task, state, machine)
     return findings + [_blocking_finding(config, state, machine, root, names)
                        for root, names in waiting.items()]
 
@@ -4912,7 +4989,8 @@ def _next_attempt(task: Task, cycle: Cycle) -> str:
     return text + "is %s" % cycle.phase
 
 
-def _overdue_findings(task: Task, state: State, machine: Machine) -> "List[Finding]":
+def _overdue_findings(config: Config, task: Task, state: State,
+                      machine: Machine) -> "List[Finding]":
     """A slot without a success although there was time for one, which nothing else explains."""
     task_state, cycle = state.tasks[task.name], state.tasks[task.name].cycle
     if pause_document(state, task) is not None:
@@ -4920,7 +4998,8 @@ def _overdue_findings(task: Task, state: State, machine: Machine) -> "List[Findi
     if task_state.run is None and cycle is not None and cycle.phase in ("queued", "waiting"):
         if machine.now - cycle.since <= grace_of(task):
             return []
-        reason = "queued since %s (max_concurrent_tasks reached)" % iso(cycle.since)
+        reason = "queued since %s (%s)" % (
+            iso(cycle.since), queue_reason(config, state.tasks, task))
         if cycle.phase == "waiting":
             reason = "waiting for '%s' since %s" % (cycle.waiting_for, iso(cycle.since))
         return [Finding(code="overdue", task=task.name, since=cycle.slot,
@@ -4976,6 +5055,9 @@ def run_command(config: Config, state: State, task: Task, now: float) -> str:
     except ConfigError:
         return ""  # a dependency is invalid
     if any(state.tasks.get(name, TaskState()).run is not None for name in missing):
+        return ""
+    holders = locks_held(config, state.tasks, state.tasks)
+    if any(lock_in_the_way(config.tasks[name], holders) for name in [*missing, task.name]):
         return ""
     return command + " --with-dependencies" if missing else command
 
@@ -5052,7 +5134,7 @@ def task_document(config: Config, state: State, task: Task, now: float,
         "name": task.name, "enabled": task.enabled, "schedule": schedule,
         "description": task.description, "state": shown, "waiting_for": waiting_for,
         "reason": reason, "owner": task.owner, "dependencies": list(task.dependencies),
-        "paused": pause, "next_run": iso(next_run) if task.enabled else None,
+        "locks": list(task.locks), "paused": pause, "next_run": iso(next_run) if task.enabled else None,
     }
     document.update(_past_runs(task_state))
     return document
@@ -5076,7 +5158,7 @@ def _open_reason(config: Config, state: State, task: Task) -> str:
     if cycle.phase == "waiting":
         return explain_unmet(config, state.tasks, cycle.waiting_for, cycle.slot)
     if cycle.phase == "queued":
-        return "since %s (max_concurrent_tasks reached)" % iso(cycle.since)
+        return "since %s (%s)" % (iso(cycle.since), queue_reason(config, state.tasks, task))
     if cycle.phase == "retrying":
         last = cycle.attempts[-1] if cycle.attempts else task_state.last
         outcome = outcome_text(last)
@@ -10050,6 +10132,7 @@ def spec_of(config: Config, task: Task, run: Run) -> "Spec":
         "version": RUN_VERSION, "by": __version__, "task": task.name, "command": task.command,
         "cwd": task.cwd, "nice": task.nice, "timeout": task.timeout,
         "kill_grace": task.kill_grace, "max_output_bytes": task.max_output_bytes,
+        "locks": task.locks,
         "env": dict(config.env, **task.env), "run_id": run.run_id, "attempt": run.attempt,
         "trigger": run.trigger, "slot": run.slot, "started_at": run.started_at,
         "scheduled_for": iso(scheduled_for),
@@ -11208,6 +11291,11 @@ class Conductor:
         tasks = decision.state.tasks
         if tasks.get(task.name, TaskState()).run is not None or not lock.acquire():
             raise _already_running(task, decision.state)
+        holders = locks_held(config, tasks, tasks)
+        lock_name = lock_in_the_way(task, holders)
+        if lock_name:
+            raise BusyError("%s: lock '%s' is held by '%s', which is running" % (
+                task.name, lock_name, holders[lock_name]), "try again when it has ended")
         unmet = first_unmet(config, tasks, task, int(now))
         if unmet and not ignore_dependencies:
             raise BusyError("%s: dependency %s" % (
@@ -11249,8 +11337,10 @@ def _record_of(run: Run, record: "RunRecord | None") -> "RunRecord":
 
 def _run_of(record: "RunRecord") -> Run:
     """The run that a record on disk is of."""
+    locks = record.get("locks") or []  # an older version wrote none
     return Run(run_id=record["run_id"], trigger=record["trigger"], slot=record["slot"],
-               attempt=record["attempt"], started_at=record["started_at"])
+               attempt=record["attempt"], started_at=record["started_at"],
+               locks=list(locks) if _names(locks) else [])
 
 
 def _caught_up(task: Task, state: TaskState, record: "RunRecord") -> TaskState:
