@@ -2220,99 +2220,142 @@ def _ordinal(number: int) -> str:
 
 # == Configuration rules ==
 
-NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z"
 NAME_LIMIT = 100       # a name becomes a file name with a suffix
 LONGEST_S = 10 * 366 * DAY
 
+# What a value may be, in words of JSON Schema: `fits` goes by it, and so do editors (the command
+# beside this file, schema). Each pattern is anchored at both ends, and means the same to Python's
+# `re.fullmatch` and to ECMA-262. Their \s differs in a few characters, hence _BLANK.
+_BLANK = r"\x00-\x20\x7f-\xa0\s\ufeff"
+TEXT: "Document" = {"type": "string", "pattern": r"^[^\x00]*$"}
+FILLED: "Document" = {"type": "string", "pattern": r"^[^\x00]*[^%s][^\x00]*$" % _BLANK}
+FLAG: "Document" = {"type": "boolean"}
+NAME: "Document" = {
+    "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]*$", "maxLength": NAME_LIMIT}
+NAMES: "Document" = {"type": "array", "items": NAME}
+TEXTS: "Document" = {"anyOf": [FILLED, {"type": "array", "minItems": 1, "items": FILLED}]}
+COMMAND: "Document" = {"anyOf": [
+    FILLED, {"type": "array", "minItems": 1, "prefixItems": [FILLED], "items": TEXT}]}
+ENVIRONMENT: "Document" = {
+    "type": "object", "propertyNames": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+    "additionalProperties": TEXT}
+DATE: "Document" = {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}
+WEB_ADDRESS: "Document" = {"type": "string", "pattern": (
+    r"^https?://(\[[0-9A-Fa-f:.]+\]|[^%s/@?#:\[\]]+)(:[0-9]{1,5})?([/?#][^%s]*)?$" % (
+        _BLANK, _BLANK))}
+
+
+def _whole(low: int, high: int) -> "Document":
+    return {"type": "integer", "minimum": low, "maximum": high}
+
+
+def _number(low: float, high: float = LONGEST_S) -> "Document":
+    return {"type": "number", "minimum": low, "maximum": high}
+
+
+EXIT_CODES: "Document" = {"type": "array", "items": _whole(0, 255)}
+
 
 class Rule(Value):
-    """What one key of the configuration takes; `allowed` says in words what `check` tests."""
+    """What one key of the configuration takes: `schema`, and what `check` says beyond that.
+
+    `allowed` says both in words.
+    """
 
     key: str = ""
     allowed: str = ""
-    check: "Callable[[Any], bool]" = bool
+    schema: "Document" = {}
+    check: "Callable[[Any], bool] | None" = None
     required: bool = False
     null: bool = False     # null stands for the default
     secret: bool = False   # never shown in a message
 
+    def takes(self, value: "Any") -> bool:
+        """Whether the key may have this value."""
+        if value is None and self.null:
+            return True
+        return fits(value, self.schema) and (self.check is None or self.check(value))
+
+
+def fits(value: "Any", schema: "Document") -> bool:
+    """Whether a value is as this part of a JSON Schema says; it uses the words below, no others."""
+    if "anyOf" in schema:
+        return any(fits(value, part) for part in schema["anyOf"])
+    if "type" in schema and not _is_of_type(value, schema["type"]):
+        return False
+    if isinstance(value, str):
+        return (value in schema.get("enum", (value,))
+                and len(value) <= schema.get("maxLength", len(value))
+                and re.fullmatch(schema.get("pattern", "(?s).*"), value) is not None)
+    if isinstance(value, list):
+        first = schema.get("prefixItems", ())
+        return (len(value) >= schema.get("minItems", 0)
+                and all(map(fits, value, first))
+                and all(fits(item, schema.get("items", {})) for item in value[len(first):]))
+    if isinstance(value, dict):
+        keys, values = schema.get("propertyNames", {}), schema.get("additionalProperties", {})
+        return all(fits(key, keys) and fits(item, values) for key, item in value.items())
+    if "minimum" in schema:
+        return bool(schema["minimum"] <= value <= schema["maximum"])
+    return True
+
+
+def _is_of_type(value: "Any", name: str) -> bool:
+    if name == "string":  # with half of a surrogate pair, it is no text that a file could hold
+        return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
+    if name == "boolean":
+        return value is True or value is False
+    if name == "integer":  # 1.0 is one: JSON has only one kind of number
+        return type(value) is int or type(value) is float and value.is_integer()
+    if name == "number":
+        return type(value) in (int, float)
+    return isinstance(value, {"array": list, "object": dict}[name])
+
+
+def plain_number(value: "Any") -> "Any":
+    """A value of the configuration with each whole number as an int, also one written as 1.0."""
+    if isinstance(value, list):
+        return [plain_number(item) for item in value]
+    return int(value) if type(value) is float and value.is_integer() else value
+
 
 def is_text(value: "Any") -> bool:
     """Text that a file, a command line and an environment can hold."""
-    return isinstance(value, str) and "\0" not in value and not re.search("[\ud800-\udfff]", value)
+    return fits(value, TEXT)
 
 
 def is_filled(value: "Any") -> bool:
     """Text that is not blank."""
-    return is_text(value) and bool(value.strip())
+    return fits(value, FILLED)
 
 
 def is_flag(value: "Any") -> bool:
     """A JSON boolean; 0 and 1 are none."""
-    return value is True or value is False
-
-
-def is_whole(low: int, high: int) -> "Callable[[Any], bool]":
-    """The check for a whole number from `low` to `high`."""
-    return lambda value: type(value) is int and low <= value <= high
-
-
-def is_seconds(low: float, high: float = LONGEST_S) -> "Callable[[Any], bool]":
-    """The check for a number from `low` to `high`, whole or not."""
-    return lambda value: type(value) in (int, float) and low <= value <= high
+    return fits(value, FLAG)
 
 
 def is_name(value: "Any") -> bool:
     """A task's name, which is also the name of its files."""
-    return (isinstance(value, str) and len(value) <= NAME_LIMIT
-            and bool(re.match(NAME_PATTERN, value)))
-
-
-def _command(value: "Any") -> bool:
-    if isinstance(value, list) and value:
-        return all(map(is_text, value)) and is_filled(value[0])
-    return is_filled(value)
-
-
-def _names(value: "Any") -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) for name in value)
-
-
-def _environment(value: "Any") -> bool:
-    return isinstance(value, dict) and all(
-        re.match(r"[A-Za-z_][A-Za-z0-9_]*\Z", key) and is_text(text) for key, text in value.items())
-
-
-def is_date(value: "Any") -> bool:
-    """A day as ISO 8601 has it."""
-    try:
-        is_shaped = re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z", value) is not None
-        return is_shaped and from_iso(value) is not None
-    except (TypeError, ValueError):
-        return False
-
-
-def _texts(value: "Any") -> bool:
-    """A text, or a list of them."""
-    return is_filled(value) or isinstance(value, list) and bool(value) and all(map(is_filled, value))
-
-
-def _exit_codes(value: "Any") -> bool:
-    return isinstance(value, list) and all(map(is_whole(0, 255), value))
-
-
-def _lock_names(value: "Any") -> bool:
-    return isinstance(value, list) and all(map(is_name, value))
+    return fits(value, NAME)
 
 
 def is_web_address(value: "Any") -> bool:
     """An http or https address, without user or password."""
-    return is_text(value) and bool(re.match(
-        r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/@?#:\[\]]+)(:[0-9]{1,5})?([/?#]\S*)?\Z", value))
+    return fits(value, WEB_ADDRESS)
+
+
+def is_day(value: str) -> bool:
+    """Whether the calendar has this date."""
+    try:
+        return from_iso(value) is not None
+    except ValueError:
+        return False
 
 
 SECONDS_TEXT = "a number of seconds from %s to 10 years"
 COMMAND_TEXT = "a string for /bin/sh, or a list of strings"
 ADDRESS_TEXT = "an http or https address, or null"
+FILE_TEXT = "a file, relative to the root or absolute, or null"
 
 
 def _rules(*rules: Rule) -> "Dict[str, Rule]":
@@ -2320,88 +2363,87 @@ def _rules(*rules: Rule) -> "Dict[str, Rule]":
 
 
 TASK_RULES = _rules(
-    Rule(key="name", check=is_name, required=True,
+    Rule(key="name", schema=NAME, required=True,
          allowed="letters, digits, '_', '.', '-', at most 100, a letter or digit first"),
-    Rule(key="command", check=_command, required=True, allowed=COMMAND_TEXT),
-    Rule(key="schedule", check=_texts, null=True,
+    Rule(key="command", schema=COMMAND, required=True, allowed=COMMAND_TEXT),
+    Rule(key="schedule", schema=TEXTS, null=True,
          allowed="a cron expression such as \"0 2 * * *\", or a list of them"),
-    Rule(key="dependencies", check=_names, allowed="a list of task names"),
-    Rule(key="timeout", check=is_seconds(1), allowed=SECONDS_TEXT % "1"),
-    Rule(key="retry_count", check=is_whole(0, 1000), allowed="a whole number from 0 to 1000"),
-    Rule(key="retry_delay", check=is_seconds(0), allowed=SECONDS_TEXT % "0"),
-    Rule(key="retry_backoff", check=is_seconds(1, 100), allowed="a number from 1 to 100"),
-    Rule(key="enabled", check=is_flag, allowed="true or false"),
-    Rule(key="description", check=is_text, allowed="a string"),
-    Rule(key="owner", check=is_text, allowed="a string"),
-    Rule(key="review_by", check=is_date, null=True, allowed="a date such as \"2026-12-31\""),
-    Rule(key="env", check=_environment, secret=True,
+    Rule(key="dependencies", schema={"type": "array", "items": {"type": "string"}},
+         allowed="a list of task names"),
+    Rule(key="timeout", schema=_number(1), allowed=SECONDS_TEXT % "1"),
+    Rule(key="retry_count", schema=_whole(0, 1000), allowed="a whole number from 0 to 1000"),
+    Rule(key="retry_delay", schema=_number(0), allowed=SECONDS_TEXT % "0"),
+    Rule(key="retry_backoff", schema=_number(1, 100), allowed="a number from 1 to 100"),
+    Rule(key="enabled", schema=FLAG, allowed="true or false"),
+    Rule(key="description", schema=TEXT, allowed="a string"),
+    Rule(key="owner", schema=TEXT, allowed="a string"),
+    Rule(key="review_by", schema=DATE, check=is_day, null=True,
+         allowed="a date such as \"2026-12-31\""),
+    Rule(key="env", schema=ENVIRONMENT, secret=True,
          allowed="an object of strings, each key a variable's name"),
-    Rule(key="cwd", check=is_filled, null=True,
+    Rule(key="cwd", schema=FILLED, null=True,
          allowed="a folder, relative to the root or absolute"),
-    Rule(key="timezone", check=is_filled, null=True,
+    Rule(key="timezone", schema=FILLED, null=True,
          allowed="an IANA name such as \"Europe/Paris\""),
-    Rule(key="start_deadline", check=is_seconds(1), null=True,
+    Rule(key="start_deadline", schema=_number(1), null=True,
          allowed=SECONDS_TEXT % "1" + ", or null"),
-    Rule(key="overlap", check=lambda value: value in ("skip", "queue"),
+    Rule(key="overlap", schema={"type": "string", "enum": ["skip", "queue"]},
          allowed='"skip" or "queue"'),
-    Rule(key="kill_grace", check=is_seconds(0), allowed=SECONDS_TEXT % "0"),
-    Rule(key="nice", check=is_whole(-20, 19), allowed="a whole number from -20 to 19"),
-    Rule(key="max_output_bytes", check=is_whole(0, 1 << 40),
+    Rule(key="kill_grace", schema=_number(0), allowed=SECONDS_TEXT % "0"),
+    Rule(key="nice", schema=_whole(-20, 19), allowed="a whole number from -20 to 19"),
+    Rule(key="max_output_bytes", schema=_whole(0, 1 << 40),
          allowed="a whole number from 0 to 1099511627776"),
-    Rule(key="ping_url", check=is_web_address, null=True, secret=True, allowed=ADDRESS_TEXT),
-    Rule(key="success_exit_codes", check=lambda value: _exit_codes(value) and bool(value),
+    Rule(key="ping_url", schema=WEB_ADDRESS, null=True, secret=True, allowed=ADDRESS_TEXT),
+    Rule(key="success_exit_codes", schema=dict(EXIT_CODES, minItems=1),
          allowed="a list of exit codes from 0 to 255, such as [0, 1]"),
-    Rule(key="skip_exit_codes", check=_exit_codes,
+    Rule(key="skip_exit_codes", schema=EXIT_CODES,
          allowed="a list of exit codes from 0 to 255, such as [75]"),
-    Rule(key="locks", check=_lock_names, allowed="a list of names such as [\"database\"]"),
-    Rule(key="condition", check=_command, null=True,
+    Rule(key="locks", schema=NAMES, allowed="a list of names such as [\"database\"]"),
+    Rule(key="condition", schema=COMMAND, null=True,
          allowed="a string for /bin/sh, a list of strings, or null"),
-    Rule(key="condition_timeout", check=is_seconds(1, HOUR),
+    Rule(key="condition_timeout", schema=_number(1, HOUR),
          allowed="a number of seconds from 1 to 3600"),
-    Rule(key="not_on", check=_texts,
+    Rule(key="not_on", schema=TEXTS,
          allowed="a date, a range, a weekday or a file of dates, or a list of them"),
-    Rule(key="only_between", check=is_filled, null=True,
+    Rule(key="only_between", schema=FILLED, null=True,
          allowed="times such as \"22:00-06:00\", or null"),
-    Rule(key="env_file", check=_texts,
+    Rule(key="env_file", schema=TEXTS,
          allowed="a file of NAME=VALUE lines, or a list of them; '-' first if it may be missing"),
-    Rule(key="tags", check=_lock_names, allowed="a list of names such as [\"nightly\"]"),
-    Rule(key="umask", check=lambda value: is_text(value) and bool(
-        re.match("0?[0-7]{3}\\Z", value)), null=True,
+    Rule(key="tags", schema=NAMES, allowed="a list of names such as [\"nightly\"]"),
+    Rule(key="umask", schema={"type": "string", "pattern": "^0?[0-7]{3}$"}, null=True,
          allowed="an octal number in quotes such as \"027\", or null"),
-    Rule(key="ionice", check=lambda value: is_text(value) and bool(
-        re.match(r"(idle|(best-effort|realtime)(:[0-7])?)\Z", value)), null=True,
+    Rule(key="ionice", null=True,
+         schema={"type": "string", "pattern": "^(idle|(best-effort|realtime)(:[0-7])?)$"},
          allowed='"idle", "best-effort", "realtime", the last two also with ":0" to ":7", or null'),
-    Rule(key="memory_limit", null=True, check=lambda value: is_whole(1 << 20, 1 << 50)(value)
-         or is_text(value) and bool(re.match("[1-9][0-9]{0,6}[MGT]\\Z", value)),
+    Rule(key="memory_limit", null=True, schema={"anyOf": [
+         _whole(1 << 20, 1 << 50), {"type": "string", "pattern": "^[1-9][0-9]{0,6}[MGT]$"}]},
          allowed="bytes from 1048576 on, or a text such as \"512M\" or \"2G\""),
 )
 
 SETTING_RULES = _rules(
-    Rule(key="max_concurrent_tasks", check=is_whole(1, 1000),
+    Rule(key="max_concurrent_tasks", schema=_whole(1, 1000),
          allowed="a whole number from 1 to 1000"),
-    Rule(key="task_timeout_default", check=is_seconds(1), allowed=SECONDS_TEXT % "1"),
-    Rule(key="task_history_retention_days", check=is_seconds(1, 36500),
+    Rule(key="task_timeout_default", schema=_number(1), allowed=SECONDS_TEXT % "1"),
+    Rule(key="task_history_retention_days", schema=_number(1, 36500),
          allowed="a number of days from 1 to 36500"),
-    Rule(key="notification_webhook", check=is_web_address, null=True, secret=True,
+    Rule(key="notification_webhook", schema=WEB_ADDRESS, null=True, secret=True,
          allowed=ADDRESS_TEXT),
-    Rule(key="notification_command", check=_command, null=True, secret=True,
+    Rule(key="notification_command", schema=COMMAND, null=True, secret=True,
          allowed="a string for /bin/sh, a list of strings, or null"),
-    Rule(key="enable_notifications", check=is_flag, allowed="true or false"),
-    Rule(key="renotify_hours", check=is_seconds(0.1, 8760),
+    Rule(key="enable_notifications", schema=FLAG, allowed="true or false"),
+    Rule(key="renotify_hours", schema=_number(0.1, 8760),
          allowed="a number of hours from 0.1 to 8760"),
     TASK_RULES["timezone"],
     TASK_RULES["env"],
     TASK_RULES["env_file"],
-    Rule(key="defaults", check=lambda value: isinstance(value, dict),
+    Rule(key="defaults", schema={"type": "object"}, secret=True,
          allowed="an object of fields for every task that does not have them itself"),
-    Rule(key="notification_email", check=_texts, null=True,
+    Rule(key="notification_email", schema=TEXTS, null=True,
          allowed="an address, a list of them, or null"),
-    Rule(key="log_to", check=lambda value: value in ("file", "syslog", "journal"),
+    Rule(key="log_to", schema={"type": "string", "enum": ["file", "syslog", "journal"]},
          allowed='"file", "syslog" or "journal"'),
-    Rule(key="metrics_file", check=is_filled, null=True,
-         allowed="a file, relative to the root or absolute, or null"),
-    Rule(key="report_file", check=is_filled, null=True,
-         allowed="a file, relative to the root or absolute, or null"),
+    Rule(key="metrics_file", schema=FILLED, null=True, allowed=FILE_TEXT),
+    Rule(key="report_file", schema=FILLED, null=True, allowed=FILE_TEXT),
 )
 
 DOCUMENT_KEYS = ("tasks", "settings")
@@ -2523,13 +2565,13 @@ def _value_hint(value: "Any", rule: Rule) -> str:
     hint = "use %s" % rule.allowed
     if rule.secret or not is_text(value):
         return hint
-    if rule.check([value]) and value.strip():
+    if rule.takes([value]) and value.strip():
         return hint + ": %s" % json.dumps([value])
     try:
         meant = json.loads(value)
     except (ValueError, RecursionError):
         meant = None
-    if meant is not None and rule.check(meant):
+    if meant is not None and rule.takes(meant):
         return "write %s without quotes" % value.strip()
     if rule.allowed.startswith("a number of seconds") and re.match(r"[0-9.]+[smhdw]\Z", value):
         return hint + ": %g" % seconds_of(value)
@@ -2552,7 +2594,7 @@ def check_fields(raw: "Document", rules: "Dict[str, Rule]", place: str,
             meant.add(name)
             problem(key, "unknown key '%s'" % key,
                     hint or "allowed are %s" % ", ".join(sorted(rules)))
-        elif not (value is None and rule.null) and not rule.check(value):
+        elif not rule.takes(value):
             problem(key, "%s: %s is not allowed" % (key, _shown(value, rule)),
                     _value_hint(value, rule))
     for key, rule in rules.items():
@@ -2600,7 +2642,7 @@ class _TaskBuilder:
             self.bad_names.append(raw["name"])
         problems = check_fields(raw, TASK_RULES, place, name)
         bad_keys = {problem.field for problem in problems}
-        values = {key: value for key, value in raw.items()
+        values = {key: plain_number(value) for key, value in raw.items()
                   if value is not None and key not in bad_keys}
         if name in self.places:
             problems.append(Problem(
@@ -2790,7 +2832,7 @@ def _parts_of(main: "Any", place: str) -> "Tuple[List[Problem], List[Any], Docum
         except ConductorError as error:
             bad_settings.append(_problem_of("timezone", error, place))
     bad_keys = {problem.field for problem in bad_settings}
-    settings = {key: tuple(value) if isinstance(value, list) else value
+    settings = {key: tuple(value) if isinstance(value, list) else plain_number(value)
                 for key, value in settings.items() if value is not None and key not in bad_keys}
     return problems + bad_settings, raw_tasks, settings
 
