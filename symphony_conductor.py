@@ -2446,7 +2446,10 @@ SETTING_RULES = _rules(
     Rule(key="report_file", schema=FILLED, null=True, allowed=FILE_TEXT),
 )
 
-DOCUMENT_KEYS = ("tasks", "settings")
+DEFAULT_RULES = dict(TASK_RULES, command=TASK_RULES["command"].replace(required=False))
+del DEFAULT_RULES["name"]
+SCHEMA_KEY = "$schema"  # tells an editor what the file may hold; nothing here reads it
+DOCUMENT_KEYS = ("tasks", "settings", SCHEMA_KEY)
 
 # What other tools call our keys: the key, their names for it as `_bare` has them, and a hint where
 # there is more to say than the right name.
@@ -2485,6 +2488,16 @@ _OTHER_NAMES = (
     ("description", "comment desc summary notes doc", ""),
     ("owner", "maintainer team contact author", ""),
     ("nice", "priority niceness", ""),
+    ("ionice", "iopriority ioclass ioschedulingclass", ""),
+    ("memory_limit", "memory memorymax maxmemory memlimit limitas", ""),
+    ("env_file", "environmentfile dotenv envfrom", ""),
+    ("tags", "tag labels groups group category", ""),
+    ("locks", "lock mutex mutexes pool semaphore resource", ""),
+    ("condition", "if onlyif execcondition precondition", ""),
+    ("not_on", "holidays exclude excludedates blackout", ""),
+    ("only_between", "window maintenancewindow", ""),
+    ("success_exit_codes", "successexitstatus okexitcodes successcodes", ""),
+    ("skip_exit_codes", "skipexitcode skiponexitcode", ""),
     ("ping_url", "healthcheck healthcheckurl heartbeaturl pinguri", ""),
     ("max_concurrent_tasks", "maxparallel maxconcurrency concurrency parallelism parallel workers"
      " maxworkers maxjobs concurrencylimit", ""),
@@ -2498,7 +2511,8 @@ _OTHER_NAMES = (
      "use 'task_history_retention_days', in days"),
     ("task_timeout_default", "timeout defaulttimeout tasktimeout", ""),
     ("tasks", "jobs cron crons crontab entries schedules cronjobs", ""),
-    ("settings", "config configuration options global globals defaults", ""),
+    ("settings", "config configuration options global globals", ""),
+    ("defaults", "taskdefaults defaultargs jobdefaults", ""),
 )
 # What other tools have for a task, and this one elsewhere or not at all.
 _NO_KEYS = (
@@ -2512,6 +2526,8 @@ _NO_KEYS = (
 # Where a key is unknown, where it is not, and what to do about it.
 _ELSEWHERE = (
     (TASK_RULES, SETTING_RULES, "it belongs in settings"),
+    (DEFAULT_RULES, SETTING_RULES, "it belongs in settings"),
+    (DEFAULT_RULES, TASK_RULES, "each task has its own"),
     (SETTING_RULES, TASK_RULES, "it belongs in each task"),
     (DOCUMENT_KEYS, SETTING_RULES, "it belongs in settings"),
     (DOCUMENT_KEYS, TASK_RULES, 'it belongs in a task: {"tasks": [{...}]}'),
@@ -2543,7 +2559,7 @@ def key_advice(key: str, keys: "Iterable[str]") -> "Tuple[str, str]":
         if keys is here and key in there:
             return "", hint
     for others, hint in _NO_KEYS:
-        if keys is TASK_RULES and bare in others.split():
+        if keys in (TASK_RULES, DEFAULT_RULES) and bare in others.split():
             return "", hint
     for name in difflib.get_close_matches(key, list(keys), 1, 0.6):
         return name, "did you mean '%s'?" % name
@@ -2578,9 +2594,12 @@ def _value_hint(value: "Any", rule: Rule) -> str:
     return hint
 
 
-def check_fields(raw: "Document", rules: "Dict[str, Rule]", place: str,
-                 task: str) -> "List[Problem]":
-    """Everything wrong with the keys and values of one object."""
+def check_fields(raw: "Document", rules: "Dict[str, Rule]", place: str, task: str,
+                 optional: "Iterable[str]" = ()) -> "List[Problem]":
+    """Everything wrong with the keys and values of one object.
+
+    The `optional` keys need not stand in it, whatever their rules say.
+    """
     problems = []
 
     def problem(key: str, text: str, hint: str = "") -> None:
@@ -2598,9 +2617,24 @@ def check_fields(raw: "Document", rules: "Dict[str, Rule]", place: str,
             problem(key, "%s: %s is not allowed" % (key, _shown(value, rule)),
                     _value_hint(value, rule))
     for key, rule in rules.items():
-        if rule.required and key not in raw and key not in meant:
+        if rule.required and key not in raw and key not in meant and key not in optional:
             problem(key, "%s is missing" % key, "use %s" % rule.allowed)
     return problems
+
+
+def check_schema_key(raw: "Document", place: str) -> "List[Problem]":
+    """Take "$schema" out of an object that may have it; the problem, if it is no string."""
+    if is_text(raw.pop(SCHEMA_KEY, "")):
+        return []
+    return [Problem(place=place, text=SCHEMA_KEY + " is not a string", field=SCHEMA_KEY,
+                    hint='use a path such as "conductor_config.schema.json"')]
+
+
+def _good_values(raw: "Document", problems: "Sequence[Problem]") -> "Document":
+    """The values that are none of these problems, without null, which means the default."""
+    bad_keys = {problem.field for problem in problems}
+    return {key: plain_number(value) for key, value in raw.items()
+            if value is not None and key not in bad_keys}
 
 
 def _problem_of(field: str, error: ConductorError, place: str, task: str = "") -> Problem:
@@ -2613,6 +2647,7 @@ class _TaskBuilder:
 
     def __init__(self, settings: "Document", settings_changed_at: "float | None") -> None:
         self.settings = settings
+        self.defaults: "Document" = settings.get("defaults", {})
         self.settings_changed_at = settings_changed_at
         self.tasks: "Dict[str, Task]" = {}
         self.invalid: "Dict[str, str]" = {}
@@ -2640,10 +2675,13 @@ class _TaskBuilder:
             place = "%s '%s'" % (place, name)
         elif isinstance(raw.get("name"), str):
             self.bad_names.append(raw["name"])
-        problems = check_fields(raw, TASK_RULES, place, name)
-        bad_keys = {problem.field for problem in problems}
-        values = {key: plain_number(value) for key, value in raw.items()
-                  if value is not None and key not in bad_keys}
+        raw = dict(raw)
+        problems = check_schema_key(raw, place)
+        problems += check_fields(raw, TASK_RULES, place, name, set(self.defaults))
+        values = self._with_defaults(_good_values(raw, problems))
+        for key in raw:
+            if raw[key] is None:  # what the field is without `defaults`
+                values.pop(key, None)
         if name in self.places:
             problems.append(Problem(
                 place=place, task=name, field="name", hint="names are unique over all files",
@@ -2653,9 +2691,13 @@ class _TaskBuilder:
         if name:
             self.places.setdefault(name, place)
         zone_changed_at = changed_at
-        if changed_at is not None and raw.get("timezone") is None:
+        if changed_at is not None:
             # Which of the two files changed its zone cannot be told; the later time is safe.
-            zone_changed_at = max(changed_at, self.settings_changed_at or changed_at)
+            later = max(changed_at, self.settings_changed_at or changed_at)
+            if raw.get("timezone") is None:
+                zone_changed_at = later
+            if "schedule" in self.defaults and "schedule" not in raw:
+                changed_at = zone_changed_at = later
         task = Task(order=len(self.places), place=place, written=tuple(raw), changed_at=changed_at,
                     zone_changed_at=zone_changed_at, **values)
         if not problems:
@@ -2664,6 +2706,19 @@ class _TaskBuilder:
         self.drafts.append(task)
         if name:
             self._invalidate(name, problems[0].text)
+
+    def _with_defaults(self, values: "Document") -> "Document":
+        """The values of a task, with those of `defaults` where it has none; env takes both."""
+        values = {**self.defaults, **values}
+        if "env" in values:
+            values["env"] = {**self.defaults.get("env", {}), **values["env"]}
+        return values
+
+    def convert_defaults(self, place: str) -> "Tuple[Document, List[Problem]]":
+        """`defaults` with the values of a Task, and what is wrong with them beyond their types."""
+        values = dict(self.defaults)
+        problems = self._convert(values, place, "")
+        return {key: value for key, value in values.items() if key in self.defaults}, problems
 
     def _note(self, place: str, problems: "List[Problem]") -> None:
         self._problems.setdefault(place, []).extend(problems)
@@ -2721,8 +2776,10 @@ class _TaskBuilder:
         for task in tasks:
             others = tuple(name for name in dict.fromkeys(task.dependencies) if name != task.name)
             if task.name in task.dependencies:
-                self._reject(task, "the task depends on itself",
-                             "remove '%s' from its dependencies" % task.name)
+                hint = "remove '%s' from its dependencies" % task.name
+                if "dependencies" not in task.written:
+                    hint = 'they are those of "defaults"; give the task its own, such as []'
+                self._reject(task, "the task depends on itself", hint)
             for name in others:
                 if name not in self.places and (is_complete or name in self.bad_names):
                     self._reject(task, "unknown task '%s'" % name, self._unknown_hint(name, task))
@@ -2789,7 +2846,14 @@ def build_config(documents: "Sequence[Tuple[str, Any]]",
     problems, raw_tasks, settings = _parts_of(main, place)
     # Where the settings are wrong, the tasks are still read for their own problems.
     times = changed_at or {}
-    builder = _TaskBuilder({} if problems else settings, times.get(place))
+    defaults = settings.get("defaults", {})
+    builder = _TaskBuilder({"defaults": defaults} if problems else settings, times.get(place))
+    if defaults:
+        settings["defaults"], bad_defaults = builder.convert_defaults(
+            place + ": settings: defaults")
+        problems += bad_defaults
+        for problem in bad_defaults:  # said once, and not of every task
+            defaults.pop(problem.field, None)
     for index, raw in enumerate(raw_tasks):
         builder.add(raw, "%s: tasks[%d]" % (place, index), times.get(place))
     for place, document in documents[1:]:
@@ -2812,7 +2876,8 @@ def _parts_of(main: "Any", place: str) -> "Tuple[List[Problem], List[Any], Docum
     if not isinstance(main, dict):
         return [Problem(place=place, text="the document is not an object",
                         hint='use {"tasks": [...], "settings": {...}}')], [], {}
-    problems = [Problem(place=place, text="unknown key '%s'" % key, field=key,
+    problems = check_schema_key(dict(main), place)
+    problems += [Problem(place=place, text="unknown key '%s'" % key, field=key,
                         hint=key_advice(key, DOCUMENT_KEYS)[1] or "allowed are tasks and settings")
                 for key in main if key not in DOCUMENT_KEYS]
     raw_tasks, settings = main.get("tasks", []), main.get("settings", {})
@@ -2831,9 +2896,16 @@ def _parts_of(main: "Any", place: str) -> "Tuple[List[Problem], List[Any], Docum
             zone_named(settings["timezone"])
         except ConductorError as error:
             bad_settings.append(_problem_of("timezone", error, place))
-    bad_keys = {problem.field for problem in bad_settings}
-    settings = {key: tuple(value) if isinstance(value, list) else plain_number(value)
-                for key, value in settings.items() if value is not None and key not in bad_keys}
+    settings = _good_values(settings, bad_settings)
+    if "defaults" in settings:
+        defaults = settings["defaults"]
+        bad_defaults = check_fields(defaults, DEFAULT_RULES, place + ": defaults", "")
+        settings["defaults"] = _good_values(defaults, bad_defaults)
+        bad_settings += bad_defaults
+    if isinstance(settings.get("env_file"), str):
+        settings["env_file"] = [settings["env_file"]]
+    settings = {key: tuple(value) if isinstance(value, list) else value
+                for key, value in settings.items()}
     return problems + bad_settings, raw_tasks, settings
 
 
@@ -2844,10 +2916,16 @@ def suspicions(config: Config, now: float) -> "List[Problem]":
         warnings += [
             Problem(place=task.place, text="%s: %s" % (field, text), hint=hint, warning=True,
                     task=task.name, field=field)
-            for field, text, hint in _suspicions_of(task, config, now)]
-    for text, hint in _unexpanded_in_env(config.env):
-        warnings.append(Problem(place="settings", text="env: " + text, hint=hint, warning=True,
-                                field="env"))
+            for field, text, hint in _suspicions_of(task, config, now)
+            if field in task.written or field not in config.defaults]
+    # Not enabled: it waits for nothing itself.
+    shared = Task(written=tuple(config.defaults), **dict(config.defaults, enabled=False))
+    places = [("settings", "env", text, hint) for text, hint in _unexpanded_in_env(config.env)]
+    if config.defaults:
+        places += [("settings: defaults",) + advice for advice in _suspicions_of(
+            shared, config, now) if advice[0] in config.defaults]
+    warnings += [Problem(place=place, text="%s: %s" % (field, text), hint=hint, warning=True,
+                         field=field) for place, field, text, hint in places]
     return warnings
 
 
@@ -2869,10 +2947,14 @@ def _suspicions_of(task: Task, config: Config, now: float) -> "Iterator[Tuple[st
     if task.schedule is not None:
         for text, hint in schedule_advice(task.schedule, task.name):
             yield "schedule", text, hint
-    elif not {"schedule", "dependencies"} & set(map(_meant, task.written)):
+    elif not {"schedule", "dependencies"} & set(map(_meant, task.written + tuple(config.defaults))):
         yield ("schedule", "missing, and there are no dependencies",
                'it runs only by hand; if so, say "schedule": null')
-    for text, hint in _unexpanded_in_env(task.env):
+    own_env = task.env
+    if task.name:
+        shared_env = config.defaults.get("env", {})
+        own_env = {name: text for name, text in own_env.items() if shared_env.get(name) != text}
+    for text, hint in _unexpanded_in_env(own_env):
         yield "env", text, hint
     expansion = unexpanded(task.cwd)
     if expansion:
