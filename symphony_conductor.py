@@ -514,10 +514,16 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         command: "str | Sequence[str]"
         cwd: str
         nice: int
+        umask: "str | None"
+        ionice: "str | None"
+        memory_limit: "int | str | None"
         timeout: float
         kill_grace: float
         max_output_bytes: int
         env: "Dict[str, str]"
+        env_file: "Sequence[str]"       # those of the settings, which env overrides
+        task_env_file: "Sequence[str]"  # those of the task, which override env
+        task_env: "Sequence[str]"       # but for these names: the task's own env has them
 
     @final
     class Spec(RunFields, total=False):
@@ -2909,6 +2915,56 @@ def _parts_of(main: "Any", place: str) -> "Tuple[List[Problem], List[Any], Docum
     return problems + bad_settings, raw_tasks, settings
 
 
+# A line of a file for `env_file`, by the rules that systemd.exec(5) has for EnvironmentFile=.
+_ENV_LINE = r"""(?sx)
+    [ \t]* (?: [#;] [^\r\n]* |
+        (?P<name> [A-Za-z_][A-Za-z0-9_]* ) [ \t]* = [ \t]*
+        (?P<quoted> (?: '[^']*' | "(?: \\. | [^"\\] )*" | [ \t] )* )
+        (?P<plain> (?: (?! ['"\s] ) (?: \\(?: \r\n | . ) | [^\\\r\n] )+? )? ) [ \t]*
+    )? (?: [\r\n] | \Z )"""
+
+
+def parse_env_file(text: str) -> "Dict[str, str]":
+    """The variables of NAME=VALUE lines; of a name that comes twice, the later value.
+
+    Raises ValueError with the number of a line that is none; it never shows what that holds.
+    """
+    variables = {}
+    at = 0
+    while at < len(text):
+        line = re.match(_ENV_LINE, text[at:])
+        if line is None or "\0" in line.group():
+            hint = ""
+            if re.match(r"\s*export\s", text[at:]):
+                hint = ", without export"
+            number = text.count("\n", 0, at) + 1
+            raise ValueError("line %d is not NAME=VALUE%s" % (number, hint))
+        if line.group("name"):
+            quoted = re.findall("(?s)'[^']*'|\"(?:\\\\.|[^\"\\\\])*\"", line.group("quoted"))
+            plain = re.sub(r"(?s)\\(\r\n|.)", _unescaped, line.group("plain"))
+            variables[line.group("name")] = "".join(map(_unquoted, quoted)) + plain
+        at += line.end()
+    return variables
+
+
+def _unquoted(text: str) -> str:
+    if text.startswith("'"):
+        return text[1:-1]
+    return re.sub(r'(?s)\\(["\\`$\n])', _unescaped, text[1:-1])
+
+
+def _unescaped(escape: "Any") -> str:
+    """The character that a backslash stands before; nothing for a line that goes on."""
+    return str(escape.group(1)).strip("\r\n")
+
+
+def bytes_of(limit: "int | str") -> int:
+    """The bytes of a memory_limit such as 2G."""
+    if isinstance(limit, int):
+        return limit
+    return int(limit[:-1]) << {"M": 20, "G": 30, "T": 40}[limit[-1]]
+
+
 def suspicions(config: Config, now: float) -> "List[Problem]":
     """Warnings for what is legal, but probably not meant. Defaults are never suspicious."""
     warnings = []
@@ -3049,6 +3105,14 @@ LEAST_SECRET = 6  # shorter values of env would blank out half of what was said
 
 def masked(text: str, secrets: "Iterable[str]") -> str:
     """The end of a command's output, with these values and whatever looks like a secret masked."""
+    text = without_values(text, secrets)
+    for shape, instead in SECRET_SHAPES:
+        text = re.sub(shape, instead, text)
+    return text
+
+
+def without_values(text: str, secrets: "Iterable[str]") -> str:
+    """The end of a command's output with these values masked."""
     values = [secret for secret in secrets if len(secret) >= LEAST_SECRET]
     for secret in sorted(values, key=len, reverse=True):
         text = text.replace(secret, "***")
@@ -3056,8 +3120,6 @@ def masked(text: str, secrets: "Iterable[str]") -> str:
             if text.startswith(secret[-length:]):  # the end that was kept begins within the secret
                 text = "***" + text[length:]
                 break
-    for shape, instead in SECRET_SHAPES:
-        text = re.sub(shape, instead, text)
     return text
 
 
@@ -7839,6 +7901,51 @@ class Reader:
                          if problem not in problems]
         return problems
 
+    def variables(self, paths: "Iterable[str]") -> "Dict[str, str]":
+        """The variables in the files of `env_file`, the later ones winning.
+
+        Raises ConfigError, which shows no value, for a file that is missing (unless its path
+        begins with '-'), malformed, or open to others.
+        """
+        variables: "Dict[str, str]" = {}
+        for path in paths:
+            may_be_missing = path.startswith("-")
+            path = os.path.join(self.base, path[1:] if may_be_missing else path)
+            try:
+                variables.update(parse_env_file(self._private_text(path)))
+            except FileNotFoundError as error:
+                if not may_be_missing:
+                    raise ConfigError([self._unreadable(self.shown(path), error)])
+            except OSError as error:
+                raise ConfigError([self._unreadable(self.shown(path), error)])
+            except UnicodeDecodeError as error:
+                number = error.object.count(b"\n", 0, error.start) + 1
+                raise ConfigError([Problem(
+                    place=self.shown(path), text="line %d is not UTF-8 text" % number)])
+            except ValueError as error:
+                hint = "a value over several lines stands in quotes"
+                raise ConfigError([Problem(place=self.shown(path), text=str(error), hint=hint)])
+        return variables
+
+    def _private_text(self, path: str) -> str:
+        """A file of secrets. Raises OSError, ValueError, or ConfigError if it is open to others."""
+        # Links are followed: secrets that are mounted into a container are links.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            info = os.fstat(fd)
+            problems = []
+            if info.st_uid not in (0, self.trusted_owner, os.geteuid()):
+                problems = [self._foreign(path, info.st_uid)]
+            elif stat.S_ISREG(info.st_mode) and info.st_mode & 0o066:
+                verb = "write to" if info.st_mode & 0o022 else "read"
+                problems = [Problem(place=self.shown(path), text="others can %s it" % verb,
+                                    hint="chmod go= " + shlex.quote(os.path.abspath(path)))]
+            if problems and not self.allows_insecure:
+                raise ConfigError(problems)
+            return _read_descriptor(fd, path, -1).decode("utf-8-sig")
+        finally:
+            close_quietly(fd)
+
     def check_root(self) -> None:
         """Raises ConfigError when others could swap the files of the conductor."""
         problems = self.insecure_among(self._own_paths())
@@ -9638,9 +9745,77 @@ class Command(Value):
     argv: "List[bytes]" = []
     env: "Dict[bytes, bytes]" = {}
     cwd: str = ""
-    nice: int = 0
+    steps: "Sequence[Tuple[str, Callable[[], Any]]]" = ()  # what precedes exec, each with a name
     reader: int = -1  # the two ends of the pipe for its output
     writer: int = -1
+
+
+# ioprio_set(2), which neither Python nor the C library offers, by machine: for a Python of 64 bits
+# and for one of 32.
+IOPRIO_SET = (
+    {"x86_64": 251, "aarch64": 30, "riscv64": 30, "loongarch64": 30, "ppc64le": 273, "s390x": 282},
+    {"x86_64": 289, "i686": 289, "i586": 289, "aarch64": 314, "armv7l": 314, "armv6l": 314})
+IO_CLASSES = {"realtime": 1, "best-effort": 2, "idle": 3}
+
+
+def limit_trouble(field: str) -> str:
+    """Why this system cannot give a command an ionice or a memory_limit; '' where it can."""
+    if field == "ionice":
+        is_small = sys.maxsize < 1 << 32
+        if not sys.platform.startswith("linux") or os.uname().machine not in IOPRIO_SET[is_small]:
+            return "this system has no I/O priorities that could be set"
+    elif field == "memory_limit":
+        import resource
+        if not hasattr(resource, "RLIMIT_AS"):
+            return "this system cannot limit an address space"
+    return ""
+
+
+def _ionice_step(text: str) -> "Callable[[], None]":
+    """What gives the calling process this I/O priority; it raises OSError. For Linux."""
+    import ctypes
+    name, _, level = text.partition(":")
+    number = IOPRIO_SET[sys.maxsize < 1 << 32][os.uname().machine]
+    priority = IO_CLASSES[name] << 13 | int(level or (7 if name == "idle" else 4))
+    syscall = ctypes.CDLL(None, use_errno=True).syscall
+
+    def step() -> None:
+        if syscall(number, 1, 0, priority):  # of a process: this one
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    return step
+
+
+def _memory_step(limit: int) -> "Callable[[], None]":
+    """What limits the address space of the calling process; it raises OSError or ValueError."""
+    import resource
+    return lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def steps_of(spec: "Spec", cwd: str) -> "List[Tuple[str, Callable[[], Any]]]":
+    """What a forked process does before it becomes the command: the name of each step, and the step.
+
+    All that they import is imported here. Raises StorageError for what this system cannot do.
+    """
+    umask, nice, ionice, limit = (
+        spec["umask"], spec["nice"], spec["ionice"], spec["memory_limit"])
+    steps: "List[Tuple[str, Callable[[], Any]]]" = []
+    for field, value in (("ionice", ionice), ("memory_limit", limit)):
+        if value and limit_trouble(field):
+            raise StorageError("%s: %s" % (field, limit_trouble(field)))
+    if umask:
+        mask = int(umask, 8)
+        steps.append(("umask " + umask, lambda: os.umask(mask)))
+    if ionice:
+        steps.append(("ionice " + ionice, _ionice_step(ionice)))
+    if nice:
+        steps.append(("nice %d" % nice, lambda: os.nice(nice)))
+    if cwd:
+        path = _bytes(cwd)
+        steps.append(("cwd " + os.path.abspath(cwd), lambda: os.chdir(path)))
+    if limit:  # last: this process, too, has to do with it
+        steps.append(("memory_limit %s" % limit, _memory_step(bytes_of(limit))))
+    return steps
 
 
 def spawn(command: Command) -> int:
@@ -9649,7 +9824,7 @@ def spawn(command: Command) -> int:
     Unlike a fork, it copies nothing of this process, and does not wait at a gate. -1 means that
     nothing was started: `start_gated` is to start the command, or to say why that is impossible.
     """
-    if not hasattr(os, "posix_spawn") or command.nice or command.cwd:
+    if not hasattr(os, "posix_spawn") or command.steps:
         return -1
     if not command.argv[0].startswith(b"/"):  # found in its own PATH: execvpe does that
         return -1
@@ -9713,12 +9888,9 @@ def _become_command(command: Command, gate: int, failure: int) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())  # as `spawn` does
         if not os.read(gate, 1):
             os._exit(EXIT_NOT_FOUND)
-        if command.nice:
-            stage = "nice %d" % command.nice
-            os.nice(command.nice)
-        if command.cwd:
-            stage = "cwd %s" % os.path.abspath(command.cwd)
-            os.chdir(_bytes(command.cwd))
+        for name, step in command.steps:
+            stage = name
+            step()
         stage = ""
         os.execvpe(command.argv[0], command.argv, command.env)
     except (OSError, ValueError) as error:
@@ -9763,7 +9935,9 @@ def result_of(watch: Watch, output: Output, clock: Clock, started_mono: float) -
 
 SPEC_DEFAULTS: "Spec" = {
     "command": Task.command, "cwd": Task.cwd, "nice": Task.nice, "timeout": Task.timeout,
+    "umask": None, "ionice": None, "memory_limit": None,
     "kill_grace": Task.kill_grace, "max_output_bytes": Task.max_output_bytes, "env": {},
+    "env_file": (), "task_env_file": (), "task_env": (),
     "attempt": 1, "trigger": "schedule", "slot": None, "retries_left": False, "definition": {}}
 # By `Watch.stopping`; the values are a time and the processes.
 UNENDED_TEXTS = {
@@ -9820,6 +9994,9 @@ class Supervisor:
         self.others: "frozenset[Tuple[int, str]]" = frozenset()
         self.trouble = ""  # why no process was started, or the output of an adopted one is lost
         self.failure = ""  # why the process that was started could not become the command
+        # The values from `env_file`, which are masked in all that is kept of the output.
+        # None: they are not known, so no output is kept but in the log.
+        self.secrets: "List[str] | None" = []
 
     def prepare(self) -> None:
         """Do what can be done ahead of the fork, where it costs less.
@@ -9838,7 +10015,7 @@ class Supervisor:
             self.command = Command(
                 argv=[_bytes(word) for word in argv_of(self.spec["command"])],
                 env={_bytes(name): _bytes(text) for name, text in self._environment().items()},
-                cwd=cwd, nice=self.spec["nice"], reader=reader, writer=writer)
+                cwd=cwd, steps=steps_of(self.spec, cwd), reader=reader, writer=writer)
         except (ConductorError, OSError) as error:
             self.obstacle = error
 
@@ -10033,7 +10210,8 @@ class Supervisor:
         self.record = {
             **self.fields, "definition": None, "root": self.store.root, "supervisor": os.getpid(),
             "boot_id": "", "pid": NO_PID, "pid_start": "", "started_mono": started_mono}
-        return {"status": "failed", "exit_code": EXIT_IOERR, "ended_at": round(now, 3),
+        code = error.exit_code if isinstance(error, ConfigError) else EXIT_IOERR
+        return {"status": "failed", "exit_code": code, "ended_at": round(now, 3),
                 "duration_s": 0.0, "output_tail": "", "output_bytes": 0, "reason": self.trouble}
 
     def adopt(self) -> "Result":
@@ -10056,6 +10234,10 @@ class Supervisor:
             self.store.write_run(self.name, self.record, durable=False)
         except StorageError:
             pass  # `status` says then that the supervisor is gone
+        try:
+            self._variables_of_files()
+        except ConfigError:
+            self.secrets = None
         try:
             reader = os.open(self.pipe_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -10106,6 +10288,10 @@ class Supervisor:
         self.watch.wait()
         output.write_end()
         result = result_of(self.watch, output, self.clock, started_mono)
+        if self.secrets is None:
+            result["output_tail"] = ""
+        else:
+            result["output_tail"] = without_values(result["output_tail"], self.secrets)
         if result["exit_code"] in (EXIT_CANNOT_RUN, EXIT_NOT_FOUND) and not self.failure:
             # So says a shell, or env, of what it could not start.
             cause = self._start_trouble()
@@ -10146,12 +10332,28 @@ class Supervisor:
         return " frame=%s" % frame if frame else ""
 
     def _environment(self) -> "Dict[str, str]":
+        """The environment of the command. Raises ConfigError for what is wrong with a file."""
+        shared, own = self._variables_of_files()
+        for name in self.spec["task_env"]:
+            own.pop(name, None)
         return {
-            **os.environ, **self.spec["env"],  # ahead of ours: it cannot take the mark away
+            # Ahead of ours: none of them can take the mark away.
+            **os.environ, **shared, **self.spec["env"], **own,
             "SYMPHONY_TASK": self.name, "SYMPHONY_RUN_ID": self.spec["run_id"],
             "SYMPHONY_SCHEDULED_FOR": self.spec["scheduled_for"],
             "SYMPHONY_ATTEMPT": str(self.spec["attempt"]), "SYMPHONY_ROOT": self.store.root,
             "SYMPHONY_MARK": self.mark}
+
+
+    def _variables_of_files(self) -> "Tuple[Dict[str, str], Dict[str, str]]":
+        """The variables in the files of the settings and of the task; their values are secret."""
+        shared = self.store.variables(self.spec["env_file"])
+        own = self.store.variables(self.spec["task_env_file"])
+        values = [*shared.values(), *own.values()]
+        for value in list(values):
+            values += value.splitlines()  # of several lines, the output may show one
+        self.secrets = values
+        return shared, own
 
 
 def definition_of(config: Config, task: Task) -> "Document":
@@ -10161,7 +10363,8 @@ def definition_of(config: Config, task: Task) -> "Document":
     """
     fields = {field: getattr(task, field) for field in (
         "command", "cwd", "timeout", "kill_grace", "nice", "max_output_bytes", "retry_count",
-        "retry_delay", "retry_backoff", "overlap", "start_deadline", "dependencies", "timezone")}
+        "retry_delay", "retry_backoff", "overlap", "start_deadline", "dependencies", "timezone",
+        "env_file", "umask", "ionice", "memory_limit")}
     env = dict(config.env, **task.env)
     env = {name: "%08x" % stable_hash(value) for name, value in env.items()}
     return dict(fields, schedule=task.schedule and task.schedule.text, env=env)
@@ -10172,7 +10375,9 @@ def spec_of(config: Config, task: Task, run: Run) -> "Spec":
     scheduled_for = run.started_at if run.slot is None else run.slot
     return {
         "version": RUN_VERSION, "by": __version__, "task": task.name, "command": task.command,
-        "cwd": task.cwd, "nice": task.nice, "timeout": task.timeout,
+        "cwd": task.cwd, "nice": task.nice, "umask": task.umask, "ionice": task.ionice,
+        "memory_limit": task.memory_limit, "timeout": task.timeout,
+        "env_file": config.env_file, "task_env_file": task.env_file, "task_env": tuple(task.env),
         "kill_grace": task.kill_grace, "max_output_bytes": task.max_output_bytes,
         "env": dict(config.env, **task.env), "run_id": run.run_id, "attempt": run.attempt,
         "trigger": run.trigger, "slot": run.slot, "started_at": run.started_at,
@@ -12873,6 +13078,7 @@ def _findings_of_doctor(inspector: Inspector, config: "Config | None") -> "List[
         problems = [problem for problem in config.problems if problem.warning]
         path = recorded[1] if recorded else CRON_PATH
         problems += missing_programs(store, config, path, inspector.caller)
+        problems += start_problems(store, config)
         findings += [Finding(code="suspicion", task=problem.task, place=problem.place,
                              text=str(problem).replace("warning: ", "", 1)) for problem in problems]
         findings += _zone_findings(config, inspector.now)
@@ -13098,6 +13304,8 @@ def cmd_check(store: Store, args: "argparse.Namespace") -> int:
     tasks = dict(config.tasks, **{task.place: task for task in config.drafts})
     drafted = config.replace(tasks=tasks)
     warnings = suspicions(drafted, Clock().now()) + missing_programs(store, drafted)
+    for problem in start_problems(store, drafted):
+        (warnings if problem.warning else problems).append(problem)
     order = {task.place: task.order for task in tasks.values()}
     warnings.sort(key=lambda warning: order.get(warning.place, len(order)))
     if not args.file:
@@ -13120,6 +13328,45 @@ def _print_problem(problem: Problem) -> None:
     print_line(text, stream)
 
 
+def start_problems(store: Reader, config: Config) -> "List[Problem]":
+    """What keeps commands from starting, whatever their programs: a file of env_file that cannot be
+    used, and as a warning, what this system cannot do.
+    """
+    problems = []
+
+    def note(place: str, task: str, field: str, text: str, hint: str = "",
+             is_warning: bool = False) -> None:
+        problems.append(Problem(place=place, text="%s: %s" % (field, text), hint=hint, task=task,
+                                field=field, warning=is_warning))
+
+    users = [(store.shown(store.config_path) + ": settings", "", config.env_file)]
+    users += [(task.place, task.name, task.env_file) for task in config.tasks.values()]
+    for place, name, paths in users:
+        for path in paths:
+            try:
+                store.variables([path])
+            except ConfigError as error:
+                for problem in error.problems:
+                    note(place, name, "env_file", "%s: %s" % (problem.place, problem.text),
+                         problem.hint)
+    for task in config.tasks.values():
+        for field in ("ionice", "memory_limit"):
+            if getattr(task, field) and limit_trouble(field):
+                note(task.place, task.name, field, limit_trouble(field),
+                     "the task fails to start; remove it", is_warning=True)
+    return problems
+
+
+def _path_of(store: Reader, config: Config, task: Task, cron_path: str) -> str:
+    """The PATH of a task's command, where cron's is this one."""
+    try:
+        own = dict(store.variables(task.env_file), **task.env)
+        shared = dict(store.variables(config.env_file), **config.env)
+    except ConfigError:  # `start_problems` reports it
+        own, shared = task.env, config.env
+    return own.get("PATH", shared.get("PATH", cron_path))
+
+
 def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH,
                      caller: str = "cron") -> "List[Problem]":
     """Warnings for commands that cron, or another caller of the ticks, could not start."""
@@ -13140,7 +13387,7 @@ def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH,
                                     warning=True, task=task, field=field))
 
     for task in config.tasks.values():
-        path = task.env.get("PATH", config.env.get("PATH", cron_path))
+        path = _path_of(store, config, task, cron_path)
         look("command", task.command, task.cwd, path, task.place, task.name)
     if config.notification_command:
         look("notification_command", config.notification_command, "", cron_path,
