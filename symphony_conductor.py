@@ -13495,8 +13495,8 @@ STARTER_CONFIG = """\
 # -- commands beside this file: scripts/symphony_NAME.py, as git-NAME is to git
 
 # What this version comes with, and the group in which help lists it.
-BESIDE = {"diff": "Look", "import-crontab": "Change", "report": "Look", "simulate": "Change",
-          "timer": "Install"}
+BESIDE = {"diff": "Look", "import-crontab": "Change", "report": "Look", "schema": "Look",
+          "simulate": "Change", "timer": "Install"}
 BESIDE_NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z"
 # Flags of this Python that the next one gets as well. Not -I: it would hide the script's folder.
 PYTHON_FLAGS = (("-B", "dont_write_bytecode"), ("-E", "ignore_environment"), ("-s", "no_user_site"))

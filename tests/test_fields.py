@@ -8,7 +8,6 @@ import signal
 import time
 
 import pytest
-
 from support import due_once, every_minute
 from world import World, at
 
