@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         Any,
         Callable,
         ClassVar,
+        Collection,
         Dict,
         Iterable,
         Iterator,
@@ -3305,6 +3306,21 @@ def missing_dependencies(config: Config, tasks: "Dict[str, TaskState]", task: Ta
     return order
 
 
+def in_dependency_order(config: Config, names: "Collection[str]") -> "List[str]":
+    """These tasks, each after those of them that it depends on, be it through others."""
+    order: "Dict[str, None]" = {}
+    for first in names:
+        stack = [first]
+        while stack:
+            rest = [name for name in config.tasks[stack[-1]].dependencies
+                    if name in config.tasks and name not in order]
+            if rest:
+                stack.append(rest[0])
+            else:
+                order.setdefault(stack.pop())
+    return [name for name in order if name in names]
+
+
 def successes(tasks: "Dict[str, TaskState]", task: Task) -> "Dict[str, int]":
     """The number of the newest success of each dependency that has one."""
     numbers = ((name, tasks[name].success_seq) for name in task.dependencies if name in tasks)
@@ -5238,7 +5254,7 @@ def task_document(config: Config, state: State, task: Task, now: float,
         "name": task.name, "enabled": task.enabled, "schedule": schedule,
         "description": task.description, "state": shown, "waiting_for": waiting_for,
         "reason": reason, "owner": task.owner, "dependencies": list(task.dependencies),
-        "paused": pause, "next_run": iso(next_run) if task.enabled else None,
+        "tags": list(task.tags), "paused": pause, "next_run": iso(next_run) if task.enabled else None,
     }
     document.update(_past_runs(task_state))
     return document
@@ -5291,8 +5307,8 @@ def invalid_document(name: str, reason: str, state: State) -> "Document":
     """What `status` tells of an invalid task."""
     document: "Document" = {
         "name": name, "enabled": True, "schedule": None, "description": "", "state": "invalid",
-        "waiting_for": None, "reason": reason, "owner": "", "dependencies": [], "paused": None,
-        "next_run": None,
+        "waiting_for": None, "reason": reason, "owner": "", "dependencies": [], "tags": [],
+        "paused": None, "next_run": None,
     }
     document.update(_past_runs(state.tasks.get(name, TaskState())))
     return document
@@ -11641,6 +11657,17 @@ def task_named(config: Config, name: str) -> Task:
     raise unknown_task(name, list(config.tasks))
 
 
+def tasks_tagged(config: Config, tags: "Collection[str]") -> "List[str]":
+    """The names of the tasks with one of these tags, invalid ones too. Raises UsageError."""
+    tasks = list(config.tasks.values()) + [task for task in config.drafts if task.name]
+    names = {tag: tag for task in tasks for tag in task.tags}
+    for tag in tags:
+        if tag not in names:
+            hint = did_you_mean(tag, names) or "tags: %s" % (", ".join(sorted(names)) or "none")
+            raise UsageError("unknown tag '%s'" % tag, hint)
+    return [task.name for task in tasks if set(tags) & set(task.tags)]
+
+
 def unknown_task(name: str, names: "Sequence[str]") -> UsageError:
     """The refusal of a name that no task has: the closest of `names`, or the first ten."""
     hint = did_you_mean(name, names)
@@ -12430,20 +12457,27 @@ def health_of(store: Reader, clock: "Clock | None" = None) -> "List[Finding]":
 
 
 def status_of(store: Reader, only: str = "", clock: "Clock | None" = None,
-              results: int = RECENT_RESULTS, is_short: bool = False) -> "Document":
-    """The status of one task or of all, read without taking a lock.
+              results: int = RECENT_RESULTS, is_short: bool = False,
+              tags: "Collection[str]" = ()) -> "Document":
+    """The status of one task, of those with one of these tags, or of all, without taking a lock.
 
     `results`: at most so many recent ones; `is_short`: commands as they work in this folder.
     """
     inspector = Inspector(store, clock, is_short)
     config, state = inspector.config(), inspector.state()
-    history = inspector.asked(lambda: store.history(results, only), []) if results else []
+    names = [only] if only else []
+    if tags:
+        if config is None:
+            raise ConfigError(inspector.broken)
+        names = tasks_tagged(config, tags)
+    history = inspector.asked(lambda: [verdict for name in names or [""] if results
+                                       for verdict in store.history(results, name)], [])
     machine = inspector.machine(state)
     findings = examine(config, state, machine)
     document = status_document(config, state, machine, history, findings)
-    if only:
+    if names:
         for key, field in (("tasks", "name"), ("running", "task"), ("recent_results", "task")):
-            document[key] = [entry for entry in document[key] if entry[field] == only]
+            document[key] = [entry for entry in document[key] if entry[field] in names]
         if not document["tasks"]:
             if config is None:
                 raise ConfigError(inspector.broken)
@@ -12600,10 +12634,37 @@ def cmd_run(store: Store, args: "argparse.Namespace") -> int:
         _take_cron_environment(store)
     sys.stdout.flush()  # the command writes to the same descriptor
     store.hold()
+    if args.tags:
+        return _run_tagged(store, args)
     outcome = Conductor(store).run(args.task, args.dependencies, echo_fd=1, tell=warn)
     if outcome.lines:
         warn("\n".join(outcome.lines))
     return outcome.exit_code
+
+
+def _run_tagged(store: Store, args: "argparse.Namespace") -> int:
+    """Run the tasks with these tags one after the other: 1 if one of them failed."""
+    config = store.read_config()
+    names = tasks_tagged(config, args.tags)
+    order = in_dependency_order(config, [name for name in names if name in config.tasks])
+    code = EXIT_OK
+    for name in order + [name for name in names if name not in config.tasks]:
+        task = config.tasks.get(name, Task())
+        if not task.enabled:
+            warn("%s: skipped: disabled" % name)
+            continue
+        try:
+            outcome = Conductor(store).run(name, args.dependencies, echo_fd=1, tell=warn)
+        except ConductorError as error:
+            warn(str(error))
+            code = EXIT_FAILED
+            continue
+        if outcome.lines:
+            warn("\n".join(outcome.lines))
+        if outcome.exit_code not in (EXIT_OK,) + task.success_exit_codes + task.skip_exit_codes:
+            warn("%s failed: exit %d" % (name, outcome.exit_code))
+            code = EXIT_FAILED
+    return code
 
 
 def _take_cron_environment(store: Store) -> None:
@@ -12632,7 +12693,7 @@ def cmd_status(store: Store, args: "argparse.Namespace") -> int:
     if args.watch:
         return _watch_status(store, args)
     is_json = args.json or not (args.table or args.problems or sys.stdout.isatty())
-    document = status_of(store, args.task or "", is_short=not is_json)
+    document = status_of(store, args.task or "", is_short=not is_json, tags=args.tags)
     if is_json:
         print_json(document)
     else:
@@ -12674,7 +12735,8 @@ def _watch_status(store: Store, args: "argparse.Namespace") -> int:
     if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
         raise UsageError("--watch needs a terminal")
     while True:
-        lines = _status_screen(status_of(store, args.task or "", is_short=True), args).split("\n")
+        document = status_of(store, args.task or "", is_short=True, tags=args.tags)
+        lines = _status_screen(document, args).split("\n")
         size = terminal_size()
         height = max(size.lines - 1, 1)
         if len(lines) > height:
@@ -12690,17 +12752,19 @@ def _watch_status(store: Store, args: "argparse.Namespace") -> int:
 
 def cmd_pause(store: Store, args: "argparse.Namespace") -> int:
     zone = None
-    if args.task and not args.all:  # --until is meant, and printed, by the clock of the task
-        zone = task_named(Snapshot(store).config, args.task).timezone
+    names = _paused_names(store, args)
+    if names != [ALL_TASKS]:  # --until is meant, and printed, by the clock of the (first) task
+        zone = task_named(Snapshot(store).config, names[0]).timezone
     until = _end_of_pause(args, zone)
     # A line break or a terminal's control sequence would spoil the line that status shows.
     reason = plain_line(args.reason, 500)
     by = os.environ.get("SUDO_USER") or current_user()[0]
     store.hold()
-    outcome = Conductor(store).pause(_paused_name(args), until, reason, plain_line(by))
     end = "until resumed" if until is None else "until " + local_text(until, zone)
-    print_line("paused %s %s" % (args.task or "all tasks", end))
-    warn("\n".join(outcome.lines))
+    for name in names:
+        outcome = Conductor(store).pause(name, until, reason, plain_line(by))
+        print_line("paused %s %s" % (pause_scope(name), end))
+        warn("\n".join(outcome.lines))
     return EXIT_OK
 
 
@@ -12724,25 +12788,36 @@ def _end_of_pause(args: "argparse.Namespace", zone: "str | None") -> "float | No
 
 
 def cmd_resume(store: Store, args: "argparse.Namespace") -> int:
+    names = _paused_names(store, args)
     store.hold()
-    outcome = Conductor(store).resume(_paused_name(args))
-    left = sorted(store.read_state()[0].pauses)
-    if args.task and ALL_TASKS in left:
-        rest = ", but it is still paused by --all"
-    elif args.all and left:
-        rest = "; still paused by name: " + ", ".join(left)
-    else:
-        rest = "; slots count from now on"
-    print_line("resumed %s%s" % (args.task or "all tasks", rest))
-    warn("\n".join(outcome.lines))
+    if args.tags:
+        pauses = store.read_state()[0].pauses
+        names = [name for name in names if name in pauses]
+        if not names:
+            raise UsageError("no task with this tag is paused", "status lists the pauses")
+    for name in names:
+        outcome = Conductor(store).resume(name)
+        left = sorted(store.read_state()[0].pauses)
+        if name != ALL_TASKS and ALL_TASKS in left:
+            rest = ", but it is still paused by --all"
+        elif args.all and left:
+            rest = "; still paused by name: " + ", ".join(left)
+        else:
+            rest = "; slots count from now on"
+        print_line("resumed %s%s" % (pause_scope(name), rest))
+        warn("\n".join(outcome.lines))
     return EXIT_OK
 
 
-def _paused_name(args: "argparse.Namespace") -> str:
-    """The name under which the state has a pause: that of the task, or ALL_TASKS."""
-    if bool(args.task) == args.all:
-        raise UsageError("name one task, or use --all")
-    return args.task or ALL_TASKS
+def _paused_names(store: Store, args: "argparse.Namespace") -> "List[str]":
+    """The names under which the state has a pause: those of tasks, or ALL_TASKS."""
+    if bool(args.task or args.tags) == args.all:
+        raise UsageError("name one task, or use --tag or --all")
+    if args.tags:
+        config = Snapshot(store).config
+        names = tasks_tagged(config, args.tags)
+        return [name for name in names if name in config.tasks] or names
+    return [args.task or ALL_TASKS]
 
 
 TIME_FORMS = "use 18:09, 12h, 2025-06-02 or 2025-06-02T18:09Z"
@@ -13398,6 +13473,10 @@ def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH,
 def cmd_next(store: Store, args: "argparse.Namespace") -> int:
     config = store.read_config()
     only = task_named(config, args.task).name if args.task else ""
+    if args.tags:
+        names = tasks_tagged(config, args.tags)
+        config = config.replace(
+            tasks={name: task for name, task in config.tasks.items() if name in names})
     state, now = store.read_state()[0], Clock().now()
     slots = coming_slots(config, state, store.last_tick(), now, args.count, only)
     if args.json:
@@ -13819,6 +13898,8 @@ def command_table() -> "Dict[str, CommandEntry]":
 
 
 JSON_OPTION = option("--json", action="store_true", help="print JSON (default: a text for people)")
+TAG_OPTION = option("--tag", dest="tags", action="append", default=[], metavar="TAG",
+                    help="the tasks with this tag; may be repeated (default: none)")
 SINCE_OPTION = option("--since", default="7d", metavar="WHEN",
                       help="12h, 18:09, 2025-06-02 or 2025-06-02T18:09Z (default: 7d)")
 
@@ -13834,6 +13915,7 @@ def _commands_to_run() -> "Dict[str, CommandEntry]":
                         " order (default: refuse while one is unmet)"),
                  option("--ignore-dependencies", dest="dependencies", action="store_const",
                         const="ignore", help="run it even if its dependencies failed")],
+                TAG_OPTION,
                 option("--as-cron", action="store_true", help="run it in the environment that"
                        " cron provides (default: this shell's)"))),
         "tick": CommandEntry(func=cmd_tick, text="start the tasks that are due; run by cron",
@@ -13852,6 +13934,7 @@ def _commands_to_look() -> "Dict[str, CommandEntry]":
                        help="print the table (default on a terminal)"),
                 option("--watch", action="store_true",
                        help="redraw the table every two seconds")],
+                TAG_OPTION,
                 option("--problems", action="store_true",
                        help="show only what is wrong, without the table of tasks"),
                 option("--exit-code", action="store_true",
@@ -13892,7 +13975,7 @@ def _commands_to_look() -> "Dict[str, CommandEntry]":
             func=cmd_next, text="list upcoming runs", example="next backup --count 3",
             task="only this task (default: all)", options=(
                 option("--count", type=count_option, default=10, metavar="N",
-                       help="the number of runs (default: 10)"), JSON_OPTION)),
+                       help="the number of runs (default: 10)"), TAG_OPTION, JSON_OPTION)),
         "explain": CommandEntry(
             func=cmd_explain, text="describe a schedule in English and list its next runs",
             example="explain '0 2 * * *' --zone Europe/Paris", options=(
@@ -13923,7 +14006,7 @@ def _commands_to_change() -> "Dict[str, CommandEntry]":
             func=cmd_pause, text="suspend a task's schedule; running tasks continue",
             example="pause backup --for 2h --reason 'disk replaced'", task="the task to suspend",
             options=(
-                option("--all", action="store_true", help="suspend every task"),
+                option("--all", action="store_true", help="suspend every task"), TAG_OPTION,
                 [option("--until", metavar="TIME", help="18:09, 2h, 2025-06-02 or"
                         " 2025-06-02T18:09Z (default: until resumed)"),
                  option("--for", dest="duration", type=duration_option, metavar="DURATION",
@@ -13933,7 +14016,8 @@ def _commands_to_change() -> "Dict[str, CommandEntry]":
         "resume": CommandEntry(
             func=cmd_resume, text="resume a task's schedule", example="resume backup",
             task="the task to resume", options=(
-                option("--all", action="store_true", help="end the pause of pause --all"),)),
+                option("--all", action="store_true", help="end the pause of pause --all"),
+                TAG_OPTION)),
     }
 
 
@@ -14099,11 +14183,14 @@ def _settle_task(store: Store, args: "argparse.Namespace") -> None:
     if not hasattr(args, "task_option"):
         return
     names = [name for name in (args.task, args.task_option) if name is not None]
+    has_tags = bool(getattr(args, "tags", ()))
     if len(set(names)) > 1:
         raise UsageError("two tasks are named: '%s' and '%s'" % (names[0], names[1]))
+    if names and has_tags:
+        raise UsageError("name a task or a tag, not both")
     if names:
         args.task = names[0]
-    elif args.needs_task:
+    elif args.needs_task and not has_tags:
         raise UsageError("name a task", tasks_hint(list(Snapshot(store).config.tasks)))
 
 

@@ -318,3 +318,68 @@ def test_a_schedule_of_the_settings_changes_with_their_file():
     world.config = configured("10 12 * * *", "2025-06-02T12:15:00Z")
     assert world.tick("2025-06-02T12:20:00Z") == []
     assert world.tick("2025-06-03T12:10:00Z") == ["job@2025-06-03T12:10:00Z"]
+
+
+# -- tags
+
+def tagged(project):
+    """Three tasks of which the last needs the first, and one without a tag."""
+    note = 'echo "$SYMPHONY_TASK" >> ran; '
+    project.configure(
+        job(name="last", command=note, dependencies=["middle"], tags=["nightly", "db"]),
+        job(name="first", command=note + "test ! -e broken", tags=["nightly"], retry_count=0),
+        job(name="middle", command=note, dependencies=["first"]),
+        job(name="off", enabled=False, tags=["nightly"]),
+        job(name="odd", tags=["odd"], schedule="61 * * * *"))
+
+
+def test_tasks_of_a_tag_are_listed_paused_and_resumed(hand):
+    tagged(hand)
+    hand.call("tick")
+    document = json.loads(hand.call("status", "--json", "--tag", "db")[1])
+    assert [(task["name"], task["tags"]) for task in document["tasks"]] == [("last", ["nightly", "db"])]
+    names = [entry["task"] for entry in json.loads(hand.call("next", "--json", "--tag", "nightly")[1])]
+    assert set(names) == {"last", "first"}
+    assert hand.call("pause", "--tag", "nightly")[1].splitlines() == [
+        "paused last until resumed", "paused first until resumed", "paused off until resumed"]
+    hand.call("resume", "first")
+    assert hand.call("resume", "--tag", "nightly")[1].splitlines() == [
+        "resumed last; slots count from now on", "resumed off; slots count from now on"]
+    refusal = "symphony_conductor: no task with this tag is paused (status lists the pauses)\n"
+    assert hand.call("resume", "--tag", "nightly") == (2, "", refusal)
+
+
+@pytest.mark.parametrize("words, text", [
+    (["status", "--tag", "nigthly"], "unknown tag 'nigthly' (did you mean 'nightly'?)"),
+    (["next", "--tag", "xyz"], "unknown tag 'xyz' (tags: db, nightly, odd)"),
+    (["run", "--tag", "xyz"], "unknown tag 'xyz' (tags: db, nightly, odd)"),
+    (["pause", "--tag", "db", "--tag", "xyz"], "unknown tag 'xyz' (tags: db, nightly, odd)"),
+    (["resume", "--tag", "xyz"], "unknown tag 'xyz' (tags: db, nightly, odd)"),
+    (["run", "last", "--tag", "db"], "name a task or a tag, not both"),
+    (["pause", "--all", "--tag", "db"], "name one task, or use --tag or --all"),
+])
+def test_a_tag_that_no_task_has_is_a_usage_error(hand, words, text):
+    tagged(hand)
+    assert hand.call(*words) == (2, "", "symphony_conductor: %s\n" % text)
+
+
+def test_the_tasks_of_a_tag_run_after_what_they_depend_on(project):
+    tagged(project)
+    code, _, err = project.call("run", "--tag", "nightly", "--with-dependencies")
+    assert (code, err) == (0, "symphony_conductor: off: skipped: disabled\n")
+    assert project.lines("ran") == ["first", "middle", "last"]
+
+
+def test_a_run_of_a_tag_goes_on_after_a_failure_and_fails(project):
+    tagged(project)
+    (project.root / "broken").write_text("")
+    code, _, err = project.call("run", "--tag", "nightly", "--tag", "odd", "--ignore-dependencies")
+    assert code == 1
+    assert project.lines("ran") == ["first", "last"]
+    assert [line.split(": ")[1] for line in err.splitlines()] == [
+        "first failed", "off", "config/conductor_config.json"]
+
+
+def test_a_dependency_of_a_dependency_comes_first():
+    config = build(job(name="c", dependencies=["b"]), job(name="b", dependencies=["a"]), job(name="a"), job(name="d"))
+    assert sc.in_dependency_order(config, ["d", "c", "a"]) == ["d", "a", "c"]
