@@ -2281,42 +2281,57 @@ class Rule(Value):
         """Whether the key may have this value."""
         if value is None and self.null:
             return True
-        return fits(value, self.schema) and (self.check is None or self.check(value))
+        if self.schema and not fits(value, self.schema):
+            return False
+        return self.check is None or self.check(value)
 
 
 def fits(value: "Any", schema: "Document") -> bool:
     """Whether a value is as this part of a JSON Schema says; it uses the words below, no others."""
     if "anyOf" in schema:
-        return any(fits(value, part) for part in schema["anyOf"])
-    if "type" in schema and not _is_of_type(value, schema["type"]):
+        for part in schema["anyOf"]:
+            if fits(value, part):
+                return True
         return False
-    if isinstance(value, str):
-        return (value in schema.get("enum", (value,))
-                and len(value) <= schema.get("maxLength", len(value))
-                and re.fullmatch(schema.get("pattern", "(?s).*"), value) is not None)
-    if isinstance(value, list):
-        first = schema.get("prefixItems", ())
-        return (len(value) >= schema.get("minItems", 0)
-                and all(map(fits, value, first))
-                and all(fits(item, schema.get("items", {})) for item in value[len(first):]))
-    if isinstance(value, dict):
-        keys, values = schema.get("propertyNames", {}), schema.get("additionalProperties", {})
-        return all(fits(key, keys) and fits(item, values) for key, item in value.items())
-    if "minimum" in schema:
-        return bool(schema["minimum"] <= value <= schema["maximum"])
-    return True
-
-
-def _is_of_type(value: "Any", name: str) -> bool:
-    if name == "string":  # with half of a surrogate pair, it is no text that a file could hold
-        return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
+    name = schema["type"]
+    if name == "string":
+        return _fits_text(value, schema)
     if name == "boolean":
         return value is True or value is False
-    if name == "integer":  # 1.0 is one: JSON has only one kind of number
-        return type(value) is int or type(value) is float and value.is_integer()
-    if name == "number":
-        return type(value) in (int, float)
-    return isinstance(value, {"array": list, "object": dict}[name])
+    if name == "array":
+        return isinstance(value, list) and _fits_list(value, schema)
+    if name == "object":
+        return isinstance(value, dict) and _fits_object(value, schema)
+    if type(value) is not int:
+        # JSON has one kind of number only: 1.0 is an integer.
+        if type(value) is not float or name == "integer" and not value.is_integer():
+            return False
+    return bool(schema["minimum"] <= value <= schema["maximum"])
+
+
+def _fits_text(value: "Any", schema: "Document") -> bool:
+    if not isinstance(value, str):
+        return False
+    if not value.isprintable() and re.search("[\ud800-\udfff]", value):
+        return False  # half of a surrogate pair is no text that a file could hold
+    if "pattern" in schema and not re.fullmatch(schema["pattern"], value):
+        return False
+    if "enum" in schema:
+        return bool(value in schema["enum"])
+    return bool(len(value) <= schema.get("maxLength", len(value)))
+
+
+def _fits_list(value: "List[Any]", schema: "Document") -> bool:
+    first = schema.get("prefixItems", ())
+    return (len(value) >= schema.get("minItems", 0) and all(map(fits, value, first))
+            and all(fits(item, schema["items"]) for item in value[len(first):]))
+
+
+def _fits_object(value: "Document", schema: "Document") -> bool:
+    if "propertyNames" not in schema:
+        return True
+    keys, values = schema["propertyNames"], schema["additionalProperties"]
+    return all(fits(key, keys) and fits(item, values) for key, item in value.items())
 
 
 def plain_number(value: "Any") -> "Any":
@@ -2640,8 +2655,8 @@ def check_schema_key(raw: "Document", place: str) -> "List[Problem]":
 def _good_values(raw: "Document", problems: "Sequence[Problem]") -> "Document":
     """The values that are none of these problems, without null, which means the default."""
     bad_keys = {problem.field for problem in problems}
-    return {key: plain_number(value) for key, value in raw.items()
-            if value is not None and key not in bad_keys}
+    return {key: plain_number(value) if type(value) in (float, list) else value
+            for key, value in raw.items() if value is not None and key not in bad_keys}
 
 
 def _problem_of(field: str, error: ConductorError, place: str, task: str = "") -> Problem:
@@ -2716,6 +2731,8 @@ class _TaskBuilder:
 
     def _with_defaults(self, values: "Document") -> "Document":
         """The values of a task, with those of `defaults` where it has none; env takes both."""
+        if not self.defaults:
+            return values
         values = {**self.defaults, **values}
         if "env" in values:
             values["env"] = {**self.defaults.get("env", {}), **values["env"]}

@@ -218,10 +218,14 @@ def test_each_field_has_the_description_and_the_default_of_the_manual():
 def test_each_rule_uses_only_the_words_that_the_core_knows():
     known = {"anyOf", "type", "enum", "pattern", "maxLength", "minimum", "maximum", "minItems", "prefixItems",
              "items", "propertyNames", "additionalProperties"}
-    needs = {"minimum": "maximum", "maximum": "minimum", "prefixItems": "items"}
+    needs = {"minimum": "maximum", "maximum": "minimum", "prefixItems": "items",
+             "propertyNames": "additionalProperties", "additionalProperties": "propertyNames"}
+    of_type = {"integer": {"minimum"}, "number": {"minimum"}, "array": {"items"}}
 
     def look(schema):
         assert set(schema) <= known
+        assert ("type" in schema) != ("anyOf" in schema)
+        assert of_type.get(schema.get("type"), set()) <= set(schema)
         for word, other in needs.items():
             assert word not in schema or other in schema
         pattern = schema.get("pattern", "^$")
@@ -240,10 +244,12 @@ def test_each_rule_uses_only_the_words_that_the_core_knows():
 @pytest.mark.parametrize("value, schema, verdict", [
     ("x", {"type": "string", "pattern": "^x$"}, True), ("x\n", {"type": "string", "pattern": "^x$"}, False),
     ("\ud800", {"type": "string"}, False), (True, {"type": "integer", "minimum": 0, "maximum": 1}, False),
-    (1.0, {"type": "integer", "minimum": 0, "maximum": 1}, True), (float("nan"), {"type": "integer"}, False),
+    (1.0, {"type": "integer", "minimum": 0, "maximum": 1}, True), (1.5, {"type": "integer"}, False),
+    (float("nan"), {"type": "integer"}, False),
     (float("inf"), {"type": "number", "minimum": 0, "maximum": 1}, False),
     (float("nan"), {"type": "number", "minimum": 0, "maximum": 1}, False),
-    ([], {"type": "array", "minItems": 1}, False), ([1, "x"], {"prefixItems": [{"type": "integer"}]}, True),
+    ([], {"type": "array", "minItems": 1}, False), (["x", 1], {
+        "type": "array", "prefixItems": [{"type": "string"}], "items": {"type": "boolean"}}, False),
 ])
 def test_a_value_is_held_against_a_schema(value, schema, verdict):
     assert sc.fits(value, schema) is verdict
