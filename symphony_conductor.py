@@ -5271,7 +5271,8 @@ def task_document(config: Config, state: State, task: Task, now: float,
         "name": task.name, "enabled": task.enabled, "schedule": schedule,
         "description": task.description, "state": shown, "waiting_for": waiting_for,
         "reason": reason, "owner": task.owner, "dependencies": list(task.dependencies),
-        "tags": list(task.tags), "paused": pause, "next_run": iso(next_run) if task.enabled else None,
+        "tags": list(task.tags), "paused": pause,
+        "next_run": iso(next_run) if task.enabled else None,
     }
     document.update(_past_runs(task_state))
     return document
@@ -6838,7 +6839,7 @@ def read_bytes(path: str, limit: int = -1, follow: bool = False) -> bytes:
     try:
         fd = os.open(path, flags)
         try:
-            return _read_descriptor(fd, path, limit)
+            return read_descriptor(fd, path, limit)
         finally:
             close_quietly(fd)
     except ForeignFile:
@@ -6849,7 +6850,8 @@ def read_bytes(path: str, limit: int = -1, follow: bool = False) -> bytes:
         raise OSError(error.errno, error.strerror, path)
 
 
-def _read_descriptor(fd: int, path: str, limit: int) -> bytes:
+def read_descriptor(fd: int, path: str, limit: int = -1) -> bytes:
+    """As `read_bytes`, of a file that is open already."""
     info = os.fstat(fd)
     _check_regular(info, path)
     if limit >= 0:
@@ -7975,7 +7977,7 @@ class Reader:
                                     hint="chmod go= " + shlex.quote(os.path.abspath(path)))]
             if problems and not self.allows_insecure:
                 raise ConfigError(problems)
-            return _read_descriptor(fd, path, -1).decode("utf-8-sig")
+            return read_descriptor(fd, path).decode("utf-8-sig")
         finally:
             close_quietly(fd)
 
@@ -9826,7 +9828,7 @@ def _memory_step(limit: int) -> "Callable[[], None]":
 
 
 def steps_of(spec: "Spec", cwd: str) -> "List[Tuple[str, Callable[[], Any]]]":
-    """What a forked process does before it becomes the command: the name of each step, and the step.
+    """What a forked process does before it becomes the command: each step after its name.
 
     All that they import is imported here. Raises StorageError for what this system cannot do.
     """
