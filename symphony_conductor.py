@@ -2712,22 +2712,26 @@ class _TaskBuilder:
         self._note(place, problems)  # without problems too: it keeps the order of the files
         if name:
             self.places.setdefault(name, place)
-        zone_changed_at = changed_at
-        if changed_at is not None:
-            # Which of the two files changed its zone cannot be told; the later time is safe.
-            later = max(changed_at, self.settings_changed_at or changed_at)
-            if raw.get("timezone") is None:
-                zone_changed_at = later
-            if "schedule" in self.defaults and "schedule" not in raw:
-                changed_at = zone_changed_at = later
-        task = Task(order=len(self.places), place=place, written=tuple(raw), changed_at=changed_at,
-                    zone_changed_at=zone_changed_at, **values)
+        own_schedule = "schedule" in raw or "schedule" not in self.defaults
+        own_zone = own_schedule and raw.get("timezone") is not None
+        task = Task(order=len(self.places), place=place, written=tuple(raw),
+                    changed_at=self._change_of(changed_at, own_schedule),
+                    zone_changed_at=self._change_of(changed_at, own_zone), **values)
         if not problems:
             self.tasks[name] = task
             return
         self.drafts.append(task)
         if name:
             self._invalidate(name, problems[0].text)
+
+    def _change_of(self, changed_at: "float | None", is_own: bool) -> "float | None":
+        """When a field changed last: with the task's file or, unless it `is_own`, the settings.
+
+        Which of the two files changed it cannot be told; the later time is safe.
+        """
+        if changed_at is None or is_own:
+            return changed_at
+        return max(changed_at, self.settings_changed_at or changed_at)
 
     def _with_defaults(self, values: "Document") -> "Document":
         """The values of a task, with those of `defaults` where it has none; env takes both."""
