@@ -2942,7 +2942,7 @@ _ENV_LINE = r"""(?sx)
     [ \t]* (?: [#;] [^\r\n]* |
         (?P<name> [A-Za-z_][A-Za-z0-9_]* ) [ \t]* = [ \t]*
         (?P<quoted> (?: '[^']*' | "(?: \\. | [^"\\] )*" | [ \t] )* )
-        (?P<plain> (?: (?! ['"\s] ) (?: \\(?: \r\n | . ) | [^\\\r\n] )+? )? ) [ \t]*
+        (?P<plain> (?: (?! ['"\s] ) (?: \\. | [^\\\r\n] )+? )? ) [ \t]*
     )? (?: [\r\n] | \Z )"""
 
 
@@ -2963,7 +2963,7 @@ def parse_env_file(text: str) -> "Dict[str, str]":
             raise ValueError("line %d is not NAME=VALUE%s" % (number, hint))
         if line.group("name"):
             quoted = re.findall("(?s)'[^']*'|\"(?:\\\\.|[^\"\\\\])*\"", line.group("quoted"))
-            plain = re.sub(r"(?s)\\(\r\n|.)", _unescaped, line.group("plain"))
+            plain = re.sub(r"(?s)\\(.)", _unescaped, line.group("plain"))
             variables[line.group("name")] = "".join(map(_unquoted, quoted)) + plain
         at += line.end()
     return variables

@@ -4,7 +4,10 @@ do to a real process.
 
 import json
 import os
+import random
+import re
 import signal
+import subprocess
 import time
 
 import pytest
@@ -14,6 +17,7 @@ from world import World, at
 import symphony_conductor as sc
 
 FILE = "conf.json"
+GENERATOR = "/lib/systemd/user-environment-generators/30-systemd-environment-d-generator"
 SECRET = "correct-horse-battery"
 
 
@@ -75,6 +79,37 @@ def test_a_line_that_sets_no_variable_is_named_by_its_number_alone(text, number)
 def test_export_is_for_a_shell():
     with pytest.raises(ValueError, match="line 2 is not NAME=VALUE, without export"):
         sc.parse_env_file("A=1\nexport B=hunter2\n")
+
+
+@pytest.mark.skipif(not os.path.exists(GENERATOR), reason="there is no systemd")
+def test_random_values_are_those_that_systemd_reads(tmp_path):
+    """By its generator for environment.d, which has the same parser, but expands $."""
+    pieces, generator = [" ", "\t", "'", '"', "\\", "\n", "\r", "x", "yz", "#", ";", "=", "`", "é"], random.Random(7)
+    lines, expected = [], {}
+    while len(lines) < 400:
+        name = "V%d" % len(lines)
+        line = "%s=%s\n" % (name, "".join(generator.choice(pieces) for _ in range(generator.randint(1, 12))))
+        try:
+            variables = sc.parse_env_file(line)
+        except ValueError:
+            continue  # which it ignores, or reads on in the next line
+        goes_on = line.endswith("\\\n")
+        # One without a value would remove the variable.
+        if set(variables) == {name} and variables[name] and not goes_on:
+            expected.update(variables)
+            lines.append(line)
+    folder = tmp_path / "environment.d"
+    folder.mkdir()
+    (folder / "a.conf").write_bytes("".join(lines).encode())
+    out = subprocess.run([GENERATOR], env={"XDG_CONFIG_HOME": str(tmp_path)}, stdout=subprocess.PIPE,
+                         check=True).stdout.decode()
+    escapes = {"n": "\n", "t": "\t", "r": "\r"}
+    printed = {}
+    for name, value in re.findall(r"(?m)^(V\d+)=(.*)$", out):
+        if value.startswith('"'):
+            value = re.sub(r"\\(.)", lambda match: escapes.get(match.group(1), match.group(1)), value[1:-1])
+        printed[name] = value
+    assert printed == expected
 
 
 def test_a_long_file_is_read_in_time_that_grows_with_its_length():
