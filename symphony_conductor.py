@@ -4750,6 +4750,7 @@ FINDINGS = {
     "old-daemon": (PROBLEM, "ticks"),
     "lost-block": (WARNING, "crontab"),
     "suspicion": (WARNING, "configuration"),
+    "cannot-start": (PROBLEM, "configuration"),  # for a file of env_file
     "environment-unknown": (WARNING, "environment"),
     "zone-differs": (WARNING, "clock"),
     "foreign-files": (PROBLEM, "files"),
@@ -13177,8 +13178,10 @@ def _findings_of_doctor(inspector: Inspector, config: "Config | None") -> "List[
         path = recorded[1] if recorded else CRON_PATH
         problems += missing_programs(store, config, path, inspector.caller)
         problems += start_problems(store, config)
-        findings += [Finding(code="suspicion", task=problem.task, place=problem.place,
-                             text=str(problem).replace("warning: ", "", 1)) for problem in problems]
+        for problem in problems:
+            code = "suspicion" if problem.warning else "cannot-start"
+            findings.append(Finding(code=code, task=problem.task, place=problem.place,
+                                    text=str(problem).replace("warning: ", "", 1)))
         findings += _zone_findings(config, inspector.now)
     return findings + _own_file_findings(inspector)
 

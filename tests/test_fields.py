@@ -204,7 +204,9 @@ def test_a_file_that_cannot_be_used_keeps_the_task_from_starting(project, spoil,
     code, out, err = project.call("check")
     assert code == 78
     assert err == "config/conductor_config.json: tasks[0] 'job': env_file: %s\n" % expected
-    assert "job.env" in project.call("doctor")[1]
+    code, out, _ = project.call("doctor", "--json")
+    finding, = [entry for entry in json.loads(out) if entry.get("code") == "cannot-start"]
+    assert code == 1 and finding["level"] == "problem" and finding["text"] == err.rstrip("\n")
 
 
 def test_the_check_of_a_file_can_be_overridden(project):
