@@ -3034,9 +3034,11 @@ def _suspicions_of(task: Task, config: Config, now: float) -> "Iterator[Tuple[st
         own_env = {name: text for name, text in own_env.items() if shared_env.get(name) != text}
     for text, hint in _unexpanded_in_env(own_env):
         yield "env", text, hint
-    expansion = unexpanded(task.cwd)
-    if expansion:
-        yield "cwd", "%s is not expanded" % expansion, "write the whole path"
+    for field, paths in (("cwd", (task.cwd,)), ("env_file", task.env_file)):
+        for path in paths:
+            expansion = unexpanded(path.lstrip("-"))
+            if expansion:
+                yield field, "%s is not expanded" % expansion, "write the whole path"
 
 
 def _meant(key: str) -> str:

@@ -160,8 +160,9 @@ def test_a_value_of_a_file_is_kept_nowhere(project):
     assert "token is ***" in project.history()[-1]["output_tail"]
 
 
-def test_a_value_is_masked_though_its_first_supervisor_was_killed(project):
-    write_private(project, "job.env", "TOKEN=%s\n" % SECRET)
+@pytest.mark.parametrize("mode, tail", [(0o600, "***\n"), (0o644, "")], ids=["masked", "withheld"])
+def test_no_value_is_kept_though_the_first_supervisor_was_killed(project, mode, tail):
+    path = write_private(project, "job.env", "TOKEN=%s\n" % SECRET)
     command = "while ! test -e go; do sleep 0.05; done; echo \"$TOKEN\"; exit 3"
     project.configure(due_once("job", command, env_file="job.env"))
     project.anchor()
@@ -171,12 +172,13 @@ def test_a_value_is_masked_though_its_first_supervisor_was_killed(project):
     os.kill(record["supervisor"], signal.SIGKILL)
     assert project.wait_until(lambda: not sc.process_of(record["supervisor"])
                               or sc.process_of(record["supervisor"]).is_dead)
+    path.chmod(mode)
     project.tick()
     log = project.root / "logs" / "automation" / "job.log"
     assert project.wait_until(lambda: "adopted" in log.read_text())
     (project.root / "go").write_text("")
     project.wait_for_idle()
-    assert project.history()[-1]["output_tail"] == "***\n"
+    assert project.history()[-1]["output_tail"] == tail
 
 
 PROBLEMS = [
@@ -207,6 +209,13 @@ def test_a_file_that_cannot_be_used_keeps_the_task_from_starting(project, spoil,
     code, out, _ = project.call("doctor", "--json")
     finding, = [entry for entry in json.loads(out) if entry.get("code") == "cannot-start"]
     assert code == 1 and finding["level"] == "problem" and finding["text"] == err.rstrip("\n")
+
+
+@pytest.mark.parametrize("path", ["~/job.env", "-~/job.env", "$HOME/job.env"])
+def test_a_path_that_only_a_shell_would_expand_is_suspicious(path):
+    warning, = sc.suspicions(build(job(env_file=[path])), 1700000000)
+    assert (warning.field, warning.hint) == ("env_file", "write the whole path")
+    assert warning.text.endswith("is not expanded")
 
 
 def test_the_check_of_a_file_can_be_overridden(project):
