@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         Any,
         Callable,
         ClassVar,
+        Collection,
         Dict,
         Iterable,
         Iterator,
@@ -514,11 +515,17 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         command: "str | Sequence[str]"
         cwd: str
         nice: int
+        umask: "str | None"
+        ionice: "str | None"
+        memory_limit: "int | str | None"
         timeout: float
         kill_grace: float
         max_output_bytes: int
         env: "Dict[str, str]"
         locks: "Sequence[str]"
+        env_file: "Sequence[str]"       # those of the settings, which env overrides
+        task_env_file: "Sequence[str]"  # those of the task, which override env
+        task_env: "Sequence[str]"       # but for these names: the task's own env has them
 
     @final
     class Spec(RunFields, total=False):
@@ -2222,99 +2229,157 @@ def _ordinal(number: int) -> str:
 
 # == Configuration rules ==
 
-NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z"
 NAME_LIMIT = 100       # a name becomes a file name with a suffix
 LONGEST_S = 10 * 366 * DAY
 
+# What a value may be, in words of JSON Schema: `fits` goes by it, and so do editors (the command
+# beside this file, schema). Each pattern is anchored at both ends, and means the same to Python's
+# `re.fullmatch` and to ECMA-262. Their \s differs in a few characters, hence _BLANK.
+_BLANK = r"\x00-\x20\x7f-\xa0\s\ufeff"
+TEXT: "Document" = {"type": "string", "pattern": r"^[^\x00]*$"}
+FILLED: "Document" = {"type": "string", "pattern": r"^[^\x00]*[^%s][^\x00]*$" % _BLANK}
+FLAG: "Document" = {"type": "boolean"}
+NAME: "Document" = {
+    "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]*$", "maxLength": NAME_LIMIT}
+NAMES: "Document" = {"type": "array", "items": NAME}
+TEXTS: "Document" = {"anyOf": [FILLED, {"type": "array", "minItems": 1, "items": FILLED}]}
+COMMAND: "Document" = {"anyOf": [
+    FILLED, {"type": "array", "minItems": 1, "prefixItems": [FILLED], "items": TEXT}]}
+ENVIRONMENT: "Document" = {
+    "type": "object", "propertyNames": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+    "additionalProperties": TEXT}
+DATE: "Document" = {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}
+WEB_ADDRESS: "Document" = {"type": "string", "pattern": (
+    r"^https?://(\[[0-9A-Fa-f:.]+\]|[^%s/@?#:\[\]]+)(:[0-9]{1,5})?([/?#][^%s]*)?$" % (
+        _BLANK, _BLANK))}
+
+
+def _whole(low: int, high: int) -> "Document":
+    return {"type": "integer", "minimum": low, "maximum": high}
+
+
+def _number(low: float, high: float = LONGEST_S) -> "Document":
+    return {"type": "number", "minimum": low, "maximum": high}
+
+
+EXIT_CODES: "Document" = {"type": "array", "items": _whole(0, 255)}
+
 
 class Rule(Value):
-    """What one key of the configuration takes; `allowed` says in words what `check` tests."""
+    """What one key of the configuration takes: `schema`, and what `check` says beyond that.
+
+    `allowed` says both in words.
+    """
 
     key: str = ""
     allowed: str = ""
-    check: "Callable[[Any], bool]" = bool
+    schema: "Document" = {}
+    check: "Callable[[Any], bool] | None" = None
     required: bool = False
     null: bool = False     # null stands for the default
     secret: bool = False   # never shown in a message
 
+    def takes(self, value: "Any") -> bool:
+        """Whether the key may have this value."""
+        if value is None and self.null:
+            return True
+        if self.schema and not fits(value, self.schema):
+            return False
+        return self.check is None or self.check(value)
+
+
+def fits(value: "Any", schema: "Document") -> bool:
+    """Whether a value is as this part of a JSON Schema says; it uses the words below, no others."""
+    if "anyOf" in schema:
+        for part in schema["anyOf"]:
+            if fits(value, part):
+                return True
+        return False
+    name = schema["type"]
+    if name == "string":
+        return _fits_text(value, schema)
+    if name == "boolean":
+        return value is True or value is False
+    if name == "array":
+        return isinstance(value, list) and _fits_list(value, schema)
+    if name == "object":
+        return isinstance(value, dict) and _fits_object(value, schema)
+    if type(value) is not int:
+        # JSON has one kind of number only: 1.0 is an integer.
+        if type(value) is not float or name == "integer" and not value.is_integer():
+            return False
+    return bool(schema["minimum"] <= value <= schema["maximum"])
+
+
+def _fits_text(value: "Any", schema: "Document") -> bool:
+    if not isinstance(value, str):
+        return False
+    if not value.isprintable() and re.search("[\ud800-\udfff]", value):
+        return False  # half of a surrogate pair is no text that a file could hold
+    if "pattern" in schema and not re.fullmatch(schema["pattern"], value):
+        return False
+    if "enum" in schema:
+        return bool(value in schema["enum"])
+    return bool(len(value) <= schema.get("maxLength", len(value)))
+
+
+def _fits_list(value: "List[Any]", schema: "Document") -> bool:
+    first = schema.get("prefixItems", ())
+    return (len(value) >= schema.get("minItems", 0) and all(map(fits, value, first))
+            and all(fits(item, schema["items"]) for item in value[len(first):]))
+
+
+def _fits_object(value: "Document", schema: "Document") -> bool:
+    if "propertyNames" not in schema:
+        return True
+    keys, values = schema["propertyNames"], schema["additionalProperties"]
+    return all(fits(key, keys) and fits(item, values) for key, item in value.items())
+
+
+def plain_number(value: "Any") -> "Any":
+    """A value of the configuration with each whole number as an int, also one written as 1.0."""
+    if isinstance(value, list):
+        return [plain_number(item) for item in value]
+    return int(value) if type(value) is float and value.is_integer() else value
+
 
 def is_text(value: "Any") -> bool:
     """Text that a file, a command line and an environment can hold."""
-    return isinstance(value, str) and "\0" not in value and not re.search("[\ud800-\udfff]", value)
+    return fits(value, TEXT)
 
 
 def is_filled(value: "Any") -> bool:
     """Text that is not blank."""
-    return is_text(value) and bool(value.strip())
+    return fits(value, FILLED)
 
 
 def is_flag(value: "Any") -> bool:
     """A JSON boolean; 0 and 1 are none."""
-    return value is True or value is False
-
-
-def is_whole(low: int, high: int) -> "Callable[[Any], bool]":
-    """The check for a whole number from `low` to `high`."""
-    return lambda value: type(value) is int and low <= value <= high
-
-
-def is_seconds(low: float, high: float = LONGEST_S) -> "Callable[[Any], bool]":
-    """The check for a number from `low` to `high`, whole or not."""
-    return lambda value: type(value) in (int, float) and low <= value <= high
+    return fits(value, FLAG)
 
 
 def is_name(value: "Any") -> bool:
     """A task's name, which is also the name of its files."""
-    return (isinstance(value, str) and len(value) <= NAME_LIMIT
-            and bool(re.match(NAME_PATTERN, value)))
-
-
-def _command(value: "Any") -> bool:
-    if isinstance(value, list) and value:
-        return all(map(is_text, value)) and is_filled(value[0])
-    return is_filled(value)
-
-
-def _names(value: "Any") -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) for name in value)
-
-
-def _environment(value: "Any") -> bool:
-    return isinstance(value, dict) and all(
-        re.match(r"[A-Za-z_][A-Za-z0-9_]*\Z", key) and is_text(text) for key, text in value.items())
-
-
-def is_date(value: "Any") -> bool:
-    """A day as ISO 8601 has it."""
-    try:
-        is_shaped = re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z", value) is not None
-        return is_shaped and from_iso(value) is not None
-    except (TypeError, ValueError):
-        return False
-
-
-def _texts(value: "Any") -> bool:
-    """A text, or a list of them."""
-    return is_filled(value) or isinstance(value, list) and bool(value) and all(map(is_filled, value))
-
-
-def _exit_codes(value: "Any") -> bool:
-    return isinstance(value, list) and all(map(is_whole(0, 255), value))
-
-
-def _lock_names(value: "Any") -> bool:
-    return isinstance(value, list) and all(map(is_name, value))
+    return fits(value, NAME)
 
 
 def is_web_address(value: "Any") -> bool:
     """An http or https address, without user or password."""
-    return is_text(value) and bool(re.match(
-        r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/@?#:\[\]]+)(:[0-9]{1,5})?([/?#]\S*)?\Z", value))
+    return fits(value, WEB_ADDRESS)
+
+
+def is_day(value: str) -> bool:
+    """Whether the calendar has this date."""
+    try:
+        return from_iso(value) is not None
+    except ValueError:
+        return False
 
 
 SECONDS_TEXT = "a number of seconds from %s to 10 years"
 COMMAND_TEXT = "a string for /bin/sh, or a list of strings"
 ADDRESS_TEXT = "an http or https address, or null"
+FILE_TEXT = "a file, relative to the root or absolute, or null"
 
 
 def _rules(*rules: Rule) -> "Dict[str, Rule]":
@@ -2322,91 +2387,93 @@ def _rules(*rules: Rule) -> "Dict[str, Rule]":
 
 
 TASK_RULES = _rules(
-    Rule(key="name", check=is_name, required=True,
+    Rule(key="name", schema=NAME, required=True,
          allowed="letters, digits, '_', '.', '-', at most 100, a letter or digit first"),
-    Rule(key="command", check=_command, required=True, allowed=COMMAND_TEXT),
-    Rule(key="schedule", check=_texts, null=True,
+    Rule(key="command", schema=COMMAND, required=True, allowed=COMMAND_TEXT),
+    Rule(key="schedule", schema=TEXTS, null=True,
          allowed="a cron expression such as \"0 2 * * *\", or a list of them"),
-    Rule(key="dependencies", check=_names, allowed="a list of task names"),
-    Rule(key="timeout", check=is_seconds(1), allowed=SECONDS_TEXT % "1"),
-    Rule(key="retry_count", check=is_whole(0, 1000), allowed="a whole number from 0 to 1000"),
-    Rule(key="retry_delay", check=is_seconds(0), allowed=SECONDS_TEXT % "0"),
-    Rule(key="retry_backoff", check=is_seconds(1, 100), allowed="a number from 1 to 100"),
-    Rule(key="enabled", check=is_flag, allowed="true or false"),
-    Rule(key="description", check=is_text, allowed="a string"),
-    Rule(key="owner", check=is_text, allowed="a string"),
-    Rule(key="review_by", check=is_date, null=True, allowed="a date such as \"2026-12-31\""),
-    Rule(key="env", check=_environment, secret=True,
+    Rule(key="dependencies", schema={"type": "array", "items": {"type": "string"}},
+         allowed="a list of task names"),
+    Rule(key="timeout", schema=_number(1), allowed=SECONDS_TEXT % "1"),
+    Rule(key="retry_count", schema=_whole(0, 1000), allowed="a whole number from 0 to 1000"),
+    Rule(key="retry_delay", schema=_number(0), allowed=SECONDS_TEXT % "0"),
+    Rule(key="retry_backoff", schema=_number(1, 100), allowed="a number from 1 to 100"),
+    Rule(key="enabled", schema=FLAG, allowed="true or false"),
+    Rule(key="description", schema=TEXT, allowed="a string"),
+    Rule(key="owner", schema=TEXT, allowed="a string"),
+    Rule(key="review_by", schema=DATE, check=is_day, null=True,
+         allowed="a date such as \"2026-12-31\""),
+    Rule(key="env", schema=ENVIRONMENT, secret=True,
          allowed="an object of strings, each key a variable's name"),
-    Rule(key="cwd", check=is_filled, null=True,
+    Rule(key="cwd", schema=FILLED, null=True,
          allowed="a folder, relative to the root or absolute"),
-    Rule(key="timezone", check=is_filled, null=True,
+    Rule(key="timezone", schema=FILLED, null=True,
          allowed="an IANA name such as \"Europe/Paris\""),
-    Rule(key="start_deadline", check=is_seconds(1), null=True,
+    Rule(key="start_deadline", schema=_number(1), null=True,
          allowed=SECONDS_TEXT % "1" + ", or null"),
-    Rule(key="overlap", check=lambda value: value in ("skip", "queue"),
+    Rule(key="overlap", schema={"type": "string", "enum": ["skip", "queue"]},
          allowed='"skip" or "queue"'),
-    Rule(key="kill_grace", check=is_seconds(0), allowed=SECONDS_TEXT % "0"),
-    Rule(key="nice", check=is_whole(-20, 19), allowed="a whole number from -20 to 19"),
-    Rule(key="max_output_bytes", check=is_whole(0, 1 << 40),
+    Rule(key="kill_grace", schema=_number(0), allowed=SECONDS_TEXT % "0"),
+    Rule(key="nice", schema=_whole(-20, 19), allowed="a whole number from -20 to 19"),
+    Rule(key="max_output_bytes", schema=_whole(0, 1 << 40),
          allowed="a whole number from 0 to 1099511627776"),
-    Rule(key="ping_url", check=is_web_address, null=True, secret=True, allowed=ADDRESS_TEXT),
-    Rule(key="success_exit_codes", check=lambda value: _exit_codes(value) and bool(value),
+    Rule(key="ping_url", schema=WEB_ADDRESS, null=True, secret=True, allowed=ADDRESS_TEXT),
+    Rule(key="success_exit_codes", schema=dict(EXIT_CODES, minItems=1),
          allowed="a list of exit codes from 0 to 255, such as [0, 1]"),
-    Rule(key="skip_exit_codes", check=_exit_codes,
+    Rule(key="skip_exit_codes", schema=EXIT_CODES,
          allowed="a list of exit codes from 0 to 255, such as [75]"),
-    Rule(key="locks", check=_lock_names, allowed="a list of names such as [\"database\"]"),
-    Rule(key="condition", check=_command, null=True,
+    Rule(key="locks", schema=NAMES, allowed="a list of names such as [\"database\"]"),
+    Rule(key="condition", schema=COMMAND, null=True,
          allowed="a string for /bin/sh, a list of strings, or null"),
-    Rule(key="condition_timeout", check=is_seconds(1, HOUR),
+    Rule(key="condition_timeout", schema=_number(1, HOUR),
          allowed="a number of seconds from 1 to 3600"),
-    Rule(key="not_on", check=_texts,
+    Rule(key="not_on", schema=TEXTS,
          allowed="a date, a range, a weekday or a file of dates, or a list of them"),
-    Rule(key="only_between", check=is_filled, null=True,
+    Rule(key="only_between", schema=FILLED, null=True,
          allowed="times such as \"22:00-06:00\", or null"),
-    Rule(key="env_file", check=_texts,
+    Rule(key="env_file", schema=TEXTS,
          allowed="a file of NAME=VALUE lines, or a list of them; '-' first if it may be missing"),
-    Rule(key="tags", check=_lock_names, allowed="a list of names such as [\"nightly\"]"),
-    Rule(key="umask", check=lambda value: is_text(value) and bool(
-        re.match("0?[0-7]{3}\\Z", value)), null=True,
+    Rule(key="tags", schema=NAMES, allowed="a list of names such as [\"nightly\"]"),
+    Rule(key="umask", schema={"type": "string", "pattern": "^0?[0-7]{3}$"}, null=True,
          allowed="an octal number in quotes such as \"027\", or null"),
-    Rule(key="ionice", check=lambda value: is_text(value) and bool(
-        re.match(r"(idle|(best-effort|realtime)(:[0-7])?)\Z", value)), null=True,
+    Rule(key="ionice", null=True,
+         schema={"type": "string", "pattern": "^(idle|(best-effort|realtime)(:[0-7])?)$"},
          allowed='"idle", "best-effort", "realtime", the last two also with ":0" to ":7", or null'),
-    Rule(key="memory_limit", null=True, check=lambda value: is_whole(1 << 20, 1 << 50)(value)
-         or is_text(value) and bool(re.match("[1-9][0-9]{0,6}[MGT]\\Z", value)),
+    Rule(key="memory_limit", null=True, schema={"anyOf": [
+         _whole(1 << 20, 1 << 50), {"type": "string", "pattern": "^[1-9][0-9]{0,6}[MGT]$"}]},
          allowed="bytes from 1048576 on, or a text such as \"512M\" or \"2G\""),
 )
 
 SETTING_RULES = _rules(
-    Rule(key="max_concurrent_tasks", check=is_whole(1, 1000),
+    Rule(key="max_concurrent_tasks", schema=_whole(1, 1000),
          allowed="a whole number from 1 to 1000"),
-    Rule(key="task_timeout_default", check=is_seconds(1), allowed=SECONDS_TEXT % "1"),
-    Rule(key="task_history_retention_days", check=is_seconds(1, 36500),
+    Rule(key="task_timeout_default", schema=_number(1), allowed=SECONDS_TEXT % "1"),
+    Rule(key="task_history_retention_days", schema=_number(1, 36500),
          allowed="a number of days from 1 to 36500"),
-    Rule(key="notification_webhook", check=is_web_address, null=True, secret=True,
+    Rule(key="notification_webhook", schema=WEB_ADDRESS, null=True, secret=True,
          allowed=ADDRESS_TEXT),
-    Rule(key="notification_command", check=_command, null=True, secret=True,
+    Rule(key="notification_command", schema=COMMAND, null=True, secret=True,
          allowed="a string for /bin/sh, a list of strings, or null"),
-    Rule(key="enable_notifications", check=is_flag, allowed="true or false"),
-    Rule(key="renotify_hours", check=is_seconds(0.1, 8760),
+    Rule(key="enable_notifications", schema=FLAG, allowed="true or false"),
+    Rule(key="renotify_hours", schema=_number(0.1, 8760),
          allowed="a number of hours from 0.1 to 8760"),
     TASK_RULES["timezone"],
     TASK_RULES["env"],
     TASK_RULES["env_file"],
-    Rule(key="defaults", check=lambda value: isinstance(value, dict),
+    Rule(key="defaults", schema={"type": "object"}, secret=True,
          allowed="an object of fields for every task that does not have them itself"),
-    Rule(key="notification_email", check=_texts, null=True,
+    Rule(key="notification_email", schema=TEXTS, null=True,
          allowed="an address, a list of them, or null"),
-    Rule(key="log_to", check=lambda value: value in ("file", "syslog", "journal"),
+    Rule(key="log_to", schema={"type": "string", "enum": ["file", "syslog", "journal"]},
          allowed='"file", "syslog" or "journal"'),
-    Rule(key="metrics_file", check=is_filled, null=True,
-         allowed="a file, relative to the root or absolute, or null"),
-    Rule(key="report_file", check=is_filled, null=True,
-         allowed="a file, relative to the root or absolute, or null"),
+    Rule(key="metrics_file", schema=FILLED, null=True, allowed=FILE_TEXT),
+    Rule(key="report_file", schema=FILLED, null=True, allowed=FILE_TEXT),
 )
 
-DOCUMENT_KEYS = ("tasks", "settings")
+DEFAULT_RULES = dict(TASK_RULES, command=TASK_RULES["command"].replace(required=False))
+del DEFAULT_RULES["name"]
+SCHEMA_KEY = "$schema"  # tells an editor what the file may hold; nothing here reads it
+DOCUMENT_KEYS = ("tasks", "settings", SCHEMA_KEY)
 
 # What other tools call our keys: the key, their names for it as `_bare` has them, and a hint where
 # there is more to say than the right name.
@@ -2445,6 +2512,16 @@ _OTHER_NAMES = (
     ("description", "comment desc summary notes doc", ""),
     ("owner", "maintainer team contact author", ""),
     ("nice", "priority niceness", ""),
+    ("ionice", "iopriority ioclass ioschedulingclass", ""),
+    ("memory_limit", "memory memorymax maxmemory memlimit limitas", ""),
+    ("env_file", "environmentfile dotenv envfrom", ""),
+    ("tags", "tag labels groups group category", ""),
+    ("locks", "lock mutex mutexes pool semaphore resource", ""),
+    ("condition", "if onlyif execcondition precondition", ""),
+    ("not_on", "holidays exclude excludedates blackout", ""),
+    ("only_between", "window maintenancewindow", ""),
+    ("success_exit_codes", "successexitstatus okexitcodes successcodes", ""),
+    ("skip_exit_codes", "skipexitcode skiponexitcode", ""),
     ("ping_url", "healthcheck healthcheckurl heartbeaturl pinguri", ""),
     ("max_concurrent_tasks", "maxparallel maxconcurrency concurrency parallelism parallel workers"
      " maxworkers maxjobs concurrencylimit", ""),
@@ -2458,7 +2535,8 @@ _OTHER_NAMES = (
      "use 'task_history_retention_days', in days"),
     ("task_timeout_default", "timeout defaulttimeout tasktimeout", ""),
     ("tasks", "jobs cron crons crontab entries schedules cronjobs", ""),
-    ("settings", "config configuration options global globals defaults", ""),
+    ("settings", "config configuration options global globals", ""),
+    ("defaults", "taskdefaults defaultargs jobdefaults", ""),
 )
 # What other tools have for a task, and this one elsewhere or not at all.
 _NO_KEYS = (
@@ -2472,6 +2550,8 @@ _NO_KEYS = (
 # Where a key is unknown, where it is not, and what to do about it.
 _ELSEWHERE = (
     (TASK_RULES, SETTING_RULES, "it belongs in settings"),
+    (DEFAULT_RULES, SETTING_RULES, "it belongs in settings"),
+    (DEFAULT_RULES, TASK_RULES, "each task has its own"),
     (SETTING_RULES, TASK_RULES, "it belongs in each task"),
     (DOCUMENT_KEYS, SETTING_RULES, "it belongs in settings"),
     (DOCUMENT_KEYS, TASK_RULES, 'it belongs in a task: {"tasks": [{...}]}'),
@@ -2503,7 +2583,7 @@ def key_advice(key: str, keys: "Iterable[str]") -> "Tuple[str, str]":
         if keys is here and key in there:
             return "", hint
     for others, hint in _NO_KEYS:
-        if keys is TASK_RULES and bare in others.split():
+        if keys in (TASK_RULES, DEFAULT_RULES) and bare in others.split():
             return "", hint
     for name in difflib.get_close_matches(key, list(keys), 1, 0.6):
         return name, "did you mean '%s'?" % name
@@ -2525,22 +2605,25 @@ def _value_hint(value: "Any", rule: Rule) -> str:
     hint = "use %s" % rule.allowed
     if rule.secret or not is_text(value):
         return hint
-    if rule.check([value]) and value.strip():
+    if rule.takes([value]) and value.strip():
         return hint + ": %s" % json.dumps([value])
     try:
         meant = json.loads(value)
     except (ValueError, RecursionError):
         meant = None
-    if meant is not None and rule.check(meant):
+    if meant is not None and rule.takes(meant):
         return "write %s without quotes" % value.strip()
     if rule.allowed.startswith("a number of seconds") and re.match(r"[0-9.]+[smhdw]\Z", value):
         return hint + ": %g" % seconds_of(value)
     return hint
 
 
-def check_fields(raw: "Document", rules: "Dict[str, Rule]", place: str,
-                 task: str) -> "List[Problem]":
-    """Everything wrong with the keys and values of one object."""
+def check_fields(raw: "Document", rules: "Dict[str, Rule]", place: str, task: str,
+                 optional: "Iterable[str]" = ()) -> "List[Problem]":
+    """Everything wrong with the keys and values of one object.
+
+    The `optional` keys need not stand in it, whatever their rules say.
+    """
     problems = []
 
     def problem(key: str, text: str, hint: str = "") -> None:
@@ -2554,13 +2637,28 @@ def check_fields(raw: "Document", rules: "Dict[str, Rule]", place: str,
             meant.add(name)
             problem(key, "unknown key '%s'" % key,
                     hint or "allowed are %s" % ", ".join(sorted(rules)))
-        elif not (value is None and rule.null) and not rule.check(value):
+        elif not rule.takes(value):
             problem(key, "%s: %s is not allowed" % (key, _shown(value, rule)),
                     _value_hint(value, rule))
     for key, rule in rules.items():
-        if rule.required and key not in raw and key not in meant:
+        if rule.required and key not in raw and key not in meant and key not in optional:
             problem(key, "%s is missing" % key, "use %s" % rule.allowed)
     return problems
+
+
+def check_schema_key(raw: "Document", place: str) -> "List[Problem]":
+    """Take "$schema" out of an object that may have it; the problem, if it is no string."""
+    if is_text(raw.pop(SCHEMA_KEY, "")):
+        return []
+    return [Problem(place=place, text=SCHEMA_KEY + " is not a string", field=SCHEMA_KEY,
+                    hint='use a path such as "conductor_config.schema.json"')]
+
+
+def _good_values(raw: "Document", problems: "Sequence[Problem]") -> "Document":
+    """The values that are none of these problems, without null, which means the default."""
+    bad_keys = {problem.field for problem in problems}
+    return {key: plain_number(value) if type(value) in (float, list) else value
+            for key, value in raw.items() if value is not None and key not in bad_keys}
 
 
 def _problem_of(field: str, error: ConductorError, place: str, task: str = "") -> Problem:
@@ -2573,6 +2671,7 @@ class _TaskBuilder:
 
     def __init__(self, settings: "Document", settings_changed_at: "float | None") -> None:
         self.settings = settings
+        self.defaults: "Document" = settings.get("defaults", {})
         self.settings_changed_at = settings_changed_at
         self.tasks: "Dict[str, Task]" = {}
         self.invalid: "Dict[str, str]" = {}
@@ -2600,10 +2699,13 @@ class _TaskBuilder:
             place = "%s '%s'" % (place, name)
         elif isinstance(raw.get("name"), str):
             self.bad_names.append(raw["name"])
-        problems = check_fields(raw, TASK_RULES, place, name)
-        bad_keys = {problem.field for problem in problems}
-        values = {key: value for key, value in raw.items()
-                  if value is not None and key not in bad_keys}
+        raw = dict(raw)
+        problems = check_schema_key(raw, place)
+        problems += check_fields(raw, TASK_RULES, place, name, set(self.defaults))
+        values = self._with_defaults(_good_values(raw, problems))
+        for key in raw:
+            if raw[key] is None:  # what the field is without `defaults`
+                values.pop(key, None)
         if name in self.places:
             problems.append(Problem(
                 place=place, task=name, field="name", hint="names are unique over all files",
@@ -2612,18 +2714,41 @@ class _TaskBuilder:
         self._note(place, problems)  # without problems too: it keeps the order of the files
         if name:
             self.places.setdefault(name, place)
-        zone_changed_at = changed_at
-        if changed_at is not None and raw.get("timezone") is None:
-            # Which of the two files changed its zone cannot be told; the later time is safe.
-            zone_changed_at = max(changed_at, self.settings_changed_at or changed_at)
-        task = Task(order=len(self.places), place=place, written=tuple(raw), changed_at=changed_at,
-                    zone_changed_at=zone_changed_at, **values)
+        own_schedule = "schedule" in raw or "schedule" not in self.defaults
+        own_zone = own_schedule and raw.get("timezone") is not None
+        task = Task(order=len(self.places), place=place, written=tuple(raw),
+                    changed_at=self._change_of(changed_at, own_schedule),
+                    zone_changed_at=self._change_of(changed_at, own_zone), **values)
         if not problems:
             self.tasks[name] = task
             return
         self.drafts.append(task)
         if name:
             self._invalidate(name, problems[0].text)
+
+    def _change_of(self, changed_at: "float | None", is_own: bool) -> "float | None":
+        """When a field changed last: with the task's file or, unless it `is_own`, the settings.
+
+        Which of the two files changed it cannot be told; the later time is safe.
+        """
+        if changed_at is None or is_own:
+            return changed_at
+        return max(changed_at, self.settings_changed_at or changed_at)
+
+    def _with_defaults(self, values: "Document") -> "Document":
+        """The values of a task, with those of `defaults` where it has none; env takes both."""
+        if not self.defaults:
+            return values
+        values = {**self.defaults, **values}
+        if "env" in values:
+            values["env"] = {**self.defaults.get("env", {}), **values["env"]}
+        return values
+
+    def convert_defaults(self, place: str) -> "Tuple[Document, List[Problem]]":
+        """`defaults` with the values of a Task, and what is wrong with them beyond their types."""
+        values = dict(self.defaults)
+        problems = self._convert(values, place, "")
+        return {key: value for key, value in values.items() if key in self.defaults}, problems
 
     def _note(self, place: str, problems: "List[Problem]") -> None:
         self._problems.setdefault(place, []).extend(problems)
@@ -2681,8 +2806,10 @@ class _TaskBuilder:
         for task in tasks:
             others = tuple(name for name in dict.fromkeys(task.dependencies) if name != task.name)
             if task.name in task.dependencies:
-                self._reject(task, "the task depends on itself",
-                             "remove '%s' from its dependencies" % task.name)
+                hint = "remove '%s' from its dependencies" % task.name
+                if "dependencies" not in task.written:
+                    hint = 'they are those of "defaults"; give the task its own, such as []'
+                self._reject(task, "the task depends on itself", hint)
             for name in others:
                 if name not in self.places and (is_complete or name in self.bad_names):
                     self._reject(task, "unknown task '%s'" % name, self._unknown_hint(name, task))
@@ -2749,7 +2876,14 @@ def build_config(documents: "Sequence[Tuple[str, Any]]",
     problems, raw_tasks, settings = _parts_of(main, place)
     # Where the settings are wrong, the tasks are still read for their own problems.
     times = changed_at or {}
-    builder = _TaskBuilder({} if problems else settings, times.get(place))
+    defaults = settings.get("defaults", {})
+    builder = _TaskBuilder({"defaults": defaults} if problems else settings, times.get(place))
+    if defaults:
+        settings["defaults"], bad_defaults = builder.convert_defaults(
+            place + ": settings: defaults")
+        problems += bad_defaults
+        for problem in bad_defaults:  # said once, and not of every task
+            defaults.pop(problem.field, None)
     for index, raw in enumerate(raw_tasks):
         builder.add(raw, "%s: tasks[%d]" % (place, index), times.get(place))
     for place, document in documents[1:]:
@@ -2772,7 +2906,8 @@ def _parts_of(main: "Any", place: str) -> "Tuple[List[Problem], List[Any], Docum
     if not isinstance(main, dict):
         return [Problem(place=place, text="the document is not an object",
                         hint='use {"tasks": [...], "settings": {...}}')], [], {}
-    problems = [Problem(place=place, text="unknown key '%s'" % key, field=key,
+    problems = check_schema_key(dict(main), place)
+    problems += [Problem(place=place, text="unknown key '%s'" % key, field=key,
                         hint=key_advice(key, DOCUMENT_KEYS)[1] or "allowed are tasks and settings")
                 for key in main if key not in DOCUMENT_KEYS]
     raw_tasks, settings = main.get("tasks", []), main.get("settings", {})
@@ -2791,10 +2926,67 @@ def _parts_of(main: "Any", place: str) -> "Tuple[List[Problem], List[Any], Docum
             zone_named(settings["timezone"])
         except ConductorError as error:
             bad_settings.append(_problem_of("timezone", error, place))
-    bad_keys = {problem.field for problem in bad_settings}
+    settings = _good_values(settings, bad_settings)
+    if "defaults" in settings:
+        defaults = settings["defaults"]
+        bad_defaults = check_fields(defaults, DEFAULT_RULES, place + ": defaults", "")
+        settings["defaults"] = _good_values(defaults, bad_defaults)
+        bad_settings += bad_defaults
+    if isinstance(settings.get("env_file"), str):
+        settings["env_file"] = [settings["env_file"]]
     settings = {key: tuple(value) if isinstance(value, list) else value
-                for key, value in settings.items() if value is not None and key not in bad_keys}
+                for key, value in settings.items()}
     return problems + bad_settings, raw_tasks, settings
+
+
+# A line of a file for `env_file`, by the rules that systemd.exec(5) has for EnvironmentFile=.
+_ENV_LINE = r"""(?sx)
+    [ \t]* (?: [#;] [^\r\n]* |
+        (?P<name> [A-Za-z_][A-Za-z0-9_]* ) [ \t]* = [ \t]*
+        (?P<quoted> (?: '[^']*' | "(?: \\. | [^"\\] )*" | [ \t] )* )
+        (?P<plain> (?: (?! ['"\s] ) (?: \\. | [^\\\r\n] )+? )? ) [ \t]*
+    )? (?: [\r\n] | \Z )"""
+
+
+def parse_env_file(text: str) -> "Dict[str, str]":
+    """The variables of NAME=VALUE lines; of a name that comes twice, the later value.
+
+    Raises ValueError with the number of a line that is none; it never shows what that holds.
+    """
+    variables = {}
+    at = 0
+    while at < len(text):
+        line = re.match(_ENV_LINE, text[at:])
+        if line is None or "\0" in line.group():
+            hint = ""
+            if re.match(r"\s*export\s", text[at:]):
+                hint = ", without export"
+            number = text.count("\n", 0, at) + 1
+            raise ValueError("line %d is not NAME=VALUE%s" % (number, hint))
+        if line.group("name"):
+            quoted = re.findall("(?s)'[^']*'|\"(?:\\\\.|[^\"\\\\])*\"", line.group("quoted"))
+            plain = re.sub(r"(?s)\\(.)", _unescaped, line.group("plain"))
+            variables[line.group("name")] = "".join(map(_unquoted, quoted)) + plain
+        at += line.end()
+    return variables
+
+
+def _unquoted(text: str) -> str:
+    if text.startswith("'"):
+        return text[1:-1]
+    return re.sub(r'(?s)\\(["\\`$\n])', _unescaped, text[1:-1])
+
+
+def _unescaped(escape: "Any") -> str:
+    """The character that a backslash stands before; nothing for a line that goes on."""
+    return str(escape.group(1)).strip("\r\n")
+
+
+def bytes_of(limit: "int | str") -> int:
+    """The bytes of a memory_limit such as 2G."""
+    if isinstance(limit, int):
+        return limit
+    return int(limit[:-1]) << {"M": 20, "G": 30, "T": 40}[limit[-1]]
 
 
 def suspicions(config: Config, now: float) -> "List[Problem]":
@@ -2804,10 +2996,16 @@ def suspicions(config: Config, now: float) -> "List[Problem]":
         warnings += [
             Problem(place=task.place, text="%s: %s" % (field, text), hint=hint, warning=True,
                     task=task.name, field=field)
-            for field, text, hint in _suspicions_of(task, config, now)]
-    for text, hint in _unexpanded_in_env(config.env):
-        warnings.append(Problem(place="settings", text="env: " + text, hint=hint, warning=True,
-                                field="env"))
+            for field, text, hint in _suspicions_of(task, config, now)
+            if field in task.written or field not in config.defaults]
+    # Not enabled: it waits for nothing itself.
+    shared = Task(written=tuple(config.defaults), **dict(config.defaults, enabled=False))
+    places = [("settings", "env", text, hint) for text, hint in _unexpanded_in_env(config.env)]
+    if config.defaults:
+        places += [("settings: defaults",) + advice for advice in _suspicions_of(
+            shared, config, now) if advice[0] in config.defaults]
+    warnings += [Problem(place=place, text="%s: %s" % (field, text), hint=hint, warning=True,
+                         field=field) for place, field, text, hint in places]
     return warnings
 
 
@@ -2829,14 +3027,20 @@ def _suspicions_of(task: Task, config: Config, now: float) -> "Iterator[Tuple[st
     if task.schedule is not None:
         for text, hint in schedule_advice(task.schedule, task.name):
             yield "schedule", text, hint
-    elif not {"schedule", "dependencies"} & set(map(_meant, task.written)):
+    elif not {"schedule", "dependencies"} & set(map(_meant, task.written + tuple(config.defaults))):
         yield ("schedule", "missing, and there are no dependencies",
                'it runs only by hand; if so, say "schedule": null')
-    for text, hint in _unexpanded_in_env(task.env):
+    own_env = task.env
+    if task.name:
+        shared_env = config.defaults.get("env", {})
+        own_env = {name: text for name, text in own_env.items() if shared_env.get(name) != text}
+    for text, hint in _unexpanded_in_env(own_env):
         yield "env", text, hint
-    expansion = unexpanded(task.cwd)
-    if expansion:
-        yield "cwd", "%s is not expanded" % expansion, "write the whole path"
+    for field, paths in (("cwd", (task.cwd,)), ("env_file", task.env_file)):
+        for path in paths:
+            expansion = unexpanded(path.lstrip("-"))
+            if expansion:
+                yield field, "%s is not expanded" % expansion, "write the whole path"
 
 
 def _meant(key: str) -> str:
@@ -2927,6 +3131,14 @@ LEAST_SECRET = 6  # shorter values of env would blank out half of what was said
 
 def masked(text: str, secrets: "Iterable[str]") -> str:
     """The end of a command's output, with these values and whatever looks like a secret masked."""
+    text = without_values(text, secrets)
+    for shape, instead in SECRET_SHAPES:
+        text = re.sub(shape, instead, text)
+    return text
+
+
+def without_values(text: str, secrets: "Iterable[str]") -> str:
+    """The end of a command's output with these values masked."""
     values = [secret for secret in secrets if len(secret) >= LEAST_SECRET]
     for secret in sorted(values, key=len, reverse=True):
         text = text.replace(secret, "***")
@@ -2934,8 +3146,6 @@ def masked(text: str, secrets: "Iterable[str]") -> str:
             if text.startswith(secret[-length:]):  # the end that was kept begins within the secret
                 text = "***" + text[length:]
                 break
-    for shape, instead in SECRET_SHAPES:
-        text = re.sub(shape, instead, text)
     return text
 
 
@@ -3119,6 +3329,21 @@ def missing_dependencies(config: Config, tasks: "Dict[str, TaskState]", task: Ta
             if stack and current.name not in order:
                 order.append(current.name)
     return order
+
+
+def in_dependency_order(config: Config, names: "Collection[str]") -> "List[str]":
+    """These tasks, each after those of them that it depends on, be it through others."""
+    order: "Dict[str, None]" = {}
+    for first in names:
+        stack = [first]
+        while stack:
+            rest = [name for name in config.tasks[stack[-1]].dependencies
+                    if name in config.tasks and name not in order]
+            if rest:
+                stack.append(rest[0])
+            else:
+                order.setdefault(stack.pop())
+    return [name for name in order if name in names]
 
 
 def successes(tasks: "Dict[str, TaskState]", task: Task) -> "Dict[str, int]":
@@ -4604,6 +4829,7 @@ FINDINGS = {
     "old-daemon": (PROBLEM, "ticks"),
     "lost-block": (WARNING, "crontab"),
     "suspicion": (WARNING, "configuration"),
+    "cannot-start": (PROBLEM, "configuration"),  # for a file of env_file
     "environment-unknown": (WARNING, "environment"),
     "zone-differs": (WARNING, "clock"),
     "foreign-files": (PROBLEM, "files"),
@@ -5134,7 +5360,8 @@ def task_document(config: Config, state: State, task: Task, now: float,
         "name": task.name, "enabled": task.enabled, "schedule": schedule,
         "description": task.description, "state": shown, "waiting_for": waiting_for,
         "reason": reason, "owner": task.owner, "dependencies": list(task.dependencies),
-        "locks": list(task.locks), "paused": pause, "next_run": iso(next_run) if task.enabled else None,
+        "locks": list(task.locks), "tags": list(task.tags), "paused": pause,
+        "next_run": iso(next_run) if task.enabled else None,
     }
     document.update(_past_runs(task_state))
     return document
@@ -5187,8 +5414,8 @@ def invalid_document(name: str, reason: str, state: State) -> "Document":
     """What `status` tells of an invalid task."""
     document: "Document" = {
         "name": name, "enabled": True, "schedule": None, "description": "", "state": "invalid",
-        "waiting_for": None, "reason": reason, "owner": "", "dependencies": [], "paused": None,
-        "next_run": None,
+        "waiting_for": None, "reason": reason, "owner": "", "dependencies": [], "tags": [],
+        "paused": None, "next_run": None,
     }
     document.update(_past_runs(state.tasks.get(name, TaskState())))
     return document
@@ -6701,7 +6928,7 @@ def read_bytes(path: str, limit: int = -1, follow: bool = False) -> bytes:
     try:
         fd = os.open(path, flags)
         try:
-            return _read_descriptor(fd, path, limit)
+            return read_descriptor(fd, path, limit)
         finally:
             close_quietly(fd)
     except ForeignFile:
@@ -6712,7 +6939,8 @@ def read_bytes(path: str, limit: int = -1, follow: bool = False) -> bytes:
         raise OSError(error.errno, error.strerror, path)
 
 
-def _read_descriptor(fd: int, path: str, limit: int) -> bytes:
+def read_descriptor(fd: int, path: str, limit: int = -1) -> bytes:
+    """As `read_bytes`, of a file that is open already."""
     info = os.fstat(fd)
     _check_regular(info, path)
     if limit >= 0:
@@ -7796,6 +8024,51 @@ class Reader:
             problems += [problem for problem in self.insecure(path, owner)
                          if problem not in problems]
         return problems
+
+    def variables(self, paths: "Iterable[str]") -> "Dict[str, str]":
+        """The variables in the files of `env_file`, the later ones winning.
+
+        Raises ConfigError, which shows no value, for a file that is missing (unless its path
+        begins with '-'), malformed, or open to others.
+        """
+        variables: "Dict[str, str]" = {}
+        for path in paths:
+            may_be_missing = path.startswith("-")
+            path = os.path.join(self.base, path[1:] if may_be_missing else path)
+            try:
+                variables.update(parse_env_file(self._private_text(path)))
+            except FileNotFoundError as error:
+                if not may_be_missing:
+                    raise ConfigError([self._unreadable(self.shown(path), error)])
+            except OSError as error:
+                raise ConfigError([self._unreadable(self.shown(path), error)])
+            except UnicodeDecodeError as error:
+                number = error.object.count(b"\n", 0, error.start) + 1
+                raise ConfigError([Problem(
+                    place=self.shown(path), text="line %d is not UTF-8 text" % number)])
+            except ValueError as error:
+                hint = "a value over several lines stands in quotes"
+                raise ConfigError([Problem(place=self.shown(path), text=str(error), hint=hint)])
+        return variables
+
+    def _private_text(self, path: str) -> str:
+        """A file of secrets. Raises OSError, ValueError, or ConfigError if it is open to others."""
+        # Links are followed: secrets that are mounted into a container are links.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            info = os.fstat(fd)
+            problems = []
+            if info.st_uid not in (0, self.trusted_owner, os.geteuid()):
+                problems = [self._foreign(path, info.st_uid)]
+            elif stat.S_ISREG(info.st_mode) and info.st_mode & 0o066:
+                verb = "write to" if info.st_mode & 0o022 else "read"
+                problems = [Problem(place=self.shown(path), text="others can %s it" % verb,
+                                    hint="chmod go= " + shlex.quote(os.path.abspath(path)))]
+            if problems and not self.allows_insecure:
+                raise ConfigError(problems)
+            return read_descriptor(fd, path).decode("utf-8-sig")
+        finally:
+            close_quietly(fd)
 
     def check_root(self) -> None:
         """Raises ConfigError when others could swap the files of the conductor."""
@@ -9596,9 +9869,77 @@ class Command(Value):
     argv: "List[bytes]" = []
     env: "Dict[bytes, bytes]" = {}
     cwd: str = ""
-    nice: int = 0
+    steps: "Sequence[Tuple[str, Callable[[], Any]]]" = ()  # what precedes exec, each with a name
     reader: int = -1  # the two ends of the pipe for its output
     writer: int = -1
+
+
+# ioprio_set(2), which neither Python nor the C library offers, by machine: for a Python of 64 bits
+# and for one of 32.
+IOPRIO_SET = (
+    {"x86_64": 251, "aarch64": 30, "riscv64": 30, "loongarch64": 30, "ppc64le": 273, "s390x": 282},
+    {"x86_64": 289, "i686": 289, "i586": 289, "aarch64": 314, "armv7l": 314, "armv6l": 314})
+IO_CLASSES = {"realtime": 1, "best-effort": 2, "idle": 3}
+
+
+def limit_trouble(field: str) -> str:
+    """Why this system cannot give a command an ionice or a memory_limit; '' where it can."""
+    if field == "ionice":
+        is_small = sys.maxsize < 1 << 32
+        if not sys.platform.startswith("linux") or os.uname().machine not in IOPRIO_SET[is_small]:
+            return "this system has no I/O priorities that could be set"
+    elif field == "memory_limit":
+        import resource
+        if not hasattr(resource, "RLIMIT_AS"):
+            return "this system cannot limit an address space"
+    return ""
+
+
+def _ionice_step(text: str) -> "Callable[[], None]":
+    """What gives the calling process this I/O priority; it raises OSError. For Linux."""
+    import ctypes
+    name, _, level = text.partition(":")
+    number = IOPRIO_SET[sys.maxsize < 1 << 32][os.uname().machine]
+    priority = IO_CLASSES[name] << 13 | int(level or (7 if name == "idle" else 4))
+    syscall = ctypes.CDLL(None, use_errno=True).syscall
+
+    def step() -> None:
+        if syscall(number, 1, 0, priority):  # of a process: this one
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    return step
+
+
+def _memory_step(limit: int) -> "Callable[[], None]":
+    """What limits the address space of the calling process; it raises OSError or ValueError."""
+    import resource
+    return lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def steps_of(spec: "Spec", cwd: str) -> "List[Tuple[str, Callable[[], Any]]]":
+    """What a forked process does before it becomes the command: each step after its name.
+
+    All that they import is imported here. Raises StorageError for what this system cannot do.
+    """
+    umask, nice, ionice, limit = (
+        spec["umask"], spec["nice"], spec["ionice"], spec["memory_limit"])
+    steps: "List[Tuple[str, Callable[[], Any]]]" = []
+    for field, value in (("ionice", ionice), ("memory_limit", limit)):
+        if value and limit_trouble(field):
+            raise StorageError("%s: %s" % (field, limit_trouble(field)))
+    if umask:
+        mask = int(umask, 8)
+        steps.append(("umask " + umask, lambda: os.umask(mask)))
+    if ionice:
+        steps.append(("ionice " + ionice, _ionice_step(ionice)))
+    if nice:
+        steps.append(("nice %d" % nice, lambda: os.nice(nice)))
+    if cwd:
+        path = _bytes(cwd)
+        steps.append(("cwd " + os.path.abspath(cwd), lambda: os.chdir(path)))
+    if limit:  # last: this process, too, has to do with it
+        steps.append(("memory_limit %s" % limit, _memory_step(bytes_of(limit))))
+    return steps
 
 
 def spawn(command: Command) -> int:
@@ -9607,7 +9948,7 @@ def spawn(command: Command) -> int:
     Unlike a fork, it copies nothing of this process, and does not wait at a gate. -1 means that
     nothing was started: `start_gated` is to start the command, or to say why that is impossible.
     """
-    if not hasattr(os, "posix_spawn") or command.nice or command.cwd:
+    if not hasattr(os, "posix_spawn") or command.steps:
         return -1
     if not command.argv[0].startswith(b"/"):  # found in its own PATH: execvpe does that
         return -1
@@ -9671,12 +10012,9 @@ def _become_command(command: Command, gate: int, failure: int) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())  # as `spawn` does
         if not os.read(gate, 1):
             os._exit(EXIT_NOT_FOUND)
-        if command.nice:
-            stage = "nice %d" % command.nice
-            os.nice(command.nice)
-        if command.cwd:
-            stage = "cwd %s" % os.path.abspath(command.cwd)
-            os.chdir(_bytes(command.cwd))
+        for name, step in command.steps:
+            stage = name
+            step()
         stage = ""
         os.execvpe(command.argv[0], command.argv, command.env)
     except (OSError, ValueError) as error:
@@ -9721,7 +10059,9 @@ def result_of(watch: Watch, output: Output, clock: Clock, started_mono: float) -
 
 SPEC_DEFAULTS: "Spec" = {
     "command": Task.command, "cwd": Task.cwd, "nice": Task.nice, "timeout": Task.timeout,
+    "umask": None, "ionice": None, "memory_limit": None,
     "kill_grace": Task.kill_grace, "max_output_bytes": Task.max_output_bytes, "env": {},
+    "env_file": (), "task_env_file": (), "task_env": (),
     "attempt": 1, "trigger": "schedule", "slot": None, "retries_left": False, "definition": {}}
 # By `Watch.stopping`; the values are a time and the processes.
 UNENDED_TEXTS = {
@@ -9778,6 +10118,9 @@ class Supervisor:
         self.others: "frozenset[Tuple[int, str]]" = frozenset()
         self.trouble = ""  # why no process was started, or the output of an adopted one is lost
         self.failure = ""  # why the process that was started could not become the command
+        # The values from `env_file`, which are masked in all that is kept of the output.
+        # None: they are not known, so no output is kept but in the log.
+        self.secrets: "List[str] | None" = []
 
     def prepare(self) -> None:
         """Do what can be done ahead of the fork, where it costs less.
@@ -9796,7 +10139,7 @@ class Supervisor:
             self.command = Command(
                 argv=[_bytes(word) for word in argv_of(self.spec["command"])],
                 env={_bytes(name): _bytes(text) for name, text in self._environment().items()},
-                cwd=cwd, nice=self.spec["nice"], reader=reader, writer=writer)
+                cwd=cwd, steps=steps_of(self.spec, cwd), reader=reader, writer=writer)
         except (ConductorError, OSError) as error:
             self.obstacle = error
 
@@ -9991,7 +10334,8 @@ class Supervisor:
         self.record = {
             **self.fields, "definition": None, "root": self.store.root, "supervisor": os.getpid(),
             "boot_id": "", "pid": NO_PID, "pid_start": "", "started_mono": started_mono}
-        return {"status": "failed", "exit_code": EXIT_IOERR, "ended_at": round(now, 3),
+        code = error.exit_code if isinstance(error, ConfigError) else EXIT_IOERR
+        return {"status": "failed", "exit_code": code, "ended_at": round(now, 3),
                 "duration_s": 0.0, "output_tail": "", "output_bytes": 0, "reason": self.trouble}
 
     def adopt(self) -> "Result":
@@ -10014,6 +10358,10 @@ class Supervisor:
             self.store.write_run(self.name, self.record, durable=False)
         except StorageError:
             pass  # `status` says then that the supervisor is gone
+        try:
+            self._variables_of_files()
+        except ConfigError:
+            self.secrets = None
         try:
             reader = os.open(self.pipe_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -10064,6 +10412,10 @@ class Supervisor:
         self.watch.wait()
         output.write_end()
         result = result_of(self.watch, output, self.clock, started_mono)
+        if self.secrets is None:
+            result["output_tail"] = ""
+        else:
+            result["output_tail"] = without_values(result["output_tail"], self.secrets)
         if result["exit_code"] in (EXIT_CANNOT_RUN, EXIT_NOT_FOUND) and not self.failure:
             # So says a shell, or env, of what it could not start.
             cause = self._start_trouble()
@@ -10104,12 +10456,28 @@ class Supervisor:
         return " frame=%s" % frame if frame else ""
 
     def _environment(self) -> "Dict[str, str]":
+        """The environment of the command. Raises ConfigError for what is wrong with a file."""
+        shared, own = self._variables_of_files()
+        for name in self.spec["task_env"]:
+            own.pop(name, None)
         return {
-            **os.environ, **self.spec["env"],  # ahead of ours: it cannot take the mark away
+            # Ahead of ours: none of them can take the mark away.
+            **os.environ, **shared, **self.spec["env"], **own,
             "SYMPHONY_TASK": self.name, "SYMPHONY_RUN_ID": self.spec["run_id"],
             "SYMPHONY_SCHEDULED_FOR": self.spec["scheduled_for"],
             "SYMPHONY_ATTEMPT": str(self.spec["attempt"]), "SYMPHONY_ROOT": self.store.root,
             "SYMPHONY_MARK": self.mark}
+
+
+    def _variables_of_files(self) -> "Tuple[Dict[str, str], Dict[str, str]]":
+        """The variables in the files of the settings and of the task; their values are secret."""
+        shared = self.store.variables(self.spec["env_file"])
+        own = self.store.variables(self.spec["task_env_file"])
+        values = [*shared.values(), *own.values()]
+        for value in list(values):
+            values += value.splitlines()  # of several lines, the output may show one
+        self.secrets = values
+        return shared, own
 
 
 def definition_of(config: Config, task: Task) -> "Document":
@@ -10119,7 +10487,8 @@ def definition_of(config: Config, task: Task) -> "Document":
     """
     fields = {field: getattr(task, field) for field in (
         "command", "cwd", "timeout", "kill_grace", "nice", "max_output_bytes", "retry_count",
-        "retry_delay", "retry_backoff", "overlap", "start_deadline", "dependencies", "timezone")}
+        "retry_delay", "retry_backoff", "overlap", "start_deadline", "dependencies", "timezone",
+        "env_file", "umask", "ionice", "memory_limit")}
     env = dict(config.env, **task.env)
     env = {name: "%08x" % stable_hash(value) for name, value in env.items()}
     return dict(fields, schedule=task.schedule and task.schedule.text, env=env)
@@ -10130,7 +10499,9 @@ def spec_of(config: Config, task: Task, run: Run) -> "Spec":
     scheduled_for = run.started_at if run.slot is None else run.slot
     return {
         "version": RUN_VERSION, "by": __version__, "task": task.name, "command": task.command,
-        "cwd": task.cwd, "nice": task.nice, "timeout": task.timeout,
+        "cwd": task.cwd, "nice": task.nice, "umask": task.umask, "ionice": task.ionice,
+        "memory_limit": task.memory_limit, "timeout": task.timeout,
+        "env_file": config.env_file, "task_env_file": task.env_file, "task_env": tuple(task.env),
         "kill_grace": task.kill_grace, "max_output_bytes": task.max_output_bytes,
         "locks": task.locks,
         "env": dict(config.env, **task.env), "run_id": run.run_id, "attempt": run.attempt,
@@ -11402,6 +11773,17 @@ def task_named(config: Config, name: str) -> Task:
     raise unknown_task(name, list(config.tasks))
 
 
+def tasks_tagged(config: Config, tags: "Collection[str]") -> "List[str]":
+    """The names of the tasks with one of these tags, invalid ones too. Raises UsageError."""
+    tasks = list(config.tasks.values()) + [task for task in config.drafts if task.name]
+    names = {tag: tag for task in tasks for tag in task.tags}
+    for tag in tags:
+        if tag not in names:
+            hint = did_you_mean(tag, names) or "tags: %s" % (", ".join(sorted(names)) or "none")
+            raise UsageError("unknown tag '%s'" % tag, hint)
+    return [task.name for task in tasks if set(tags) & set(task.tags)]
+
+
 def unknown_task(name: str, names: "Sequence[str]") -> UsageError:
     """The refusal of a name that no task has: the closest of `names`, or the first ten."""
     hint = did_you_mean(name, names)
@@ -12191,20 +12573,27 @@ def health_of(store: Reader, clock: "Clock | None" = None) -> "List[Finding]":
 
 
 def status_of(store: Reader, only: str = "", clock: "Clock | None" = None,
-              results: int = RECENT_RESULTS, is_short: bool = False) -> "Document":
-    """The status of one task or of all, read without taking a lock.
+              results: int = RECENT_RESULTS, is_short: bool = False,
+              tags: "Collection[str]" = ()) -> "Document":
+    """The status of one task, of those with one of these tags, or of all, without taking a lock.
 
     `results`: at most so many recent ones; `is_short`: commands as they work in this folder.
     """
     inspector = Inspector(store, clock, is_short)
     config, state = inspector.config(), inspector.state()
-    history = inspector.asked(lambda: store.history(results, only), []) if results else []
+    names = [only] if only else []
+    if tags:
+        if config is None:
+            raise ConfigError(inspector.broken)
+        names = tasks_tagged(config, tags)
+    history = inspector.asked(lambda: [verdict for name in names or [""] if results
+                                       for verdict in store.history(results, name)], [])
     machine = inspector.machine(state)
     findings = examine(config, state, machine)
     document = status_document(config, state, machine, history, findings)
-    if only:
+    if names:
         for key, field in (("tasks", "name"), ("running", "task"), ("recent_results", "task")):
-            document[key] = [entry for entry in document[key] if entry[field] == only]
+            document[key] = [entry for entry in document[key] if entry[field] in names]
         if not document["tasks"]:
             if config is None:
                 raise ConfigError(inspector.broken)
@@ -12361,10 +12750,37 @@ def cmd_run(store: Store, args: "argparse.Namespace") -> int:
         _take_cron_environment(store)
     sys.stdout.flush()  # the command writes to the same descriptor
     store.hold()
+    if args.tags:
+        return _run_tagged(store, args)
     outcome = Conductor(store).run(args.task, args.dependencies, echo_fd=1, tell=warn)
     if outcome.lines:
         warn("\n".join(outcome.lines))
     return outcome.exit_code
+
+
+def _run_tagged(store: Store, args: "argparse.Namespace") -> int:
+    """Run the tasks with these tags one after the other: 1 if one of them failed."""
+    config = store.read_config()
+    names = tasks_tagged(config, args.tags)
+    order = in_dependency_order(config, [name for name in names if name in config.tasks])
+    code = EXIT_OK
+    for name in order + [name for name in names if name not in config.tasks]:
+        task = config.tasks.get(name, Task())
+        if not task.enabled:
+            warn("%s: skipped: disabled" % name)
+            continue
+        try:
+            outcome = Conductor(store).run(name, args.dependencies, echo_fd=1, tell=warn)
+        except ConductorError as error:
+            warn(str(error))
+            code = EXIT_FAILED
+            continue
+        if outcome.lines:
+            warn("\n".join(outcome.lines))
+        if outcome.exit_code not in (EXIT_OK,) + task.success_exit_codes + task.skip_exit_codes:
+            warn("%s failed: exit %d" % (name, outcome.exit_code))
+            code = EXIT_FAILED
+    return code
 
 
 def _take_cron_environment(store: Store) -> None:
@@ -12393,7 +12809,7 @@ def cmd_status(store: Store, args: "argparse.Namespace") -> int:
     if args.watch:
         return _watch_status(store, args)
     is_json = args.json or not (args.table or args.problems or sys.stdout.isatty())
-    document = status_of(store, args.task or "", is_short=not is_json)
+    document = status_of(store, args.task or "", is_short=not is_json, tags=args.tags)
     if is_json:
         print_json(document)
     else:
@@ -12435,7 +12851,8 @@ def _watch_status(store: Store, args: "argparse.Namespace") -> int:
     if not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
         raise UsageError("--watch needs a terminal")
     while True:
-        lines = _status_screen(status_of(store, args.task or "", is_short=True), args).split("\n")
+        document = status_of(store, args.task or "", is_short=True, tags=args.tags)
+        lines = _status_screen(document, args).split("\n")
         size = terminal_size()
         height = max(size.lines - 1, 1)
         if len(lines) > height:
@@ -12451,17 +12868,19 @@ def _watch_status(store: Store, args: "argparse.Namespace") -> int:
 
 def cmd_pause(store: Store, args: "argparse.Namespace") -> int:
     zone = None
-    if args.task and not args.all:  # --until is meant, and printed, by the clock of the task
-        zone = task_named(Snapshot(store).config, args.task).timezone
+    names = _paused_names(store, args)
+    if names != [ALL_TASKS]:  # --until is meant, and printed, by the clock of the (first) task
+        zone = task_named(Snapshot(store).config, names[0]).timezone
     until = _end_of_pause(args, zone)
     # A line break or a terminal's control sequence would spoil the line that status shows.
     reason = plain_line(args.reason, 500)
     by = os.environ.get("SUDO_USER") or current_user()[0]
     store.hold()
-    outcome = Conductor(store).pause(_paused_name(args), until, reason, plain_line(by))
     end = "until resumed" if until is None else "until " + local_text(until, zone)
-    print_line("paused %s %s" % (args.task or "all tasks", end))
-    warn("\n".join(outcome.lines))
+    for name in names:
+        outcome = Conductor(store).pause(name, until, reason, plain_line(by))
+        print_line("paused %s %s" % (pause_scope(name), end))
+        warn("\n".join(outcome.lines))
     return EXIT_OK
 
 
@@ -12485,25 +12904,36 @@ def _end_of_pause(args: "argparse.Namespace", zone: "str | None") -> "float | No
 
 
 def cmd_resume(store: Store, args: "argparse.Namespace") -> int:
+    names = _paused_names(store, args)
     store.hold()
-    outcome = Conductor(store).resume(_paused_name(args))
-    left = sorted(store.read_state()[0].pauses)
-    if args.task and ALL_TASKS in left:
-        rest = ", but it is still paused by --all"
-    elif args.all and left:
-        rest = "; still paused by name: " + ", ".join(left)
-    else:
-        rest = "; slots count from now on"
-    print_line("resumed %s%s" % (args.task or "all tasks", rest))
-    warn("\n".join(outcome.lines))
+    if args.tags:
+        pauses = store.read_state()[0].pauses
+        names = [name for name in names if name in pauses]
+        if not names:
+            raise UsageError("no task with this tag is paused", "status lists the pauses")
+    for name in names:
+        outcome = Conductor(store).resume(name)
+        left = sorted(store.read_state()[0].pauses)
+        if name != ALL_TASKS and ALL_TASKS in left:
+            rest = ", but it is still paused by --all"
+        elif args.all and left:
+            rest = "; still paused by name: " + ", ".join(left)
+        else:
+            rest = "; slots count from now on"
+        print_line("resumed %s%s" % (pause_scope(name), rest))
+        warn("\n".join(outcome.lines))
     return EXIT_OK
 
 
-def _paused_name(args: "argparse.Namespace") -> str:
-    """The name under which the state has a pause: that of the task, or ALL_TASKS."""
-    if bool(args.task) == args.all:
-        raise UsageError("name one task, or use --all")
-    return args.task or ALL_TASKS
+def _paused_names(store: Store, args: "argparse.Namespace") -> "List[str]":
+    """The names under which the state has a pause: those of tasks, or ALL_TASKS."""
+    if bool(args.task or args.tags) == args.all:
+        raise UsageError("name one task, or use --tag or --all")
+    if args.tags:
+        config = Snapshot(store).config
+        names = tasks_tagged(config, args.tags)
+        return [name for name in names if name in config.tasks] or names
+    return [args.task or ALL_TASKS]
 
 
 TIME_FORMS = "use 18:09, 12h, 2025-06-02 or 2025-06-02T18:09Z"
@@ -12839,8 +13269,11 @@ def _findings_of_doctor(inspector: Inspector, config: "Config | None") -> "List[
         problems = [problem for problem in config.problems if problem.warning]
         path = recorded[1] if recorded else CRON_PATH
         problems += missing_programs(store, config, path, inspector.caller)
-        findings += [Finding(code="suspicion", task=problem.task, place=problem.place,
-                             text=str(problem).replace("warning: ", "", 1)) for problem in problems]
+        problems += start_problems(store, config)
+        for problem in problems:
+            code = "suspicion" if problem.warning else "cannot-start"
+            findings.append(Finding(code=code, task=problem.task, place=problem.place,
+                                    text=str(problem).replace("warning: ", "", 1)))
         findings += _zone_findings(config, inspector.now)
     return findings + _own_file_findings(inspector)
 
@@ -13064,6 +13497,8 @@ def cmd_check(store: Store, args: "argparse.Namespace") -> int:
     tasks = dict(config.tasks, **{task.place: task for task in config.drafts})
     drafted = config.replace(tasks=tasks)
     warnings = suspicions(drafted, Clock().now()) + missing_programs(store, drafted)
+    for problem in start_problems(store, drafted):
+        (warnings if problem.warning else problems).append(problem)
     order = {task.place: task.order for task in tasks.values()}
     warnings.sort(key=lambda warning: order.get(warning.place, len(order)))
     if not args.file:
@@ -13086,6 +13521,45 @@ def _print_problem(problem: Problem) -> None:
     print_line(text, stream)
 
 
+def start_problems(store: Reader, config: Config) -> "List[Problem]":
+    """What keeps commands from starting, whatever their programs: a file of env_file that cannot be
+    used, and as a warning, what this system cannot do.
+    """
+    problems = []
+
+    def note(place: str, task: str, field: str, text: str, hint: str = "",
+             is_warning: bool = False) -> None:
+        problems.append(Problem(place=place, text="%s: %s" % (field, text), hint=hint, task=task,
+                                field=field, warning=is_warning))
+
+    users = [(store.shown(store.config_path) + ": settings", "", config.env_file)]
+    users += [(task.place, task.name, task.env_file) for task in config.tasks.values()]
+    for place, name, paths in users:
+        for path in paths:
+            try:
+                store.variables([path])
+            except ConfigError as error:
+                for problem in error.problems:
+                    note(place, name, "env_file", "%s: %s" % (problem.place, problem.text),
+                         problem.hint)
+    for task in config.tasks.values():
+        for field in ("ionice", "memory_limit"):
+            if getattr(task, field) and limit_trouble(field):
+                note(task.place, task.name, field, limit_trouble(field),
+                     "the task fails to start; remove it", is_warning=True)
+    return problems
+
+
+def _path_of(store: Reader, config: Config, task: Task, cron_path: str) -> str:
+    """The PATH of a task's command, where cron's is this one."""
+    try:
+        own = dict(store.variables(task.env_file), **task.env)
+        shared = dict(store.variables(config.env_file), **config.env)
+    except ConfigError:  # `start_problems` reports it
+        own, shared = task.env, config.env
+    return own.get("PATH", shared.get("PATH", cron_path))
+
+
 def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH,
                      caller: str = "cron") -> "List[Problem]":
     """Warnings for commands that cron, or another caller of the ticks, could not start."""
@@ -13106,7 +13580,7 @@ def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH,
                                     warning=True, task=task, field=field))
 
     for task in config.tasks.values():
-        path = task.env.get("PATH", config.env.get("PATH", cron_path))
+        path = _path_of(store, config, task, cron_path)
         look("command", task.command, task.cwd, path, task.place, task.name)
     if config.notification_command:
         look("notification_command", config.notification_command, "", cron_path,
@@ -13117,6 +13591,10 @@ def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH,
 def cmd_next(store: Store, args: "argparse.Namespace") -> int:
     config = store.read_config()
     only = task_named(config, args.task).name if args.task else ""
+    if args.tags:
+        names = tasks_tagged(config, args.tags)
+        config = config.replace(
+            tasks={name: task for name, task in config.tasks.items() if name in names})
     state, now = store.read_state()[0], Clock().now()
     slots = coming_slots(config, state, store.last_tick(), now, args.count, only)
     if args.json:
@@ -13214,8 +13692,8 @@ STARTER_CONFIG = """\
 # -- commands beside this file: scripts/symphony_NAME.py, as git-NAME is to git
 
 # What this version comes with, and the group in which help lists it.
-BESIDE = {"diff": "Look", "import-crontab": "Change", "report": "Look", "simulate": "Change",
-          "timer": "Install"}
+BESIDE = {"diff": "Look", "import-crontab": "Change", "report": "Look", "schema": "Look",
+          "simulate": "Change", "timer": "Install"}
 BESIDE_NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z"
 # Flags of this Python that the next one gets as well. Not -I: it would hide the script's folder.
 PYTHON_FLAGS = (("-B", "dont_write_bytecode"), ("-E", "ignore_environment"), ("-s", "no_user_site"))
@@ -13538,6 +14016,8 @@ def command_table() -> "Dict[str, CommandEntry]":
 
 
 JSON_OPTION = option("--json", action="store_true", help="print JSON (default: a text for people)")
+TAG_OPTION = option("--tag", dest="tags", action="append", default=[], metavar="TAG",
+                    help="the tasks with this tag; may be repeated (default: none)")
 SINCE_OPTION = option("--since", default="7d", metavar="WHEN",
                       help="12h, 18:09, 2025-06-02 or 2025-06-02T18:09Z (default: 7d)")
 
@@ -13553,6 +14033,7 @@ def _commands_to_run() -> "Dict[str, CommandEntry]":
                         " order (default: refuse while one is unmet)"),
                  option("--ignore-dependencies", dest="dependencies", action="store_const",
                         const="ignore", help="run it even if its dependencies failed")],
+                TAG_OPTION,
                 option("--as-cron", action="store_true", help="run it in the environment that"
                        " cron provides (default: this shell's)"))),
         "tick": CommandEntry(func=cmd_tick, text="start the tasks that are due; run by cron",
@@ -13571,6 +14052,7 @@ def _commands_to_look() -> "Dict[str, CommandEntry]":
                        help="print the table (default on a terminal)"),
                 option("--watch", action="store_true",
                        help="redraw the table every two seconds")],
+                TAG_OPTION,
                 option("--problems", action="store_true",
                        help="show only what is wrong, without the table of tasks"),
                 option("--exit-code", action="store_true",
@@ -13611,7 +14093,7 @@ def _commands_to_look() -> "Dict[str, CommandEntry]":
             func=cmd_next, text="list upcoming runs", example="next backup --count 3",
             task="only this task (default: all)", options=(
                 option("--count", type=count_option, default=10, metavar="N",
-                       help="the number of runs (default: 10)"), JSON_OPTION)),
+                       help="the number of runs (default: 10)"), TAG_OPTION, JSON_OPTION)),
         "explain": CommandEntry(
             func=cmd_explain, text="describe a schedule in English and list its next runs",
             example="explain '0 2 * * *' --zone Europe/Paris", options=(
@@ -13642,7 +14124,7 @@ def _commands_to_change() -> "Dict[str, CommandEntry]":
             func=cmd_pause, text="suspend a task's schedule; running tasks continue",
             example="pause backup --for 2h --reason 'disk replaced'", task="the task to suspend",
             options=(
-                option("--all", action="store_true", help="suspend every task"),
+                option("--all", action="store_true", help="suspend every task"), TAG_OPTION,
                 [option("--until", metavar="TIME", help="18:09, 2h, 2025-06-02 or"
                         " 2025-06-02T18:09Z (default: until resumed)"),
                  option("--for", dest="duration", type=duration_option, metavar="DURATION",
@@ -13652,7 +14134,8 @@ def _commands_to_change() -> "Dict[str, CommandEntry]":
         "resume": CommandEntry(
             func=cmd_resume, text="resume a task's schedule", example="resume backup",
             task="the task to resume", options=(
-                option("--all", action="store_true", help="end the pause of pause --all"),)),
+                option("--all", action="store_true", help="end the pause of pause --all"),
+                TAG_OPTION)),
     }
 
 
@@ -13818,11 +14301,14 @@ def _settle_task(store: Store, args: "argparse.Namespace") -> None:
     if not hasattr(args, "task_option"):
         return
     names = [name for name in (args.task, args.task_option) if name is not None]
+    has_tags = bool(getattr(args, "tags", ()))
     if len(set(names)) > 1:
         raise UsageError("two tasks are named: '%s' and '%s'" % (names[0], names[1]))
+    if names and has_tags:
+        raise UsageError("name a task or a tag, not both")
     if names:
         args.task = names[0]
-    elif args.needs_task:
+    elif args.needs_task and not has_tags:
         raise UsageError("name a task", tasks_hint(list(Snapshot(store).config.tasks)))
 
 

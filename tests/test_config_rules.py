@@ -65,6 +65,18 @@ TASK_FIELDS = {
     "nice": ("int, zero", "a whole number from -20 to 19"),
     "max_output_bytes": ("int, zero", "a whole number from 0 to 1099511627776"),
     "ping_url": ("null", "an http or https address, or null"),
+    "success_exit_codes": ("list of numbers", "a list of exit codes from 0 to 255, such as [0, 1]"),
+    "skip_exit_codes": ("list, list of numbers", "a list of exit codes from 0 to 255, such as [75]"),
+    "locks": ("list, list of text", 'a list of names such as ["database"]'),
+    "condition": ("text, date, list of text, null", "a string for /bin/sh, a list of strings, or null"),
+    "condition_timeout": ("int, float", "a number of seconds from 1 to 3600"),
+    "not_on": ("text, date, list of text", None),
+    "only_between": ("text, date, null", None),
+    "env_file": ("text, date, list of text", "a file of NAME=VALUE lines, or a list of them"),
+    "tags": ("list, list of text", 'a list of names such as ["nightly"]'),
+    "umask": ("null", 'an octal number in quotes such as "027", or null'),
+    "ionice": ("null", '"idle", "best-effort", "realtime"'),
+    "memory_limit": ("null", 'bytes from 1048576 on, or a text such as "512M" or "2G"'),
 }
 
 SETTING_FIELDS = {
@@ -77,6 +89,12 @@ SETTING_FIELDS = {
     "renotify_hours": ("int, float", "a number of hours from 0.1 to 8760"),
     "timezone": ("null", None),
     "env": ("object, object of text", "an object of strings"),
+    "env_file": ("text, date, list of text", "a file of NAME=VALUE lines, or a list of them"),
+    "defaults": ("object", "an object of fields"),
+    "notification_email": ("text, date, list of text, null", "an address, a list of them, or null"),
+    "log_to": ("", '"file", "syslog" or "journal"'),
+    "metrics_file": ("text, date, null", "a file, relative to the root or absolute, or null"),
+    "report_file": ("text, date, null", "a file, relative to the root or absolute, or null"),
 }
 
 
@@ -85,7 +103,8 @@ def accepted(fields, field):
 
 
 def cases(fields, taken):
-    return [(field, kind) for field in fields for kind in VALUES if (kind in accepted(fields, field)) == taken]
+    return [(field, kind) for field in fields for kind in VALUES if (kind in accepted(fields, field)) == taken
+            and not (field == "defaults" and kind.startswith("object "))]  # test_fields.py has these
 
 
 def test_tables_of_this_file_name_every_rule():
@@ -152,7 +171,7 @@ def test_value_at_the_edge_of_a_rule_is_taken(field, text):
 
 @pytest.mark.parametrize("field, text", [
     ("timeout", "0"), ("timeout", "0.99"), ("timeout", "316224001"), ("retry_count", "-1"), ("retry_count", "1001"),
-    ("retry_count", "2.0"), ("retry_delay", "-0.1"), ("retry_delay", "316224001"), ("retry_backoff", "0.9"),
+    ("retry_count", "2.5"), ("retry_delay", "-0.1"), ("retry_delay", "316224001"), ("retry_backoff", "0.9"),
     ("retry_backoff", "100.1"), ("start_deadline", "0"), ("kill_grace", "-1"), ("nice", "-21"), ("nice", "20"),
     ("max_output_bytes", "-1"), ("max_output_bytes", "1099511627777"), ("overlap", '"Skip"'), ("overlap", '["skip"]'),
     ("timezone", '"Nowhere/Town"'), ("timezone", '"../etc/passwd"'), ("schedule", '"0 2 * *"'),
@@ -179,7 +198,7 @@ def test_setting_at_the_edge_of_a_rule_is_taken(field, text):
 
 
 @pytest.mark.parametrize("field, text", [
-    ("max_concurrent_tasks", "0"), ("max_concurrent_tasks", "1001"), ("max_concurrent_tasks", "1.0"),
+    ("max_concurrent_tasks", "0"), ("max_concurrent_tasks", "1001"), ("max_concurrent_tasks", "1.5"),
     ("task_timeout_default", "0"), ("task_timeout_default", "316224001"), ("task_history_retention_days", "0"),
     ("task_history_retention_days", "36501"), ("timezone", '":UTC"'), ("timezone", '"Nowhere/Town"'),
     ("notification_webhook", '"ftp://example.org"'), ("notification_webhook", '"https://"'),
@@ -229,7 +248,7 @@ def test_deeply_nested_value_is_a_problem_and_no_crash(depth):
     ("Schedule", "did you mean 'schedule'?"),
     ("retries_count", "did you mean 'retry_count'?"),
     ("timeOut", "did you mean 'timeout'?"),
-    ("xyzzy", "allowed are command, cwd, dependencies, description, enabled, env, "),
+    ("xyzzy", "allowed are command, condition, condition_timeout, cwd, dependencies, description, "),
 ])
 def test_unknown_key_of_a_task_sets_it_aside_with_a_suggestion(key, hint):
     config = build(task_json(**{key: '["other"]'}), task_json("other"))
@@ -289,6 +308,13 @@ def test_other_names_are_given_once_for_each_object_and_name_what_there_is():
         assert all(other == sc._bare(other) for other in others)
 
 
+def test_a_whole_number_may_be_written_with_a_point():
+    config = build(task_json(retry_count="2.0", skip_exit_codes="[75.0]"), max_concurrent_tasks="5.0")
+    task = config.tasks["job"]
+    values = [task.retry_count, task.skip_exit_codes[0], config.max_concurrent_tasks]
+    assert values == [2, 75, 5] and {type(value) for value in values} == {int}
+
+
 def test_misnamed_key_is_not_missing_as_well():
     config = build('{"id": "a", "cmd": "true"}')
     assert [problem.text for problem in config.problems] == ["unknown key 'id'", "unknown key 'cmd'"]
@@ -304,7 +330,7 @@ def test_drop_in_of_the_main_files_form_is_one_problem():
 @pytest.mark.parametrize("key, hint", [
     ("max_concurent_tasks", "did you mean 'max_concurrent_tasks'?"),
     ("time_zone", "did you mean 'timezone'?"),
-    ("xyzzy", "allowed are enable_notifications, env, max_concurrent_tasks, "),
+    ("xyzzy", "allowed are defaults, enable_notifications, env, env_file, log_to, max_concurrent_tasks, "),
 ])
 def test_unknown_setting_refuses_the_whole_with_a_suggestion(key, hint):
     problem, = refusal(**{key: "1"}).problems

@@ -19,7 +19,7 @@ NOW = at("2025-06-03T12:00:00Z")
 MIB = 1 << 20
 STATUS = "systemctl status symphony-conductor.timer"
 DOCTOR_ALONE = {"old-daemon", "lost-block", "suspicion", "environment-unknown", "zone-differs",
-                "foreign-files", "not-accessible", "no-daemon-seen", "not-reaped"}
+                "foreign-files", "not-accessible", "no-daemon-seen", "not-reaped", "cannot-start"}
 SYSTEM_COMMANDS = ("crontab", "date", "du", "ls", "systemctl", "tail")
 
 

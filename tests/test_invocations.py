@@ -59,7 +59,7 @@ def plain(two, text):
     ("why --task other", 2, "unknown task 'other' " + TASKS),
     ("logs backup --task report", 2, "two tasks are named: 'backup' and 'report'"),
     ("status backup report", 2, "unexpected argument 'report' (see status --help)"),
-    ("pause", 2, "name one task, or use --all"),
+    ("pause", 2, "name one task, or use --tag or --all"),
     # options
     ("--verson", 2, "unknown option '--verson' (did you mean '--version'?)"),
     ("status --tabel", 2, "unknown option '--tabel' (did you mean '--table'?)"),

@@ -307,8 +307,9 @@ def test_pausing_all_does_not_end_with_the_pause_of_one(hand):
 
 
 @pytest.mark.parametrize("arguments, complaint", [
-    (["pause", "c"], "unknown task 'c' (tasks: a)"), (["pause"], "name one task, or use --all"),
-    (["pause", "a", "--all"], "name one task, or use --all"), (["resume"], "name one task, or use --all"),
+    (["pause", "c"], "unknown task 'c' (tasks: a)"), (["pause"], "name one task, or use --tag or --all"),
+    (["pause", "a", "--all"], "name one task, or use --tag or --all"),
+    (["resume"], "name one task, or use --tag or --all"),
     (["resume", "a"], "'a' is not paused (paused: none)"), (["resume", "--all"], "there is no pause of all tasks"),
     (["pause", "a", "--until", "2025-06-02T09:59"], "--until: "), (["pause", "a", "--until", "soon"], "'soon' is not"),
     (["pause", "a", "--for", "2 hours"], "--for"), (["pause", "a", "--for", "0s"], "--for"),

@@ -342,7 +342,7 @@ EXAMPLES = {"NAME": "health_check", "ADDRESS": "me@example.org", "ZONE": "Europe
             "FILE": "config/conductor_config.json", '"EXPRESSION"': "'0 2 * * *'"}
 # The first two are in tests/test_timer.py and tests/test_setup.py; the others do not end by
 # themselves, or name a run.
-OF_OTHER_TESTS = ("--timer", "--user", "--watch", "--follow", "--run", "--at")
+OF_OTHER_TESTS = ("--tag", "--timer", "--user", "--watch", "--follow", "--run", "--at")
 
 
 def rows_of(name, start, end):
