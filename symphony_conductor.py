@@ -1619,6 +1619,7 @@ class CronSchedule:
 
     def __init__(self, text: str, name: str = "", recorded: bool = False) -> None:
         self.text = " ".join(text.split())
+        self.written: "str | List[str]" = self.text  # as the configuration and JSON have it
         self.reboot = self.text.lower() == "@reboot"
         self.wildcard = False
         self.fields: "List[_FieldParser]" = []
@@ -1649,7 +1650,12 @@ class CronSchedule:
                 cut_text(self.text, LONGEST_SHOWN), reason), hint)
 
     def __repr__(self) -> str:
-        return "CronSchedule(%r)" % self.text
+        return "%s(%r)" % (type(self).__name__, self.text)
+
+    @property
+    def expressions(self) -> "Sequence[CronSchedule]":
+        """The single expressions that it consists of."""
+        return (self,)
 
     def _split(self, name: str) -> "List[str]":
         text = self.text
@@ -1840,6 +1846,46 @@ class CronSchedule:
         return self._wall_from((start + before) // 60) != (start + offset) // 60
 
 
+LIST_MARK = "; "  # between the expressions of a list; no expression holds it
+
+
+class ScheduleList(CronSchedule):
+    """Several expressions as one schedule: the slots of all, merged where they coincide."""
+
+    def __init__(self, expressions: "Sequence[CronSchedule]") -> None:
+        self._expressions = tuple(expressions)
+        self.written = [expression.text for expression in expressions]
+        self.text = LIST_MARK.join(self.written)
+        self.reboot = False
+        self.fields = []
+        # When the clock is set back, no fixed time may run twice: with one among them, all wait
+        # until the clock is past the newest slot again.
+        self.wildcard = all(expression.wildcard for expression in expressions)
+
+    @property
+    def expressions(self) -> "Sequence[CronSchedule]":
+        return self._expressions
+
+    def next(self, after: float, zone: "str | None" = None) -> "int | None":
+        slots = [expression.next(after, zone) for expression in self._expressions]
+        return min((slot for slot in slots if slot is not None), default=None)
+
+    def previous(self, at: float, zone: "str | None" = None) -> "int | None":
+        slots = [expression.previous(at, zone) for expression in self._expressions]
+        return max((slot for slot in slots if slot is not None), default=None)
+
+    def is_shifted(self, slot: int, zone: "str | None" = None) -> bool:
+        return any(expression.is_shifted(slot, zone) for expression in self._expressions)
+
+
+def schedule_of(text: str, name: str = "", recorded: bool = False) -> CronSchedule:
+    """The schedule with this `text`: one expression or several. Raises CronSyntaxError."""
+    texts = text.split(LIST_MARK)
+    if len(texts) == 1:
+        return CronSchedule(text, name, recorded)
+    return ScheduleList([CronSchedule(part, name, recorded) for part in texts])
+
+
 _TIMES: "Dict[Tuple[frozenset[int], frozenset[int]], Tuple[int, ...]]" = {}
 
 
@@ -1853,13 +1899,16 @@ def _times_of_day(minutes: "frozenset[int]", hours: "frozenset[int]") -> "Tuple[
     return times
 
 
-def describe(text: str, name: str = "") -> str:
+def describe(text: "str | Sequence[str]", name: str = "") -> str:
     """The schedule in plain English, e.g. 'at 02:30 on Mondays'. Raises CronSyntaxError.
 
-    Schedules with the same words match the same times of the same days. They may still differ when
+    A list of expressions, or the text of one, is described one by one. Schedules with the same words match the same times of the same days. They may still differ when
     the clocks change: whether a schedule starts with `*` is not said.
     """
-    schedule = CronSchedule(text, name)
+    texts = text.split(LIST_MARK) if isinstance(text, str) else text
+    if len(texts) != 1:
+        return LIST_MARK.join(describe(part, name) for part in texts)
+    schedule = CronSchedule(texts[0], name)
     if schedule.reboot:
         return "once after each boot"
     minute, hour, dom, month, dow = schedule.fields
@@ -2043,8 +2092,10 @@ def _describe_weekdays(dow: _FieldParser) -> str:
 
 def schedule_advice(schedule: CronSchedule, name: str = "") -> "List[Tuple[str, str]]":
     """What is legal in a schedule, but seldom meant: (what it comes to, what to write instead)."""
-    advice = [large_step_advice(schedule, name), every_minute_advice(schedule),
-              either_day_advice(schedule, name)]
+    advice = []
+    for expression in schedule.expressions:
+        advice += [large_step_advice(expression, name), every_minute_advice(expression),
+                   either_day_advice(expression, name)]
     return [(text, hint) for text, hint in advice if text]
 
 
@@ -2654,14 +2705,38 @@ class _TaskBuilder:
             problems.append(_problem_of("timezone", error, place, name))
             del values["timezone"]
         if "schedule" in values:
-            try:
-                values["schedule"] = self._schedule(values["schedule"], name)
-            except CronSyntaxError as error:
-                problems.append(_problem_of("schedule", error, place, name))
-                del values["schedule"]
+            schedule, bad_schedule = self._schedule(values.pop("schedule"), place, name)
+            problems += bad_schedule
+            if schedule is not None:
+                values["schedule"] = schedule
         return problems
 
-    def _schedule(self, text: str, name: str) -> CronSchedule:
+    def _schedule(self, written: "str | List[str]", place: str,
+                  name: str) -> "Tuple[CronSchedule | None, List[Problem]]":
+        """The schedule of one expression or of a list, or what is wrong with each of these."""
+        texts = [written] if isinstance(written, str) else written
+        is_list = len(texts) > 1
+        expressions: "Dict[str, CronSchedule]" = {}
+        problems = []
+        for index, text in enumerate(texts):
+            try:
+                expression = self._expression(text, name)
+                if expression.reboot and is_list:
+                    raise CronSyntaxError("@reboot cannot be combined with others",
+                                          "use a second task for it")
+                expressions.setdefault(expression.text, expression)
+            except CronSyntaxError as error:
+                problem = _problem_of("schedule", error, place, name)
+                if is_list:
+                    problem = problem.replace(text="schedule[%d]: %s" % (index, error.message))
+                problems.append(problem)
+        if problems:
+            return None, problems
+        if len(expressions) == 1:
+            return next(iter(expressions.values())), []
+        return ScheduleList(list(expressions.values())), []
+
+    def _expression(self, text: str, name: str) -> CronSchedule:
         if "H" in text:
             return CronSchedule(text, name)
         schedule = self._schedules.get(text)
@@ -4359,7 +4434,7 @@ def audit(name: str, periods: "Iterable[Period]", ledger: Ledger,
         text, _, zone = period.key.rpartition(" ")
         if not text:
             continue  # the key of a task without a schedule has no blank
-        schedule = CronSchedule(text, name, recorded=True)
+        schedule = schedule_of(text, name, recorded=True)
         start = max(period.start, since - 1)
         if not zone:
             start = max(start, zone_changed_at)
@@ -5047,7 +5122,7 @@ def task_document(config: Config, state: State, task: Task, now: float,
         next_run = first_tick_after(max(cycle.retry_at, now))
     schedule = None
     if task.schedule is not None:
-        schedule = task.schedule.text
+        schedule = task.schedule.written
     document = {
         "name": task.name, "enabled": task.enabled, "schedule": schedule,
         "description": task.description, "state": shown, "waiting_for": waiting_for,
@@ -7346,7 +7421,7 @@ def _is_schedule_key(key: str) -> bool:
     text, _, zone = key.rpartition(" ")
     try:
         if text:
-            CronSchedule(text, recorded=True)
+            schedule_of(text, recorded=True)
             zone_named(zone or None)
     except ConductorError:  # also when the zone was removed from the system since
         return False
@@ -10040,7 +10115,7 @@ def definition_of(config: Config, task: Task) -> "Document":
         "retry_delay", "retry_backoff", "overlap", "start_deadline", "dependencies", "timezone")}
     env = dict(config.env, **task.env)
     env = {name: "%08x" % stable_hash(value) for name, value in env.items()}
-    return dict(fields, schedule=task.schedule and task.schedule.text, env=env)
+    return dict(fields, schedule=task.schedule and task.schedule.written, env=env)
 
 
 def spec_of(config: Config, task: Task, run: Run) -> "Spec":
@@ -13045,8 +13120,11 @@ def cmd_next(store: Store, args: "argparse.Namespace") -> int:
 def _schedule_of(words: "Sequence[str]", name: str) -> CronSchedule:
     """The schedule of one word, or of the words that a shell made of an expression without quotes.
 
-    Raises UsageError where it made file names of the stars.
+    Several words that are each an expression make a list. Raises UsageError where the shell made
+    file names of the stars.
     """
+    if len(words) > 1 and all(" " in word.strip() or word.startswith("@") for word in words):
+        return schedule_of(LIST_MARK.join(words), name)
     try:
         return CronSchedule(" ".join(words), name)
     except CronSyntaxError:
@@ -13076,12 +13154,12 @@ def cmd_explain(store: Store, args: "argparse.Namespace") -> int:
         at = schedule.next(at, args.zone)
         if at is not None:
             slots.append(at)
-    words = describe(schedule.text, args.name)
+    words = describe(schedule.written, args.name)
     warnings = ["%s (%s)" % advice for advice in schedule_advice(schedule, args.name)]
     if not args.name and re.search(r"(?:^|[ ,])H", schedule.text):
         warnings.append("H depends on the task's name: add --name NAME")
     if args.json:
-        print_json({"expression": schedule.text, "description": words, "zone": args.zone,
+        print_json({"expression": schedule.written, "description": words, "zone": args.zone,
                     "next": [iso(slot) for slot in slots], "warnings": warnings})
         return EXIT_OK
     print_line("%s: %s" % (cut_text(schedule.text, LONGEST_REWRITTEN), words))
@@ -13526,7 +13604,7 @@ def _commands_to_look() -> "Dict[str, CommandEntry]":
             func=cmd_explain, text="describe a schedule in English and list its next runs",
             example="explain '0 2 * * *' --zone Europe/Paris", options=(
                 option("expression", nargs="+", metavar="EXPRESSION",
-                       help="in quotes, such as '0 2 * * *'"),
+                       help="in quotes, such as '0 2 * * *'; several make a list"),
                 option("--zone", metavar="ZONE", help="IANA time zone (default: the system's)"),
                 option("--from", dest="start", metavar="TIME", help="18:09, 12h, 2025-06-02 or"
                        " 2025-06-02T18:09Z (default: now)"),

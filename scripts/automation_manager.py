@@ -374,7 +374,7 @@ def schedule_words(task: "sc.Task") -> str:
     """When a task runs, in plain English."""
     parts = []
     if task.schedule is not None:
-        parts.append(sc.describe(task.schedule.text, task.name))
+        parts.append(sc.describe(task.schedule.written, task.name))
     if task.dependencies:
         parts.append("after %s" % ", ".join(task.dependencies))
     return ", ".join(parts) or "by hand"
