@@ -647,6 +647,8 @@ class Task(Value):
     umask: "str | None" = None
     ionice: "str | None" = None
     memory_limit: "int | str | None" = None
+    calendar: "Calendar | None" = None      # what not_on and its files say
+    window: "Window | None" = None          # what only_between says
     order: int = 0
     place: str = ""
     written: "Tuple[str, ...]" = ()         # the keys that stand in the configuration
@@ -1902,8 +1904,9 @@ def _times_of_day(minutes: "frozenset[int]", hours: "frozenset[int]") -> "Tuple[
 def describe(text: "str | Sequence[str]", name: str = "") -> str:
     """The schedule in plain English, e.g. 'at 02:30 on Mondays'. Raises CronSyntaxError.
 
-    A list of expressions, or the text of one, is described one by one. Schedules with the same words match the same times of the same days. They may still differ when
-    the clocks change: whether a schedule starts with `*` is not said.
+    Of a list, each expression is described. Schedules with the same words match the same times of
+    the same days. They may still differ when the clocks change: whether a schedule starts with `*`
+    is not said.
     """
     texts = text.split(LIST_MARK) if isinstance(text, str) else text
     if len(texts) != 1:
@@ -2269,6 +2272,497 @@ def _ordinal(number: int) -> str:
     return "%d%s" % (number, suffix)
 
 
+# -- days off (`not_on`) and times of day (`only_between`)
+
+DAYS_HINT = ("use 2026-12-25, 12-25, 2026-12-24..2027-01-02, 12-24..01-02, sunday, or a file such as"
+             " holidays.ics")
+SEARCH_DAYS = 3700  # how long a stretch of days off is followed
+
+
+def day_number(year: int, month: int, day: int) -> int:
+    """Days since 1970-01-01. Raises ValueError for what is no date."""
+    return datetime.date(year, month, day).toordinal() - EPOCH_ORDINAL
+
+
+class DaysOff(Value):
+    """What an entry of `not_on`, or of a file, stands for; `words` name it.
+
+    Here: the days of the week `weekday`, 0 being Sunday.
+    """
+
+    words: str = ""
+    weekday: int = 0
+    last: "int | None" = None  # no later day is one of these; None: they never end
+
+    def in_year(self, year: int) -> "Iterator[Tuple[int, int]]":
+        """(first, last) of their stretches that begin in this year or reach into it."""
+        first = day_number(year, 1, 1)
+        first += (self.weekday - first - 4) % 7  # 1970-01-01 was a Thursday
+        for day in range(first, first + 366, 7):
+            yield day, day
+
+
+class DatesOff(DaysOff):
+    """Dates from `first` to `last`."""
+
+    first: int = 0
+
+    def in_year(self, year: int) -> "Iterator[Tuple[int, int]]":
+        assert self.last is not None
+        yield max(self.first, day_number(year, 1, 1)), min(self.last, day_number(year, 12, 31))
+
+
+class YearlyOff(DaysOff):
+    """The days from one (month, day) to another of every year, maybe beyond its end."""
+
+    begins: "Tuple[int, int]" = (1, 1)
+    ends: "Tuple[int, int]" = (1, 1)
+
+    def in_year(self, year: int) -> "Iterator[Tuple[int, int]]":
+        for start in (year - 1, year):
+            end = start + (self.ends < self.begins)
+            # Where there is no February 29th, it ends before March and begins with it.
+            first, last = day_number(start, 3, 1), day_number(end, 2, 28)
+            if _is_date(start, *self.begins):
+                first = day_number(start, *self.begins)
+            if _is_date(end, *self.ends):
+                last = day_number(end, *self.ends)
+            yield first, last
+
+
+class EventOff(DaysOff):
+    """An event of an iCalendar file: spans of `length` days, each year if it has `months`."""
+
+    starts: "Tuple[int, ...]" = ()     # days on which it begins, whatever the rule says
+    length: int = 1
+    interval: int = 0                  # in years; 0 without a rule
+    until: "int | None" = None         # it begins on no later day by the rule
+    months: "Tuple[int, ...]" = ()
+    dates: "Tuple[int, ...]" = ()      # days of the month, from its end if below 0
+    weekdays: "Tuple[Tuple[int, int], ...]" = ()  # (which of the month or 0 for each, weekday)
+    excluded: "Tuple[int, ...]" = ()
+
+    def in_year(self, year: int) -> "Iterator[Tuple[int, int]]":
+        days = [day for day in self.starts if day not in self.excluded]
+        for start in (year - 1, year):
+            days += [day for day in self.by_rule(start) if day not in self.excluded]
+        for day in days:
+            yield day, day + self.length - 1
+
+    def by_rule(self, year: int) -> "List[int]":
+        """The days on which it begins in a year by its rule, in order."""
+        first = self.starts[0]
+        begun = _date_of(first).year
+        if not self.interval or year < begun or (year - begun) % self.interval:
+            return []
+        days = []
+        for month in self.months:
+            eve, length, _ = _month_shape(year * 12 + month - 1)
+            days += [eve + day for day in range(1, length + 1)
+                     if self._has_date(eve, day, length) and first <= eve + day]
+        return [day for day in days if self.until is None or day <= self.until]
+
+    def _has_date(self, eve: int, day: int, length: int) -> bool:
+        if self.dates and day not in self.dates and day - length - 1 not in self.dates:
+            return False
+        weekday = (eve + day + 4) % 7
+        nths = (0, (day + 6) // 7, -1 - (length - day) // 7)
+        return not self.weekdays or any(
+            weekday == wanted and nth in nths for nth, wanted in self.weekdays)
+
+
+def _is_date(year: int, month: int, day: int) -> bool:
+    try:
+        datetime.date(year, month, day)
+    except ValueError:
+        return False
+    return True
+
+
+def _date_of(day: int) -> "datetime.date":
+    return datetime.date.fromordinal(day + EPOCH_ORDINAL)
+
+
+class Calendar:
+    """The days off of a task in its time zone.
+
+    `files` has each file of dates with its last day, None where its dates have no end.
+    """
+
+    def __init__(self, parts: "Sequence[DaysOff]", zone: "str | None",
+                 files: "Dict[str, int | None]") -> None:
+        self.zone = zone_named(zone)
+        self.files = files
+        self._parts = parts
+        self._years: "Dict[int, Dict[int, str]]" = {}  # of each year, the days off and their words
+
+    def words_on(self, day: int) -> str:
+        """The entry that has this day, or ''."""
+        year = _date_of(day).year
+        if year not in self._years:
+            low, high = day_number(year, 1, 1), day_number(year, 12, 31)
+            days = self._years[year] = {}
+            for part in self._parts:
+                for first, last in part.in_year(year):
+                    for number in range(max(first, low), min(last, high) + 1):
+                        days.setdefault(number, part.words)
+        return self._years[year].get(day, "")
+
+    def day_of(self, at: float) -> int:
+        """The day that the clocks of the zone show."""
+        return int(at + self.zone.span(int(at))[2]) // DAY
+
+    def reason(self, at: float) -> str:
+        """Why there are no runs at this time, or ''."""
+        day = self.day_of(at)
+        words = self.words_on(day)
+        return words and "%s is in not_on: %s" % (_date_of(day).isoformat(), words)
+
+    def end_of_day(self, at: int) -> int:
+        """When the day of this time will be over."""
+        return max(_instant_of((self.day_of(at) + 1) * DAY, self.zone), at + 1)
+
+    def start_of_days_off(self, at: int) -> int:
+        """When the days off around this time, which is within them, began."""
+        day = self.day_of(at)
+        for _ in range(SEARCH_DAYS):
+            if not self.words_on(day - 1):
+                break
+            day -= 1
+        return min(_instant_of(day * DAY, self.zone), at)
+
+    def end_of_days_off(self, at: int) -> int:
+        """When the days off around this time will be over."""
+        day = self.day_of(at) + 1
+        for _ in range(SEARCH_DAYS):
+            if not self.words_on(day):
+                break
+            day += 1
+        return max(_instant_of(day * DAY, self.zone), at + 1)
+
+
+def days_off_of(entry: str) -> "DaysOff | None":
+    """What an entry other than a file stands for; None for what may be a file.
+
+    Raises ConductorError.
+    """
+    text = entry.strip()
+    weekday = FIELDS[4].numbers.get(text.upper())
+    if weekday is not None:
+        return DaysOff(words=text, weekday=weekday)
+    if not re.match(r"[\d./-]+\Z", text):
+        if "/" in text or "." in text:
+            return None
+        raise ConductorError("'%s' is neither a date nor a weekday" % cut_text(text, 60),
+                             did_you_mean(text.lower(), map(str.lower, WEEKDAYS)) or DAYS_HINT)
+    dates = []
+    for part in text.split(".."):
+        match = re.match(r"(?:([1-9]\d{3})-)?(\d\d)-(\d\d)\Z", part)
+        numbers = [int(number or 0) for number in match.groups()] if match else [0, 0, 0]
+        if not _is_date(numbers[0] or 2000, *numbers[1:]):
+            raise ConductorError("'%s' is not a date" % cut_text(part, 60), DAYS_HINT)
+        dates.append(numbers)
+    first, last = dates[0], dates[-1]
+    if len(dates) > 2 or bool(first[0]) != bool(last[0]):
+        raise ConductorError("'%s' is not a range of dates" % cut_text(text, 60), DAYS_HINT)
+    if first[0]:
+        if last < first:
+            raise ConductorError("'%s' ends before it begins" % text)
+        return DatesOff(words=text, first=day_number(*first), last=day_number(*last))
+    return YearlyOff(words=text, begins=(first[1], first[2]), ends=(last[1], last[2]))
+
+
+def days_off_in(text: str, name: str, zone: "Zone") -> "List[DaysOff]":
+    """What a file of dates stands for: one a line, or an iCalendar file. Raises ConductorError."""
+    if name.lower().endswith(".ics"):
+        return events_off(text, zone)
+    parts = []
+    for number, line in enumerate(text.lstrip("\ufeff").splitlines(), 1):
+        entry, _, comment = line.partition("#")
+        if not entry.strip():
+            continue
+        try:
+            part = days_off_of(entry)
+        except ConductorError as error:
+            raise ConductorError("line %d: %s" % (number, error.message), error.hint)
+        if part is None:
+            raise ConductorError("line %d: '%s' is not a date" % (
+                number, cut_text(entry.strip(), 60)), "a remark goes behind #")
+        words = cut_text(comment.strip(), 60) or part.words
+        parts.append(part.replace(words=words))
+    return parts
+
+
+# RFC 5545, as far as calendars of holidays go.
+_ICS_LINE = r"([A-Za-z0-9-]+)((?:;[^=:;]+=(?:\"[^\"]*\"|[^\":;])*)*):(.*)\Z"
+_ICS_RULE_KEYS = ("FREQ", "INTERVAL", "COUNT", "UNTIL", "BYMONTH", "BYMONTHDAY", "BYDAY", "WKST")
+_ICS_DAYS = ("SU", "MO", "TU", "WE", "TH", "FR", "SA")
+_ICS_TIME = r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d)(\d\d)(Z?))?\Z"
+_ICS_DURATION = r"\+?P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?\Z"
+LONGEST_EVENT = 366  # days of an event that comes every year
+
+
+class _IcsEvent:
+    """A VEVENT as it is written: name -> [(number of the line, parameters, value)]."""
+
+    def __init__(self, number: int, zone: Zone) -> None:
+        self.number = number
+        self.zone = zone  # of the days
+        self.lines: "Dict[str, List[Tuple[int, Dict[str, str], str]]]" = {}
+
+    def add(self, number: int, name: str, parameters: str, value: str) -> None:
+        pairs = re.findall(r";([^=:;]+)=((?:\"[^\"]*\"|[^\":;])*)", parameters)
+        self.lines.setdefault(name, []).append(
+            (number, {key.upper(): text.strip('"') for key, text in pairs}, value.strip()))
+
+    def text(self, name: str) -> str:
+        lines = self.lines.get(name)
+        if not lines:
+            return ""
+        text = re.sub(r"\\[nN]", " ", lines[0][2])
+        return cut_text(" ".join(re.sub(r"\\(.)", r"\1", text).split()), 60)
+
+    def times(self, name: str) -> "List[Tuple[int, int | None]]":
+        """(day, instant) of each time of a property; a date has no instant."""
+        times = []
+        for number, parameters, values in self.lines.get(name, ()):
+            for value in values.split(","):
+                try:
+                    times.append(self._time(value.strip(), parameters.get("TZID")))
+                except (ValueError, ConductorError) as error:
+                    raise ConductorError("line %d: %s:%s: %s" % (
+                        number, name, cut_text(value, 40), error))
+        return times
+
+    def _time(self, value: str, zone_name: "str | None") -> "Tuple[int, int | None]":
+        match = re.match(_ICS_TIME, value)
+        if not match:
+            raise ConductorError("this is not a date or time")
+        day = day_number(*map(int, match.groups()[:3]))
+        if match.group(4) is None:
+            return day, None
+        hour, minute, second = map(int, match.groups()[3:6])
+        at = day * DAY + hour * HOUR + minute * MINUTE + second
+        if not match.group(7):
+            at = _instant_of(at, zone_named(zone_name) if zone_name else self.zone)
+        return self.day_of(at), at
+
+    def day_of(self, at: int) -> int:
+        return (at + self.zone.span(at)[2]) // DAY
+
+    def excluded(self) -> "Tuple[int, ...]":
+        return tuple(day for day, _ in self.times("EXDATE"))
+
+    def days_off(self, moved: "Sequence[int]") -> "EventOff | None":
+        """The days of the event; `moved` are those for which other events stand."""
+        if self.text("STATUS").upper() == "CANCELLED":
+            return None
+        for name in ("RRULE", "DTSTART"):
+            if len(self.lines.get(name, ())) > 1:
+                raise ConductorError("line %d: a second %s" % (self.lines[name][1][0], name))
+        if not self.lines.get("DTSTART"):
+            raise ConductorError("line %d: the event has no DTSTART" % self.number)
+        (start, at), = self.times("DTSTART")
+        length = self._length(start, at)
+        starts = (start,) + tuple(day for day, _ in self.times("RDATE"))
+        event = EventOff(words=self.text("SUMMARY") or "event of line %d" % self.number,
+                         starts=starts, length=length, last=max(starts) + length - 1,
+                         excluded=self.excluded() + tuple(moved))
+        if self.lines.get("RRULE"):
+            number, _, rule = self.lines["RRULE"][0]
+            try:
+                event = self._with_rule(event, rule)
+            except (ValueError, ConductorError) as error:
+                raise ConductorError("line %d: RRULE:%s: %s" % (number, cut_text(rule, 60), error),
+                                     "only yearly rules are read; list the other dates instead")
+        return event
+
+    def _length(self, start: int, at: "int | None") -> int:
+        """How many days it touches. The end is exclusive; without one, it is a single day."""
+        end = start
+        if self.lines.get("DTEND"):
+            end_day, end_at = self.times("DTEND")[0]
+            end = end_day - 1 if end_at is None else self.day_of(end_at - 1)
+        elif self.lines.get("DURATION"):
+            number, _, value = self.lines["DURATION"][0]
+            match = re.match(_ICS_DURATION, value)
+            if not match:
+                raise ConductorError("line %d: DURATION:%s is not a duration" % (
+                    number, cut_text(value, 40)))
+            numbers = [int(group or 0) for group in match.groups()]
+            took_s = sum(count * unit for count, unit in zip(
+                numbers, (7 * DAY, DAY, HOUR, MINUTE, 1)))
+            end = start + -(-took_s // DAY) - 1 if at is None else self.day_of(at + took_s - 1)
+        return max(end - start, 0) + 1
+
+    def _with_rule(self, event: EventOff, text: str) -> EventOff:
+        """The event with its RRULE, which may be one a year or several."""
+        pairs = [part.partition("=") for part in text.upper().split(";") if part]
+        rule = {key: value for key, _, value in pairs}
+        for key in rule:
+            if key not in _ICS_RULE_KEYS:
+                raise ConductorError("%s is not understood" % key)
+        if rule.get("FREQ") != "YEARLY":
+            raise ConductorError("FREQ=%s is not understood" % rule.get("FREQ"))
+        if event.length > LONGEST_EVENT:
+            raise ConductorError("it is longer than a year")
+        start = _date_of(event.starts[0])
+        months = _numbers(rule.get("BYMONTH"), 1, 12)
+        dates = _numbers(rule.get("BYMONTHDAY"), -31, 31)
+        weekdays = tuple(_nth_weekday(part) for part in rule.get("BYDAY", "").split(",") if part)
+        if weekdays and not months and not dates:
+            raise ConductorError("BYDAY without BYMONTH is not understood")
+        if dates and not months:
+            months = tuple(range(1, 13))
+        if not dates and not weekdays:
+            dates = (start.day,)
+        interval, = _numbers(rule.get("INTERVAL", "1"), 1, 1000)
+        event = event.replace(interval=interval, months=months or (start.month,), dates=dates,
+                              weekdays=weekdays, last=None)
+        if "UNTIL" in rule:
+            until = self._time(rule["UNTIL"], None)[0]
+        elif "COUNT" in rule:
+            count, = _numbers(rule["COUNT"], 1, 10000)
+            until = _nth_start(event, count)
+        else:
+            return event
+        return event.replace(until=until, last=max(event.starts + (until,)) + event.length - 1)
+
+
+def _numbers(text: "str | None", low: int, high: int) -> "Tuple[int, ...]":
+    """The numbers of a list within the bounds, none of them 0. Raises ValueError."""
+    if text is None:
+        return ()
+    numbers = tuple(map(int, text.split(",")))
+    for number in numbers:
+        if not low <= number <= high or not number:
+            raise ValueError("%d is out of range" % number)
+    return numbers
+
+
+def _nth_weekday(text: str) -> "Tuple[int, int]":
+    """'4TH' as (4, 4), 'SU' as (0, 0). Raises ConductorError."""
+    number, name = text[:-2], text[-2:]
+    if name not in _ICS_DAYS or not re.match(r"([+-]?[1-5])?\Z", number):
+        raise ConductorError("BYDAY=%s is not understood" % cut_text(text, 20))
+    return int(number or 0), _ICS_DAYS.index(name)
+
+
+def _nth_start(event: EventOff, count: int) -> int:
+    """The day on which a rule begins for the last time if it does so `count` times."""
+    begun = _date_of(event.starts[0])
+    last = event.starts[0]
+    counted = 1
+    for year in range(begun.year, min(begun.year + 400 * event.interval, datetime.MAXYEAR - 1)):
+        for day in event.by_rule(year):
+            if counted >= count:
+                return last
+            if day > event.starts[0]:
+                last = day
+                counted += 1
+    return last
+
+
+def events_off(text: str, zone: Zone) -> "List[DaysOff]":
+    """The days of the events of an iCalendar file. Raises ConductorError.
+
+    What cannot be understood of an event is an error: a holiday must not get lost.
+    """
+    events: "List[_IcsEvent]" = []
+    stack: "List[str]" = []
+    if text.lstrip("\ufeff \t\r\n")[:15].upper() != "BEGIN:VCALENDAR":
+        raise ConductorError("it does not begin with BEGIN:VCALENDAR")
+    for number, line in _unfolded(text.lstrip("\ufeff")):
+        match = re.match(_ICS_LINE, line)
+        if not match:
+            raise ConductorError("line %d: '%s' is not a line of a calendar" % (
+                number, cut_text(line, 40)))
+        name, parameters, value = match.group(1).upper(), match.group(2), match.group(3)
+        if name == "BEGIN":
+            stack.append(value.strip().upper())
+            if stack[-1] == "VEVENT":
+                events.append(_IcsEvent(number, zone))
+        elif name == "END":
+            if not stack or stack.pop() != value.strip().upper():
+                raise ConductorError("line %d: END:%s does not fit" % (number, cut_text(value, 40)))
+        elif stack[-1:] == ["VEVENT"]:
+            events[-1].add(number, name, parameters, value)
+    if stack:
+        raise ConductorError("the file is cut off: END:%s is missing" % stack[-1])
+    moved: "Dict[str, List[int]]" = {}  # by UID, the days for which an event of their own stands
+    for event in events:
+        for number, parameters, _ in event.lines.get("RECURRENCE-ID", ()):
+            if "RANGE" in parameters:
+                raise ConductorError("line %d: RECURRENCE-ID with RANGE is not understood" % number)
+            moved.setdefault(event.text("UID"), []).append(event.times("RECURRENCE-ID")[0][0])
+    parts = []
+    for event in events:
+        days = () if "RECURRENCE-ID" in event.lines else moved.get(event.text("UID"), ())
+        part = event.days_off(days)
+        if part is not None:
+            parts.append(part)
+    return list(parts)
+
+
+def _unfolded(text: str) -> "List[Tuple[int, str]]":
+    """The lines and their numbers: one that begins with a blank continues the one before."""
+    lines: "List[Tuple[int, str]]" = []
+    for number, line in enumerate(re.split("\r\n|\n|\r", text), 1):
+        if line[:1] in (" ", "\t") and lines:
+            lines[-1] = lines[-1][0], lines[-1][1] + line[1:]
+        elif line.strip():
+            lines.append((number, line))
+    return lines
+
+
+class Window:
+    """The times of day at which a task may start (`only_between`), in its time zone.
+
+    '22:00-06:00' begins at 22:00 and is over at 06:00; a comma separates several. Raises
+    ConductorError.
+    """
+
+    def __init__(self, text: str, zone: "str | None") -> None:
+        self.text = " ".join(text.split())
+        self.zone = zone_named(zone)
+        self._spans: "List[Tuple[int, int]]" = []  # seconds since midnight
+        for part in self.text.split(","):
+            match = re.match(r" ?(\d?\d):(\d\d) ?- ?(\d?\d):(\d\d) ?\Z", part)
+            first = last = 0
+            if match:
+                hour, minute, end_hour, end_minute = map(int, match.groups())
+                first, last = hour * HOUR + minute * MINUTE, end_hour * HOUR + end_minute * MINUTE
+                if max(minute, end_minute) >= 60 or hour >= 24 or last > DAY:
+                    match = None
+            if not match:
+                raise ConductorError("'%s' is not a stretch of the day" % cut_text(part, 40),
+                                     'use "22:00-06:00", or several with commas')
+            if first == last % DAY:
+                raise ConductorError("'%s' begins and ends at the same time" % part,
+                                     "for the whole day, leave only_between out")
+            self._spans.append((first, last))
+
+    def is_open(self, at: float) -> bool:
+        """Whether a run may start at this time."""
+        wall = (at + self.zone.span(int(at))[2]) % DAY
+        for first, last in self._spans:
+            if first <= wall < last or first > last and (wall >= first or wall < last):
+                return True
+        return False
+
+    def opening(self, at: float) -> float:
+        """The first time from `at` on when a run may start."""
+        while not self.is_open(at):
+            second = int(at)
+            _, end, offset, _ = self.zone.span(second)
+            wait_s = min((first - second - offset) % DAY for first, _ in self._spans)
+            at = min(second + wait_s, end)  # a change of the offset may skip the time
+        return at
+
+    def words(self) -> str:
+        return "only_between %s" % self.text
+
+
 # == Configuration rules ==
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z"
@@ -2620,8 +3114,10 @@ def _problem_of(field: str, error: ConductorError, place: str, task: str = "") -
 class _TaskBuilder:
     """Turns the objects of the configuration into tasks, collecting every problem on the way."""
 
-    def __init__(self, settings: "Document", settings_changed_at: "float | None") -> None:
+    def __init__(self, settings: "Document", settings_changed_at: "float | None",
+                 read_dates: "Callable[[str], str]") -> None:
         self.settings = settings
+        self._read_dates = read_dates
         self.settings_changed_at = settings_changed_at
         self.tasks: "Dict[str, Task]" = {}
         self.invalid: "Dict[str, str]" = {}
@@ -2630,6 +3126,7 @@ class _TaskBuilder:
         self.bad_names: "List[str]" = []
         self._problems: "Dict[str, List[Problem]]" = {}
         self._schedules: "Dict[str, CronSchedule]" = {}
+        self._calendars: "Dict[Tuple[Tuple[str, ...], str | None], Calendar]" = {}
 
     def add(self, raw: "Any", place: str, changed_at: "float | None") -> None:
         """Build the task of one object; `changed_at` is when its file changed."""
@@ -2709,6 +3206,15 @@ class _TaskBuilder:
             problems += bad_schedule
             if schedule is not None:
                 values["schedule"] = schedule
+        if "not_on" in values:
+            values["calendar"], bad_days = self._calendar(
+                values["not_on"], values.get("timezone"), place, name)
+            problems += bad_days
+        if "only_between" in values:
+            try:
+                values["window"] = Window(values["only_between"], values.get("timezone"))
+            except ConductorError as error:
+                problems.append(_problem_of("only_between", error, place, name))
         return problems
 
     def _schedule(self, written: "str | List[str]", place: str,
@@ -2735,6 +3241,39 @@ class _TaskBuilder:
         if len(expressions) == 1:
             return next(iter(expressions.values())), []
         return ScheduleList(list(expressions.values())), []
+
+    def _calendar(self, entries: "Tuple[str, ...]", zone: "str | None", place: str,
+                  name: str) -> "Tuple[Calendar | None, List[Problem]]":
+        """The calendar of these entries of `not_on`, or what is wrong with each of them."""
+        if (entries, zone) in self._calendars:
+            return self._calendars[entries, zone], []
+        parts: "List[DaysOff]" = []
+        files: "Dict[str, int | None]" = {}
+        problems = []
+        for entry in entries:
+            try:
+                part = days_off_of(entry)
+                if part is not None:
+                    parts.append(part)
+                    continue
+            except ConductorError as error:
+                problems.append(_problem_of("not_on", error, place, name))
+                continue
+            try:
+                dates = days_off_in(self._read_dates(entry), entry, zone_named(zone))
+            except ConductorError as error:
+                problem = _problem_of("not_on", error, place, name)
+                problems.append(problem.replace(text="not_on: %s: %s" % (entry, error.message)))
+                continue
+            ends = [part.last for part in dates]
+            files[entry] = None
+            if None not in ends:
+                files[entry] = max((end for end in ends if end is not None), default=0)
+            parts += [part.replace(words="%s (%s)" % (entry, part.words)) for part in dates]
+        if problems:
+            return None, problems
+        calendar = self._calendars[entries, zone] = Calendar(parts, zone, files)
+        return calendar, []
 
     def _expression(self, text: str, name: str) -> CronSchedule:
         if "H" in text:
@@ -2808,11 +3347,17 @@ def dependency_cycles(graph: "Dict[str, Tuple[str, ...]]") -> "List[List[str]]":
     return cycles
 
 
+def _no_dates(name: str) -> str:
+    raise ConductorError("files of dates cannot be read here")
+
+
 def build_config(documents: "Sequence[Tuple[str, Any]]",
                  changed_at: "Dict[str, float] | None" = None,
-                 is_complete: bool = True) -> Config:
+                 is_complete: bool = True,
+                 read_dates: "Callable[[str], str]" = _no_dates) -> Config:
     """The configuration from its parsed documents: (file name, document), the main one first.
 
+    `read_dates` gives the text of a file that `not_on` names, or raises a ConductorError.
     `changed_at` says when each file changed, as far as that is known. It `is_complete` unless a
     file could not be read: then no dependency is called unknown.
     A bad task is left out and listed in `invalid` and `problems`. What is wrong with the whole
@@ -2822,7 +3367,7 @@ def build_config(documents: "Sequence[Tuple[str, Any]]",
     problems, raw_tasks, settings = _parts_of(main, place)
     # Where the settings are wrong, the tasks are still read for their own problems.
     times = changed_at or {}
-    builder = _TaskBuilder({} if problems else settings, times.get(place))
+    builder = _TaskBuilder({} if problems else settings, times.get(place), read_dates)
     for index, raw in enumerate(raw_tasks):
         builder.add(raw, "%s: tasks[%d]" % (place, index), times.get(place))
     for place, document in documents[1:]:
@@ -2905,11 +3450,26 @@ def _suspicions_of(task: Task, config: Config, now: float) -> "Iterator[Tuple[st
     elif not {"schedule", "dependencies"} & set(map(_meant, task.written)):
         yield ("schedule", "missing, and there are no dependencies",
                'it runs only by hand; if so, say "schedule": null')
+    if task.calendar is not None:
+        for text, hint in _calendar_advice(task, task.calendar, now):
+            yield "not_on", text, hint
     for text, hint in _unexpanded_in_env(task.env):
         yield "env", text, hint
     expansion = unexpanded(task.cwd)
     if expansion:
         yield "cwd", "%s is not expanded" % expansion, "write the whole path"
+
+
+def _calendar_advice(task: Task, calendar: Calendar, now: float) -> "Iterator[Tuple[str, str]]":
+    for name, last in calendar.files.items():
+        if last is not None and last < calendar.day_of(now):
+            text = "%s has no dates" % name
+            if last:
+                text = "%s has no dates after %s" % (name, _date_of(last).isoformat())
+            yield text, "add those to come, or remove it"
+    is_timed = task.schedule is not None and not task.schedule.reboot
+    if is_timed and slot_after(task, now) is None:
+        yield "every slot to come is on a day off", "the task never runs"
 
 
 def _meant(key: str) -> str:
@@ -2962,6 +3522,33 @@ def _unexpanded_in_command(
             yield ("no shell runs a list, so %s is passed on as it is" % (expansion or word),
                    "write the command as one string")
             return
+
+
+MOST_DAYS_OFF = 1000  # so many stretches of days off are searched for a slot between them
+
+
+def slot_after(task: Task, after: float) -> "int | None":
+    """The first slot of a task after `after` that is not on a day off; None without one."""
+    if task.schedule is None:
+        return None
+    slot = task.schedule.next(after, task.timezone)
+    for _ in range(MOST_DAYS_OFF):
+        if slot is None or task.calendar is None or not task.calendar.reason(slot):
+            return slot
+        slot = task.schedule.next(task.calendar.end_of_days_off(slot) - 1, task.timezone)
+    return None
+
+
+def slot_until(task: Task, at: float) -> "int | None":
+    """The newest slot of a task at or before `at` that is not on a day off; None without one."""
+    if task.schedule is None:
+        return None
+    slot = task.schedule.previous(at, task.timezone)
+    for _ in range(MOST_DAYS_OFF):
+        if slot is None or task.calendar is None or not task.calendar.reason(slot):
+            return slot
+        slot = task.schedule.previous(task.calendar.start_of_days_off(slot) - 1, task.timezone)
+    return None
 
 
 def shortest_interval(task: Task, now: float, slots: int = 8) -> "int | None":
@@ -3152,12 +3739,12 @@ def is_met(config: Config, tasks: "Dict[str, TaskState]", waiter: str, name: str
 
 
 def _needed_slot(dependency: Task, state: TaskState, slot: int) -> "int | None":
-    """The newest slot of a dependency at or before `slot`."""
+    """The newest slot of a dependency at or before `slot`; one on a day off is never needed."""
     if dependency.schedule is None:
         return None
     if dependency.schedule.reboot:
         return min(state.cursor, slot)
-    return dependency.schedule.previous(slot, dependency.timezone)
+    return slot_until(dependency, slot)
 
 
 def first_unmet(config: Config, tasks: "Dict[str, TaskState]", task: Task, slot: int) -> str:
@@ -3260,7 +3847,7 @@ def _why_no_success(config: Config, name: str, state: TaskState, slot: int) -> s
     if state.cycle is not None and standing == "retrying":
         last = state.cycle.attempts[-1] if state.cycle.attempts else state.last
         return "%s at %s; retry %s" % (
-            outcome_text(last), last.get("ended_at"), retry_text(state.cycle))
+            outcome_text(last), last.get("ended_at"), retry_text(state.cycle, task))
     if not task.enabled:
         return "is disabled"
     if not state.schedule_key and state.cursor:
@@ -3283,9 +3870,10 @@ def task_standing(state: TaskState) -> str:
     return state.cycle.phase if state.cycle is not None else "idle"
 
 
-def retry_text(cycle: Cycle) -> str:
+def retry_text(cycle: Cycle, task: "Task | None") -> str:
     """When a retry starts, as texts have it: no process waits for it, a tick does it."""
-    return "at the first tick after %s" % iso(cycle.retry_at)
+    return "at the first tick after %s%s" % (
+        iso(start_time(task, cycle.retry_at)), window_words(task, cycle.retry_at))
 
 
 def first_tick_after(at: float) -> int:
@@ -3354,11 +3942,37 @@ def undecided_slot(task: Task, state: State, last_tick: "float | None",
 
 
 def coming_slot(task: Task, state: State, last_tick: "float | None", now: float) -> "int | None":
-    """The slot that a tick decides next: of those that are due the newest, as the rest merge."""
+    """The slot that runs next: of those that are due the newest, as the rest merge into it."""
     slot = undecided_slot(task, state, last_tick, now)
-    if slot is None or slot > now or task.schedule is None:
+    if slot is None:
+        return None
+    if slot <= now:
+        slot = max(slot, slot_until(task, now) or slot)
+    if task.calendar is None or not task.calendar.reason(slot):
         return slot
-    return max(slot, task.schedule.previous(now, task.timezone) or slot)
+    return slot_after(task, max(slot, now))
+
+
+def start_time(task: "Task | None", at: float) -> float:
+    """When a task may start that is ready at `at`: then, or when its window opens."""
+    if task is None or task.window is None:
+        return at
+    return task.window.opening(at)
+
+
+def window_words(task: "Task | None", at: float) -> str:
+    """' (only_between ...)' behind a time to which a start at `at` is put off, else ''."""
+    if task is None or task.window is None or task.window.is_open(at):
+        return ""
+    return " (%s)" % task.window.words()
+
+
+def queue_text(task: Task, cycle: Cycle, now: float) -> str:
+    """Since when a queued cycle waits, and for what."""
+    text = "since %s" % iso(cycle.since)
+    if task.window is None or task.window.is_open(now):
+        return text + " (max_concurrent_tasks reached)"
+    return "%s until %s%s" % (text, iso(start_time(task, now)), window_words(task, now))
 
 
 # -- the decision of a tick
@@ -3636,7 +4250,7 @@ class _Draft:
         if record.get("reason"):
             note += ": %s" % record["reason"]
         if retry is not None:
-            note += "; retry %s" % retry_text(retry)
+            note += "; retry %s" % retry_text(retry, self.config.tasks.get(name))
         self.notes.append(note)
 
     def _retry_of(self, name: str, cycle: Cycle, ended_at: float,
@@ -3845,6 +4459,9 @@ class _Draft:
         state = self.put(task.name, boot_id=boot_id)
         if is_new:
             slot = min(self.facts.boot_at, int(self.now))
+            if task.calendar is not None and task.calendar.reason(slot):
+                self._skip_days_off(task, slot, slot)
+                return
             state = self.put(task.name, cursor=slot)
             self._open_cycle(task, state, slot, None)
 
@@ -3907,11 +4524,50 @@ class _Draft:
         state = self.put(task.name, cursor=slot, next_slot=next_slot)
         if slot <= state.decided_until < self.now:
             return  # the clock was wrong for a while and is right again: this slot has its verdict
-        self._open_cycle(task, state, slot, first if first < slot else None)
+        if task.calendar is None:
+            self._open_cycle(task, state, slot, first if first < slot else None)
+        else:
+            self._open_but_days_off(task, task.schedule, first, slot)
+
+    def _open_but_days_off(self, task: Task, schedule: CronSchedule, first: int,
+                           newest: int) -> None:
+        """Open the newest slot that is not on a day off; skip those beside it that are.
+
+        The slots of one stretch of days off have one verdict. Between the oldest and the newest
+        slot that could run, all merge, whatever their days: years without a tick cost no more.
+        """
+        slot = slot_until(task, newest)
+        if slot is None or slot < first:
+            self._skip_days_off(task, first, newest)
+            return
+        oldest = slot_after(task, first - 1) or slot
+        before = schedule.previous(oldest - 1, task.timezone)
+        if before is not None and first <= before:
+            self._skip_days_off(task, first, before)
+        merged_since = None
+        if oldest < slot:
+            merged_since = oldest
+        self._open_cycle(task, self.tasks[task.name], slot, merged_since)
+        after = schedule.next(slot, task.timezone)
+        if after is not None and after <= newest:
+            self._skip_days_off(task, after, newest)
+
+    def _skip_days_off(self, task: Task, first: int, newest: int) -> None:
+        assert task.calendar is not None
+        merged_since = None
+        if first < newest:
+            merged_since = first
+        self._skip(task.name, "skipped_not_on", newest, task.calendar.reason(newest),
+                   _merged_fields(merged_since))
 
     def _open_when_all_succeeded(self, task: Task, state: TaskState) -> None:
         """A task without a schedule runs when each dependency has a success not used yet."""
-        if self._have_all_succeeded(task, state):
+        if not self._have_all_succeeded(task, state):
+            return
+        if task.calendar is not None and task.calendar.reason(self.now):
+            self.put(task.name, consumed=successes(self.tasks, task))
+            self._skip_days_off(task, int(self.now), int(self.now))
+        else:
             self.put(task.name, consumed=successes(self.tasks, task), cycle=Cycle(
                 slot=int(self.now), trigger="dependency", phase="queued", since=self.now))
 
@@ -3980,11 +4636,15 @@ class _Draft:
         free = min(free, STARTS_AT_ONCE)
         for _slot, _order, task, cycle in sorted(ready, key=lambda entry: entry[:2]):
             if cycle.attempt == 1 and self._is_too_late(task, cycle.slot):
-                self._close(task.name, "skipped_late", "queued too long (max_concurrent_tasks "
-                            "reached): " + self._lateness(task, cycle.slot))
+                cause = "max_concurrent_tasks reached"
+                if start_time(task, cycle.since) > cycle.since:
+                    cause = window_words(task, cycle.since).strip(" ()")
+                self._close(task.name, "skipped_late", "queued too long (%s): %s" % (
+                    cause, self._lateness(task, cycle.slot)))
             elif cycle.attempt > task.retry_count + 1:
                 self._close(task.name, "failed", "no retries left")
-            elif free > 0 and task.name not in self.facts.busy:
+            elif free > 0 and task.name not in self.facts.busy and (
+                    start_time(task, self.now) <= self.now):
                 self._start(task, cycle)
                 free -= 1
 
@@ -4076,11 +4736,14 @@ class _Draft:
             if cycle is None:
                 if state.queued_slot is not None:
                     return 0.0
-            elif cycle.phase == "queued":
-                return 0.0
+                continue
+            if cycle.phase == "queued":
+                if start_time(task, self.now) <= self.now:
+                    return 0.0
+                wake_at = min(wake_at, start_time(task, self.now))
             elif cycle.phase == "retrying":
-                wake_at = min(wake_at, cycle.retry_at)
-            elif task.start_deadline is not None:
+                wake_at = min(wake_at, start_time(task, max(cycle.retry_at, self.now)))
+            if cycle.phase != "retrying" and task.start_deadline is not None:
                 wake_at = min(wake_at, cycle.slot + task.start_deadline)
         return wake_at
 
@@ -4098,9 +4761,11 @@ class _Draft:
             record = {**record, **more}
         self.records.append(record)
         if name in self.tasks:
-            self.put(name, marks=_marked(self.tasks[name], status), skipped={
-                "status": status, "scheduled_for": iso(slot),
-                "dependency": record.get("dependency", "")})
+            self.put(name, marks=_marked(self.tasks[name], status))
+        # No dependent needs a slot on a day off: how the one before it ended is what counts.
+        if name in self.tasks and status != "skipped_not_on":
+            self.put(name, skipped={"status": status, "scheduled_for": iso(slot),
+                                    "dependency": record.get("dependency", "")})
         self.notes.append("%s: slot %s %s: %s" % (name, iso(slot), status, reason))
 
     def _drop_queued(self, name: str, status: str, reason: str) -> None:
@@ -4983,7 +5648,7 @@ def _failure_findings(task: Task, state: TaskState, machine: Machine,
 def _next_attempt(task: Task, cycle: Cycle) -> str:
     text = "attempt %d of %d " % (cycle.attempt, task.retry_count + 1)
     if cycle.phase == "retrying":
-        return text + "starts " + retry_text(cycle)
+        return text + "starts " + retry_text(cycle, task)
     return text + "is %s" % cycle.phase
 
 
@@ -4993,9 +5658,12 @@ def _overdue_findings(task: Task, state: State, machine: Machine) -> "List[Findi
     if pause_document(state, task) is not None:
         return []
     if task_state.run is None and cycle is not None and cycle.phase in ("queued", "waiting"):
-        if machine.now - cycle.since <= grace_of(task):
+        since = cycle.since
+        if cycle.phase == "queued":
+            since = start_time(task, since)
+        if machine.now - since <= grace_of(task):
             return []
-        reason = "queued since %s (max_concurrent_tasks reached)" % iso(cycle.since)
+        reason = "queued " + queue_text(task, cycle, machine.now)
         if cycle.phase == "waiting":
             reason = "waiting for '%s' since %s" % (cycle.waiting_for, iso(cycle.since))
         return [Finding(code="overdue", task=task.name, since=cycle.slot,
@@ -5106,7 +5774,7 @@ def task_document(config: Config, state: State, task: Task, now: float,
         elif pause is not None:
             shown = "paused"
 
-    reason = _open_reason(config, state, task)
+    reason = _open_reason(config, state, task, now)
     if not reason and pause is not None:
         reason = _pause_text(pause)
         if shown != "paused":
@@ -5119,7 +5787,9 @@ def task_document(config: Config, state: State, task: Task, now: float,
     if cycle is not None and standing == "waiting":
         waiting_for = cycle.waiting_for or None
     elif cycle is not None and standing == "retrying":
-        next_run = first_tick_after(max(cycle.retry_at, now))
+        next_run = first_tick_after(start_time(task, max(cycle.retry_at, now)))
+    elif cycle is not None and standing == "queued" and start_time(task, now) > now:
+        next_run = first_tick_after(start_time(task, now))
     schedule = None
     if task.schedule is not None:
         schedule = task.schedule.written
@@ -5140,7 +5810,7 @@ def _past_runs(task_state: TaskState) -> "Document":
             "recent": task_state.marks, "usual_duration_s": task_state.usual_s or None}
 
 
-def _open_reason(config: Config, state: State, task: Task) -> str:
+def _open_reason(config: Config, state: State, task: Task, now: float) -> str:
     """What holds up the open slot of a task, or what outlives its run; '' for nothing."""
     task_state = state.tasks.get(task.name, TaskState())
     cycle = task_state.cycle
@@ -5151,14 +5821,14 @@ def _open_reason(config: Config, state: State, task: Task) -> str:
     if cycle.phase == "waiting":
         return explain_unmet(config, state.tasks, cycle.waiting_for, cycle.slot)
     if cycle.phase == "queued":
-        return "since %s (max_concurrent_tasks reached)" % iso(cycle.since)
+        return queue_text(task, cycle, now)
     if cycle.phase == "retrying":
         last = cycle.attempts[-1] if cycle.attempts else task_state.last
         outcome = outcome_text(last)
         if last.get("reason"):
             outcome += ": %s" % last["reason"]
         return "%s; attempt %d of %d starts %s" % (
-            outcome, cycle.attempt, task.retry_count + 1, retry_text(cycle))
+            outcome, cycle.attempt, task.retry_count + 1, retry_text(cycle, task))
     return ""
 
 
@@ -5475,6 +6145,7 @@ FATES = {
     "skipped_overlap": "skipped: previous run still going",
     "skipped_dependency": "skipped: dependency not met in time",
     "skipped_late": "skipped: too late to start",
+    "skipped_not_on": "skipped: a day off (not_on)",
     "skipped_paused": "skipped: the task was paused",
     "skipped_disabled": "skipped: the task was disabled",
     "skipped_removed": "skipped: the task was removed",
@@ -5721,6 +6392,11 @@ def _verdict_sentences(task: Task, slot: Slot, verdict: "Verdict") -> "List[str]
                          "succeeded.")
     elif verdict.get("trigger") == "catch_up":
         sentences.append("It ran late, as a catch-up.")
+    first = (verdict.get("attempts") or [verdict])[0]
+    opening = start_time(task, slot.at)
+    if slot.at < opening <= (from_iso(first.get("started_at")) or 0):
+        sentences.append("It waited until %s (%s)." % (
+            local_text(opening, task.timezone), task.window.words() if task.window else ""))
     if verdict.get("merged_since"):
         sentences.append("It also covers every slot since %s." % verdict["merged_since"])
     if verdict.get("run_id"):
@@ -5747,7 +6423,11 @@ def _next_run_sentence(state: State, task: Task, at: "int | None", now: float) -
         return "Its retry is due now; the next tick decides it."
     if at - now < 1:
         return "Its slot %s is due now; the next tick decides it." % local_text(at, task.timezone)
-    return "Next run: %s (in %s)." % (local_text(at, task.timezone), duration_text(at - now))
+    text = "Next run: %s (in %s)" % (local_text(at, task.timezone), duration_text(at - now))
+    if window_words(task, at):
+        text += "; it waits until %s%s" % (
+            local_text(start_time(task, at), task.timezone), window_words(task, at))
+    return text + "."
 
 
 def _advice(config: Config, state: State, task: Task, document: "Document",
@@ -5768,7 +6448,7 @@ def _advice(config: Config, state: State, task: Task, document: "Document",
     command = run_command(config, state, task, now)
     if standing == "retrying":
         return [("Its output", "logs " + name), ("To retry it now", command)]
-    if verdict is None or verdict["status"] in ("success", "skipped_overlap"):
+    if verdict is None or verdict["status"] in ("success", "skipped_overlap", "skipped_not_on"):
         return []
     blocker = first_unmet(config, state.tasks, task, int(now))
     if blocker:
@@ -5812,9 +6492,10 @@ def _ways_to_resume(pause: "Document") -> "List[Tuple[str, str]]":
 
 def coming_slots(config: Config, state: State, last_tick: "float | None", now: float, count: int,
                  only: str = "") -> "List[Tuple[int, str]]":
-    """The next `count` slots of all enabled tasks, in time order; those within a pause are none.
+    """The next `count` slots of all enabled tasks, in time order.
 
-    One that is not after `now` is due, and the next tick decides it.
+    Those within a pause or on a day off (`not_on`) are none. One that is not after `now` is due,
+    and the next tick decides it.
     """
     upcoming = []
     for task in config.tasks.values():
@@ -5828,11 +6509,40 @@ def coming_slots(config: Config, state: State, last_tick: "float | None", now: f
     while upcoming and len(slots) < count:
         slot, order, task = upcoming.pop(0)
         slots.append((slot, task.name))
-        assert task.schedule is not None
-        following = task.schedule.next(slot, task.timezone)
+        following = slot_after(task, slot)
         if following is not None:
             bisect.insort(upcoming, (following, order, task))
     return slots
+
+
+def waiting_starts(config: Config, state: State, now: float,
+                   only: str = "") -> "List[Tuple[float, str, int]]":
+    """(start, task, slot) of the slots that have come and wait for their window (`only_between`)."""
+    starts = []
+    for name, task_state in state.tasks.items():
+        task, cycle = config.tasks.get(name), task_state.cycle
+        if task is None or cycle is None or only not in ("", name):
+            continue
+        if cycle.phase == "queued" and start_time(task, now) > now:
+            starts.append((start_time(task, now), name, cycle.slot))
+    return sorted(starts)
+
+
+def skipped_days(config: Config, slots: "Sequence[Tuple[int, str]]", now: float) -> "List[str]":
+    """For each task whose slots between now and the last of these fall on days off: the first."""
+    until = {name: slot for slot, name in slots}
+    last = max(until.values(), default=0)
+    lines = []
+    for name in until:
+        task = config.tasks[name]
+        if task.calendar is None or task.schedule is None:
+            continue
+        slot = task.schedule.next(now, task.timezone)
+        while slot is not None and slot <= last and not task.calendar.reason(slot):
+            slot = task.schedule.next(task.calendar.end_of_day(slot) - 1, task.timezone)
+        if slot is not None and slot <= last:
+            lines.append("%s: %s" % (name, task.calendar.reason(slot)))
+    return lines
 
 
 def local_text(at: float, zone: "str | None") -> str:
@@ -7632,6 +8342,8 @@ class Reader:
         # What read_config read: (place, text), and when the file of each place changed.
         self.sources: "List[Tuple[str, str]]" = []
         self.changed_at: "Dict[str, float]" = {}
+        # The files of dates that it read besides: path -> the signature that each had before.
+        self.date_files: "Dict[str, str]" = {}
         # The newest state that was read or written, and the bytes of its file.
         self._newest: "Tuple[bytes, State | None]" = (b"", None)
         self._name_files(root, config_path or os.path.join(root, CONFIG_NAME))
@@ -7856,7 +8568,7 @@ class Reader:
         documents: "List[Tuple[str, Any]]" = []
         problems: "List[Problem]" = []
         is_complete = True
-        self.sources, self.changed_at = [], {}
+        self.sources, self.changed_at, self.date_files = [], {}, {}
         try:
             paths = self.config_files()
         except StorageError as error:  # tasks that cannot be seen are not removed
@@ -7881,7 +8593,7 @@ class Reader:
             documents.append((self.shown(path), document))
         # What is wrong with one file hides nothing of what is wrong with another.
         try:
-            config = build_config(documents, self.changed_at, is_complete)
+            config = build_config(documents, self.changed_at, is_complete, self.read_dates)
         except ConfigError as error:
             raise ConfigError(problems + error.problems, error.partial)
         if problems:
@@ -7918,6 +8630,22 @@ class Reader:
         self.sources.append((place, text))
         return parse_document(text, place)
 
+    def read_dates(self, name: str) -> str:
+        """The text of a file that `not_on` names. Raises ConductorError."""
+        if not name.isprintable():  # the heartbeat names it in a line of its own
+            raise ConductorError("this is not the name of a file")
+        path = os.path.abspath(self.path(name))
+        self.date_files.setdefault(path, signature(path))
+        for problem in self.insecure(path):
+            raise ConductorError(problem.text, problem.hint)
+        try:
+            return read_bytes(path, follow=True).decode("utf-8")
+        except OSError as error:
+            raise ConductorError("cannot be read: %s" % (error.strerror or error),
+                                 "correct the path, or create the file")
+        except UnicodeDecodeError:
+            raise ConductorError("a byte that is not UTF-8", "save it as UTF-8")
+
     def config_in_force(self) -> "Tuple[Config | None, List[Problem]]":
         """The configuration that ticks go by, and why it is not the one in the files.
 
@@ -7937,7 +8665,7 @@ class Reader:
                          for place, text in document["documents"]]
             changed_at = {place: float(at) for place, at in document.get("changed_at", {}).items()
                           if abs(float(at)) < LARGEST_NUMBER}
-            return build_config(documents, changed_at)
+            return build_config(documents, changed_at, read_dates=self.read_dates)
         except (FileNotFoundError, ForeignFile):
             return None
         except OSError as error:
@@ -10666,8 +11394,13 @@ class Conductor:
         may_hide_a_change = self.store.may_hide_a_change(watched)
         stamp = "%08x" % stable_hash(repr(watched))
         config, problems = self._current_config(watched, "" if settle_only else stamp)
+        dates = list(self.store.date_files.items())
+        may_hide_a_change = may_hide_a_change or self.store.may_hide_a_change(dates)
         if not may_hide_a_change and not problems and not settle_only:
             self.valid_config = (watched, config)
+        if dates:
+            watched = watched + dates
+            stamp = "%08x" % stable_hash(repr(watched))
         state, notes, aside = self._load_state(config, now)
         gap = self._gap(now, evidence, state) if is_tick else None
 
@@ -10744,7 +11477,9 @@ class Conductor:
                         stamp: str) -> "Tuple[Config | None, List[str]]":
         """As `_load_config`, without reading files that have not changed since they were valid."""
         watched_then, config = self.valid_config
-        if config is not None and watched == watched_then:
+        is_same = watched == watched_then and all(
+            signature(path) == seen for path, seen in self.store.date_files.items())
+        if config is not None and is_same:
             return config, []
         return self._load_config(stamp)
 
@@ -13099,19 +13834,42 @@ def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH,
     return warnings
 
 
+def _coming_document(task: Task, slot: int) -> "Document":
+    document = {"task": task.name, "scheduled_for": iso(slot)}
+    if window_words(task, slot):
+        document["starts_at"] = iso(start_time(task, slot))
+    return document
+
+
 def cmd_next(store: Store, args: "argparse.Namespace") -> int:
     config = store.read_config()
     only = task_named(config, args.task).name if args.task else ""
     state, now = store.read_state()[0], Clock().now()
     slots = coming_slots(config, state, store.last_tick(), now, args.count, only)
+    waiting = waiting_starts(config, state, now, only)
     if args.json:
-        print_json([{"task": name, "scheduled_for": iso(at)} for at, name in slots])
+        print_json([{"task": name, "scheduled_for": iso(at), "starts_at": iso(start)}
+                    for start, name, at in waiting]
+                   + [_coming_document(config.tasks[name], at) for at, name in slots])
         return EXIT_OK
+    lines = []
+    for start, name, at in waiting:
+        task = config.tasks[name]
+        lines.append("%s  %s  (slot %s: waiting%s)" % (
+            local_text(start, task.timezone), name, local_text(at, task.timezone),
+            window_words(task, now)))
     for at, name in slots:
-        note = "" if at > now else "  (due: the next tick decides it)"
-        line = "%s  %s%s" % (local_text(at, config.tasks[name].timezone), name, note)
+        task, note = config.tasks[name], ""
+        if at <= now:
+            note = "  (due: the next tick decides it)"
+        elif window_words(task, at):
+            note = "  (starts %s: %s)" % (
+                local_text(start_time(task, at), task.timezone), window_words(task, at).strip(" ()"))
+        lines.append("%s  %s%s" % (local_text(at, task.timezone), name, note))
+    lines += ["left out: days off of " + line for line in skipped_days(config, slots, now)]
+    for line in lines:
         print_line(wrap_words(line, terminal_size().columns, "    "))
-    if not slots:
+    if not lines:
         hint = "; resume ends a pause" if state.pauses else ""
         print_line("nothing is scheduled" + hint)
     return EXIT_OK
