@@ -6529,19 +6529,24 @@ def waiting_starts(config: Config, state: State, now: float,
 
 
 def skipped_days(config: Config, slots: "Sequence[Tuple[int, str]]", now: float) -> "List[str]":
-    """For each task whose slots between now and the last of these fall on days off: the first."""
-    until = {name: slot for slot, name in slots}
-    last = max(until.values(), default=0)
+    """For each task with slots on days off from now to the last of `slots`: the first of them."""
+    last = max((slot for slot, _ in slots), default=0)
     lines = []
-    for name in until:
+    for name in dict.fromkeys(name for _, name in slots):
         task = config.tasks[name]
         if task.calendar is None or task.schedule is None:
             continue
+        reasons = []
         slot = task.schedule.next(now, task.timezone)
-        while slot is not None and slot <= last and not task.calendar.reason(slot):
+        while slot is not None and slot <= last:  # one a day
+            if task.calendar.reason(slot):
+                reasons.append(task.calendar.reason(slot))
             slot = task.schedule.next(task.calendar.end_of_day(slot) - 1, task.timezone)
-        if slot is not None and slot <= last:
-            lines.append("%s: %s" % (name, task.calendar.reason(slot)))
+        if reasons:
+            line = "%s: %s" % (name, reasons[0])
+            if len(reasons) > 1:
+                line += " (and %s)" % plural(len(reasons) - 1, "more day")
+            lines.append(line)
     return lines
 
 
@@ -13866,7 +13871,7 @@ def cmd_next(store: Store, args: "argparse.Namespace") -> int:
             note = "  (starts %s: %s)" % (
                 local_text(start_time(task, at), task.timezone), window_words(task, at).strip(" ()"))
         lines.append("%s  %s%s" % (local_text(at, task.timezone), name, note))
-    lines += ["left out: days off of " + line for line in skipped_days(config, slots, now)]
+    lines += ["skipped: " + line for line in skipped_days(config, slots, now)]
     for line in lines:
         print_line(wrap_words(line, terminal_size().columns, "    "))
     if not lines:

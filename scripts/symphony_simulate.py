@@ -125,7 +125,7 @@ def simulation_text(forecasts: "Sequence[Forecast]", days: float) -> str:
     runs = sum(forecast.runs for forecast in forecasts)
     lines = ["%s in %s; %s" % (sc.plural(runs, "run"), sc.plural(int(days), "day"), verdict), ""]
 
-    heads = ("TASK", "RUNS", "TAKES", "DELAY", "LONGEST", "OVERLAPS", "LATE", "STRANDED", "NOT ON")
+    heads = ("TASK", "RUNS", "TAKES", "DELAY", "LONGEST", "OVERLAPS", "LATE", "STRANDED")
     rows: "List[Tuple[str, ...]]" = [heads]
     rows += [_forecast_row(forecast) for forecast in troubled]
     rows += [_forecast_row(forecast) for forecast in forecasts if forecast not in troubled]
@@ -138,6 +138,9 @@ def simulation_text(forecasts: "Sequence[Forecast]", days: float) -> str:
             if count:
                 lines.append("  ! %s: %s skipped: %s" % (
                     forecast.task, sc.plural(count, "run"), reason))
+    lines += ["  - %s: %s on days off (not_on)" % (
+        forecast.task, sc.plural(forecast.days_off, "slot"))
+        for forecast in forecasts if forecast.days_off]
     return "\n".join(lines)
 
 
@@ -149,7 +152,7 @@ def _forecast_row(forecast: Forecast) -> "Tuple[str, ...]":
     median_s, longest_s = delays[len(delays) // 2], delays[-1]
     return (forecast.task, str(forecast.runs), takes, sc.duration_text(median_s),
             sc.duration_text(longest_s), str(forecast.overlaps), str(forecast.late),
-            str(forecast.stranded), str(forecast.days_off))
+            str(forecast.stranded))
 
 
 RECENT_DAYS = 7
