@@ -1027,14 +1027,14 @@ def from_iso(text: "str | None", zone: "Zone | None" = None) -> "int | None":
     _DAY_STARTS[text[:10]] = wall - wall % DAY
     suffix = match.group(7)
     if suffix is None and zone is not None:
-        return _instant_of(wall, zone)
+        return instant_of(wall, zone)
     if suffix in (None, "Z"):
         return wall
     ahead = int(suffix[1:3]) * HOUR + int(suffix[-2:]) * MINUTE
     return wall + ahead if suffix[0] == "-" else wall - ahead
 
 
-def _instant_of(wall: int, zone: Zone) -> int:
+def instant_of(wall: int, zone: Zone) -> int:
     """The instant when the clock of a zone shows `wall`, in seconds since 1970 by that clock."""
     at = wall - zone.span(wall - DAY)[2]  # by the offset that is in force ahead of any change
     offset = zone.span(at)[2]
@@ -2274,9 +2274,9 @@ def _ordinal(number: int) -> str:
 
 # -- days off (`not_on`) and times of day (`only_between`)
 
-DAYS_HINT = ("use 2026-12-25, 12-25, 2026-12-24..2027-01-02, 12-24..01-02, sunday, or a file such as"
-             " holidays.ics")
-SEARCH_DAYS = 3700  # how long a stretch of days off is followed
+DAYS_HINT = ("use 2026-12-25, 12-25, 2026-12-24..2027-01-02, 12-24..01-02, sunday, or a file such"
+             " as holidays.ics")
+SEARCH_DAYS = 20 * 366  # so far, a slot that is not on a day off is looked for
 
 
 def day_number(year: int, month: int, day: int) -> int:
@@ -2352,7 +2352,7 @@ class EventOff(DaysOff):
     def by_rule(self, year: int) -> "List[int]":
         """The days on which it begins in a year by its rule, in order."""
         first = self.starts[0]
-        begun = _date_of(first).year
+        begun = date_of(first).year
         if not self.interval or year < begun or (year - begun) % self.interval:
             return []
         days = []
@@ -2379,7 +2379,7 @@ def _is_date(year: int, month: int, day: int) -> bool:
     return True
 
 
-def _date_of(day: int) -> "datetime.date":
+def date_of(day: int) -> "datetime.date":
     return datetime.date.fromordinal(day + EPOCH_ORDINAL)
 
 
@@ -2398,7 +2398,7 @@ class Calendar:
 
     def words_on(self, day: int) -> str:
         """The entry that has this day, or ''."""
-        year = _date_of(day).year
+        year = date_of(day).year
         if year not in self._years:
             low, high = day_number(year, 1, 1), day_number(year, 12, 31)
             days = self._years[year] = {}
@@ -2416,11 +2416,11 @@ class Calendar:
         """Why there are no runs at this time, or ''."""
         day = self.day_of(at)
         words = self.words_on(day)
-        return words and "%s is in not_on: %s" % (_date_of(day).isoformat(), words)
+        return words and "%s is in not_on: %s" % (date_of(day).isoformat(), words)
 
     def end_of_day(self, at: int) -> int:
         """When the day of this time will be over."""
-        return max(_instant_of((self.day_of(at) + 1) * DAY, self.zone), at + 1)
+        return max(instant_of((self.day_of(at) + 1) * DAY, self.zone), at + 1)
 
     def start_of_days_off(self, at: int) -> int:
         """When the days off around this time, which is within them, began."""
@@ -2429,7 +2429,7 @@ class Calendar:
             if not self.words_on(day - 1):
                 break
             day -= 1
-        return min(_instant_of(day * DAY, self.zone), at)
+        return min(instant_of(day * DAY, self.zone), at)
 
     def end_of_days_off(self, at: int) -> int:
         """When the days off around this time will be over."""
@@ -2438,7 +2438,7 @@ class Calendar:
             if not self.words_on(day):
                 break
             day += 1
-        return max(_instant_of(day * DAY, self.zone), at + 1)
+        return max(instant_of(day * DAY, self.zone), at + 1)
 
 
 def days_off_of(entry: str) -> "DaysOff | None":
@@ -2453,8 +2453,10 @@ def days_off_of(entry: str) -> "DaysOff | None":
     if not re.match(r"[\d./-]+\Z", text):
         if "/" in text or "." in text:
             return None
-        raise ConductorError("'%s' is neither a date nor a weekday" % cut_text(text, 60),
-                             did_you_mean(text.lower(), map(str.lower, WEEKDAYS)) or DAYS_HINT)
+        hint = DAYS_HINT
+        for name in difflib.get_close_matches(text.capitalize()[:60], WEEKDAYS, 1, 0.6):
+            hint = DID_YOU_MEAN % name.lower()
+        raise ConductorError("'%s' is neither a date nor a weekday" % cut_text(text, 60), hint)
     dates = []
     for part in text.split(".."):
         match = re.match(r"(?:([1-9]\d{3})-)?(\d\d)-(\d\d)\Z", part)
@@ -2544,7 +2546,7 @@ class _IcsEvent:
         hour, minute, second = map(int, match.groups()[3:6])
         at = day * DAY + hour * HOUR + minute * MINUTE + second
         if not match.group(7):
-            at = _instant_of(at, zone_named(zone_name) if zone_name else self.zone)
+            at = instant_of(at, zone_named(zone_name) if zone_name else self.zone)
         return self.day_of(at), at
 
     def day_of(self, at: int) -> int:
@@ -2606,7 +2608,7 @@ class _IcsEvent:
             raise ConductorError("FREQ=%s is not understood" % rule.get("FREQ"))
         if event.length > LONGEST_EVENT:
             raise ConductorError("it is longer than a year")
-        start = _date_of(event.starts[0])
+        start = date_of(event.starts[0])
         months = _numbers(rule.get("BYMONTH"), 1, 12)
         dates = _numbers(rule.get("BYMONTHDAY"), -31, 31)
         weekdays = tuple(_nth_weekday(part) for part in rule.get("BYDAY", "").split(",") if part)
@@ -2650,7 +2652,7 @@ def _nth_weekday(text: str) -> "Tuple[int, int]":
 
 def _nth_start(event: EventOff, count: int) -> int:
     """The day on which a rule begins for the last time if it does so `count` times."""
-    begun = _date_of(event.starts[0])
+    begun = date_of(event.starts[0])
     last = event.starts[0]
     counted = 1
     for year in range(begun.year, min(begun.year + 400 * event.interval, datetime.MAXYEAR - 1)):
@@ -3465,7 +3467,7 @@ def _calendar_advice(task: Task, calendar: Calendar, now: float) -> "Iterator[Tu
         if last is not None and last < calendar.day_of(now):
             text = "%s has no dates" % name
             if last:
-                text = "%s has no dates after %s" % (name, _date_of(last).isoformat())
+                text = "%s has no dates after %s" % (name, date_of(last).isoformat())
             yield text, "add those to come, or remove it"
     is_timed = task.schedule is not None and not task.schedule.reboot
     if is_timed and slot_after(task, now) is None:
@@ -3524,19 +3526,16 @@ def _unexpanded_in_command(
             return
 
 
-MOST_DAYS_OFF = 1000  # so many stretches of days off are searched for a slot between them
-
-
 def slot_after(task: Task, after: float) -> "int | None":
     """The first slot of a task after `after` that is not on a day off; None without one."""
     if task.schedule is None:
         return None
     slot = task.schedule.next(after, task.timezone)
-    for _ in range(MOST_DAYS_OFF):
-        if slot is None or task.calendar is None or not task.calendar.reason(slot):
-            return slot
+    while slot is not None and task.calendar is not None and task.calendar.reason(slot):
+        if slot - after > SEARCH_DAYS * DAY:
+            return None
         slot = task.schedule.next(task.calendar.end_of_days_off(slot) - 1, task.timezone)
-    return None
+    return slot
 
 
 def slot_until(task: Task, at: float) -> "int | None":
@@ -3544,11 +3543,11 @@ def slot_until(task: Task, at: float) -> "int | None":
     if task.schedule is None:
         return None
     slot = task.schedule.previous(at, task.timezone)
-    for _ in range(MOST_DAYS_OFF):
-        if slot is None or task.calendar is None or not task.calendar.reason(slot):
-            return slot
+    while slot is not None and task.calendar is not None and task.calendar.reason(slot):
+        if at - slot > SEARCH_DAYS * DAY:
+            return None
         slot = task.schedule.previous(task.calendar.start_of_days_off(slot) - 1, task.timezone)
-    return None
+    return slot
 
 
 def shortest_interval(task: Task, now: float, slots: int = 8) -> "int | None":
@@ -6517,7 +6516,7 @@ def coming_slots(config: Config, state: State, last_tick: "float | None", now: f
 
 def waiting_starts(config: Config, state: State, now: float,
                    only: str = "") -> "List[Tuple[float, str, int]]":
-    """(start, task, slot) of the slots that have come and wait for their window (`only_between`)."""
+    """(start, task, slot) of the slots that have come and wait for `only_between`."""
     starts = []
     for name, task_state in state.tasks.items():
         task, cycle = config.tasks.get(name), task_state.cycle
@@ -10848,6 +10847,9 @@ def definition_of(config: Config, task: Task) -> "Document":
         "retry_delay", "retry_backoff", "overlap", "start_deadline", "dependencies", "timezone")}
     env = dict(config.env, **task.env)
     env = {name: "%08x" % stable_hash(value) for name, value in env.items()}
+    for field in ("not_on", "only_between"):
+        if getattr(task, field):  # an older definition, which has neither, is no other one
+            fields[field] = getattr(task, field)
     return dict(fields, schedule=task.schedule and task.schedule.written, env=env)
 
 
@@ -13869,7 +13871,8 @@ def cmd_next(store: Store, args: "argparse.Namespace") -> int:
             note = "  (due: the next tick decides it)"
         elif window_words(task, at):
             note = "  (starts %s: %s)" % (
-                local_text(start_time(task, at), task.timezone), window_words(task, at).strip(" ()"))
+                local_text(start_time(task, at), task.timezone),
+                window_words(task, at).strip(" ()"))
         lines.append("%s  %s%s" % (local_text(at, task.timezone), name, note))
     lines += ["skipped: " + line for line in skipped_days(config, slots, now)]
     for line in lines:

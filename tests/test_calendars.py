@@ -1,14 +1,15 @@
 """Days off and windows: what not_on, its files and only_between mean, and what every command says."""
 
 import json
+import random
 
 import pytest
-import symphony_simulate
 import world as stories
 from support import settle
 from world import Month, World, at, status_at, task
 
 import symphony_conductor as sc
+import symphony_simulate
 
 DAY = 86400
 SUNDAY = "2025-06-08T02:00:00Z"
@@ -22,7 +23,7 @@ def days_off(entries, year, zone="UTC", files=()):
     assert not config.problems, config.problems
     calendar = config.tasks["a"].calendar
     days = range(sc.day_number(year, 1, 1), sc.day_number(year, 12, 31) + 1)
-    return [sc._date_of(day).isoformat() for day in days if calendar.words_on(day)]
+    return [sc.date_of(day).isoformat() for day in days if calendar.words_on(day)]
 
 
 @pytest.mark.parametrize("entries, year, expected", [
@@ -596,3 +597,29 @@ def test_a_real_run_keeps_to_its_days_and_its_window(project):
             if line["status"] == "skipped_not_on"] == [
         ("2025-06-03T%s:00:00Z" % hour, "2025-06-03 is in not_on: free.ics (Founder's day)")
         for hour in ("12", "20")]
+
+
+def test_no_damage_to_a_calendar_is_more_than_a_problem():
+    whole = ics(*event("UID:1", "SUMMARY:a", "DTSTART;TZID=Europe/Paris:20201225T000000",
+                       "DTEND;TZID=Europe/Paris:20201226T000000", "EXDATE;VALUE=DATE:20251225",
+                       "RRULE:FREQ=YEARLY;COUNT=9;BYMONTH=12;BYDAY=-1FR"))
+    rng = random.Random(1)
+    for _ in range(400):
+        text = list(whole)
+        for _ in range(rng.randint(1, 4)):
+            place = rng.randrange(15, len(text))
+            text[place:place + rng.randint(0, 3)] = rng.choice(
+                ["", "\r\n", ";", ":", "=", ",", "-", "9", "00", "\0", "\xe9", "Z"])
+        try:
+            parts = sc.days_off_in("".join(text), "h.ics", sc.zone_named("UTC"))
+            sc.Calendar(parts, "UTC", {}).words_on(sc.day_number(2025, 1, 1))
+        except sc.ConductorError as error:
+            assert str(error)
+
+
+def test_a_task_that_is_off_on_all_days_is_answered_at_once():
+    config = sc.build_config([("c.json", {"tasks": [
+        task("a", "*/5 * * * *", not_on=[name.lower() for name in sc.WEEKDAYS]),
+        task("b", "*/5 * * * *", not_on="2000-01-01..2100-01-01")]})])
+    for each in config.tasks.values():
+        assert sc.slot_after(each, at(SUNDAY)) is None and sc.slot_until(each, at(SUNDAY)) is None
