@@ -2287,88 +2287,39 @@ def day_number(year: int, month: int, day: int) -> int:
 class DaysOff(Value):
     """What an entry of `not_on`, or of a file, stands for; `words` name it.
 
-    Here: the days of the week `weekday`, 0 being Sunday.
+    `in_year` gives the stretches (first day, last day) that begin in a year or reach into it, maybe
+    others as well.
     """
 
     words: str = ""
-    weekday: int = 0
+    in_year: "Callable[[int], Iterable[Tuple[int, int]]]" = lambda year: ()
     last: "int | None" = None  # no later day is one of these; None: they never end
 
-    def in_year(self, year: int) -> "Iterator[Tuple[int, int]]":
-        """(first, last) of their stretches that begin in this year or reach into it."""
+
+def _weekday_off(words: str, weekday: int) -> DaysOff:
+    def in_year(year: int) -> "Iterator[Tuple[int, int]]":
         first = day_number(year, 1, 1)
-        first += (self.weekday - first - 4) % 7  # 1970-01-01 was a Thursday
+        first += (weekday - first - 4) % 7  # 1970-01-01 was a Thursday
         for day in range(first, first + 366, 7):
             yield day, day
 
-
-class DatesOff(DaysOff):
-    """Dates from `first` to `last`."""
-
-    first: int = 0
-
-    def in_year(self, year: int) -> "Iterator[Tuple[int, int]]":
-        assert self.last is not None
-        yield max(self.first, day_number(year, 1, 1)), min(self.last, day_number(year, 12, 31))
+    return DaysOff(words=words, in_year=in_year)
 
 
-class YearlyOff(DaysOff):
+def _yearly_off(words: str, begins: "List[int]", ends: "List[int]") -> DaysOff:
     """The days from one (month, day) to another of every year, maybe beyond its end."""
-
-    begins: "Tuple[int, int]" = (1, 1)
-    ends: "Tuple[int, int]" = (1, 1)
-
-    def in_year(self, year: int) -> "Iterator[Tuple[int, int]]":
+    def in_year(year: int) -> "Iterator[Tuple[int, int]]":
         for start in (year - 1, year):
-            end = start + (self.ends < self.begins)
+            end = start + (ends < begins)
             # Where there is no February 29th, it ends before March and begins with it.
             first, last = day_number(start, 3, 1), day_number(end, 2, 28)
-            if _is_date(start, *self.begins):
-                first = day_number(start, *self.begins)
-            if _is_date(end, *self.ends):
-                last = day_number(end, *self.ends)
+            if _is_date(start, *begins):
+                first = day_number(start, *begins)
+            if _is_date(end, *ends):
+                last = day_number(end, *ends)
             yield first, last
 
-
-class EventOff(DaysOff):
-    """An event of an iCalendar file: spans of `length` days, each year if it has `months`."""
-
-    starts: "Tuple[int, ...]" = ()     # days on which it begins, whatever the rule says
-    length: int = 1
-    interval: int = 0                  # in years; 0 without a rule
-    until: "int | None" = None         # it begins on no later day by the rule
-    months: "Tuple[int, ...]" = ()
-    dates: "Tuple[int, ...]" = ()      # days of the month, from its end if below 0
-    weekdays: "Tuple[Tuple[int, int], ...]" = ()  # (which of the month or 0 for each, weekday)
-    excluded: "Tuple[int, ...]" = ()
-
-    def in_year(self, year: int) -> "Iterator[Tuple[int, int]]":
-        days = [day for day in self.starts if day not in self.excluded]
-        for start in (year - 1, year):
-            days += [day for day in self.by_rule(start) if day not in self.excluded]
-        for day in days:
-            yield day, day + self.length - 1
-
-    def by_rule(self, year: int) -> "List[int]":
-        """The days on which it begins in a year by its rule, in order."""
-        first = self.starts[0]
-        begun = date_of(first).year
-        if not self.interval or year < begun or (year - begun) % self.interval:
-            return []
-        days = []
-        for month in self.months:
-            eve, length, _ = _month_shape(year * 12 + month - 1)
-            days += [eve + day for day in range(1, length + 1)
-                     if self._has_date(eve, day, length) and first <= eve + day]
-        return [day for day in days if self.until is None or day <= self.until]
-
-    def _has_date(self, eve: int, day: int, length: int) -> bool:
-        if self.dates and day not in self.dates and day - length - 1 not in self.dates:
-            return False
-        weekday = (eve + day + 4) % 7
-        nths = (0, (day + 6) // 7, -1 - (length - day) // 7)
-        return not self.weekdays or any(
-            weekday == wanted and nth in nths for nth, wanted in self.weekdays)
+    return DaysOff(words=words, in_year=in_year)
 
 
 def _is_date(year: int, month: int, day: int) -> bool:
@@ -2449,7 +2400,7 @@ def days_off_of(entry: str) -> "DaysOff | None":
     text = entry.strip()
     weekday = FIELDS[4].numbers.get(text.upper())
     if weekday is not None:
-        return DaysOff(words=text, weekday=weekday)
+        return _weekday_off(text, weekday)
     if not re.match(r"[\d./-]+\Z", text):
         if "/" in text or "." in text:
             return None
@@ -2470,8 +2421,9 @@ def days_off_of(entry: str) -> "DaysOff | None":
     if first[0]:
         if last < first:
             raise ConductorError("'%s' ends before it begins" % text)
-        return DatesOff(words=text, first=day_number(*first), last=day_number(*last))
-    return YearlyOff(words=text, begins=(first[1], first[2]), ends=(last[1], last[2]))
+        span = day_number(*first), day_number(*last)
+        return DaysOff(words=text, in_year=lambda year: [span], last=span[1])
+    return _yearly_off(text, first[1:], last[1:])
 
 
 def days_off_in(text: str, name: str, zone: "Zone") -> "List[DaysOff]":
@@ -2552,10 +2504,7 @@ class _IcsEvent:
     def day_of(self, at: int) -> int:
         return (at + self.zone.span(at)[2]) // DAY
 
-    def excluded(self) -> "Tuple[int, ...]":
-        return tuple(day for day, _ in self.times("EXDATE"))
-
-    def days_off(self, moved: "Sequence[int]") -> "EventOff | None":
+    def days_off(self, moved: "Sequence[int]") -> "DaysOff | None":
         """The days of the event; `moved` are those for which other events stand."""
         if self.text("STATUS").upper() == "CANCELLED":
             return None
@@ -2566,18 +2515,20 @@ class _IcsEvent:
             raise ConductorError("line %d: the event has no DTSTART" % self.number)
         (start, at), = self.times("DTSTART")
         length = self._length(start, at)
-        starts = (start,) + tuple(day for day, _ in self.times("RDATE"))
-        event = EventOff(words=self.text("SUMMARY") or "event of line %d" % self.number,
-                         starts=starts, length=length, last=max(starts) + length - 1,
-                         excluded=self.excluded() + tuple(moved))
-        if self.lines.get("RRULE"):
-            number, _, rule = self.lines["RRULE"][0]
-            try:
-                event = self._with_rule(event, rule)
-            except (ValueError, ConductorError) as error:
-                raise ConductorError("line %d: RRULE:%s: %s" % (number, cut_text(rule, 60), error),
-                                     "only yearly rules are read; list the other dates instead")
-        return event
+        starts = [start] + [day for day, _ in self.times("RDATE")]
+        excluded = {day for day, _ in self.times("EXDATE")}.union(moved)
+        by_rule, until = self._rule(start, length)
+
+        def in_year(year: int) -> "Iterator[Tuple[int, int]]":
+            for day in starts + by_rule(year - 1) + by_rule(year):
+                if day not in excluded:
+                    yield day, day + length - 1
+
+        last = None
+        if until is not None:
+            last = max(until, *starts) + length - 1
+        words = self.text("SUMMARY") or "event of line %d" % self.number
+        return DaysOff(words=words, in_year=in_year, last=last)
 
     def _length(self, start: int, at: "int | None") -> int:
         """How many days it touches. The end is exclusive; without one, it is a single day."""
@@ -2597,38 +2548,86 @@ class _IcsEvent:
             end = start + -(-took_s // DAY) - 1 if at is None else self.day_of(at + took_s - 1)
         return max(end - start, 0) + 1
 
-    def _with_rule(self, event: EventOff, text: str) -> EventOff:
-        """The event with its RRULE, which may be one a year or several."""
-        pairs = [part.partition("=") for part in text.upper().split(";") if part]
-        rule = {key: value for key, _, value in pairs}
-        for key in rule:
-            if key not in _ICS_RULE_KEYS:
-                raise ConductorError("%s is not understood" % key)
-        if rule.get("FREQ") != "YEARLY":
-            raise ConductorError("FREQ=%s is not understood" % rule.get("FREQ"))
-        if event.length > LONGEST_EVENT:
-            raise ConductorError("it is longer than a year")
-        start = date_of(event.starts[0])
-        months = _numbers(rule.get("BYMONTH"), 1, 12)
-        dates = _numbers(rule.get("BYMONTHDAY"), -31, 31)
-        weekdays = tuple(_nth_weekday(part) for part in rule.get("BYDAY", "").split(",") if part)
-        if weekdays and not months and not dates:
-            raise ConductorError("BYDAY without BYMONTH is not understood")
-        if dates and not months:
-            months = tuple(range(1, 13))
-        if not dates and not weekdays:
-            dates = (start.day,)
-        interval, = _numbers(rule.get("INTERVAL", "1"), 1, 1000)
-        event = event.replace(interval=interval, months=months or (start.month,), dates=dates,
-                              weekdays=weekdays, last=None)
-        if "UNTIL" in rule:
-            until = self._time(rule["UNTIL"], None)[0]
-        elif "COUNT" in rule:
-            count, = _numbers(rule["COUNT"], 1, 10000)
-            until = _nth_start(event, count)
-        else:
-            return event
-        return event.replace(until=until, last=max(event.starts + (until,)) + event.length - 1)
+    def _rule(self, first: int,
+              length: int) -> "Tuple[Callable[[int], List[int]], int | None]":
+        """When it begins in a year by its RRULE, and the last time that it does so."""
+        if not self.lines.get("RRULE"):
+            return lambda year: [], first
+        number, _, text = self.lines["RRULE"][0]
+        try:
+            if length > LONGEST_EVENT:
+                raise ConductorError("the event is longer than a year")
+            rule = _yearly_rule(text)
+            interval, = _numbers(rule.get("INTERVAL", "1"), 1, 1000)
+            by_rule = _days_by_rule(rule, first, interval)
+            until = None
+            if "UNTIL" in rule:
+                until, _ = self._time(rule["UNTIL"], None)
+            elif "COUNT" in rule:
+                count, = _numbers(rule["COUNT"], 1, 10000)
+                until = _last_of(by_rule, first, interval, count)
+        except (ValueError, ConductorError) as error:
+            raise ConductorError("line %d: RRULE:%s: %s" % (number, cut_text(text, 60), error),
+                                 "only yearly rules are read; list the other dates instead")
+        return lambda year: [day for day in by_rule(year) if until is None or day <= until], until
+
+
+def _yearly_rule(text: str) -> "Dict[str, str]":
+    pairs = [part.partition("=") for part in text.upper().split(";") if part]
+    rule = {key: value for key, _, value in pairs}
+    for key in rule:
+        if key not in _ICS_RULE_KEYS:
+            raise ConductorError("%s is not understood" % key)
+    if rule.get("FREQ") != "YEARLY":
+        raise ConductorError("FREQ=%s is not understood" % rule.get("FREQ"))
+    if "BYDAY" in rule and "BYMONTH" not in rule and "BYMONTHDAY" not in rule:
+        raise ConductorError("BYDAY without BYMONTH is not understood")
+    return rule
+
+
+def _days_by_rule(rule: "Dict[str, str]", first: int,
+                  interval: int) -> "Callable[[int], List[int]]":
+    """The days of a year, in order, on which an event begins that begins for the first time then.
+    """
+    begun = date_of(first)
+    months = _numbers(rule.get("BYMONTH"), 1, 12)
+    dates = _numbers(rule.get("BYMONTHDAY"), -31, 31)
+    weekdays = [_nth_weekday(part) for part in rule.get("BYDAY", "").split(",") if part]
+    if not months:
+        months = tuple(range(1, 13)) if dates else (begun.month,)
+    if not dates and not weekdays:
+        dates = (begun.day,)
+
+    def has_day(eve: int, day: int, length: int) -> bool:
+        if dates and day not in dates and day - length - 1 not in dates:
+            return False
+        weekday = (eve + day + 4) % 7
+        nths = (0, (day + 6) // 7, -1 - (length - day) // 7)
+        return not weekdays or any(
+            weekday == wanted and nth in nths for nth, wanted in weekdays)
+
+    def by_rule(year: int) -> "List[int]":
+        if year < begun.year or (year - begun.year) % interval:
+            return []
+        days = []
+        for month in sorted(set(months)):
+            eve, length, _ = _month_shape(year * 12 + month - 1)
+            days += [eve + day for day in range(1, length + 1)
+                     if has_day(eve, day, length) and eve + day >= first]
+        return days
+
+    return by_rule
+
+
+def _last_of(by_rule: "Callable[[int], List[int]]", first: int, interval: int, count: int) -> int:
+    """The day on which a rule begins for the last time if it does so `count` times."""
+    days = [first]
+    begun = date_of(first).year
+    for year in range(begun, min(begun + 400 * interval, datetime.MAXYEAR - 1)):
+        if len(days) >= count:
+            break
+        days += [day for day in by_rule(year) if day > first]
+    return days[:count][-1]
 
 
 def _numbers(text: "str | None", low: int, high: int) -> "Tuple[int, ...]":
@@ -2648,21 +2647,6 @@ def _nth_weekday(text: str) -> "Tuple[int, int]":
     if name not in _ICS_DAYS or not re.match(r"([+-]?[1-5])?\Z", number):
         raise ConductorError("BYDAY=%s is not understood" % cut_text(text, 20))
     return int(number or 0), _ICS_DAYS.index(name)
-
-
-def _nth_start(event: EventOff, count: int) -> int:
-    """The day on which a rule begins for the last time if it does so `count` times."""
-    begun = date_of(event.starts[0])
-    last = event.starts[0]
-    counted = 1
-    for year in range(begun.year, min(begun.year + 400 * event.interval, datetime.MAXYEAR - 1)):
-        for day in event.by_rule(year):
-            if counted >= count:
-                return last
-            if day > event.starts[0]:
-                last = day
-                counted += 1
-    return last
 
 
 def events_off(text: str, zone: Zone) -> "List[DaysOff]":
@@ -3842,6 +3826,8 @@ def _why_no_success(config: Config, name: str, state: TaskState, slot: int) -> s
         failure = "%s at %s" % (outcome_text(state.last), state.last.get("ended_at"))
     standing = task_standing(state)
     if standing in ("running", "queued"):
+        if state.cycle is not None and standing == "queued":
+            standing += window_words(task, state.cycle.since)
         return "%s; %s again" % (failure, standing) if failure else "is " + standing
     if state.cycle is not None and standing == "retrying":
         last = state.cycle.attempts[-1] if state.cycle.attempts else state.last
