@@ -2474,7 +2474,7 @@ class _IcsEvent:
         if not lines:
             return ""
         text = re.sub(r"\\[nN]", " ", lines[0][2])
-        return cut_text(" ".join(re.sub(r"\\(.)", r"\1", text).split()), 60)
+        return " ".join(re.sub(r"\\(.)", r"\1", text).split())
 
     def times(self, name: str) -> "List[Tuple[int, int | None]]":
         """(day, instant) of each time of a property; a date has no instant."""
@@ -2527,7 +2527,7 @@ class _IcsEvent:
         last = None
         if until is not None:
             last = max(until, *starts) + length - 1
-        words = self.text("SUMMARY") or "event of line %d" % self.number
+        words = cut_text(self.text("SUMMARY"), 60) or "event of line %d" % self.number
         return DaysOff(words=words, in_year=in_year, last=last)
 
     def _length(self, start: int, at: "int | None") -> int:

@@ -151,11 +151,14 @@ def test_an_event_of_a_calendar_stands_for_these_days(lines, year, expected):
 
 
 def test_an_event_of_its_own_takes_the_place_of_a_recurrence():
+    long = "UID:040000008200E00074C5B7101A82E00800000000000000000000000000000000000000000000%d"
     files = {"h.ics": ics(
-        *event("UID:1", "DTSTART;VALUE=DATE:20201225", "RRULE:FREQ=YEARLY") + event(
-            "UID:1", "RECURRENCE-ID;VALUE=DATE:20261225", "DTSTART;VALUE=DATE:20261228"))}
-    assert days_off("h.ics", 2026, files=files) == ["2026-12-28"]
-    assert days_off("h.ics", 2027, files=files) == ["2027-12-25"]
+        *event(long % 1, "DTSTART;VALUE=DATE:20201225", "RRULE:FREQ=YEARLY") + event(
+            long % 1, "RECURRENCE-ID;VALUE=DATE:20261225", "DTSTART;VALUE=DATE:20261228") + event(
+            long % 2, "DTSTART;VALUE=DATE:20200501", "RRULE:FREQ=YEARLY") + event(
+            long % 2, "RECURRENCE-ID;VALUE=DATE:20261225", "DTSTART;VALUE=DATE:20260504"))}
+    assert days_off("h.ics", 2026, files=files) == ["2026-05-01", "2026-05-04", "2026-12-28"]
+    assert days_off("h.ics", 2027, files=files) == ["2027-05-01", "2027-12-25"]
 
 
 @pytest.mark.parametrize("lines, text", [
@@ -171,6 +174,8 @@ def test_an_event_of_its_own_takes_the_place_of_a_recurrence():
      "line 6: RRULE:FREQ=YEARLY;INTERVAL=0: 0 is out of range"),
     (["DTSTART;VALUE=DATE:20261225", "RRULE:FREQ=YEARLY", "RRULE:FREQ=YEARLY;COUNT=2"],
      "line 7: a second RRULE"),
+    (["DTSTART;VALUE=DATE:99991231", "DTEND:00000101"],
+     "line 6: DTEND:00000101: year 0 is out of range"),
     (["DTSTART;VALUE=DATE:20261332"], "line 5: DTSTART:20261332: month must be in 1..12"),
     (["DTSTART;TZID=Nowhere/Here:20261225T000000"],
      "line 5: DTSTART:20261225T000000: unknown time zone 'Nowhere/Here' (use an IANA name such as "
