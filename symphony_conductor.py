@@ -655,6 +655,8 @@ class Task(Value):
     umask: "str | None" = None
     ionice: "str | None" = None
     memory_limit: "int | str | None" = None
+    calendar: "Calendar | None" = None      # what not_on and its files say
+    window: "Window | None" = None          # what only_between says
     order: int = 0
     place: str = ""
     written: "Tuple[str, ...]" = ()         # the keys that stand in the configuration
@@ -1034,14 +1036,14 @@ def from_iso(text: "str | None", zone: "Zone | None" = None) -> "int | None":
     _DAY_STARTS[text[:10]] = wall - wall % DAY
     suffix = match.group(7)
     if suffix is None and zone is not None:
-        return _instant_of(wall, zone)
+        return instant_of(wall, zone)
     if suffix in (None, "Z"):
         return wall
     ahead = int(suffix[1:3]) * HOUR + int(suffix[-2:]) * MINUTE
     return wall + ahead if suffix[0] == "-" else wall - ahead
 
 
-def _instant_of(wall: int, zone: Zone) -> int:
+def instant_of(wall: int, zone: Zone) -> int:
     """The instant when the clock of a zone shows `wall`, in seconds since 1970 by that clock."""
     at = wall - zone.span(wall - DAY)[2]  # by the offset that is in force ahead of any change
     offset = zone.span(at)[2]
@@ -1628,6 +1630,7 @@ class CronSchedule:
 
     def __init__(self, text: str, name: str = "", recorded: bool = False) -> None:
         self.text = " ".join(text.split())
+        self.written: "str | List[str]" = self.text  # as the configuration and JSON have it
         self.reboot = self.text.lower() == "@reboot"
         self.wildcard = False
         self.fields: "List[_FieldParser]" = []
@@ -1658,7 +1661,12 @@ class CronSchedule:
                 cut_text(self.text, LONGEST_SHOWN), reason), hint)
 
     def __repr__(self) -> str:
-        return "CronSchedule(%r)" % self.text
+        return "%s(%r)" % (type(self).__name__, self.text)
+
+    @property
+    def expressions(self) -> "Sequence[CronSchedule]":
+        """The single expressions that it consists of."""
+        return (self,)
 
     def _split(self, name: str) -> "List[str]":
         text = self.text
@@ -1849,6 +1857,46 @@ class CronSchedule:
         return self._wall_from((start + before) // 60) != (start + offset) // 60
 
 
+LIST_MARK = "; "  # between the expressions of a list; no expression holds it
+
+
+class ScheduleList(CronSchedule):
+    """Several expressions as one schedule: the slots of all, merged where they coincide."""
+
+    def __init__(self, expressions: "Sequence[CronSchedule]") -> None:
+        self._expressions = tuple(expressions)
+        self.written = [expression.text for expression in expressions]
+        self.text = LIST_MARK.join(self.written)
+        self.reboot = False
+        self.fields = []
+        # When the clock is set back, no fixed time may run twice: with one among them, all wait
+        # until the clock is past the newest slot again.
+        self.wildcard = all(expression.wildcard for expression in expressions)
+
+    @property
+    def expressions(self) -> "Sequence[CronSchedule]":
+        return self._expressions
+
+    def next(self, after: float, zone: "str | None" = None) -> "int | None":
+        slots = [expression.next(after, zone) for expression in self._expressions]
+        return min((slot for slot in slots if slot is not None), default=None)
+
+    def previous(self, at: float, zone: "str | None" = None) -> "int | None":
+        slots = [expression.previous(at, zone) for expression in self._expressions]
+        return max((slot for slot in slots if slot is not None), default=None)
+
+    def is_shifted(self, slot: int, zone: "str | None" = None) -> bool:
+        return any(expression.is_shifted(slot, zone) for expression in self._expressions)
+
+
+def schedule_of(text: str, name: str = "", recorded: bool = False) -> CronSchedule:
+    """The schedule with this `text`: one expression or several. Raises CronSyntaxError."""
+    texts = text.split(LIST_MARK)
+    if len(texts) == 1:
+        return CronSchedule(text, name, recorded)
+    return ScheduleList([CronSchedule(part, name, recorded) for part in texts])
+
+
 _TIMES: "Dict[Tuple[frozenset[int], frozenset[int]], Tuple[int, ...]]" = {}
 
 
@@ -1862,13 +1910,17 @@ def _times_of_day(minutes: "frozenset[int]", hours: "frozenset[int]") -> "Tuple[
     return times
 
 
-def describe(text: str, name: str = "") -> str:
+def describe(text: "str | Sequence[str]", name: str = "") -> str:
     """The schedule in plain English, e.g. 'at 02:30 on Mondays'. Raises CronSyntaxError.
 
-    Schedules with the same words match the same times of the same days. They may still differ when
-    the clocks change: whether a schedule starts with `*` is not said.
+    Of a list, each expression is described. Schedules with the same words match the same times of
+    the same days. They may still differ when the clocks change: whether a schedule starts with `*`
+    is not said.
     """
-    schedule = CronSchedule(text, name)
+    texts = text.split(LIST_MARK) if isinstance(text, str) else text
+    if len(texts) != 1:
+        return LIST_MARK.join(describe(part, name) for part in texts)
+    schedule = CronSchedule(texts[0], name)
     if schedule.reboot:
         return "once after each boot"
     minute, hour, dom, month, dow = schedule.fields
@@ -2052,8 +2104,10 @@ def _describe_weekdays(dow: _FieldParser) -> str:
 
 def schedule_advice(schedule: CronSchedule, name: str = "") -> "List[Tuple[str, str]]":
     """What is legal in a schedule, but seldom meant: (what it comes to, what to write instead)."""
-    advice = [large_step_advice(schedule, name), every_minute_advice(schedule),
-              either_day_advice(schedule, name)]
+    advice = []
+    for expression in schedule.expressions:
+        advice += [large_step_advice(expression, name), every_minute_advice(expression),
+                   either_day_advice(expression, name)]
     return [(text, hint) for text, hint in advice if text]
 
 
@@ -2225,6 +2279,483 @@ def _ordinal(number: int) -> str:
     if number in (11, 12, 13):
         suffix = "th"
     return "%d%s" % (number, suffix)
+
+
+# -- days off (`not_on`) and times of day (`only_between`)
+
+DAYS_HINT = ("use 2026-12-25, 12-25, 2026-12-24..2027-01-02, 12-24..01-02, sunday, or a file such"
+             " as holidays.ics")
+SEARCH_DAYS = 20 * 366  # so far, a slot that is not on a day off is looked for
+
+
+def day_number(year: int, month: int, day: int) -> int:
+    """Days since 1970-01-01. Raises ValueError for what is no date."""
+    return datetime.date(year, month, day).toordinal() - EPOCH_ORDINAL
+
+
+class DaysOff(Value):
+    """What an entry of `not_on`, or of a file, stands for; `words` name it.
+
+    `in_year` gives the stretches (first day, last day) that begin in a year or reach into it, maybe
+    others as well.
+    """
+
+    words: str = ""
+    in_year: "Callable[[int], Iterable[Tuple[int, int]]]" = lambda year: ()
+    last: "int | None" = None  # no later day is one of these; None: they never end
+
+
+def _weekday_off(words: str, weekday: int) -> DaysOff:
+    def in_year(year: int) -> "Iterator[Tuple[int, int]]":
+        first = day_number(year, 1, 1)
+        first += (weekday - first - 4) % 7  # 1970-01-01 was a Thursday
+        for day in range(first, first + 366, 7):
+            yield day, day
+
+    return DaysOff(words=words, in_year=in_year)
+
+
+def _yearly_off(words: str, begins: "List[int]", ends: "List[int]") -> DaysOff:
+    """The days from one (month, day) to another of every year, maybe beyond its end."""
+    def in_year(year: int) -> "Iterator[Tuple[int, int]]":
+        for start in (year - 1, year):
+            end = start + (ends < begins)
+            # Where there is no February 29th, it ends before March and begins with it.
+            first, last = day_number(start, 3, 1), day_number(end, 2, 28)
+            if _is_date(start, *begins):
+                first = day_number(start, *begins)
+            if _is_date(end, *ends):
+                last = day_number(end, *ends)
+            yield first, last
+
+    return DaysOff(words=words, in_year=in_year)
+
+
+def _is_date(year: int, month: int, day: int) -> bool:
+    try:
+        datetime.date(year, month, day)
+    except ValueError:
+        return False
+    return True
+
+
+def date_of(day: int) -> "datetime.date":
+    return datetime.date.fromordinal(day + EPOCH_ORDINAL)
+
+
+class Calendar:
+    """The days off of a task in its time zone.
+
+    `files` has each file of dates with its last day, None where its dates have no end.
+    """
+
+    def __init__(self, parts: "Sequence[DaysOff]", zone: "str | None",
+                 files: "Dict[str, int | None]") -> None:
+        self.zone = zone_named(zone)
+        self.files = files
+        self._parts = parts
+        self._years: "Dict[int, Dict[int, str]]" = {}  # of each year, the days off and their words
+
+    def words_on(self, day: int) -> str:
+        """The entry that has this day, or ''."""
+        year = date_of(day).year
+        if year not in self._years:
+            low, high = day_number(year, 1, 1), day_number(year, 12, 31)
+            days = self._years[year] = {}
+            for part in self._parts:
+                for first, last in part.in_year(year):
+                    for number in range(max(first, low), min(last, high) + 1):
+                        days.setdefault(number, part.words)
+        return self._years[year].get(day, "")
+
+    def day_of(self, at: float) -> int:
+        """The day that the clocks of the zone show."""
+        return int(at + self.zone.span(int(at))[2]) // DAY
+
+    def reason(self, at: float) -> str:
+        """Why there are no runs at this time, or ''."""
+        day = self.day_of(at)
+        words = self.words_on(day)
+        return words and "%s is in not_on: %s" % (date_of(day).isoformat(), words)
+
+    def end_of_day(self, at: int) -> int:
+        """When the day of this time will be over."""
+        return max(instant_of((self.day_of(at) + 1) * DAY, self.zone), at + 1)
+
+    def start_of_days_off(self, at: int) -> int:
+        """When the days off around this time, which is within them, began."""
+        day = self.day_of(at)
+        for _ in range(SEARCH_DAYS):
+            if not self.words_on(day - 1):
+                break
+            day -= 1
+        return min(instant_of(day * DAY, self.zone), at)
+
+    def end_of_days_off(self, at: int) -> int:
+        """When the days off around this time will be over."""
+        day = self.day_of(at) + 1
+        for _ in range(SEARCH_DAYS):
+            if not self.words_on(day):
+                break
+            day += 1
+        return max(instant_of(day * DAY, self.zone), at + 1)
+
+
+def days_off_of(entry: str) -> "DaysOff | None":
+    """What an entry other than a file stands for; None for what may be a file.
+
+    Raises ConductorError.
+    """
+    text = entry.strip()
+    weekday = FIELDS[4].numbers.get(text.upper())
+    if weekday is not None:
+        return _weekday_off(text, weekday)
+    if not re.match(r"[\d./-]+\Z", text):
+        if "/" in text or "." in text:
+            return None
+        hint = DAYS_HINT
+        for name in difflib.get_close_matches(text.capitalize()[:60], WEEKDAYS, 1, 0.6):
+            hint = DID_YOU_MEAN % name.lower()
+        raise ConductorError("'%s' is neither a date nor a weekday" % cut_text(text, 60), hint)
+    dates = []
+    for part in text.split(".."):
+        match = re.match(r"(?:([1-9]\d{3})-)?(\d\d)-(\d\d)\Z", part)
+        numbers = [int(number or 0) for number in match.groups()] if match else [0, 0, 0]
+        if not _is_date(numbers[0] or 2000, *numbers[1:]):
+            raise ConductorError("'%s' is not a date" % cut_text(part, 60), DAYS_HINT)
+        dates.append(numbers)
+    first, last = dates[0], dates[-1]
+    if len(dates) > 2 or bool(first[0]) != bool(last[0]):
+        raise ConductorError("'%s' is not a range of dates" % cut_text(text, 60), DAYS_HINT)
+    if first[0]:
+        if last < first:
+            raise ConductorError("'%s' ends before it begins" % text)
+        span = day_number(*first), day_number(*last)
+        return DaysOff(words=text, in_year=lambda year: [span], last=span[1])
+    return _yearly_off(text, first[1:], last[1:])
+
+
+def days_off_in(text: str, name: str, zone: "Zone") -> "List[DaysOff]":
+    """What a file of dates stands for: one a line, or an iCalendar file. Raises ConductorError."""
+    if name.lower().endswith(".ics"):
+        return events_off(text, zone)
+    parts = []
+    for number, line in enumerate(text.lstrip("\ufeff").splitlines(), 1):
+        entry, _, comment = line.partition("#")
+        if not entry.strip():
+            continue
+        try:
+            part = days_off_of(entry)
+        except ConductorError as error:
+            raise ConductorError("line %d: %s" % (number, error.message), error.hint)
+        if part is None:
+            raise ConductorError("line %d: '%s' is not a date" % (
+                number, cut_text(entry.strip(), 60)), "a remark goes behind #")
+        words = cut_text(comment.strip(), 60) or part.words
+        parts.append(part.replace(words=words))
+    return parts
+
+
+# RFC 5545, as far as calendars of holidays go.
+_ICS_LINE = r"([A-Za-z0-9-]+)((?:;[^=:;]+=(?:\"[^\"]*\"|[^\":;])*)*):(.*)\Z"
+_ICS_RULE_KEYS = ("FREQ", "INTERVAL", "COUNT", "UNTIL", "BYMONTH", "BYMONTHDAY", "BYDAY", "WKST")
+_ICS_DAYS = ("SU", "MO", "TU", "WE", "TH", "FR", "SA")
+_ICS_TIME = r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d)(\d\d)(Z?))?\Z"
+_ICS_DURATION = r"\+?P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?\Z"
+LONGEST_EVENT = 366  # days of an event that comes every year
+
+
+class _IcsEvent:
+    """A VEVENT as it is written: name -> [(number of the line, parameters, value)]."""
+
+    def __init__(self, number: int, zone: Zone) -> None:
+        self.number = number
+        self.zone = zone  # of the days
+        self.lines: "Dict[str, List[Tuple[int, Dict[str, str], str]]]" = {}
+
+    def add(self, number: int, name: str, parameters: str, value: str) -> None:
+        pairs = re.findall(r";([^=:;]+)=((?:\"[^\"]*\"|[^\":;])*)", parameters)
+        self.lines.setdefault(name, []).append(
+            (number, {key.upper(): text.strip('"') for key, text in pairs}, value.strip()))
+
+    def text(self, name: str) -> str:
+        lines = self.lines.get(name)
+        if not lines:
+            return ""
+        text = re.sub(r"\\[nN]", " ", lines[0][2])
+        return " ".join(re.sub(r"\\(.)", r"\1", text).split())
+
+    def times(self, name: str) -> "List[Tuple[int, int | None]]":
+        """(day, instant) of each time of a property; a date has no instant."""
+        times = []
+        for number, parameters, values in self.lines.get(name, ()):
+            for value in values.split(","):
+                try:
+                    times.append(self._time(value.strip(), parameters.get("TZID")))
+                except (ValueError, ConductorError) as error:
+                    raise ConductorError("line %d: %s:%s: %s" % (
+                        number, name, cut_text(value, 40), error))
+        return times
+
+    def _time(self, value: str, zone_name: "str | None") -> "Tuple[int, int | None]":
+        match = re.match(_ICS_TIME, value)
+        if not match:
+            raise ConductorError("this is not a date or time")
+        day = day_number(*map(int, match.groups()[:3]))
+        if match.group(4) is None:
+            return day, None
+        hour, minute, second = map(int, match.groups()[3:6])
+        at = day * DAY + hour * HOUR + minute * MINUTE + second
+        if not match.group(7):
+            at = instant_of(at, zone_named(zone_name) if zone_name else self.zone)
+        return self.day_of(at), at
+
+    def day_of(self, at: int) -> int:
+        return (at + self.zone.span(at)[2]) // DAY
+
+    def days_off(self, moved: "Sequence[int]") -> "DaysOff | None":
+        """The days of the event; `moved` are those for which other events stand."""
+        if self.text("STATUS").upper() == "CANCELLED":
+            return None
+        for name in ("RRULE", "DTSTART"):
+            if len(self.lines.get(name, ())) > 1:
+                raise ConductorError("line %d: a second %s" % (self.lines[name][1][0], name))
+        if not self.lines.get("DTSTART"):
+            raise ConductorError("line %d: the event has no DTSTART" % self.number)
+        (start, at), = self.times("DTSTART")
+        length = self._length(start, at)
+        starts = [start] + [day for day, _ in self.times("RDATE")]
+        excluded = {day for day, _ in self.times("EXDATE")}.union(moved)
+        by_rule, until = self._rule(start, length)
+
+        def in_year(year: int) -> "Iterator[Tuple[int, int]]":
+            for day in starts + by_rule(year - 1) + by_rule(year):
+                if day not in excluded:
+                    yield day, day + length - 1
+
+        last = None
+        if until is not None:
+            last = max(until, *starts) + length - 1
+        words = cut_text(self.text("SUMMARY"), 60) or "event of line %d" % self.number
+        return DaysOff(words=words, in_year=in_year, last=last)
+
+    def _length(self, start: int, at: "int | None") -> int:
+        """How many days it touches. The end is exclusive; without one, it is a single day."""
+        end = start
+        if self.lines.get("DTEND"):
+            end_day, end_at = self.times("DTEND")[0]
+            end = end_day - 1 if end_at is None else self.day_of(end_at - 1)
+        elif self.lines.get("DURATION"):
+            number, _, value = self.lines["DURATION"][0]
+            match = re.match(_ICS_DURATION, value)
+            if not match:
+                raise ConductorError("line %d: DURATION:%s is not a duration" % (
+                    number, cut_text(value, 40)))
+            numbers = [int(group or 0) for group in match.groups()]
+            took_s = sum(count * unit for count, unit in zip(
+                numbers, (7 * DAY, DAY, HOUR, MINUTE, 1)))
+            end = start + -(-took_s // DAY) - 1 if at is None else self.day_of(at + took_s - 1)
+        return max(end - start, 0) + 1
+
+    def _rule(self, first: int,
+              length: int) -> "Tuple[Callable[[int], List[int]], int | None]":
+        """When it begins in a year by its RRULE, and the last time that it does so."""
+        if not self.lines.get("RRULE"):
+            return lambda year: [], first
+        number, _, text = self.lines["RRULE"][0]
+        try:
+            if length > LONGEST_EVENT:
+                raise ConductorError("the event is longer than a year")
+            rule = _yearly_rule(text)
+            interval, = _numbers(rule.get("INTERVAL", "1"), 1, 1000)
+            by_rule = _days_by_rule(rule, first, interval)
+            until = None
+            if "UNTIL" in rule:
+                until, _ = self._time(rule["UNTIL"], None)
+            elif "COUNT" in rule:
+                count, = _numbers(rule["COUNT"], 1, 10000)
+                until = _last_of(by_rule, first, interval, count)
+        except (ValueError, ConductorError) as error:
+            raise ConductorError("line %d: RRULE:%s: %s" % (number, cut_text(text, 60), error),
+                                 "only yearly rules are read; list the other dates instead")
+        return lambda year: [day for day in by_rule(year) if until is None or day <= until], until
+
+
+def _yearly_rule(text: str) -> "Dict[str, str]":
+    pairs = [part.partition("=") for part in text.upper().split(";") if part]
+    rule = {key: value for key, _, value in pairs}
+    for key in rule:
+        if key not in _ICS_RULE_KEYS:
+            raise ConductorError("%s is not understood" % key)
+    if rule.get("FREQ") != "YEARLY":
+        raise ConductorError("FREQ=%s is not understood" % rule.get("FREQ"))
+    if "BYDAY" in rule and "BYMONTH" not in rule and "BYMONTHDAY" not in rule:
+        raise ConductorError("BYDAY without BYMONTH is not understood")
+    return rule
+
+
+def _days_by_rule(rule: "Dict[str, str]", first: int,
+                  interval: int) -> "Callable[[int], List[int]]":
+    """The days of a year, in order, on which an event begins that begins for the first time then.
+    """
+    begun = date_of(first)
+    months = _numbers(rule.get("BYMONTH"), 1, 12)
+    dates = _numbers(rule.get("BYMONTHDAY"), -31, 31)
+    weekdays = [_nth_weekday(part) for part in rule.get("BYDAY", "").split(",") if part]
+    if not months:
+        months = tuple(range(1, 13)) if dates else (begun.month,)
+    if not dates and not weekdays:
+        dates = (begun.day,)
+
+    def has_day(eve: int, day: int, length: int) -> bool:
+        if dates and day not in dates and day - length - 1 not in dates:
+            return False
+        weekday = (eve + day + 4) % 7
+        nths = (0, (day + 6) // 7, -1 - (length - day) // 7)
+        return not weekdays or any(
+            weekday == wanted and nth in nths for nth, wanted in weekdays)
+
+    def by_rule(year: int) -> "List[int]":
+        if year < begun.year or (year - begun.year) % interval:
+            return []
+        days = []
+        for month in sorted(set(months)):
+            eve, length, _ = _month_shape(year * 12 + month - 1)
+            days += [eve + day for day in range(1, length + 1)
+                     if has_day(eve, day, length) and eve + day >= first]
+        return days
+
+    return by_rule
+
+
+def _last_of(by_rule: "Callable[[int], List[int]]", first: int, interval: int, count: int) -> int:
+    """The day on which a rule begins for the last time if it does so `count` times."""
+    days = [first]
+    begun = date_of(first).year
+    for year in range(begun, min(begun + 400 * interval, datetime.MAXYEAR - 1)):
+        if len(days) >= count:
+            break
+        days += [day for day in by_rule(year) if day > first]
+    return days[:count][-1]
+
+
+def _numbers(text: "str | None", low: int, high: int) -> "Tuple[int, ...]":
+    """The numbers of a list within the bounds, none of them 0. Raises ValueError."""
+    if text is None:
+        return ()
+    numbers = tuple(map(int, text.split(",")))
+    for number in numbers:
+        if not low <= number <= high or not number:
+            raise ValueError("%d is out of range" % number)
+    return numbers
+
+
+def _nth_weekday(text: str) -> "Tuple[int, int]":
+    """'4TH' as (4, 4), 'SU' as (0, 0). Raises ConductorError."""
+    number, name = text[:-2], text[-2:]
+    if name not in _ICS_DAYS or not re.match(r"([+-]?[1-5])?\Z", number):
+        raise ConductorError("BYDAY=%s is not understood" % cut_text(text, 20))
+    return int(number or 0), _ICS_DAYS.index(name)
+
+
+def events_off(text: str, zone: Zone) -> "List[DaysOff]":
+    """The days of the events of an iCalendar file. Raises ConductorError.
+
+    What cannot be understood of an event is an error: a holiday must not get lost.
+    """
+    events: "List[_IcsEvent]" = []
+    stack: "List[str]" = []
+    if text.lstrip("\ufeff \t\r\n")[:15].upper() != "BEGIN:VCALENDAR":
+        raise ConductorError("it does not begin with BEGIN:VCALENDAR")
+    for number, line in _unfolded(text.lstrip("\ufeff")):
+        match = re.match(_ICS_LINE, line)
+        if not match:
+            raise ConductorError("line %d: '%s' is not a line of a calendar" % (
+                number, cut_text(line, 40)))
+        name, parameters, value = match.group(1).upper(), match.group(2), match.group(3)
+        if name == "BEGIN":
+            stack.append(value.strip().upper())
+            if stack[-1] == "VEVENT":
+                events.append(_IcsEvent(number, zone))
+        elif name == "END":
+            if not stack or stack.pop() != value.strip().upper():
+                raise ConductorError("line %d: END:%s does not fit" % (number, cut_text(value, 40)))
+        elif stack[-1:] == ["VEVENT"]:
+            events[-1].add(number, name, parameters, value)
+    if stack:
+        raise ConductorError("the file is cut off: END:%s is missing" % stack[-1])
+    moved: "Dict[str, List[int]]" = {}  # by UID, the days for which an event of their own stands
+    for event in events:
+        for number, parameters, _ in event.lines.get("RECURRENCE-ID", ()):
+            if "RANGE" in parameters:
+                raise ConductorError("line %d: RECURRENCE-ID with RANGE is not understood" % number)
+            moved.setdefault(event.text("UID"), []).append(event.times("RECURRENCE-ID")[0][0])
+    parts = []
+    for event in events:
+        days = () if "RECURRENCE-ID" in event.lines else moved.get(event.text("UID"), ())
+        part = event.days_off(days)
+        if part is not None:
+            parts.append(part)
+    return list(parts)
+
+
+def _unfolded(text: str) -> "List[Tuple[int, str]]":
+    """The lines and their numbers: one that begins with a blank continues the one before."""
+    lines: "List[Tuple[int, str]]" = []
+    for number, line in enumerate(re.split("\r\n|\n|\r", text), 1):
+        if line[:1] in (" ", "\t") and lines:
+            lines[-1] = lines[-1][0], lines[-1][1] + line[1:]
+        elif line.strip():
+            lines.append((number, line))
+    return lines
+
+
+class Window:
+    """The times of day at which a task may start (`only_between`), in its time zone.
+
+    '22:00-06:00' begins at 22:00 and is over at 06:00; a comma separates several. Raises
+    ConductorError.
+    """
+
+    def __init__(self, text: str, zone: "str | None") -> None:
+        self.text = " ".join(text.split())
+        self.zone = zone_named(zone)
+        self._spans: "List[Tuple[int, int]]" = []  # seconds since midnight
+        for part in self.text.split(","):
+            match = re.match(r" ?(\d?\d):(\d\d) ?- ?(\d?\d):(\d\d) ?\Z", part)
+            first = last = 0
+            if match:
+                hour, minute, end_hour, end_minute = map(int, match.groups())
+                first, last = hour * HOUR + minute * MINUTE, end_hour * HOUR + end_minute * MINUTE
+                if max(minute, end_minute) >= 60 or hour >= 24 or last > DAY:
+                    match = None
+            if not match:
+                raise ConductorError("'%s' is not a stretch of the day" % cut_text(part, 40),
+                                     'use "22:00-06:00", or several with commas')
+            if first == last % DAY:
+                raise ConductorError("'%s' begins and ends at the same time" % part,
+                                     "for the whole day, leave only_between out")
+            self._spans.append((first, last))
+
+    def is_open(self, at: float) -> bool:
+        """Whether a run may start at this time."""
+        wall = (at + self.zone.span(int(at))[2]) % DAY
+        for first, last in self._spans:
+            if first <= wall < last or first > last and (wall >= first or wall < last):
+                return True
+        return False
+
+    def opening(self, at: float) -> float:
+        """The first time from `at` on when a run may start."""
+        while not self.is_open(at):
+            second = int(at)
+            _, end, offset, _ = self.zone.span(second)
+            wait_s = min((first - second - offset) % DAY for first, _ in self._spans)
+            at = min(second + wait_s, end)  # a change of the offset may skip the time
+        return at
+
+    def words(self) -> str:
+        return "only_between %s" % self.text
 
 
 # == Configuration rules ==
@@ -2669,9 +3200,11 @@ def _problem_of(field: str, error: ConductorError, place: str, task: str = "") -
 class _TaskBuilder:
     """Turns the objects of the configuration into tasks, collecting every problem on the way."""
 
-    def __init__(self, settings: "Document", settings_changed_at: "float | None") -> None:
+    def __init__(self, settings: "Document", settings_changed_at: "float | None",
+                 read_dates: "Callable[[str], str]") -> None:
         self.settings = settings
         self.defaults: "Document" = settings.get("defaults", {})
+        self._read_dates = read_dates
         self.settings_changed_at = settings_changed_at
         self.tasks: "Dict[str, Task]" = {}
         self.invalid: "Dict[str, str]" = {}
@@ -2680,6 +3213,7 @@ class _TaskBuilder:
         self.bad_names: "List[str]" = []
         self._problems: "Dict[str, List[Problem]]" = {}
         self._schedules: "Dict[str, CronSchedule]" = {}
+        self._calendars: "Dict[Tuple[Tuple[str, ...], str | None], Calendar]" = {}
 
     def add(self, raw: "Any", place: str, changed_at: "float | None") -> None:
         """Build the task of one object; `changed_at` is when its file changed."""
@@ -2781,14 +3315,80 @@ class _TaskBuilder:
             problems.append(_problem_of("timezone", error, place, name))
             del values["timezone"]
         if "schedule" in values:
+            schedule, bad_schedule = self._schedule(values.pop("schedule"), place, name)
+            problems += bad_schedule
+            if schedule is not None:
+                values["schedule"] = schedule
+        if "not_on" in values:
+            values["calendar"], bad_days = self._calendar(
+                values["not_on"], values.get("timezone"), place, name)
+            problems += bad_days
+        if "only_between" in values:
             try:
-                values["schedule"] = self._schedule(values["schedule"], name)
-            except CronSyntaxError as error:
-                problems.append(_problem_of("schedule", error, place, name))
-                del values["schedule"]
+                values["window"] = Window(values["only_between"], values.get("timezone"))
+            except ConductorError as error:
+                problems.append(_problem_of("only_between", error, place, name))
         return problems
 
-    def _schedule(self, text: str, name: str) -> CronSchedule:
+    def _schedule(self, written: "str | List[str]", place: str,
+                  name: str) -> "Tuple[CronSchedule | None, List[Problem]]":
+        """The schedule of one expression or of a list, or what is wrong with each of these."""
+        texts = [written] if isinstance(written, str) else written
+        is_list = len(texts) > 1
+        expressions: "Dict[str, CronSchedule]" = {}
+        problems = []
+        for index, text in enumerate(texts):
+            try:
+                expression = self._expression(text, name)
+                if expression.reboot and is_list:
+                    raise CronSyntaxError("@reboot cannot be combined with others",
+                                          "use a second task for it")
+                expressions.setdefault(expression.text, expression)
+            except CronSyntaxError as error:
+                problem = _problem_of("schedule", error, place, name)
+                if is_list:
+                    problem = problem.replace(text="schedule[%d]: %s" % (index, error.message))
+                problems.append(problem)
+        if problems:
+            return None, problems
+        if len(expressions) == 1:
+            return next(iter(expressions.values())), []
+        return ScheduleList(list(expressions.values())), []
+
+    def _calendar(self, entries: "Tuple[str, ...]", zone: "str | None", place: str,
+                  name: str) -> "Tuple[Calendar | None, List[Problem]]":
+        """The calendar of these entries of `not_on`, or what is wrong with each of them."""
+        if (entries, zone) in self._calendars:
+            return self._calendars[entries, zone], []
+        parts: "List[DaysOff]" = []
+        files: "Dict[str, int | None]" = {}
+        problems = []
+        for entry in entries:
+            try:
+                part = days_off_of(entry)
+                if part is not None:
+                    parts.append(part)
+                    continue
+            except ConductorError as error:
+                problems.append(_problem_of("not_on", error, place, name))
+                continue
+            try:
+                dates = days_off_in(self._read_dates(entry), entry, zone_named(zone))
+            except ConductorError as error:
+                problem = _problem_of("not_on", error, place, name)
+                problems.append(problem.replace(text="not_on: %s: %s" % (entry, error.message)))
+                continue
+            ends = [part.last for part in dates]
+            files[entry] = None
+            if None not in ends:
+                files[entry] = max((end for end in ends if end is not None), default=0)
+            parts += [part.replace(words="%s (%s)" % (entry, part.words)) for part in dates]
+        if problems:
+            return None, problems
+        calendar = self._calendars[entries, zone] = Calendar(parts, zone, files)
+        return calendar, []
+
+    def _expression(self, text: str, name: str) -> CronSchedule:
         if "H" in text:
             return CronSchedule(text, name)
         schedule = self._schedules.get(text)
@@ -2862,11 +3462,17 @@ def dependency_cycles(graph: "Dict[str, Tuple[str, ...]]") -> "List[List[str]]":
     return cycles
 
 
+def _no_dates(name: str) -> str:
+    raise ConductorError("files of dates cannot be read here")
+
+
 def build_config(documents: "Sequence[Tuple[str, Any]]",
                  changed_at: "Dict[str, float] | None" = None,
-                 is_complete: bool = True) -> Config:
+                 is_complete: bool = True,
+                 read_dates: "Callable[[str], str]" = _no_dates) -> Config:
     """The configuration from its parsed documents: (file name, document), the main one first.
 
+    `read_dates` gives the text of a file that `not_on` names, or raises a ConductorError.
     `changed_at` says when each file changed, as far as that is known. It `is_complete` unless a
     file could not be read: then no dependency is called unknown.
     A bad task is left out and listed in `invalid` and `problems`. What is wrong with the whole
@@ -2877,7 +3483,8 @@ def build_config(documents: "Sequence[Tuple[str, Any]]",
     # Where the settings are wrong, the tasks are still read for their own problems.
     times = changed_at or {}
     defaults = settings.get("defaults", {})
-    builder = _TaskBuilder({"defaults": defaults} if problems else settings, times.get(place))
+    builder = _TaskBuilder({"defaults": defaults} if problems else settings, times.get(place),
+                           read_dates)
     if defaults:
         settings["defaults"], bad_defaults = builder.convert_defaults(
             place + ": settings: defaults")
@@ -3034,6 +3641,9 @@ def _suspicions_of(task: Task, config: Config, now: float) -> "Iterator[Tuple[st
     if task.name:
         shared_env = config.defaults.get("env", {})
         own_env = {name: text for name, text in own_env.items() if shared_env.get(name) != text}
+    if task.calendar is not None:
+        for text, hint in _calendar_advice(task, task.calendar, now):
+            yield "not_on", text, hint
     for text, hint in _unexpanded_in_env(own_env):
         yield "env", text, hint
     for field, paths in (("cwd", (task.cwd,)), ("env_file", task.env_file)):
@@ -3041,6 +3651,18 @@ def _suspicions_of(task: Task, config: Config, now: float) -> "Iterator[Tuple[st
             expansion = unexpanded(path.lstrip("-"))
             if expansion:
                 yield field, "%s is not expanded" % expansion, "write the whole path"
+
+
+def _calendar_advice(task: Task, calendar: Calendar, now: float) -> "Iterator[Tuple[str, str]]":
+    for name, last in calendar.files.items():
+        if last is not None and last < calendar.day_of(now):
+            text = "%s has no dates" % name
+            if last:
+                text = "%s has no dates after %s" % (name, date_of(last).isoformat())
+            yield text, "add those to come, or remove it"
+    is_timed = task.schedule is not None and not task.schedule.reboot
+    if is_timed and slot_after(task, now) is None:
+        yield "every slot to come is on a day off", "the task never runs"
 
 
 def _meant(key: str) -> str:
@@ -3093,6 +3715,30 @@ def _unexpanded_in_command(
             yield ("no shell runs a list, so %s is passed on as it is" % (expansion or word),
                    "write the command as one string")
             return
+
+
+def slot_after(task: Task, after: float) -> "int | None":
+    """The first slot of a task after `after` that is not on a day off; None without one."""
+    if task.schedule is None:
+        return None
+    slot = task.schedule.next(after, task.timezone)
+    while slot is not None and task.calendar is not None and task.calendar.reason(slot):
+        if slot - after > SEARCH_DAYS * DAY:
+            return None
+        slot = task.schedule.next(task.calendar.end_of_days_off(slot) - 1, task.timezone)
+    return slot
+
+
+def slot_until(task: Task, at: float) -> "int | None":
+    """The newest slot of a task at or before `at` that is not on a day off; None without one."""
+    if task.schedule is None:
+        return None
+    slot = task.schedule.previous(at, task.timezone)
+    while slot is not None and task.calendar is not None and task.calendar.reason(slot):
+        if at - slot > SEARCH_DAYS * DAY:
+            return None
+        slot = task.schedule.previous(task.calendar.start_of_days_off(slot) - 1, task.timezone)
+    return slot
 
 
 def shortest_interval(task: Task, now: float, slots: int = 8) -> "int | None":
@@ -3289,12 +3935,12 @@ def is_met(config: Config, tasks: "Dict[str, TaskState]", waiter: str, name: str
 
 
 def _needed_slot(dependency: Task, state: TaskState, slot: int) -> "int | None":
-    """The newest slot of a dependency at or before `slot`."""
+    """The newest slot of a dependency at or before `slot`; one on a day off is never needed."""
     if dependency.schedule is None:
         return None
     if dependency.schedule.reboot:
         return min(state.cursor, slot)
-    return dependency.schedule.previous(slot, dependency.timezone)
+    return slot_until(dependency, slot)
 
 
 def first_unmet(config: Config, tasks: "Dict[str, TaskState]", task: Task, slot: int) -> str:
@@ -3408,11 +4054,13 @@ def _why_no_success(config: Config, name: str, state: TaskState, slot: int) -> s
         failure = "%s at %s" % (outcome_text(state.last), state.last.get("ended_at"))
     standing = task_standing(state)
     if standing in ("running", "queued"):
+        if state.cycle is not None and standing == "queued":
+            standing += window_words(task, state.cycle.since)
         return "%s; %s again" % (failure, standing) if failure else "is " + standing
     if state.cycle is not None and standing == "retrying":
         last = state.cycle.attempts[-1] if state.cycle.attempts else state.last
         return "%s at %s; retry %s" % (
-            outcome_text(last), last.get("ended_at"), retry_text(state.cycle))
+            outcome_text(last), last.get("ended_at"), retry_text(state.cycle, task))
     if not task.enabled:
         return "is disabled"
     if not state.schedule_key and state.cursor:
@@ -3435,9 +4083,10 @@ def task_standing(state: TaskState) -> str:
     return state.cycle.phase if state.cycle is not None else "idle"
 
 
-def retry_text(cycle: Cycle) -> str:
+def retry_text(cycle: Cycle, task: "Task | None") -> str:
     """When a retry starts, as texts have it: no process waits for it, a tick does it."""
-    return "at the first tick after %s" % iso(cycle.retry_at)
+    return "at the first tick after %s%s" % (
+        iso(start_time(task, cycle.retry_at)), window_words(task, cycle.retry_at))
 
 
 def first_tick_after(at: float) -> int:
@@ -3481,21 +4130,21 @@ def lock_in_the_way(task: Task, holders: "Dict[str, str]") -> str:
     return ""
 
 
-def queue_reason(config: Config, tasks: "Dict[str, TaskState]", task: Task) -> str:
+def queue_reason(config: Config, tasks: "Dict[str, TaskState]", task: Task, now: float) -> str:
     """What a queued cycle waits for: a lock, or its turn."""
     if task.locks:
         holders = locks_held(config, tasks, tasks)
         lock = lock_in_the_way(task, holders)
         if lock:
             return "lock '%s' is held by '%s'" % (lock, holders[lock])
-        lock, name = _lock_of_an_older_slot(config, tasks, task)
+        lock, name = _lock_of_an_older_slot(config, tasks, task, now)
         if lock:
             return "lock '%s' goes to '%s' first" % (lock, name)
     return "max_concurrent_tasks reached"
 
 
-def _lock_of_an_older_slot(config: Config, tasks: "Dict[str, TaskState]",
-                           task: Task) -> "Tuple[str, str]":
+def _lock_of_an_older_slot(config: Config, tasks: "Dict[str, TaskState]", task: Task,
+                           now: float) -> "Tuple[str, str]":
     """A lock of a queued task that another one has been waiting for longer, and that task."""
     cycle = tasks[task.name].cycle
     assert cycle is not None
@@ -3503,7 +4152,7 @@ def _lock_of_an_older_slot(config: Config, tasks: "Dict[str, TaskState]",
         other = config.tasks.get(name)
         if other is None or state.run is not None or state.cycle is None:
             continue
-        if state.cycle.phase != "queued":
+        if state.cycle.phase != "queued" or start_time(other, now) > now:
             continue
         if (state.cycle.slot, other.order) < (cycle.slot, task.order):
             lock = lock_in_the_way(task, dict.fromkeys(other.locks, name))
@@ -3562,11 +4211,39 @@ def undecided_slot(task: Task, state: State, last_tick: "float | None",
 
 
 def coming_slot(task: Task, state: State, last_tick: "float | None", now: float) -> "int | None":
-    """The slot that a tick decides next: of those that are due the newest, as the rest merge."""
+    """The slot that runs next: of those that are due the newest, as the rest merge into it."""
     slot = undecided_slot(task, state, last_tick, now)
-    if slot is None or slot > now or task.schedule is None:
+    if slot is None:
+        return None
+    if slot <= now:
+        slot = max(slot, slot_until(task, now) or slot)
+    if task.calendar is None or not task.calendar.reason(slot):
         return slot
-    return max(slot, task.schedule.previous(now, task.timezone) or slot)
+    return slot_after(task, max(slot, now))
+
+
+def start_time(task: "Task | None", at: float) -> float:
+    """When a task may start that is ready at `at`: then, or when its window opens."""
+    if task is None or task.window is None:
+        return at
+    return task.window.opening(at)
+
+
+def window_words(task: "Task | None", at: float) -> str:
+    """' (only_between ...)' behind a time to which a start at `at` is put off, else ''."""
+    if task is None or task.window is None or task.window.is_open(at):
+        return ""
+    return " (%s)" % task.window.words()
+
+
+def queue_text(config: Config, tasks: "Dict[str, TaskState]", task: Task, now: float) -> str:
+    """Since when a queued cycle waits, and for what."""
+    cycle = tasks[task.name].cycle
+    assert cycle is not None
+    text = "since %s" % iso(cycle.since)
+    if task.window is None or task.window.is_open(now):
+        return "%s (%s)" % (text, queue_reason(config, tasks, task, now))
+    return "%s until %s%s" % (text, iso(start_time(task, now)), window_words(task, now))
 
 
 # -- the decision of a tick
@@ -3844,7 +4521,7 @@ class _Draft:
         if record.get("reason"):
             note += ": %s" % record["reason"]
         if retry is not None:
-            note += "; retry %s" % retry_text(retry)
+            note += "; retry %s" % retry_text(retry, self.config.tasks.get(name))
         self.notes.append(note)
 
     def _retry_of(self, name: str, cycle: Cycle, ended_at: float,
@@ -4053,6 +4730,9 @@ class _Draft:
         state = self.put(task.name, boot_id=boot_id)
         if is_new:
             slot = min(self.facts.boot_at, int(self.now))
+            if task.calendar is not None and task.calendar.reason(slot):
+                self._skip_days_off(task, slot, slot)
+                return
             state = self.put(task.name, cursor=slot)
             self._open_cycle(task, state, slot, None)
 
@@ -4115,11 +4795,50 @@ class _Draft:
         state = self.put(task.name, cursor=slot, next_slot=next_slot)
         if slot <= state.decided_until < self.now:
             return  # the clock was wrong for a while and is right again: this slot has its verdict
-        self._open_cycle(task, state, slot, first if first < slot else None)
+        if task.calendar is None:
+            self._open_cycle(task, state, slot, first if first < slot else None)
+        else:
+            self._open_but_days_off(task, task.schedule, first, slot)
+
+    def _open_but_days_off(self, task: Task, schedule: CronSchedule, first: int,
+                           newest: int) -> None:
+        """Open the newest slot that is not on a day off; skip those beside it that are.
+
+        The slots of one stretch of days off have one verdict. Between the oldest and the newest
+        slot that could run, all merge, whatever their days: years without a tick cost no more.
+        """
+        slot = slot_until(task, newest)
+        if slot is None or slot < first:
+            self._skip_days_off(task, first, newest)
+            return
+        oldest = slot_after(task, first - 1) or slot
+        before = schedule.previous(oldest - 1, task.timezone)
+        if before is not None and first <= before:
+            self._skip_days_off(task, first, before)
+        merged_since = None
+        if oldest < slot:
+            merged_since = oldest
+        self._open_cycle(task, self.tasks[task.name], slot, merged_since)
+        after = schedule.next(slot, task.timezone)
+        if after is not None and after <= newest:
+            self._skip_days_off(task, after, newest)
+
+    def _skip_days_off(self, task: Task, first: int, newest: int) -> None:
+        assert task.calendar is not None
+        merged_since = None
+        if first < newest:
+            merged_since = first
+        self._skip(task.name, "skipped_not_on", newest, task.calendar.reason(newest),
+                   _merged_fields(merged_since))
 
     def _open_when_all_succeeded(self, task: Task, state: TaskState) -> None:
         """A task without a schedule runs when each dependency has a success not used yet."""
-        if self._have_all_succeeded(task, state):
+        if not self._have_all_succeeded(task, state):
+            return
+        if task.calendar is not None and task.calendar.reason(self.now):
+            self.put(task.name, consumed=successes(self.tasks, task))
+            self._skip_days_off(task, int(self.now), int(self.now))
+        else:
             self.put(task.name, consumed=successes(self.tasks, task), cycle=Cycle(
                 slot=int(self.now), trigger="dependency", phase="queued", since=self.now))
 
@@ -4193,13 +4912,17 @@ class _Draft:
         holders = self._lock_holders()
         for _slot, _order, task, cycle in sorted(ready, key=lambda entry: entry[:2]):
             if cycle.attempt == 1 and self._is_too_late(task, cycle.slot):
+                cause = queue_reason(self.config, self.tasks, task, self.now)
+                if start_time(task, cycle.since) > cycle.since:
+                    cause = window_words(task, cycle.since).strip(" ()")
                 self._close(task.name, "skipped_late", "queued too long (%s): %s" % (
-                    queue_reason(self.config, self.tasks, task),
-                    self._lateness(task, cycle.slot)))
+                    cause, self._lateness(task, cycle.slot)))
                 continue
             if cycle.attempt > task.retry_count + 1:
                 self._close(task.name, "failed", "no retries left")
                 continue
+            if start_time(task, self.now) > self.now:
+                continue  # until its window opens it holds nothing
             is_free = not lock_in_the_way(task, holders) and task.name not in self.facts.busy
             for lock in task.locks:
                 holders.setdefault(lock, task.name)
@@ -4302,11 +5025,14 @@ class _Draft:
             if cycle is None:
                 if state.queued_slot is not None:
                     return 0.0
-            elif cycle.phase == "queued":
-                return 0.0
+                continue
+            if cycle.phase == "queued":
+                if start_time(task, self.now) <= self.now:
+                    return 0.0
+                wake_at = min(wake_at, start_time(task, self.now))
             elif cycle.phase == "retrying":
-                wake_at = min(wake_at, cycle.retry_at)
-            elif task.start_deadline is not None:
+                wake_at = min(wake_at, start_time(task, max(cycle.retry_at, self.now)))
+            if cycle.phase != "retrying" and task.start_deadline is not None:
                 wake_at = min(wake_at, cycle.slot + task.start_deadline)
         return wake_at
 
@@ -4324,9 +5050,11 @@ class _Draft:
             record = {**record, **more}
         self.records.append(record)
         if name in self.tasks:
-            self.put(name, marks=_marked(self.tasks[name], status), skipped={
-                "status": status, "scheduled_for": iso(slot),
-                "dependency": record.get("dependency", "")})
+            self.put(name, marks=_marked(self.tasks[name], status))
+        # No dependent needs a slot on a day off: how the one before it ended is what counts.
+        if name in self.tasks and status != "skipped_not_on":
+            self.put(name, skipped={"status": status, "scheduled_for": iso(slot),
+                                    "dependency": record.get("dependency", "")})
         self.notes.append("%s: slot %s %s: %s" % (name, iso(slot), status, reason))
 
     def _drop_queued(self, name: str, status: str, reason: str) -> None:
@@ -4661,7 +5389,7 @@ def audit(name: str, periods: "Iterable[Period]", ledger: Ledger,
         text, _, zone = period.key.rpartition(" ")
         if not text:
             continue  # the key of a task without a schedule has no blank
-        schedule = CronSchedule(text, name, recorded=True)
+        schedule = schedule_of(text, name, recorded=True)
         start = max(period.start, since - 1)
         if not zone:
             start = max(start, zone_changed_at)
@@ -5211,7 +5939,7 @@ def _failure_findings(task: Task, state: TaskState, machine: Machine,
 def _next_attempt(task: Task, cycle: Cycle) -> str:
     text = "attempt %d of %d " % (cycle.attempt, task.retry_count + 1)
     if cycle.phase == "retrying":
-        return text + "starts " + retry_text(cycle)
+        return text + "starts " + retry_text(cycle, task)
     return text + "is %s" % cycle.phase
 
 
@@ -5222,10 +5950,12 @@ def _overdue_findings(config: Config, task: Task, state: State,
     if pause_document(state, task) is not None:
         return []
     if task_state.run is None and cycle is not None and cycle.phase in ("queued", "waiting"):
-        if machine.now - cycle.since <= grace_of(task):
+        since = cycle.since
+        if cycle.phase == "queued":
+            since = start_time(task, since)
+        if machine.now - since <= grace_of(task):
             return []
-        reason = "queued since %s (%s)" % (
-            iso(cycle.since), queue_reason(config, state.tasks, task))
+        reason = "queued " + queue_text(config, state.tasks, task, machine.now)
         if cycle.phase == "waiting":
             reason = "waiting for '%s' since %s" % (cycle.waiting_for, iso(cycle.since))
         return [Finding(code="overdue", task=task.name, since=cycle.slot,
@@ -5339,7 +6069,7 @@ def task_document(config: Config, state: State, task: Task, now: float,
         elif pause is not None:
             shown = "paused"
 
-    reason = _open_reason(config, state, task)
+    reason = _open_reason(config, state, task, now)
     if not reason and pause is not None:
         reason = _pause_text(pause)
         if shown != "paused":
@@ -5352,10 +6082,12 @@ def task_document(config: Config, state: State, task: Task, now: float,
     if cycle is not None and standing == "waiting":
         waiting_for = cycle.waiting_for or None
     elif cycle is not None and standing == "retrying":
-        next_run = first_tick_after(max(cycle.retry_at, now))
+        next_run = first_tick_after(start_time(task, max(cycle.retry_at, now)))
+    elif cycle is not None and standing == "queued" and start_time(task, now) > now:
+        next_run = first_tick_after(start_time(task, now))
     schedule = None
     if task.schedule is not None:
-        schedule = task.schedule.text
+        schedule = task.schedule.written
     document = {
         "name": task.name, "enabled": task.enabled, "schedule": schedule,
         "description": task.description, "state": shown, "waiting_for": waiting_for,
@@ -5374,7 +6106,7 @@ def _past_runs(task_state: TaskState) -> "Document":
             "recent": task_state.marks, "usual_duration_s": task_state.usual_s or None}
 
 
-def _open_reason(config: Config, state: State, task: Task) -> str:
+def _open_reason(config: Config, state: State, task: Task, now: float) -> str:
     """What holds up the open slot of a task, or what outlives its run; '' for nothing."""
     task_state = state.tasks.get(task.name, TaskState())
     cycle = task_state.cycle
@@ -5385,14 +6117,14 @@ def _open_reason(config: Config, state: State, task: Task) -> str:
     if cycle.phase == "waiting":
         return explain_unmet(config, state.tasks, cycle.waiting_for, cycle.slot)
     if cycle.phase == "queued":
-        return "since %s (%s)" % (iso(cycle.since), queue_reason(config, state.tasks, task))
+        return queue_text(config, state.tasks, task, now)
     if cycle.phase == "retrying":
         last = cycle.attempts[-1] if cycle.attempts else task_state.last
         outcome = outcome_text(last)
         if last.get("reason"):
             outcome += ": %s" % last["reason"]
         return "%s; attempt %d of %d starts %s" % (
-            outcome, cycle.attempt, task.retry_count + 1, retry_text(cycle))
+            outcome, cycle.attempt, task.retry_count + 1, retry_text(cycle, task))
     return ""
 
 
@@ -5709,6 +6441,7 @@ FATES = {
     "skipped_overlap": "skipped: previous run still going",
     "skipped_dependency": "skipped: dependency not met in time",
     "skipped_late": "skipped: too late to start",
+    "skipped_not_on": "skipped: a day off (not_on)",
     "skipped_paused": "skipped: the task was paused",
     "skipped_disabled": "skipped: the task was disabled",
     "skipped_removed": "skipped: the task was removed",
@@ -5955,6 +6688,11 @@ def _verdict_sentences(task: Task, slot: Slot, verdict: "Verdict") -> "List[str]
                          "succeeded.")
     elif verdict.get("trigger") == "catch_up":
         sentences.append("It ran late, as a catch-up.")
+    first = (verdict.get("attempts") or [verdict])[0]
+    opening = start_time(task, slot.at)
+    if slot.at < opening <= (from_iso(first.get("started_at")) or 0):
+        sentences.append("It waited until %s (%s)." % (
+            local_text(opening, task.timezone), task.window.words() if task.window else ""))
     if verdict.get("merged_since"):
         sentences.append("It also covers every slot since %s." % verdict["merged_since"])
     if verdict.get("run_id"):
@@ -5981,7 +6719,11 @@ def _next_run_sentence(state: State, task: Task, at: "int | None", now: float) -
         return "Its retry is due now; the next tick decides it."
     if at - now < 1:
         return "Its slot %s is due now; the next tick decides it." % local_text(at, task.timezone)
-    return "Next run: %s (in %s)." % (local_text(at, task.timezone), duration_text(at - now))
+    text = "Next run: %s (in %s)" % (local_text(at, task.timezone), duration_text(at - now))
+    if window_words(task, at):
+        text += "; it waits until %s%s" % (
+            local_text(start_time(task, at), task.timezone), window_words(task, at))
+    return text + "."
 
 
 def _advice(config: Config, state: State, task: Task, document: "Document",
@@ -6002,7 +6744,7 @@ def _advice(config: Config, state: State, task: Task, document: "Document",
     command = run_command(config, state, task, now)
     if standing == "retrying":
         return [("Its output", "logs " + name), ("To retry it now", command)]
-    if verdict is None or verdict["status"] in ("success", "skipped_overlap"):
+    if verdict is None or verdict["status"] in ("success", "skipped_overlap", "skipped_not_on"):
         return []
     blocker = first_unmet(config, state.tasks, task, int(now))
     if blocker:
@@ -6046,9 +6788,10 @@ def _ways_to_resume(pause: "Document") -> "List[Tuple[str, str]]":
 
 def coming_slots(config: Config, state: State, last_tick: "float | None", now: float, count: int,
                  only: str = "") -> "List[Tuple[int, str]]":
-    """The next `count` slots of all enabled tasks, in time order; those within a pause are none.
+    """The next `count` slots of all enabled tasks, in time order.
 
-    One that is not after `now` is due, and the next tick decides it.
+    Those within a pause or on a day off (`not_on`) are none. One that is not after `now` is due,
+    and the next tick decides it.
     """
     upcoming = []
     for task in config.tasks.values():
@@ -6062,11 +6805,45 @@ def coming_slots(config: Config, state: State, last_tick: "float | None", now: f
     while upcoming and len(slots) < count:
         slot, order, task = upcoming.pop(0)
         slots.append((slot, task.name))
-        assert task.schedule is not None
-        following = task.schedule.next(slot, task.timezone)
+        following = slot_after(task, slot)
         if following is not None:
             bisect.insort(upcoming, (following, order, task))
     return slots
+
+
+def waiting_starts(config: Config, state: State, now: float,
+                   only: str = "") -> "List[Tuple[float, str, int]]":
+    """(start, task, slot) of the slots that have come and wait for `only_between`."""
+    starts = []
+    for name, task_state in state.tasks.items():
+        task, cycle = config.tasks.get(name), task_state.cycle
+        if task is None or cycle is None or only not in ("", name):
+            continue
+        if cycle.phase == "queued" and start_time(task, now) > now:
+            starts.append((start_time(task, now), name, cycle.slot))
+    return sorted(starts)
+
+
+def skipped_days(config: Config, slots: "Sequence[Tuple[int, str]]", now: float) -> "List[str]":
+    """For each task with slots on days off from now to the last of `slots`: the first of them."""
+    last = max((slot for slot, _ in slots), default=0)
+    lines = []
+    for name in dict.fromkeys(name for _, name in slots):
+        task = config.tasks[name]
+        if task.calendar is None or task.schedule is None:
+            continue
+        reasons = []
+        slot = task.schedule.next(now, task.timezone)
+        while slot is not None and slot <= last:  # one a day
+            if task.calendar.reason(slot):
+                reasons.append(task.calendar.reason(slot))
+            slot = task.schedule.next(task.calendar.end_of_day(slot) - 1, task.timezone)
+        if reasons:
+            line = "%s: %s" % (name, reasons[0])
+            if len(reasons) > 1:
+                line += " (and %s)" % plural(len(reasons) - 1, "more day")
+            lines.append(line)
+    return lines
 
 
 def local_text(at: float, zone: "str | None") -> str:
@@ -7656,7 +8433,7 @@ def _is_schedule_key(key: str) -> bool:
     text, _, zone = key.rpartition(" ")
     try:
         if text:
-            CronSchedule(text, recorded=True)
+            schedule_of(text, recorded=True)
             zone_named(zone or None)
     except ConductorError:  # also when the zone was removed from the system since
         return False
@@ -7867,6 +8644,8 @@ class Reader:
         # What read_config read: (place, text), and when the file of each place changed.
         self.sources: "List[Tuple[str, str]]" = []
         self.changed_at: "Dict[str, float]" = {}
+        # The files of dates that it read besides: path -> the signature that each had before.
+        self.date_files: "Dict[str, str]" = {}
         # The newest state that was read or written, and the bytes of its file.
         self._newest: "Tuple[bytes, State | None]" = (b"", None)
         self._name_files(root, config_path or os.path.join(root, CONFIG_NAME))
@@ -8136,7 +8915,7 @@ class Reader:
         documents: "List[Tuple[str, Any]]" = []
         problems: "List[Problem]" = []
         is_complete = True
-        self.sources, self.changed_at = [], {}
+        self.sources, self.changed_at, self.date_files = [], {}, {}
         try:
             paths = self.config_files()
         except StorageError as error:  # tasks that cannot be seen are not removed
@@ -8161,7 +8940,7 @@ class Reader:
             documents.append((self.shown(path), document))
         # What is wrong with one file hides nothing of what is wrong with another.
         try:
-            config = build_config(documents, self.changed_at, is_complete)
+            config = build_config(documents, self.changed_at, is_complete, self.read_dates)
         except ConfigError as error:
             raise ConfigError(problems + error.problems, error.partial)
         if problems:
@@ -8198,6 +8977,22 @@ class Reader:
         self.sources.append((place, text))
         return parse_document(text, place)
 
+    def read_dates(self, name: str) -> str:
+        """The text of a file that `not_on` names. Raises ConductorError."""
+        if not name.isprintable():  # the heartbeat names it in a line of its own
+            raise ConductorError("this is not the name of a file")
+        path = os.path.abspath(self.path(name))
+        self.date_files.setdefault(path, signature(path))
+        for problem in self.insecure(path):
+            raise ConductorError(problem.text, problem.hint)
+        try:
+            return read_bytes(path, follow=True).decode("utf-8")
+        except OSError as error:
+            raise ConductorError("cannot be read: %s" % (error.strerror or error),
+                                 "correct the path, or create the file")
+        except UnicodeDecodeError:
+            raise ConductorError("a byte that is not UTF-8", "save it as UTF-8")
+
     def config_in_force(self) -> "Tuple[Config | None, List[Problem]]":
         """The configuration that ticks go by, and why it is not the one in the files.
 
@@ -8217,7 +9012,7 @@ class Reader:
                          for place, text in document["documents"]]
             changed_at = {place: float(at) for place, at in document.get("changed_at", {}).items()
                           if abs(float(at)) < LARGEST_NUMBER}
-            return build_config(documents, changed_at)
+            return build_config(documents, changed_at, read_dates=self.read_dates)
         except (FileNotFoundError, ForeignFile):
             return None
         except OSError as error:
@@ -10491,7 +11286,10 @@ def definition_of(config: Config, task: Task) -> "Document":
         "env_file", "umask", "ionice", "memory_limit")}
     env = dict(config.env, **task.env)
     env = {name: "%08x" % stable_hash(value) for name, value in env.items()}
-    return dict(fields, schedule=task.schedule and task.schedule.text, env=env)
+    for field in ("not_on", "only_between"):
+        if getattr(task, field):  # an older definition, which has neither, is no other one
+            fields[field] = getattr(task, field)
+    return dict(fields, schedule=task.schedule and task.schedule.written, env=env)
 
 
 def spec_of(config: Config, task: Task, run: Run) -> "Spec":
@@ -11045,8 +11843,13 @@ class Conductor:
         may_hide_a_change = self.store.may_hide_a_change(watched)
         stamp = "%08x" % stable_hash(repr(watched))
         config, problems = self._current_config(watched, "" if settle_only else stamp)
+        dates = list(self.store.date_files.items())
+        may_hide_a_change = may_hide_a_change or self.store.may_hide_a_change(dates)
         if not may_hide_a_change and not problems and not settle_only:
             self.valid_config = (watched, config)
+        if dates:
+            watched = watched + dates
+            stamp = "%08x" % stable_hash(repr(watched))
         state, notes, aside = self._load_state(config, now)
         gap = self._gap(now, evidence, state) if is_tick else None
 
@@ -11123,7 +11926,9 @@ class Conductor:
                         stamp: str) -> "Tuple[Config | None, List[str]]":
         """As `_load_config`, without reading files that have not changed since they were valid."""
         watched_then, config = self.valid_config
-        if config is not None and watched == watched_then:
+        is_same = watched == watched_then and all(
+            signature(path) == seen for path, seen in self.store.date_files.items())
+        if config is not None and is_same:
             return config, []
         return self._load_config(stamp)
 
@@ -11708,10 +12513,12 @@ def _record_of(run: Run, record: "RunRecord | None") -> "RunRecord":
 
 def _run_of(record: "RunRecord") -> Run:
     """The run that a record on disk is of."""
-    locks = record.get("locks") or []  # an older version wrote none
+    locks = []
+    if isinstance(record.get("locks"), list):  # an older version wrote none
+        locks = [lock for lock in record["locks"] if is_name(lock)]
     return Run(run_id=record["run_id"], trigger=record["trigger"], slot=record["slot"],
                attempt=record["attempt"], started_at=record["started_at"],
-               locks=list(locks) if _names(locks) else [])
+               locks=locks)
 
 
 def _caught_up(task: Task, state: TaskState, record: "RunRecord") -> TaskState:
@@ -13588,6 +14395,13 @@ def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH,
     return warnings
 
 
+def _coming_document(task: Task, slot: int) -> "Document":
+    document = {"task": task.name, "scheduled_for": iso(slot)}
+    if window_words(task, slot):
+        document["starts_at"] = iso(start_time(task, slot))
+    return document
+
+
 def cmd_next(store: Store, args: "argparse.Namespace") -> int:
     config = store.read_config()
     only = task_named(config, args.task).name if args.task else ""
@@ -13597,14 +14411,31 @@ def cmd_next(store: Store, args: "argparse.Namespace") -> int:
             tasks={name: task for name, task in config.tasks.items() if name in names})
     state, now = store.read_state()[0], Clock().now()
     slots = coming_slots(config, state, store.last_tick(), now, args.count, only)
+    waiting = waiting_starts(config, state, now, only)
     if args.json:
-        print_json([{"task": name, "scheduled_for": iso(at)} for at, name in slots])
+        print_json([{"task": name, "scheduled_for": iso(at), "starts_at": iso(start)}
+                    for start, name, at in waiting]
+                   + [_coming_document(config.tasks[name], at) for at, name in slots])
         return EXIT_OK
+    lines = []
+    for start, name, at in waiting:
+        task = config.tasks[name]
+        lines.append("%s  %s  (slot %s: waiting%s)" % (
+            local_text(start, task.timezone), name, local_text(at, task.timezone),
+            window_words(task, now)))
     for at, name in slots:
-        note = "" if at > now else "  (due: the next tick decides it)"
-        line = "%s  %s%s" % (local_text(at, config.tasks[name].timezone), name, note)
+        task, note = config.tasks[name], ""
+        if at <= now:
+            note = "  (due: the next tick decides it)"
+        elif window_words(task, at):
+            note = "  (starts %s: %s)" % (
+                local_text(start_time(task, at), task.timezone),
+                window_words(task, at).strip(" ()"))
+        lines.append("%s  %s%s" % (local_text(at, task.timezone), name, note))
+    lines += ["skipped: " + line for line in skipped_days(config, slots, now)]
+    for line in lines:
         print_line(wrap_words(line, terminal_size().columns, "    "))
-    if not slots:
+    if not lines:
         hint = "; resume ends a pause" if state.pauses else ""
         print_line("nothing is scheduled" + hint)
     return EXIT_OK
@@ -13613,8 +14444,11 @@ def cmd_next(store: Store, args: "argparse.Namespace") -> int:
 def _schedule_of(words: "Sequence[str]", name: str) -> CronSchedule:
     """The schedule of one word, or of the words that a shell made of an expression without quotes.
 
-    Raises UsageError where it made file names of the stars.
+    Several words that are each an expression make a list. Raises UsageError where the shell made
+    file names of the stars.
     """
+    if len(words) > 1 and all(" " in word.strip() or word.startswith("@") for word in words):
+        return schedule_of(LIST_MARK.join(words), name)
     try:
         return CronSchedule(" ".join(words), name)
     except CronSyntaxError:
@@ -13644,12 +14478,12 @@ def cmd_explain(store: Store, args: "argparse.Namespace") -> int:
         at = schedule.next(at, args.zone)
         if at is not None:
             slots.append(at)
-    words = describe(schedule.text, args.name)
+    words = describe(schedule.written, args.name)
     warnings = ["%s (%s)" % advice for advice in schedule_advice(schedule, args.name)]
     if not args.name and re.search(r"(?:^|[ ,])H", schedule.text):
         warnings.append("H depends on the task's name: add --name NAME")
     if args.json:
-        print_json({"expression": schedule.text, "description": words, "zone": args.zone,
+        print_json({"expression": schedule.written, "description": words, "zone": args.zone,
                     "next": [iso(slot) for slot in slots], "warnings": warnings})
         return EXIT_OK
     print_line("%s: %s" % (cut_text(schedule.text, LONGEST_REWRITTEN), words))
@@ -14098,7 +14932,7 @@ def _commands_to_look() -> "Dict[str, CommandEntry]":
             func=cmd_explain, text="describe a schedule in English and list its next runs",
             example="explain '0 2 * * *' --zone Europe/Paris", options=(
                 option("expression", nargs="+", metavar="EXPRESSION",
-                       help="in quotes, such as '0 2 * * *'"),
+                       help="in quotes, such as '0 2 * * *'; several make a list"),
                 option("--zone", metavar="ZONE", help="IANA time zone (default: the system's)"),
                 option("--from", dest="start", metavar="TIME", help="18:09, 12h, 2025-06-02 or"
                        " 2025-06-02T18:09Z (default: now)"),

@@ -283,7 +283,7 @@ def check_proposal(store: "sc.Store", document: "Dict[str, Any]", verb: str) -> 
     people = {key: document[key] for key in PEOPLE_RULES}
     problems = sc.check_fields(people, PEOPLE_RULES, verb, document["name"])
     documents = [(place, sc.parse_document(text, place)) for place, text in store.sources]
-    after = sc.build_config(documents + [(verb, document)])
+    after = sc.build_config(documents + [(verb, document)], read_dates=store.read_dates)
     problems += [problem for problem in after.problems if problem not in before.problems]
     # Its own problems come first, then those that it would cause elsewhere.
     problems.sort(key=lambda problem: not problem.place.startswith(verb))
@@ -374,7 +374,7 @@ def schedule_words(task: "sc.Task") -> str:
     """When a task runs, in plain English."""
     parts = []
     if task.schedule is not None:
-        parts.append(sc.describe(task.schedule.text, task.name))
+        parts.append(sc.describe(task.schedule.written, task.name))
     if task.dependencies:
         parts.append("after %s" % ", ".join(task.dependencies))
     return ", ".join(parts) or "by hand"
@@ -383,9 +383,11 @@ def schedule_words(task: "sc.Task") -> str:
 def next_start(task: "sc.Task", now: float) -> str:
     if task.schedule is None:
         return "not scheduled"
-    slot = task.schedule.next(now, task.timezone)
-    if slot is None:
+    if task.schedule.reboot:
         return "after the next boot"
+    slot = sc.slot_after(task, now)
+    if slot is None:
+        return "never: every slot to come is on a day off"
     return "%s (in %s)" % (sc.local_text(slot, task.timezone), sc.duration_text(slot - now))
 
 

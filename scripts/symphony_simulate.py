@@ -27,6 +27,7 @@ class Forecast(sc.Value):
     overlaps: int = 0
     late: int = 0
     stranded: int = 0       # slots that waited for a dependency until the next one came
+    days_off: int = 0       # slots on days off (not_on), which are meant to be skipped
     duration_s: float = 0.0
     is_guess: bool = False  # it never ran: its timeout is used as its duration
 
@@ -77,7 +78,7 @@ def _run_facts(ends: "Dict[str, float]", at: float) -> "Dict[str, sc.RunFact]":
 
 
 SKIP_FIELDS = {"skipped_overlap": "overlaps", "skipped_late": "late",
-               "skipped_dependency": "stranded"}
+               "skipped_dependency": "stranded", "skipped_not_on": "days_off"}
 
 
 def _count_skip(forecasts: "Dict[str, Forecast]", verdict: "sc.Verdict") -> None:
@@ -91,11 +92,16 @@ def _next_moment(config: sc.Config, state: sc.State, ends: "Dict[str, float]", a
     """When something happens next: a run ends, or a tick sees the next slot or deadline."""
     seen_by_ticks = []
     for name, task_state in state.tasks.items():
-        deadline = config.tasks[name].start_deadline
+        task = config.tasks[name]
+        deadline = task.start_deadline
         if task_state.next_slot is not None:
             seen_by_ticks.append(task_state.next_slot)
-        if task_state.cycle is not None and task_state.run is None and deadline is not None:
+        if task_state.cycle is None or task_state.run is not None:
+            continue
+        if deadline is not None:
             seen_by_ticks.append(int(task_state.cycle.slot + deadline + 1))
+        if sc.start_time(task, at) > at:
+            seen_by_ticks.append(int(sc.start_time(task, at)))
     moments = list(ends.values())
     if seen_by_ticks:
         moments.append(float(sc.first_tick_after(min(seen_by_ticks))))
@@ -132,6 +138,9 @@ def simulation_text(forecasts: "Sequence[Forecast]", days: float) -> str:
             if count:
                 lines.append("  ! %s: %s skipped: %s" % (
                     forecast.task, sc.plural(count, "run"), reason))
+    lines += ["  - %s: %s on days off (not_on)" % (
+        forecast.task, sc.plural(forecast.days_off, "slot"))
+        for forecast in forecasts if forecast.days_off]
     return "\n".join(lines)
 
 
@@ -174,7 +183,8 @@ def usual_durations(store: sc.Store, state: sc.State, now: float) -> "Dict[str, 
     return durations
 
 
-FORECAST_KEYS = ("task", "runs", "delays", "overlaps", "late", "stranded", "duration_s", "is_guess")
+FORECAST_KEYS = ("task", "runs", "delays", "overlaps", "late", "stranded", "days_off", "duration_s",
+                 "is_guess")
 
 
 def cmd_simulate(store: sc.Store, args: "argparse.Namespace") -> int:

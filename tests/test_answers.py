@@ -71,6 +71,8 @@ ADVICE = " Its output: logs a" + RUN_NOW
     ("skipped_dependency", {"reason": "waited for 'b'"}, "",
      "was skipped: dependency not met in time. Waited for 'b'." + NEXT + RUN_NOW),
     ("skipped_late", {"reason": "90 s late"}, "", "was skipped: too late to start. 90 s late." + NEXT + RUN_NOW),
+    ("skipped_not_on", {"reason": "2025-06-03 is in not_on: tuesday"}, "",
+     "was skipped: a day off (not_on). 2025-06-03 is in not_on: tuesday." + NEXT),
     ("skipped_paused", {"reason": "the task was paused"}, "",
      "was skipped: the task was paused." + NEXT + RUN_NOW),
     ("skipped_disabled", {"reason": "the task was disabled"}, "",

@@ -17,7 +17,8 @@ INIT = "to create one: %s --root ROOT init" % SCRIPT
 TASKS = "(tasks: backup, report)"
 TIMES = "use 18:09, 12h, 2025-06-02 or 2025-06-02T18:09Z"
 STATUSES = ("success, failed, timeout, interrupted, skipped, skipped_overlap, skipped_dependency, "
-            "skipped_late, skipped_paused, skipped_disabled, skipped_removed")
+            "skipped_late, skipped_not_on, skipped_paused, skipped_disabled, "
+            "skipped_removed")
 STOPPING = ("pause TASK, pause --all or uninstall keeps tasks from starting; a running task continues"
             " until it ends or reaches its timeout")
 EDITING = ("edit config/conductor_config.json or a file in config/tasks.d/, then run check; nothing "
