@@ -2310,6 +2310,20 @@ def is_web_address(value: "Any") -> bool:
         r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/@?#:\[\]]+)(:[0-9]{1,5})?([/?#]\S*)?\Z", value))
 
 
+def is_mail_address(value: "Any") -> bool:
+    """The name of a mailbox, with or without a domain: nothing that a mail program takes for an
+    option, a file, a program, a list or another header.
+    """
+    return is_text(value) and bool(re.match(MAIL_ADDRESS, value))
+
+
+def _mail_addresses(value: "Any") -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(map(is_mail_address, value))
+    return is_mail_address(value)
+
+
+MAIL_ADDRESS = r"[A-Za-z0-9_][A-Za-z0-9_.+=%#$&'*/?^{}~-]*(@[A-Za-z0-9][A-Za-z0-9.-]*)?\Z"
 SECONDS_TEXT = "a number of seconds from %s to 10 years"
 COMMAND_TEXT = "a string for /bin/sh, or a list of strings"
 ADDRESS_TEXT = "an http or https address, or null"
@@ -2394,8 +2408,8 @@ SETTING_RULES = _rules(
     TASK_RULES["env_file"],
     Rule(key="defaults", check=lambda value: isinstance(value, dict),
          allowed="an object of fields for every task that does not have them itself"),
-    Rule(key="notification_email", check=_texts, null=True,
-         allowed="an address, a list of them, or null"),
+    Rule(key="notification_email", check=_mail_addresses, null=True,
+         allowed="an address such as \"ops@example.org\", a list of them, or null"),
     Rule(key="log_to", check=lambda value: value in ("file", "syslog", "journal"),
          allowed='"file", "syslog" or "journal"'),
     Rule(key="metrics_file", check=is_filled, null=True,
@@ -2448,7 +2462,8 @@ _OTHER_NAMES = (
      " maxworkers maxjobs concurrencylimit", ""),
     ("notification_webhook", "webhook slackwebhook webhookurl slackurl discordwebhook alertwebhook"
      " slackwebhookurl notifyurl", ""),
-    ("notification_command", "mailto email mail onfailure onerror", ""),
+    ("notification_email", "mailto email mail emailto emails mailaddress", ""),
+    ("notification_command", "onfailure onerror", ""),
     ("enable_notifications", "notify notifications notificationsenabled", ""),
     ("renotify_hours", "renotify repeatinterval repeathours reminderhours",
      "use 'renotify_hours', in hours"),
@@ -2465,7 +2480,8 @@ _NO_KEYS = (
     ("user runas username uid runasuser account", "tasks run as the user who runs the tick"),
     ("log logfile stdout stderr output outputfile", "the output goes to logs/automation/NAME.log"),
     ("mailto email mail notify onfailure onerror alert webhook notifications",
-     "'notification_webhook' and 'notification_command' in settings serve all tasks"),
+     "'notification_email', 'notification_webhook' and 'notification_command' in settings serve"
+     " all tasks"),
 )
 # Where a key is unknown, where it is not, and what to do about it.
 _ELSEWHERE = (
@@ -2989,6 +3005,33 @@ def message_body(message: "Message", host: str, root: str, program: str = "") ->
         text += "\ntry: " + command
     body = {key: message.get(key) for key in MESSAGE_KEYS}
     return dict(body, text=text, content=text[:TEXT_LIMIT], host=host, root=root, command=command)
+
+
+MAIL_FACTS = ("scheduled_for", "started_at", "ended_at", "attempts", "exit_code", "run_id", "root")
+
+
+def mail_subject(body: "Document") -> str:
+    """The subject of a mail with this body: the first line of its text."""
+    return plain_line(body["text"].partition("\n")[0])
+
+
+def mail_text(body: "Document", program: str) -> str:
+    """What a mail says: what happened, the end of the output, and what to type next."""
+    paragraphs = [[mail_subject(body)]]
+    facts = [(key, body.get(key)) for key in MAIL_FACTS]
+    paragraphs.append(["%-14s %s" % (key.replace("_", " ") + ":", value)
+                       for key, value in facts if value is not None])
+    tail = (body.get("output_tail") or "").strip("\n")
+    if tail:
+        lines = tail[-TAIL_LIMIT:].splitlines()[-TAIL_LINES_SENT:]
+        paragraphs.append(["the end of its output:"] + ["  " + line for line in lines])
+    commands = [body["command"]] if body.get("command") else []
+    if body.get("task"):
+        commands.insert(0, "%s why %s" % (program, body["task"]))
+    if commands:
+        paragraphs.append(["try:"] + ["  " + command for command in commands])
+    text = "\n\n".join("\n".join(lines) for lines in paragraphs) + "\n"
+    return printable(text).encode("utf-8", "replace").decode()
 
 
 PING_PATHS = {"start": "/start", "success": "", "fail": "/fail"}
@@ -4094,8 +4137,10 @@ class _Draft:
         return True
 
     def _has_target(self) -> bool:
-        target = self.config.notification_webhook or self.config.notification_command
-        return bool(self.config.enable_notifications and target)
+        config = self.config
+        target = (config.notification_webhook or config.notification_command
+                  or config.notification_email)
+        return bool(config.enable_notifications and target)
 
     def _ping(self, task: "Task | None", kind: str) -> None:
         if task is not None and task.ping_url:
@@ -10315,6 +10360,52 @@ def send_to_command(command: "str | Tuple[str, ...]", body: "Document") -> str:
     text = body["text"].replace("\0", " ")  # which no environment can hold
     env = dict(os.environ, SYMPHONY_EVENT=body["event"], SYMPHONY_TASK=body["task"] or "",
                SYMPHONY_TEXT=text)
+    return _feed(command, json.dumps(body).encode(), env)
+
+
+# Cron looks in the first place; systems without it have the second, and others have it in PATH.
+SENDMAIL_PATHS = ("/usr/sbin/sendmail", "/usr/lib/sendmail")
+SENDMAIL_OPTIONS = ("-t", "-oi")  # who gets it stands in its header; a line with a dot is no end
+NO_SENDMAIL = "there is no sendmail in /usr/sbin, /usr/lib or PATH"
+SENDMAIL_HINT = "install a mail transfer agent such as msmtp-mta, dma or postfix"
+
+
+def sendmail_path() -> str:
+    """The program that takes mail, '' where there is none."""
+    for path in SENDMAIL_PATHS:
+        if os.access(path, os.X_OK):
+            return path
+    return shutil.which("sendmail") or ""
+
+
+def mail_of(addresses: "Sequence[str]", body: "Document", program: str) -> bytes:
+    """A mail with this body, header and all, as sendmail takes it."""
+    from email.headerregistry import Address
+    from email.message import EmailMessage
+    from email.utils import formatdate
+    mail = EmailMessage()
+    # Without a domain: the mail system adds its own, as for cron's mail.
+    mail["From"] = Address("Symphony Conductor", user_name(os.geteuid()))
+    mail["To"] = ", ".join(addresses)
+    mail["Subject"] = mail_subject(body).encode("utf-8", "replace").decode()
+    mail["Date"] = formatdate(from_iso(body["at"]), localtime=True)
+    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no absence note answers it
+    mail.set_content(mail_text(body, program), cte="quoted-printable")
+    return mail.as_bytes()
+
+
+def send_to_mail(addresses: "str | Sequence[str]", body: "Document", program: str) -> str:
+    """Hand a body to sendmail as a mail to these addresses: '' when it exits 0, else why not."""
+    path = sendmail_path()
+    if not path:
+        return "%s (%s)" % (NO_SENDMAIL, SENDMAIL_HINT)
+    if isinstance(addresses, str):
+        addresses = (addresses,)
+    return _feed((path,) + SENDMAIL_OPTIONS, mail_of(addresses, body, program), dict(os.environ))
+
+
+def _feed(command: "str | Tuple[str, ...]", data: bytes, env: "Dict[str, str]") -> str:
+    """Run a command with this input: '' when it exits 0 in time, else why not."""
     try:
         process = subprocess.Popen(
             argv_of(command), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
@@ -10325,7 +10416,7 @@ def send_to_command(command: "str | Tuple[str, ...]", body: "Document") -> str:
             trouble = os.strerror(problem.errno or 0)
         return "cannot start: " + trouble + (" (%s)" % hint if hint else "")
     try:
-        process.communicate(json.dumps(body).encode(), timeout=SEND_TIMEOUT_S)
+        process.communicate(data, timeout=SEND_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -10359,9 +10450,12 @@ def ways_to_send(config: Config, message: "Message",
     if not config.enable_notifications and message["event"] != "test":
         return {}
 
-    def body() -> "Document":  # made while sending: a damaged message holds up no other
-        return message_body(message, os.uname()[1], root, own_command(root))
+    program = own_command(root)
 
+    def body() -> "Document":  # made while sending: a damaged message holds up no other
+        return message_body(message, os.uname()[1], root, program)
+
+    email = config.notification_email or ""
     webhook = config.notification_webhook or ""
     command = config.notification_command or ""
     ways: "Dict[str, Callable[[], str]]" = {}
@@ -10369,6 +10463,8 @@ def ways_to_send(config: Config, message: "Message",
         ways["notification_webhook"] = lambda: in_time(lambda: send_to_web(webhook, body()))
     if command:
         ways["notification_command"] = lambda: send_to_command(command, body())
+    if email:
+        ways["notification_email"] = lambda: send_to_mail(email, body(), program)
     return ways
 
 
@@ -12943,8 +13039,8 @@ def cmd_notify_test(store: Store, args: "argparse.Namespace") -> int:
     ways = ways_to_send(config, message, store.root)
     if not ways:
         raise UsageError("no notification target is configured",
-                         "set notification_webhook or notification_command in %s"
-                         % store.shown(store.config_path))
+                         "set notification_email, notification_webhook or notification_command"
+                         " in %s" % store.shown(store.config_path))
     code = EXIT_OK
     for way, send in ways.items():
         trouble = send()
@@ -13021,6 +13117,10 @@ def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH,
     if config.notification_command:
         look("notification_command", config.notification_command, "", cron_path,
              store.shown(store.config_path), "")
+    if config.notification_email and not sendmail_path():
+        warnings.append(Problem(
+            place=store.shown(store.config_path), text="notification_email: " + NO_SENDMAIL,
+            hint=SENDMAIL_HINT, warning=True, field="notification_email"))
     return warnings
 
 
