@@ -41,12 +41,14 @@ if TYPE_CHECKING:
     import shlex
     import shutil
     import signal
+    import socket
     import stat
     import subprocess
     from typing import (
         Any,
         Callable,
         ClassVar,
+        Container,
         Dict,
         Iterable,
         Iterator,
@@ -85,8 +87,8 @@ else:
         _Late, ("argparse", "bisect", "datetime", "difflib", "errno", "fcntl", "json", "os", "re"))
     select, shlex, shutil, stat, subprocess = map(
         _Late, ("select", "shlex", "shutil", "stat", "subprocess"))
-    # The module that `signal` wraps: making its enums takes as long as planning a hundred tasks.
-    signal = _Late("signal", "_signal")
+    # The modules that these wrap: making enums takes as long as planning a hundred tasks.
+    signal, socket = _Late("signal", "_signal"), _Late("socket", "_socket")
 
 __version__ = "1.1.0"
 
@@ -6629,6 +6631,125 @@ def is_journal(fd: int) -> bool:
     return stream == "%d:%d" % (info.st_dev, info.st_ino)
 
 
+# -- the system's log
+
+JOURNAL_SOCKET = "/run/systemd/journal/socket"
+SYSLOG_SOCKETS = ("/dev/log", "/var/run/syslog", "/var/run/log")  # Linux, macOS, BSD
+LOG_NAME = "symphony_conductor"
+LOG_FACILITY = 9   # cron's, as in RFC 5424
+LOG_SEVERITIES = {"ERROR": "3", "WARNING": "4"}
+LOG_INFO = "6"
+LOG_LINE_LIMIT = 32000  # characters: whatever they are, a datagram of Linux holds them
+
+
+def log_fields(line: str, tasks: "Container[str]") -> "Dict[str, str]":
+    """A line of the log as the fields of an entry in systemd's journal; `tasks` has all names."""
+    fields = {"MESSAGE": cut_text(line, LOG_LINE_LIMIT),
+              "PRIORITY": LOG_SEVERITIES.get(line.partition(" ")[0], LOG_INFO)}
+    match = re.match(r"(?:WARNING |ERROR )?(?:(?:giving up on )?message '\w+ )?"
+                     r"([A-Za-z0-9][A-Za-z0-9_.-]*)[:'] ", line)
+    if match and match.group(1) in tasks:
+        fields["SYMPHONY_TASK"] = match.group(1)
+        run = re.search(r"\brun ([0-9]{8}T[0-9]{6}Z-[0-9]+)\b", line)
+        if run:
+            fields["SYMPHONY_RUN_ID"] = run.group(1)
+    return fields
+
+
+def journal_entry(fields: "Dict[str, str]") -> bytes:
+    """An entry in systemd's native journal protocol."""
+    entry = b""
+    fields = dict(fields, SYSLOG_IDENTIFIER=LOG_NAME, SYSLOG_FACILITY=str(LOG_FACILITY))
+    for key, text in fields.items():
+        value = text.encode("utf-8", "backslashreplace")
+        if b"\n" in value:
+            entry += b"%s\n%s%s\n" % (key.encode(), len(value).to_bytes(8, "little"), value)
+        else:
+            entry += b"%s=%s\n" % (key.encode(), value)
+    return entry
+
+
+def syslog_entry(fields: "Dict[str, str]", now: float) -> bytes:
+    """An entry as syslog(3) of the C library writes it: not RFC 5424, which rsyslog and journald do
+    not read from their local socket. So the fields stand at its end, as key=value.
+    """
+    text = " ".join(fields["MESSAGE"].splitlines())
+    for key, name in (("SYMPHONY_TASK", "task"), ("SYMPHONY_RUN_ID", "run_id")):
+        if key in fields:
+            text += " %s=%s" % (name, fields[key])
+    priority = LOG_FACILITY * 8 + int(fields["PRIORITY"])
+    at = time.strftime("%b %e %H:%M:%S", time.localtime(now))
+    line = "<%d>%s %s[%d]: %s" % (priority, at, LOG_NAME, os.getpid(), text)
+    return line.replace("\0", " ").encode("utf-8", "backslashreplace")
+
+
+def log_sockets(log_to: str) -> "Tuple[str, ...]":
+    """Where the sockets of this setting may be; the first that is there counts."""
+    if log_to == "journal":
+        return (JOURNAL_SOCKET,)
+    return SYSLOG_SOCKETS if log_to == "syslog" else ()
+
+
+def connect_log(paths: "Sequence[str]") -> "Tuple[socket.socket, bool]":
+    """A socket that never blocks, to the first of these paths that is there; whether it is a
+    stream. Raises OSError.
+    """
+    path = next((path for path in paths if os.path.exists(path)), paths[0])
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        made = socket.socket(socket.AF_UNIX, kind)
+        try:
+            made.setblocking(False)
+            made.connect(path)
+            return made, kind == socket.SOCK_STREAM
+        except OSError as error:
+            made.close()
+            if error.errno != errno.EPROTOTYPE:
+                raise
+    raise OSError(errno.EPROTOTYPE, os.strerror(errno.EPROTOTYPE), path)
+
+
+def send_to_log(paths: "Sequence[str]", entries: "Sequence[bytes]") -> int:
+    """Hand entries to a daemon that logs: how many it did not take, because its buffer is full.
+
+    Where no daemon listens, nothing is counted: doctor says so.
+    """
+    try:
+        connection, is_stream = connect_log(paths)
+    except BlockingIOError:
+        return len(entries)
+    except OSError:
+        return 0
+    taken = 0
+    try:
+        for entry in entries:
+            if is_stream:
+                entry += b"\0"
+            try:
+                size = connection.send(entry)
+            except OSError:
+                continue
+            if size < len(entry):
+                break  # of a stream: what follows would be read as the rest of it
+            taken += 1
+    finally:
+        connection.close()
+    return len(entries) - taken
+
+
+def log_trouble_of(log_to: str) -> str:
+    """Why the daemon of this setting gets no lines; '' if it does."""
+    paths = log_sockets(log_to)
+    if not paths:
+        return ""
+    try:
+        connect_log(paths)[0].close()
+    except BlockingIOError:
+        return ""  # it is there, and busy
+    except OSError as error:
+        return "nothing listens at %s (%s)" % (paths[0], error.strerror)
+    return ""
+
+
 def rotate(path: str, max_bytes: int) -> None:
     """Rename path -> path.1 -> ... -> path.5, when it has grown over `max_bytes`."""
     try:
@@ -7602,6 +7723,7 @@ class Reader:
         # What read_config read: (place, text), and when the file of each place changed.
         self.sources: "List[Tuple[str, str]]" = []
         self.changed_at: "Dict[str, float]" = {}
+        self.newest_config: "Config | None" = None  # of those that were read
         # The newest state that was read or written, and the bytes of its file.
         self._newest: "Tuple[bytes, State | None]" = (b"", None)
         self._name_files(root, config_path or os.path.join(root, CONFIG_NAME))
@@ -7856,6 +7978,7 @@ class Reader:
             raise ConfigError(problems + error.problems, error.partial)
         if problems:
             raise ConfigError(problems + config.problems, config)
+        self.newest_config = config
         return config
 
     def _note_change(self, path: str) -> None:
@@ -7907,7 +8030,8 @@ class Reader:
                          for place, text in document["documents"]]
             changed_at = {place: float(at) for place, at in document.get("changed_at", {}).items()
                           if abs(float(at)) < LARGEST_NUMBER}
-            return build_config(documents, changed_at)
+            self.newest_config = build_config(documents, changed_at)
+            return self.newest_config
         except (FileNotFoundError, ForeignFile):
             return None
         except OSError as error:
@@ -8408,17 +8532,44 @@ class Store(Reader):
     # -- log, heartbeat and environment
 
     def log(self, now: float, lines: "Sequence[str]") -> None:
-        """Append lines to the conductor's log, and to systemd's journal. Raises StorageError."""
+        """Append lines to the conductor's log, and to that of the system. Raises StorageError."""
         if not lines:
             return
-        append_lines(self.path("logs/symphony_conductor.log"),
-                     ["%s %s" % (iso(now), line) for line in lines], LOG_ROTATE_BYTES)
-        if is_journal(1):
+        path = self.path("logs/symphony_conductor.log")
+        append_lines(path, ["%s %s" % (iso(now), line) for line in lines], LOG_ROTATE_BYTES)
+        config = self._config_for_log()
+        if config is not None and config.log_to != "file":
+            self._log_to_system(now, lines, config, path)
+        is_sent = config is not None and config.log_to == "journal"
+        if is_journal(1) and not is_sent:
             text = "".join(line + "\n" for line in lines)
             try:
                 write_all(1, text.encode("utf-8", "backslashreplace"))
             except OSError:
                 pass  # the journal was stopped or killed meanwhile; the file has the lines
+
+    def _config_for_log(self) -> "Config | None":
+        if self.newest_config is None:  # a supervisor has had no need of it
+            try:
+                self.config_in_force()
+            except ConductorError:
+                pass  # what is being logged is worse
+        return self.newest_config
+
+    @staticmethod
+    def _log_to_system(now: float, lines: "Sequence[str]", config: Config, path: str) -> None:
+        """Send lines to systemd's journal or to syslog as well, without waiting for either."""
+        entries = []
+        for line in lines:
+            fields = log_fields(line, config.tasks)
+            if config.log_to == "journal":
+                entries.append(journal_entry(fields))
+            else:
+                entries.append(syslog_entry(fields, now))
+        dropped = send_to_log(log_sockets(config.log_to), entries)
+        if dropped:
+            append_lines(path, ["%s WARNING log_to: %s not taken by the %s, whose buffer is full" % (
+                iso(now), plural(dropped, "line was", "lines were"), config.log_to)])
 
     def write_heartbeat(self, at: float, wake_at: float, evidence: Evidence,
                         watched: "List[Tuple[str, str]]") -> None:
@@ -12845,6 +12996,7 @@ def _findings_of_doctor(inspector: Inspector, config: "Config | None") -> "List[
         problems = [problem for problem in config.problems if problem.warning]
         path = recorded[1] if recorded else CRON_PATH
         problems += missing_programs(store, config, path, inspector.caller)
+        problems += missing_services(store, config)
         findings += [Finding(code="suspicion", task=problem.task, place=problem.place,
                              text=str(problem).replace("warning: ", "", 1)) for problem in problems]
         findings += _zone_findings(config, inspector.now)
@@ -13070,6 +13222,7 @@ def cmd_check(store: Store, args: "argparse.Namespace") -> int:
     tasks = dict(config.tasks, **{task.place: task for task in config.drafts})
     drafted = config.replace(tasks=tasks)
     warnings = suspicions(drafted, Clock().now()) + missing_programs(store, drafted)
+    warnings += missing_services(store, drafted)
     order = {task.place: task.order for task in tasks.values()}
     warnings.sort(key=lambda warning: order.get(warning.place, len(order)))
     if not args.file:
@@ -13117,10 +13270,21 @@ def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH,
     if config.notification_command:
         look("notification_command", config.notification_command, "", cron_path,
              store.shown(store.config_path), "")
+    return warnings
+
+
+def missing_services(store: Reader, config: Config) -> "List[Problem]":
+    """Warnings for settings whose mail system or log is not there."""
+    place = store.shown(store.config_path)
+    warnings = []
     if config.notification_email and not sendmail_path():
+        warnings.append(Problem(place=place, text="notification_email: " + NO_SENDMAIL,
+                                hint=SENDMAIL_HINT, warning=True, field="notification_email"))
+    trouble = log_trouble_of(config.log_to)
+    if trouble:
         warnings.append(Problem(
-            place=store.shown(store.config_path), text="notification_email: " + NO_SENDMAIL,
-            hint=SENDMAIL_HINT, warning=True, field="notification_email"))
+            place=place, text="log_to: " + trouble, warning=True, field="log_to",
+            hint="start the daemon, or use another log; the file in logs/ has every line"))
     return warnings
 
 
