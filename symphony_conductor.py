@@ -8568,8 +8568,9 @@ class Store(Reader):
                 entries.append(syslog_entry(fields, now))
         dropped = send_to_log(log_sockets(config.log_to), entries)
         if dropped:
-            append_lines(path, ["%s WARNING log_to: %s not taken by the %s, whose buffer is full" % (
-                iso(now), plural(dropped, "line was", "lines were"), config.log_to)])
+            text = "%s not taken by the %s, whose buffer is full" % (
+                plural(dropped, "line was", "lines were"), config.log_to)
+            append_lines(path, ["%s WARNING log_to: %s" % (iso(now), text)])
 
     def write_heartbeat(self, at: float, wake_at: float, evidence: Evidence,
                         watched: "List[Tuple[str, str]]") -> None:
@@ -13388,8 +13389,8 @@ STARTER_CONFIG = """\
 # -- commands beside this file: scripts/symphony_NAME.py, as git-NAME is to git
 
 # What this version comes with, and the group in which help lists it.
-BESIDE = {"diff": "Look", "import-crontab": "Change", "report": "Look", "simulate": "Change",
-          "timer": "Install"}
+BESIDE = {"completion": "Install", "diff": "Look", "import-crontab": "Change", "report": "Look",
+          "simulate": "Change", "timer": "Install"}
 BESIDE_NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z"
 # Flags of this Python that the next one gets as well. Not -I: it would hide the script's folder.
 PYTHON_FLAGS = (("-B", "dont_write_bytecode"), ("-E", "ignore_environment"), ("-s", "no_user_site"))
@@ -13659,13 +13660,17 @@ def count_option(text: str) -> int:
     return int(text)
 
 
-def status_option(text: str) -> str:
-    """A status of the history, or `skipped` for every kind of skip, for argparse."""
+def statuses() -> "List[str]":
+    """The statuses of the history, and `skipped` for every kind of skip."""
     skips = [fate for fate in FATES if fate.startswith("skipped_")]
-    statuses = list(MARKS) + ["skipped"] + skips
-    if text not in statuses:
+    return list(dict.fromkeys(list(MARKS) + ["skipped"] + skips))
+
+
+def status_option(text: str) -> str:
+    """One of the statuses, for argparse."""
+    if text not in statuses():
         raise argparse.ArgumentTypeError(
-            "'%s' is not a status; use %s" % (text, ", ".join(statuses)))
+            "'%s' is not a status; use %s" % (text, ", ".join(statuses())))
     return text
 
 
