@@ -271,12 +271,12 @@ def _lower(text: str) -> str:
 def root_options() -> "List[argparse.Action]":
     """What goes before a command."""
     import argparse
-    with recording():
-        parser: "Any" = argparse.ArgumentParser()
-        parser.add_argument("--root", metavar="DIR", help="root folder")
-        parser.add_argument("--config", metavar="FILE", help="configuration file")
-        parser.add_argument("--version", action="store_true", help="show the version")
-    return list(parser.taken)
+    try:
+        with recording():
+            sc.main([])
+    except _Stop as stopped:
+        return [action for action in stopped.parser.taken if action.help != argparse.SUPPRESS]
+    raise AssertionError("nothing was parsed")
 
 
 # What the value of an option is, by its name or by the name of its value.
