@@ -8552,8 +8552,8 @@ class Store(Reader):
         if self.newest_config is None:  # a supervisor has had no need of it
             try:
                 self.config_in_force()
-            except ConductorError:
-                pass  # what is being logged is worse
+            except Exception:
+                pass  # it may be the very error that is being logged
         return self.newest_config
 
     @staticmethod

@@ -242,6 +242,13 @@ def test_rsyslog_reads_it(project, tmp_path, monkeypatch):
         "cron|info|symphony_conductor|%d| all is well: \u2603" % os.getpid()]
 
 
+def test_an_error_in_reading_the_configuration_is_logged_all_the_same(project, monkeypatch):
+    project.configure(every_minute("a"), log_to="journal")
+    monkeypatch.setattr(sc, "build_config", lambda *_: 1 / 0)
+    sc.Store(str(project.root)).log(at("2025-06-02T02:00:00Z"), ["ERROR division by zero"])
+    assert project.lines("logs/symphony_conductor.log") == ["2025-06-02T02:00:00Z ERROR division by zero"]
+
+
 PATCHED = """import sys
 sys.path.insert(0, %r)
 import symphony_conductor as sc
