@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import shlex
     import shutil
     import signal
+    import socket
     import stat
     import subprocess
     from typing import (
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         Callable,
         ClassVar,
         Collection,
+        Container,
         Dict,
         Iterable,
         Iterator,
@@ -86,8 +88,8 @@ else:
         _Late, ("argparse", "bisect", "datetime", "difflib", "errno", "fcntl", "json", "os", "re"))
     select, shlex, shutil, stat, subprocess = map(
         _Late, ("select", "shlex", "shutil", "stat", "subprocess"))
-    # The module that `signal` wraps: making its enums takes as long as planning a hundred tasks.
-    signal = _Late("signal", "_signal")
+    # The modules that these wrap: making enums takes as long as planning a hundred tasks.
+    signal, socket = _Late("signal", "_signal"), _Late("socket", "_socket")
 
 __version__ = "1.1.0"
 
@@ -2780,6 +2782,12 @@ ENVIRONMENT: "Document" = {
     "type": "object", "propertyNames": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
     "additionalProperties": TEXT}
 DATE: "Document" = {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}
+# The name of a mailbox, with or without a domain: nothing that a mail program takes for an option,
+# a file, a program, a list or another header.
+MAIL_ADDRESS: "Document" = {"type": "string", "pattern": (
+    r"^[A-Za-z0-9_][A-Za-z0-9_.+=%#$&'*/?^{}~-]*(@[A-Za-z0-9][A-Za-z0-9.-]*)?$")}
+MAIL_ADDRESSES: "Document" = {
+    "anyOf": [MAIL_ADDRESS, {"type": "array", "minItems": 1, "items": MAIL_ADDRESS}]}
 WEB_ADDRESS: "Document" = {"type": "string", "pattern": (
     r"^https?://(\[[0-9A-Fa-f:.]+\]|[^%s/@?#:\[\]]+)(:[0-9]{1,5})?([/?#][^%s]*)?$" % (
         _BLANK, _BLANK))}
@@ -2993,8 +3001,8 @@ SETTING_RULES = _rules(
     TASK_RULES["env_file"],
     Rule(key="defaults", schema={"type": "object"}, secret=True,
          allowed="an object of fields for every task that does not have them itself"),
-    Rule(key="notification_email", schema=TEXTS, null=True,
-         allowed="an address, a list of them, or null"),
+    Rule(key="notification_email", schema=MAIL_ADDRESSES, null=True,
+         allowed="an address such as \"ops@example.org\", a list of them, or null"),
     Rule(key="log_to", schema={"type": "string", "enum": ["file", "syslog", "journal"]},
          allowed='"file", "syslog" or "journal"'),
     Rule(key="metrics_file", schema=FILLED, null=True, allowed=FILE_TEXT),
@@ -3058,7 +3066,8 @@ _OTHER_NAMES = (
      " maxworkers maxjobs concurrencylimit", ""),
     ("notification_webhook", "webhook slackwebhook webhookurl slackurl discordwebhook alertwebhook"
      " slackwebhookurl notifyurl", ""),
-    ("notification_command", "mailto email mail onfailure onerror", ""),
+    ("notification_email", "mailto email mail emailto emails mailaddress", ""),
+    ("notification_command", "onfailure onerror", ""),
     ("enable_notifications", "notify notifications notificationsenabled", ""),
     ("renotify_hours", "renotify repeatinterval repeathours reminderhours",
      "use 'renotify_hours', in hours"),
@@ -3076,7 +3085,8 @@ _NO_KEYS = (
     ("user runas username uid runasuser account", "tasks run as the user who runs the tick"),
     ("log logfile stdout stderr output outputfile", "the output goes to logs/automation/NAME.log"),
     ("mailto email mail notify onfailure onerror alert webhook notifications",
-     "'notification_webhook' and 'notification_command' in settings serve all tasks"),
+     "'notification_email', 'notification_webhook' and 'notification_command' in settings serve"
+     " all tasks"),
 )
 # Where a key is unknown, where it is not, and what to do about it.
 _ELSEWHERE = (
@@ -3847,6 +3857,33 @@ def message_body(message: "Message", host: str, root: str, program: str = "") ->
         text += "\ntry: " + command
     body = {key: message.get(key) for key in MESSAGE_KEYS}
     return dict(body, text=text, content=text[:TEXT_LIMIT], host=host, root=root, command=command)
+
+
+MAIL_FACTS = ("scheduled_for", "started_at", "ended_at", "attempts", "exit_code", "run_id", "root")
+
+
+def mail_subject(body: "Document") -> str:
+    """The subject of a mail with this body: the first line of its text."""
+    return plain_line(body["text"].partition("\n")[0])
+
+
+def mail_text(body: "Document", program: str) -> str:
+    """What a mail says: what happened, the end of the output, and what to type next."""
+    paragraphs = [[mail_subject(body)]]
+    facts = [(key, body.get(key)) for key in MAIL_FACTS]
+    paragraphs.append(["%-14s %s" % (key.replace("_", " ") + ":", value)
+                       for key, value in facts if value is not None])
+    tail = (body.get("output_tail") or "").strip("\n")
+    if tail:
+        lines = tail[-TAIL_LIMIT:].splitlines()[-TAIL_LINES_SENT:]
+        paragraphs.append(["the end of its output:"] + ["  " + line for line in lines])
+    commands = [body["command"]] if body.get("command") else []
+    if body.get("task"):
+        commands.insert(0, "%s why %s" % (program, body["task"]))
+    if commands:
+        paragraphs.append(["try:"] + ["  " + command for command in commands])
+    text = "\n\n".join("\n".join(lines) for lines in paragraphs) + "\n"
+    return printable(text).encode("utf-8", "replace").decode()
 
 
 PING_PATHS = {"start": "/start", "success": "", "fail": "/fail"}
@@ -5123,8 +5160,10 @@ class _Draft:
         return True
 
     def _has_target(self) -> bool:
-        target = self.config.notification_webhook or self.config.notification_command
-        return bool(self.config.enable_notifications and target)
+        config = self.config
+        target = (config.notification_webhook or config.notification_command
+                  or config.notification_email)
+        return bool(config.enable_notifications and target)
 
     def _ping(self, task: "Task | None", kind: str) -> None:
         if task is not None and task.ping_url:
@@ -7670,6 +7709,125 @@ def is_journal(fd: int) -> bool:
     return stream == "%d:%d" % (info.st_dev, info.st_ino)
 
 
+# -- the system's log
+
+JOURNAL_SOCKET = "/run/systemd/journal/socket"
+SYSLOG_SOCKETS = ("/dev/log", "/var/run/syslog", "/var/run/log")  # Linux, macOS, BSD
+LOG_NAME = "symphony_conductor"
+LOG_FACILITY = 9   # cron's, as in RFC 5424
+LOG_SEVERITIES = {"ERROR": "3", "WARNING": "4"}
+LOG_INFO = "6"
+LOG_LINE_LIMIT = 32000  # characters: whatever they are, a datagram of Linux holds them
+
+
+def log_fields(line: str, tasks: "Container[str]") -> "Dict[str, str]":
+    """A line of the log as the fields of an entry in systemd's journal; `tasks` has all names."""
+    fields = {"MESSAGE": cut_text(line, LOG_LINE_LIMIT),
+              "PRIORITY": LOG_SEVERITIES.get(line.partition(" ")[0], LOG_INFO)}
+    match = re.match(r"(?:WARNING |ERROR )?(?:(?:giving up on )?message '\w+ )?"
+                     r"([A-Za-z0-9][A-Za-z0-9_.-]*)[:'] ", line)
+    if match and match.group(1) in tasks:
+        fields["SYMPHONY_TASK"] = match.group(1)
+        run = re.search(r"\brun ([0-9]{8}T[0-9]{6}Z-[0-9]+)\b", line)
+        if run:
+            fields["SYMPHONY_RUN_ID"] = run.group(1)
+    return fields
+
+
+def journal_entry(fields: "Dict[str, str]") -> bytes:
+    """An entry in systemd's native journal protocol."""
+    entry = b""
+    fields = dict(fields, SYSLOG_IDENTIFIER=LOG_NAME, SYSLOG_FACILITY=str(LOG_FACILITY))
+    for key, text in fields.items():
+        value = text.encode("utf-8", "backslashreplace")
+        if b"\n" in value:
+            entry += b"%s\n%s%s\n" % (key.encode(), len(value).to_bytes(8, "little"), value)
+        else:
+            entry += b"%s=%s\n" % (key.encode(), value)
+    return entry
+
+
+def syslog_entry(fields: "Dict[str, str]", now: float) -> bytes:
+    """An entry as syslog(3) of the C library writes it: not RFC 5424, which rsyslog and journald do
+    not read from their local socket. So the fields stand at its end, as key=value.
+    """
+    text = " ".join(fields["MESSAGE"].splitlines())
+    for key, name in (("SYMPHONY_TASK", "task"), ("SYMPHONY_RUN_ID", "run_id")):
+        if key in fields:
+            text += " %s=%s" % (name, fields[key])
+    priority = LOG_FACILITY * 8 + int(fields["PRIORITY"])
+    at = time.strftime("%b %e %H:%M:%S", time.localtime(now))
+    line = "<%d>%s %s[%d]: %s" % (priority, at, LOG_NAME, os.getpid(), text)
+    return line.replace("\0", " ").encode("utf-8", "backslashreplace")
+
+
+def log_sockets(log_to: str) -> "Tuple[str, ...]":
+    """Where the sockets of this setting may be; the first that is there counts."""
+    if log_to == "journal":
+        return (JOURNAL_SOCKET,)
+    return SYSLOG_SOCKETS if log_to == "syslog" else ()
+
+
+def connect_log(paths: "Sequence[str]") -> "Tuple[socket.socket, bool]":
+    """A socket that never blocks, to the first of these paths that is there; whether it is a
+    stream. Raises OSError.
+    """
+    path = next((path for path in paths if os.path.exists(path)), paths[0])
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        made = socket.socket(socket.AF_UNIX, kind)
+        try:
+            made.setblocking(False)
+            made.connect(path)
+            return made, kind == socket.SOCK_STREAM
+        except OSError as error:
+            made.close()
+            if error.errno != errno.EPROTOTYPE:
+                raise
+    raise OSError(errno.EPROTOTYPE, os.strerror(errno.EPROTOTYPE), path)
+
+
+def send_to_log(paths: "Sequence[str]", entries: "Sequence[bytes]") -> int:
+    """Hand entries to a daemon that logs: how many it did not take, because its buffer is full.
+
+    Where no daemon listens, nothing is counted: doctor says so.
+    """
+    try:
+        connection, is_stream = connect_log(paths)
+    except BlockingIOError:
+        return len(entries)
+    except OSError:
+        return 0
+    taken = 0
+    try:
+        for entry in entries:
+            if is_stream:
+                entry += b"\0"
+            try:
+                size = connection.send(entry)
+            except OSError:
+                continue
+            if size < len(entry):
+                break  # of a stream: what follows would be read as the rest of it
+            taken += 1
+    finally:
+        connection.close()
+    return len(entries) - taken
+
+
+def log_trouble_of(log_to: str) -> str:
+    """Why the daemon of this setting gets no lines; '' if it does."""
+    paths = log_sockets(log_to)
+    if not paths:
+        return ""
+    try:
+        connect_log(paths)[0].close()
+    except BlockingIOError:
+        return ""  # it is there, and busy
+    except OSError as error:
+        return "nothing listens at %s (%s)" % (paths[0], error.strerror)
+    return ""
+
+
 def rotate(path: str, max_bytes: int) -> None:
     """Rename path -> path.1 -> ... -> path.5, when it has grown over `max_bytes`."""
     try:
@@ -8646,6 +8804,7 @@ class Reader:
         self.changed_at: "Dict[str, float]" = {}
         # The files of dates that it read besides: path -> the signature that each had before.
         self.date_files: "Dict[str, str]" = {}
+        self.newest_config: "Config | None" = None  # of those that were read
         # The newest state that was read or written, and the bytes of its file.
         self._newest: "Tuple[bytes, State | None]" = (b"", None)
         self._name_files(root, config_path or os.path.join(root, CONFIG_NAME))
@@ -8945,6 +9104,7 @@ class Reader:
             raise ConfigError(problems + error.problems, error.partial)
         if problems:
             raise ConfigError(problems + config.problems, config)
+        self.newest_config = config
         return config
 
     def _note_change(self, path: str) -> None:
@@ -9012,7 +9172,8 @@ class Reader:
                          for place, text in document["documents"]]
             changed_at = {place: float(at) for place, at in document.get("changed_at", {}).items()
                           if abs(float(at)) < LARGEST_NUMBER}
-            return build_config(documents, changed_at, read_dates=self.read_dates)
+            self.newest_config = build_config(documents, changed_at, read_dates=self.read_dates)
+            return self.newest_config
         except (FileNotFoundError, ForeignFile):
             return None
         except OSError as error:
@@ -9513,17 +9674,45 @@ class Store(Reader):
     # -- log, heartbeat and environment
 
     def log(self, now: float, lines: "Sequence[str]") -> None:
-        """Append lines to the conductor's log, and to systemd's journal. Raises StorageError."""
+        """Append lines to the conductor's log, and to that of the system. Raises StorageError."""
         if not lines:
             return
-        append_lines(self.path("logs/symphony_conductor.log"),
-                     ["%s %s" % (iso(now), line) for line in lines], LOG_ROTATE_BYTES)
-        if is_journal(1):
+        path = self.path("logs/symphony_conductor.log")
+        append_lines(path, ["%s %s" % (iso(now), line) for line in lines], LOG_ROTATE_BYTES)
+        config = self._config_for_log()
+        if config is not None and config.log_to != "file":
+            self._log_to_system(now, lines, config, path)
+        is_sent = config is not None and config.log_to == "journal"
+        if is_journal(1) and not is_sent:
             text = "".join(line + "\n" for line in lines)
             try:
                 write_all(1, text.encode("utf-8", "backslashreplace"))
             except OSError:
                 pass  # the journal was stopped or killed meanwhile; the file has the lines
+
+    def _config_for_log(self) -> "Config | None":
+        if self.newest_config is None:  # a supervisor has had no need of it
+            try:
+                self.config_in_force()
+            except Exception:
+                pass  # it may be the very error that is being logged
+        return self.newest_config
+
+    @staticmethod
+    def _log_to_system(now: float, lines: "Sequence[str]", config: Config, path: str) -> None:
+        """Send lines to systemd's journal or to syslog as well, without waiting for either."""
+        entries = []
+        for line in lines:
+            fields = log_fields(line, config.tasks)
+            if config.log_to == "journal":
+                entries.append(journal_entry(fields))
+            else:
+                entries.append(syslog_entry(fields, now))
+        dropped = send_to_log(log_sockets(config.log_to), entries)
+        if dropped:
+            text = "%s not taken by the %s, whose buffer is full" % (
+                plural(dropped, "line was", "lines were"), config.log_to)
+            append_lines(path, ["%s WARNING log_to: %s" % (iso(now), text)])
 
     def write_heartbeat(self, at: float, wake_at: float, evidence: Evidence,
                         watched: "List[Tuple[str, str]]") -> None:
@@ -11567,6 +11756,52 @@ def send_to_command(command: "str | Tuple[str, ...]", body: "Document") -> str:
     text = body["text"].replace("\0", " ")  # which no environment can hold
     env = dict(os.environ, SYMPHONY_EVENT=body["event"], SYMPHONY_TASK=body["task"] or "",
                SYMPHONY_TEXT=text)
+    return _feed(command, json.dumps(body).encode(), env)
+
+
+# Cron looks in the first place; systems without it have the second, and others have it in PATH.
+SENDMAIL_PATHS = ("/usr/sbin/sendmail", "/usr/lib/sendmail")
+SENDMAIL_OPTIONS = ("-t", "-oi")  # who gets it stands in its header; a line with a dot is no end
+NO_SENDMAIL = "there is no sendmail in /usr/sbin, /usr/lib or PATH"
+SENDMAIL_HINT = "install a mail transfer agent such as msmtp-mta, dma or postfix"
+
+
+def sendmail_path() -> str:
+    """The program that takes mail, '' where there is none."""
+    for path in SENDMAIL_PATHS:
+        if os.access(path, os.X_OK):
+            return path
+    return shutil.which("sendmail") or ""
+
+
+def mail_of(addresses: "Sequence[str]", body: "Document", program: str) -> bytes:
+    """A mail with this body, header and all, as sendmail takes it."""
+    from email.headerregistry import Address
+    from email.message import EmailMessage
+    from email.utils import formatdate
+    mail = EmailMessage()
+    # Without a domain: the mail system adds its own, as for cron's mail.
+    mail["From"] = Address("Symphony Conductor", user_name(os.geteuid()))
+    mail["To"] = ", ".join(addresses)
+    mail["Subject"] = mail_subject(body).encode("utf-8", "replace").decode()
+    mail["Date"] = formatdate(from_iso(body["at"]), localtime=True)
+    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no absence note answers it
+    mail.set_content(mail_text(body, program), cte="quoted-printable")
+    return mail.as_bytes()
+
+
+def send_to_mail(addresses: "str | Sequence[str]", body: "Document", program: str) -> str:
+    """Hand a body to sendmail as a mail to these addresses: '' when it exits 0, else why not."""
+    path = sendmail_path()
+    if not path:
+        return "%s (%s)" % (NO_SENDMAIL, SENDMAIL_HINT)
+    if isinstance(addresses, str):
+        addresses = (addresses,)
+    return _feed((path,) + SENDMAIL_OPTIONS, mail_of(addresses, body, program), dict(os.environ))
+
+
+def _feed(command: "str | Tuple[str, ...]", data: bytes, env: "Dict[str, str]") -> str:
+    """Run a command with this input: '' when it exits 0 in time, else why not."""
     try:
         process = subprocess.Popen(
             argv_of(command), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
@@ -11577,7 +11812,7 @@ def send_to_command(command: "str | Tuple[str, ...]", body: "Document") -> str:
             trouble = os.strerror(problem.errno or 0)
         return "cannot start: " + trouble + (" (%s)" % hint if hint else "")
     try:
-        process.communicate(json.dumps(body).encode(), timeout=SEND_TIMEOUT_S)
+        process.communicate(data, timeout=SEND_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -11611,9 +11846,12 @@ def ways_to_send(config: Config, message: "Message",
     if not config.enable_notifications and message["event"] != "test":
         return {}
 
-    def body() -> "Document":  # made while sending: a damaged message holds up no other
-        return message_body(message, os.uname()[1], root, own_command(root))
+    program = own_command(root)
 
+    def body() -> "Document":  # made while sending: a damaged message holds up no other
+        return message_body(message, os.uname()[1], root, program)
+
+    email = config.notification_email or ""
     webhook = config.notification_webhook or ""
     command = config.notification_command or ""
     ways: "Dict[str, Callable[[], str]]" = {}
@@ -11621,6 +11859,8 @@ def ways_to_send(config: Config, message: "Message",
         ways["notification_webhook"] = lambda: in_time(lambda: send_to_web(webhook, body()))
     if command:
         ways["notification_command"] = lambda: send_to_command(command, body())
+    if email:
+        ways["notification_email"] = lambda: send_to_mail(email, body(), program)
     return ways
 
 
@@ -14076,7 +14316,7 @@ def _findings_of_doctor(inspector: Inspector, config: "Config | None") -> "List[
         problems = [problem for problem in config.problems if problem.warning]
         path = recorded[1] if recorded else CRON_PATH
         problems += missing_programs(store, config, path, inspector.caller)
-        problems += start_problems(store, config)
+        problems += start_problems(store, config) + missing_services(store, config)
         for problem in problems:
             code = "suspicion" if problem.warning else "cannot-start"
             findings.append(Finding(code=code, task=problem.task, place=problem.place,
@@ -14273,8 +14513,8 @@ def cmd_notify_test(store: Store, args: "argparse.Namespace") -> int:
     ways = ways_to_send(config, message, store.root)
     if not ways:
         raise UsageError("no notification target is configured",
-                         "set notification_webhook or notification_command in %s"
-                         % store.shown(store.config_path))
+                         "set notification_email, notification_webhook or notification_command"
+                         " in %s" % store.shown(store.config_path))
     code = EXIT_OK
     for way, send in ways.items():
         trouble = send()
@@ -14306,6 +14546,7 @@ def cmd_check(store: Store, args: "argparse.Namespace") -> int:
     warnings = suspicions(drafted, Clock().now()) + missing_programs(store, drafted)
     for problem in start_problems(store, drafted):
         (warnings if problem.warning else problems).append(problem)
+    warnings += missing_services(store, drafted)
     order = {task.place: task.order for task in tasks.values()}
     warnings.sort(key=lambda warning: order.get(warning.place, len(order)))
     if not args.file:
@@ -14400,6 +14641,20 @@ def _coming_document(task: Task, slot: int) -> "Document":
     if window_words(task, slot):
         document["starts_at"] = iso(start_time(task, slot))
     return document
+
+def missing_services(store: Reader, config: Config) -> "List[Problem]":
+    """Warnings for settings whose mail system or log is not there."""
+    place = store.shown(store.config_path)
+    warnings = []
+    if config.notification_email and not sendmail_path():
+        warnings.append(Problem(place=place, text="notification_email: " + NO_SENDMAIL,
+                                hint=SENDMAIL_HINT, warning=True, field="notification_email"))
+    trouble = log_trouble_of(config.log_to)
+    if trouble:
+        warnings.append(Problem(
+            place=place, text="log_to: " + trouble, warning=True, field="log_to",
+            hint="start the daemon, or use another log; the file in logs/ has every line"))
+    return warnings
 
 
 def cmd_next(store: Store, args: "argparse.Namespace") -> int:
@@ -14526,7 +14781,8 @@ STARTER_CONFIG = """\
 # -- commands beside this file: scripts/symphony_NAME.py, as git-NAME is to git
 
 # What this version comes with, and the group in which help lists it.
-BESIDE = {"diff": "Look", "import-crontab": "Change", "report": "Look", "schema": "Look",
+BESIDE = {"completion": "Install", "diff": "Look", "import-crontab": "Change", "report": "Look",
+          "schema": "Look",
           "simulate": "Change", "timer": "Install"}
 BESIDE_NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z"
 # Flags of this Python that the next one gets as well. Not -I: it would hide the script's folder.
@@ -14797,13 +15053,17 @@ def count_option(text: str) -> int:
     return int(text)
 
 
-def status_option(text: str) -> str:
-    """A status of the history, or `skipped` for every kind of skip, for argparse."""
+def statuses() -> "List[str]":
+    """The statuses of the history, and `skipped` for every kind of skip."""
     skips = [fate for fate in FATES if fate.startswith("skipped_")]
-    statuses = list(MARKS) + ["skipped"] + skips
-    if text not in statuses:
+    return list(dict.fromkeys(list(MARKS) + ["skipped"] + skips))
+
+
+def status_option(text: str) -> str:
+    """One of the statuses, for argparse."""
+    if text not in statuses():
         raise argparse.ArgumentTypeError(
-            "'%s' is not a status; use %s" % (text, ", ".join(statuses)))
+            "'%s' is not a status; use %s" % (text, ", ".join(statuses())))
     return text
 
 

@@ -112,8 +112,7 @@ _OF_MAIL = "it only affects mail, and the conductor does not mail output"
 _SET_BY_CRON = "cron sets it itself and ignores the crontab's value"
 CRON_VARIABLES = {
     "MAILTO": "the conductor does not mail output; to have failures mailed, add to \"settings\": "
-              r'"enable_notifications": true, "notification_command": '
-              r'"mail -s \"$SYMPHONY_TEXT\" me@example.org"',
+              '"enable_notifications": true, "notification_email": "me@example.org"',
     "MAILFROM": _OF_MAIL, "CONTENT_TYPE": _OF_MAIL, "CONTENT_TRANSFER_ENCODING": _OF_MAIL,
     "RANDOM_DELAY": "there is no random delay; to spread tasks evenly, use H as the minute",
     "START_HOURS_RANGE": "only anacron uses it; start_deadline limits how late a task may start",

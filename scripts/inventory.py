@@ -378,8 +378,9 @@ OWN_SCRIPTS = (
     "README.md", "action_log.py", "automation_manager.py", "cleanup_engine.py", "cleanup_plan.py",
     "cleanup_report.py", "cleanup_review.py", "cleanup_rules.py", "clock_witness.py", "common.py",
     "comprehensive_inventory.sh", "crontab_commands.py", "crontab_switch.py", "crontab_tables.py",
-    "file_lifecycle.py", "folders.py", "inventory.py", "quarantine.py", "quick_health_check.sh",
-    "references.py", "report_page.py", "setup_steps.py", "setup_symphony_conductor.sh",
+    "file_lifecycle.py", "folders.py", "inventory.py", "man_page.py", "quarantine.py",
+    "quick_health_check.sh", "references.py", "report_page.py", "setup_steps.py",
+    "setup_symphony_conductor.sh", "symphony_completion.py", "symphony_conductor.1",
     "symphony_conductor.py", "symphony_diff.py", "symphony_import_crontab.py",
     "symphony_report.py", "symphony_schema.py", "symphony_simulate.py", "symphony_timer.py",
     "tree.py")

@@ -787,7 +787,7 @@ def test_each_script_uses_only_those_before_it():
              "cleanup_report", "cleanup_review", "cleanup_plan", "cleanup_engine",
              "report_page", "symphony_report", "symphony_simulate", "symphony_diff", "symphony_schema",
              "crontab_commands", "crontab_tables", "crontab_switch", "symphony_import_crontab", "symphony_timer",
-             "setup_steps"]
+             "symphony_completion", "man_page", "setup_steps"]
     # The stub of the conductor in scripts/ has the name of the module that all of them use.
     assert sorted(order + ["symphony_conductor"]) == sorted(path.stem for path in SCRIPTS.glob("*.py"))
     for place, name in enumerate(order):

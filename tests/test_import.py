@@ -308,7 +308,7 @@ def test_the_shell_of_the_table_runs_the_command_and_stands_in_its_environment()
 def test_the_settings_to_have_failures_mailed_can_be_pasted():
     words = crontab_tables.CRON_VARIABLES["MAILTO"]
     settings = json.loads("{%s}" % words.partition('"settings": ')[2])
-    assert settings["notification_command"] == 'mail -s "$SYMPHONY_TEXT" me@example.org'
+    assert settings["notification_email"] == "me@example.org"
     config = sc.build_config([("table", {"tasks": [], "settings": settings})])
     assert config.problems == [] and config.enable_notifications is True
 

@@ -539,7 +539,7 @@ def test_notify_test_says_who_took_it(project, listener):
     configured(project)
     code, _, err = project.call("notify-test")
     assert code == 2 and err.startswith(
-        "symphony_conductor: no notification target is configured (set notification_webhook or ")
+        "symphony_conductor: no notification target is configured (set notification_email, notific")
 
 
 def test_an_empty_root_has_no_spool(tmp_path):

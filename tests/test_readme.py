@@ -159,6 +159,13 @@ class Home:
         for name in ("old.tmp", "older.tmp", "report.html"):
             (self.root / "build" / name).write_text("x\n")
 
+    def add_manuals(self):
+        """Have them in the checkout too: a release is made from them."""
+        for name in FOLLOWED:
+            shutil.copy(str(REPOSITORY / name), str(self.root / name))
+        git(self.root, "add", "-A")
+        git(self.root, "commit", "-q", "-m", "Add the manuals")
+
     def run(self, command, folder):
         """(exit code, output, the folder it leaves the shell in) of one command."""
         script = "%s\ncode=$?; pwd > %s; exit $code" % (
@@ -188,6 +195,8 @@ def home_of(tmp_path_factory):
     def get(name):
         if name not in homes:
             homes[name] = Home(tmp_path_factory.mktemp("manual"))
+            if name == "CONTRIBUTING.md":
+                homes[name].add_manuals()
             if name in ("config/README.md", "scripts/README.md"):
                 homes[name].run("./symphony_conductor.py install", str(homes[name].root))
             if name == "scripts/README.md":  # as cron would have by now
@@ -337,7 +346,7 @@ def test_every_date_in_a_sample_has_its_own_weekday():
 
 # -- the tables and the sentences
 
-EXAMPLES = {"NAME": "health_check", "ADDRESS": "me@example.org", "ZONE": "Europe/Paris",
+EXAMPLES = {"SHELL": "bash", "NAME": "health_check", "ADDRESS": "me@example.org", "ZONE": "Europe/Paris",
             "TIME": "2025-03-28", "N": "3", "WHEN": "1d", "STATUS": "success",
             "FILE": "config/conductor_config.json", '"EXPRESSION"': "'0 2 * * *'"}
 # The first two are in tests/test_timer.py and tests/test_setup.py; the others do not end by
