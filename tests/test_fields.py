@@ -424,6 +424,7 @@ def test_a_run_of_a_tag_goes_on_after_a_failure_and_fails(project):
     assert project.lines("ran") == ["first", "last"]
     assert [line.split(": ")[1] for line in err.splitlines()] == [
         "first failed", "off", "config/conductor_config.json"]
+    assert project.call("run", "--tag", "odd")[0] == 1
 
 
 def test_a_dependency_of_a_dependency_comes_first():
