@@ -3549,6 +3549,7 @@ class _Draft:
         self.put(name, run=None, skipped={}, last=last)
         if record["status"] == "success":
             self._count_success(name, run, cycle, record["duration_s"])
+            self.put(name, last_success=round(float(result["ended_at"]), 3))
         if cycle is not None:
             self.put(name, cycle=retry)
         if retry is not None:
@@ -4023,7 +4024,8 @@ class _Draft:
             record = {**record, **more}
         self.records.append(record)
         if name in self.tasks:
-            self.put(name, marks=_marked(self.tasks[name], status), skipped={
+            state = self.tasks[name]
+            self.put(name, marks=_marked(state, status), totals=_counted(state, status), skipped={
                 "status": status, "scheduled_for": iso(slot),
                 "dependency": record.get("dependency", "")})
         self.notes.append("%s: slot %s %s: %s" % (name, iso(slot), status, reason))
@@ -4053,7 +4055,8 @@ class _Draft:
         """Record what became of a slot, and notify of its last attempt."""
         self.records.append(verdict)
         state = self.tasks[name]
-        self.put(name, marks=_marked(state, verdict["status"]))
+        status = verdict["status"]
+        self.put(name, marks=_marked(state, status), totals=_counted(state, status))
         if last["status"] != "success":
             is_slot = last.get("trigger") != "manual"
             self.put(name, consecutive_failures=state.consecutive_failures + is_slot,
@@ -4225,6 +4228,18 @@ def _merged_fields(first: "int | None") -> "Verdict":
 
 def _marked(state: TaskState, status: str) -> str:
     return (state.marks + MARKS.get(status, SKIP_MARK))[-MARKS_KEPT:]
+
+
+def _counted(state: TaskState, status: str) -> "Dict[str, int]":
+    """The totals with one more verdict."""
+    return {**state.totals, status: state.totals.get(status, 0) + 1}
+
+
+def counters_of(state: State) -> "Dict[str, TaskState]":
+    """What metrics must not lose together with a state: totals, and when each task succeeded."""
+    return {name: TaskState(last_success=task_state.last_success, totals=task_state.totals)
+            for name, task_state in state.tasks.items()
+            if task_state.last_success or task_state.totals}
 
 
 # == Audit and why ==
@@ -7885,14 +7900,17 @@ class Reader:
         """The state, notes on what is wrong with its file, and whether a newer one may be lost.
 
         A state that is missing was deleted by somebody who wants a fresh start; that paused tasks
-        run again is hardly meant. One whose content does not parse gives way to the copy before it.
+        run again is hardly meant, nor that totals begin anew. One whose content does not parse
+        gives way to the copy before it.
+
         Raises StorageError when a file is there and cannot be read, which proves no damage, and
         VersionError for the state of a later version.
         """
         try:
             return self._read_state(self.state_path), [], False
         except FileNotFoundError:
-            return State(pauses=self._copied_pauses()), [], True
+            copy = self._copied_state()
+            return State(pauses=copy.pauses, tasks=counters_of(copy)), [], True
         except ValueError as error:
             notes = ["WARNING %s cannot be used (%s)" % (STATE_NAME, error_text(error))]
         try:
@@ -7920,11 +7938,11 @@ class Reader:
         except OSError as error:
             raise StorageError.of("read", path, error)
 
-    def _copied_pauses(self) -> "Dict[str, Pause]":
+    def _copied_state(self) -> State:
         try:
-            return self._read_state(self.backup_path).pauses
+            return self._read_state(self.backup_path)
         except (FileNotFoundError, ValueError):
-            return {}  # an audit names those that were lost
+            return State()  # an audit names the pauses that were lost
 
     # -- runs and what they printed
 
