@@ -6545,7 +6545,10 @@ def write_public(path: str, data: bytes, at: "float | None" = None) -> None:
     temporary = path + ".tmp"
     try:
         try:
-            _check_regular(os.lstat(path), path)  # to replace a link would hardly be meant
+            info = os.lstat(path)
+            if stat.S_ISLNK(info.st_mode):  # to replace it would hardly be meant either
+                raise ForeignFile(errno.ELOOP, "Is a symbolic link", path)
+            _check_regular(info, path)
         except FileNotFoundError:
             pass
         try:
@@ -10696,6 +10699,19 @@ REPORT_EVERY_S = MINUTE       # at the most
 REPORT_RETRY_S = 5 * MINUTE
 
 
+def page_due_at(store: Reader, path: str, now: float) -> float:
+    """When a page that shows results is to be made anew; inf while there are no new ones.
+
+    Its time is when its maker began to read.
+    """
+    made_at = modified_at(path) or 0.0
+    if made_at > now:
+        made_at = 0.0  # the clock was set back
+    if made_at >= (modified_at(store.state_path) or 0.0):
+        return float("inf")
+    return made_at + REPORT_EVERY_S
+
+
 class Outcome(Value):
     """What a command has to tell its caller: an exit code, and lines for people."""
 
@@ -10894,7 +10910,7 @@ class Conductor:
         try:
             metrics = load_beside(self.store, MADE_BESIDE["metrics_file"])
             text = metrics.render(config, state, now, last_tick, is_valid, self.store.root)
-            write_public(path, text.encode("utf-8", "backslashreplace"), now)
+            write_public(path, text.encode("utf-8", "replace"), now)
             self.is_saved = False
         except Exception as error:  # its code may be that of another version, or edited
             trouble = error_text(error)
@@ -10903,13 +10919,11 @@ class Conductor:
 
     def _report_due_at(self, now: float) -> float:
         """When the page of `report_file` is to be made; inf while it shows the newest state."""
-        made_at = modified_at(self.store.path(self.report_file)) or 0.0
-        if (modified_at(self.store.state_path) or 0.0) <= made_at <= now:
-            return float("inf")
-        if made_at > now:
-            made_at = 0.0  # the clock was set back
-        failed_at = modified_at(self.store.path(UNWRITTEN_NAME % "report_file")) or 0.0
-        return max(made_at + REPORT_EVERY_S, failed_at + REPORT_RETRY_S)
+        due_at = page_due_at(self.store, self.store.path(self.report_file), now)
+        failed_at = modified_at(self.store.path(UNWRITTEN_NAME % "report_file"))
+        if failed_at is None or failed_at > now:
+            return due_at
+        return max(due_at, failed_at + REPORT_RETRY_S)
 
     def _make_report(self, now: float) -> None:
         """Have the page of `report_file` made, by a process that nobody waits for."""

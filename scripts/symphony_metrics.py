@@ -12,9 +12,8 @@ value: a task that never succeeded has no last success.
 """
 
 import os
-import re
 import sys
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, List
 
 if "symphony_conductor" not in sys.modules:  # it is there when the conductor loads this file
     sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -63,41 +62,43 @@ METRICS = {
 }
 ALWAYS_COUNTED = ("success", "failed")  # from 0 on, so that the first one is an increase
 
-ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n"}
+ESCAPES = (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"))  # the backslash first
 
 
 def label_value(text: str) -> str:
     """A label's value as the exposition format has it, in quotes."""
-    escaped = re.sub(r'[\\"\n]', lambda match: ESCAPES[match.group()], text)
-    return '"%s"' % escaped
+    for character, escape in ESCAPES:
+        text = text.replace(character, escape)
+    return '"%s"' % text
 
 
 def render(config: "sc.Config", state: "sc.State", now: float, last_tick: "float | None",
            is_valid: bool, root: str) -> str:
     """The metrics of a root. Times are epoch seconds; `is_valid`: the configuration is."""
-    common = "root=" + label_value(root)
+    common = "{root=" + label_value(root)
     samples: "Dict[str, List[str]]" = {name: [] for name in METRICS}
     samples["symphony_build_info"].append(
-        "{%s,version=%s} 1" % (common, label_value(sc.__version__)))
-    samples["symphony_config_valid"].append("{%s} %d" % (common, is_valid))
+        "%s,version=%s} 1" % (common, label_value(sc.__version__)))
+    samples["symphony_config_valid"].append("%s} %d" % (common, is_valid))
     if last_tick is not None:
         samples["symphony_last_tick_timestamp_seconds"].append(
-            "{%s} %s" % (common, number(last_tick)))
+            "%s} %s" % (common, number(last_tick)))
     overdue = overdue_tasks(config, state, now, last_tick, root)
     names = list(config.tasks) + [name for name in config.invalid if name not in config.tasks]
     for name in names:
         task_state = state.tasks.get(name, sc.TaskState())
         labels = "%s,task=%s" % (common, label_value(name))
-        values = dict(state_values(task_state))
+        values = state_values(task_state)
         if name in config.tasks:
             values.update(task_values(config.tasks[name], state, now, last_tick))
             values["overdue"] = int(name in overdue)
+        end = labels + "} "
         for key, value in values.items():
             if value is not None:
-                samples["symphony_task_" + key].append("{%s} %s" % (labels, number(value)))
+                samples["symphony_task_" + key].append(end + number(value))
         totals = {**dict.fromkeys(ALWAYS_COUNTED, 0), **task_state.totals}
         samples["symphony_task_verdicts_total"] += [
-            "{%s,verdict=%s} %d" % (labels, label_value(verdict), count)
+            "%s,verdict=%s} %d" % (labels, label_value(verdict), count)
             for verdict, count in totals.items()]
     lines = []
     for name, (kind, text) in METRICS.items():
@@ -109,23 +110,26 @@ def render(config: "sc.Config", state: "sc.State", now: float, last_tick: "float
 
 def number(value: float) -> str:
     """A value of a sample; a count or a whole number of seconds without a point."""
-    return str(int(value)) if value == int(value) else repr(value)
+    if value == int(value):
+        value = int(value)
+    return repr(value)
 
 
-def state_values(state: "sc.TaskState") -> "Iterator[Tuple[str, Any]]":
+def state_values(state: "sc.TaskState") -> "Dict[str, Any]":
     """What the state knows of a task, by the metric's name without its beginning; None: nothing."""
     run, last = state.run, state.last
-    yield "running", int(run is not None)
-    yield "unkillable", int(run is not None and bool(run.unended))
-    yield "consecutive_failures", state.consecutive_failures
-    yield "last_success_timestamp_seconds", last_success(state)
     started_at: "float | None" = sc.from_iso(last.get("started_at"))
     if run is not None:
         started_at = run.started_at
-    yield "last_start_timestamp_seconds", started_at
-    yield "last_end_timestamp_seconds", sc.from_iso(last.get("ended_at"))
-    yield "last_duration_seconds", last.get("duration_s")
-    yield "last_exit_code", last.get("exit_code")
+    return {
+        "running": int(run is not None),
+        "unkillable": int(run is not None and bool(run.unended)),
+        "consecutive_failures": state.consecutive_failures,
+        "last_success_timestamp_seconds": last_success(state),
+        "last_start_timestamp_seconds": started_at,
+        "last_end_timestamp_seconds": sc.from_iso(last.get("ended_at")),
+        "last_duration_seconds": last.get("duration_s"),
+        "last_exit_code": last.get("exit_code")}
 
 
 def last_success(state: "sc.TaskState") -> "float | None":
@@ -138,13 +142,14 @@ def last_success(state: "sc.TaskState") -> "float | None":
 
 
 def task_values(task: "sc.Task", state: "sc.State", now: float,
-                last_tick: "float | None") -> "Iterator[Tuple[str, Any]]":
+                last_tick: "float | None") -> "Dict[str, Any]":
     """The same of what follows from the configuration."""
-    yield "enabled", int(task.enabled)
-    yield "paused", int(sc.pause_document(state, task) is not None)
-    yield "next_slot_timestamp_seconds", sc.undecided_slot(task, state, last_tick, now)
-    yield "interval_seconds", interval_of(task, now)
-    yield "grace_seconds", sc.grace_of(task)
+    return {
+        "enabled": int(task.enabled),
+        "paused": int(sc.pause_document(state, task) is not None),
+        "next_slot_timestamp_seconds": sc.undecided_slot(task, state, last_tick, now),
+        "interval_seconds": interval_of(task, now),
+        "grace_seconds": sc.grace_of(task)}
 
 
 def interval_of(task: "sc.Task", now: float) -> "int | None":
@@ -180,7 +185,7 @@ def cmd_metrics(store: "sc.Store", args: "Any") -> int:
     state, notes, _ = store.read_state()
     is_valid = not broken and all(problem.warning for problem in config.problems)
     text = render(config, state, sc.Clock().now(), store.last_tick(), is_valid, store.root)
-    data = text.encode("utf-8", "backslashreplace")
+    data = text.encode("utf-8", "replace")
     if args.output:
         sc.write_public(args.output, data)
     else:
