@@ -12189,9 +12189,8 @@ class Inspector:
             daemon_command=command, write_error=self._write_error(), has_zone_data=has_zone_data(),
             undelivered=[from_iso(message["at"]) or self.now for _, message in spooled],
             unreadable=self.unreadable, state_notes=self.state_notes, insecure=self.insecure,
-            broken=self.broken, unwritten=self.unwritten, runs=runs, root=self.store.root, program=self.program,
-            mount=mount_of(self.store.root),
-            **self._space())
+            broken=self.broken, unwritten=self.unwritten, runs=runs, root=self.store.root,
+            program=self.program, mount=mount_of(self.store.root), **self._space())
 
     def _silent_s(self, last_tick: "float | None", state: State,
                   has_line: bool = False) -> float:

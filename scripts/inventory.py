@@ -381,7 +381,8 @@ OWN_SCRIPTS = (
     "file_lifecycle.py", "folders.py", "inventory.py", "quarantine.py", "quick_health_check.sh",
     "references.py", "report_page.py", "setup_steps.py", "setup_symphony_conductor.sh",
     "symphony_conductor.py", "symphony_diff.py", "symphony_import_crontab.py",
-    "symphony_metrics.py", "symphony_report.py", "symphony_simulate.py", "symphony_timer.py", "tree.py")
+    "symphony_metrics.py", "symphony_report.py", "symphony_simulate.py", "symphony_timer.py",
+    "tree.py")
 OWN_SOURCES = ("symphony_conductor.py", "setup.sh", "config/README.md", "cron/README.md")
 OWN_REPOSITORY = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
 OWN_TEST = "tests/house.py"  # is there in the tool's own repository only

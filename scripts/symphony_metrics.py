@@ -54,7 +54,7 @@ METRICS = {
     "symphony_task_interval_seconds": (
         "gauge", "The longer one of the two periods between slots that are current."),
     "symphony_task_grace_seconds": (
-        "gauge", "How long after its slot a success may come: a full timeout and all retry delays."),
+        "gauge", "How long after a slot a success may come: a full timeout and all retry delays."),
     "symphony_task_consecutive_failures": (
         "gauge", "How many slots in a row failed, up to now."),
     "symphony_task_verdicts_total": (

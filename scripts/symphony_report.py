@@ -924,7 +924,7 @@ def build_parser() -> argparse.ArgumentParser:
                         help="write to FILE, which is replaced as a whole (default: stdout)")
     output.add_argument("--watch-file", metavar="FILE",
                         help="keep the page FILE current: replace it if there are new results, at "
-                        "most once a minute; others can read it")
+                        "most once a minute; others can read it (default: none)")
     return parser
 
 

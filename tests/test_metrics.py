@@ -11,11 +11,11 @@ import sys
 import time
 
 import pytest
-import symphony_metrics
 from support import REPOSITORY, SCRIPT, due_once, every_minute, finished
 from world import World, at, task
 
 import symphony_conductor as sc
+import symphony_metrics
 
 PROMETHEUS = REPOSITORY / "config" / "prometheus"
 NOW = at("2025-06-04T10:00:30Z")  # a Wednesday
@@ -245,7 +245,7 @@ def test_while_nothing_happens_it_is_refreshed_every_five_minutes(project, monke
 
 def test_a_file_that_cannot_be_written_stops_nothing_and_is_told_once(project):
     project.configure(every_minute("a"), metrics_file="gone/m.prom")
-    for number in range(3):
+    for _ in range(3):
         assert project.call("run", "a") == project.call("tick") == (0, "", "")
     text = "metrics_file: cannot write gone/m.prom: No such file or directory"
     assert log_of(project, "metrics_file") == ["WARNING " + text]
@@ -299,8 +299,8 @@ def test_the_code_of_the_metrics_is_loaded_only_if_nobody_else_may_change_it(pro
     shutil.copy(str(SCRIPT), str(copy))
     project.configure(every_minute("a"), metrics_file="m.prom", report_file="r.html")
     command = [sys.executable, str(copy / "symphony_conductor.py"), "--root", str(project.root)]
-    alone = "metrics_file: 'metrics' is not part of this file (put scripts/symphony_metrics.py of version %s into %s)" % (
-        sc.__version__, copy / "scripts")
+    alone = ("metrics_file: 'metrics' is not part of this file (put scripts/symphony_metrics.py of version %s into "
+             "%s)" % (sc.__version__, copy / "scripts"))
 
     def tick():
         code, out, err = finished(command + ["tick"])
@@ -333,7 +333,8 @@ def test_a_run_with_another_configuration_leaves_the_file_alone(project):
     other.write_text(json.dumps({"tasks": [every_minute("other")], "settings": {"metrics_file": "m.prom"}}))
     other.chmod(0o600)
     assert project.call("--config", str(other), "run", "other")[0] == 0
-    assert 'task="other"' not in written(project) and written(project).split("verdicts")[0] == before.split("verdicts")[0]
+    assert 'task="other"' not in written(project)
+    assert written(project).split("verdicts")[0] == before.split("verdicts")[0]
 
 
 def test_an_invalid_configuration_shows(project):
