@@ -13,7 +13,10 @@ value: a task that never succeeded has no last success.
 
 import os
 import sys
-from typing import Any, Dict, List
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # ticks load this file, and typing takes longer than all the rest
+    from typing import Any, Dict, List
 
 if "symphony_conductor" not in sys.modules:  # it is there when the conductor loads this file
     sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
