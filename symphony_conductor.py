@@ -10692,6 +10692,9 @@ FORK_FOR_S = HOUR
 # a time, and then forked one after another. Until then, each holds four descriptors.
 FORKS_AT_ONCE = 8
 METRICS_EVERY_S = 5 * MINUTE  # at the latest, also while nothing happens
+# A file of more bytes takes longer than the end of a run may: then the ends of many runs write as
+# much a second, which is the file of 1,000 tasks every 8 seconds, and the next tick has the rest.
+METRICS_AT_ONCE = 100 * 1000
 REPORT_EVERY_S = MINUTE       # at the most
 REPORT_RETRY_S = 5 * MINUTE
 
@@ -10842,7 +10845,7 @@ class Conductor:
         self.store.log(now, notes + decision.notes + ["ERROR " + line for line in self.troubles])
 
         last_tick = now if is_tick else self.store.last_tick()
-        files_at = self._write_files(config, decision.state, now, last_tick, not problems)
+        files_at = self._write_files(config, decision.state, now, last_tick, not problems, is_tick)
         # A decision that only settles did not look at what is due. The next tick will: the state,
         # which the heartbeat names, has changed.
         if not settle_only:
@@ -10878,7 +10881,7 @@ class Conductor:
     # -- the files of settings
 
     def _write_files(self, config: "Config | None", state: State, now: float,
-                     last_tick: "float | None", is_valid: bool) -> float:
+                     last_tick: "float | None", is_valid: bool, is_tick: bool = False) -> float:
         """Write the metrics, and note when the report is due: when either has to be looked at next.
 
         Whatever is in the way of that stops nothing: it is logged once, and `status` shows it.
@@ -10889,30 +10892,46 @@ class Conductor:
             return float("inf")
         next_at = float("inf")
         if config.metrics_file:
-            next_at = self._write_metrics(config, state, now, last_tick, is_valid)
+            next_at = self._metrics_due_at(self.store.path(config.metrics_file), now, is_tick)
+            if next_at <= now:
+                next_at = self._write_metrics(config, state, now, last_tick, is_valid)
         if config.report_file:
             self.report_file = config.report_file
             self.report_at = self._report_due_at(now)
         return min(next_at, self.report_at)
 
+    def _metrics_due_at(self, path: str, now: float, is_tick: bool) -> float:
+        """When the metrics are to be written: at once if they lack a state, or else once old."""
+        try:
+            info = os.stat(path)
+        except OSError:
+            return now  # there is no such file, or to write it tells what is wrong
+        age_s = now - info.st_mtime
+        if age_s < -MINUTE:
+            return now  # the clock was set back
+        saved_at = modified_at(self.store.state_path) or 0.0
+        if not self.is_saved and saved_at < info.st_mtime:
+            return info.st_mtime + METRICS_EVERY_S
+        pause_s = info.st_size / METRICS_AT_ONCE
+        if is_tick or pause_s <= 1 or age_s >= pause_s:
+            return now
+        return info.st_mtime + pause_s
+
     def _write_metrics(self, config: Config, state: State, now: float,
                        last_tick: "float | None", is_valid: bool) -> float:
-        """Write the metrics if a state was saved or they are old: when they will be old again."""
+        """Write the metrics: when they will be old."""
         assert config.metrics_file is not None
-        path = self.store.path(config.metrics_file)
-        age_s = now - (modified_at(path) or 0.0)
-        if not self.is_saved and 0 <= age_s < METRICS_EVERY_S:
-            return now - age_s + METRICS_EVERY_S
         trouble = ""
         try:
             metrics = load_beside(self.store, MADE_BESIDE["metrics_file"])
             text = metrics.render(config, state, now, last_tick, is_valid, self.store.root)
-            write_public(path, text.encode("utf-8", "replace"), now)
+            write_public(self.store.path(config.metrics_file), text.encode("utf-8", "replace"))
             self.is_saved = False
         except Exception as error:  # its code may be that of another version, or edited
             trouble = error_text(error)
         self.store.note_written(now, "metrics_file", trouble)
-        return now + METRICS_EVERY_S
+        written_at = modified_at(self.store.path(config.metrics_file))
+        return max(now, written_at or now) + METRICS_EVERY_S
 
     def _report_due_at(self, now: float) -> float:
         """When the page of `report_file` is to be made; inf while it shows the newest state."""
