@@ -144,6 +144,7 @@ EVENTS_NAME = "status/events.jsonl"
 SPOOL_DIR = "status/spool"
 ENVIRONMENT_NAME = "status/tick_environment.json"
 FAILURE_NAME = "status/tick_failure"
+UNWRITTEN_NAME = "status/unwritten.%s"  # why the file of a setting could not be written
 INSTALLED_NAME = "status/crontab.installed"  # touched by each `install`
 IMPORTED_NAME = "status/crontab.imported"    # from which lines import-crontab made tasks
 IMPORTER = "import-crontab"                  # who pauses the tasks of lines that cron has back
@@ -2801,6 +2802,11 @@ def _number(low: float, high: float = LONGEST_S) -> "Document":
     return {"type": "number", "minimum": low, "maximum": high}
 
 
+def file_ending(ending: str) -> "Document":
+    """What takes the names of files with this ending."""
+    return {"type": "string", "pattern": r"^[^\x00]*\.%s$" % ending}
+
+
 EXIT_CODES: "Document" = {"type": "array", "items": _whole(0, 255)}
 
 
@@ -3005,8 +3011,11 @@ SETTING_RULES = _rules(
          allowed="an address such as \"ops@example.org\", a list of them, or null"),
     Rule(key="log_to", schema={"type": "string", "enum": ["file", "syslog", "journal"]},
          allowed='"file", "syslog" or "journal"'),
-    Rule(key="metrics_file", schema=FILLED, null=True, allowed=FILE_TEXT),
-    Rule(key="report_file", schema=FILLED, null=True, allowed=FILE_TEXT),
+    # The ending is what the reader of the file goes by, and no file of the conductor's has it.
+    Rule(key="metrics_file", schema=file_ending("prom"), null=True,
+         allowed="a file that ends in .prom, relative to the root or absolute, or null"),
+    Rule(key="report_file", schema=file_ending("html"), null=True,
+         allowed="a file that ends in .html, relative to the root or absolute, or null"),
 )
 
 DEFAULT_RULES = dict(TASK_RULES, command=TASK_RULES["command"].replace(required=False))
@@ -4546,6 +4555,7 @@ class _Draft:
         self.put(name, run=None, skipped={}, last=last)
         if record["status"] == "success":
             self._count_success(name, run, cycle, record["duration_s"])
+            self.put(name, last_success=round(float(result["ended_at"]), 3))
         if cycle is not None:
             self.put(name, cycle=retry)
         if retry is not None:
@@ -5087,7 +5097,8 @@ class _Draft:
             record = {**record, **more}
         self.records.append(record)
         if name in self.tasks:
-            self.put(name, marks=_marked(self.tasks[name], status))
+            state = self.tasks[name]
+            self.put(name, marks=_marked(state, status), totals=_counted(state, status))
         # No dependent needs a slot on a day off: how the one before it ended is what counts.
         if name in self.tasks and status != "skipped_not_on":
             self.put(name, skipped={"status": status, "scheduled_for": iso(slot),
@@ -5119,7 +5130,8 @@ class _Draft:
         """Record what became of a slot, and notify of its last attempt."""
         self.records.append(verdict)
         state = self.tasks[name]
-        self.put(name, marks=_marked(state, verdict["status"]))
+        status = verdict["status"]
+        self.put(name, marks=_marked(state, status), totals=_counted(state, status))
         if last["status"] != "success":
             is_slot = last.get("trigger") != "manual"
             self.put(name, consecutive_failures=state.consecutive_failures + is_slot,
@@ -5294,6 +5306,18 @@ def _merged_fields(first: "int | None") -> "Verdict":
 
 def _marked(state: TaskState, status: str) -> str:
     return (state.marks + MARKS.get(status, SKIP_MARK))[-MARKS_KEPT:]
+
+
+def _counted(state: TaskState, status: str) -> "Dict[str, int]":
+    """The totals with one more verdict."""
+    return {**state.totals, status: state.totals.get(status, 0) + 1}
+
+
+def counters_of(state: State) -> "Dict[str, TaskState]":
+    """What metrics must not lose together with a state: totals, and when each task succeeded."""
+    return {name: TaskState(last_success=task_state.last_success, totals=task_state.totals)
+            for name, task_state in state.tasks.items()
+            if task_state.last_success or task_state.totals}
 
 
 # == Audit and why ==
@@ -5580,6 +5604,7 @@ FINDINGS = {
     "not-writable": (PROBLEM, "disk"),
     "unreadable": (PROBLEM, "files"),
     "state-damaged": (PROBLEM, "files"),
+    "not-written": (WARNING, "files"),        # the file of a setting: metrics, the report
     "undelivered": (WARNING, "messages"),
     "paused-for-good": (PROBLEM, "pauses"),   # all tasks, and nothing ends it
     "paused-all": (WARNING, "pauses"),
@@ -5663,6 +5688,7 @@ class Machine(Value):
     undelivered: "Sequence[float]" = ()   # when each message was made
     unreadable: "Sequence[str]" = ()      # what could not be read, and why
     state_notes: "Sequence[str]" = ()     # what is wrong with the state
+    unwritten: "Dict[str, str]" = {}      # setting -> why its file could not be written
     insecure: "Sequence[Problem]" = ()
     broken: "Sequence[Problem]" = ()      # why the configuration cannot be used as a whole
     runs: "Dict[str, str]" = {}           # task -> what is odd about its run
@@ -5814,7 +5840,10 @@ def _file_findings(machine: Machine) -> "List[Finding]":
         notes = [note.replace("WARNING ", "", 1) for note in machine.state_notes]
         findings.append(Finding(code="state-damaged", text="; ".join(notes),
                                 command=_called(machine, "doctor")))
-    return findings
+    return findings + [
+        Finding(code="not-written", text="%s: %s" % (setting, text.rstrip(".")),
+                command=_called(machine, "check"))
+        for setting, text in machine.unwritten.items()]
 
 
 def _configuration_findings(config: "Config | None", machine: Machine) -> "List[Finding]":
@@ -7634,6 +7663,49 @@ def write_atomic(path: str, data: "bytes | Iterable[bytes]", durable: bool = Tru
         raise StorageError.of("write", path, error)
 
 
+def write_public(path: str, data: bytes, at: "float | None" = None) -> None:
+    """Replace a file that others read, in a folder that others may write to as well.
+
+    `at` is the time that the file gets, in epoch seconds. Raises StorageError. It is not flushed to
+    disk: what it shows is made anew.
+    """
+    temporary = path + ".tmp"
+    try:
+        try:
+            info = os.lstat(path)
+            if stat.S_ISLNK(info.st_mode):  # to replace it would hardly be meant either
+                raise ForeignFile(errno.ELOOP, "Is a symbolic link", path)
+            _check_regular(info, path)
+        except FileNotFoundError:
+            pass
+        try:
+            os.unlink(temporary)  # whatever it is: written into, a hard link would be another file
+        except FileNotFoundError:
+            pass
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+        try:
+            os.fchmod(fd, 0o644)  # whatever the umask is
+            write_all(fd, data)
+            if at is not None:
+                os.utime(fd, (at, at))
+        except OSError:
+            os.unlink(temporary)
+            raise
+        finally:
+            close_written(fd)
+        os.rename(temporary, path)
+    except OSError as error:
+        raise StorageError.of("write", path, error)
+
+
+def modified_at(path: str) -> "float | None":
+    """When a file was last written, in epoch seconds; None where that cannot be told."""
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return None
+
+
 def _keep_copy(path: str, keep: str) -> None:
     """Give the file a second name, without a moment in which the first is missing."""
     if not os.path.isfile(path):  # a folder or a dangling link in the file's place
@@ -8658,12 +8730,13 @@ OWN_FILES = (
     ("logs", r"(symphony_conductor|conductor_cron)\.log(\.[0-9])?"),
     ("logs/automation", r"[^.].*\.log(\.[0-9])?"),
     ("status", r"(crontab\.(before|imported|installed)|heartbeat|tick_failure|probe\.[0-9]+|"
-               r"(disk|events)\.jsonl|(last_good_config|tick_environment)\.json)(\.tmp)?"),
+               r"(disk|events)\.jsonl|(last_good_config|tick_environment)\.json|"
+               r"unwritten\.(metrics|report)_file|metrics\.prom|report\.html)(\.tmp)?"),
     ("status/automation_health", r"[^.].*\.health(\.tmp)?"),
     ("status/definitions", r"[0-9a-f]{16}\.json(\.tmp)?"),
     ("status/history", r"[0-9]{4}-[0-9]{2}-[0-9]{2}\.jsonl"),
     ("status/spool", r"[0-9TZ-]+\.json(\.sent|\.tmp)?"),
-    ("status/locks", r"(\.delivery|\.tick|[^.].*)\.lock"),
+    ("status/locks", r"(\.delivery|\.report|\.tick|[^.].*)\.lock"),
     ("status/runs", r"[^.].*\.(json|out)(\.tmp)?"),
 )
 
@@ -9196,14 +9269,17 @@ class Reader:
         """The state, notes on what is wrong with its file, and whether a newer one may be lost.
 
         A state that is missing was deleted by somebody who wants a fresh start; that paused tasks
-        run again is hardly meant. One whose content does not parse gives way to the copy before it.
+        run again is hardly meant, nor that totals begin anew. One whose content does not parse
+        gives way to the copy before it.
+
         Raises StorageError when a file is there and cannot be read, which proves no damage, and
         VersionError for the state of a later version.
         """
         try:
             return self._read_state(self.state_path), [], False
         except FileNotFoundError:
-            return State(pauses=self._copied_pauses()), [], True
+            copy = self._copied_state()
+            return State(pauses=copy.pauses, tasks=counters_of(copy)), [], True
         except ValueError as error:
             notes = ["WARNING %s cannot be used (%s)" % (STATE_NAME, error_text(error))]
         try:
@@ -9231,11 +9307,11 @@ class Reader:
         except OSError as error:
             raise StorageError.of("read", path, error)
 
-    def _copied_pauses(self) -> "Dict[str, Pause]":
+    def _copied_state(self) -> State:
         try:
-            return self._read_state(self.backup_path).pauses
+            return self._read_state(self.backup_path)
         except (FileNotFoundError, ValueError):
-            return {}  # an audit names those that were lost
+            return State()  # an audit names the pauses that were lost
 
     # -- runs and what they printed
 
@@ -9436,6 +9512,14 @@ class Reader:
             return None
         return TickFailure(at=document["at"], since=document["since"],
                            exit_code=document["exit_code"], text=plain_line(document["text"], 500))
+
+    def unwritten(self, setting: str) -> str:
+        """Why the file of a setting could not be written, the last time; '' if it could."""
+        try:
+            text = read_bytes(self.path(UNWRITTEN_NAME % setting), 4096)
+        except OSError:
+            return ""
+        return plain_line(text.decode("utf-8", "replace"), 500)
 
     def last_evidence(self) -> "Evidence | None":
         """What the clocks said at the last decision; None before the first."""
@@ -9765,6 +9849,22 @@ class Store(Reader):
         except (ConductorError, OSError):
             pass  # the tick's own exit status and output remain
 
+    def note_written(self, now: float, setting: str, trouble: str) -> None:
+        """Keep why the file of a setting could not be written ('': it was), and log a change."""
+        path = self.path(UNWRITTEN_NAME % setting)
+        trouble, before = plain_line(trouble, 500), self.unwritten(setting)
+        try:
+            if trouble:
+                write_atomic(path, trouble.encode(), durable=False)  # its time is that of the try
+            elif before:
+                os.unlink(path)
+            if trouble and trouble != before:
+                self.log(now, ["WARNING %s: %s" % (setting, trouble)])
+            elif before and not trouble:
+                self.log(now, ["%s: written again" % setting])
+        except (StorageError, OSError):
+            pass  # a disk that takes neither is a finding of its own
+
     def note_environment(self) -> None:
         """Keep the names of the environment that cron gave this tick, but of no value than PATH."""
         # The installed line calls Python with -I -S, as a person hardly ever does. A tick by hand
@@ -9901,6 +10001,104 @@ class Snapshot:
             if only:  # of all tasks it would be much, and nothing asks for that twice
                 self._lines[only, day] = lines
         return lines
+
+
+# -- commands beside this file: scripts/symphony_NAME.py, as git-NAME is to git
+
+# What this version comes with, and the group in which help lists it.
+BESIDE = {"completion": "Install", "diff": "Look", "import-crontab": "Change", "metrics": "Look",
+          "report": "Look", "schema": "Look", "simulate": "Change", "timer": "Install"}
+# Settings whose files the conductor keeps current, and the command that makes them.
+MADE_BESIDE = {"metrics_file": "metrics", "report_file": "report"}
+BESIDE_NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z"
+# Flags of this Python that the next one gets as well. Not -I: it would hide the script's folder.
+PYTHON_FLAGS = (("-B", "dont_write_bytecode"), ("-E", "ignore_environment"), ("-s", "no_user_site"))
+
+
+def path_beside(name: str) -> str:
+    """Where the file of a command that this one does not hold is looked for."""
+    folder = os.path.join(os.path.dirname(os.path.realpath(__file__)), "scripts")
+    return os.path.join(folder, "symphony_%s.py" % name.replace("-", "_"))
+
+
+def name_beside(file_name: str) -> str:
+    """The reverse: the command whose file has this name."""
+    return file_name[len("symphony_"):-len(".py")].replace("_", "-")
+
+
+def is_beside(name: str) -> bool:
+    """Whether the file of this command is there.
+
+    symphony_conductor.py is no command: it leads from the place of earlier versions to this file.
+    """
+    is_name = name != "conductor" and re.match(BESIDE_NAME, name)
+    return bool(is_name) and os.path.isfile(path_beside(name))
+
+
+def missing_modules(folder: str, file_name: str) -> "List[str]":
+    """The files that this one needs from its own folder, and that are not there."""
+    import importlib.util
+    own = os.path.basename(__file__)
+    missing: "List[str]" = []
+    names = [file_name]
+    for name in names:  # which grows meanwhile
+        source = read_bytes(os.path.join(folder, name)).decode("utf-8", "replace")
+        for module in re.findall(r"(?m)^(?:import|from) (\w+)", source):
+            needed = module + ".py"
+            if needed in names + missing + [own]:
+                continue
+            if os.path.isfile(os.path.join(folder, needed)):
+                names.append(needed)
+            elif importlib.util.find_spec(module) is None:
+                missing.append(needed)
+    return missing
+
+
+def not_beside(name: str, missing: "Sequence[str]") -> UnavailableError:
+    """The refusal of a command whose files are not all there."""
+    hint = "put scripts/%s of version %s into %s" % (
+        join_words(missing), __version__, os.path.dirname(path_beside(name)))
+    return UnavailableError("'%s' is not part of this file" % name, hint)
+
+
+def check_beside(store: Reader, folder: str, names: "Iterable[str]") -> bool:
+    """Whether these files of a folder beside this one belong to another user than this one.
+
+    They decide what runs, so they are checked as a configuration is. They may also belong to the
+    owner of this file, who decides that already: root installs a timer from its user's checkout.
+    Raises ConfigError.
+    """
+    owner = os.stat(store.script).st_uid
+    paths = [folder] + [os.path.join(folder, name) for name in names]
+    problems = store.insecure_among(paths, owner)
+    if problems:
+        raise ConfigError(problems)
+    return owner != os.geteuid()
+
+
+def load_beside(store: Reader, name: str) -> "Any":
+    """The module of a command beside this file, to be used by this very process.
+
+    Raises ConductorError, and whatever its code raises.
+    """
+    module_name = "symphony_" + name
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    folder, file_name = os.path.split(path_beside(name))
+    if not is_beside(name):
+        raise not_beside(name, [file_name])
+    is_foreign = check_beside(store, folder, (file_name, "__pycache__"))
+    # It imports this file, which may be running as a script, and must not be loaded twice.
+    sys.modules.setdefault("symphony_conductor", sys.modules[__name__])
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = before or is_foreign
+    # Not by importlib.util, whose own import takes longer than this one.
+    sys.path.insert(0, folder)
+    try:
+        return __import__(module_name)
+    finally:
+        sys.path.remove(folder)
+        sys.dont_write_bytecode = before
 
 
 # == Runner ==
@@ -11987,6 +12185,25 @@ FORK_FOR_S = HOUR
 # After a fork, each page that either process changes is copied. So this many starts are prepared at
 # a time, and then forked one after another. Until then, each holds four descriptors.
 FORKS_AT_ONCE = 8
+METRICS_EVERY_S = 5 * MINUTE  # at the latest, also while nothing happens
+# A file of more bytes takes longer than the end of a run may: then the ends of many runs write as
+# much a second, which is the file of 1,000 tasks every 8 seconds, and the next tick has the rest.
+METRICS_AT_ONCE = 100 * 1000
+REPORT_EVERY_S = MINUTE       # at the most
+REPORT_RETRY_S = 5 * MINUTE
+
+
+def page_due_at(store: Reader, path: str, now: float) -> float:
+    """When a page that shows results is to be made anew; inf while there are no new ones.
+
+    Its time is when its maker began to read.
+    """
+    made_at = modified_at(path) or 0.0
+    if made_at > now:
+        made_at = 0.0  # the clock was set back
+    if made_at >= (modified_at(store.state_path) or 0.0):
+        return float("inf")
+    return made_at + REPORT_EVERY_S
 
 
 class Outcome(Value):
@@ -12018,6 +12235,9 @@ class Conductor:
         self.agenda: "Agenda | None" = None   # of the newest decision
         self.troubles: "List[str]" = []  # what a decision could not find out or do, with its place
         self.own_locks: "Set[str]" = set()  # tasks whose lock this process holds for a run by hand
+        self.is_saved = False            # a state was saved that the metrics do not show yet
+        self.report_at = float("inf")    # when the page of `report_file` is to be made anew
+        self.report_file = ""
 
     # -- tick
 
@@ -12067,6 +12287,8 @@ class Conductor:
         now = self.clock.now()
         if any(is_retry_due(message, now) for _, message in self.store.spooled()):
             self.send(self.store)
+        if now >= self.report_at:
+            self._make_report(now)
 
     def _decide(self, is_tick: bool, settle_only: bool = False, is_read: bool = False) -> Outcome:
         """One decision, carried out. The caller holds the conductor's lock.
@@ -12121,13 +12343,15 @@ class Conductor:
         self._carry_out(config, state, decision, locks, aside)
         self.store.log(now, notes + decision.notes + ["ERROR " + line for line in self.troubles])
 
+        last_tick = now if is_tick else self.store.last_tick()
+        files_at = self._write_files(config, decision.state, now, last_tick, not problems, is_tick)
         # A decision that only settles did not look at what is due. The next tick will: the state,
         # which the heartbeat names, has changed.
         if not settle_only:
             wake_at = 0.0
             # Problems may be fixed outside the files, by chmod, say: look again every minute.
             if not may_hide_a_change and not problems:
-                wake_at = min(decision.wake_at, self.store.next_message_at())
+                wake_at = min(decision.wake_at, self.store.next_message_at(), files_at)
             self._beat(is_tick, now, evidence, wake_at, watched)
         exit_code = EXIT_CONFIG if problems else EXIT_OK
         if self.troubles:
@@ -12151,6 +12375,82 @@ class Conductor:
             raise BusyError("%s was removed while it was locked; nothing was decided" % LOCK_NAME,
                             "the next tick will decide")
         self.store.save_state(state, aside)
+        self.is_saved = True
+
+    # -- the files of settings
+
+    def _write_files(self, config: "Config | None", state: State, now: float,
+                     last_tick: "float | None", is_valid: bool, is_tick: bool = False) -> float:
+        """Write the metrics, and note when the report is due: when either has to be looked at next.
+
+        Whatever is in the way of that stops nothing: it is logged once, and `status` shows it.
+        """
+        self.report_at = float("inf")
+        # A run by hand with another configuration is no answer for that of the ticks.
+        if config is None or self.store.config_path != self.store.path(CONFIG_NAME):
+            return float("inf")
+        next_at = float("inf")
+        if config.metrics_file:
+            next_at = self._metrics_due_at(self.store.path(config.metrics_file), now, is_tick)
+            if next_at <= now:
+                next_at = self._write_metrics(config, state, now, last_tick, is_valid)
+        if config.report_file:
+            self.report_file = config.report_file
+            self.report_at = self._report_due_at(now)
+        return min(next_at, self.report_at)
+
+    def _metrics_due_at(self, path: str, now: float, is_tick: bool) -> float:
+        """When the metrics are to be written: at once if they lack a state, or else once old."""
+        try:
+            info = os.stat(path)
+        except OSError:
+            return now  # there is no such file, or to write it tells what is wrong
+        age_s = now - info.st_mtime
+        if age_s < -MINUTE:
+            return now  # the clock was set back
+        saved_at = modified_at(self.store.state_path) or 0.0
+        if not self.is_saved and saved_at < info.st_mtime:
+            return info.st_mtime + METRICS_EVERY_S
+        pause_s = info.st_size / METRICS_AT_ONCE
+        if is_tick or pause_s <= 1 or age_s >= pause_s:
+            return now
+        return info.st_mtime + pause_s
+
+    def _write_metrics(self, config: Config, state: State, now: float,
+                       last_tick: "float | None", is_valid: bool) -> float:
+        """Write the metrics: when they will be old."""
+        assert config.metrics_file is not None
+        trouble = ""
+        try:
+            metrics = load_beside(self.store, MADE_BESIDE["metrics_file"])
+            text = metrics.render(config, state, now, last_tick, is_valid, self.store.root)
+            write_public(self.store.path(config.metrics_file), text.encode("utf-8", "replace"))
+            self.is_saved = False
+        except Exception as error:  # its code may be that of another version, or edited
+            trouble = error_text(error)
+        self.store.note_written(now, "metrics_file", trouble)
+        written_at = modified_at(self.store.path(config.metrics_file))
+        return max(now, written_at or now) + METRICS_EVERY_S
+
+    def _report_due_at(self, now: float) -> float:
+        """When the page of `report_file` is to be made; inf while it shows the newest state."""
+        due_at = page_due_at(self.store, self.store.path(self.report_file), now)
+        failed_at = modified_at(self.store.path(UNWRITTEN_NAME % "report_file"))
+        if failed_at is None or failed_at > now:
+            return due_at
+        return max(due_at, failed_at + REPORT_RETRY_S)
+
+    def _make_report(self, now: float) -> None:
+        """Have the page of `report_file` made, by a process that nobody waits for."""
+        self.report_at = float("inf")
+        name = MADE_BESIDE["report_file"]
+        try:
+            if not is_beside(name):
+                raise not_beside(name, [os.path.basename(path_beside(name))])
+            with doing("start", "the report"):
+                start_detached(self.store, [name, "--watch-file=" + self.report_file], "-")
+        except (ConductorError, OSError) as error:
+            self.store.note_written(now, "report_file", error_text(error))
 
     def _gap(self, now: float, evidence: Evidence, state: State) -> "Gap | None":
         """The time without a tick that ends now, if it is long and was not reported yet."""
@@ -12728,6 +13028,8 @@ class Conductor:
                                 "task": task.name, "id": run_id_of(now, state_after.messages_made)})
         note = "%s: starting run %s by hand" % (task.name, run.run_id)
         self.store.log(now, notes + decision.notes + [note])
+        is_valid = not any(not problem.warning for problem in config.problems)
+        self._write_files(config, state_after, now, self.store.last_tick(), is_valid)
         return run
 
 
@@ -13387,6 +13689,9 @@ class Inspector:
         except ConfigError as error:
             self.insecure = error.problems
         config, self.broken = self.asked(self.store.config_in_force, (None, []))
+        reasons = {setting: self.store.unwritten(setting) for setting in MADE_BESIDE
+                   if config is not None and getattr(config, setting)}
+        self.unwritten = {setting: text for setting, text in reasons.items() if text}
         return config  # type: ignore[no-any-return]
 
     def state(self) -> State:
@@ -13421,9 +13726,8 @@ class Inspector:
             daemon_command=command, write_error=self._write_error(), has_zone_data=has_zone_data(),
             undelivered=[from_iso(message["at"]) or self.now for _, message in spooled],
             unreadable=self.unreadable, state_notes=self.state_notes, insecure=self.insecure,
-            broken=self.broken, runs=runs, root=self.store.root, program=self.program,
-            mount=mount_of(self.store.root),
-            **self._space())
+            broken=self.broken, unwritten=self.unwritten, runs=runs, root=self.store.root,
+            program=self.program, mount=mount_of(self.store.root), **self._space())
 
     def _silent_s(self, last_tick: "float | None", state: State,
                   has_line: bool = False) -> float:
@@ -14547,6 +14851,7 @@ def cmd_check(store: Store, args: "argparse.Namespace") -> int:
     for problem in start_problems(store, drafted):
         (warnings if problem.warning else problems).append(problem)
     warnings += missing_services(store, drafted)
+    warnings += unmade_files(store, drafted)
     order = {task.place: task.order for task in tasks.values()}
     warnings.sort(key=lambda warning: order.get(warning.place, len(order)))
     if not args.file:
@@ -14642,6 +14947,7 @@ def _coming_document(task: Task, slot: int) -> "Document":
         document["starts_at"] = iso(start_time(task, slot))
     return document
 
+
 def missing_services(store: Reader, config: Config) -> "List[Problem]":
     """Warnings for settings whose mail system or log is not there."""
     place = store.shown(store.config_path)
@@ -14654,6 +14960,27 @@ def missing_services(store: Reader, config: Config) -> "List[Problem]":
         warnings.append(Problem(
             place=place, text="log_to: " + trouble, warning=True, field="log_to",
             hint="start the daemon, or use another log; the file in logs/ has every line"))
+
+def unmade_files(store: Reader, config: Config) -> "List[Problem]":
+    """Warnings for files of settings that nothing makes or that cannot be written."""
+    warnings = []
+    for setting, name in MADE_BESIDE.items():
+        file_name = getattr(config, setting)
+        if not file_name:
+            continue
+        folder = os.path.dirname(os.path.join(store.root, file_name))
+        text = hint = ""
+        if not is_beside(name):
+            error = not_beside(name, [os.path.basename(path_beside(name))])
+            text, hint = error.message, error.hint
+        elif not os.path.isdir(folder):
+            text, hint = "the folder '%s' does not exist" % folder, "create it, or correct the path"
+        elif not os.access(folder, os.W_OK | os.X_OK) and not as_owner_hint(store.root):
+            text = "%s cannot write to %s" % (current_user()[0], folder)
+            hint = "to see who can: ls -ld %s" % shlex.quote(folder)
+        if text:
+            warnings.append(Problem(place=store.shown(store.config_path), warning=True,
+                                    field=setting, text="%s: %s" % (setting, text), hint=hint))
     return warnings
 
 
@@ -14778,78 +15105,20 @@ STARTER_CONFIG = """\
 """
 
 
-# -- commands beside this file: scripts/symphony_NAME.py, as git-NAME is to git
-
-# What this version comes with, and the group in which help lists it.
-BESIDE = {"completion": "Install", "diff": "Look", "import-crontab": "Change", "report": "Look",
-          "schema": "Look",
-          "simulate": "Change", "timer": "Install"}
-BESIDE_NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z"
-# Flags of this Python that the next one gets as well. Not -I: it would hide the script's folder.
-PYTHON_FLAGS = (("-B", "dont_write_bytecode"), ("-E", "ignore_environment"), ("-s", "no_user_site"))
-
-
-def path_beside(name: str) -> str:
-    """Where the file of a command that this one does not hold is looked for."""
-    folder = os.path.join(os.path.dirname(os.path.realpath(__file__)), "scripts")
-    return os.path.join(folder, "symphony_%s.py" % name.replace("-", "_"))
-
-
-def name_beside(file_name: str) -> str:
-    """The reverse: the command whose file has this name."""
-    return file_name[len("symphony_"):-len(".py")].replace("_", "-")
-
-
-def is_beside(name: str) -> bool:
-    """Whether the file of this command is there.
-
-    symphony_conductor.py is no command: it leads from the place of earlier versions to this file.
-    """
-    is_name = name != "conductor" and re.match(BESIDE_NAME, name)
-    return bool(is_name) and os.path.isfile(path_beside(name))
-
-
-def missing_modules(folder: str, file_name: str) -> "List[str]":
-    """The files that this one needs from its own folder, and that are not there."""
-    import importlib.util
-    own = os.path.basename(__file__)
-    missing: "List[str]" = []
-    names = [file_name]
-    for name in names:  # which grows meanwhile
-        source = read_bytes(os.path.join(folder, name)).decode("utf-8", "replace")
-        for module in re.findall(r"(?m)^(?:import|from) (\w+)", source):
-            needed = module + ".py"
-            if needed in names + missing + [own]:
-                continue
-            if os.path.isfile(os.path.join(folder, needed)):
-                names.append(needed)
-            elif importlib.util.find_spec(module) is None:
-                missing.append(needed)
-    return missing
-
+# -- becoming a command beside this file
 
 def run_beside(store: Store, name: str, words: "Sequence[str]") -> int:
-    """Become the command `name` beside this file, with these words for it.
-
-    Its file decides what runs, so it is checked as a configuration is. It may also belong to the
-    owner of this file, who decides that already: root installs a timer from its user's checkout.
-    """
+    """Become the command `name` beside this file, with these words for it."""
     path = path_beside(name)
     folder, file_name = os.path.split(path)
     missing = [file_name] if not is_beside(name) else missing_modules(folder, file_name)
     if missing:
-        hint = "put scripts/%s of version %s into %s" % (
-            join_words(missing), __version__, folder)
-        raise UnavailableError("'%s' is not part of this file" % name, hint)
-    owner = os.stat(store.script).st_uid
-    # Its folder, and all that it could import from there.
+        raise not_beside(name, missing)
+    # All that it could import from there.
     modules = [entry for entry in sorted(os.listdir(folder)) if entry.endswith(".py")]
-    paths = [folder] + [os.path.join(folder, entry) for entry in modules + ["__pycache__"]]
-    problems = store.insecure_among(paths, owner)
-    if problems:
-        raise ConfigError(problems)
+    is_foreign = check_beside(store, folder, modules + ["__pycache__"])
     flags = [flag for flag, field in PYTHON_FLAGS if getattr(sys.flags, field)]
-    if owner != os.geteuid():
+    if is_foreign:
         flags.append("-B")  # nobody leaves compiled files in somebody else's folder
     options = ["--root", store.root]
     if store.config_path != store.path(CONFIG_NAME):

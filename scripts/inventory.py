@@ -382,8 +382,8 @@ OWN_SCRIPTS = (
     "quick_health_check.sh", "references.py", "report_page.py", "setup_steps.py",
     "setup_symphony_conductor.sh", "symphony_completion.py", "symphony_conductor.1",
     "symphony_conductor.py", "symphony_diff.py", "symphony_import_crontab.py",
-    "symphony_report.py", "symphony_schema.py", "symphony_simulate.py", "symphony_timer.py",
-    "tree.py")
+    "symphony_metrics.py", "symphony_report.py", "symphony_schema.py", "symphony_simulate.py",
+    "symphony_timer.py", "tree.py")
 OWN_SOURCES = ("symphony_conductor.py", "setup.sh", "config/README.md",
                "config/conductor_config.schema.json", "config/tasks.d.schema.json",
                "cron/README.md")

@@ -60,6 +60,8 @@ DISK_NAME = "status/disk.jsonl"
 FREE_SPACE = "free space"  # among what could not be read
 DISK_LINES = 400          # a year and a month
 DISK_LOCK_WAIT_S = 1.0
+PAGE_LOCK_NAME = "status/locks/.report.lock"
+PAGE_NICENESS = 10        # of the process that keeps a page current
 SERIES_POINTS = 40        # of a line of durations: more cannot be seen
 TREND_RUNS = 6            # successes from which on halves are compared
 LONGEST_S = 100 * 366 * sc.DAY
@@ -874,6 +876,36 @@ def write_output(path: str, text: bytes) -> None:
         os.chmod(path, stat.S_IMODE(mode))
 
 
+def keep_current(store: "sc.Store", path: str, since: float, clock: "sc.Clock") -> int:
+    """Make the page at `path` anew if there are new results and it is a minute old: an exit code.
+
+    Raises StorageError. Where it is the page of the settings, `status` shows what went wrong.
+    """
+    lock = sc.FileLock(store.path(PAGE_LOCK_NAME))
+    if not lock.acquire():
+        return sc.EXIT_OK  # it is being made
+    now = clock.now()
+    if now < sc.page_due_at(store, path, now):
+        return sc.EXIT_OK
+    os.nice(PAGE_NICENESS)
+    config = store.config_in_force()[0] or sc.Config()
+    setting = os.path.join(store.root, config.report_file or "")
+    is_of_settings = os.path.abspath(path) == os.path.abspath(setting)
+    trouble = ""
+    try:
+        facts = read_facts(store, since, clock)
+        text = FORMS["html"](facts, report(facts))
+        # Results that came during the step of the file system's clock in which this began are new.
+        sc.write_public(path, text.encode("utf-8"), now - sc.CLOCK_STEP_S)
+    except Exception as error:
+        trouble = sc.error_text(error)
+        raise
+    finally:
+        if is_of_settings:
+            store.note_written(now, "report_file", trouble)
+    return sc.EXIT_OK
+
+
 FORMS = {
     "html": lambda facts, document: page(document, timeline(facts, document["tasks"])),
     "markdown": lambda facts, document: markdown(document),
@@ -887,8 +919,12 @@ def build_parser() -> argparse.ArgumentParser:
                         help="format of the report (default: html)")
     parser.add_argument("--since", default="7d", metavar="WHEN",
                         help="where it begins: a time, or a duration such as 12h (default: 7d)")
-    parser.add_argument("--output", metavar="FILE",
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--output", metavar="FILE",
                         help="write to FILE, which is replaced as a whole (default: stdout)")
+    output.add_argument("--watch-file", metavar="FILE",
+                        help="keep the page FILE current: replace it if there are new results, at "
+                        "most once a minute; others can read it (default: none)")
     return parser
 
 
@@ -899,7 +935,12 @@ def main() -> int:
         raise sc.UsageError("--root: %s is not a folder" % args.root)
     clock = sc.Clock()
     since = since_option(args.since, clock.now())
-    facts = read_facts(sc.Store(os.path.realpath(args.root)), since, clock)
+    store = sc.Store(os.path.realpath(args.root))
+    if args.watch_file:
+        if args.format != "html":
+            raise sc.UsageError("--watch-file: it writes HTML", "omit --format")
+        return keep_current(store, args.watch_file, since, clock)
+    facts = read_facts(store, since, clock)
     document = report(facts)
     text = FORMS[args.format](facts, document).encode("utf-8")
     if args.output:

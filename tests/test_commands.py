@@ -785,7 +785,8 @@ def test_each_script_uses_only_those_before_it():
     order = ["common", "tree", "cleanup_rules", "clock_witness", "folders", "action_log",
              "quarantine", "file_lifecycle", "references", "inventory", "automation_manager",
              "cleanup_report", "cleanup_review", "cleanup_plan", "cleanup_engine",
-             "report_page", "symphony_report", "symphony_simulate", "symphony_diff", "symphony_schema",
+             "report_page", "symphony_report", "symphony_metrics", "symphony_simulate", "symphony_diff",
+             "symphony_schema",
              "crontab_commands", "crontab_tables", "crontab_switch", "symphony_import_crontab", "symphony_timer",
              "symphony_completion", "man_page", "setup_steps"]
     # The stub of the conductor in scripts/ has the name of the module that all of them use.

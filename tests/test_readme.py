@@ -19,7 +19,7 @@ import symphony_conductor as sc
 # The commands of a manual are run one after the other, in a home of that manual's own.
 FOLLOWED = ("README.md", "config/README.md", "cron/README.md", "scripts/README.md",
             "CONTRIBUTING.md")
-MANUALS = FOLLOWED + ("tests/README.md", ".github/SECURITY.md", "CHANGELOG.md")
+MANUALS = FOLLOWED + ("config/prometheus/README.md", "tests/README.md", ".github/SECURITY.md", "CHANGELOG.md")
 TEXTS = {name: (REPOSITORY / name).read_text(encoding="utf-8") for name in MANUALS}
 BLOCKS = [(name, block) for name in MANUALS
           for block in re.findall(r"(?ms)^```console\n(.*?)^```$", TEXTS[name])]
