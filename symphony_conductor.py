@@ -104,6 +104,7 @@ EXIT_CONFIG = 78
 EXIT_TIMEOUT = 124     # as timeout(1) has it
 EXIT_CANNOT_RUN = 126  # these two as the shell has them
 EXIT_NOT_FOUND = 127
+EXIT_STOPPED = 143     # as the shell has it of a command that SIGTERM ended
 EXIT_UNKNOWN = 255     # the end of a command that nobody saw
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -517,6 +518,8 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         timeout: float
         kill_grace: float
         max_output_bytes: int
+        success_exit_codes: "Sequence[int]"
+        skip_exit_codes: "Sequence[int]"
         env: "Dict[str, str]"
 
     @final
@@ -2642,6 +2645,7 @@ class _TaskBuilder:
         for key, value in list(values.items()):
             if isinstance(value, list) and key != "schedule":
                 values[key] = tuple(value)
+        problems += _exit_code_problems(values, place, name)
         for key in ("not_on", "env_file"):
             if isinstance(values.get(key), str):
                 values[key] = (values[key],)
@@ -2704,6 +2708,15 @@ class _TaskBuilder:
             field="dependencies")])
         if task.name:
             self._invalidate(task.name, "dependencies: " + text)
+
+
+def _exit_code_problems(values: "Document", place: str, task: str) -> "List[Problem]":
+    """That a code is said to be both a success and a skip."""
+    successes = values.get("success_exit_codes", Task.success_exit_codes)
+    skips = values.get("skip_exit_codes", Task.skip_exit_codes)
+    return [Problem(place=place, text="skip_exit_codes: %d is also a success" % code, task=task,
+                    field="skip_exit_codes", hint="remove it here or from success_exit_codes")
+            for code in dict.fromkeys(skips) if code in successes]
 
 
 def dependency_cycles(graph: "Dict[str, Tuple[str, ...]]") -> "List[List[str]]":
@@ -3031,7 +3044,7 @@ GAP_CAUSES = {
     "": "cause unknown",
 }
 
-MARKS = {"success": "+", "failed": "F", "timeout": "T", "interrupted": "I"}
+MARKS = {"success": "+", "failed": "F", "timeout": "T", "interrupted": "I", "stopped": "S"}
 SKIP_MARK = "-"
 MARKS_KEPT = 10
 VANISHED = "the command and its supervisor are gone (reboot, power cut or kill -9)"
@@ -3039,6 +3052,13 @@ USUAL_WEIGHT = 0.2  # of the newest success in what is usual
 
 LAST_KEYS = ("status", "scheduled_for", "started_at", "ended_at", "duration_s", "exit_code",
              "attempt", "trigger", "run_id")
+
+
+def is_failure(status: "str | None") -> bool:
+    """Whether a result counts as a failure; a skip and a stop by hand are neither that nor a
+    success.
+    """
+    return status not in (None, "success", "stopped") and not str(status).startswith("skipped_")
 
 
 # -- dependencies
@@ -3177,7 +3197,7 @@ def _why_no_success(config: Config, name: str, state: TaskState, slot: int) -> s
     if task is None:
         return "is invalid: %s" % config.invalid.get(name, "not in the configuration")
     failure = ""
-    if state.last and state.last.get("status") != "success":
+    if state.last.get("status", "success") != "success":
         failure = "%s at %s" % (outcome_text(state.last), state.last.get("ended_at"))
     standing = task_standing(state)
     if standing in ("running", "queued"):
@@ -3218,15 +3238,20 @@ def first_tick_after(at: float) -> int:
     return int(at) + -int(at) % MINUTE
 
 
-OUTCOMES = {"success": "succeeded", "timeout": "timed out", "interrupted": "was interrupted"}
+OUTCOMES = {"success": "succeeded", "timeout": "timed out", "interrupted": "was interrupted",
+            "skipped_exit": "was skipped", "skipped_condition": "was skipped"}
+SAY_EXIT_CODE = ("success", "failed", "skipped_exit")
 
 
 def outcome_text(result: "Verdict") -> str:
     """What became of a run, after the task's name: succeeded, failed (exit 3), timed out."""
-    status = str(result.get("status"))
+    status, code = str(result.get("status")), result.get("exit_code")
+    text = OUTCOMES.get(status, "was " + status.replace("_", " "))
     if status == "failed":
-        return "failed (exit %s)" % result.get("exit_code")
-    return OUTCOMES.get(status, "was " + status.replace("_", " "))
+        text = "failed"
+    if status == "failed" or code and status in SAY_EXIT_CODE:
+        text += " (exit %s)" % code
+    return text
 
 
 # -- slots to come
@@ -3535,18 +3560,21 @@ class _Draft:
         cycle = None if run.trigger == "manual" else state.cycle
         record = _result_record(name, run, result)
         retry = None
-        if cycle is not None and record["status"] != "success":
+        if cycle is not None and is_failure(record["status"]):
             retry = self._retry_of(name, cycle, result["ended_at"], record)
 
         last = {key: record.get(key) for key in LAST_KEYS}
         if record.get("reason"):
             last["reason"] = record["reason"]
-        if record["status"] != "success":
+        if is_failure(record["status"]):
             secrets = secrets_of(self.config, self.config.tasks.get(name))
             line = last_line(masked(record["output_tail"], secrets))  # status and reports show it
             if line:
                 last["last_line"] = line
-        self.put(name, run=None, skipped={}, last=last)
+        is_neutral = record["status"] != "success" and not is_failure(record["status"])
+        if is_neutral and state.failing_since:
+            last = state.last  # only a success ends a failure
+        self.put(name, run=None, skipped=_skip_in(record, cycle), last=last)
         if record["status"] == "success":
             self._count_success(name, run, cycle, record["duration_s"])
         if cycle is not None:
@@ -4054,7 +4082,7 @@ class _Draft:
         self.records.append(verdict)
         state = self.tasks[name]
         self.put(name, marks=_marked(state, verdict["status"]))
-        if last["status"] != "success":
+        if is_failure(last["status"]):
             is_slot = last.get("trigger") != "manual"
             self.put(name, consecutive_failures=state.consecutive_failures + is_slot,
                      failing_since=state.failing_since or self.now)
@@ -4111,6 +4139,8 @@ class _Draft:
         """Notify of a first failure, again every `renotify_hours`, and of the recovery."""
         state, task = self.tasks[name], self.config.tasks.get(name)
         is_success = record["status"] == "success"
+        if not is_success and not is_failure(record["status"]):
+            return  # skipped or stopped, which no ping tells either
         self._ping(task, "success" if is_success else "fail")
         facts: "News" = {
             "event": "recovered" if is_success else "failed", "outcome": outcome_text(record),
@@ -4204,6 +4234,14 @@ def _result_record(name: str, run: Run, result: "Result") -> "Verdict":
     record.setdefault("duration_s", round(max(0.0, ended_at - run.started_at), 3))
     record.setdefault("output_tail", "")
     return record
+
+
+def _skip_in(record: "Verdict", cycle: "Cycle | None") -> "Skip":
+    """What the state keeps of a run that skipped its slot; a run by hand skips none."""
+    slot = record.get("scheduled_for")
+    if cycle is None or slot is None or not record["status"].startswith("skipped_"):
+        return {}
+    return {"status": record["status"], "scheduled_for": slot, "dependency": ""}
 
 
 def _cycle_fields(cycle: "Cycle | None") -> "Verdict":
@@ -4881,7 +4919,7 @@ def _failure_findings(task: Task, state: TaskState, machine: Machine,
                 machine.root + "/logs/symphony_conductor.log"),
             text="%s could not be started (%d of %d tries)" % (
                 task.name, cycle.lost_starts, STARTS_LOST)))
-    if last.get("status") in (None, "success"):
+    if not is_failure(last.get("status")):
         return findings
     text = "%s %s%s" % (task.name, outcome_text(last),
                         STARTED_BY.get(last.get("trigger") or "", ""))
@@ -4995,19 +5033,26 @@ def _way_out(config: Config, state: State, root: str, now: float) -> str:
 
 HEALTH_EXIT_SKIPPED = EXIT_TEMPFAIL
 # The skips that mean trouble; a skip for an overlap or a pause leaves the last result in place.
-HEALTH_SKIPS = ("skipped_dependency", "skipped_late")
+HEALTH_SKIPS = ("skipped_dependency", "skipped_late", "skipped_exit", "skipped_condition")
 RESULT_KEYS = ("task", "status", "scheduled_for", "started_at", "ended_at", "duration_s",
                "exit_code", "attempt", "trigger", "log", "output_tail", "run_id", "reason")
 
 
 def health_line(verdict: "Verdict") -> "str | None":
-    """`status:timestamp:exit_code`; None for a verdict that leaves the health file as it is."""
-    if verdict["status"] in HEALTH_SKIPS:
+    """`status:timestamp:exit_code`; None for a verdict that leaves the health file as it is.
+
+    The code is what `run` would exit with: 0 for each of the success_exit_codes.
+    """
+    status, code = verdict["status"], verdict.get("exit_code")
+    if status in HEALTH_SKIPS:
         return "skipped:%s:%d\n" % (verdict["ended_at"], HEALTH_EXIT_SKIPPED)
+    if status == "stopped":
+        return "stopped:%s:%d\n" % (verdict["ended_at"], EXIT_STOPPED)
     if not verdict["run_id"]:
         return None
-    code = verdict.get("exit_code")
-    if code is None:
+    if status == "success":
+        code = EXIT_OK
+    elif code is None:
         code = EXIT_UNKNOWN
     return "%s:%s:%d\n" % (verdict["status"], verdict["ended_at"], code)
 
@@ -5358,8 +5403,8 @@ def _painted_row(task: "Document | None", row: "Sequence[str]", widths: "Sequenc
         return _painted(line, "head")
     last_colour = recent_colour = ""
     if task["last_run"]:
-        last_colour = "good" if task["last_run"]["status"] == "success" else "bad"
-    if set(task["recent"]) - {MARKS["success"], SKIP_MARK}:
+        last_colour = "bad" if is_failure(task["last_run"]["status"]) else "good"
+    if set(task["recent"]) - {MARKS["success"], MARKS["stopped"], SKIP_MARK}:
         recent_colour = "bad"
     colours = ("", STATE_COLOURS.get(task["state"], ""), last_colour, recent_colour, "", "dim")
     painted, start = "", 0
@@ -5396,10 +5441,14 @@ FATES = {
     "failed": "ran and failed",
     "timeout": "ran and timed out",
     "interrupted": "ran and was interrupted",
+    "stopped": "stopped by hand",
     "merged": "merged into a later slot",
     "skipped_overlap": "skipped: previous run still going",
     "skipped_dependency": "skipped: dependency not met in time",
     "skipped_late": "skipped: too late to start",
+    "skipped_exit": "skipped: by the command's exit code",
+    "skipped_condition": "skipped: condition not met",
+    "skipped_manual": "skipped: by hand",
     "skipped_paused": "skipped: the task was paused",
     "skipped_disabled": "skipped: the task was disabled",
     "skipped_removed": "skipped: the task was removed",
@@ -5508,8 +5557,8 @@ def _history_cells(verdict: "Verdict", year: str) -> "Dict[str, str]":
     if status.startswith("skipped_"):
         result, _, cause = status.partition("_")
         reason = "%s: %s" % (cause, reason)
-    elif status == "failed":
-        result = "failed (%s)" % verdict.get("exit_code")
+    elif status == "failed" or status == "success" and verdict.get("exit_code"):
+        result = "%s (%s)" % (status, verdict.get("exit_code"))
     if verdict.get("run_id"):
         took = duration_text(verdict.get("duration_s") or 0)
     return {
@@ -5611,7 +5660,7 @@ def _fate_text(slot: Slot, verdict: "Verdict | None") -> str:
     text = FATES.get(slot.fate, slot.fate)
     if slot.fate in ("open", "due") + UNEXPLAINED:
         return "is " + text
-    if slot.fate not in MARKS:
+    if slot.fate not in MARKS or slot.fate == "stopped":
         return "was " + text
     late_s = 0
     if verdict is not None:
@@ -5628,9 +5677,7 @@ def _as_sentence(text: str) -> str:
 
 
 def _latest_run_sentence(verdict: "Verdict", now: float) -> str:
-    outcome = "succeeded"
-    if verdict["status"] != "success":
-        outcome = outcome_text(verdict)
+    outcome = outcome_text(verdict)
     trigger = ", started by hand," if verdict.get("trigger") == "manual" else ""
     ago_s = now - (from_iso(verdict["ended_at"]) or now)
     text = "Its latest run%s %s %s ago" % (trigger, outcome, duration_text(ago_s))
@@ -5710,7 +5757,7 @@ def _advice_on_wait(config: Config, state: State, task: Task, blocker: str,
     root, _ = root_cause(config, state.tasks, blocker, int(now))
     root_task, root_state = config.tasks.get(root), state.tasks.get(root, TaskState())
     advice = []
-    if root_state.last and root_state.last["status"] != "success":
+    if is_failure(root_state.last.get("status")):
         advice.append(("The output of '%s'" % root, "logs " + root))
     if root_task is None:
         advice.append(("To fix '%s', correct its definition" % root, "check"))
@@ -9234,13 +9281,14 @@ class Watch:
     """Waits for the end of a command: passes its output on, enforces its timeout, ends its tree.
 
     `deadline` is in monotonic seconds, `reader` the end of the pipe that the output comes from.
-    `is_child` is false for a command that was adopted: its exit status cannot be had. With
-    `holds_retry` the wait for a command that failed lasts until nothing of it lives. `note_unended`
-    is called once, with the processes that outlive SIGKILL or the command.
+    `is_child` is false for a command that was adopted: its exit status cannot be had. Where
+    `holds_retry` says so of a wait status, the wait lasts until nothing of the command lives.
+    `note_unended` is called once, with the processes that outlive SIGKILL or the command.
     """
 
     def __init__(self, clock: Clock, job: Job, deadline: float, kill_grace: float, reader: int,
-                 output: Output, signals: Signals, is_child: bool, holds_retry: bool,
+                 output: Output, signals: Signals, is_child: bool,
+                 holds_retry: "Callable[[int], bool]",
                  note_unended: "Callable[[str], None]") -> None:
         self.clock = clock
         self.job = job
@@ -9279,7 +9327,7 @@ class Watch:
         self._reap()
         if self.wait_status is None:
             return False
-        has_to_end = bool(self.stopping) or (self.wait_status != 0 and self.holds_retry)
+        has_to_end = bool(self.stopping) or self.holds_retry(self.wait_status)
         return not (has_to_end and may_live(self.job))
 
     def _reap(self) -> None:
@@ -9608,7 +9656,21 @@ def _become_command(command: Command, gate: int, failure: int) -> None:
             os._exit(EXIT_NOT_FOUND)
 
 
-def result_of(watch: Watch, output: Output, clock: Clock, started_mono: float) -> "Result":
+def status_of_exit(wait_status: int, fields: "RunFields") -> str:
+    """What a wait status means for a run: success, failed or skipped_exit.
+
+    Its codes only matter where the command ended by itself: a signal is never a success.
+    """
+    code = os.WEXITSTATUS(wait_status)
+    if not os.WIFEXITED(wait_status):
+        return "failed"
+    if code in fields["success_exit_codes"]:
+        return "success"
+    return "skipped_exit" if code in fields["skip_exit_codes"] else "failed"
+
+
+def result_of(watch: Watch, output: Output, clock: Clock, started_mono: float,
+              fields: "RunFields") -> "Result":
     """What became of a command, for its verdict."""
     status = "interrupted"
     code: "int | None" = None
@@ -9623,7 +9685,7 @@ def result_of(watch: Watch, output: Output, clock: Clock, started_mono: float) -
             code = 128 + ended_by
         else:
             code = os.WEXITSTATUS(watch.wait_status)
-        status = "failed" if code else "success"
+        status = status_of_exit(watch.wait_status, fields)
     result: "Result" = {
         "status": status, "exit_code": code, "ended_at": round(clock.now(), 3),
         "duration_s": round(max(0.0, clock.monotonic() - started_mono), 3),
@@ -9634,12 +9696,15 @@ def result_of(watch: Watch, output: Output, clock: Clock, started_mono: float) -
         result["dropped_bytes"] = output.total - output.kept
     if code is None:
         result["reason"] = "its supervisor was killed; exit status unknown"
+    elif status == "skipped_exit":
+        result["reason"] = "exit code %d is in skip_exit_codes" % code
     return result
 
 
 SPEC_DEFAULTS: "Spec" = {
     "command": Task.command, "cwd": Task.cwd, "nice": Task.nice, "timeout": Task.timeout,
     "kill_grace": Task.kill_grace, "max_output_bytes": Task.max_output_bytes, "env": {},
+    "success_exit_codes": Task.success_exit_codes, "skip_exit_codes": Task.skip_exit_codes,
     "attempt": 1, "trigger": "schedule", "slot": None, "retries_left": False, "definition": {}}
 # By `Watch.stopping`; the values are a time and the processes.
 UNENDED_TEXTS = {
@@ -9978,11 +10043,13 @@ class Supervisor:
             job = job.replace(supervisor=os.getpid(), others=self.others)
         self.watch = Watch(
             self.clock, job, started_mono + self.spec["timeout"], self.spec["kill_grace"], reader,
-            output, self.signals, is_child, bool(self.spec["retries_left"]), self._note_unended)
+            output, self.signals, is_child, self._is_retried, self._note_unended)
         self.watch.wait()
         output.write_end()
-        result = result_of(self.watch, output, self.clock, started_mono)
-        if result["exit_code"] in (EXIT_CANNOT_RUN, EXIT_NOT_FOUND) and not self.failure:
+        result = result_of(self.watch, output, self.clock, started_mono, self.spec)
+        if self.failure and result["status"] in ("success", "skipped_exit"):
+            result["status"] = "failed"  # the exit code is that of no command
+        elif result["exit_code"] in (EXIT_CANNOT_RUN, EXIT_NOT_FOUND) and not self.failure:
             # So says a shell, or env, of what it could not start.
             cause = self._start_trouble()
             if cause:
@@ -9995,6 +10062,10 @@ class Supervisor:
         output.close()
         result["definition"] = self.record.get("definition")
         return result
+
+    def _is_retried(self, wait_status: int) -> bool:
+        """Whether another attempt follows a command that ended so."""
+        return self.spec["retries_left"] and status_of_exit(wait_status, self.spec) == "failed"
 
     def _note_unended(self, members: str) -> None:
         """Record that processes outlive the command or SIGKILL; the next tick reports it."""
@@ -10038,6 +10109,10 @@ def definition_of(config: Config, task: Task) -> "Document":
     fields = {field: getattr(task, field) for field in (
         "command", "cwd", "timeout", "kill_grace", "nice", "max_output_bytes", "retry_count",
         "retry_delay", "retry_backoff", "overlap", "start_deadline", "dependencies", "timezone")}
+    # Later fields, left out by default: so a new version of this file changes no definition.
+    for field in ("success_exit_codes", "skip_exit_codes"):
+        if getattr(task, field) != getattr(Task, field):
+            fields[field] = getattr(task, field)
     env = dict(config.env, **task.env)
     env = {name: "%08x" % stable_hash(value) for name, value in env.items()}
     return dict(fields, schedule=task.schedule and task.schedule.text, env=env)
@@ -10050,6 +10125,7 @@ def spec_of(config: Config, task: Task, run: Run) -> "Spec":
         "version": RUN_VERSION, "by": __version__, "task": task.name, "command": task.command,
         "cwd": task.cwd, "nice": task.nice, "timeout": task.timeout,
         "kill_grace": task.kill_grace, "max_output_bytes": task.max_output_bytes,
+        "success_exit_codes": task.success_exit_codes, "skip_exit_codes": task.skip_exit_codes,
         "env": dict(config.env, **task.env), "run_id": run.run_id, "attempt": run.attempt,
         "trigger": run.trigger, "slot": run.slot, "started_at": run.started_at,
         "scheduled_for": iso(scheduled_for),
@@ -11193,6 +11269,8 @@ class Conductor:
                 lines.append("not all of the output could be shown: %s (see logs %s)" % (
                     supervisor.echo.trouble, task.name))
         exit_code = EXIT_UNKNOWN if result["exit_code"] is None else result["exit_code"]
+        if result["status"] == "success":
+            exit_code = EXIT_OK  # whichever of the success_exit_codes it was
         return Outcome(exit_code=exit_code, lines=lines)
 
     def _begin(self, config: Config, task: Task, ignore_dependencies: bool, lock: FileLock) -> Run:
