@@ -539,6 +539,7 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         mark: str
         frame: str     # ends the lines around its output (RUN_HEADER)
         supervisor: int
+        supervisor_start: str  # as Process has it
         boot_id: str
         pid: int
         pid_start: str
@@ -739,6 +740,7 @@ class TaskState(Value):
     decided_until: int = 0                # newest slot decided before the clock was corrected
     satisfied_until: "int | None" = None  # slots up to here are covered by a success
     success_seq: int = 0                  # number of the newest success, counted over all tasks
+    skips: "Dict[str, str]" = {}          # slot to come (ISO 8601) -> who had it skipped
     consumed: "Dict[str, int]" = {}       # dependency -> success_seq that the newest start used
     consecutive_failures: int = 0         # slots, however many attempts each had
     failing_since: float = 0.0            # when the first of these ended
@@ -797,6 +799,7 @@ class RunFact(Value):
     result: "Result" = {}
     run: "Run | None" = None  # which run, where the state only knew that the task's lock was held
     unended: str = ""         # which of its processes cannot be killed
+    stopped: str = ""         # by whom it was to be stopped, in words
 
 
 class Facts(Value):
@@ -3210,6 +3213,8 @@ def _why_no_success(config: Config, name: str, state: TaskState, slot: int) -> s
         return "is disabled"
     if not state.schedule_key and state.cursor:
         return "is paused"
+    if state.skipped.get("status") == "stopped":
+        return "was stopped at its slot %s" % state.skipped["scheduled_for"]
     if state.skipped:
         return "was skipped (%s) at its slot %s" % (
             state.skipped["status"].replace("skipped_", ""), state.skipped["scheduled_for"])
@@ -3306,9 +3311,17 @@ def undecided_slot(task: Task, state: State, last_tick: "float | None",
 def coming_slot(task: Task, state: State, last_tick: "float | None", now: float) -> "int | None":
     """The slot that a tick decides next: of those that are due the newest, as the rest merge."""
     slot = undecided_slot(task, state, last_tick, now)
-    if slot is None or slot > now or task.schedule is None:
-        return slot
-    return max(slot, task.schedule.previous(now, task.timezone) or slot)
+    if slot is not None and slot <= now and task.schedule is not None:
+        slot = max(slot, task.schedule.previous(now, task.timezone) or slot)
+    return first_not_skipped(task, state, slot)
+
+
+def first_not_skipped(task: Task, state: State, slot: "int | None") -> "int | None":
+    """The first slot from this one on that `skip` did not take."""
+    skips = state.tasks.get(task.name, TaskState()).skips
+    while skips and slot is not None and task.schedule is not None and iso(slot) in skips:
+        slot = task.schedule.next(slot, task.timezone)
+    return slot
 
 
 # -- the decision of a tick
@@ -3504,6 +3517,10 @@ class _Draft:
                 state = self._identify(name, state, fact.run)
             if fact.kind == "orphan":
                 self.adoptions.append(name)
+            elif fact.kind == "never" and fact.stopped:
+                self._finish(name, state, {
+                    "status": "stopped", "exit_code": EXIT_STOPPED, "ended_at": self.now,
+                    "reason": fact.stopped})
             elif fact.kind == "never":
                 self._start_again(name, state)
             elif fact.kind == "held" and fact.unended:
@@ -3511,7 +3528,7 @@ class _Draft:
             elif fact.kind not in ("held", "unknown"):
                 self._finish(name, state, fact.result or {
                     "status": "interrupted", "exit_code": None, "ended_at": self.now,
-                    "reason": VANISHED})
+                    "reason": VANISHED}, fact.stopped)
 
     def _identify(self, name: str, state: TaskState, run: Run) -> TaskState:
         """Name a run of which only the held lock was known: its slot is the one it started for."""
@@ -3553,14 +3570,21 @@ class _Draft:
             self._notify(name, {"event": "unended", "outcome": text, "run_id": run.run_id})
         self.put(name, run=run.replace(unended=text))
 
-    def _finish(self, name: str, state: TaskState, result: "Result") -> None:
-        """A run ended: its slot waits for a retry, or has a verdict."""
+    def _finish(self, name: str, state: TaskState, result: "Result", stopped: str = "") -> None:
+        """A run ended: its slot waits for a retry, or has a verdict.
+
+        `stopped` says by whom the run was to be stopped. Its own end may have come first.
+        """
         run = state.run
         assert run is not None
         cycle = None if run.trigger == "manual" else state.cycle
         record = _result_record(name, run, result)
+        if stopped and record["status"] == "interrupted":
+            record = {**record, "status": "stopped", "exit_code": EXIT_STOPPED, "reason": stopped}
+        elif stopped and is_failure(record["status"]):
+            record["reason"] = _joined(record.get("reason"), "no further attempt: " + stopped)
         retry = None
-        if cycle is not None and is_failure(record["status"]):
+        if cycle is not None and is_failure(record["status"]) and not stopped:
             retry = self._retry_of(name, cycle, result["ended_at"], record)
 
         last = {key: record.get(key) for key in LAST_KEYS}
@@ -3571,10 +3595,10 @@ class _Draft:
             line = last_line(masked(record["output_tail"], secrets))  # status and reports show it
             if line:
                 last["last_line"] = line
+        self.put(name, run=None, skipped=_skip_in(record, cycle))
         is_neutral = record["status"] != "success" and not is_failure(record["status"])
-        if is_neutral and state.failing_since:
-            last = state.last  # only a success ends a failure
-        self.put(name, run=None, skipped=_skip_in(record, cycle), last=last)
+        if not (is_neutral and state.failing_since):  # only a success ends a failure
+            self.put(name, last=last)
         if record["status"] == "success":
             self._count_success(name, run, cycle, record["duration_s"])
         if cycle is not None:
@@ -3860,7 +3884,10 @@ class _Draft:
         state = self.put(task.name, cursor=slot, next_slot=next_slot)
         if slot <= state.decided_until < self.now:
             return  # the clock was wrong for a while and is right again: this slot has its verdict
-        self._open_cycle(task, state, slot, first if first < slot else None)
+        slots = self._without_skips(task, state, first, slot) if state.skips else (first, slot)
+        if slots is not None:
+            first, slot = slots
+            self._open_cycle(task, self.tasks[task.name], slot, first if first < slot else None)
 
     def _open_when_all_succeeded(self, task: Task, state: TaskState) -> None:
         """A task without a schedule runs when each dependency has a success not used yet."""
@@ -4062,6 +4089,40 @@ class _Draft:
             self._skip(name, status, state.queued_slot, reason, _merged_fields(state.queued_since))
             self.put(name, queued_slot=None, queued_since=None)
 
+    def _without_skips(self, task: Task, state: TaskState, first: int,
+                       newest: int) -> "Tuple[int, int] | None":
+        """The first and the newest of these due slots that `skip` did not take, None for none.
+
+        Those that it took get their verdict.
+        """
+        schedule, zone, skips = task.schedule, task.timezone, state.skips
+        assert schedule is not None
+        due = {text: at for text, at in ((text, from_iso(text) or 0) for text in sorted(skips))
+               if at <= newest}
+        for text, at in due.items():
+            if at >= first and schedule.previous(at, zone) == at:
+                self._skip(task.name, "skipped_manual", at, skips[text])
+        self.put(task.name, skips={text: skips[text] for text in skips if text not in due})
+        while newest >= first and iso(newest) in due:
+            newest = schedule.previous(newest - 1, zone) or 0
+        if newest < first:
+            return None
+        while iso(first) in due:
+            first = schedule.next(first, zone) or newest
+        return first, newest
+
+    def stop(self, name: str, reason: str) -> None:
+        """End what waits of a task: its open cycle, and the slot queued behind that."""
+        state = self.tasks[name]
+        cycle = state.cycle
+        if cycle is not None and cycle.phase != "running":
+            self._skip(name, "stopped", cycle.slot, reason, _cycle_fields(cycle))
+            last = state.last
+            if cycle.attempts and not state.failing_since:
+                last = {**last, "status": "stopped", "ended_at": self.at, "reason": reason}
+            self.put(name, cycle=None, last=last)
+        self._drop_queued(name, "stopped", reason)
+
     def _close(self, name: str, status: str, reason: str) -> None:
         """End an open cycle that is not running: with its last attempt's result, or a skip."""
         cycle = self.tasks[name].cycle
@@ -4206,6 +4267,26 @@ def gap_cause(before: Evidence, after: Evidence, length_s: float) -> str:
     return "clock" if moved_s - suspended_s >= length_s / 2 else "cron"
 
 
+# -- what a person asks for
+
+def stop_waiting(config: Config, state: State, name: str, now: float, reason: str) -> Decision:
+    """The decision that nothing of a task waits any more; a run goes on for now."""
+    draft = _Draft(config, state, now, Facts(zone_stamp=state.zone_stamp), 0.0)
+    draft.stop(name, reason)
+    return draft.decision()
+
+
+def skip_slot(state: State, task: Task, last_tick: "float | None", now: float,
+              reason: str) -> "Tuple[State, int | None]":
+    """The state with the next slot of a task to be skipped, and that slot; None without one."""
+    slot = coming_slot(task, state, last_tick, now)
+    if slot is None:
+        return state, None
+    task_state = state.tasks.get(task.name, TaskState())
+    task_state = task_state.replace(skips=dict(task_state.skips, **{iso(slot): reason}))
+    return state.replace(tasks=dict(state.tasks, **{task.name: task_state})), slot
+
+
 # -- runs and their records
 
 def begin_manual(state: State, task: Task, now: float) -> "Tuple[State, Run]":
@@ -4242,6 +4323,10 @@ def _skip_in(record: "Verdict", cycle: "Cycle | None") -> "Skip":
     if cycle is None or slot is None or not record["status"].startswith("skipped_"):
         return {}
     return {"status": record["status"], "scheduled_for": slot, "dependency": ""}
+
+
+def _joined(reason: "str | None", more: str) -> str:
+    return "%s; %s" % (reason, more) if reason else more
 
 
 def _cycle_fields(cycle: "Cycle | None") -> "Verdict":
@@ -4559,6 +4644,7 @@ FINDINGS = {
     "unended": (PROBLEM, "tasks"),
     "blocking": (PROBLEM, "tasks"),
     "overdue": (PROBLEM, "tasks"),
+    "skipping": (WARNING, "tasks"),           # its condition or exit codes keep it from running
     "run-unclear": (WARNING, "tasks"),
     # `doctor` alone finds these: they take longer, or differ from one reader to the next.
     "no-daemon-seen": (NOTICE, "ticks"),
@@ -4634,6 +4720,7 @@ class Machine(Value):
     insecure: "Sequence[Problem]" = ()
     broken: "Sequence[Problem]" = ()      # why the configuration cannot be used as a whole
     runs: "Dict[str, str]" = {}           # task -> what is odd about its run
+    pids: "Dict[str, List[int]]" = {}     # task -> the processes of its run that can be seen
     root: str = ""
     mount: str = ""                       # where the disk of the root is mounted
     program: str = "symphony_conductor.py"  # how the reader calls it
@@ -4897,6 +4984,7 @@ def _task_findings(config: Config, state: State, machine: Machine) -> "List[Find
                 code="run-unclear", task=name, text=machine.runs[name].rstrip("."), command="tail "
                 + shlex.quote(machine.root + "/logs/symphony_conductor.log")))
         if task is not None and task.enabled:
+            findings += _skipping_findings(task, task_state, machine)
             failures = _failure_findings(task, task_state, machine, waiting.get(name, []))
             if any(finding.code == "failing" for finding in failures):
                 waiting.pop(name, None)  # its finding says whom it blocks
@@ -4941,6 +5029,18 @@ def _failure_findings(task: Task, state: TaskState, machine: Machine,
         output=last.get("last_line", ""),
         command=_called(machine, NEXT_WORDS["failed"] % {"task": task.name})))
     return findings
+
+
+def _skipping_findings(task: Task, state: TaskState, machine: Machine) -> "List[Finding]":
+    """A task that has only decided not to run for its last slots."""
+    if state.skipped.get("status") not in ("skipped_exit", "skipped_condition"):
+        return []
+    if state.marks != SKIP_MARK * MARKS_KEPT:
+        return []
+    return [Finding(code="skipping", task=task.name,
+                    text="%s was skipped %d times in a row, by its condition or exit code" % (
+                        task.name, MARKS_KEPT),
+                    command=_called(machine, "why %s" % task.name))]
 
 
 def _next_attempt(task: Task, cycle: Cycle) -> str:
@@ -5099,6 +5199,8 @@ def task_document(config: Config, state: State, task: Task, now: float,
         "reason": reason, "owner": task.owner, "dependencies": list(task.dependencies),
         "paused": pause, "next_run": iso(next_run) if task.enabled else None,
     }
+    if task_state.skips:
+        document["skips"] = dict(task_state.skips)
     document.update(_past_runs(task_state))
     return document
 
@@ -5176,7 +5278,7 @@ def status_document(config: "Config | None", state: State, machine: Machine,
     tasks += [invalid_document(name, reason, state) for name, reason in config.invalid.items()]
     tasks += _removed_documents(config, state, left)
     problems = [finding.text for finding in findings if finding.severity == PROBLEM]
-    running = [_run_document(name, task_state.run, now)
+    running = [_run_document(name, task_state.run, now, machine.pids.get(name, []))
                for name, task_state in state.tasks.items() if task_state.run is not None]
     return {"now": iso(now), "version": __version__, "healthy": not problems,
             "verdict": verdict_words(findings), "problems": problems,
@@ -5217,9 +5319,9 @@ def finding_text(finding: "Document", now: float) -> str:
     return "%s (for %s)" % (text, duration_text(now - since))
 
 
-def _run_document(name: str, run: Run, now: float) -> "Document":
+def _run_document(name: str, run: Run, now: float, pids: "List[int]") -> "Document":
     return {"task": name, "run_id": run.run_id, "attempt": run.attempt, "trigger": run.trigger,
-            "scheduled_for": iso(run.slot), "started_at": iso(run.started_at),
+            "scheduled_for": iso(run.slot), "started_at": iso(run.started_at), "pids": pids,
             "duration_s": round(max(0.0, now - run.started_at), 1)}
 
 
@@ -5605,6 +5707,9 @@ def why_text(config: Config, state: State, task: Task, slot: "Slot | None",
         sentences.append(_latest_run_sentence(verdict, now))
     if document["reason"] or document["state"] != "idle":
         sentences.append("It is now %s." % _standing_text(document).rstrip("."))
+    for text, reason in sorted(document.get("skips", {}).items()):
+        slot_text = local_text(from_iso(text) or 0, task.timezone)
+        sentences.append("Its slot %s will not run: %s." % (slot_text, reason))
     sentences.append(_next_run_sentence(state, task, from_iso(document["next_run"]), now))
     advice = [(label, command) for label, command
               in _advice(config, state, task, document, verdict, now) if command]
@@ -5801,7 +5906,7 @@ def coming_slots(config: Config, state: State, last_tick: "float | None", now: f
         slot, order, task = upcoming.pop(0)
         slots.append((slot, task.name))
         assert task.schedule is not None
-        following = task.schedule.next(slot, task.timezone)
+        following = first_not_skipped(task, state, task.schedule.next(slot, task.timezone))
         if following is not None:
             bisect.insort(upcoming, (following, order, task))
     return slots
@@ -7154,6 +7259,7 @@ _VERDICT_TYPES = (
 _VERDICT_TIMES = ("ended_at", "started_at", "scheduled_for", "merged_since", "absorbed")
 _SKIP_TYPES = (("status", _TEXT), ("scheduled_for", _TEXT))
 _EVENT_TYPES = (("event", _TEXT), ("at", _TEXT))
+STOP_TYPES = (("run_id", _TEXT), ("reason", _TEXT))
 FAILURE_TYPES = (("at", _NUMBER), ("since", _NUMBER), ("exit_code", _INT), ("text", _TEXT))
 _MESSAGE_TYPES = _EVENT_TYPES + (
     ("channel", _TEXT), ("task", _TEXT + _NULL), ("tries", _INT), ("next_try_at", _NUMBER))
@@ -7466,7 +7572,7 @@ OWN_FILES = (
     ("status/history", r"[0-9]{4}-[0-9]{2}-[0-9]{2}\.jsonl"),
     ("status/spool", r"[0-9TZ-]+\.json(\.sent|\.tmp)?"),
     ("status/locks", r"(\.delivery|\.tick|[^.].*)\.lock"),
-    ("status/runs", r"[^.].*\.(json|out)(\.tmp)?"),
+    ("status/runs", r"[^.].*\.(json|out|stop)(\.tmp)?"),
 )
 
 
@@ -7671,6 +7777,9 @@ class Reader:
 
     def pipe_path(self, name: str, run_id: str) -> str:
         return self.path("status/runs/%s.%s.out" % (name, run_id))
+
+    def stop_path(self, name: str) -> str:
+        return self.path("status/runs/%s.stop" % name)
 
     def history_path(self, day: str) -> str:
         return self.path("status/history/%s.jsonl" % day)
@@ -8017,6 +8126,19 @@ class Reader:
         record = self.read_run(name) or {}
         return record if record.get("run_id") == run_id else {}
 
+    def stop_reason(self, name: str, run_id: str) -> str:
+        """By whom a run is to be stopped, in words; '' if by nobody. Raises StorageError."""
+        path = self.stop_path(name)
+        try:
+            request = json.loads(read_bytes(path).decode("utf-8"))
+        except (FileNotFoundError, ForeignFile, ValueError, RecursionError):
+            return ""
+        except OSError as error:
+            raise StorageError.of("read", path, error)
+        if not has_types(request, STOP_TYPES) or request["run_id"] != run_id:
+            return ""
+        return str(request["reason"])
+
     def runs_on_disk(self) -> "Iterator[Tuple[str, RunRecord]]":
         """(task, record) of every newest run, {} for a damaged one. Raises StorageError."""
         for name in self._names_in("status/runs"):
@@ -8240,6 +8362,11 @@ class Store(Reader):
     def write_run(self, name: str, record: "RunRecord", durable: bool = True) -> None:
         document = dict(record, version=RUN_VERSION, by=__version__)
         write_atomic(self.run_path(name), json.dumps(document).encode(), durable)
+
+    def request_stop(self, name: str, run_id: str, reason: str) -> None:
+        """Note that a run is to be stopped, for its supervisor and whoever takes it over."""
+        write_atomic(self.stop_path(name), json.dumps(
+            {"run_id": run_id, "reason": reason}).encode())
 
     def sync_run(self, name: str) -> None:
         """Make the newest record of a task survive a power cut. Raises StorageError."""
@@ -8626,6 +8753,7 @@ ECHO_BACKLOG_BYTES = 262144
 ECHO_LIMIT_BYTES = ECHO_BACKLOG_BYTES + 2 * LARGE_PIPE_BYTES  # one more read, and a last pipeful
 ECHO_CHUNK_BYTES = 512    # what a pipe takes when poll(2) says that it takes anything (PIPE_BUF)
 ECHO_STALL_S = 5.0
+STOP_MARGIN_S = 10.0      # so much longer than it may take, `stop` waits for an end
 STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
 SET_CHILD_SUBREAPER = 36  # prctl(2)
 NO_PID = 2 ** 31 - 1      # above every pid (Linux ends at 2**22): a signal to it reaches nobody
@@ -9375,7 +9503,7 @@ class Watch:
             self.kill_at = now + self.kill_grace
             self.unended_at = self.kill_at + UNENDED_AFTER_S
             self._signal_tree(signal.SIGTERM)
-        elif self.signals.received:
+        elif signal.SIGINT in self.signals.received:
             self.kill_at = now  # a second Ctrl-C does not wait for kill_grace
         if self.signals.received:
             self.stop_signal = self.signals.received[0]
@@ -9726,6 +9854,54 @@ def load_for_supervisors() -> None:
     load_prctl()
 
 
+class StoppedError(ConductorError):
+    """A run that was to be stopped before its command could start."""
+
+
+def own_process() -> "RunRecord":
+    """This process, as the record of a run names its supervisor."""
+    start = ""
+    try:
+        process = process_of(os.getpid())
+        start = process.start if process is not None else ""
+    except OSError:
+        pass  # then the mark in its environment has to do
+    return {"supervisor": os.getpid(), "supervisor_start": start}
+
+
+def is_supervisor(record: "RunRecord", process: "Process | None") -> bool:
+    """Whether a process with the pid of a run's supervisor is that supervisor."""
+    if process is None or process.is_dead or record["boot_id"] != current_boot_id():
+        return False
+    if record.get("supervisor_start"):
+        return process.start == record["supervisor_start"]
+    mark = str(record.get("mark") or "")  # before version 1.1, none
+    return bool(mark) and mark_of(process) == mark
+
+
+def end_run(record: "RunRecord") -> None:
+    """Have the supervisor of a run end it; one that is gone is none. Raises ConductorError."""
+    pid = record["supervisor"]
+    with doing("signal", "the supervisor (process %d) of %s" % (pid, record["task"])):
+        if pid > 1 and is_supervisor(record, process_of(pid)):
+            try:
+                os.kill(pid, signal.SIGTERM)
+            except ProcessLookupError:
+                pass  # it ended just now
+
+
+def processes_of_run(record: "RunRecord", root: str,
+                     table: "Sequence[Process]") -> "List[int]":
+    """The pids of a run's command and all that came of it, as far as they can be seen."""
+    if record["boot_id"] != current_boot_id():
+        return []
+    job = job_of(record, root, "")
+    supervisors = [process for process in table if process.pid == record["supervisor"]]
+    if any(is_supervisor(record, process) for process in supervisors):
+        job = job.replace(supervisor=record["supervisor"])
+    return sorted(process.pid for process in job_members(job, table))
+
+
 class Supervisor:
     """One attempt of one task, from the start of its command to the result on disk.
 
@@ -9855,6 +10031,10 @@ class Supervisor:
         # On record before the command runs: if this process is killed before the pid is on record
         # as well, the command is found by its mark.
         self._note_start(started_mono)
+        # Only now: who asks for a stop looks for this record after leaving the request.
+        reason = self._stop_reason()
+        if reason:
+            raise StoppedError(reason)
         self._join(self._cgroup())  # a process is born where its parent is
         try:
             pid = spawn(self.command)
@@ -9870,6 +10050,12 @@ class Supervisor:
             self.failure = "cannot start: %s" % self._cause_of(trouble)
             self.output.take(_bytes(self.failure + "\n"))
 
+    def _stop_reason(self) -> str:
+        try:
+            return self.store.stop_reason(self.name, self.spec["run_id"])
+        except StorageError:
+            return ""  # whoever settles the run asks again
+
     def _cgroup(self) -> str:
         return self.scope and self.scope + "/command"
 
@@ -9884,7 +10070,7 @@ class Supervisor:
     def _note_start(self, started_mono: float) -> None:
         self.record = {
             **self.fields, "definition": self.definition, "root": self.store.root,
-            "mark": self.mark, "frame": os.urandom(4).hex(), "supervisor": os.getpid(),
+            "mark": self.mark, "frame": os.urandom(4).hex(), **own_process(),
             "boot_id": current_boot_id(), "pid": NO_PID, "pid_start": "",
             "started_mono": started_mono, "command_started_at": self.clock.now()}
         if self.scope:
@@ -9967,14 +10153,17 @@ class Supervisor:
     def _not_started(self, error: Exception, started_mono: float) -> "Result":
         """The result of an attempt whose command could not be started."""
         self.trouble = "not started: %s" % error_text(error)
+        status, code = "failed", EXIT_IOERR
+        if isinstance(error, StoppedError):
+            status, code = "stopped", EXIT_STOPPED
         now = self.clock.now()
         if self.output is not None:
             self.output.line("%s run=%s: %s" % (iso(now), self.spec["run_id"], self.trouble))
             self.output.close()
         self.record = {
-            **self.fields, "definition": None, "root": self.store.root, "supervisor": os.getpid(),
+            **self.fields, "definition": None, "root": self.store.root, **own_process(),
             "boot_id": "", "pid": NO_PID, "pid_start": "", "started_mono": started_mono}
-        return {"status": "failed", "exit_code": EXIT_IOERR, "ended_at": round(now, 3),
+        return {"status": status, "exit_code": code, "ended_at": round(now, 3),
                 "duration_s": 0.0, "output_tail": "", "output_bytes": 0, "reason": self.trouble}
 
     def adopt(self) -> "Result":
@@ -9992,11 +10181,13 @@ class Supervisor:
             self.trouble = "output lost: %s" % error_text(error)
             self.output = Output(os.open(os.devnull, os.O_WRONLY), 0)
         assert self.output is not None
-        self.record = {**self.record, "supervisor": os.getpid()}
+        self.record = {**self.record, **own_process()}
         try:
             self.store.write_run(self.name, self.record, durable=False)
         except StorageError:
             pass  # `status` says then that the supervisor is gone
+        if self._stop_reason():  # likewise only now
+            self.signals.received.append(signal.SIGTERM)
         try:
             reader = os.open(self.pipe_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -10047,6 +10238,9 @@ class Supervisor:
         self.watch.wait()
         output.write_end()
         result = result_of(self.watch, output, self.clock, started_mono, self.spec)
+        if result["status"] == "interrupted" and self._stop_reason():
+            result = {**result, "status": "stopped", "exit_code": EXIT_STOPPED,
+                      "reason": self._stop_reason()}
         if self.failure and result["status"] in ("success", "skipped_exit"):
             result["status"] = "failed"  # the exit code is that of no command
         elif result["exit_code"] in (EXIT_CANNOT_RUN, EXIT_NOT_FOUND) and not self.failure:
@@ -10652,12 +10846,13 @@ class Conductor:
         if any(is_retry_due(message, now) for _, message in self.store.spooled()):
             self.send(self.store)
 
-    def _decide(self, is_tick: bool, settle_only: bool = False, is_read: bool = False) -> Outcome:
+    def _decide(self, is_tick: bool, settle_only: bool = False, is_read: bool = False,
+                is_thorough: bool = False) -> Outcome:
         """One decision, carried out. The caller holds the conductor's lock.
 
         `settle_only`: record what ended, and start nothing. `is_read`: somebody reads the lines of
         the outcome, as cron mails those of a tick; only then a new problem of the configuration is
-        told, for it is told once.
+        told, for it is told once. `is_thorough`: look at each run as a tick does.
         """
         now = self.clock.now()
         self.troubles = []
@@ -10693,7 +10888,8 @@ class Conductor:
             if state is not self.recorded:
                 self.store.record(state.pending, config.task_history_retention_days)
             trouble = "\n".join(problems) if is_news and state.last_now else None
-            facts = self._facts(state, now, is_tick).replace(gap=gap, trouble=trouble)
+            facts = self._facts(state, now, is_tick or is_thorough)
+            facts = facts.replace(gap=gap, trouble=trouble)
             decision, locks = self._choose(config, state, now, facts, settle_only)
         decision = decision.replace(state=decision.state.replace(config_stamp=config_stamp),
                                     changed=decision.changed or bool(notes) or is_news)
@@ -10837,7 +11033,11 @@ class Conductor:
         """What became of a run; where that cannot be told, the run is left alone."""
         try:
             with doing("inspect", "the processes of " + name):
-                return self._look_at(name, run)
+                fact = self._look_at(name, run)
+            if fact.kind in ("ended", "never", "vanished"):
+                run_id = (fact.run or run).run_id
+                fact = fact.replace(stopped=self.store.stop_reason(name, run_id))
+            return fact
         except ConductorError as error:
             self._note_trouble(RUN_UNCLEAR % (name, run.run_id), error)
             return RunFact(kind="unknown")
@@ -10953,10 +11153,11 @@ class Conductor:
                     self.store.write_run(name, {**record, "settled": True}, durable=False)
             except ConductorError as error:
                 self._note_trouble(name, error)
-            try:
-                os.unlink(self.store.pipe_path(name, run.run_id))
-            except OSError:
-                pass  # its supervisor removed it, as it does when nobody kills it
+            for path in (self.store.pipe_path(name, run.run_id), self.store.stop_path(name)):
+                try:
+                    os.unlink(path)
+                except OSError:
+                    pass  # nobody asked for a stop, and its supervisor removed the pipe
 
     # -- pauses
 
@@ -11004,6 +11205,128 @@ class Conductor:
             self.store.lock.unlock()
         self._send_due_messages()
         return outcome
+
+    # -- stop and skip
+
+    def stop(self, name: str, by: str) -> Outcome:
+        """End the run of a task, its whole tree, and what waits of it. Waits for the end."""
+        self.store.check_root()
+        self._acquire()
+        try:
+            # What has ended has its own verdict, and what lost its supervisor gets a new one.
+            self._decide(is_tick=False, settle_only=True, is_thorough=True)
+            troubles, state = self.troubles, self._state_of(name)
+            run = state.tasks.get(name, TaskState()).run
+            reason = "stopped by %s" % by
+            if run is not None:
+                self._ask_for_end(name, run, reason)
+            lines = self._stop_waiting(name, reason)
+        finally:
+            self.store.lock.unlock()
+        self._send_due_messages()
+        if run is not None:
+            outcome = self._await_end(name, run.run_id)
+            return outcome.replace(lines=lines + troubles + outcome.lines)
+        if not lines:
+            lines = ["%s is not running" % name]
+        return Outcome(lines=lines + troubles, exit_code=EXIT_IOERR if troubles else EXIT_OK)
+
+    def _state_of(self, name: str) -> State:
+        """The state, for a change to a task by hand. Raises UsageError for a name no task has."""
+        config, _ = self._load_config("")
+        state, notes, aside = self._load_state(config, self.clock.now())
+        if aside:
+            raise StorageError("%s; the next tick will repair it" % notes[0])
+        if name not in state.tasks:  # a task that was removed may still be running
+            config = config or self.store.read_config()
+            if name not in config.invalid:
+                task_named(config, name)
+        return state
+
+    def _ask_for_end(self, name: str, run: Run, reason: str) -> None:
+        """Leave the request to stop a run, and have its supervisor look at it."""
+        if not run.run_id:
+            path = os.path.abspath(self.store.task_lock(name).path)
+            raise BusyError("%s: a process holds its lock, and no record says which" % name,
+                            "to find it: fuser %s" % shlex.quote(path))
+        self.store.request_stop(name, run.run_id, reason)
+        self.store.log(self.clock.now(), ["%s: run %s is to be %s" % (name, run.run_id, reason)])
+        # Read only now: a supervisor that has no record yet will find the request.
+        record = self.store.run_with_id(name, run.run_id)
+        if record:
+            end_run(record)
+
+    def _stop_waiting(self, name: str, reason: str) -> "List[str]":
+        """End what waits of a task: a line for each slot."""
+        now = self.clock.now()
+        config = self._load_config("")[0] or Config()
+        state = self._load_state(config, now)[0]
+        if name not in state.tasks:
+            return []
+        decision = stop_waiting(config, state, name, now, reason)
+        if decision.changed:
+            self.store.record(state.pending, config.task_history_retention_days)
+            self._commit(decision.state)
+            self.store.record(decision.lines, config.task_history_retention_days)
+            self.store.log(now, decision.notes)
+        return ["%s: its slot %s was waiting, and does not run" % (name, record["scheduled_for"])
+                for record in decision.records]
+
+    def _await_end(self, name: str, run_id: str) -> Outcome:
+        """Wait until a run that was asked to end has done so, and say how that went."""
+        record = self.store.run_with_id(name, run_id)
+        limit_s = record.get("kill_grace", Task.kill_grace) + UNENDED_AFTER_S + STOP_MARGIN_S
+        deadline = self.clock.monotonic() + limit_s
+        unended = record.get("unended")
+        while self._is_ending(name, run_id, unended) and self.clock.monotonic() < deadline:
+            sleep(GROUP_POLL_S)
+        self._acquire()
+        try:
+            self._decide(is_tick=False, settle_only=True, is_thorough=True)
+            state = self._load_state(self._load_config("")[0], self.clock.now())[0]
+            run = state.tasks.get(name, TaskState()).run
+        finally:
+            self.store.lock.unlock()
+        self._send_due_messages()
+        record = self.store.run_with_id(name, run_id)
+        result = sound_result(record.get("result"))
+        if result is None and run is not None and run.run_id == run_id:
+            if record.get("unended"):
+                return Outcome(exit_code=EXIT_FAILED, lines=[
+                    "%s: run %s %s" % (name, run_id, record["unended"])])
+            return Outcome(exit_code=EXIT_TEMPFAIL, lines=[
+                "%s: run %s has not ended within %d s; it was told to, and status shows when it"
+                " has" % (name, run_id, limit_s)])
+        if result is None or result["status"] in ("stopped", "interrupted"):
+            return Outcome(lines=["%s: stopped run %s" % (name, run_id)])
+        verdict: "Verdict" = {"status": result["status"], "exit_code": result.get("exit_code")}
+        return Outcome(lines=["%s: run %s %s before it could be stopped" % (
+            name, run_id, outcome_text(verdict))])
+
+    def _is_ending(self, name: str, run_id: str, unended: "str | None") -> bool:
+        """Whether a run that was asked to end may still do so; `unended` is what it was before."""
+        if self.store.is_settled(name, run_id) or self.store.has_result(name):
+            return False
+        if self.store.run_with_id(name, run_id).get("unended") != unended:
+            return False
+        return self._is_locked(name)
+
+    def skip(self, name: str, by: str) -> "Tuple[Task, int, str]":
+        """Have the next slot of a task skipped: the task, that slot, and what waits meanwhile."""
+        self.store.check_root()
+        self._acquire()
+        try:
+            now = self.clock.now()
+            state = self._state_of(name)
+            task = task_named(self._load_config("")[0] or self.store.read_config(), name)
+            state, slot = skip_slot(state, task, self.store.last_tick(), now, "skipped by %s" % by)
+            if slot is None:
+                raise UsageError("%s has no slot to skip" % name, "why %s says why" % name)
+            self._commit(state)
+            self.store.log(now, ["%s: slot %s is to be skipped by %s" % (name, iso(slot), by)])
+            return task, slot, task_standing(state.tasks[name])
+        finally:
+            self.store.lock.unlock()
 
     # -- the start of a run
 
@@ -11973,7 +12296,9 @@ class Inspector:
         runs = {name: text for name, task_state in state.tasks.items() if task_state.run is not None
                 for text in [self._oddity(name, task_state.run)] if text}
         spooled = self.asked(self.store.spooled, [])
+        pids = self.asked(lambda: self._pids(state), {})
         return Machine(
+            pids=pids,
             now=self.now, last_tick=last_tick, is_tick_unreadable=is_tick_unreadable,
             awake_s=silent_s, failure=failure, line=line, has_line=has_line, timer=timer,
             cron_log=self._cron_log(last_tick) if is_late else "", daemon=daemon,
@@ -12108,6 +12433,20 @@ class Inspector:
         except OSError as error:
             self.unreadable.append("cannot read %s: %s" % (path, error_text(error)))
         return ""
+
+    def _pids(self, state: State) -> "Dict[str, List[int]]":
+        """The processes of the runs, by task."""
+        running = {name: task_state.run for name, task_state in state.tasks.items()
+                   if task_state.run is not None}
+        if not running:
+            return {}
+        table = process_table() or []
+        pids = {}
+        for name, run in running.items():
+            record = self.store.run_with_id(name, run.run_id)
+            if record and "result" not in record:
+                pids[name] = processes_of_run(record, self.store.root, table)
+        return pids
 
     def _oddity(self, name: str, run: Run) -> str:
         """What there is to say of a run beyond that it is going on."""
@@ -12444,12 +12783,32 @@ def cmd_pause(store: Store, args: "argparse.Namespace") -> int:
     until = _end_of_pause(args, zone)
     # A line break or a terminal's control sequence would spoil the line that status shows.
     reason = plain_line(args.reason, 500)
-    by = os.environ.get("SUDO_USER") or current_user()[0]
     store.hold()
-    outcome = Conductor(store).pause(_paused_name(args), until, reason, plain_line(by))
+    outcome = Conductor(store).pause(_paused_name(args), until, reason, _person())
     end = "until resumed" if until is None else "until " + local_text(until, zone)
     print_line("paused %s %s" % (args.task or "all tasks", end))
     warn("\n".join(outcome.lines))
+    return EXIT_OK
+
+
+def _person() -> str:
+    """Who types this command."""
+    return plain_line(os.environ.get("SUDO_USER") or current_user()[0])
+
+
+def cmd_stop(store: Store, args: "argparse.Namespace") -> int:
+    store.hold()
+    outcome = Conductor(store).stop(args.task, _person())
+    print_line("\n".join(outcome.lines), None if outcome.exit_code == EXIT_OK else sys.stderr)
+    return outcome.exit_code
+
+
+def cmd_skip(store: Store, args: "argparse.Namespace") -> int:
+    store.hold()
+    task, slot, standing = Conductor(store).skip(args.task, _person())
+    print_line("the slot %s of %s will not run" % (local_text(slot, task.timezone), task.name))
+    if standing != "idle":
+        print_line("an earlier one is %s; stop %s ends that" % (standing, task.name))
     return EXIT_OK
 
 
@@ -13543,6 +13902,9 @@ def _commands_to_run() -> "Dict[str, CommandEntry]":
                         const="ignore", help="run it even if its dependencies failed")],
                 option("--as-cron", action="store_true", help="run it in the environment that"
                        " cron provides (default: this shell's)"))),
+        "stop": CommandEntry(
+            func=cmd_stop, text="stop a running task, or one that waits; its slot is not retried",
+            example="stop backup", task="the task to stop", needs_task=True),
         "tick": CommandEntry(func=cmd_tick, text="start the tasks that are due; run by cron",
                         example="tick"),
     }
@@ -13637,6 +13999,9 @@ def _commands_to_change() -> "Dict[str, CommandEntry]":
                         help="such as 30m, 2h or 1d (default: until resumed)")],
                 option("--reason", default="", metavar="TEXT",
                        help="shown by status and why (default: none)"))),
+        "skip": CommandEntry(
+            func=cmd_skip, text="skip the next slot of a task; repeat it to skip more",
+            example="skip backup", task="the task whose next slot is skipped", needs_task=True),
         "resume": CommandEntry(
             func=cmd_resume, text="resume a task's schedule", example="resume backup",
             task="the task to resume", options=(
@@ -13695,15 +14060,14 @@ EDITING = "edit %s or a file in %s/, then run check; nothing has to be reloaded"
     CONFIG_NAME, DROP_IN_DIR)
 DISABLING = 'pause TASK suspends its schedule; for good: "enabled": false in the configuration'
 NO_DAEMON = "there is no daemon: cron runs tick every minute, see status and install"
-STOPPING = ("pause TASK, pause --all or uninstall keeps tasks from starting; a running task"
-            " continues until it ends or reaches its timeout")
+STOPPING = "stop TASK ends a run; pause TASK, pause --all or uninstall keeps tasks from starting"
 RUNNING = "run TASK runs a task now"
 CHECKING = "check reports every problem in the configuration"
 WORDS_OF_OTHERS = {
     "list": LISTING, "ls": LISTING, "tasks": LISTING, "show": LISTING, "ps": LISTING,
     "start": "install has cron start what is due; run TASK runs a task now",
     "exec": RUNNING, "trigger": RUNNING,
-    "stop": STOPPING, "kill": STOPPING, "cancel": STOPPING,
+    "kill": STOPPING, "cancel": STOPPING, "abort": STOPPING,
     "restart": EDITING, "reload": EDITING, "edit": EDITING, "add": EDITING, "create": EDITING,
     "remove": EDITING, "rm": EDITING, "delete": EDITING, "config": EDITING,
     "enable": 'resume TASK ends a pause; for "enabled": false, edit the configuration',
