@@ -520,6 +520,8 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         max_output_bytes: int
         success_exit_codes: "Sequence[int]"
         skip_exit_codes: "Sequence[int]"
+        condition: "str | Sequence[str] | None"
+        condition_timeout: float
         env: "Dict[str, str]"
 
     @final
@@ -3057,6 +3059,14 @@ LAST_KEYS = ("status", "scheduled_for", "started_at", "ended_at", "duration_s", 
              "attempt", "trigger", "run_id")
 
 
+def pings_start(task: Task) -> bool:
+    """Whether the dead-man switch of a task is told of a start: only where an end follows.
+
+    A skip sends no ping, and to the switch a start without an end is a failure.
+    """
+    return task.ping_url is not None and not task.condition and not task.skip_exit_codes
+
+
 def is_failure(status: "str | None") -> bool:
     """Whether a result counts as a failure; a skip and a stop by hand are neither that nor a
     success.
@@ -3583,6 +3593,10 @@ class _Draft:
             record = {**record, "status": "stopped", "exit_code": EXIT_STOPPED, "reason": stopped}
         elif stopped and is_failure(record["status"]):
             record["reason"] = _joined(record.get("reason"), "no further attempt: " + stopped)
+        if record["status"] == "skipped_condition" and cycle is not None and cycle.attempts:
+            self.put(name, run=None)
+            self._close(name, record["status"], str(record.get("reason")))
+            return
         retry = None
         if cycle is not None and is_failure(record["status"]) and not stopped:
             retry = self._retry_of(name, cycle, result["ended_at"], record)
@@ -3983,7 +3997,7 @@ class _Draft:
         self.put(task.name, run=run, cycle=cycle.replace(phase="running", since=self.now),
                  consumed=successes(self.tasks, task))
         self.starts.append((task, run))
-        if run.attempt == 1:
+        if run.attempt == 1 and pings_start(task):
             self._ping(task, "start")
         self.notes.append("%s: starting run %s, attempt %d of %d, slot %s, %s" % (
             task.name, run.run_id, run.attempt, task.retry_count + 1, iso(run.slot), run.trigger))
@@ -8748,6 +8762,7 @@ READ_BYTES = 65536
 LARGE_OUTPUT_BYTES = 1 << 20  # a run that has printed so much gets a larger pipe
 LARGE_PIPE_BYTES = 262144
 SET_PIPE_SIZE = 1031      # F_SETPIPE_SZ of fcntl(2), which Python names from 3.10 on
+CONDITION_OUTPUT_BYTES = 65536
 OUTPUT_END_BYTES = 65536  # the error stands at the end
 ECHO_BACKLOG_BYTES = 262144
 ECHO_LIMIT_BYTES = ECHO_BACKLOG_BYTES + 2 * LARGE_PIPE_BYTES  # one more read, and a last pipeful
@@ -9833,6 +9848,7 @@ SPEC_DEFAULTS: "Spec" = {
     "command": Task.command, "cwd": Task.cwd, "nice": Task.nice, "timeout": Task.timeout,
     "kill_grace": Task.kill_grace, "max_output_bytes": Task.max_output_bytes, "env": {},
     "success_exit_codes": Task.success_exit_codes, "skip_exit_codes": Task.skip_exit_codes,
+    "condition": Task.condition, "condition_timeout": Task.condition_timeout,
     "attempt": 1, "trigger": "schedule", "slot": None, "retries_left": False, "definition": {}}
 # By `Watch.stopping`; the values are a time and the processes.
 UNENDED_TEXTS = {
@@ -10011,15 +10027,18 @@ class Supervisor:
         try:
             if self.obstacle is not None:
                 raise self.obstacle
-            self._start(started_mono)
+            self._begin(started_mono)
+            refusal = self._ask_condition()
+            if refusal is not None:
+                return self._ended(refusal)
+            self._start()
         except (ConductorError, OSError) as error:
             return self._not_started(error, started_mono)
         assert self.command is not None
         return self._watch_to_the_end(self.command.reader, is_child=True)
 
-    def _start(self, started_mono: float) -> None:
-        """Start the command. Raises ConductorError or OSError as long as nothing was started."""
-        assert self.command is not None and self.output is not None
+    def _begin(self, started_mono: float) -> None:
+        """Put the run on record, before anything of it is started. Raises ConductorError."""
         if not self.is_forked and has_children():
             # Jobs of the shell that became this program, or of a dependency run before.
             self.others = frozenset(
@@ -10035,6 +10054,10 @@ class Supervisor:
         reason = self._stop_reason()
         if reason:
             raise StoppedError(reason)
+
+    def _start(self) -> None:
+        """Start the command. Raises ConductorError or OSError as long as nothing was started."""
+        assert self.command is not None and self.output is not None
         self._join(self._cgroup())  # a process is born where its parent is
         try:
             pid = spawn(self.command)
@@ -10045,10 +10068,87 @@ class Supervisor:
             self._note_process(pid)
             close_quietly(self.command.writer)
         # From here on the command may run, so nothing is raised any more.
-        self.output.line(self._header())
+        if self.spec["condition"]:
+            self.output.line("%s condition met: pid=%d" % (
+                iso(self.record["command_started_at"]), self.record["pid"]))
+        else:
+            self.output.line(self._header("pid=%d" % self.record["pid"]))
         if trouble:
             self.failure = "cannot start: %s" % self._cause_of(trouble)
             self.output.take(_bytes(self.failure + "\n"))
+
+    def _ask_condition(self) -> "Result | None":
+        """Run the task's condition: None when the command may start, else the result of the run."""
+        if not self.spec["condition"]:
+            return None
+        assert self.output is not None and self.signals is not None
+        started_mono = self.clock.monotonic()
+        with doing("start the condition of", self.name):
+            pid, reader = self._start_condition()
+        self.output.line(self._header("condition=%d" % pid))
+        output = Output(os.dup(self.output.log_fd), CONDITION_OUTPUT_BYTES)
+        job = Job(pid=pid, run_id=self.spec["run_id"], root=self.store.root, mark=self.mark,
+                  cgroup=self._cgroup())
+        if self.is_subreaper:
+            job = job.replace(supervisor=os.getpid(), others=self.others)
+        watch = self.watch = Watch(
+            self.clock, job, started_mono + self.spec["condition_timeout"],
+            self.spec["kill_grace"], reader, output, self.signals, True, lambda status: False,
+            self._note_unended)
+        watch.wait()
+        output.write_end()
+        self.output.last_byte = output.last_byte
+        close_quietly(watch.reader)
+        watch.reader = -1
+        output.close()
+        result = result_of(watch, output, self.clock, started_mono, SPEC_DEFAULTS)
+        if result["status"] == "interrupted":
+            return result
+        if result["status"] == "success":
+            # The command has its timeout for itself.
+            self.record = {**self.record, "started_mono": self.clock.monotonic(),
+                           "command_started_at": self.clock.now()}
+            return None
+        return self._refusal(result)
+
+    def _start_condition(self) -> "Tuple[int, int]":
+        """(pid, read end of its output) of the condition, which runs by then. Raises OSError."""
+        assert self.command is not None and self.spec["condition"]
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        condition = self.command.replace(
+            argv=[_bytes(word) for word in argv_of(self.spec["condition"])],
+            reader=reader, writer=writer)
+        self._join(self._cgroup())
+        try:
+            pid = spawn(condition)
+            if pid > 0:
+                close_quietly(writer)
+                return pid, reader
+            pid, gate, failure = start_gated(condition)
+        finally:
+            self._join(self.scope)
+        trouble = self._open_gate(gate, failure)
+        if trouble and self.output is not None:
+            self.output.line("condition: " + trouble.partition(" ")[2])
+        return pid, reader
+
+    def _refusal(self, result: "Result") -> "Result":
+        """The result of a run whose condition was not met; one without an answer has failed."""
+        code = result["exit_code"]
+        said = last_line(masked(result["output_tail"], self.spec["env"].values()))
+        if result["status"] == "timeout":
+            reason = "condition timed out after %g s" % self.spec["condition_timeout"]
+        elif "signal" in result:
+            reason = "condition was ended by signal %d" % result["signal"]
+        elif code in (EXIT_CANNOT_RUN, EXIT_NOT_FOUND):
+            reason = "condition cannot run (exit %d)" % code
+        else:
+            reason = "condition not met (exit %s)" % code
+            result = {**result, "status": "skipped_condition"}
+        if result["status"] == "timeout":
+            result = {**result, "status": "failed"}
+        return {**result, "reason": reason + (": " + said if said else "")}
 
     def _stop_reason(self) -> str:
         try:
@@ -10238,9 +10338,6 @@ class Supervisor:
         self.watch.wait()
         output.write_end()
         result = result_of(self.watch, output, self.clock, started_mono, self.spec)
-        if result["status"] == "interrupted" and self._stop_reason():
-            result = {**result, "status": "stopped", "exit_code": EXIT_STOPPED,
-                      "reason": self._stop_reason()}
         if self.failure and result["status"] in ("success", "skipped_exit"):
             result["status"] = "failed"  # the exit code is that of no command
         elif result["exit_code"] in (EXIT_CANNOT_RUN, EXIT_NOT_FOUND) and not self.failure:
@@ -10250,6 +10347,14 @@ class Supervisor:
                 self.failure = "cannot start: %s" % cause
         if self.failure and result["status"] == "failed":
             result["reason"] = self.failure
+        return self._ended(result)
+
+    def _ended(self, result: "Result") -> "Result":
+        """The result of a run as it goes on record, after the footer in the task's log."""
+        assert self.output is not None
+        output, reason = self.output, self._stop_reason()
+        if result["status"] == "interrupted" and reason:
+            result = {**result, "status": "stopped", "exit_code": EXIT_STOPPED, "reason": reason}
         output.line("%s end run=%s status=%s exit_code=%s duration=%ss output=%d bytes%s" % (
             iso(result["ended_at"]), self.spec["run_id"], result["status"], result["exit_code"],
             result["duration_s"], result["output_bytes"], self._frame()))
@@ -10274,11 +10379,11 @@ class Supervisor:
         except StorageError:
             pass  # its lock still says that it runs
 
-    def _header(self) -> str:
+    def _header(self, process: str) -> str:
         # The command itself is not written: people put passwords there.
-        return "%s start run=%s attempt=%d trigger=%s scheduled_for=%s host=%s pid=%d%s" % (
+        return "%s start run=%s attempt=%d trigger=%s scheduled_for=%s host=%s %s%s" % (
             iso(self.record["command_started_at"]), self.spec["run_id"], self.spec["attempt"],
-            self.spec["trigger"], self.spec["scheduled_for"], os.uname()[1], self.record["pid"],
+            self.spec["trigger"], self.spec["scheduled_for"], os.uname()[1], process,
             self._frame())
 
     def _frame(self) -> str:
@@ -10304,7 +10409,7 @@ def definition_of(config: Config, task: Task) -> "Document":
         "command", "cwd", "timeout", "kill_grace", "nice", "max_output_bytes", "retry_count",
         "retry_delay", "retry_backoff", "overlap", "start_deadline", "dependencies", "timezone")}
     # Later fields, left out by default: so a new version of this file changes no definition.
-    for field in ("success_exit_codes", "skip_exit_codes"):
+    for field in ("success_exit_codes", "skip_exit_codes", "condition", "condition_timeout"):
         if getattr(task, field) != getattr(Task, field):
             fields[field] = getattr(task, field)
     env = dict(config.env, **task.env)
@@ -10320,6 +10425,8 @@ def spec_of(config: Config, task: Task, run: Run) -> "Spec":
         "cwd": task.cwd, "nice": task.nice, "timeout": task.timeout,
         "kill_grace": task.kill_grace, "max_output_bytes": task.max_output_bytes,
         "success_exit_codes": task.success_exit_codes, "skip_exit_codes": task.skip_exit_codes,
+        "condition": None if run.trigger == "manual" else task.condition,
+        "condition_timeout": task.condition_timeout,
         "env": dict(config.env, **task.env), "run_id": run.run_id, "attempt": run.attempt,
         "trigger": run.trigger, "slot": run.slot, "started_at": run.started_at,
         "scheduled_for": iso(scheduled_for),
@@ -11615,12 +11722,12 @@ class Conductor:
                 task.name, explain_unmet(config, tasks, unmet, int(now))),
                 "use --with-dependencies to run what is missing first, or --ignore-dependencies")
         state_after, run = begin_manual(decision.state, task, now)
-        if task.ping_url:
+        if pings_start(task):
             state_after = state_after.replace(messages_made=state_after.messages_made + 1)
         self._commit(state_after, aside)
         self._mark_settled(state, decision.state)
         self.store.record(decision.lines, config.task_history_retention_days)
-        if task.ping_url:
+        if pings_start(task):
             self.store.enqueue({"event": "ping", "channel": "ping", "kind": "start", "at": iso(now),
                                 "task": task.name, "id": run_id_of(now, state_after.messages_made)})
         note = "%s: starting run %s by hand" % (task.name, run.run_id)
