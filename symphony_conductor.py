@@ -3655,6 +3655,8 @@ class _Draft:
         self.seq += 1
         # A run by hand answers for the slots before its start, a late one for those it kept away.
         answered = [state.satisfied_until, run.slot, int(run.started_at), run.absorbed]
+        if run.trigger == "manual" and run.slot is not None:
+            answered = [state.satisfied_until, run.slot]  # it was for that slot alone
         if cycle is not None:
             answered.append(cycle.absorbed)
         usual_s = took_s
@@ -4303,10 +4305,12 @@ def skip_slot(state: State, task: Task, last_tick: "float | None", now: float,
 
 # -- runs and their records
 
-def begin_manual(state: State, task: Task, now: float) -> "Tuple[State, Run]":
-    """The state with a run started by hand, and that run."""
+def begin_manual(state: State, task: Task, now: float,
+                 slot: "int | None" = None) -> "Tuple[State, Run]":
+    """The state with a run started by hand, and that run; it may be for a slot of the past."""
     before = state.tasks.get(task.name, TaskState())
-    run = Run(run_id=run_id_of(now, state.runs_started + 1), trigger="manual", started_at=now)
+    run = Run(run_id=run_id_of(now, state.runs_started + 1), trigger="manual", slot=slot,
+              started_at=now)
     consumed = successes(state.tasks, task)
     tasks = dict(state.tasks)
     tasks[task.name] = before.replace(run=run, consumed=dict(before.consumed, **consumed))
@@ -4403,6 +4407,7 @@ class Ledger:
                  jumps: "Sequence[Tuple[int, int]]" = (), decided_until: float = 0.0,
                  undecided: str = "") -> None:
         self.by_slot: "Dict[int, List[Verdict]]" = {}
+        self.by_hand: "Dict[int, Verdict]" = {}  # the newest run for a slot of the past
         self.merged: "List[Tuple[int, int]]" = []  # (first slot merged, the slot it merged into)
         self.open: "Dict[int, str]" = {}  # the slots that have no verdict yet, and why
         self.jumps = jumps
@@ -4410,7 +4415,9 @@ class Ledger:
         self.undecided = undecided
         for verdict in verdicts:
             slot = from_iso(verdict.get("scheduled_for"))
-            if slot is not None:
+            if slot is not None and verdict.get("trigger") == "manual":
+                self.by_hand[slot] = verdict
+            elif slot is not None:
                 self.by_slot.setdefault(slot, []).append(verdict)
                 self._merge(from_iso(verdict.get("merged_since")), slot)
         if state.cycle is not None:
@@ -4440,6 +4447,9 @@ class Ledger:
         verdicts = self.by_slot.get(slot, [])
         if len(verdicts) > 1 and not any(to <= slot <= before for to, before in self.jumps):
             return "double", "%d results were recorded" % len(verdicts)
+        by_hand = self.by_hand.get(slot)
+        if by_hand is not None and "success" not in [verdict["status"] for verdict in verdicts]:
+            return by_hand["status"], "run by hand at %s" % by_hand.get("started_at")
         if verdicts:
             return verdicts[-1]["status"], verdicts[-1].get("reason") or ""
         if slot in self.open:
@@ -9949,6 +9959,7 @@ class Supervisor:
         self.obstacle: "Exception | None" = None  # why the command cannot be started
         self.is_forked = False  # into a process for this run alone, which has no other children
         self.is_subreaper = False
+        self.secrets: "Sequence[str]" = ()  # values that no settings know, as of run --env
         self.scope = ""  # the folder of the scope's cgroup that this process is in
         self.others: "frozenset[Tuple[int, str]]" = frozenset()
         self.trouble = ""  # why no process was started, or the output of an adopted one is lost
@@ -10353,6 +10364,8 @@ class Supervisor:
         """The result of a run as it goes on record, after the footer in the task's log."""
         assert self.output is not None
         output, reason = self.output, self._stop_reason()
+        if self.secrets:
+            result["output_tail"] = masked(result["output_tail"], self.secrets)
         if result["status"] == "interrupted" and reason:
             result = {**result, "status": "stopped", "exit_code": EXIT_STOPPED, "reason": reason}
         output.line("%s end run=%s status=%s exit_code=%s duration=%ss output=%d bytes%s" % (
@@ -11632,11 +11645,14 @@ class Conductor:
     # -- run
 
     def run(self, name: str, dependencies: str = "check", echo_fd: int = -1,
-            tell: "Callable[[str], Any]" = str) -> Outcome:
+            tell: "Callable[[str], Any]" = str, slots: "Sequence[int | None]" = (None,),
+            env: "Dict[str, str] | None" = None) -> Outcome:
         """Run a task now, in the foreground: the exit status of its command.
 
         `dependencies` is check (refuse when one is not met), first (run what is missing before it,
-        until something fails) or ignore. `tell` hears at once why an end cannot be recorded.
+        until something fails) or ignore. `tell` hears at once why an end cannot be recorded. With
+        `slots` of the past, the task runs for each of them in turn, until one does not succeed.
+        `env` goes to the commands of this task, ahead of its own.
         """
         self.store.check_root()
         config = self.store.read_config()
@@ -11644,19 +11660,42 @@ class Conductor:
         if dependencies == "first":
             now = self.clock.now()
             state = self._load_state(config, now)[0]
-            missing = missing_dependencies(config, state.tasks, tasks[0], int(now))
+            missing = missing_dependencies(config, state.tasks, tasks[0], slots[0] or int(now))
             tasks = [task_named(config, dependency) for dependency in missing] + tasks
+        left: "List[int | None]" = []
         # All locks at once: the end of the first run must not start the second one somewhere else.
         locks = self._locks_for_run(tasks)
         try:
-            for task in tasks:
+            for task in tasks[:-1]:
                 outcome = self._run_one(config, task, dependencies == "ignore", echo_fd,
-                                        locks[task.name], tell)
+                                        locks[task.name], tell, None, {})
+                if outcome.exit_code:
+                    return outcome
+            left = list(slots)
+            while left:
+                if len(slots) > 1 and left[0] is not None:
+                    number = len(slots) - len(left) + 1
+                    tell("slot %s, %d of %d" % (iso(left[0]), number, len(slots)))
+                    self._wait_for(locks[name], tell)
+                outcome = self._run_one(config, tasks[-1], dependencies == "ignore", echo_fd,
+                                        locks[name], tell, left[0], env or {})
                 if outcome.exit_code:
                     break
+                del left[0]
             return outcome
         finally:
             release_all(locks)
+            if len(slots) > 1 and left:
+                tell("%s left; to go on: run %s --from %s --to %s" % (
+                    plural(len(left), "slot"), name, iso(left[0]), iso(left[-1])))
+
+    def _wait_for(self, lock: FileLock, tell: "Callable[[str], Any]") -> None:
+        """Take the lock of a task, which a scheduled run may have by now."""
+        if lock.fds or lock.acquire(RELEASE_WAIT_S):
+            return
+        tell("waiting for a run of the schedule to end")
+        while not lock.acquire(MINUTE):
+            pass
 
     def _locks_for_run(self, tasks: "List[Task]") -> "Dict[str, FileLock]":
         self._acquire()
@@ -11678,14 +11717,18 @@ class Conductor:
             raise BusyError(*self._locked_text())
 
     def _run_one(self, config: Config, task: Task, ignore_dependencies: bool, echo_fd: int,
-                 lock: FileLock, tell: "Callable[[str], Any]") -> Outcome:
+                 lock: FileLock, tell: "Callable[[str], Any]", slot: "int | None",
+                 env: "Dict[str, str]") -> Outcome:
         self._acquire()
         try:
-            run = self._begin(config, task, ignore_dependencies, lock)
+            run = self._begin(config, task, ignore_dependencies, lock, slot)
         finally:
             self.store.lock.unlock()
         self._send_due_messages()
-        supervisor = Supervisor(self.store, self.clock, spec_of(config, task, run), echo_fd)
+        spec = spec_of(config, task.replace(env=dict(task.env, **env)), run)
+        spec["env"].update(env)  # whatever else gives the task its variables
+        supervisor = Supervisor(self.store, self.clock, spec, echo_fd)
+        supervisor.secrets = list(env.values())
         result = supervisor.run()
         lines = ["%s: %s" % (task.name, supervisor.trouble)] if supervisor.trouble else []
         try:
@@ -11703,9 +11746,11 @@ class Conductor:
             exit_code = EXIT_OK  # whichever of the success_exit_codes it was
         return Outcome(exit_code=exit_code, lines=lines)
 
-    def _begin(self, config: Config, task: Task, ignore_dependencies: bool, lock: FileLock) -> Run:
+    def _begin(self, config: Config, task: Task, ignore_dependencies: bool, lock: FileLock,
+               slot: "int | None") -> Run:
         """Record the start of a run by hand, whose lock is held already."""
         now = self.clock.now()
+        at = int(now) if slot is None else slot
         state, notes, aside = self._load_state(config, now)
         self.store.record(state.pending, config.task_history_retention_days)
         # Released to see what became of an earlier run; nobody can start one meanwhile.
@@ -11716,12 +11761,12 @@ class Conductor:
         tasks = decision.state.tasks
         if tasks.get(task.name, TaskState()).run is not None or not lock.acquire():
             raise _already_running(task, decision.state)
-        unmet = first_unmet(config, tasks, task, int(now))
+        unmet = first_unmet(config, tasks, task, at)
         if unmet and not ignore_dependencies:
             raise BusyError("%s: dependency %s" % (
-                task.name, explain_unmet(config, tasks, unmet, int(now))),
+                task.name, explain_unmet(config, tasks, unmet, at)),
                 "use --with-dependencies to run what is missing first, or --ignore-dependencies")
-        state_after, run = begin_manual(decision.state, task, now)
+        state_after, run = begin_manual(decision.state, task, now, slot)
         if pings_start(task):
             state_after = state_after.replace(messages_made=state_after.messages_made + 1)
         self._commit(state_after, aside)
@@ -11731,6 +11776,8 @@ class Conductor:
             self.store.enqueue({"event": "ping", "channel": "ping", "kind": "start", "at": iso(now),
                                 "task": task.name, "id": run_id_of(now, state_after.messages_made)})
         note = "%s: starting run %s by hand" % (task.name, run.run_id)
+        if slot is not None:
+            note += " for slot %s" % iso(slot)
         self.store.log(now, notes + decision.notes + [note])
         return run
 
@@ -11764,6 +11811,8 @@ def _run_of(record: "RunRecord") -> Run:
 def _caught_up(task: Task, state: TaskState, record: "RunRecord") -> TaskState:
     """The state of a task after the run of this record, which it does not know."""
     slot, attempt, cycle = record.get("slot"), record.get("attempt", 1), state.cycle
+    if record.get("trigger") == "manual":
+        slot = None  # a run by hand for a slot of the past opens and closes no cycle
     if slot is not None and cycle is not None:
         if (cycle.slot, cycle.attempt) <= (slot, attempt):
             cycle = None
@@ -12793,12 +12842,68 @@ def _spec_from_stdin(task: str) -> "Spec | RunRecord":
 def cmd_run(store: Store, args: "argparse.Namespace") -> int:
     if args.as_cron:
         _take_cron_environment(store)
+    slots: "List[int | None]" = [None]
+    if args.slot or args.start or args.end:
+        task, now = task_named(store.read_config(), args.task), Clock().now()
+        slots = [*_slots_to_run(task, args, now)]
+        if args.dry_run:
+            for slot in slots:
+                print_line(local_text(slot or 0, task.timezone))
+            return EXIT_OK
+    elif args.dry_run:
+        raise UsageError("--dry-run needs --from", "it lists the slots")
     sys.stdout.flush()  # the command writes to the same descriptor
     store.hold()
-    outcome = Conductor(store).run(args.task, args.dependencies, echo_fd=1, tell=warn)
+    outcome = Conductor(store).run(args.task, args.dependencies, echo_fd=1, tell=warn, slots=slots,
+                                   env=dict(args.env))
     if outcome.lines:
         warn("\n".join(outcome.lines))
     return outcome.exit_code
+
+
+SLOTS_UNASKED = 100  # more than so many at once have to be confirmed
+SLOTS_AT_ONCE = 10000
+
+
+def _slots_to_run(task: Task, args: "argparse.Namespace", now: float) -> "List[int]":
+    """The slots of the past that --slot, or --from and --to, ask for."""
+    schedule, zone = task.schedule, task.timezone
+    if schedule is None or schedule.reboot:
+        raise UsageError("%s has no slots: it has no times in its schedule" % task.name)
+    if args.slot:
+        at = _past_option("--slot", args.slot, zone, now)
+        before, after = schedule.previous(at, zone), schedule.next(at, zone)
+        if before != at:
+            nearest = [local_text(slot, zone) for slot in (before, after) if slot is not None]
+            raise UsageError("--slot: %s is not a slot of %s" % (local_text(at, zone), task.name),
+                             "the nearest: %s" % join_words(nearest))
+        return [at]
+    if not args.start:
+        raise UsageError("--to needs --from")
+    start = _past_option("--from", args.start, zone, now)
+    end = _past_option("--to", args.end, zone, now) if args.end else int(now)
+    slots: "List[int]" = []
+    slot = schedule.next(start - 1, zone)
+    while slot is not None and slot <= end and len(slots) <= SLOTS_AT_ONCE:
+        slots.append(slot)
+        slot = schedule.next(slot, zone)
+    period = "from %s to %s" % (local_text(start, zone), local_text(end, zone))
+    if not slots:
+        raise UsageError("%s has no slot %s" % (task.name, period))
+    if len(slots) > SLOTS_AT_ONCE:
+        raise UsageError("more than %d slots %s" % (SLOTS_AT_ONCE, period), "ask for fewer")
+    if len(slots) > SLOTS_UNASKED and not (args.yes or args.dry_run):
+        raise UsageError("%d slots %s" % (len(slots), period),
+                         "--yes runs them all, --dry-run lists them")
+    return slots
+
+
+def _past_option(option: str, text: str, zone: "str | None", now: float) -> int:
+    """The time that an option gives, which is none in the future."""
+    at = time_option(option, text, zone, now)
+    if at > now:
+        raise UsageError("%s: %s is in the future" % (option, text))
+    return int(at)
 
 
 def _take_cron_environment(store: Store) -> None:
@@ -13006,18 +13111,10 @@ def _time_of_day(option: str, text: str, zone: "str | None", now: float, is_past
     return at
 
 
-def _since_option(text: str, now: float) -> float:
-    """The time that --since gives, which is none in the future."""
-    since = time_option("--since", text, None, now)
-    if since > now:
-        raise UsageError("--since: %s is in the future" % text)
-    return since
-
-
 def cmd_history(store: Store, args: "argparse.Namespace") -> int:
     if args.task:
         check_task_known(Snapshot(store), args.task)
-    since = _since_option(args.since, Clock().now())
+    since = _past_option("--since", args.since, None, Clock().now())
     newest = store.verdicts(since, args.task or "", args.status or "", newest_first=True)
     verdicts = [verdict for _, verdict in zip(range(args.limit), newest)]
     if args.json:
@@ -13142,7 +13239,8 @@ def cmd_audit(store: Store, args: "argparse.Namespace") -> int:
     now = Clock().now()
     snapshot = Snapshot(store)
     kept_s = snapshot.config.task_history_retention_days * DAY
-    since = max(_since_option(args.since, now), now - kept_s)  # what is older is pruned
+    # What is older is pruned.
+    since = max(_past_option("--since", args.since, None, now), now - kept_s)
     if args.task:
         check_task_known(snapshot, args.task)
     slots = _audited_slots(snapshot, since, now, args.task or "")
@@ -13957,6 +14055,17 @@ def duration_option(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error))
 
 
+def variable_option(text: str) -> "Tuple[str, str]":
+    """The name and the value of NAME=VALUE, for argparse. The value may be secret."""
+    name, equals, value = text.partition("=")
+    if not equals or not TASK_RULES["env"].check({name: value}):
+        raise argparse.ArgumentTypeError("%s is not NAME=VALUE, with letters, digits and '_' in"
+                                         " the name" % cut_text(ascii(name), 60))
+    if name.startswith("SYMPHONY_"):
+        raise argparse.ArgumentTypeError("%s is set by the conductor" % name)
+    return name, value
+
+
 def mail_option(text: str) -> str:
     """An address, or several with commas, as crontab(5) takes them; never an option."""
     if text and not re.match(r"[A-Za-z0-9_][A-Za-z0-9._%+@,=:/-]*\Z", text):
@@ -14008,7 +14117,20 @@ def _commands_to_run() -> "Dict[str, CommandEntry]":
                  option("--ignore-dependencies", dest="dependencies", action="store_const",
                         const="ignore", help="run it even if its dependencies failed")],
                 option("--as-cron", action="store_true", help="run it in the environment that"
-                       " cron provides (default: this shell's)"))),
+                       " cron provides (default: this shell's)"),
+                option("--env", type=variable_option, action="append", default=[],
+                       metavar="NAME=VALUE", help="a variable for this run; repeat it for more"
+                       " (default: none)"),
+                [option("--slot", metavar="TIME", help="run it for this slot of the past (default:"
+                        " for none)"),
+                 option("--from", dest="start", metavar="TIME",
+                        help="run it for each slot from TIME on, until one does not succeed"
+                        " (default: for none)")],
+                option("--to", dest="end", metavar="TIME",
+                       help="the end of --from (default: now)"),
+                option("--dry-run", action="store_true", help="only list the slots of --from"),
+                option("--yes", action="store_true",
+                       help="run more than %d slots" % SLOTS_UNASKED))),
         "stop": CommandEntry(
             func=cmd_stop, text="stop a running task, or one that waits; its slot is not retried",
             example="stop backup", task="the task to stop", needs_task=True),

@@ -10,7 +10,6 @@ from world import NIGHT, World, at, status_at, task
 
 import symphony_conductor as sc
 
-
 # -- the decision
 
 def nightly(**more):

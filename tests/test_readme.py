@@ -339,10 +339,11 @@ def test_every_date_in_a_sample_has_its_own_weekday():
 
 EXAMPLES = {"NAME": "health_check", "ADDRESS": "me@example.org", "ZONE": "Europe/Paris",
             "TIME": "2025-03-28", "N": "3", "WHEN": "1d", "STATUS": "success",
-            "FILE": "config/conductor_config.json", '"EXPRESSION"': "'0 2 * * *'"}
+            "A": "A", "B": "B", "FILE": "config/conductor_config.json", '"EXPRESSION"': "'0 2 * * *'"}
 # The first two are in tests/test_timer.py and tests/test_setup.py; the others do not end by
-# themselves, or name a run.
-OF_OTHER_TESTS = ("--timer", "--user", "--watch", "--follow", "--run", "--at")
+# themselves, or name a run or a slot.
+OF_OTHER_TESTS = ("--timer", "--user", "--watch", "--follow", "--run", "--at", "--slot",
+                  "--from")
 
 
 def rows_of(name, start, end):
