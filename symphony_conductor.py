@@ -9241,8 +9241,9 @@ class Signals:
         for name in STOP_SIGNALS + ("SIGCHLD",):
             number = getattr(signal, name)
             self._saved[number] = signal.signal(number, self._note)
-            # What the caller ignores stays ignored, as nohup(1) wants it.
-            if name != "SIGCHLD" and self._saved[number] == signal.SIG_IGN:
+            # What the caller ignores stays ignored, as nohup(1) wants it; SIGTERM comes from `stop`.
+            is_ours = name in ("SIGCHLD", "SIGTERM")
+            if not is_ours and self._saved[number] == signal.SIG_IGN:
                 signal.signal(number, signal.SIG_IGN)
         self._saved_fd = signal.set_wakeup_fd(self._write_fd)
 
@@ -11394,12 +11395,11 @@ class Conductor:
 
     def _await_end(self, name: str, run_id: str) -> Outcome:
         """Wait until a run that was asked to end has done so, and say how that went."""
-        record = self.store.run_with_id(name, run_id)
-        limit_s = record.get("kill_grace", Task.kill_grace) + UNENDED_AFTER_S + STOP_MARGIN_S
-        deadline = self.clock.monotonic() + limit_s
-        unended = record.get("unended")
-        while self._is_ending(name, run_id, unended) and self.clock.monotonic() < deadline:
+        started_mono, waited_s = self.clock.monotonic(), 0.0
+        unended = self.store.run_with_id(name, run_id).get("unended")
+        while self._is_ending(name, run_id, unended) and waited_s < self._stop_limit_s(name):
             sleep(GROUP_POLL_S)
+            waited_s = self.clock.monotonic() - started_mono
         self._acquire()
         try:
             self._decide(is_tick=False, settle_only=True, is_thorough=True)
@@ -11415,13 +11415,18 @@ class Conductor:
                 return Outcome(exit_code=EXIT_FAILED, lines=[
                     "%s: run %s %s" % (name, run_id, record["unended"])])
             return Outcome(exit_code=EXIT_TEMPFAIL, lines=[
-                "%s: run %s has not ended within %d s; it was told to, and status shows when it"
-                " has" % (name, run_id, limit_s)])
+                "%s: run %s has not ended within %d s; status shows when it has" % (
+                    name, run_id, waited_s)])
         if result is None or result["status"] in ("stopped", "interrupted"):
             return Outcome(lines=["%s: stopped run %s" % (name, run_id)])
         verdict: "Verdict" = {"status": result["status"], "exit_code": result.get("exit_code")}
         return Outcome(lines=["%s: run %s %s before it could be stopped" % (
             name, run_id, outcome_text(verdict))])
+
+    def _stop_limit_s(self, name: str) -> float:
+        """How long to wait for the end of a task's newest run, which may have no record yet."""
+        record = self.store.read_run(name) or {}
+        return record.get("kill_grace", Task.kill_grace) + UNENDED_AFTER_S + STOP_MARGIN_S
 
     def _is_ending(self, name: str, run_id: str, unended: "str | None") -> bool:
         """Whether a run that was asked to end may still do so; `unended` is what it was before."""
@@ -13011,7 +13016,10 @@ def _person() -> str:
 def cmd_stop(store: Store, args: "argparse.Namespace") -> int:
     store.hold()
     outcome = Conductor(store).stop(args.task, _person())
-    print_line("\n".join(outcome.lines), None if outcome.exit_code == EXIT_OK else sys.stderr)
+    if outcome.exit_code == EXIT_OK:
+        print_line("\n".join(outcome.lines))
+    else:
+        warn("\n".join(outcome.lines))
     return outcome.exit_code
 
 

@@ -372,7 +372,8 @@ def test_the_tables_say_what_help_says():
                                       TEXTS[name]):
             if usage in texts:
                 assert text.startswith(re.split("[;:]", texts.pop(usage))[0]), usage
-    assert set(texts) == {"resume", "findings", "deliver", "supervise"}  # the row of pause has resume
+    # The row of pause has resume, that of stop has skip.
+    assert set(texts) == {"resume", "skip", "findings", "deliver", "supervise"}
 
 
 @pytest.mark.parametrize("usage, options", COMMANDS)

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from support import due_once, every_minute, is_alive, may_live
-from world import NIGHT, World, at, status_at, task
+from world import NIGHT, Month, World, at, status_at, task
 
 import symphony_conductor as sc
 
@@ -195,6 +195,53 @@ def test_skip_and_audit(hand):
     assert not hand.state().tasks["a"].skips
 
 
+class Busy(Month):
+    """A month in which people stop, skip and run tasks again, and commands decide by their codes."""
+
+    def decide(self):
+        for name, (end, status) in list(self.running.items()):
+            if status == "failed" and int(end) % 2:
+                self.running[name] = (end, self.random.choice(
+                    ["skipped_exit", "skipped_condition", "stopped"]))
+        return super().decide()
+
+    def minute(self, cron=True):
+        if self.random.random() < 0.02 and self.state.last_now:
+            self.random.choice([self.skip, self.stop, self.run_again])()
+        super().minute(cron)
+
+    def some_task(self):
+        return self.config.tasks[self.random.choice(list(self.config.tasks))]
+
+    def skip(self):
+        self.state, _ = sc.skip_slot(self.state, self.some_task(), self.last_seen, self.now, "me")
+
+    def stop(self):
+        name = self.some_task().name
+        if name in self.state.tasks:
+            decision = sc.stop_waiting(self.config, self.state, name, self.now, "me")
+            self.state = decision.state
+            self.verdicts += decision.records
+
+    def run_again(self):
+        each = self.some_task()
+        state = self.state.tasks.get(each.name, sc.TaskState())
+        if each.schedule is None or each.schedule.reboot or state.run is not None:
+            return
+        slot = each.schedule.previous(self.now - 3600, each.timezone)
+        self.state, _ = sc.begin_manual(self.state, each, self.now, slot)
+        self.running[each.name] = (self.now + 1, self.random.choice(["success", "failed"]))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_busy_month_leaves_no_slot_unexplained(seed):
+    month = Busy(seed, "2025-03-10T00:00:00Z").live(14)
+    slots = list(month.audit())
+    assert [slot for slot in slots if slot.fate in sc.UNEXPLAINED] == []
+    assert {slot.fate for slot in slots} >= {
+        "success", "failed", "stopped", "skipped_exit", "skipped_condition", "skipped_manual"}
+
+
 # -- real processes
 
 STUBBORN = "trap '' TERM; setsid sh -c 'trap \"\" TERM; echo $$ > child; sleep 99; sleep 99' & " \
@@ -238,10 +285,11 @@ def test_stop_ends_the_whole_tree(project):
     assert project.tick().exit_code == 0 and len(project.history()) == 1
 
 
-def test_stop_ends_a_run_in_the_foreground_and_it_exits_with_143(project):
+@pytest.mark.parametrize("disposition", [signal.SIG_DFL, signal.SIG_IGN])
+def test_stop_ends_a_run_in_the_foreground_and_it_exits_with_143(project, disposition):
     project.configure(due_once("job", "trap 'exit 0' TERM; echo $$ > pid; sleep 99 & wait"))
     process = subprocess.Popen(project.command("run", "job"), stdin=subprocess.DEVNULL,
-                               preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+                               preexec_fn=lambda: signal.signal(signal.SIGTERM, disposition))
     assert project.wait_until(lambda: project.lines("pid"))
     assert stop(project)[0] == 0
     assert process.wait(20) == 143
