@@ -107,6 +107,7 @@ EXIT_CONFIG = 78
 EXIT_TIMEOUT = 124     # as timeout(1) has it
 EXIT_CANNOT_RUN = 126  # these two as the shell has them
 EXIT_NOT_FOUND = 127
+EXIT_STOPPED = 143     # as the shell has it of a command that SIGTERM ended
 EXIT_UNKNOWN = 255     # the end of a command that nobody saw
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -524,6 +525,10 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         timeout: float
         kill_grace: float
         max_output_bytes: int
+        success_exit_codes: "Sequence[int]"
+        skip_exit_codes: "Sequence[int]"
+        condition: "str | Sequence[str] | None"
+        condition_timeout: float
         env: "Dict[str, str]"
         locks: "Sequence[str]"
         env_file: "Sequence[str]"       # those of the settings, which env overrides
@@ -547,6 +552,7 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         mark: str
         frame: str     # ends the lines around its output (RUN_HEADER)
         supervisor: int
+        supervisor_start: str  # as Process has it
         boot_id: str
         pid: int
         pid_start: str
@@ -750,6 +756,7 @@ class TaskState(Value):
     decided_until: int = 0                # newest slot decided before the clock was corrected
     satisfied_until: "int | None" = None  # slots up to here are covered by a success
     success_seq: int = 0                  # number of the newest success, counted over all tasks
+    skips: "Dict[str, str]" = {}          # slot to come (ISO 8601) -> who had it skipped
     consumed: "Dict[str, int]" = {}       # dependency -> success_seq that the newest start used
     consecutive_failures: int = 0         # slots, however many attempts each had
     failing_since: float = 0.0            # when the first of these ended
@@ -808,6 +815,7 @@ class RunFact(Value):
     result: "Result" = {}
     run: "Run | None" = None  # which run, where the state only knew that the task's lock was held
     unended: str = ""         # which of its processes cannot be killed
+    stopped: str = ""         # by whom it was to be stopped, in words
 
 
 class Facts(Value):
@@ -3322,6 +3330,7 @@ class _TaskBuilder:
         for key, value in list(values.items()):
             if isinstance(value, list) and key != "schedule":
                 values[key] = tuple(value)
+        problems += _exit_code_problems(values, place, name)
         for key in ("not_on", "env_file"):
             if isinstance(values.get(key), str):
                 values[key] = (values[key],)
@@ -3452,6 +3461,15 @@ class _TaskBuilder:
             field="dependencies")])
         if task.name:
             self._invalidate(task.name, "dependencies: " + text)
+
+
+def _exit_code_problems(values: "Document", place: str, task: str) -> "List[Problem]":
+    """That a code is said to be both a success and a skip."""
+    successes = values.get("success_exit_codes", Task.success_exit_codes)
+    skips = values.get("skip_exit_codes", Task.skip_exit_codes)
+    return [Problem(place=place, text="skip_exit_codes: %d is also a success" % code, task=task,
+                    field="skip_exit_codes", hint="remove it here or from success_exit_codes")
+            for code in dict.fromkeys(skips) if code in successes]
 
 
 def dependency_cycles(graph: "Dict[str, Tuple[str, ...]]") -> "List[List[str]]":
@@ -3935,7 +3953,7 @@ GAP_CAUSES = {
     "": "cause unknown",
 }
 
-MARKS = {"success": "+", "failed": "F", "timeout": "T", "interrupted": "I"}
+MARKS = {"success": "+", "failed": "F", "timeout": "T", "interrupted": "I", "stopped": "S"}
 SKIP_MARK = "-"
 MARKS_KEPT = 10
 VANISHED = "the command and its supervisor are gone (reboot, power cut or kill -9)"
@@ -3943,6 +3961,21 @@ USUAL_WEIGHT = 0.2  # of the newest success in what is usual
 
 LAST_KEYS = ("status", "scheduled_for", "started_at", "ended_at", "duration_s", "exit_code",
              "attempt", "trigger", "run_id")
+
+
+def pings_start(task: Task) -> bool:
+    """Whether the dead-man switch of a task is told of a start: only where an end follows.
+
+    A skip sends no ping, and to the switch a start without an end is a failure.
+    """
+    return task.ping_url is not None and not task.condition and not task.skip_exit_codes
+
+
+def is_failure(status: "str | None") -> bool:
+    """Whether a result counts as a failure; a skip and a stop by hand are neither that nor a
+    success.
+    """
+    return status not in (None, "success", "stopped") and not str(status).startswith("skipped_")
 
 
 # -- dependencies
@@ -4096,7 +4129,7 @@ def _why_no_success(config: Config, name: str, state: TaskState, slot: int) -> s
     if task is None:
         return "is invalid: %s" % config.invalid.get(name, "not in the configuration")
     failure = ""
-    if state.last and state.last.get("status") != "success":
+    if state.last.get("status", "success") != "success":
         failure = "%s at %s" % (outcome_text(state.last), state.last.get("ended_at"))
     standing = task_standing(state)
     if standing in ("running", "queued"):
@@ -4111,6 +4144,8 @@ def _why_no_success(config: Config, name: str, state: TaskState, slot: int) -> s
         return "is disabled"
     if not state.schedule_key and state.cursor:
         return "is paused"
+    if state.skipped.get("status") == "stopped":
+        return "was stopped at its slot %s" % state.skipped["scheduled_for"]
     if state.skipped:
         return "was skipped (%s) at its slot %s" % (
             state.skipped["status"].replace("skipped_", ""), state.skipped["scheduled_for"])
@@ -4140,15 +4175,20 @@ def first_tick_after(at: float) -> int:
     return int(at) + -int(at) % MINUTE
 
 
-OUTCOMES = {"success": "succeeded", "timeout": "timed out", "interrupted": "was interrupted"}
+OUTCOMES = {"success": "succeeded", "timeout": "timed out", "interrupted": "was interrupted",
+            "skipped_exit": "was skipped", "skipped_condition": "was skipped"}
+SAY_EXIT_CODE = ("success", "failed", "skipped_exit")
 
 
 def outcome_text(result: "Verdict") -> str:
     """What became of a run, after the task's name: succeeded, failed (exit 3), timed out."""
-    status = str(result.get("status"))
+    status, code = str(result.get("status")), result.get("exit_code")
+    text = OUTCOMES.get(status, "was " + status.replace("_", " "))
     if status == "failed":
-        return "failed (exit %s)" % result.get("exit_code")
-    return OUTCOMES.get(status, "was " + status.replace("_", " "))
+        text = "failed"
+    if status == "failed" or code and status in SAY_EXIT_CODE:
+        text += " (exit %s)" % code
+    return text
 
 
 # -- locks that tasks share
@@ -4263,9 +4303,17 @@ def coming_slot(task: Task, state: State, last_tick: "float | None", now: float)
         return None
     if slot <= now:
         slot = max(slot, slot_until(task, now) or slot)
-    if task.calendar is None or not task.calendar.reason(slot):
-        return slot
-    return slot_after(task, max(slot, now))
+    if task.calendar is not None and task.calendar.reason(slot):
+        slot = slot_after(task, max(slot, now))
+    return first_not_skipped(task, state, slot)
+
+
+def first_not_skipped(task: Task, state: State, slot: "int | None") -> "int | None":
+    """The first slot from this one on that `skip` did not take."""
+    skips = state.tasks.get(task.name, TaskState()).skips
+    while skips and slot is not None and iso(slot) in skips:
+        slot = slot_after(task, slot)
+    return slot
 
 
 def start_time(task: "Task | None", at: float) -> float:
@@ -4485,6 +4533,10 @@ class _Draft:
                 state = self._identify(name, state, fact.run)
             if fact.kind == "orphan":
                 self.adoptions.append(name)
+            elif fact.kind == "never" and fact.stopped:
+                self._finish(name, state, {
+                    "status": "stopped", "exit_code": EXIT_STOPPED, "ended_at": self.now,
+                    "reason": fact.stopped})
             elif fact.kind == "never":
                 self._start_again(name, state)
             elif fact.kind == "held" and fact.unended:
@@ -4492,7 +4544,7 @@ class _Draft:
             elif fact.kind not in ("held", "unknown"):
                 self._finish(name, state, fact.result or {
                     "status": "interrupted", "exit_code": None, "ended_at": self.now,
-                    "reason": VANISHED})
+                    "reason": VANISHED}, fact.stopped)
 
     def _identify(self, name: str, state: TaskState, run: Run) -> TaskState:
         """Name a run of which only the held lock was known: its slot is the one it started for."""
@@ -4534,25 +4586,39 @@ class _Draft:
             self._notify(name, {"event": "unended", "outcome": text, "run_id": run.run_id})
         self.put(name, run=run.replace(unended=text))
 
-    def _finish(self, name: str, state: TaskState, result: "Result") -> None:
-        """A run ended: its slot waits for a retry, or has a verdict."""
+    def _finish(self, name: str, state: TaskState, result: "Result", stopped: str = "") -> None:
+        """A run ended: its slot waits for a retry, or has a verdict.
+
+        `stopped` says by whom the run was to be stopped. Its own end may have come first.
+        """
         run = state.run
         assert run is not None
         cycle = None if run.trigger == "manual" else state.cycle
         record = _result_record(name, run, result)
+        if stopped and record["status"] == "interrupted":
+            record = {**record, "status": "stopped", "exit_code": EXIT_STOPPED, "reason": stopped}
+        elif stopped and is_failure(record["status"]):
+            record["reason"] = _joined(record.get("reason"), "no further attempt: " + stopped)
+        if record["status"] == "skipped_condition" and cycle is not None and cycle.attempts:
+            self.put(name, run=None)
+            self._close(name, record["status"], str(record.get("reason")))
+            return
         retry = None
-        if cycle is not None and record["status"] != "success":
+        if cycle is not None and is_failure(record["status"]) and not stopped:
             retry = self._retry_of(name, cycle, result["ended_at"], record)
 
         last = {key: record.get(key) for key in LAST_KEYS}
         if record.get("reason"):
             last["reason"] = record["reason"]
-        if record["status"] != "success":
+        if is_failure(record["status"]):
             secrets = secrets_of(self.config, self.config.tasks.get(name))
             line = last_line(masked(record["output_tail"], secrets))  # status and reports show it
             if line:
                 last["last_line"] = line
-        self.put(name, run=None, skipped={}, last=last)
+        self.put(name, run=None, skipped=_skip_in(record, cycle))
+        is_neutral = record["status"] != "success" and not is_failure(record["status"])
+        if not (is_neutral and state.failing_since):  # only a success ends a failure
+            self.put(name, last=last)
         if record["status"] == "success":
             self._count_success(name, run, cycle, record["duration_s"])
             self.put(name, last_success=round(float(result["ended_at"]), 3))
@@ -4596,6 +4662,8 @@ class _Draft:
         self.seq += 1
         # A run by hand answers for the slots before its start, a late one for those it kept away.
         answered = [state.satisfied_until, run.slot, int(run.started_at), run.absorbed]
+        if run.trigger == "manual" and run.slot is not None:
+            answered = [state.satisfied_until, run.slot]  # it was for that slot alone
         if cycle is not None:
             answered.append(cycle.absorbed)
         usual_s = took_s
@@ -4842,35 +4910,52 @@ class _Draft:
         state = self.put(task.name, cursor=slot, next_slot=next_slot)
         if slot <= state.decided_until < self.now:
             return  # the clock was wrong for a while and is right again: this slot has its verdict
-        if task.calendar is None:
-            self._open_cycle(task, state, slot, first if first < slot else None)
+        skipped: "Set[int]" = set()
+        if state.skips:
+            skipped = self._record_skips(task, state, first, slot)
+        if task.calendar is None and not skipped:
+            merged_since = None
+            if first < slot:
+                merged_since = first
+            self._open_cycle(task, self.tasks[task.name], slot, merged_since)
         else:
-            self._open_but_days_off(task, task.schedule, first, slot)
+            self._open_but_skipped(task, task.schedule, first, slot, skipped)
 
-    def _open_but_days_off(self, task: Task, schedule: CronSchedule, first: int,
-                           newest: int) -> None:
-        """Open the newest slot that is not on a day off; skip those beside it that are.
+    def _open_but_skipped(self, task: Task, schedule: CronSchedule, first: int, newest: int,
+                          skipped: "Set[int]") -> None:
+        """Open the newest slot that is neither on a day off nor `skipped` by hand.
 
-        The slots of one stretch of days off have one verdict. Between the oldest and the newest
-        slot that could run, all merge, whatever their days: years without a tick cost no more.
+        Of those beside it, the ones on days off get their verdict here, one for each stretch.
+        Between the oldest and the newest slot that could run, all merge, whatever their days: years
+        without a tick cost no more.
         """
         slot = slot_until(task, newest)
+        while slot is not None and slot in skipped:
+            slot = slot_until(task, slot - 1)
         if slot is None or slot < first:
-            self._skip_days_off(task, first, newest)
+            self._skip_days_off(task, first, newest, skipped)
             return
         oldest = slot_after(task, first - 1) or slot
+        while oldest in skipped:
+            oldest = slot_after(task, oldest) or slot
         before = schedule.previous(oldest - 1, task.timezone)
         if before is not None and first <= before:
-            self._skip_days_off(task, first, before)
+            self._skip_days_off(task, first, before, skipped)
         merged_since = None
         if oldest < slot:
             merged_since = oldest
         self._open_cycle(task, self.tasks[task.name], slot, merged_since)
         after = schedule.next(slot, task.timezone)
         if after is not None and after <= newest:
-            self._skip_days_off(task, after, newest)
+            self._skip_days_off(task, after, newest, skipped)
 
-    def _skip_days_off(self, task: Task, first: int, newest: int) -> None:
+    def _skip_days_off(self, task: Task, first: int, newest: int,
+                       skipped: "Container[int]" = ()) -> None:
+        """Skip these slots, which are on days off if they are not `skipped` by hand."""
+        while task.schedule is not None and newest in skipped:
+            newest = task.schedule.previous(newest - 1, task.timezone) or 0
+        if newest < first:
+            return
         assert task.calendar is not None
         merged_since = None
         if first < newest:
@@ -4999,7 +5084,7 @@ class _Draft:
         self.put(task.name, run=run, cycle=cycle.replace(phase="running", since=self.now),
                  consumed=successes(self.tasks, task))
         self.starts.append((task, run))
-        if run.attempt == 1:
+        if run.attempt == 1 and pings_start(task):
             self._ping(task, "start")
         self.notes.append("%s: starting run %s, attempt %d of %d, slot %s, %s" % (
             task.name, run.run_id, run.attempt, task.retry_count + 1, iso(run.slot), run.trigger))
@@ -5111,6 +5196,34 @@ class _Draft:
             self._skip(name, status, state.queued_slot, reason, _merged_fields(state.queued_since))
             self.put(name, queued_slot=None, queued_since=None)
 
+    def _record_skips(self, task: Task, state: TaskState, first: int, newest: int) -> "Set[int]":
+        """The due slots that `skip` took; they get their verdict."""
+        due = {text: from_iso(text) or 0 for text in sorted(state.skips)}
+        due = {text: at for text, at in due.items() if at <= newest}
+        for text, at in due.items():
+            if at >= first and self._is_slot(task, at):
+                self._skip(task.name, "skipped_manual", at, state.skips[text])
+        skips = {text: by for text, by in state.skips.items() if text not in due}
+        self.put(task.name, skips=skips)
+        return set(due.values())
+
+    @staticmethod
+    def _is_slot(task: Task, at: int) -> bool:
+        """Whether this is still a slot of the schedule, and on no day off."""
+        return slot_until(task, at) == at
+
+    def stop(self, name: str, reason: str) -> None:
+        """End what waits of a task: its open cycle, and the slot queued behind that."""
+        state = self.tasks[name]
+        cycle = state.cycle
+        if cycle is not None and cycle.phase != "running":
+            self._skip(name, "stopped", cycle.slot, reason, _cycle_fields(cycle))
+            last = state.last
+            if cycle.attempts and not state.failing_since:
+                last = {**last, "status": "stopped", "ended_at": self.at, "reason": reason}
+            self.put(name, cycle=None, last=last)
+        self._drop_queued(name, "stopped", reason)
+
     def _close(self, name: str, status: str, reason: str) -> None:
         """End an open cycle that is not running: with its last attempt's result, or a skip."""
         cycle = self.tasks[name].cycle
@@ -5132,7 +5245,7 @@ class _Draft:
         state = self.tasks[name]
         status = verdict["status"]
         self.put(name, marks=_marked(state, status), totals=_counted(state, status))
-        if last["status"] != "success":
+        if is_failure(last["status"]):
             is_slot = last.get("trigger") != "manual"
             self.put(name, consecutive_failures=state.consecutive_failures + is_slot,
                      failing_since=state.failing_since or self.now)
@@ -5191,6 +5304,8 @@ class _Draft:
         """Notify of a first failure, again every `renotify_hours`, and of the recovery."""
         state, task = self.tasks[name], self.config.tasks.get(name)
         is_success = record["status"] == "success"
+        if not is_success and not is_failure(record["status"]):
+            return  # skipped or stopped, which no ping tells either
         self._ping(task, "success" if is_success else "fail")
         facts: "News" = {
             "event": "recovered" if is_success else "failed", "outcome": outcome_text(record),
@@ -5256,13 +5371,34 @@ def gap_cause(before: Evidence, after: Evidence, length_s: float) -> str:
     return "clock" if moved_s - suspended_s >= length_s / 2 else "cron"
 
 
+# -- what a person asks for
+
+def stop_waiting(config: Config, state: State, name: str, now: float, reason: str) -> Decision:
+    """The decision that nothing of a task waits any more; a run goes on for now."""
+    draft = _Draft(config, state, now, Facts(zone_stamp=state.zone_stamp), 0.0)
+    draft.stop(name, reason)
+    return draft.decision()
+
+
+def skip_slot(state: State, task: Task, last_tick: "float | None", now: float,
+              reason: str) -> "Tuple[State, int | None]":
+    """The state with the next slot of a task to be skipped, and that slot; None without one."""
+    slot = coming_slot(task, state, last_tick, now)
+    if slot is None:
+        return state, None
+    task_state = state.tasks.get(task.name, TaskState())
+    task_state = task_state.replace(skips=dict(task_state.skips, **{iso(slot): reason}))
+    return state.replace(tasks=dict(state.tasks, **{task.name: task_state})), slot
+
+
 # -- runs and their records
 
-def begin_manual(state: State, task: Task, now: float) -> "Tuple[State, Run]":
-    """The state with a run started by hand, and that run."""
+def begin_manual(state: State, task: Task, now: float,
+                 slot: "int | None" = None) -> "Tuple[State, Run]":
+    """The state with a run started by hand, and that run; it may be for a slot of the past."""
     before = state.tasks.get(task.name, TaskState())
-    run = Run(run_id=run_id_of(now, state.runs_started + 1), trigger="manual", started_at=now,
-              locks=list(task.locks))
+    run = Run(run_id=run_id_of(now, state.runs_started + 1), trigger="manual", slot=slot,
+              started_at=now, locks=list(task.locks))
     consumed = successes(state.tasks, task)
     tasks = dict(state.tasks)
     tasks[task.name] = before.replace(run=run, consumed=dict(before.consumed, **consumed))
@@ -5285,6 +5421,18 @@ def _result_record(name: str, run: Run, result: "Result") -> "Verdict":
     record.setdefault("duration_s", round(max(0.0, ended_at - run.started_at), 3))
     record.setdefault("output_tail", "")
     return record
+
+
+def _skip_in(record: "Verdict", cycle: "Cycle | None") -> "Skip":
+    """What the state keeps of a run that skipped its slot; a run by hand skips none."""
+    slot = record.get("scheduled_for")
+    if cycle is None or slot is None or not record["status"].startswith("skipped_"):
+        return {}
+    return {"status": record["status"], "scheduled_for": slot, "dependency": ""}
+
+
+def _joined(reason: "str | None", more: str) -> str:
+    return "%s; %s" % (reason, more) if reason else more
 
 
 def _cycle_fields(cycle: "Cycle | None") -> "Verdict":
@@ -5359,6 +5507,7 @@ class Ledger:
                  jumps: "Sequence[Tuple[int, int]]" = (), decided_until: float = 0.0,
                  undecided: str = "") -> None:
         self.by_slot: "Dict[int, List[Verdict]]" = {}
+        self.by_hand: "Dict[int, Verdict]" = {}  # the newest run for a slot of the past
         self.merged: "List[Tuple[int, int]]" = []  # (first slot merged, the slot it merged into)
         self.open: "Dict[int, str]" = {}  # the slots that have no verdict yet, and why
         self.jumps = jumps
@@ -5366,7 +5515,9 @@ class Ledger:
         self.undecided = undecided
         for verdict in verdicts:
             slot = from_iso(verdict.get("scheduled_for"))
-            if slot is not None:
+            if slot is not None and verdict.get("trigger") == "manual":
+                self.by_hand[slot] = verdict
+            elif slot is not None:
                 self.by_slot.setdefault(slot, []).append(verdict)
                 self._merge(from_iso(verdict.get("merged_since")), slot)
         if state.cycle is not None:
@@ -5396,6 +5547,9 @@ class Ledger:
         verdicts = self.by_slot.get(slot, [])
         if len(verdicts) > 1 and not any(to <= slot <= before for to, before in self.jumps):
             return "double", "%d results were recorded" % len(verdicts)
+        by_hand = self.by_hand.get(slot)
+        if by_hand is not None and "success" not in [verdict["status"] for verdict in verdicts]:
+            return by_hand["status"], "run by hand at %s" % by_hand.get("started_at")
         if verdicts:
             return verdicts[-1]["status"], verdicts[-1].get("reason") or ""
         if slot in self.open:
@@ -5615,6 +5769,7 @@ FINDINGS = {
     "unended": (PROBLEM, "tasks"),
     "blocking": (PROBLEM, "tasks"),
     "overdue": (PROBLEM, "tasks"),
+    "skipping": (WARNING, "tasks"),           # its condition or exit codes keep it from running
     "run-unclear": (WARNING, "tasks"),
     # `doctor` alone finds these: they take longer, or differ from one reader to the next.
     "no-daemon-seen": (NOTICE, "ticks"),
@@ -5692,6 +5847,7 @@ class Machine(Value):
     insecure: "Sequence[Problem]" = ()
     broken: "Sequence[Problem]" = ()      # why the configuration cannot be used as a whole
     runs: "Dict[str, str]" = {}           # task -> what is odd about its run
+    pids: "Dict[str, List[int]]" = {}     # task -> the processes of its run that can be seen
     root: str = ""
     mount: str = ""                       # where the disk of the root is mounted
     program: str = "symphony_conductor.py"  # how the reader calls it
@@ -5958,6 +6114,7 @@ def _task_findings(config: Config, state: State, machine: Machine) -> "List[Find
                 code="run-unclear", task=name, text=machine.runs[name].rstrip("."), command="tail "
                 + shlex.quote(machine.root + "/logs/symphony_conductor.log")))
         if task is not None and task.enabled:
+            findings += _skipping_findings(task, task_state, machine)
             failures = _failure_findings(task, task_state, machine, waiting.get(name, []))
             if any(finding.code == "failing" for finding in failures):
                 waiting.pop(name, None)  # its finding says whom it blocks
@@ -5980,7 +6137,7 @@ def _failure_findings(task: Task, state: TaskState, machine: Machine,
                 machine.root + "/logs/symphony_conductor.log"),
             text="%s could not be started (%d of %d tries)" % (
                 task.name, cycle.lost_starts, STARTS_LOST)))
-    if last.get("status") in (None, "success"):
+    if not is_failure(last.get("status")):
         return findings
     text = "%s %s%s" % (task.name, outcome_text(last),
                         STARTED_BY.get(last.get("trigger") or "", ""))
@@ -6002,6 +6159,18 @@ def _failure_findings(task: Task, state: TaskState, machine: Machine,
         output=last.get("last_line", ""),
         command=_called(machine, NEXT_WORDS["failed"] % {"task": task.name})))
     return findings
+
+
+def _skipping_findings(task: Task, state: TaskState, machine: Machine) -> "List[Finding]":
+    """A task that has only decided not to run for its last slots."""
+    if state.skipped.get("status") not in ("skipped_exit", "skipped_condition"):
+        return []
+    if state.marks != SKIP_MARK * MARKS_KEPT:
+        return []
+    return [Finding(code="skipping", task=task.name,
+                    text="%s was skipped %d times in a row, by its condition or exit code" % (
+                        task.name, MARKS_KEPT),
+                    command=_called(machine, "why %s" % task.name))]
 
 
 def _next_attempt(task: Task, cycle: Cycle) -> str:
@@ -6101,19 +6270,26 @@ def _way_out(config: Config, state: State, root: str, now: float) -> str:
 
 HEALTH_EXIT_SKIPPED = EXIT_TEMPFAIL
 # The skips that mean trouble; a skip for an overlap or a pause leaves the last result in place.
-HEALTH_SKIPS = ("skipped_dependency", "skipped_late")
+HEALTH_SKIPS = ("skipped_dependency", "skipped_late", "skipped_exit", "skipped_condition")
 RESULT_KEYS = ("task", "status", "scheduled_for", "started_at", "ended_at", "duration_s",
                "exit_code", "attempt", "trigger", "log", "output_tail", "run_id", "reason")
 
 
 def health_line(verdict: "Verdict") -> "str | None":
-    """`status:timestamp:exit_code`; None for a verdict that leaves the health file as it is."""
-    if verdict["status"] in HEALTH_SKIPS:
+    """`status:timestamp:exit_code`; None for a verdict that leaves the health file as it is.
+
+    The code is what `run` would exit with: 0 for each of the success_exit_codes.
+    """
+    status, code = verdict["status"], verdict.get("exit_code")
+    if status in HEALTH_SKIPS:
         return "skipped:%s:%d\n" % (verdict["ended_at"], HEALTH_EXIT_SKIPPED)
+    if status == "stopped":
+        return "stopped:%s:%d\n" % (verdict["ended_at"], EXIT_STOPPED)
     if not verdict["run_id"]:
         return None
-    code = verdict.get("exit_code")
-    if code is None:
+    if status == "success":
+        code = EXIT_OK
+    elif code is None:
         code = EXIT_UNKNOWN
     return "%s:%s:%d\n" % (verdict["status"], verdict["ended_at"], code)
 
@@ -6163,6 +6339,8 @@ def task_document(config: Config, state: State, task: Task, now: float,
         "locks": list(task.locks), "tags": list(task.tags), "paused": pause,
         "next_run": iso(next_run) if task.enabled else None,
     }
+    if task_state.skips:
+        document["skips"] = dict(task_state.skips)
     document.update(_past_runs(task_state))
     return document
 
@@ -6240,7 +6418,7 @@ def status_document(config: "Config | None", state: State, machine: Machine,
     tasks += [invalid_document(name, reason, state) for name, reason in config.invalid.items()]
     tasks += _removed_documents(config, state, left)
     problems = [finding.text for finding in findings if finding.severity == PROBLEM]
-    running = [_run_document(name, task_state.run, now)
+    running = [_run_document(name, task_state.run, now, machine.pids.get(name, []))
                for name, task_state in state.tasks.items() if task_state.run is not None]
     return {"now": iso(now), "version": __version__, "healthy": not problems,
             "verdict": verdict_words(findings), "problems": problems,
@@ -6281,9 +6459,9 @@ def finding_text(finding: "Document", now: float) -> str:
     return "%s (for %s)" % (text, duration_text(now - since))
 
 
-def _run_document(name: str, run: Run, now: float) -> "Document":
+def _run_document(name: str, run: Run, now: float, pids: "List[int]") -> "Document":
     return {"task": name, "run_id": run.run_id, "attempt": run.attempt, "trigger": run.trigger,
-            "scheduled_for": iso(run.slot), "started_at": iso(run.started_at),
+            "scheduled_for": iso(run.slot), "started_at": iso(run.started_at), "pids": pids,
             "duration_s": round(max(0.0, now - run.started_at), 1)}
 
 
@@ -6467,8 +6645,8 @@ def _painted_row(task: "Document | None", row: "Sequence[str]", widths: "Sequenc
         return _painted(line, "head")
     last_colour = recent_colour = ""
     if task["last_run"]:
-        last_colour = "good" if task["last_run"]["status"] == "success" else "bad"
-    if set(task["recent"]) - {MARKS["success"], SKIP_MARK}:
+        last_colour = "bad" if is_failure(task["last_run"]["status"]) else "good"
+    if set(task["recent"]) - {MARKS["success"], MARKS["stopped"], SKIP_MARK}:
         recent_colour = "bad"
     colours = ("", STATE_COLOURS.get(task["state"], ""), last_colour, recent_colour, "", "dim")
     painted, start = "", 0
@@ -6505,11 +6683,15 @@ FATES = {
     "failed": "ran and failed",
     "timeout": "ran and timed out",
     "interrupted": "ran and was interrupted",
+    "stopped": "stopped by hand",
     "merged": "merged into a later slot",
     "skipped_overlap": "skipped: previous run still going",
     "skipped_dependency": "skipped: dependency not met in time",
     "skipped_late": "skipped: too late to start",
     "skipped_not_on": "skipped: a day off (not_on)",
+    "skipped_exit": "skipped: by the command's exit code",
+    "skipped_condition": "skipped: condition not met",
+    "skipped_manual": "skipped: by hand",
     "skipped_paused": "skipped: the task was paused",
     "skipped_disabled": "skipped: the task was disabled",
     "skipped_removed": "skipped: the task was removed",
@@ -6618,8 +6800,8 @@ def _history_cells(verdict: "Verdict", year: str) -> "Dict[str, str]":
     if status.startswith("skipped_"):
         result, _, cause = status.partition("_")
         reason = "%s: %s" % (cause, reason)
-    elif status == "failed":
-        result = "failed (%s)" % verdict.get("exit_code")
+    elif status == "failed" or status == "success" and verdict.get("exit_code"):
+        result = "%s (%s)" % (status, verdict.get("exit_code"))
     if verdict.get("run_id"):
         took = duration_text(verdict.get("duration_s") or 0)
     return {
@@ -6666,6 +6848,9 @@ def why_text(config: Config, state: State, task: Task, slot: "Slot | None",
         sentences.append(_latest_run_sentence(verdict, now))
     if document["reason"] or document["state"] != "idle":
         sentences.append("It is now %s." % _standing_text(document).rstrip("."))
+    for text, reason in sorted(document.get("skips", {}).items()):
+        slot_text = local_text(from_iso(text) or 0, task.timezone)
+        sentences.append("Its slot %s will not run: %s." % (slot_text, reason))
     sentences.append(_next_run_sentence(state, task, from_iso(document["next_run"]), now))
     advice = [(label, command) for label, command
               in _advice(config, state, task, document, verdict, now) if command]
@@ -6721,7 +6906,7 @@ def _fate_text(slot: Slot, verdict: "Verdict | None") -> str:
     text = FATES.get(slot.fate, slot.fate)
     if slot.fate in ("open", "due") + UNEXPLAINED:
         return "is " + text
-    if slot.fate not in MARKS:
+    if slot.fate not in MARKS or slot.fate == "stopped":
         return "was " + text
     late_s = 0
     if verdict is not None:
@@ -6738,9 +6923,7 @@ def _as_sentence(text: str) -> str:
 
 
 def _latest_run_sentence(verdict: "Verdict", now: float) -> str:
-    outcome = "succeeded"
-    if verdict["status"] != "success":
-        outcome = outcome_text(verdict)
+    outcome = outcome_text(verdict)
     trigger = ", started by hand," if verdict.get("trigger") == "manual" else ""
     ago_s = now - (from_iso(verdict["ended_at"]) or now)
     text = "Its latest run%s %s %s ago" % (trigger, outcome, duration_text(ago_s))
@@ -6829,7 +7012,7 @@ def _advice_on_wait(config: Config, state: State, task: Task, blocker: str,
     root, _ = root_cause(config, state.tasks, blocker, int(now))
     root_task, root_state = config.tasks.get(root), state.tasks.get(root, TaskState())
     advice = []
-    if root_state.last and root_state.last["status"] != "success":
+    if is_failure(root_state.last.get("status")):
         advice.append(("The output of '%s'" % root, "logs " + root))
     if root_task is None:
         advice.append(("To fix '%s', correct its definition" % root, "check"))
@@ -6873,7 +7056,7 @@ def coming_slots(config: Config, state: State, last_tick: "float | None", now: f
     while upcoming and len(slots) < count:
         slot, order, task = upcoming.pop(0)
         slots.append((slot, task.name))
-        following = slot_after(task, slot)
+        following = first_not_skipped(task, state, slot_after(task, slot))
         if following is not None:
             bisect.insort(upcoming, (following, order, task))
     return slots
@@ -8424,6 +8607,7 @@ _VERDICT_TYPES = (
 _VERDICT_TIMES = ("ended_at", "started_at", "scheduled_for", "merged_since", "absorbed")
 _SKIP_TYPES = (("status", _TEXT), ("scheduled_for", _TEXT))
 _EVENT_TYPES = (("event", _TEXT), ("at", _TEXT))
+STOP_TYPES = (("run_id", _TEXT), ("reason", _TEXT))
 FAILURE_TYPES = (("at", _NUMBER), ("since", _NUMBER), ("exit_code", _INT), ("text", _TEXT))
 _MESSAGE_TYPES = _EVENT_TYPES + (
     ("channel", _TEXT), ("task", _TEXT + _NULL), ("tries", _INT), ("next_try_at", _NUMBER))
@@ -8737,7 +8921,7 @@ OWN_FILES = (
     ("status/history", r"[0-9]{4}-[0-9]{2}-[0-9]{2}\.jsonl"),
     ("status/spool", r"[0-9TZ-]+\.json(\.sent|\.tmp)?"),
     ("status/locks", r"(\.delivery|\.report|\.tick|[^.].*)\.lock"),
-    ("status/runs", r"[^.].*\.(json|out)(\.tmp)?"),
+    ("status/runs", r"[^.].*\.(json|out|stop)(\.tmp)?"),
 )
 
 
@@ -8945,6 +9129,9 @@ class Reader:
 
     def pipe_path(self, name: str, run_id: str) -> str:
         return self.path("status/runs/%s.%s.out" % (name, run_id))
+
+    def stop_path(self, name: str) -> str:
+        return self.path("status/runs/%s.stop" % name)
 
     def history_path(self, day: str) -> str:
         return self.path("status/history/%s.jsonl" % day)
@@ -9357,6 +9544,19 @@ class Reader:
         record = self.read_run(name) or {}
         return record if record.get("run_id") == run_id else {}
 
+    def stop_reason(self, name: str, run_id: str) -> str:
+        """By whom a run is to be stopped, in words; '' if by nobody. Raises StorageError."""
+        path = self.stop_path(name)
+        try:
+            request = json.loads(read_bytes(path).decode("utf-8"))
+        except (FileNotFoundError, ForeignFile, ValueError, RecursionError):
+            return ""
+        except OSError as error:
+            raise StorageError.of("read", path, error)
+        if not has_types(request, STOP_TYPES) or request["run_id"] != run_id:
+            return ""
+        return str(request["reason"])
+
     def runs_on_disk(self) -> "Iterator[Tuple[str, RunRecord]]":
         """(task, record) of every newest run, {} for a damaged one. Raises StorageError."""
         for name in self._names_in("status/runs"):
@@ -9588,6 +9788,11 @@ class Store(Reader):
     def write_run(self, name: str, record: "RunRecord", durable: bool = True) -> None:
         document = dict(record, version=RUN_VERSION, by=__version__)
         write_atomic(self.run_path(name), json.dumps(document).encode(), durable)
+
+    def request_stop(self, name: str, run_id: str, reason: str) -> None:
+        """Note that a run is to be stopped, for its supervisor and whoever takes it over."""
+        write_atomic(self.stop_path(name), json.dumps(
+            {"run_id": run_id, "reason": reason}).encode())
 
     def sync_run(self, name: str) -> None:
         """Make the newest record of a task survive a power cut. Raises StorageError."""
@@ -10111,11 +10316,13 @@ READ_BYTES = 65536
 LARGE_OUTPUT_BYTES = 1 << 20  # a run that has printed so much gets a larger pipe
 LARGE_PIPE_BYTES = 262144
 SET_PIPE_SIZE = 1031      # F_SETPIPE_SZ of fcntl(2), which Python names from 3.10 on
+CONDITION_OUTPUT_BYTES = 65536
 OUTPUT_END_BYTES = 65536  # the error stands at the end
 ECHO_BACKLOG_BYTES = 262144
 ECHO_LIMIT_BYTES = ECHO_BACKLOG_BYTES + 2 * LARGE_PIPE_BYTES  # one more read, and a last pipeful
 ECHO_CHUNK_BYTES = 512    # what a pipe takes when poll(2) says that it takes anything (PIPE_BUF)
 ECHO_STALL_S = 5.0
+STOP_MARGIN_S = 10.0      # so much longer than it may take, `stop` waits for an end
 STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
 SET_CHILD_SUBREAPER = 36  # prctl(2)
 NO_PID = 2 ** 31 - 1      # above every pid (Linux ends at 2**22): a signal to it reaches nobody
@@ -10578,8 +10785,9 @@ class Signals:
         for name in STOP_SIGNALS + ("SIGCHLD",):
             number = getattr(signal, name)
             self._saved[number] = signal.signal(number, self._note)
-            # What the caller ignores stays ignored, as nohup(1) wants it.
-            if name != "SIGCHLD" and self._saved[number] == signal.SIG_IGN:
+            # What the caller ignores stays ignored, as nohup(1) wants it; SIGTERM comes from `stop`.
+            is_ours = name in ("SIGCHLD", "SIGTERM")
+            if not is_ours and self._saved[number] == signal.SIG_IGN:
                 signal.signal(number, signal.SIG_IGN)
         self._saved_fd = signal.set_wakeup_fd(self._write_fd)
 
@@ -10771,13 +10979,14 @@ class Watch:
     """Waits for the end of a command: passes its output on, enforces its timeout, ends its tree.
 
     `deadline` is in monotonic seconds, `reader` the end of the pipe that the output comes from.
-    `is_child` is false for a command that was adopted: its exit status cannot be had. With
-    `holds_retry` the wait for a command that failed lasts until nothing of it lives. `note_unended`
-    is called once, with the processes that outlive SIGKILL or the command.
+    `is_child` is false for a command that was adopted: its exit status cannot be had. Where
+    `holds_retry` says so of a wait status, the wait lasts until nothing of the command lives.
+    `note_unended` is called once, with the processes that outlive SIGKILL or the command.
     """
 
     def __init__(self, clock: Clock, job: Job, deadline: float, kill_grace: float, reader: int,
-                 output: Output, signals: Signals, is_child: bool, holds_retry: bool,
+                 output: Output, signals: Signals, is_child: bool,
+                 holds_retry: "Callable[[int], bool]",
                  note_unended: "Callable[[str], None]") -> None:
         self.clock = clock
         self.job = job
@@ -10816,7 +11025,7 @@ class Watch:
         self._reap()
         if self.wait_status is None:
             return False
-        has_to_end = bool(self.stopping) or (self.wait_status != 0 and self.holds_retry)
+        has_to_end = bool(self.stopping) or self.holds_retry(self.wait_status)
         return not (has_to_end and may_live(self.job))
 
     def _reap(self) -> None:
@@ -10864,7 +11073,7 @@ class Watch:
             self.kill_at = now + self.kill_grace
             self.unended_at = self.kill_at + UNENDED_AFTER_S
             self._signal_tree(signal.SIGTERM)
-        elif self.signals.received:
+        elif signal.SIGINT in self.signals.received:
             self.kill_at = now  # a second Ctrl-C does not wait for kill_grace
         if self.signals.received:
             self.stop_signal = self.signals.received[0]
@@ -11210,7 +11419,21 @@ def _become_command(command: Command, gate: int, failure: int) -> None:
             os._exit(EXIT_NOT_FOUND)
 
 
-def result_of(watch: Watch, output: Output, clock: Clock, started_mono: float) -> "Result":
+def status_of_exit(wait_status: int, fields: "RunFields") -> str:
+    """What a wait status means for a run: success, failed or skipped_exit.
+
+    Its codes only matter where the command ended by itself: a signal is never a success.
+    """
+    code = os.WEXITSTATUS(wait_status)
+    if not os.WIFEXITED(wait_status):
+        return "failed"
+    if code in fields["success_exit_codes"]:
+        return "success"
+    return "skipped_exit" if code in fields["skip_exit_codes"] else "failed"
+
+
+def result_of(watch: Watch, output: Output, clock: Clock, started_mono: float,
+              fields: "RunFields") -> "Result":
     """What became of a command, for its verdict."""
     status = "interrupted"
     code: "int | None" = None
@@ -11225,7 +11448,7 @@ def result_of(watch: Watch, output: Output, clock: Clock, started_mono: float) -
             code = 128 + ended_by
         else:
             code = os.WEXITSTATUS(watch.wait_status)
-        status = "failed" if code else "success"
+        status = status_of_exit(watch.wait_status, fields)
     result: "Result" = {
         "status": status, "exit_code": code, "ended_at": round(clock.now(), 3),
         "duration_s": round(max(0.0, clock.monotonic() - started_mono), 3),
@@ -11236,6 +11459,8 @@ def result_of(watch: Watch, output: Output, clock: Clock, started_mono: float) -
         result["dropped_bytes"] = output.total - output.kept
     if code is None:
         result["reason"] = "its supervisor was killed; exit status unknown"
+    elif status == "skipped_exit":
+        result["reason"] = "exit code %d is in skip_exit_codes" % code
     return result
 
 
@@ -11244,6 +11469,8 @@ SPEC_DEFAULTS: "Spec" = {
     "umask": None, "ionice": None, "memory_limit": None,
     "kill_grace": Task.kill_grace, "max_output_bytes": Task.max_output_bytes, "env": {},
     "env_file": (), "task_env_file": (), "task_env": (),
+    "success_exit_codes": Task.success_exit_codes, "skip_exit_codes": Task.skip_exit_codes,
+    "condition": Task.condition, "condition_timeout": Task.condition_timeout,
     "attempt": 1, "trigger": "schedule", "slot": None, "retries_left": False, "definition": {}}
 # By `Watch.stopping`; the values are a time and the processes.
 UNENDED_TEXTS = {
@@ -11263,6 +11490,54 @@ def load_for_supervisors() -> None:
     """Import what a supervisor needs, ahead of the fork that it shares this memory by."""
     import_now(errno, json, re, select, signal, stat)
     load_prctl()
+
+
+class StoppedError(ConductorError):
+    """A run that was to be stopped before its command could start."""
+
+
+def own_process() -> "RunRecord":
+    """This process, as the record of a run names its supervisor."""
+    start = ""
+    try:
+        process = process_of(os.getpid())
+        start = process.start if process is not None else ""
+    except OSError:
+        pass  # then the mark in its environment has to do
+    return {"supervisor": os.getpid(), "supervisor_start": start}
+
+
+def is_supervisor(record: "RunRecord", process: "Process | None") -> bool:
+    """Whether a process with the pid of a run's supervisor is that supervisor."""
+    if process is None or process.is_dead or record["boot_id"] != current_boot_id():
+        return False
+    if record.get("supervisor_start"):
+        return process.start == record["supervisor_start"]
+    mark = str(record.get("mark") or "")  # before version 1.1, none
+    return bool(mark) and mark_of(process) == mark
+
+
+def end_run(record: "RunRecord") -> None:
+    """Have the supervisor of a run end it; one that is gone is none. Raises ConductorError."""
+    pid = record["supervisor"]
+    with doing("signal", "the supervisor (process %d) of %s" % (pid, record["task"])):
+        if pid > 1 and is_supervisor(record, process_of(pid)):
+            try:
+                os.kill(pid, signal.SIGTERM)
+            except ProcessLookupError:
+                pass  # it ended just now
+
+
+def processes_of_run(record: "RunRecord", root: str,
+                     table: "Sequence[Process]") -> "List[int]":
+    """The pids of a run's command and all that came of it, as far as they can be seen."""
+    if record["boot_id"] != current_boot_id():
+        return []
+    job = job_of(record, root, "")
+    supervisors = [process for process in table if process.pid == record["supervisor"]]
+    if any(is_supervisor(record, process) for process in supervisors):
+        job = job.replace(supervisor=record["supervisor"])
+    return sorted(process.pid for process in job_members(job, table))
 
 
 class Supervisor:
@@ -11300,8 +11575,9 @@ class Supervisor:
         self.others: "frozenset[Tuple[int, str]]" = frozenset()
         self.trouble = ""  # why no process was started, or the output of an adopted one is lost
         self.failure = ""  # why the process that was started could not become the command
-        # The values from `env_file`, which are masked in all that is kept of the output.
-        # None: they are not known, so no output is kept but in the log.
+        self.env_of_run: "Dict[str, str]" = {}  # of `run --env`; it is in no configuration
+        # The values from it and from `env_file`, which are masked in all that is kept of the
+        # output. None: they are not known, so no output is kept but in the log.
         self.secrets: "List[str] | None" = []
 
     def prepare(self) -> None:
@@ -11377,15 +11653,18 @@ class Supervisor:
         try:
             if self.obstacle is not None:
                 raise self.obstacle
-            self._start(started_mono)
+            self._begin(started_mono)
+            refusal = self._ask_condition()
+            if refusal is not None:
+                return self._ended(refusal)
+            self._start()
         except (ConductorError, OSError) as error:
             return self._not_started(error, started_mono)
         assert self.command is not None
         return self._watch_to_the_end(self.command.reader, is_child=True)
 
-    def _start(self, started_mono: float) -> None:
-        """Start the command. Raises ConductorError or OSError as long as nothing was started."""
-        assert self.command is not None and self.output is not None
+    def _begin(self, started_mono: float) -> None:
+        """Put the run on record, before anything of it is started. Raises ConductorError."""
         if not self.is_forked and has_children():
             # Jobs of the shell that became this program, or of a dependency run before.
             self.others = frozenset(
@@ -11397,6 +11676,14 @@ class Supervisor:
         # On record before the command runs: if this process is killed before the pid is on record
         # as well, the command is found by its mark.
         self._note_start(started_mono)
+        # Only now: who asks for a stop looks for this record after leaving the request.
+        reason = self._stop_reason()
+        if reason:
+            raise StoppedError(reason)
+
+    def _start(self) -> None:
+        """Start the command. Raises ConductorError or OSError as long as nothing was started."""
+        assert self.command is not None and self.output is not None
         self._join(self._cgroup())  # a process is born where its parent is
         try:
             pid = spawn(self.command)
@@ -11407,10 +11694,94 @@ class Supervisor:
             self._note_process(pid)
             close_quietly(self.command.writer)
         # From here on the command may run, so nothing is raised any more.
-        self.output.line(self._header())
+        if self.spec["condition"]:
+            self.output.line("%s condition met: pid=%d" % (
+                iso(self.record["command_started_at"]), self.record["pid"]))
+        else:
+            self.output.line(self._header("pid=%d" % self.record["pid"]))
         if trouble:
             self.failure = "cannot start: %s" % self._cause_of(trouble)
             self.output.take(_bytes(self.failure + "\n"))
+
+    def _ask_condition(self) -> "Result | None":
+        """Run the task's condition: None when the command may start, else the result of the run."""
+        if not self.spec["condition"]:
+            return None
+        assert self.output is not None and self.signals is not None
+        started_mono = self.clock.monotonic()
+        with doing("start the condition of", self.name):
+            pid, reader = self._start_condition()
+        self.output.line(self._header("condition=%d" % pid))
+        output = Output(os.dup(self.output.log_fd), CONDITION_OUTPUT_BYTES)
+        job = Job(pid=pid, run_id=self.spec["run_id"], root=self.store.root, mark=self.mark,
+                  cgroup=self._cgroup())
+        if self.is_subreaper:
+            job = job.replace(supervisor=os.getpid(), others=self.others)
+        watch = self.watch = Watch(
+            self.clock, job, started_mono + self.spec["condition_timeout"],
+            self.spec["kill_grace"], reader, output, self.signals, True, lambda status: False,
+            self._note_unended)
+        watch.wait()
+        output.write_end()
+        self.output.last_byte = output.last_byte
+        close_quietly(watch.reader)
+        watch.reader = -1
+        output.close()
+        result = result_of(watch, output, self.clock, started_mono, SPEC_DEFAULTS)
+        if result["status"] == "interrupted":
+            return result
+        if result["status"] == "success":
+            # The command has its timeout for itself.
+            self.record = {**self.record, "started_mono": self.clock.monotonic(),
+                           "command_started_at": self.clock.now()}
+            return None
+        return self._refusal(result)
+
+    def _start_condition(self) -> "Tuple[int, int]":
+        """(pid, read end of its output) of the condition, which runs by then. Raises OSError."""
+        assert self.command is not None and self.spec["condition"]
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        condition = self.command.replace(
+            argv=[_bytes(word) for word in argv_of(self.spec["condition"])],
+            reader=reader, writer=writer)
+        self._join(self._cgroup())
+        try:
+            pid = spawn(condition)
+            if pid > 0:
+                close_quietly(writer)
+                return pid, reader
+            pid, gate, failure = start_gated(condition)
+        finally:
+            self._join(self.scope)
+        trouble = self._open_gate(gate, failure)
+        if trouble and self.output is not None:
+            self.output.line("condition: " + trouble.partition(" ")[2])
+        return pid, reader
+
+    def _refusal(self, result: "Result") -> "Result":
+        """The result of a run whose condition was not met; one without an answer has failed."""
+        code = result["exit_code"]
+        said = last_line(masked(self._without_secrets(result["output_tail"]),
+                                self.spec["env"].values()))
+        if result["status"] == "timeout":
+            reason = "condition timed out after %g s" % self.spec["condition_timeout"]
+        elif "signal" in result:
+            reason = "condition was ended by signal %d" % result["signal"]
+        elif code in (EXIT_CANNOT_RUN, EXIT_NOT_FOUND):
+            reason = "condition cannot run (exit %d)" % code
+        else:
+            reason = "condition not met (exit %s)" % code
+            result = {**result, "status": "skipped_condition"}
+        if result["status"] == "timeout":
+            result = {**result, "status": "failed"}
+        return {**result, "reason": reason + (": " + said if said else "")}
+
+    def _stop_reason(self) -> str:
+        try:
+            return self.store.stop_reason(self.name, self.spec["run_id"])
+        except StorageError:
+            return ""  # whoever settles the run asks again
 
     def _cgroup(self) -> str:
         return self.scope and self.scope + "/command"
@@ -11426,7 +11797,7 @@ class Supervisor:
     def _note_start(self, started_mono: float) -> None:
         self.record = {
             **self.fields, "definition": self.definition, "root": self.store.root,
-            "mark": self.mark, "frame": os.urandom(4).hex(), "supervisor": os.getpid(),
+            "mark": self.mark, "frame": os.urandom(4).hex(), **own_process(),
             "boot_id": current_boot_id(), "pid": NO_PID, "pid_start": "",
             "started_mono": started_mono, "command_started_at": self.clock.now()}
         if self.scope:
@@ -11509,15 +11880,19 @@ class Supervisor:
     def _not_started(self, error: Exception, started_mono: float) -> "Result":
         """The result of an attempt whose command could not be started."""
         self.trouble = "not started: %s" % error_text(error)
+        status, code = "failed", EXIT_IOERR
+        if isinstance(error, StoppedError):
+            status, code = "stopped", EXIT_STOPPED
+        elif isinstance(error, ConfigError):
+            code = error.exit_code
         now = self.clock.now()
         if self.output is not None:
             self.output.line("%s run=%s: %s" % (iso(now), self.spec["run_id"], self.trouble))
             self.output.close()
         self.record = {
-            **self.fields, "definition": None, "root": self.store.root, "supervisor": os.getpid(),
+            **self.fields, "definition": None, "root": self.store.root, **own_process(),
             "boot_id": "", "pid": NO_PID, "pid_start": "", "started_mono": started_mono}
-        code = error.exit_code if isinstance(error, ConfigError) else EXIT_IOERR
-        return {"status": "failed", "exit_code": code, "ended_at": round(now, 3),
+        return {"status": status, "exit_code": code, "ended_at": round(now, 3),
                 "duration_s": 0.0, "output_tail": "", "output_bytes": 0, "reason": self.trouble}
 
     def adopt(self) -> "Result":
@@ -11535,11 +11910,13 @@ class Supervisor:
             self.trouble = "output lost: %s" % error_text(error)
             self.output = Output(os.open(os.devnull, os.O_WRONLY), 0)
         assert self.output is not None
-        self.record = {**self.record, "supervisor": os.getpid()}
+        self.record = {**self.record, **own_process()}
         try:
             self.store.write_run(self.name, self.record, durable=False)
         except StorageError:
             pass  # `status` says then that the supervisor is gone
+        if self._stop_reason():  # likewise only now
+            self.signals.received.append(signal.SIGTERM)
         try:
             self._variables_of_files()
         except ConfigError:
@@ -11590,27 +11967,38 @@ class Supervisor:
             job = job.replace(supervisor=os.getpid(), others=self.others)
         self.watch = Watch(
             self.clock, job, started_mono + self.spec["timeout"], self.spec["kill_grace"], reader,
-            output, self.signals, is_child, bool(self.spec["retries_left"]), self._note_unended)
+            output, self.signals, is_child, self._is_retried, self._note_unended)
         self.watch.wait()
         output.write_end()
-        result = result_of(self.watch, output, self.clock, started_mono)
-        if self.secrets is None:
-            result["output_tail"] = ""
-        else:
-            result["output_tail"] = without_values(result["output_tail"], self.secrets)
-        if result["exit_code"] in (EXIT_CANNOT_RUN, EXIT_NOT_FOUND) and not self.failure:
+        result = result_of(self.watch, output, self.clock, started_mono, self.spec)
+        if self.failure and result["status"] in ("success", "skipped_exit"):
+            result["status"] = "failed"  # the exit code is that of no command
+        elif result["exit_code"] in (EXIT_CANNOT_RUN, EXIT_NOT_FOUND) and not self.failure:
             # So says a shell, or env, of what it could not start.
             cause = self._start_trouble()
             if cause:
                 self.failure = "cannot start: %s" % cause
         if self.failure and result["status"] == "failed":
             result["reason"] = self.failure
+        return self._ended(result)
+
+    def _ended(self, result: "Result") -> "Result":
+        """The result of a run as it goes on record, after the footer in the task's log."""
+        assert self.output is not None
+        output, reason = self.output, self._stop_reason()
+        result["output_tail"] = self._without_secrets(result["output_tail"])
+        if result["status"] == "interrupted" and reason:
+            result = {**result, "status": "stopped", "exit_code": EXIT_STOPPED, "reason": reason}
         output.line("%s end run=%s status=%s exit_code=%s duration=%ss output=%d bytes%s" % (
             iso(result["ended_at"]), self.spec["run_id"], result["status"], result["exit_code"],
             result["duration_s"], result["output_bytes"], self._frame()))
         output.close()
         result["definition"] = self.record.get("definition")
         return result
+
+    def _is_retried(self, wait_status: int) -> bool:
+        """Whether another attempt follows a command that ended so."""
+        return self.spec["retries_left"] and status_of_exit(wait_status, self.spec) == "failed"
 
     def _note_unended(self, members: str) -> None:
         """Record that processes outlive the command or SIGKILL; the next tick reports it."""
@@ -11625,11 +12013,11 @@ class Supervisor:
         except StorageError:
             pass  # its lock still says that it runs
 
-    def _header(self) -> str:
+    def _header(self, process: str) -> str:
         # The command itself is not written: people put passwords there.
-        return "%s start run=%s attempt=%d trigger=%s scheduled_for=%s host=%s pid=%d%s" % (
+        return "%s start run=%s attempt=%d trigger=%s scheduled_for=%s host=%s %s%s" % (
             iso(self.record["command_started_at"]), self.spec["run_id"], self.spec["attempt"],
-            self.spec["trigger"], self.spec["scheduled_for"], os.uname()[1], self.record["pid"],
+            self.spec["trigger"], self.spec["scheduled_for"], os.uname()[1], process,
             self._frame())
 
     def _frame(self) -> str:
@@ -11650,12 +12038,17 @@ class Supervisor:
             "SYMPHONY_ATTEMPT": str(self.spec["attempt"]), "SYMPHONY_ROOT": self.store.root,
             "SYMPHONY_MARK": self.mark}
 
+    def _without_secrets(self, text: str) -> str:
+        """The end of the output as it may be kept."""
+        if self.secrets is None:
+            return ""
+        return without_values(text, self.secrets)
 
     def _variables_of_files(self) -> "Tuple[Dict[str, str], Dict[str, str]]":
         """The variables in the files of the settings and of the task; their values are secret."""
         shared = self.store.variables(self.spec["env_file"])
         own = self.store.variables(self.spec["task_env_file"])
-        values = [*shared.values(), *own.values()]
+        values = [*shared.values(), *own.values(), *self.env_of_run.values()]
         for value in list(values):
             values += value.splitlines()  # of several lines, the output may show one
         self.secrets = values
@@ -11669,8 +12062,12 @@ def definition_of(config: Config, task: Task) -> "Document":
     """
     fields = {field: getattr(task, field) for field in (
         "command", "cwd", "timeout", "kill_grace", "nice", "max_output_bytes", "retry_count",
-        "retry_delay", "retry_backoff", "overlap", "start_deadline", "dependencies", "timezone",
-        "env_file", "umask", "ionice", "memory_limit")}
+        "retry_delay", "retry_backoff", "overlap", "start_deadline", "dependencies", "timezone")}
+    # Later fields, left out by default: so a new version of this file changes no definition.
+    for field in ("success_exit_codes", "skip_exit_codes", "condition", "condition_timeout",
+                  "env_file", "umask", "ionice", "memory_limit", "locks"):
+        if getattr(task, field) != getattr(Task, field):
+            fields[field] = getattr(task, field)
     env = dict(config.env, **task.env)
     env = {name: "%08x" % stable_hash(value) for name, value in env.items()}
     for field in ("not_on", "only_between"):
@@ -11689,6 +12086,9 @@ def spec_of(config: Config, task: Task, run: Run) -> "Spec":
         "env_file": config.env_file, "task_env_file": task.env_file, "task_env": tuple(task.env),
         "kill_grace": task.kill_grace, "max_output_bytes": task.max_output_bytes,
         "locks": task.locks,
+        "success_exit_codes": task.success_exit_codes, "skip_exit_codes": task.skip_exit_codes,
+        "condition": None if run.trigger == "manual" else task.condition,
+        "condition_timeout": task.condition_timeout,
         "env": dict(config.env, **task.env), "run_id": run.run_id, "attempt": run.attempt,
         "trigger": run.trigger, "slot": run.slot, "started_at": run.started_at,
         "scheduled_for": iso(scheduled_for),
@@ -12290,12 +12690,13 @@ class Conductor:
         if now >= self.report_at:
             self._make_report(now)
 
-    def _decide(self, is_tick: bool, settle_only: bool = False, is_read: bool = False) -> Outcome:
+    def _decide(self, is_tick: bool, settle_only: bool = False, is_read: bool = False,
+                is_thorough: bool = False) -> Outcome:
         """One decision, carried out. The caller holds the conductor's lock.
 
         `settle_only`: record what ended, and start nothing. `is_read`: somebody reads the lines of
         the outcome, as cron mails those of a tick; only then a new problem of the configuration is
-        told, for it is told once.
+        told, for it is told once. `is_thorough`: look at each run as a tick does.
         """
         now = self.clock.now()
         self.troubles = []
@@ -12336,7 +12737,8 @@ class Conductor:
             if state is not self.recorded:
                 self.store.record(state.pending, config.task_history_retention_days)
             trouble = "\n".join(problems) if is_news and state.last_now else None
-            facts = self._facts(state, now, is_tick).replace(gap=gap, trouble=trouble)
+            facts = self._facts(state, now, is_tick or is_thorough)
+            facts = facts.replace(gap=gap, trouble=trouble)
             decision, locks = self._choose(config, state, now, facts, settle_only)
         decision = decision.replace(state=decision.state.replace(config_stamp=config_stamp),
                                     changed=decision.changed or bool(notes) or is_news)
@@ -12560,7 +12962,11 @@ class Conductor:
         """What became of a run; where that cannot be told, the run is left alone."""
         try:
             with doing("inspect", "the processes of " + name):
-                return self._look_at(name, run)
+                fact = self._look_at(name, run)
+            if fact.kind in ("ended", "never", "vanished"):
+                run_id = (fact.run or run).run_id
+                fact = fact.replace(stopped=self.store.stop_reason(name, run_id))
+            return fact
         except ConductorError as error:
             self._note_trouble(RUN_UNCLEAR % (name, run.run_id), error)
             return RunFact(kind="unknown")
@@ -12676,10 +13082,11 @@ class Conductor:
                     self.store.write_run(name, {**record, "settled": True}, durable=False)
             except ConductorError as error:
                 self._note_trouble(name, error)
-            try:
-                os.unlink(self.store.pipe_path(name, run.run_id))
-            except OSError:
-                pass  # its supervisor removed it, as it does when nobody kills it
+            for path in (self.store.pipe_path(name, run.run_id), self.store.stop_path(name)):
+                try:
+                    os.unlink(path)
+                except OSError:
+                    pass  # nobody asked for a stop, and its supervisor removed the pipe
 
     # -- pauses
 
@@ -12727,6 +13134,132 @@ class Conductor:
             self.store.lock.unlock()
         self._send_due_messages()
         return outcome
+
+    # -- stop and skip
+
+    def stop(self, name: str, by: str) -> Outcome:
+        """End the run of a task, its whole tree, and what waits of it. Waits for the end."""
+        self.store.check_root()
+        self._acquire()
+        try:
+            # What has ended has its own verdict, and what lost its supervisor gets a new one.
+            self._decide(is_tick=False, settle_only=True, is_thorough=True)
+            troubles, state = self.troubles, self._state_of(name)
+            run = state.tasks.get(name, TaskState()).run
+            reason = "stopped by %s" % by
+            if run is not None:
+                self._ask_for_end(name, run, reason)
+            lines = self._stop_waiting(name, reason)
+        finally:
+            self.store.lock.unlock()
+        self._send_due_messages()
+        if run is not None:
+            outcome = self._await_end(name, run.run_id)
+            return outcome.replace(lines=lines + troubles + outcome.lines)
+        if not lines:
+            lines = ["%s is not running" % name]
+        return Outcome(lines=lines + troubles, exit_code=EXIT_IOERR if troubles else EXIT_OK)
+
+    def _state_of(self, name: str) -> State:
+        """The state, for a change to a task by hand. Raises UsageError for a name no task has."""
+        config, _ = self._load_config("")
+        state, notes, aside = self._load_state(config, self.clock.now())
+        if aside:
+            raise StorageError("%s; the next tick will repair it" % notes[0])
+        if name not in state.tasks:  # a task that was removed may still be running
+            config = config or self.store.read_config()
+            if name not in config.invalid:
+                task_named(config, name)
+        return state
+
+    def _ask_for_end(self, name: str, run: Run, reason: str) -> None:
+        """Leave the request to stop a run, and have its supervisor look at it."""
+        if not run.run_id:
+            path = os.path.abspath(self.store.task_lock(name).path)
+            raise BusyError("%s: a process holds its lock, and no record says which" % name,
+                            "to find it: fuser %s" % shlex.quote(path))
+        self.store.request_stop(name, run.run_id, reason)
+        self.store.log(self.clock.now(), ["%s: run %s is to be %s" % (name, run.run_id, reason)])
+        # Read only now: a supervisor that has no record yet will find the request.
+        record = self.store.run_with_id(name, run.run_id)
+        if record:
+            end_run(record)
+
+    def _stop_waiting(self, name: str, reason: str) -> "List[str]":
+        """End what waits of a task: a line for each slot."""
+        now = self.clock.now()
+        config = self._load_config("")[0] or Config()
+        state = self._load_state(config, now)[0]
+        if name not in state.tasks:
+            return []
+        decision = stop_waiting(config, state, name, now, reason)
+        if decision.changed:
+            self.store.record(state.pending, config.task_history_retention_days)
+            self._commit(decision.state)
+            self.store.record(decision.lines, config.task_history_retention_days)
+            self.store.log(now, decision.notes)
+        return ["%s: its slot %s was waiting, and does not run" % (name, record["scheduled_for"])
+                for record in decision.records]
+
+    def _await_end(self, name: str, run_id: str) -> Outcome:
+        """Wait until a run that was asked to end has done so, and say how that went."""
+        started_mono, waited_s = self.clock.monotonic(), 0.0
+        unended = self.store.run_with_id(name, run_id).get("unended")
+        while self._is_ending(name, run_id, unended) and waited_s < self._stop_limit_s(name):
+            sleep(GROUP_POLL_S)
+            waited_s = self.clock.monotonic() - started_mono
+        self._acquire()
+        try:
+            self._decide(is_tick=False, settle_only=True, is_thorough=True)
+            state = self._load_state(self._load_config("")[0], self.clock.now())[0]
+            run = state.tasks.get(name, TaskState()).run
+        finally:
+            self.store.lock.unlock()
+        self._send_due_messages()
+        record = self.store.run_with_id(name, run_id)
+        result = sound_result(record.get("result"))
+        if result is None and run is not None and run.run_id == run_id:
+            if record.get("unended"):
+                return Outcome(exit_code=EXIT_FAILED, lines=[
+                    "%s: run %s %s" % (name, run_id, record["unended"])])
+            return Outcome(exit_code=EXIT_TEMPFAIL, lines=[
+                "%s: run %s has not ended within %d s; status shows when it has" % (
+                    name, run_id, waited_s)])
+        if result is None or result["status"] in ("stopped", "interrupted"):
+            return Outcome(lines=["%s: stopped run %s" % (name, run_id)])
+        verdict: "Verdict" = {"status": result["status"], "exit_code": result.get("exit_code")}
+        return Outcome(lines=["%s: run %s %s before it could be stopped" % (
+            name, run_id, outcome_text(verdict))])
+
+    def _stop_limit_s(self, name: str) -> float:
+        """How long to wait for the end of a task's newest run, which may have no record yet."""
+        record = self.store.read_run(name) or {}
+        return record.get("kill_grace", Task.kill_grace) + UNENDED_AFTER_S + STOP_MARGIN_S
+
+    def _is_ending(self, name: str, run_id: str, unended: "str | None") -> bool:
+        """Whether a run that was asked to end may still do so; `unended` is what it was before."""
+        if self.store.is_settled(name, run_id) or self.store.has_result(name):
+            return False
+        if self.store.run_with_id(name, run_id).get("unended") != unended:
+            return False
+        return self._is_locked(name)
+
+    def skip(self, name: str, by: str) -> "Tuple[Task, int, str]":
+        """Have the next slot of a task skipped: the task, that slot, and what waits meanwhile."""
+        self.store.check_root()
+        self._acquire()
+        try:
+            now = self.clock.now()
+            state = self._state_of(name)
+            task = task_named(self._load_config("")[0] or self.store.read_config(), name)
+            state, slot = skip_slot(state, task, self.store.last_tick(), now, "skipped by %s" % by)
+            if slot is None:
+                raise UsageError("%s has no slot to skip" % name, "why %s says why" % name)
+            self._commit(state)
+            self.store.log(now, ["%s: slot %s is to be skipped by %s" % (name, iso(slot), by)])
+            return task, slot, task_standing(state.tasks[name])
+        finally:
+            self.store.lock.unlock()
 
     # -- the start of a run
 
@@ -12925,11 +13458,14 @@ class Conductor:
     # -- run
 
     def run(self, name: str, dependencies: str = "check", echo_fd: int = -1,
-            tell: "Callable[[str], Any]" = str) -> Outcome:
+            tell: "Callable[[str], Any]" = str, slots: "Sequence[int | None]" = (None,),
+            env: "Dict[str, str] | None" = None) -> Outcome:
         """Run a task now, in the foreground: the exit status of its command.
 
         `dependencies` is check (refuse when one is not met), first (run what is missing before it,
-        until something fails) or ignore. `tell` hears at once why an end cannot be recorded.
+        until something fails) or ignore. `tell` hears at once why an end cannot be recorded. With
+        `slots` of the past, the task runs for each of them in turn, until one does not succeed.
+        `env` goes to the commands of this task, ahead of its own.
         """
         self.store.check_root()
         config = self.store.read_config()
@@ -12937,19 +13473,42 @@ class Conductor:
         if dependencies == "first":
             now = self.clock.now()
             state = self._load_state(config, now)[0]
-            missing = missing_dependencies(config, state.tasks, tasks[0], int(now))
+            missing = missing_dependencies(config, state.tasks, tasks[0], slots[0] or int(now))
             tasks = [task_named(config, dependency) for dependency in missing] + tasks
+        left: "List[int | None]" = []
         # All locks at once: the end of the first run must not start the second one somewhere else.
         locks = self._locks_for_run(tasks)
         try:
-            for task in tasks:
+            for task in tasks[:-1]:
                 outcome = self._run_one(config, task, dependencies == "ignore", echo_fd,
-                                        locks[task.name], tell)
+                                        locks[task.name], tell, None, {})
+                if outcome.exit_code:
+                    return outcome
+            left = list(slots)
+            while left:
+                if len(slots) > 1 and left[0] is not None:
+                    number = len(slots) - len(left) + 1
+                    tell("slot %s, %d of %d" % (iso(left[0]), number, len(slots)))
+                    self._wait_for(locks[name], tell)
+                outcome = self._run_one(config, tasks[-1], dependencies == "ignore", echo_fd,
+                                        locks[name], tell, left[0], env or {})
                 if outcome.exit_code:
                     break
+                del left[0]
             return outcome
         finally:
             release_all(locks)
+            if len(slots) > 1 and left:
+                tell("%s left; to go on: run %s --from %s --to %s" % (
+                    plural(len(left), "slot"), name, iso(left[0]), iso(left[-1])))
+
+    def _wait_for(self, lock: FileLock, tell: "Callable[[str], Any]") -> None:
+        """Take the lock of a task, which a scheduled run may have by now."""
+        if lock.fds or lock.acquire(RELEASE_WAIT_S):
+            return
+        tell("waiting for a run of the schedule to end")
+        while not lock.acquire(MINUTE):
+            pass
 
     def _locks_for_run(self, tasks: "List[Task]") -> "Dict[str, FileLock]":
         self._acquire()
@@ -12971,14 +13530,18 @@ class Conductor:
             raise BusyError(*self._locked_text())
 
     def _run_one(self, config: Config, task: Task, ignore_dependencies: bool, echo_fd: int,
-                 lock: FileLock, tell: "Callable[[str], Any]") -> Outcome:
+                 lock: FileLock, tell: "Callable[[str], Any]", slot: "int | None",
+                 env: "Dict[str, str]") -> Outcome:
         self._acquire()
         try:
-            run = self._begin(config, task, ignore_dependencies, lock)
+            run = self._begin(config, task, ignore_dependencies, lock, slot)
         finally:
             self.store.lock.unlock()
         self._send_due_messages()
-        supervisor = Supervisor(self.store, self.clock, spec_of(config, task, run), echo_fd)
+        spec = spec_of(config, task.replace(env=dict(task.env, **env)), run)
+        spec["env"].update(env)  # whatever else gives the task its variables
+        supervisor = Supervisor(self.store, self.clock, spec, echo_fd)
+        supervisor.env_of_run = env
         result = supervisor.run()
         lines = ["%s: %s" % (task.name, supervisor.trouble)] if supervisor.trouble else []
         try:
@@ -12992,11 +13555,15 @@ class Conductor:
                 lines.append("not all of the output could be shown: %s (see logs %s)" % (
                     supervisor.echo.trouble, task.name))
         exit_code = EXIT_UNKNOWN if result["exit_code"] is None else result["exit_code"]
+        if result["status"] == "success":
+            exit_code = EXIT_OK  # whichever of the success_exit_codes it was
         return Outcome(exit_code=exit_code, lines=lines)
 
-    def _begin(self, config: Config, task: Task, ignore_dependencies: bool, lock: FileLock) -> Run:
+    def _begin(self, config: Config, task: Task, ignore_dependencies: bool, lock: FileLock,
+               slot: "int | None") -> Run:
         """Record the start of a run by hand, whose lock is held already."""
         now = self.clock.now()
+        at = int(now) if slot is None else slot
         state, notes, aside = self._load_state(config, now)
         self.store.record(state.pending, config.task_history_retention_days)
         # Released to see what became of an earlier run; nobody can start one meanwhile.
@@ -13012,21 +13579,23 @@ class Conductor:
         if lock_name:
             raise BusyError("%s: lock '%s' is held by '%s', which is running" % (
                 task.name, lock_name, holders[lock_name]), "try again when it has ended")
-        unmet = first_unmet(config, tasks, task, int(now))
+        unmet = first_unmet(config, tasks, task, at)
         if unmet and not ignore_dependencies:
             raise BusyError("%s: dependency %s" % (
-                task.name, explain_unmet(config, tasks, unmet, int(now))),
+                task.name, explain_unmet(config, tasks, unmet, at)),
                 "use --with-dependencies to run what is missing first, or --ignore-dependencies")
-        state_after, run = begin_manual(decision.state, task, now)
-        if task.ping_url:
+        state_after, run = begin_manual(decision.state, task, now, slot)
+        if pings_start(task):
             state_after = state_after.replace(messages_made=state_after.messages_made + 1)
         self._commit(state_after, aside)
         self._mark_settled(state, decision.state)
         self.store.record(decision.lines, config.task_history_retention_days)
-        if task.ping_url:
+        if pings_start(task):
             self.store.enqueue({"event": "ping", "channel": "ping", "kind": "start", "at": iso(now),
                                 "task": task.name, "id": run_id_of(now, state_after.messages_made)})
         note = "%s: starting run %s by hand" % (task.name, run.run_id)
+        if slot is not None:
+            note += " for slot %s" % iso(slot)
         self.store.log(now, notes + decision.notes + [note])
         is_valid = not any(not problem.warning for problem in config.problems)
         self._write_files(config, state_after, now, self.store.last_tick(), is_valid)
@@ -13066,6 +13635,8 @@ def _run_of(record: "RunRecord") -> Run:
 def _caught_up(task: Task, state: TaskState, record: "RunRecord") -> TaskState:
     """The state of a task after the run of this record, which it does not know."""
     slot, attempt, cycle = record.get("slot"), record.get("attempt", 1), state.cycle
+    if record.get("trigger") == "manual":
+        slot = None  # a run by hand for a slot of the past opens and closes no cycle
     if slot is not None and cycle is not None:
         if (cycle.slot, cycle.attempt) <= (slot, attempt):
             cycle = None
@@ -13719,7 +14290,9 @@ class Inspector:
         runs = {name: text for name, task_state in state.tasks.items() if task_state.run is not None
                 for text in [self._oddity(name, task_state.run)] if text}
         spooled = self.asked(self.store.spooled, [])
+        pids = self.asked(lambda: self._pids(state), {})
         return Machine(
+            pids=pids,
             now=self.now, last_tick=last_tick, is_tick_unreadable=is_tick_unreadable,
             awake_s=silent_s, failure=failure, line=line, has_line=has_line, timer=timer,
             cron_log=self._cron_log(last_tick) if is_late else "", daemon=daemon,
@@ -13853,6 +14426,20 @@ class Inspector:
         except OSError as error:
             self.unreadable.append("cannot read %s: %s" % (path, error_text(error)))
         return ""
+
+    def _pids(self, state: State) -> "Dict[str, List[int]]":
+        """The processes of the runs, by task."""
+        running = {name: task_state.run for name, task_state in state.tasks.items()
+                   if task_state.run is not None}
+        if not running:
+            return {}
+        table = process_table() or []
+        pids = {}
+        for name, run in running.items():
+            record = self.store.run_with_id(name, run.run_id)
+            if record and "result" not in record:
+                pids[name] = processes_of_run(record, self.store.root, table)
+        return pids
 
     def _oddity(self, name: str, run: Run) -> str:
         """What there is to say of a run beyond that it is going on."""
@@ -14099,11 +14686,22 @@ def _spec_from_stdin(task: str) -> "Spec | RunRecord":
 def cmd_run(store: Store, args: "argparse.Namespace") -> int:
     if args.as_cron:
         _take_cron_environment(store)
+    slots: "List[int | None]" = [None]
+    if args.slot or args.start or args.end:
+        task, now = task_named(store.read_config(), args.task), Clock().now()
+        slots = [*_slots_to_run(task, args, now)]
+        if args.dry_run:
+            for slot in slots:
+                print_line(local_text(slot or 0, task.timezone))
+            return EXIT_OK
+    elif args.dry_run:
+        raise UsageError("--dry-run needs --from", "it lists the slots")
     sys.stdout.flush()  # the command writes to the same descriptor
     store.hold()
     if args.tags:
         return _run_tagged(store, args)
-    outcome = Conductor(store).run(args.task, args.dependencies, echo_fd=1, tell=warn)
+    outcome = Conductor(store).run(args.task, args.dependencies, echo_fd=1, tell=warn, slots=slots,
+                                   env=dict(args.env))
     if outcome.lines:
         warn("\n".join(outcome.lines))
     return outcome.exit_code
@@ -14132,6 +14730,50 @@ def _run_tagged(store: Store, args: "argparse.Namespace") -> int:
             warn("%s failed: exit %d" % (name, outcome.exit_code))
             code = EXIT_FAILED
     return code
+
+SLOTS_UNASKED = 100  # more than so many at once have to be confirmed
+SLOTS_AT_ONCE = 10000
+
+
+def _slots_to_run(task: Task, args: "argparse.Namespace", now: float) -> "List[int]":
+    """The slots of the past that --slot, or --from and --to, ask for."""
+    schedule, zone = task.schedule, task.timezone
+    if schedule is None or schedule.reboot:
+        raise UsageError("%s has no slots: it has no times in its schedule" % task.name)
+    if args.slot:
+        at = _past_option("--slot", args.slot, zone, now)
+        before, after = schedule.previous(at, zone), schedule.next(at, zone)
+        if before != at:
+            nearest = [local_text(slot, zone) for slot in (before, after) if slot is not None]
+            raise UsageError("--slot: %s is not a slot of %s" % (local_text(at, zone), task.name),
+                             "the nearest: %s" % join_words(nearest))
+        return [at]
+    if not args.start:
+        raise UsageError("--to needs --from")
+    start = _past_option("--from", args.start, zone, now)
+    end = _past_option("--to", args.end, zone, now) if args.end else int(now)
+    slots: "List[int]" = []
+    slot = schedule.next(start - 1, zone)
+    while slot is not None and slot <= end and len(slots) <= SLOTS_AT_ONCE:
+        slots.append(slot)
+        slot = schedule.next(slot, zone)
+    period = "from %s to %s" % (local_text(start, zone), local_text(end, zone))
+    if not slots:
+        raise UsageError("%s has no slot %s" % (task.name, period))
+    if len(slots) > SLOTS_AT_ONCE:
+        raise UsageError("more than %d slots %s" % (SLOTS_AT_ONCE, period), "ask for fewer")
+    if len(slots) > SLOTS_UNASKED and not (args.yes or args.dry_run):
+        raise UsageError("%d slots %s" % (len(slots), period),
+                         "--yes runs them all, --dry-run lists them")
+    return slots
+
+
+def _past_option(option: str, text: str, zone: "str | None", now: float) -> int:
+    """The time that an option gives, which is none in the future."""
+    at = time_option(option, text, zone, now)
+    if at > now:
+        raise UsageError("%s: %s is in the future" % (option, text))
+    return int(at)
 
 
 def _take_cron_environment(store: Store) -> None:
@@ -14225,13 +14867,36 @@ def cmd_pause(store: Store, args: "argparse.Namespace") -> int:
     until = _end_of_pause(args, zone)
     # A line break or a terminal's control sequence would spoil the line that status shows.
     reason = plain_line(args.reason, 500)
-    by = os.environ.get("SUDO_USER") or current_user()[0]
     store.hold()
     end = "until resumed" if until is None else "until " + local_text(until, zone)
     for name in names:
-        outcome = Conductor(store).pause(name, until, reason, plain_line(by))
+        outcome = Conductor(store).pause(name, until, reason, _person())
         print_line("paused %s %s" % (pause_scope(name), end))
         warn("\n".join(outcome.lines))
+    return EXIT_OK
+
+
+def _person() -> str:
+    """Who types this command."""
+    return plain_line(os.environ.get("SUDO_USER") or current_user()[0])
+
+
+def cmd_stop(store: Store, args: "argparse.Namespace") -> int:
+    store.hold()
+    outcome = Conductor(store).stop(args.task, _person())
+    if outcome.exit_code == EXIT_OK:
+        print_line("\n".join(outcome.lines))
+    else:
+        warn("\n".join(outcome.lines))
+    return outcome.exit_code
+
+
+def cmd_skip(store: Store, args: "argparse.Namespace") -> int:
+    store.hold()
+    task, slot, standing = Conductor(store).skip(args.task, _person())
+    print_line("the slot %s of %s will not run" % (local_text(slot, task.timezone), task.name))
+    if standing != "idle":
+        print_line("an earlier one is %s; stop %s ends that" % (standing, task.name))
     return EXIT_OK
 
 
@@ -14333,18 +14998,10 @@ def _time_of_day(option: str, text: str, zone: "str | None", now: float, is_past
     return at
 
 
-def _since_option(text: str, now: float) -> float:
-    """The time that --since gives, which is none in the future."""
-    since = time_option("--since", text, None, now)
-    if since > now:
-        raise UsageError("--since: %s is in the future" % text)
-    return since
-
-
 def cmd_history(store: Store, args: "argparse.Namespace") -> int:
     if args.task:
         check_task_known(Snapshot(store), args.task)
-    since = _since_option(args.since, Clock().now())
+    since = _past_option("--since", args.since, None, Clock().now())
     newest = store.verdicts(since, args.task or "", args.status or "", newest_first=True)
     verdicts = [verdict for _, verdict in zip(range(args.limit), newest)]
     if args.json:
@@ -14469,7 +15126,8 @@ def cmd_audit(store: Store, args: "argparse.Namespace") -> int:
     now = Clock().now()
     snapshot = Snapshot(store)
     kept_s = snapshot.config.task_history_retention_days * DAY
-    since = max(_since_option(args.since, now), now - kept_s)  # what is older is pruned
+    # What is older is pruned.
+    since = max(_past_option("--since", args.since, None, now), now - kept_s)
     if args.task:
         check_task_known(snapshot, args.task)
     slots = _audited_slots(snapshot, since, now, args.task or "")
@@ -14960,6 +15618,8 @@ def missing_services(store: Reader, config: Config) -> "List[Problem]":
         warnings.append(Problem(
             place=place, text="log_to: " + trouble, warning=True, field="log_to",
             hint="start the daemon, or use another log; the file in logs/ has every line"))
+    return warnings
+
 
 def unmade_files(store: Reader, config: Config) -> "List[Problem]":
     """Warnings for files of settings that nothing makes or that cannot be written."""
@@ -15344,6 +16004,17 @@ def duration_option(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error))
 
 
+def variable_option(text: str) -> "Tuple[str, str]":
+    """The name and the value of NAME=VALUE, for argparse. The value may be secret."""
+    name, equals, value = text.partition("=")
+    if not equals or not TASK_RULES["env"].takes({name: value}):
+        raise argparse.ArgumentTypeError("%s is not NAME=VALUE, with letters, digits and '_' in"
+                                         " the name" % cut_text(ascii(name), 60))
+    if name.startswith("SYMPHONY_"):
+        raise argparse.ArgumentTypeError("%s is set by the conductor" % name)
+    return name, value
+
+
 def mail_option(text: str) -> str:
     """An address, or several with commas, as crontab(5) takes them; never an option."""
     if text and not re.match(r"[A-Za-z0-9_][A-Za-z0-9._%+@,=:/-]*\Z", text):
@@ -15398,7 +16069,23 @@ def _commands_to_run() -> "Dict[str, CommandEntry]":
                         const="ignore", help="run it even if its dependencies failed")],
                 TAG_OPTION,
                 option("--as-cron", action="store_true", help="run it in the environment that"
-                       " cron provides (default: this shell's)"))),
+                       " cron provides (default: this shell's)"),
+                option("--env", type=variable_option, action="append", default=[],
+                       metavar="NAME=VALUE", help="a variable for this run; repeat it for more"
+                       " (default: none)"),
+                [option("--slot", metavar="TIME", help="run it for this slot of the past (default:"
+                        " for none)"),
+                 option("--from", dest="start", metavar="TIME",
+                        help="run it for each slot from TIME on, until one does not succeed"
+                        " (default: for none)")],
+                option("--to", dest="end", metavar="TIME",
+                       help="the end of --from (default: now)"),
+                option("--dry-run", action="store_true", help="only list the slots of --from"),
+                option("--yes", action="store_true",
+                       help="run more than %d slots" % SLOTS_UNASKED))),
+        "stop": CommandEntry(
+            func=cmd_stop, text="stop a running task, or one that waits; its slot is not retried",
+            example="stop backup", task="the task to stop", needs_task=True),
         "tick": CommandEntry(func=cmd_tick, text="start the tasks that are due; run by cron",
                         example="tick"),
     }
@@ -15494,6 +16181,9 @@ def _commands_to_change() -> "Dict[str, CommandEntry]":
                         help="such as 30m, 2h or 1d (default: until resumed)")],
                 option("--reason", default="", metavar="TEXT",
                        help="shown by status and why (default: none)"))),
+        "skip": CommandEntry(
+            func=cmd_skip, text="skip the next slot of a task; repeat it to skip more",
+            example="skip backup", task="the task whose next slot is skipped", needs_task=True),
         "resume": CommandEntry(
             func=cmd_resume, text="resume a task's schedule", example="resume backup",
             task="the task to resume", options=(
@@ -15553,15 +16243,14 @@ EDITING = "edit %s or a file in %s/, then run check; nothing has to be reloaded"
     CONFIG_NAME, DROP_IN_DIR)
 DISABLING = 'pause TASK suspends its schedule; for good: "enabled": false in the configuration'
 NO_DAEMON = "there is no daemon: cron runs tick every minute, see status and install"
-STOPPING = ("pause TASK, pause --all or uninstall keeps tasks from starting; a running task"
-            " continues until it ends or reaches its timeout")
+STOPPING = "stop TASK ends a run; pause TASK, pause --all or uninstall keeps tasks from starting"
 RUNNING = "run TASK runs a task now"
 CHECKING = "check reports every problem in the configuration"
 WORDS_OF_OTHERS = {
     "list": LISTING, "ls": LISTING, "tasks": LISTING, "show": LISTING, "ps": LISTING,
     "start": "install has cron start what is due; run TASK runs a task now",
     "exec": RUNNING, "trigger": RUNNING,
-    "stop": STOPPING, "kill": STOPPING, "cancel": STOPPING,
+    "kill": STOPPING, "cancel": STOPPING, "abort": STOPPING,
     "restart": EDITING, "reload": EDITING, "edit": EDITING, "add": EDITING, "create": EDITING,
     "remove": EDITING, "rm": EDITING, "delete": EDITING, "config": EDITING,
     "enable": 'resume TASK ends a pause; for "enabled": false, edit the configuration',

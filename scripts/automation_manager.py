@@ -43,7 +43,7 @@ LOCK_NAME = "status/locks/.automations.lock"  # the lock of a task never starts 
 LOCK_WAIT_S = 10.0
 
 VERDICT_WIDTH = 79
-STATUSES = ("success", "failed", "timeout", "interrupted", "skipped")
+STATUSES = ("success", "failed", "timeout", "interrupted", "stopped", "skipped")
 # Health state -> the severity of the findings behind it; in the order in which a verdict names
 # them. A task that another one blocks is late as well: the finding is that of the other.
 STATES = (("down", sc.PROBLEM), ("late", sc.WARNING), ("unknown", sc.WARNING), ("up", ""),
@@ -481,7 +481,7 @@ class HealthFile(sc.Value):
 
     @property
     def failed(self) -> bool:
-        return self.status not in ("success", "skipped")
+        return self.status not in ("success", "stopped", "skipped")
 
 
 def parse_health(text: str) -> HealthFile:

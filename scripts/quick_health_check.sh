@@ -386,7 +386,7 @@ check_automation() {
             at = epoch_of(substr(rest, 1, 20))
             code = substr(rest, 22)
             if (more != 0 || at == "" || substr(rest, 21, 1) != ":" || code !~ /^[0-9]+$/ || code + 0 > 255 ||
-                status !~ /^(success|failed|timeout|interrupted|skipped)$/) {
+                status !~ /^(success|failed|timeout|interrupted|stopped|skipped)$/) {
                 unknown("malformed: " substr(line, 1, 40))
                 return
             }
@@ -399,6 +399,9 @@ check_automation() {
             if (status == "skipped") {
                 skipped++
                 if (skipped <= 10) skipped_list = skipped_list (skipped > 1 ? ", " : "") task
+            } else if (status == "stopped") {
+                stopped++
+                if (stopped <= 10) stopped_list = stopped_list (stopped > 1 ? ", " : "") task
             } else if (status != "success" && has_answer && (task in remembered)) {
                 judged++
             } else if (status != "success") {
@@ -431,11 +434,12 @@ check_automation() {
             if (lasting) state = "CRITICAL"
             short = first_bad others(bad) (bad && unsure ? ", " : "")
             if (unsure) short = short first_unsure others(unsure) " unknown"
-            long = plural(total, "task") ", " ended - bad - judged - skipped " succeeded"
+            long = plural(total, "task") ", " ended - bad - judged - skipped - stopped " succeeded"
             if (judged) long = long "; " judged " failed, judged by the conductor"
             if (bad) long = long "; " bad " failed: " bad_list more_than_ten(bad)
             if (unsure) long = long "; " unsure " unknown: " unsure_list more_than_ten(unsure)
             if (skipped) long = long "; " skipped " skipped: " skipped_list more_than_ten(skipped)
+            if (stopped) long = long "; " stopped " stopped by hand: " stopped_list more_than_ten(stopped)
             finding(state, "automation", short, long)
         }'
 }

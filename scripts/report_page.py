@@ -46,6 +46,7 @@ KINDS = {
     RETRIED: Kind("a", "retried", 6, 4),
     "skipped": Kind("k", "skipped", 17, 3),
     "success": Kind("s", "success", 4, 8),
+    "stopped": Kind("o", "stopped", 8, 4),
     "running": Kind("r", "running", 4, 8),
     "interrupted": Kind("i", "interrupted", 8, 8),
     "timeout": Kind("t", "timeout", 0, 8),
@@ -508,7 +509,7 @@ def task_row(task: "Dict[str, Any]") -> "Sequence[Cell]":
     if task["ran"]:
         success = "<b>%s</b>" % percent_text(task["success_rate"])
     bad = ["%d\u00a0%s" % (count, h(status)) for status, count in task["verdicts"].items()
-           if status != "success" and not status.startswith("skipped")]
+           if sc.is_failure(status)]
     if bad:
         wrong = '<span class="wrong">%s</span>' % ", ".join(bad)
     queue, waits = task["queue"], task["waits"]
@@ -795,7 +796,7 @@ white-space:nowrap}
 .hatch{stroke:var(--gap);stroke-width:1.2;fill:none}
 .gap{fill:url(#hatch)}
 .off{fill:var(--gap)}
-.a{fill:var(--k)}
+.a,.o{fill:var(--k)}
 .s{fill:var(--s)}.f{fill:var(--f)}.t{fill:var(--t)}.i{fill:var(--i)}.k{fill:var(--k)}
 .r{fill:var(--r)}
 .line path:hover{opacity:.6}

@@ -80,7 +80,7 @@ def cmd_diff(store: sc.Store, args: "argparse.Namespace") -> int:
     sc.check_task_known(sc.Snapshot(store), args.task)
     verdicts = store.verdicts(only=args.task, newest_first=True)
     runs = (verdict for verdict in verdicts if verdict.get("run_id"))
-    bad = next((run for run in runs if run["status"] != "success"), None)
+    bad = next((run for run in runs if sc.is_failure(run["status"])), None)
     if bad is None:
         sc.print_line("no failed run of '%s' on record" % args.task)
         return sc.EXIT_OK

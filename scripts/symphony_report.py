@@ -362,13 +362,15 @@ def waits(lengths: "List[Tuple[float, bool]]") -> Record:
 def task_figures(verdicts: "List[Record]") -> Record:
     """The figures of one task from its verdicts, oldest first."""
     counts: "Dict[str, int]" = {}
-    runs = ran = 0
+    runs = ran = skipped = 0
     took: "List[float]" = []
     queued: "List[Tuple[float, bool]]" = []
     waited: "List[Tuple[float, bool]]" = []
     for verdict in verdicts:
         counts[verdict["status"]] = counts.get(verdict["status"], 0) + 1
-        if verdict["start"] is None:
+        is_skipped = verdict["status"].startswith("skipped")
+        if verdict["start"] is None or is_skipped or verdict["status"] == "stopped":
+            skipped += is_skipped
             continue
         ran += 1
         runs += 1 + len(verdict["attempts"])
@@ -383,7 +385,7 @@ def task_figures(verdicts: "List[Record]") -> Record:
     return {
         "runs": runs, "retries": runs - ran, "verdicts": counts, "ran": ran, "succeeded": succeeded,
         "success_rate": round(succeeded / float(ran), 4) if ran else None,
-        "skipped": len(verdicts) - ran, "duration": durations(took), "queue": waits(queued),
+        "skipped": skipped, "duration": durations(took), "queue": waits(queued),
         "waits": dict(waits(waited), given_up=counts.get("skipped_dependency", 0))}
 
 
@@ -440,7 +442,7 @@ def is_failure(status: str) -> bool:
     """Whether a slot with this verdict ran without success, or a dependency prevented it."""
     if status.startswith("skipped"):
         return status == "skipped_dependency"
-    return status != "success"
+    return sc.is_failure(status)
 
 
 def failure_list(verdicts: "List[Record]") -> "List[Record]":
@@ -677,7 +679,7 @@ def headline(document: Record) -> str:
 
 def marks_of(verdict: Record) -> "Iterator[Mark]":
     """The runs of a slot, or its skip."""
-    if verdict["start"] is None:
+    if verdict["start"] is None or verdict["status"].startswith("skipped"):
         at = verdict["slot"] if verdict["slot"] is not None else verdict["ended"]
         yield Mark(at, at, "skipped", verdict, verdict)
         return

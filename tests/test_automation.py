@@ -692,7 +692,7 @@ def test_a_warning_exits_1_only_when_asked_to_be_strict(empty):
     code, out, err = call(empty, "health")
     assert (code, rows_of(out), err) == (0, [
         "WARNING - 1 of 1 unknown: a", "  a  unknown  malformed health file: status 'nonsense' is not one of success, "
-        "failed, timeout, interrupted, skipped"], "")
+        "failed, timeout, interrupted, stopped, skipped"], "")
     assert call(empty, "health", "--strict")[0] == 1
 
 

@@ -16,11 +16,10 @@ NOBODY = 65534
 INIT = "to create one: %s --root ROOT init" % SCRIPT
 TASKS = "(tasks: backup, report)"
 TIMES = "use 18:09, 12h, 2025-06-02 or 2025-06-02T18:09Z"
-STATUSES = ("success, failed, timeout, interrupted, skipped, skipped_overlap, skipped_dependency, "
-            "skipped_late, skipped_not_on, skipped_paused, skipped_disabled, "
-            "skipped_removed")
-STOPPING = ("pause TASK, pause --all or uninstall keeps tasks from starting; a running task continues"
-            " until it ends or reaches its timeout")
+STATUSES = ("success, failed, timeout, interrupted, stopped, skipped, skipped_overlap, "
+            "skipped_dependency, skipped_late, skipped_not_on, skipped_exit, skipped_condition, "
+            "skipped_manual, skipped_paused, skipped_disabled, skipped_removed")
+STOPPING = "stop TASK ends a run; pause TASK, pause --all or uninstall keeps tasks from starting"
 EDITING = ("edit config/conductor_config.json or a file in config/tasks.d/, then run check; nothing "
            "has to be reloaded")
 
@@ -48,7 +47,9 @@ def plain(two, text):
     ("list", 2, "unknown command 'list' (status lists the tasks, next their upcoming runs)"),
     ("start backup", 2, "unknown command 'start' (install has cron start what is due; run TASK runs "
                         "a task now)"),
-    ("stop backup", 2, "unknown command 'stop' (%s)" % STOPPING),
+    ("kill backup", 2, "unknown command 'kill' (%s)" % STOPPING),
+    ("stop", 2, "name a task " + TASKS),
+    ("skip bakcup", 2, "unknown task 'bakcup' (did you mean 'backup'?)"),
     ("restart", 2, "unknown command 'restart' (%s)" % EDITING),
     ("disable backup", 2, "unknown command 'disable' (pause TASK suspends its schedule; for good: "
                           "\"enabled\": false in the configuration)"),

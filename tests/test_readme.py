@@ -348,10 +348,11 @@ def test_every_date_in_a_sample_has_its_own_weekday():
 
 EXAMPLES = {"SHELL": "bash", "NAME": "health_check", "ADDRESS": "me@example.org", "ZONE": "Europe/Paris",
             "TIME": "2025-03-28", "N": "3", "WHEN": "1d", "STATUS": "success",
-            "FILE": "config/conductor_config.json", '"EXPRESSION"': "'0 2 * * *'"}
+            "A": "A", "B": "B", "FILE": "config/conductor_config.json", '"EXPRESSION"': "'0 2 * * *'"}
 # The first two are in tests/test_timer.py and tests/test_setup.py; the others do not end by
-# themselves, or name a run.
-OF_OTHER_TESTS = ("--tag", "--timer", "--user", "--watch", "--follow", "--run", "--at")
+# themselves, or name a tag, a run or a slot.
+OF_OTHER_TESTS = ("--tag", "--timer", "--user", "--watch", "--follow", "--run", "--at", "--slot",
+                  "--from")
 
 
 def rows_of(name, start, end):
@@ -380,7 +381,8 @@ def test_the_tables_say_what_help_says():
                                       TEXTS[name]):
             if usage in texts:
                 assert text.startswith(re.split("[;:]", texts.pop(usage))[0]), usage
-    assert set(texts) == {"resume", "findings", "deliver", "supervise"}  # the row of pause has resume
+    # The row of pause has resume, that of stop has skip.
+    assert set(texts) == {"resume", "skip", "findings", "deliver", "supervise"}
 
 
 @pytest.mark.parametrize("usage, options", COMMANDS)

@@ -236,7 +236,7 @@ def pass_on(folder, data, limit, seed=0, echo_fd=-1):
     echo = sc.Echo(echo_fd, clock) if echo_fd >= 0 else None
     output = sc.Output(sc.open_append(str(log)), limit, echo)
     signals = sc.Signals()
-    watch = sc.Watch(clock, sc.Job(pid=pid), clock.monotonic() + 60, 1.0, reader, output, signals, True, False, None)
+    watch = sc.Watch(clock, sc.Job(pid=pid), clock.monotonic() + 60, 1.0, reader, output, signals, True, bool, None)
     try:
         watch.wait()
         output.write_end()
