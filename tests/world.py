@@ -233,6 +233,44 @@ class Month(World):
                             self.last_tick)
 
 
+class Busy(Month):
+    """A month in which people stop, skip and run tasks again, and commands decide by their codes."""
+
+    def decide(self):
+        for name, (end, status) in list(self.running.items()):
+            if status == "failed" and int(end) % 2:
+                self.running[name] = (end, self.random.choice(
+                    ["skipped_exit", "skipped_condition", "stopped"]))
+        return super().decide()
+
+    def minute(self, cron=True):
+        if self.random.random() < 0.02 and self.state.last_now:
+            self.random.choice([self.skip, self.stop, self.run_again])()
+        super().minute(cron)
+
+    def some_task(self):
+        return self.config.tasks[self.random.choice(list(self.config.tasks))]
+
+    def skip(self):
+        self.state, _ = sc.skip_slot(self.state, self.some_task(), self.last_seen, self.now, "me")
+
+    def stop(self):
+        name = self.some_task().name
+        if name in self.state.tasks:
+            decision = sc.stop_waiting(self.config, self.state, name, self.now, "me")
+            self.state = decision.state
+            self.verdicts += decision.records
+
+    def run_again(self):
+        each = self.some_task()
+        state = self.state.tasks.get(each.name, sc.TaskState())
+        if each.schedule is None or each.schedule.reboot or state.run is not None:
+            return
+        slot = each.schedule.previous(self.now - 3600, each.timezone)
+        self.state, _ = sc.begin_manual(self.state, each, self.now, slot)
+        self.running[each.name] = (self.now + 1, self.random.choice(["success", "failed"]))
+
+
 class Hand:
     """A project whose clock is moved by hand and whose runs end as the test says; no process."""
 
