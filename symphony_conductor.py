@@ -3866,21 +3866,26 @@ TAIL_LINES_SENT = 10
 TAIL_LIMIT = 1500
 
 
+def event_text(message: "Message | Document", host: str) -> str:
+    """What happened; the problems of a configuration have a line each."""
+    fields: "Document" = dict.fromkeys(("task", "outcome", "since", "at"), "")
+    fields.update(message)
+    fields["dependents"] = ", ".join(message.get("dependents") or ())
+    return "[%s] %s" % (host, MESSAGE_TEXTS.get(message["event"], "%(event)s") % fields)
+
+
 def message_body(message: "Message", host: str, root: str, program: str = "") -> "Document":
     """What is sent: a text for people, under the names that Slack, Mattermost and Discord look for,
     and the facts for programs. `program` is how a person calls this file.
     """
-    fields: "Document" = dict.fromkeys(("task", "outcome", "since", "at"), "")
-    fields.update(message)
-    fields["dependents"] = ", ".join(message.get("dependents", ()))
-    text = "[%s] %s" % (host, MESSAGE_TEXTS.get(message["event"], "%(event)s") % fields)
+    text = event_text(message, host)
     tail = (message.get("output_tail") or "").strip()
     if tail:
         lines = tail.splitlines()[-TAIL_LINES_SENT:]
         text += "\n```\n%s\n```" % "\n".join(lines).replace("`", "'")[-TAIL_LIMIT:]
     command = None
     if message["event"] in NEXT_WORDS and program:
-        command = "%s %s" % (program, NEXT_WORDS[message["event"]] % fields)
+        command = "%s %s" % (program, NEXT_WORDS[message["event"]] % message)
         text += "\ntry: " + command
     body = {key: message.get(key) for key in MESSAGE_KEYS}
     return dict(body, text=text, content=text[:TEXT_LIMIT], host=host, root=root, command=command)
@@ -3889,24 +3894,23 @@ def message_body(message: "Message", host: str, root: str, program: str = "") ->
 MAIL_FACTS = ("scheduled_for", "started_at", "ended_at", "attempts", "exit_code", "run_id", "root")
 
 
-def mail_subject(body: "Document") -> str:
-    """The subject of a mail with this body: the first line of its text."""
-    return plain_line(body["text"].partition("\n")[0])
+def mail_text(facts: "Document", program: str) -> str:
+    """What a mail says: what happened, the end of the output, and what to type next.
 
-
-def mail_text(body: "Document", program: str) -> str:
-    """What a mail says: what happened, the end of the output, and what to type next."""
-    paragraphs = [[mail_subject(body)]]
-    facts = [(key, body.get(key)) for key in MAIL_FACTS]
-    paragraphs.append(["%-14s %s" % (key.replace("_", " ") + ":", value)
-                       for key, value in facts if value is not None])
-    tail = (body.get("output_tail") or "").strip("\n")
+    `facts`: a message with its body.
+    """
+    paragraphs = [event_text(facts, facts["host"]).splitlines()]
+    paragraphs.append(["%-14s %s" % (key.replace("_", " ") + ":", facts[key])
+                       for key in MAIL_FACTS if facts.get(key) is not None])
+    tail = (facts.get("output_tail") or "").strip("\n")
     if tail:
         lines = tail[-TAIL_LIMIT:].splitlines()[-TAIL_LINES_SENT:]
         paragraphs.append(["the end of its output:"] + ["  " + line for line in lines])
-    commands = [body["command"]] if body.get("command") else []
-    if body.get("task"):
-        commands.insert(0, "%s why %s" % (program, body["task"]))
+    commands = []
+    if facts.get("task"):
+        commands.append("%s why %s" % (program, facts["task"]))
+    if facts.get("command"):
+        commands.append(facts["command"])
     if commands:
         paragraphs.append(["try:"] + ["  " + command for command in commands])
     text = "\n\n".join("\n".join(lines) for lines in paragraphs) + "\n"
@@ -12372,8 +12376,8 @@ def sendmail_path() -> str:
     return shutil.which("sendmail") or ""
 
 
-def mail_of(addresses: "Sequence[str]", body: "Document", program: str) -> bytes:
-    """A mail with this body, header and all, as sendmail takes it."""
+def mail_of(addresses: "Sequence[str]", facts: "Document", program: str) -> bytes:
+    """A mail of a message with its body, header and all, as sendmail takes it."""
     from email.headerregistry import Address
     from email.message import EmailMessage
     from email.utils import formatdate
@@ -12381,21 +12385,22 @@ def mail_of(addresses: "Sequence[str]", body: "Document", program: str) -> bytes
     # Without a domain: the mail system adds its own, as for cron's mail.
     mail["From"] = Address("Symphony Conductor", user_name(os.geteuid()))
     mail["To"] = ", ".join(addresses)
-    mail["Subject"] = mail_subject(body).encode("utf-8", "replace").decode()
-    mail["Date"] = formatdate(from_iso(body["at"]), localtime=True)
+    subject = plain_line(event_text(facts, facts["host"]).splitlines()[0])
+    mail["Subject"] = subject.encode("utf-8", "replace").decode()
+    mail["Date"] = formatdate(from_iso(facts["at"]), localtime=True)
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no absence note answers it
-    mail.set_content(mail_text(body, program), cte="quoted-printable")
+    mail.set_content(mail_text(facts, program), cte="quoted-printable")
     return mail.as_bytes()
 
 
-def send_to_mail(addresses: "str | Sequence[str]", body: "Document", program: str) -> str:
-    """Hand a body to sendmail as a mail to these addresses: '' when it exits 0, else why not."""
+def send_to_mail(addresses: "str | Sequence[str]", facts: "Document", program: str) -> str:
+    """Hand a message with its body to sendmail: '' when it exits 0, else why not."""
     path = sendmail_path()
     if not path:
         return "%s (%s)" % (NO_SENDMAIL, SENDMAIL_HINT)
     if isinstance(addresses, str):
         addresses = (addresses,)
-    return _feed((path,) + SENDMAIL_OPTIONS, mail_of(addresses, body, program), dict(os.environ))
+    return _feed((path,) + SENDMAIL_OPTIONS, mail_of(addresses, facts, program), dict(os.environ))
 
 
 def _feed(command: "str | Tuple[str, ...]", data: bytes, env: "Dict[str, str]") -> str:
@@ -12458,7 +12463,8 @@ def ways_to_send(config: Config, message: "Message",
     if command:
         ways["notification_command"] = lambda: send_to_command(command, body())
     if email:
-        ways["notification_email"] = lambda: send_to_mail(email, body(), program)
+        ways["notification_email"] = lambda: send_to_mail(
+            email, dict(message, **body()), program)
     return ways
 
 

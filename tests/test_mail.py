@@ -51,15 +51,15 @@ class Box:
         return not os.path.exists(str(self.path) + ".mail")
 
 
+PROGRAM = "/srv/x/symphony_conductor.py"
+
+
 def body(**facts):
     message = dict({"event": "failed", "task": "backup", "outcome": "failed with exit status 1",
                     "at": "2025-06-02T02:00:05Z", "scheduled_for": "2025-06-02T02:00:00Z",
                     "attempts": 3, "exit_code": 1, "run_id": "20250602T020000Z-1",
                     "output_tail": "line 1\ncp: No space left on device\n"}, **facts)
-    return sc.message_body(message, "box", "/srv/x", "/srv/x/symphony_conductor.py")
-
-
-PROGRAM = "/srv/x/symphony_conductor.py"
+    return dict(message, **sc.message_body(message, "box", "/srv/x", PROGRAM))
 
 
 def test_a_mail_says_what_happened_how_the_output_ended_and_what_to_type(sendmail):
@@ -116,6 +116,22 @@ def test_no_text_adds_a_header_or_a_line_to_the_subject(sendmail):
     sc.send_to_mail("ops", body(outcome="failed \u2603 \x07" + "z" * 300), PROGRAM)
     assert sendmail.mail["Subject"].startswith("[box] backup failed \u2603 zzz")
     assert len(sendmail.mail["Subject"]) == 200
+
+
+def test_every_problem_of_a_configuration_is_in_the_mail(sendmail):
+    facts = {"event": "configuration", "task": None, "attempts": None, "exit_code": None, "output_tail": None,
+             "scheduled_for": None, "run_id": None, "outcome": "a.json: line 3\nb.json: unknown key 'x'"}
+    assert sc.send_to_mail("ops", body(**facts), PROGRAM) == ""
+    assert sendmail.mail["Subject"] == "[box] the configuration has problems: a.json: line 3"
+    assert sendmail.mail.get_content() == """\
+[box] the configuration has problems: a.json: line 3
+b.json: unknown key 'x'
+
+root:          /srv/x
+
+try:
+  /srv/x/symphony_conductor.py check
+"""
 
 
 @pytest.mark.parametrize("address", [
