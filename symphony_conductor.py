@@ -145,6 +145,7 @@ EVENTS_NAME = "status/events.jsonl"
 SPOOL_DIR = "status/spool"
 ENVIRONMENT_NAME = "status/tick_environment.json"
 FAILURE_NAME = "status/tick_failure"
+REPORT_LOCK_NAME = "status/locks/.report.lock"  # held while the page of report_file is made
 UNWRITTEN_NAME = "status/unwritten.%s"  # why the file of a setting could not be written
 INSTALLED_NAME = "status/crontab.installed"  # touched by each `install`
 IMPORTED_NAME = "status/crontab.imported"    # from which lines import-crontab made tasks
@@ -7853,8 +7854,8 @@ def write_atomic(path: str, data: "bytes | Iterable[bytes]", durable: bool = Tru
 def write_public(path: str, data: bytes, at: "float | None" = None) -> None:
     """Replace a file that others read, in a folder that others may write to as well.
 
-    `at` is the time that the file gets, in epoch seconds. Raises StorageError. It is not flushed to
-    disk: what it shows is made anew.
+    One writer at a time, as for `write_atomic`. `at` is the time that the file gets, in epoch
+    seconds. It is not flushed to disk: what it shows is made anew. Raises StorageError.
     """
     temporary = path + ".tmp"
     try:
@@ -12851,10 +12852,13 @@ class Conductor:
     def _make_report(self, now: float) -> None:
         """Have the page of `report_file` made, by a process that nobody waits for."""
         self.report_at = float("inf")
-        name = MADE_BESIDE["report_file"]
+        name, lock = MADE_BESIDE["report_file"], FileLock(self.store.path(REPORT_LOCK_NAME))
         try:
             if not is_beside(name):
                 raise not_beside(name, [os.path.basename(path_beside(name))])
+            if not lock.acquire():
+                return  # one is being made, and the next tick looks whether it has everything
+            lock.release()
             with doing("start", "the report"):
                 start_detached(self.store, [name, "--watch-file=" + self.report_file], "-")
         except (ConductorError, OSError) as error:

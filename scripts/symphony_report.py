@@ -60,7 +60,6 @@ DISK_NAME = "status/disk.jsonl"
 FREE_SPACE = "free space"  # among what could not be read
 DISK_LINES = 400          # a year and a month
 DISK_LOCK_WAIT_S = 1.0
-PAGE_LOCK_NAME = "status/locks/.report.lock"
 PAGE_NICENESS = 10        # of the process that keeps a page current
 SERIES_POINTS = 40        # of a line of durations: more cannot be seen
 TREND_RUNS = 6            # successes from which on halves are compared
@@ -883,7 +882,7 @@ def keep_current(store: "sc.Store", path: str, since: float, clock: "sc.Clock") 
 
     Raises StorageError. Where it is the page of the settings, `status` shows what went wrong.
     """
-    lock = sc.FileLock(store.path(PAGE_LOCK_NAME))
+    lock = sc.FileLock(store.path(sc.REPORT_LOCK_NAME))
     if not lock.acquire():
         return sc.EXIT_OK  # it is being made
     now = clock.now()

@@ -391,6 +391,23 @@ def test_a_page_follows_each_result_at_most_once_a_minute(project):
     assert log_of(project, "report") == []
 
 
+def test_while_a_page_is_made_no_end_of_a_run_starts_another(project, monkeypatch):
+    project.configure(every_minute("a", schedule="0 0 1 1 *"), report_file="r.html")
+    project.tick()
+    assert project.wait_until((project.root / "r.html").exists)
+    made = (project.root / "r.html").stat().st_mtime - 60
+    os.utime(str(project.root / "r.html"), (made, made))
+    started = []
+    monkeypatch.setattr(sc, "start_detached", lambda store, words, mark: started.append(words))
+    lock = sc.FileLock(str(project.root / sc.REPORT_LOCK_NAME))
+    assert project.wait_until(lock.acquire)
+    sc.Conductor(sc.Store(str(project.root))).run("a")
+    assert started == []
+    lock.release()
+    project.tick()
+    assert started == [["report", "--watch-file=r.html"]]
+
+
 def test_a_page_that_cannot_be_written_is_told_once_and_tried_later(project):
     project.configure(every_minute("a", schedule="0 0 1 1 *"), report_file="gone/r.html")
     project.tick()
