@@ -10790,7 +10790,7 @@ class Signals:
         for name in STOP_SIGNALS + ("SIGCHLD",):
             number = getattr(signal, name)
             self._saved[number] = signal.signal(number, self._note)
-            # What the caller ignores stays ignored, as nohup(1) wants it; SIGTERM comes from `stop`.
+            # What the caller ignores stays ignored, as nohup(1) wants it, but `stop` sends SIGTERM.
             is_ours = name in ("SIGCHLD", "SIGTERM")
             if not is_ours and self._saved[number] == signal.SIG_IGN:
                 signal.signal(number, signal.SIG_IGN)

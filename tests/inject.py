@@ -69,7 +69,7 @@ PHASES = collections.OrderedDict([
     ("unsettled", Phase("ac", "a", "start a", 8)),
     ("run", Phase("abcd", "ac", "", 12)),
     ("settle", Phase("abcdef", "af", "", 6)),
-    ("adopt", Phase("abcdef", "a", "adopt a", 12)),
+    ("adopt", Phase("abcdef", "a", "adopt a", 11)),
     ("tick_exec", Phase("abcd", "ac", "", 12)),
     ("retry_exec", Phase("abcd", "b", "start b", 15)),
 ])

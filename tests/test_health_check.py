@@ -504,6 +504,13 @@ def test_a_skipped_automation_is_mentioned_and_no_warning(userland):
     assert box.says() == [0, "OK - 7 checks passed", "OK automation: 2 tasks, 1 succeeded; 1 skipped: cleanup"]
 
 
+def test_a_stopped_automation_is_mentioned_and_no_warning(userland):
+    box = userland
+    box.health(cleanup="stopped:2025-06-02T10:00:00Z:143\n", backup="success:2024-02-29T23:59:59Z:0\n")
+    assert box.says() == [0, "OK - 7 checks passed",
+                          "OK automation: 2 tasks, 1 succeeded; 1 stopped by hand: cleanup"]
+
+
 @pytest.mark.parametrize("text, reason", [
     ("", "empty"),
     ("\n", "malformed: "),
