@@ -70,8 +70,8 @@ TASK_FIELDS = {
     "locks": ("list, list of text", 'a list of names such as ["database"]'),
     "condition": ("text, date, list of text, null", "a string for /bin/sh, a list of strings, or null"),
     "condition_timeout": ("int, float", "a number of seconds from 1 to 3600"),
-    "not_on": ("text, date, list of text", None),
-    "only_between": ("text, date, null", None),
+    "not_on": ("date", None),
+    "only_between": ("null", None),
     "env_file": ("text, date, list of text", "a file of NAME=VALUE lines, or a list of them"),
     "tags": ("list, list of text", 'a list of names such as ["nightly"]'),
     "umask": ("null", 'an octal number in quotes such as "027", or null'),
@@ -91,10 +91,10 @@ SETTING_FIELDS = {
     "env": ("object, object of text", "an object of strings"),
     "env_file": ("text, date, list of text", "a file of NAME=VALUE lines, or a list of them"),
     "defaults": ("object", "an object of fields"),
-    "notification_email": ("text, date, list of text, null", "an address, a list of them, or null"),
+    "notification_email": ("text, date, list of text, null", 'an address such as "ops@example.org"'),
     "log_to": ("", '"file", "syslog" or "journal"'),
-    "metrics_file": ("text, date, null", "a file, relative to the root or absolute, or null"),
-    "report_file": ("text, date, null", "a file, relative to the root or absolute, or null"),
+    "metrics_file": ("null", "a file that ends in .prom, relative to the root or absolute, or null"),
+    "report_file": ("null", "a file that ends in .html, relative to the root or absolute, or null"),
 }
 
 
