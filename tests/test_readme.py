@@ -484,7 +484,10 @@ def test_every_link_leads_somewhere(name):
 
 
 def test_the_readme_is_short():
-    assert len(TEXTS["README.md"].splitlines()) <= 225
+    # The comparison is to be looked up, not to be read.
+    before, _, after = TEXTS["README.md"].partition("## How it compares\n")
+    read = before + after[after.index("## "):]
+    assert len(read.splitlines()) <= 200
 
 
 def test_the_changelog_has_the_headings_of_keep_a_changelog():
