@@ -6857,11 +6857,41 @@ def why_text(config: Config, state: State, task: Task, slot: "Slot | None",
         slot_text = local_text(from_iso(text) or 0, task.timezone)
         sentences.append("Its slot %s will not run: %s." % (slot_text, reason))
     sentences.append(_next_run_sentence(state, task, from_iso(document["next_run"]), now))
+    sentences += _terms_sentence(task)
     advice = [(label, command) for label, command
               in _advice(config, state, task, document, verdict, now) if command]
     if is_broken:
         advice = [("No command works until the configuration is fixed", "check")]
     return _why_screen(task.name, sentences, advice, width, program)
+
+
+# What the fields of a task mean for its runs, in the order in which they are told.
+TERMS = (
+    ("not_on", "not on %s"), ("only_between", "only between %s"),
+    ("start_deadline", "at most %s late"), ("locks", "with the lock %s"),
+    ("condition", "if its condition exits 0"), ("success_exit_codes", "exit code %s is a success"),
+    ("skip_exit_codes", "exit code %s is a skip"), ("env_file", "with variables from %s"),
+    ("nice", "niceness %s"), ("ionice", "I/O class %s"), ("umask", "umask %s"),
+    ("memory_limit", "at most %s of address space a process"))
+
+
+def _terms_sentence(task: Task) -> "List[str]":
+    """The fields of a task that say when and how it runs, those at their defaults left out."""
+    terms = []
+    for field, text in TERMS:
+        value = getattr(task, field)
+        if value == getattr(Task, field):
+            continue
+        if field == "start_deadline":
+            value = duration_text(value)
+        elif isinstance(value, tuple) and field.endswith("exit_codes"):
+            value = join_words([str(code) for code in value]).replace(" and ", " or ")
+        elif isinstance(value, tuple):
+            value = some_words(value)
+        terms.append(text % value if "%s" in text else text)
+    if not terms:
+        return []
+    return ["It runs as configured: %s." % "; ".join(terms)]
 
 
 def removed_text(name: str, verdict: "Verdict | None", now: float, width: int = 80,

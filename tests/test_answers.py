@@ -995,3 +995,19 @@ def test_the_commands_answer_in_a_folder_where_nothing_has_happened_yet(project)
     done = subprocess.run([sys.executable, str(sc.__file__), "--root", str(project.root), "pause", "a"],
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"paused a until resumed\n", b"")
+
+
+def test_why_says_what_the_fields_of_a_task_mean():
+    world = World(task("a", "0 2 * * *", not_on=["sunday", "12-24..12-26"], only_between="22:00-06:00",
+                       start_deadline=7200, locks=["db"], condition="test -e /mnt", success_exit_codes=[0, 1],
+                       skip_exit_codes=[75], env_file="secret.env", nice=10, ionice="idle", umask="027",
+                       memory_limit="512M"), task("b", "0 2 * * *"))
+    world.tick("2025-06-02T10:00:00Z")
+    now = at("2025-06-02T11:00:00Z")
+    texts = [" ".join(sc.why_text(world.config, world.state, each, None, None, now).split())
+             for each in world.config.tasks.values()]
+    assert texts[0].endswith(
+        "It runs as configured: not on sunday and 12-24..12-26; only between 22:00-06:00; at most 2h late; with the "
+        "lock db; if its condition exits 0; exit code 0 or 1 is a success; exit code 75 is a skip; with variables "
+        "from secret.env; niceness 10; I/O class idle; umask 027; at most 512M of address space a process.")
+    assert "as configured" not in texts[1]

@@ -497,7 +497,8 @@ def test_every_command_tells_of_days_off_and_windows(hand):
     said = " ".join(hand.call("why", "late")[1].split())
     assert said == ("late: the slot Tue 2025-06-03 11:30 +0000 is not finished yet. It is now "
                     "queued since 2025-06-03T11:30:00Z until 2025-06-03T22:00:00Z (only_between "
-                    "22:00-06:00). Next run: Tue 2025-06-03 22:00 +0000 (in 9h 59m).")
+                    "22:00-06:00). Next run: Tue 2025-06-03 22:00 +0000 (in 9h 59m). It runs "
+                    "as configured: only between 22:00-06:00.")
     assert "1 skipped: a day off (not_on)" in " ".join(hand.call("audit")[1].split())
     assert hand.tick("2025-06-03T22:00:00Z") == ["late@2025-06-03T11:30:00Z"]
     hand.tick("2025-06-03T22:00:10Z")
