@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from support import HandClock, every_minute
-from test_messages import Told, fail, waiting
-from world import at, task
+from world import Told, at, fail, task, waiting
 
 import symphony_conductor as sc
 

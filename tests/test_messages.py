@@ -10,7 +10,7 @@ import time
 
 import pytest
 from support import HandClock, Project, every_minute
-from world import World, at, task
+from world import Told, at, fail, task, waiting
 
 import symphony_conductor as sc
 
@@ -157,29 +157,6 @@ def test_a_command_that_does_not_end_is_ended_with_its_children(soon):
 
 # -- the decision
 
-NOTIFYING = {"enable_notifications": True, "notification_webhook": "http://example.org/SECRET"}
-
-
-class Told(World):
-    def __init__(self, *tasks, **settings):
-        self.messages = []
-        super().__init__(*tasks, **dict(NOTIFYING, **settings))
-
-    def configure(self, *tasks, **settings):
-        super().configure(*tasks, **dict(NOTIFYING, **settings))
-
-    def tick(self, when):
-        started = super().tick(when)
-        self.messages += self.decision.messages
-        return started
-
-    def told(self):
-        return [(each["event"], each["task"]) for each in self.messages]
-
-
-def fail(world, name, when):
-    world.tick(when)
-    return world.finish(name, when[:17] + "30Z", "failed")
 
 
 def test_the_last_attempt_is_told_and_not_every_retry():
@@ -315,14 +292,6 @@ def test_a_body_is_what_chats_show_and_programs_read():
 
 
 # -- what waits on disk
-
-def waiting(project, *messages):
-    store = sc.Store(str(project.root))
-    for number, message in enumerate(messages, 1):
-        store.enqueue(dict({"id": "20250602T020000Z-%d" % number, "event": "failed", "task": "a", "channel": "notify",
-                          "at": "2025-06-02T02:00:00Z", "outcome": "failed"}, **message))
-    return store
-
 
 def configured(project, **settings):
     project.configure(every_minute("a", "true", ping_url=settings.pop("ping_url", None)),

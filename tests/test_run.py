@@ -9,7 +9,8 @@ import pytest
 from support import REPOSITORY
 
 TOOLS = ("cat", "chmod", "cp", "dirname", "mkdir", "mktemp", "rm", "sh", "tail")
-PROGRAMS = ("cron", "systemd-analyze", "ps", "strace", "dash", "busybox", "git")
+PROGRAMS = ("cron", "systemd-analyze", "ps", "strace", "dash", "busybox", "git", "zsh", "fish", "mandoc", "jq",
+            "curl")
 
 # Debian's python3 without python3-venv has the module venv, and not what it needs.
 PYTHON = """#!/bin/sh

@@ -18,7 +18,7 @@ LINT = REPOSITORY / "tests" / ".venv-lint" / "bin"
 # What the core knows beyond the schema: whether an expression, a zone, a date, a task or an address is
 # one. It may refuse what the schema takes, never the reverse.
 NOT_STRUCTURAL = {"schedule", "timezone", "review_by", "dependencies", "not_on", "only_between",
-                  "notification_email"}
+                  "notification_email", "skip_exit_codes"}
 
 VALIDATE = """
 import json, sys

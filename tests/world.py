@@ -110,6 +110,39 @@ DURATIONS = {"slow": (30, 1600), "queued": (30, 2400), "hasty": (30, 3600), "sca
              "analyse": (60, 1500)}
 
 
+NOTIFYING = {"enable_notifications": True, "notification_webhook": "http://example.org/SECRET"}
+
+
+class Told(World):
+    def __init__(self, *tasks, **settings):
+        self.messages = []
+        super().__init__(*tasks, **dict(NOTIFYING, **settings))
+
+    def configure(self, *tasks, **settings):
+        super().configure(*tasks, **dict(NOTIFYING, **settings))
+
+    def tick(self, when):
+        started = super().tick(when)
+        self.messages += self.decision.messages
+        return started
+
+    def told(self):
+        return [(each["event"], each["task"]) for each in self.messages]
+
+
+def fail(world, name, when):
+    world.tick(when)
+    return world.finish(name, when[:17] + "30Z", "failed")
+
+
+def waiting(project, *messages):
+    store = sc.Store(str(project.root))
+    for number, message in enumerate(messages, 1):
+        store.enqueue(dict({"id": "20250602T020000Z-%d" % number, "event": "failed", "task": "a", "channel": "notify",
+                          "at": "2025-06-02T02:00:00Z", "outcome": "failed"}, **message))
+    return store
+
+
 class Month(World):
     """A machine and its conductor, minute by minute, with whatever can happen to them."""
 
