@@ -12,8 +12,9 @@ signal N ended it.
 """
 
 # Contents: grep -n '^# == ' symphony_conductor.py. Each section uses only those above it. Nothing
-# above *Clock* reads a clock, the disk or the environment, except that *Zones* asks the C library
-# for its zone data. Python 3.6 and newer, standard library only.
+# above *Clock* reads a clock, the disk or the environment, except that *Heartbeat* ends an idle
+# tick, and *Zones* asks the C library for its zone data. Python 3.6 and newer, standard library
+# only.
 
 # Built into every interpreter, so they cost a start nothing.
 import gc
@@ -94,7 +95,7 @@ else:
 __version__ = "1.1.0"
 
 
-# == Constants and errors ==
+# == Constants ==
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -152,6 +153,138 @@ IMPORTED_NAME = "status/crontab.imported"    # from which lines import-crontab m
 IMPORTER = "import-crontab"                  # who pauses the tasks of lines that cron has back
 FAILURE_BYTES = 4096  # more than its text takes, whatever letters it is of
 
+PROC = "/proc"  # where there is none, ps and sysctl answer
+
+# Appended, not put first: no file beside the program may stand in for one of the standard library.
+# `command_line` takes it away again before it imports anything (leave_search_path).
+BOOT_CODE = "import sys; sys.path.append(%s); import %s as c; c.command_line()"
+
+
+# == Heartbeat ==
+
+def signature(path: "str | bytes") -> str:
+    """What stat(2) says of a file, as far as it tells one version from another.
+
+    '-' when there is none, '?' when it cannot be read.
+    """
+    try:
+        info = posix.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return "-"
+    except OSError:
+        return "?"
+    return "%d %d %d %o %d" % (
+        info.st_mtime_ns, info.st_size, info.st_ino, info.st_mode, info.st_uid)
+
+
+def init_start_ticks() -> str:
+    """When process 1 began, in clock ticks since the boot (proc(5)); '' if that cannot be read."""
+    try:
+        fd = posix.open(PROC + "/1/stat", posix.O_RDONLY)
+        try:
+            text = posix.read(fd, 4096)
+        finally:
+            posix.close(fd)
+        return text.rpartition(b")")[2].split()[19].decode()
+    except (OSError, IndexError):
+        return ""
+
+
+LARGEST_HEARTBEAT = 1 << 24  # 100,000 drop-ins
+
+
+def nothing_to_do(heartbeat: bytes, now: float, monotonic: float) -> bool:
+    """Whether a tick may leave at once: nothing is due and nothing changed.
+
+    This is the path of nearly every tick. It reads one small file, calls stat(2) for the files that
+    it names, touches it and parses nothing: the cost does not grow with the number of tasks. It
+    takes no lock, because it decides nothing; whoever changes the state changes its signature.
+    """
+    try:
+        fd = posix.open(heartbeat, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK)
+        try:
+            info = posix.fstat(fd)
+            lines = posix.read(fd, min(info.st_size, LARGEST_HEARTBEAT)).split(b"\n")
+        finally:
+            posix.close(fd)
+        version, wake_at, clock_offset, _, start_id = lines[0].split(b" ")[:5]
+        if version != b"2" or now >= float(wake_at):
+            return False
+        if not -1 < now - info.st_mtime <= TICK_STALE_S:
+            return False  # a gap, which a whole tick records
+        # A reboot, a suspend or a clock that was set moves one clock against the other.
+        if abs(now - monotonic - float(clock_offset)) > CLOCK_OFFSET_TOLERANCE_S:
+            return False
+        if start_id.partition(b"+")[2] != init_start_ticks().encode():
+            return False  # the container was started again, or what could be seen has changed
+        for line in lines[1:]:
+            recorded, path = line.split(b" /", 1)
+            # '?': the last tick could not read it, so this one has to try.
+            if recorded == b"?" or signature(b"/" + path).encode() != recorded:
+                return False
+        posix.utime(heartbeat, (now, now))
+        return True
+    except (OSError, ValueError):
+        return False
+
+
+def _fsencode(path: str) -> bytes:
+    """os.fsencode, without the import of os."""
+    return path.encode(sys.getfilesystemencoding(), "surrogateescape")
+
+
+def plain_tick_root(argv: "Sequence[str]") -> "str | None":
+    """The root that a tick without other options names, '' if it names none; None for all else.
+
+    Such a tick, as the crontab line has it, needs no parser, whose import alone costs as much as a
+    decision.
+    """
+    if argv[-1:] != ["tick"]:
+        return None
+    options = list(argv[:-1])
+    if not options:
+        return ""
+    if len(options) == 1 and options[0].startswith("--root="):
+        return options[0][len("--root="):]
+    if len(options) == 2 and options[0] == "--root" and not options[1].startswith("-"):
+        return options[1]
+    return None
+
+
+def is_idle_tick(argv: "Sequence[str]") -> bool:
+    """Whether this is a plain tick with nothing to do."""
+    option = plain_tick_root(argv)
+    if option is None:
+        return False
+    root = _fsencode(option) or posix.environ.get(b"SYMPHONY_ROOT", b"")
+    root = root or _fsencode(__file__.rpartition("/")[0] or ".")
+    heartbeat = root + b"/" + HEARTBEAT_NAME.encode()
+    return nothing_to_do(heartbeat, time.time(), time.monotonic())
+
+
+def runs_boot_code() -> bool:
+    """Whether BOOT_CODE is all that this interpreter was started for, as by the crontab line."""
+    arguments: "Sequence[str]" = getattr(sys, "orig_argv", ())  # from Python 3.10 on
+    if sys.argv[:1] != ["-c"] or len(arguments) <= len(sys.argv):
+        return False
+    code = arguments[-len(sys.argv)]  # sys.argv has "-c" in its place
+    begin, middle, end = BOOT_CODE.split("%s")
+    return code.startswith(begin) and code.endswith(middle + __name__ + end)
+
+
+def leave_if_idle() -> None:
+    """End the process if it is a plain tick with nothing to do."""
+    if is_idle_tick(sys.argv[1:]):
+        posix._exit(EXIT_OK)  # nothing was opened or printed: taking Python down takes longer
+
+
+# BOOT_CODE calls `command_line` next, which would ask the same, but only after the classes and
+# tables below were made: a fifth of what an idle tick costs.
+if runs_boot_code():
+    leave_if_idle()
+
+
+# == Errors ==
 
 class ConductorError(Exception):
     """Something the user has to know: one line, what to do about it, and the exit code."""
@@ -7154,9 +7287,6 @@ BLOCK_BEGIN = "# BEGIN symphony-conductor "
 BLOCK_END = "# END symphony-conductor "
 # Before a line that `import-crontab --switch` has handed over: this, the root as JSON, and a colon.
 HANDED_OVER = "# run by symphony-conductor "
-# Appended, not put first: no file beside the program may stand in for one of the standard library.
-# `command_line` takes it away again before it imports anything (leave_search_path).
-BOOT_CODE = "import sys; sys.path.append(%s); import %s as c; c.command_line()"
 
 
 def program_arguments(script: str, root: str = "") -> "List[str]":
@@ -7343,7 +7473,6 @@ def python_of_block(block: str) -> str:
 
 # == Clock ==
 
-PROC = "/proc"  # where there is none, ps and sysctl answer
 # Of clock_gettime(2); Python has a name for it from 3.7 on. Elsewhere, -1 is an error to the call.
 CLOCK_BOOTTIME = 7 if sys.platform.startswith("linux") else -1
 
@@ -7380,19 +7509,6 @@ class time_limit:
     @staticmethod
     def _stop(number: int, frame: object) -> None:
         raise TimeIsUp
-
-
-def init_start_ticks() -> str:
-    """When process 1 began, in clock ticks since the boot (proc(5)); '' if that cannot be read."""
-    try:
-        fd = posix.open(PROC + "/1/stat", posix.O_RDONLY)
-        try:
-            text = posix.read(fd, 4096)
-        finally:
-            posix.close(fd)
-        return text.rpartition(b")")[2].split()[19].decode()
-    except (OSError, IndexError):
-        return ""
 
 
 class Clock:
@@ -7505,95 +7621,6 @@ def current_zone_stamp() -> str:
         except OSError:
             texts.append("-")
     return " ".join(texts + [CRON_READING])
-
-
-# == Heartbeat ==
-
-def signature(path: "str | bytes") -> str:
-    """What stat(2) says of a file, as far as it tells one version from another.
-
-    '-' when there is none, '?' when it cannot be read.
-    """
-    try:
-        info = posix.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return "-"
-    except OSError:
-        return "?"
-    return "%d %d %d %o %d" % (
-        info.st_mtime_ns, info.st_size, info.st_ino, info.st_mode, info.st_uid)
-
-
-LARGEST_HEARTBEAT = 1 << 24  # 100,000 drop-ins
-
-
-def nothing_to_do(heartbeat: bytes, now: float, monotonic: float) -> bool:
-    """Whether a tick may leave at once: nothing is due and nothing changed.
-
-    This is the path of nearly every tick. It reads one small file, calls stat(2) for the files that
-    it names, touches it and parses nothing: the cost does not grow with the number of tasks. It
-    takes no lock, because it decides nothing; whoever changes the state changes its signature.
-    """
-    try:
-        fd = posix.open(heartbeat, posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK)
-        try:
-            info = posix.fstat(fd)
-            lines = posix.read(fd, min(info.st_size, LARGEST_HEARTBEAT)).split(b"\n")
-        finally:
-            posix.close(fd)
-        version, wake_at, clock_offset, _, start_id = lines[0].split(b" ")[:5]
-        if version != b"2" or now >= float(wake_at):
-            return False
-        if not -1 < now - info.st_mtime <= TICK_STALE_S:
-            return False  # a gap, which a whole tick records
-        # A reboot, a suspend or a clock that was set moves one clock against the other.
-        if abs(now - monotonic - float(clock_offset)) > CLOCK_OFFSET_TOLERANCE_S:
-            return False
-        if start_id.partition(b"+")[2] != init_start_ticks().encode():
-            return False  # the container was started again, or what could be seen has changed
-        for line in lines[1:]:
-            recorded, path = line.split(b" /", 1)
-            # '?': the last tick could not read it, so this one has to try.
-            if recorded == b"?" or signature(b"/" + path).encode() != recorded:
-                return False
-        posix.utime(heartbeat, (now, now))
-        return True
-    except (OSError, ValueError):
-        return False
-
-
-def _fsencode(path: str) -> bytes:
-    """os.fsencode, without the import of os."""
-    return path.encode(sys.getfilesystemencoding(), "surrogateescape")
-
-
-def plain_tick_root(argv: "Sequence[str]") -> "str | None":
-    """The root that a tick without other options names, '' if it names none; None for all else.
-
-    Such a tick, as the crontab line has it, needs no parser, whose import alone costs as much as a
-    decision.
-    """
-    if argv[-1:] != ["tick"]:
-        return None
-    options = list(argv[:-1])
-    if not options:
-        return ""
-    if len(options) == 1 and options[0].startswith("--root="):
-        return options[0][len("--root="):]
-    if len(options) == 2 and options[0] == "--root" and not options[1].startswith("-"):
-        return options[1]
-    return None
-
-
-def is_idle_tick(argv: "Sequence[str]") -> bool:
-    """Whether this is a plain tick with nothing to do."""
-    option = plain_tick_root(argv)
-    if option is None:
-        return False
-    root = _fsencode(option) or posix.environ.get(b"SYMPHONY_ROOT", b"")
-    root = root or _fsencode(__file__.rpartition("/")[0] or ".")
-    heartbeat = root + b"/" + HEARTBEAT_NAME.encode()
-    return nothing_to_do(heartbeat, time.time(), time.monotonic())
 
 
 # == Files ==
@@ -16680,8 +16707,8 @@ def leave_search_path() -> None:
 
 def command_line() -> None:
     """The entry point of the crontab line and of the script."""
-    if is_idle_tick(sys.argv[1:]):
-        posix._exit(EXIT_OK)  # nothing was opened or printed: taking Python down takes longer
+    if not runs_boot_code():  # else it was asked at the import
+        leave_if_idle()
     leave_search_path()
     open_standard_streams()
     forget_the_locale_of_python()

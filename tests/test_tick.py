@@ -379,6 +379,37 @@ def test_a_compiled_file_that_others_can_write_to_is_refused(project):
     assert done.returncode == 78 and b"others can write to it" in done.stdout
 
 
+# An interpreter in which the class Value cannot be made, and what follows it in the file even less.
+NO_VALUES = FAST.replace("import symphony", "import builtins; build = builtins.__build_class__; "
+                         "builtins.__build_class__ = lambda body, name, *bases: "
+                         "name != 'Value' and build(body, name, *bases); import symphony")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="sys.orig_argv is new in Python 3.10")
+def test_an_idle_tick_of_the_crontab_line_ends_before_the_values_are_made(project):
+    project.configure(every_minute("a", schedule="0 0 1 1 *"))
+
+    def call(code):
+        words = [sys.executable, "-I", "-S", "-c", code, "--root=" + str(project.root), "tick"]
+        return subprocess.call(words, stderr=subprocess.DEVNULL)
+    assert call(FAST) == 0
+    assert idle(project)
+    assert call(NO_VALUES) == 0
+    (project.root / "status" / "heartbeat").unlink()
+    assert call(NO_VALUES) == 1, "a whole tick needs them"
+
+
+def test_an_import_by_any_other_program_never_ends_it(project):
+    project.configure(every_minute("a", schedule="0 0 1 1 *"))
+    assert subprocess.call(fast_tick(project)) == 0
+    assert idle(project)
+    for code in ("%s; print('reached')" % FAST.replace("c.command_line()", "c.EXIT_OK"),
+                 FAST.replace("; c.", "; print('reached'); c."),
+                 FAST.replace(" as c; c.", " as d; print('reached'); d.")):
+        command = [sys.executable, "-c", code, "--root=" + str(project.root), "tick"]
+        assert subprocess.check_output(command) == b"reached\n", code
+
+
 def test_another_start_of_the_container_ends_idleness(project, monkeypatch):
     monkeypatch.setattr(sc, "init_start_ticks", lambda: "7")
     project.configure(every_minute("a", schedule="0 0 1 1 *"))
