@@ -12475,8 +12475,11 @@ def _feed(command: "str | Tuple[str, ...]", data: bytes, env: "Dict[str, str]") 
     try:
         process.communicate(data, timeout=SEND_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        except PermissionError:
+            pass  # some mail systems' sendmail changes its user: it is left to itself
         return "timed out after %d s" % SEND_TIMEOUT_S
     if process.returncode:
         return "exited with %d" % process.returncode

@@ -185,6 +185,18 @@ def test_a_mail_that_is_not_accepted_waits_for_its_next_try(project, sendmail, m
     assert store.spooled() == [] and sendmail.mail["To"] == "ops@example.org"
 
 
+def test_a_sendmail_that_hangs_as_another_user_is_left_to_itself(sendmail, monkeypatch):
+    kill = os.killpg
+
+    def refuse(group, number):
+        kill(group, number)  # so that the test leaves nothing behind
+        raise PermissionError(1, "Operation not permitted")
+    monkeypatch.setattr(os, "killpg", refuse)
+    monkeypatch.setattr(sc, "SEND_TIMEOUT_S", 0.2)
+    sendmail.install("#!/bin/sh\nexec sleep 30\n")
+    assert sc.send_to_mail("ops@example.org", body(), PROGRAM) == "timed out after 0 s"
+
+
 def test_a_mail_is_sent_beside_the_others_and_each_way_is_tried_until_it_accepts(project, sendmail):
     configured(project, notification_command="exit 1")
     store = waiting(project, {})
