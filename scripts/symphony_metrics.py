@@ -69,7 +69,11 @@ ESCAPES = (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"))  # the backslash first
 
 
 def label_value(text: str) -> str:
-    """A label's value as the exposition format has it, in quotes."""
+    """A label's value as the exposition format has it, in quotes.
+
+    It is UTF-8 there: what no encoding has decoded, of a folder's name, is shown as \\udcXX.
+    """
+    text = text.encode("utf-8", "backslashreplace").decode()
     for character, escape in ESCAPES:
         text = text.replace(character, escape)
     return '"%s"' % text

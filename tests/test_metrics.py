@@ -102,6 +102,11 @@ def test_a_label_is_escaped_as_the_format_has_it(root):
     assert {dict(labels)["root"] for _, labels in samples(text)} == {root}
 
 
+def test_folders_whose_names_cannot_be_decoded_stay_apart():
+    text = [rendered(configured(task("a", "0 * * * *")), root=os.fsdecode(root)) for root in (b"/\xfe", b"/\xff")]
+    assert [dict(next(iter(samples(part)))[1])["root"] for part in text] == ["/\\udcfe", "/\\udcff"]
+
+
 def test_a_run_its_processes_and_a_pause_show():
     config = configured(task("a", "0 * * * *"), task("off", "0 * * * *", enabled=False))
     run = sc.Run(run_id="x", started_at=NOW - 9.0, unended="left 4711 (sleep)")
