@@ -7908,6 +7908,17 @@ def write_atomic(path: str, data: "bytes | Iterable[bytes]", durable: bool = Tru
         raise StorageError.of("write", path, error)
 
 
+def check_replaceable(path: str) -> None:
+    """Raises OSError unless the path is a file, which may be replaced, or nothing."""
+    try:
+        info = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(info.st_mode):  # to replace it would hardly be meant
+        raise ForeignFile(errno.ELOOP, "Is a symbolic link", path)
+    _check_regular(info, path)
+
+
 def write_public(path: str, data: bytes, at: "float | None" = None) -> None:
     """Replace a file that others read, in a folder that others may write to as well.
 
@@ -7916,13 +7927,7 @@ def write_public(path: str, data: bytes, at: "float | None" = None) -> None:
     """
     temporary = path + ".tmp"
     try:
-        try:
-            info = os.lstat(path)
-            if stat.S_ISLNK(info.st_mode):  # to replace it would hardly be meant either
-                raise ForeignFile(errno.ELOOP, "Is a symbolic link", path)
-            _check_regular(info, path)
-        except FileNotFoundError:
-            pass
+        check_replaceable(path)
         try:
             os.unlink(temporary)  # whatever it is: written into, a hard link would be another file
         except FileNotFoundError:
@@ -12898,6 +12903,8 @@ class Conductor:
         except Exception as error:  # its code may be that of another version, or edited
             trouble = error_text(error)
         self.store.note_written(now, "metrics_file", trouble)
+        if trouble:
+            return now + METRICS_EVERY_S
         written_at = modified_at(self.store.path(config.metrics_file))
         return max(now, written_at or now) + METRICS_EVERY_S
 
@@ -15698,20 +15705,32 @@ def unmade_files(store: Reader, config: Config) -> "List[Problem]":
         file_name = getattr(config, setting)
         if not file_name:
             continue
-        folder = os.path.dirname(os.path.join(store.root, file_name))
-        text = hint = ""
-        if not is_beside(name):
-            error = not_beside(name, [os.path.basename(path_beside(name))])
-            text, hint = error.message, error.hint
-        elif not os.path.isdir(folder):
-            text, hint = "the folder '%s' does not exist" % folder, "create it, or correct the path"
-        elif not os.access(folder, os.W_OK | os.X_OK) and not as_owner_hint(store.root):
-            text = "%s cannot write to %s" % (current_user()[0], folder)
-            hint = "to see who can: ls -ld %s" % shlex.quote(folder)
+        text, hint = _unmade_because(store, name, os.path.join(store.root, file_name))
         if text:
             warnings.append(Problem(place=store.shown(store.config_path), warning=True,
                                     field=setting, text="%s: %s" % (setting, text), hint=hint))
     return warnings
+
+
+def _unmade_because(store: Reader, name: str, path: str) -> "Tuple[str, str]":
+    """Why the command `name` cannot make this file, and what to do about it; '' if it can."""
+    folder = os.path.dirname(path)
+    if not is_beside(name):
+        error = not_beside(name, [os.path.basename(path_beside(name))])
+        return error.message, error.hint
+    if not os.path.isdir(folder):
+        return "the folder '%s' does not exist" % folder, "create it, or correct the path"
+    if not os.access(folder, os.W_OK | os.X_OK) and not as_owner_hint(store.root):
+        return ("%s cannot write to %s" % (current_user()[0], folder),
+                "to see who can: ls -ld %s" % shlex.quote(folder))
+    try:
+        check_replaceable(path)
+    except ForeignFile as trouble:
+        return ("'%s' cannot be replaced: %s" % (path, trouble.strerror),
+                "remove it, or correct the path")
+    except OSError:
+        pass  # of a folder of another user: whether it is there cannot be told
+    return "", ""
 
 
 def cmd_next(store: Store, args: "argparse.Namespace") -> int:

@@ -294,6 +294,18 @@ def test_only_a_regular_file_is_replaced(project, make, reason):
     assert precious.read_text() == "precious" and not (project.root / "m.prom").is_file() or reason[:4] == "Is a"
     code, _, err = project.call("metrics", "--output", str(project.root / "m.prom"))
     assert (code, reason in err) == (74, True)
+    text = "warning: config/conductor_config.json: metrics_file: '%s/m.prom' cannot be replaced: %s (" % (
+        project.root, reason)
+    assert text in project.call("check")[1]
+
+
+def test_what_cannot_be_replaced_is_tried_again_however_new_it_is(project):
+    os.mkfifo(str(project.root / "m.prom"))
+    now = time.time()
+    os.utime(str(project.root / "m.prom"), (now + 86400, now + 86400))
+    project.configure(every_minute("a", schedule="0 0 1 1 *"), metrics_file="m.prom")
+    project.tick(now)
+    assert float(project.read("status/heartbeat").split()[1]) == pytest.approx(now + 300, abs=2)
 
 
 @pytest.mark.parametrize("make", [os.link, os.symlink])
