@@ -10368,6 +10368,9 @@ def load_beside(store: Reader, name: str) -> "Any":
     sys.path.insert(0, folder)
     try:
         return __import__(module_name)
+    except SystemExit:  # it would end the tick, and with it all starts
+        raise UnavailableError("%s exits when it is loaded" % path_beside(name),
+                               "put the one of version %s there" % __version__)
     finally:
         sys.path.remove(folder)
         sys.dont_write_bytecode = before

@@ -356,6 +356,10 @@ def test_the_code_of_the_metrics_is_loaded_only_if_nobody_else_may_change_it(pro
     (project.root / "m.prom").unlink()
     project.configure(every_minute("a", "echo c"), metrics_file="m.prom")
     assert tick()[3:] == ["WARNING metrics_file: broken"]
+    script.write_text("raise SystemExit(3)\n")
+    project.configure(every_minute("a", "echo d"), metrics_file="m.prom")
+    assert tick()[4:] == ["WARNING metrics_file: %s exits when it is loaded (put the one of version %s there)" % (
+        script, sc.__version__)]
 
 
 def test_a_run_with_another_configuration_leaves_the_file_alone(project):
