@@ -138,6 +138,7 @@ OVERRIDE = "SYMPHONY_ALLOW_INSECURE"
 
 CONFIG_NAME = "config/conductor_config.json"
 DROP_IN_DIR = "config/tasks.d"
+SCHEMA_FILE = "conductor_config.schema.json"  # beside the configuration
 STATE_NAME = "conductor_state.json"
 LOCK_NAME = "conductor.pid"
 SECOND_LOCK_NAME = "status/locks/.tick.lock"  # no task's name begins with a dot
@@ -3343,7 +3344,7 @@ def check_schema_key(raw: "Document", place: str) -> "List[Problem]":
     if is_text(raw.pop(SCHEMA_KEY, "")):
         return []
     return [Problem(place=place, text=SCHEMA_KEY + " is not a string", field=SCHEMA_KEY,
-                    hint='use a path such as "conductor_config.schema.json"')]
+                    hint='use a path such as "%s"' % SCHEMA_FILE)]
 
 
 def _good_values(raw: "Document", problems: "Sequence[Problem]") -> "Document":
@@ -15893,8 +15894,11 @@ def cmd_init(store: Store, args: "argparse.Namespace") -> int:
         return EXIT_OK
     except OSError as error:
         raise StorageError.of("write", store.config_path, error)
+    text = STARTER_CONFIG
+    if os.path.isfile(os.path.join(os.path.dirname(store.config_path), SCHEMA_FILE)):
+        text = text.replace("{\n", '{\n  "$schema": "%s",\n' % SCHEMA_FILE, 1)
     try:
-        write_all(fd, STARTER_CONFIG.encode())
+        write_all(fd, text.encode())
     finally:
         os.close(fd)
     print_line("wrote %s, with two tasks as examples. Next steps:" % place)

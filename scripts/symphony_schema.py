@@ -20,7 +20,7 @@ import symphony_conductor as sc  # noqa: E402
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "config")
-MAIN_FILE = "conductor_config.schema.json"
+MAIN_FILE = sc.SCHEMA_FILE
 DROP_IN_FILE = "tasks.d.schema.json"
 SCHEMA_FIELD = dict(sc.TEXT, description="the JSON Schema of this file, for editors")
 

@@ -198,6 +198,19 @@ def test_the_command_prints_checks_and_writes(tmp_path):
     assert call("--drop-in") == (0, (CONFIG / symphony_schema.DROP_IN_FILE).read_text(), "")
 
 
+def test_the_shipped_configuration_and_what_init_writes_beside_a_schema_name_it(project):
+    assert symphony_schema.MAIN_FILE in (CONFIG / "conductor_config.json").read_text().splitlines()[1]
+    path = project.root / "config" / "conductor_config.json"
+    for names in ([], [symphony_schema.MAIN_FILE]):
+        for name in names:
+            shutil.copy(str(CONFIG / name), str(path.parent))
+        if path.exists():
+            path.unlink()
+        assert project.call("init")[0] == 0
+        assert ["schema" in line for line in path.read_text().splitlines()].count(True) == len(names)
+        assert project.call("check")[0] == 0
+
+
 def test_each_field_has_the_description_and_the_default_of_the_manual():
     manual = (CONFIG / "README.md").read_text(encoding="utf-8")
     texts = symphony_schema.descriptions(manual)
