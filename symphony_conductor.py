@@ -263,10 +263,29 @@ def is_idle_tick(argv: "Sequence[str]") -> bool:
     return nothing_to_do(heartbeat, time.time(), time.monotonic())
 
 
+def _own_command() -> "Sequence[str]":
+    """The command line of this interpreter, options and all; () where that cannot be told."""
+    arguments: "Sequence[str]" = getattr(sys, "orig_argv", ())
+    if arguments:
+        return arguments
+    try:  # before Python 3.10
+        fd = posix.open(PROC + "/self/cmdline", posix.O_RDONLY)
+        try:
+            text = posix.read(fd, 1 << 16)
+        finally:
+            posix.close(fd)
+    except OSError:
+        return ()
+    encoding = sys.getfilesystemencoding()
+    return text.decode(encoding, "surrogateescape").split("\0")[:-1]
+
+
 def runs_boot_code() -> bool:
     """Whether BOOT_CODE is all that this interpreter was started for, as by the crontab line."""
-    arguments: "Sequence[str]" = getattr(sys, "orig_argv", ())  # from Python 3.10 on
-    if sys.argv[:1] != ["-c"] or len(arguments) <= len(sys.argv):
+    if sys.argv[:1] != ["-c"]:
+        return False
+    arguments = _own_command()
+    if len(arguments) <= len(sys.argv):
         return False
     code = arguments[-len(sys.argv)]  # sys.argv has "-c" in its place
     begin, middle, end = BOOT_CODE.split("%s")
