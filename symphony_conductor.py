@@ -13247,14 +13247,13 @@ class Conductor:
             troubles, state = self.troubles, self._state_of(name)
             run = state.tasks.get(name, TaskState()).run
             reason = "stopped by %s" % by
-            if run is not None:
-                self._ask_for_end(name, run, reason)
+            before = self._ask_for_end(name, run, reason) if run is not None else {}
             lines = self._stop_waiting(name, reason)
         finally:
             self.store.lock.unlock()
         self._send_due_messages()
         if run is not None:
-            outcome = self._await_end(name, run.run_id)
+            outcome = self._await_end(name, run.run_id, before)
             return outcome.replace(lines=lines + troubles + outcome.lines)
         if not lines:
             lines = ["%s is not running" % name]
@@ -13272,8 +13271,12 @@ class Conductor:
                 task_named(config, name)
         return state
 
-    def _ask_for_end(self, name: str, run: Run, reason: str) -> None:
-        """Leave the request to stop a run, and have its supervisor look at it."""
+    def _ask_for_end(self, name: str, run: Run, reason: str) -> "RunRecord":
+        """Leave the request to stop a run, and have its supervisor look at it.
+
+        Returns the newest record of the task: it is that of an earlier run, or {}, while the
+        supervisor of this one has not written its own.
+        """
         if not run.run_id:
             path = os.path.abspath(self.store.task_lock(name).path)
             raise BusyError("%s: a process holds its lock, and no record says which" % name,
@@ -13281,9 +13284,10 @@ class Conductor:
         self.store.request_stop(name, run.run_id, reason)
         self.store.log(self.clock.now(), ["%s: run %s is to be %s" % (name, run.run_id, reason)])
         # Read only now: a supervisor that has no record yet will find the request.
-        record = self.store.run_with_id(name, run.run_id)
-        if record:
+        record = self.store.read_run(name) or {}
+        if record.get("run_id") == run.run_id and "result" not in record:
             end_run(record)
+        return record
 
     def _stop_waiting(self, name: str, reason: str) -> "List[str]":
         """End what waits of a task: a line for each slot."""
@@ -13301,11 +13305,13 @@ class Conductor:
         return ["%s: its slot %s was waiting, and does not run" % (name, record["scheduled_for"])
                 for record in decision.records]
 
-    def _await_end(self, name: str, run_id: str) -> Outcome:
-        """Wait until a run that was asked to end has done so, and say how that went."""
+    def _await_end(self, name: str, run_id: str, before: "RunRecord") -> Outcome:
+        """Wait until a run that was asked to end has done so, and say how that went.
+
+        `before` is the newest record of the task when the run was asked.
+        """
         started_mono, waited_s = self.clock.monotonic(), 0.0
-        unended = self.store.run_with_id(name, run_id).get("unended")
-        while self._is_ending(name, run_id, unended) and waited_s < self._stop_limit_s(name):
+        while self._is_ending(name, run_id, before) and waited_s < self._stop_limit_s(name):
             sleep(GROUP_POLL_S)
             waited_s = self.clock.monotonic() - started_mono
         self._acquire()
@@ -13336,12 +13342,15 @@ class Conductor:
         record = self.store.read_run(name) or {}
         return record.get("kill_grace", Task.kill_grace) + UNENDED_AFTER_S + STOP_MARGIN_S
 
-    def _is_ending(self, name: str, run_id: str, unended: "str | None") -> bool:
-        """Whether a run that was asked to end may still do so; `unended` is what it was before."""
-        if self.store.is_settled(name, run_id) or self.store.has_result(name):
-            return False
-        if self.store.run_with_id(name, run_id).get("unended") != unended:
-            return False
+    def _is_ending(self, name: str, run_id: str, before: "RunRecord") -> bool:
+        """Whether a run that was asked to end may still do so; `before` is as in `_await_end`."""
+        record = self.store.read_run(name) or {}
+        if record.get("run_id") == run_id:
+            unended_before = before.get("unended") if before.get("run_id") == run_id else None
+            if "result" in record or record.get("unended") != unended_before:
+                return False
+        elif record.get("run_id") != before.get("run_id"):
+            return False  # a later run: this one has ended
         return self._is_locked(name)
 
     def skip(self, name: str, by: str) -> "Tuple[Task, int, str]":

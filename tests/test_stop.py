@@ -299,6 +299,35 @@ def test_a_request_that_comes_before_the_start_starts_nothing(project):
     assert not (project.root / "ran").exists()
 
 
+@pytest.mark.parametrize("is_later", [False, True])
+def test_a_run_that_has_no_record_yet_is_waited_for(project, is_later):
+    """The record of its task is that of the attempt before; one of a later run shows its end."""
+    conductor = sc.Conductor(sc.Store(str(project.root)))
+    conductor._is_locked = lambda name: True
+    record = {"run_id": "20260101T000000Z-1", "trigger": "schedule", "attempt": 1, "slot": 0,
+              "started_at": 0, "started_mono": 0, "pid": sc.NO_PID, "pid_start": "", "boot_id": "",
+              "supervisor": sc.NO_PID, "result": {"status": "failed", "ended_at": 0}}
+    (project.root / "status" / "runs").mkdir(mode=0o700, parents=True)
+    conductor.store.write_run("job", record)
+    before = {} if is_later else conductor.store.read_run("job")
+    assert conductor._is_ending("job", "20260101T000000Z-2", before) is not is_later
+
+
+def test_a_supervisor_that_has_its_result_gets_no_signal(project, monkeypatch):
+    record = started(project)
+    signalled = []
+    monkeypatch.setattr(sc, "end_run", signalled.append)
+    conductor, run = sc.Conductor(sc.Store(str(project.root))), sc.Run(run_id=record["run_id"])
+    conductor._ask_for_end("job", run, WHO)
+    assert [record["run_id"] for record in signalled] == [run.run_id]
+    conductor.store.write_run("job", dict(record, result={"status": "success"}))
+    conductor._ask_for_end("job", run, WHO)
+    assert len(signalled) == 1
+    conductor.store.write_run("job", record)
+    monkeypatch.undo()
+    assert stop(project)[0] == 0
+
+
 def test_a_request_for_another_run_stops_nothing(project):
     sc.Store(str(project.root)).request_stop("job", "20250602T100000Z-1", WHO)
     project.configure(due_once("job"))
@@ -360,7 +389,9 @@ def test_what_cannot_be_ended_is_said_so(project):
     conductor = sc.Conductor(sc.Store(str(project.root)))
 
     def ask(name, run, reason):
-        conductor.store.write_run(name, dict(json.loads(path.read_text()), unended=text))
+        before = json.loads(path.read_text())
+        conductor.store.write_run(name, dict(before, unended=text))
+        return before
 
     conductor._ask_for_end = ask
     outcome = conductor.stop("job", "joe")
