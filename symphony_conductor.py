@@ -11766,7 +11766,10 @@ class Supervisor:
         # On record before the command runs: if this process is killed before the pid is on record
         # as well, the command is found by its mark.
         self._note_start(started_mono)
-        # Only now: who asks for a stop looks for this record after leaving the request.
+        self._heed_stop()  # only now: who asks for it looks for the record afterwards
+
+    def _heed_stop(self) -> None:
+        """Raise StoppedError if the run is to be stopped."""
         reason = self._stop_reason()
         if reason:
             raise StoppedError(reason)
@@ -11799,10 +11802,15 @@ class Supervisor:
             return None
         assert self.output is not None and self.signals is not None
         started_mono = self.clock.monotonic()
-        with doing("start the condition of", self.name):
-            pid, reader = self._start_condition()
-        self.output.line(self._header("condition=%d" % pid))
+        # Ahead of the start: once the condition runs, nothing may fail.
         output = Output(os.dup(self.output.log_fd), CONDITION_OUTPUT_BYTES)
+        try:
+            with doing("start the condition of", self.name):
+                pid, reader = self._start_condition()
+        except (ConductorError, OSError):
+            output.close()
+            raise
+        self.output.line(self._header("condition=%d" % pid))
         job = Job(pid=pid, run_id=self.spec["run_id"], root=self.store.root, mark=self.mark,
                   cgroup=self._cgroup())
         if self.is_subreaper:
@@ -11821,6 +11829,7 @@ class Supervisor:
         if result["status"] == "interrupted":
             return result
         if result["status"] == "success":
+            self._heed_stop()  # asked for as the condition ended, it came too late to end that
             # The command has its timeout for itself.
             self.record = {**self.record, "started_mono": self.clock.monotonic(),
                            "command_started_at": self.clock.now()}

@@ -147,6 +147,18 @@ def test_stop_ends_a_condition(project):
     assert [record["status"] for record in project.history()] == ["stopped"]
 
 
+def test_a_stop_that_comes_as_the_condition_ends_starts_no_command(project):
+    request = '{"run_id": "%s", "reason": "stopped by joe"}'
+    condition = "printf '%s' $SYMPHONY_RUN_ID > status/runs/a.stop" % request
+    project.configure(due_once("a", "echo > ran", condition=condition))
+    project.anchor()
+    project.tick()
+    project.wait_for_idle()
+    verdict = project.history()[-1]
+    assert (verdict["status"], verdict["reason"]) == ("stopped", "not started: stopped by joe")
+    assert not (project.root / "ran").exists()
+
+
 def test_a_supervisor_that_is_killed_while_it_asks_starts_no_command(project):
     pid = asked(project)
     os.kill(sc.Store(str(project.root)).read_run("a")["supervisor"], signal.SIGKILL)
