@@ -6433,23 +6433,28 @@ RESULT_KEYS = ("task", "status", "scheduled_for", "started_at", "ended_at", "dur
                "exit_code", "attempt", "trigger", "log", "output_tail", "run_id", "reason")
 
 
-def health_line(verdict: "Verdict") -> "str | None":
-    """`status:timestamp:exit_code`; None for a verdict that leaves the health file as it is.
+def code_of_run(result: "Verdict | Result") -> int:
+    """What `run` exits with after this: 0 after a success, and only after one or a skip."""
+    code = result.get("exit_code")
+    if result["status"] == "success":
+        return EXIT_OK  # whichever of the success_exit_codes it was
+    if code is None:
+        return EXIT_UNKNOWN
+    if result["status"] == "failed" and code == EXIT_OK:
+        return EXIT_FAILED  # 0 need not be one of them
+    return code
 
-    The code is what `run` would exit with: 0 for each of the success_exit_codes.
-    """
-    status, code = verdict["status"], verdict.get("exit_code")
+
+def health_line(verdict: "Verdict") -> "str | None":
+    """`status:timestamp:exit_code`; None for a verdict that leaves the health file as it is."""
+    status = verdict["status"]
     if status in HEALTH_SKIPS:
         return "skipped:%s:%d\n" % (verdict["ended_at"], HEALTH_EXIT_SKIPPED)
     if status == "stopped":
         return "stopped:%s:%d\n" % (verdict["ended_at"], EXIT_STOPPED)
     if not verdict["run_id"]:
         return None
-    if status == "success":
-        code = EXIT_OK
-    elif code is None:
-        code = EXIT_UNKNOWN
-    return "%s:%s:%d\n" % (verdict["status"], verdict["ended_at"], code)
+    return "%s:%s:%d\n" % (status, verdict["ended_at"], code_of_run(verdict))
 
 
 # -- status
@@ -12715,6 +12720,8 @@ class Outcome(Value):
 
     exit_code: int = EXIT_OK
     lines: "List[str]" = []
+    task: str = ""    # of the last run by hand: that task, or the dependency that ended it
+    status: str = ""  # likewise
 
 
 class Conductor:
@@ -13672,10 +13679,8 @@ class Conductor:
             if supervisor.echo.trouble:
                 lines.append("not all of the output could be shown: %s (see logs %s)" % (
                     supervisor.echo.trouble, task.name))
-        exit_code = EXIT_UNKNOWN if result["exit_code"] is None else result["exit_code"]
-        if result["status"] == "success":
-            exit_code = EXIT_OK  # whichever of the success_exit_codes it was
-        return Outcome(exit_code=exit_code, lines=lines)
+        return Outcome(exit_code=code_of_run(result), lines=lines, task=task.name,
+                       status=result["status"])
 
     def _begin(self, config: Config, task: Task, ignore_dependencies: bool, lock: FileLock,
                slot: "int | None") -> Run:
@@ -14832,8 +14837,7 @@ def _run_tagged(store: Store, args: "argparse.Namespace") -> int:
     order = in_dependency_order(config, [name for name in names if name in config.tasks])
     code = EXIT_OK
     for name in order + [name for name in names if name not in config.tasks]:
-        task = config.tasks.get(name, Task())
-        if not task.enabled:
+        if not config.tasks.get(name, Task()).enabled:
             warn("%s: skipped: disabled" % name)
             continue
         try:
@@ -14844,10 +14848,17 @@ def _run_tagged(store: Store, args: "argparse.Namespace") -> int:
             continue
         if outcome.lines:
             warn("\n".join(outcome.lines))
-        if outcome.exit_code not in (EXIT_OK,) + task.success_exit_codes + task.skip_exit_codes:
-            warn("%s failed: exit %d" % (name, outcome.exit_code))
+        if outcome.status == "interrupted":
+            return outcome.exit_code  # Ctrl-C is for all of them
+        if outcome.task != name or outcome.status not in ("success", "skipped_exit"):
+            verdict: "Verdict" = {"status": outcome.status, "exit_code": outcome.exit_code}
+            text = "%s %s" % (outcome.task, outcome_text(verdict))
+            if outcome.task != name:
+                text = "%s: not run: its dependency %s" % (name, text)
+            warn(text)
             code = EXIT_FAILED
     return code
+
 
 SLOTS_UNASKED = 100  # more than so many at once have to be confirmed
 SLOTS_AT_ONCE = 10000

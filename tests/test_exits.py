@@ -138,6 +138,13 @@ def test_run_by_hand_exits_with(project, code, exit_code):
     assert project.call("run", "a")[0] == exit_code
 
 
+def test_an_exit_code_of_0_that_is_no_success_is_shown_as_a_failure(project):
+    project.configure(dict(due_once("a", "exit 0"), success_exit_codes=[1]))
+    assert project.call("run", "a")[0] == 1
+    assert project.health("a").startswith("failed:") and project.health("a").endswith(":1\n")
+    assert project.history()[-1]["exit_code"] == 0
+
+
 def test_a_command_that_cannot_start_is_no_success(project):
     project.configure(dict(due_once("a", ["/no/such/program"]), success_exit_codes=[0, 127]))
     assert project.call("run", "a")[0] == 127

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -423,8 +424,44 @@ def test_a_run_of_a_tag_goes_on_after_a_failure_and_fails(project):
     assert code == 1
     assert project.lines("ran") == ["first", "last"]
     assert [line.split(": ")[1] for line in err.splitlines()] == [
-        "first failed", "off", "config/conductor_config.json"]
+        "first failed (exit 1)", "off", "config/conductor_config.json"]
     assert project.call("run", "--tag", "odd")[0] == 1
+
+
+@pytest.mark.parametrize("ends, code, said", [
+    ("exit 75", 0, []),
+    ("exit 74", 1, ["first failed (exit 74)"]),
+    ("kill -TERM $PPID; sleep 9", 143, []),
+    ("exec symphony stop first; sleep 9", 1, ["first was stopped"]),
+])
+def test_what_a_run_of_a_tag_makes_of_each_end(project, ends, code, said):
+    stop = " ".join(map(shlex.quote, project.command("stop", "first")))
+    command = ends.replace("exec symphony stop first", "%s & :" % stop)
+    project.configure(job(name="first", command=command, tags=["t"], skip_exit_codes=[75, 143]),
+                      job(name="next", command="echo > next", tags=["t"]))
+    got, _, err = project.call("run", "--tag", "t")
+    assert (got, [line.partition(": ")[2] for line in err.splitlines()]) == (code, said)
+    assert (project.root / "next").exists() == (code != 143)
+
+
+def test_a_run_of_a_tag_counts_a_task_whose_dependency_ended_it(project):
+    project.configure(job(name="first", command="exit 75", skip_exit_codes=[75]),
+                      job(name="last", dependencies=["first"], tags=["t"], skip_exit_codes=[75]))
+    assert project.call("run", "--tag", "t", "--with-dependencies") == (
+        1, "", "symphony_conductor: last: not run: its dependency first was skipped"
+        " (exit 75)\n")
+
+
+def test_a_run_of_a_tag_counts_a_task_whose_lock_another_holds(project):
+    project.configure(job(name="holder", locks=["l"], command="touch up; sleep 9"),
+                      job(name="a", locks=["l"], tags=["t"]), job(name="b", tags=["t"]))
+    process = subprocess.Popen(project.command("run", "holder"), stdin=subprocess.DEVNULL)
+    assert project.wait_until(lambda: (project.root / "up").exists())
+    assert project.call("run", "--tag", "t") == (
+        1, "", "symphony_conductor: a: lock 'l' is held by 'holder', which is running"
+        " (try again when it has ended)\n")
+    assert project.call("stop", "holder")[0] == 0 and process.wait(20) == 143
+    assert {record["task"] for record in project.history()} == {"b", "holder"}
 
 
 def test_a_dependency_of_a_dependency_comes_first():
