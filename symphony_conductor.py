@@ -710,6 +710,7 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         boot_id: str
         pid: int
         pid_start: str
+        variables: str  # where its secret values came from, as `Supervisor` has it
         unended: str   # which of its processes cannot be killed
         cgroup: str    # the folder of the command's cgroup, where systemd gave it a scope
         result: Result
@@ -9315,6 +9316,10 @@ class Reader:
                          if problem not in problems]
         return problems
 
+    def path_of_variables(self, path: str) -> str:
+        """The path of a file of `env_file`, in which a '-' says that it may be missing."""
+        return os.path.join(self.base, path[1:] if path.startswith("-") else path)
+
     def variables(self, paths: "Iterable[str]") -> "Dict[str, str]":
         """The variables in the files of `env_file`, the later ones winning.
 
@@ -9324,7 +9329,7 @@ class Reader:
         variables: "Dict[str, str]" = {}
         for path in paths:
             may_be_missing = path.startswith("-")
-            path = os.path.join(self.base, path[1:] if may_be_missing else path)
+            path = self.path_of_variables(path)
             try:
                 variables.update(parse_env_file(self._private_text(path)))
             except FileNotFoundError as error:
@@ -11674,6 +11679,7 @@ class Supervisor:
         # The values from it and from `env_file`, which are masked in all that is kept of the
         # output. None: they are not known, so no output is kept but in the log.
         self.secrets: "List[str] | None" = []
+        self.variables = ""  # by which another supervisor can tell whether it knows them too
 
     def prepare(self) -> None:
         """Do what can be done ahead of the fork, where it costs less.
@@ -11903,7 +11909,8 @@ class Supervisor:
             **self.fields, "definition": self.definition, "root": self.store.root,
             "mark": self.mark, "frame": os.urandom(4).hex(), **own_process(),
             "boot_id": current_boot_id(), "pid": NO_PID, "pid_start": "",
-            "started_mono": started_mono, "command_started_at": self.clock.now()}
+            "started_mono": started_mono, "command_started_at": self.clock.now(),
+            "variables": self.variables}
         if self.scope:
             self.record["cgroup"] = self._cgroup()
         self.store.write_run(self.name, self.record)
@@ -12025,6 +12032,8 @@ class Supervisor:
             self._variables_of_files()
         except ConfigError:
             self.secrets = None
+        if self.variables != self.record.get("variables", ""):
+            self.secrets = None  # the command has other values than the files do now
         try:
             reader = os.open(self.pipe_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -12150,11 +12159,17 @@ class Supervisor:
 
     def _variables_of_files(self) -> "Tuple[Dict[str, str], Dict[str, str]]":
         """The variables in the files of the settings and of the task; their values are secret."""
+        paths = [*self.spec["env_file"], *self.spec["task_env_file"]]
+        # Ahead of the reading: a file that changes meanwhile is then another one.
+        self.variables = " ".join(signature(self.store.path_of_variables(path)) for path in paths)
+        if self.env_of_run:
+            self.variables += " and " + self.spec["run_id"]
         shared = self.store.variables(self.spec["env_file"])
         own = self.store.variables(self.spec["task_env_file"])
         values = [*shared.values(), *own.values(), *self.env_of_run.values()]
         for value in list(values):
-            values += value.splitlines()  # of several lines, the output may show one
+            # Of several lines, the output may show one, and a shell drops the spaces around it.
+            values += [line.strip() for line in value.splitlines()]
         self.secrets = values
         return shared, own
 

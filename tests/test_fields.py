@@ -161,25 +161,39 @@ def test_a_value_of_a_file_is_kept_nowhere(project):
     assert "token is ***" in project.history()[-1]["output_tail"]
 
 
-@pytest.mark.parametrize("mode, tail", [(0o600, "***\n"), (0o644, "")], ids=["masked", "withheld"])
-def test_no_value_is_kept_though_the_first_supervisor_was_killed(project, mode, tail):
+@pytest.mark.parametrize("spoil, arguments, tail", [
+    (lambda path: None, ["tick"], "***\n"),
+    (lambda path: path.chmod(0o644), ["tick"], ""),
+    (lambda path: path.write_text("TOKEN=another-value\n"), ["tick"], ""),
+    (lambda path: None, ["run", "job", "--env", "TOKEN=%s-too" % SECRET], ""),
+], ids=["masked", "open", "changed", "by-hand"])
+def test_no_value_is_kept_though_the_first_supervisor_was_killed(project, spoil, arguments, tail):
     path = write_private(project, "job.env", "TOKEN=%s\n" % SECRET)
-    command = "while ! test -e go; do sleep 0.05; done; echo \"$TOKEN\"; exit 3"
+    command = "touch up; while ! test -e go; do sleep 0.05; done; echo \"$TOKEN\"; exit 3"
     project.configure(due_once("job", command, env_file="job.env"))
     project.anchor()
-    project.tick()
+    process = subprocess.Popen(project.command(*arguments), stdin=subprocess.DEVNULL)
     record = project.running_record("job")
+    assert project.wait_until((project.root / "up").exists)  # through the gate, if there is one
     assert SECRET not in json.dumps(record)
     os.kill(record["supervisor"], signal.SIGKILL)
     assert project.wait_until(lambda: not sc.process_of(record["supervisor"])
                               or sc.process_of(record["supervisor"]).is_dead)
-    path.chmod(mode)
+    process.wait()
+    spoil(path)
     project.tick()
     log = project.root / "logs" / "automation" / "job.log"
     assert project.wait_until(lambda: "adopted" in log.read_text())
     (project.root / "go").write_text("")
     project.wait_for_idle()
     assert project.history()[-1]["output_tail"] == tail
+
+
+def test_a_value_is_masked_without_the_spaces_that_a_shell_drops(project):
+    write_private(project, "job.env", "TOKEN='  %s  '\n" % SECRET)
+    project.configure(job(command="echo $TOKEN; exit 3", env_file="job.env"))
+    assert run(project)[0] == 3
+    assert project.history()[-1]["output_tail"] == "***\n"
 
 
 PROBLEMS = [
