@@ -14826,6 +14826,8 @@ def cmd_run(store: Store, args: "argparse.Namespace") -> int:
         _take_cron_environment(store)
     slots: "List[int | None]" = [None]
     if args.slot or args.start or args.end:
+        if args.tags:
+            raise UsageError("--slot, --from and --to are for one task, not for --tag")
         task, now = task_named(store.read_config(), args.task), Clock().now()
         slots = [*_slots_to_run(task, args, now)]
         if args.dry_run:
@@ -14856,7 +14858,8 @@ def _run_tagged(store: Store, args: "argparse.Namespace") -> int:
             warn("%s: skipped: disabled" % name)
             continue
         try:
-            outcome = Conductor(store).run(name, args.dependencies, echo_fd=1, tell=warn)
+            outcome = Conductor(store).run(name, args.dependencies, echo_fd=1, tell=warn,
+                                           env=dict(args.env))
         except ConductorError as error:
             warn(str(error))
             code = EXIT_FAILED

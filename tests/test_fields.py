@@ -417,6 +417,10 @@ def test_tasks_of_a_tag_are_listed_paused_and_resumed(hand):
     (["pause", "--tag", "db", "--tag", "xyz"], "unknown tag 'xyz' (tags: db, nightly, odd)"),
     (["resume", "--tag", "xyz"], "unknown tag 'xyz' (tags: db, nightly, odd)"),
     (["run", "last", "--tag", "db"], "name a task or a tag, not both"),
+    (["run", "--tag", "db", "--slot", "2026-01-01"],
+     "--slot, --from and --to are for one task, not for --tag"),
+    (["run", "--tag", "db", "--from", "1d"],
+     "--slot, --from and --to are for one task, not for --tag"),
     (["pause", "--all", "--tag", "db"], "name one task, or use --tag or --all"),
 ])
 def test_a_tag_that_no_task_has_is_a_usage_error(hand, words, text):
@@ -440,6 +444,12 @@ def test_a_run_of_a_tag_goes_on_after_a_failure_and_fails(project):
     assert [line.split(": ")[1] for line in err.splitlines()] == [
         "first failed (exit 1)", "off", "config/conductor_config.json"]
     assert project.call("run", "--tag", "odd")[0] == 1
+
+
+def test_variables_go_to_all_tasks_of_a_tag(project):
+    project.configure(*[job(name=name, command='echo "$A"', tags=["t"], env={"A": "own"})
+                        for name in ("first", "next")])
+    assert project.call("run", "--tag", "t", "--env", "A=given") == (0, "given\ngiven\n", "")
 
 
 @pytest.mark.parametrize("ends, code, said", [
