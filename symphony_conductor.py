@@ -11039,6 +11039,14 @@ class Output:
         if self.echo is not None:
             self.echo.take(data)
 
+    def tail_text(self) -> str:
+        """The end of the output, for the verdict."""
+        tail = self.tail
+        if self.total > len(tail):
+            # The rest of a letter that was cut: behind it, a secret would not be recognized.
+            tail = re.sub(rb"\A[\x80-\xbf]{1,3}", b"", tail)
+        return tail.decode("utf-8", "replace")
+
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
         try:
@@ -11552,7 +11560,7 @@ def result_of(watch: Watch, output: Output, clock: Clock, started_mono: float,
     result: "Result" = {
         "status": status, "exit_code": code, "ended_at": round(clock.now(), 3),
         "duration_s": round(max(0.0, clock.monotonic() - started_mono), 3),
-        "output_tail": output.tail.decode("utf-8", "replace"), "output_bytes": output.total}
+        "output_tail": output.tail_text(), "output_bytes": output.total}
     if ended_by:
         result["signal"] = ended_by
     if output.total > output.kept:

@@ -11,6 +11,7 @@ Each case is a project of its own, in which one process meets one error, by
   supervisor   the supervisor of a task that succeeds, from the fork that it begins as to the
                decision at its end
   retry        the same of a task that fails and is tried again; its command starts by way of a gate
+  condition    the same of a task that succeeds after its condition was asked
   unprepared   the same of a task that succeeds, when the tick had no room to open its files
   unsettled    the same while somebody else holds the conductor's lock
   run          `run --task` by hand
@@ -65,6 +66,7 @@ PHASES = collections.OrderedDict([
     ("tick", Phase("abcd", "ac", "", 3)),
     ("supervisor", Phase("abcd", "ac", "start a", 8)),
     ("retry", Phase("abcd", "b", "start b", 15)),
+    ("condition", Phase("ac", "a", "start a", 30)),
     ("unprepared", Phase("ac", "a", "start a", 8)),
     ("unsettled", Phase("ac", "a", "start a", 8)),
     ("run", Phase("abcd", "ac", "", 12)),
@@ -197,7 +199,8 @@ class Scene:
 
         # A command that is to be nice cannot be spawned: it waits at a gate.
         gated = {"nice": 1} if self.phase in ("retry", "retry_exec") else {}
-        tasks = [task("a"), task("b", FAIL_ONCE, **gated), task("c", dependencies=["a"]),
+        asked = {"condition": "echo yes"} if self.phase == "condition" else {}
+        tasks = [task("a", **asked), task("b", FAIL_ONCE, **gated), task("c", dependencies=["a"]),
                  task("d", dependencies=["b", "c"]), task("e"), task("f")]
         tasks = [each for each in tasks if each["name"] in self.tasks]
         later = time.strftime("%M %H * * *", time.gmtime(time.time() + 12 * 3600))

@@ -189,6 +189,15 @@ def test_no_value_is_kept_though_the_first_supervisor_was_killed(project, spoil,
     assert project.history()[-1]["output_tail"] == tail
 
 
+def test_a_value_of_which_the_end_alone_is_kept_is_masked(tmp_path):
+    secret = "пароль-из-букв"
+    for left in range(6, len(secret.encode())):
+        output = sc.Output(os.open(str(tmp_path / "log"), os.O_WRONLY | os.O_CREAT), 10)
+        output.take(secret.encode() + b"." * (sc.OUTPUT_TAIL_BYTES - left))
+        output.close()
+        assert sc.without_values(output.tail_text(), [secret]).strip(".") == "***"
+
+
 def test_a_value_is_masked_without_the_spaces_that_a_shell_drops(project):
     write_private(project, "job.env", "TOKEN='  %s  '\n" % SECRET)
     project.configure(job(command="echo $TOKEN; exit 3", env_file="job.env"))
