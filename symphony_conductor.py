@@ -13052,7 +13052,13 @@ class Conductor:
         """Bring a state that is not the newest up to what the runs on disk and held locks prove."""
         tasks = dict(state.tasks)
         records = dict(self.store.runs_on_disk())
-        for name, task in config.tasks.items():
+        # A task that is invalid by now, or gone, may still be running.
+        configured = {task.name: task for task in config.drafts}
+        configured.update(config.tasks)
+        names = [name for name, record in records.items()
+                 if name not in config.tasks and not record.get("settled")]
+        for name in [*config.tasks, *names]:
+            task = configured.get(name, Task())
             task_state = tasks.get(name, TaskState())
             record = records.get(name) or {}
             run_id = record.get("run_id")

@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import pytest
+from support import due_once, may_live
 from world import World, at, task
 
 import symphony_conductor as sc
@@ -174,3 +175,21 @@ def test_a_run_by_hand_is_refused_while_another_task_holds_its_lock(project):
     project.wait_for_idle()
     assert project.call("run", "--task", "vacuum")[0] == 0
     assert project.lines("vacuumed") == ["done"]
+
+
+@pytest.mark.parametrize("spoiled", [[], [{"name": "dump", "command": "true", "locks": ["db"]}]],
+                         ids=["removed", "invalid"])
+def test_a_run_holds_its_locks_though_its_task_and_the_state_are_lost(project, spoiled):
+    other = {"name": "vacuum", "command": "true", "schedule": None, "locks": ["db"]}
+    project.configure(due_once("dump", "sleep 99", locks=["db"]), other)
+    project.anchor()
+    project.tick()
+    record = project.running_record("dump")
+    project.configure(other, *[dict(task, schedule="61 * * * *") for task in spoiled])
+    (project.root / "conductor_state.json").unlink()
+    project.tick()
+    assert "is held by 'dump'" in project.call("run", "vacuum")[2]
+    assert sc.Conductor(sc.Store(str(project.root))).stop("dump", "joe").exit_code == 0
+    assert not may_live(record) and [verdict["run_id"] for verdict in project.history()] == [
+        record["run_id"]]
+    assert project.call("run", "vacuum")[0] == 0
