@@ -66,7 +66,7 @@ PHASES = collections.OrderedDict([
     ("tick", Phase("abcd", "ac", "", 3)),
     ("supervisor", Phase("abcd", "ac", "start a", 8)),
     ("retry", Phase("abcd", "b", "start b", 15)),
-    ("condition", Phase("ac", "a", "start a", 30)),
+    ("condition", Phase("ac", "a", "start a", 12)),
     ("unprepared", Phase("ac", "a", "start a", 8)),
     ("unsettled", Phase("ac", "a", "start a", 8)),
     ("run", Phase("abcd", "ac", "", 12)),
