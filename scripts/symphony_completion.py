@@ -11,7 +11,7 @@ To install it in bash, zsh and fish:
   symphony_conductor.py completion zsh > ~/.zfunc/_symphony_conductor
   and in ~/.zshrc, before compinit: fpath+=~/.zfunc
 
-  symphony_conductor.py completion fish > ~/.config/fish/completions/symphony_conductor.py.fish
+  symphony_conductor.py completion fish > ~/.config/fish/conf.d/symphony_conductor.fish
 """
 
 # Completing a task runs this file, so what only the making of a script needs is imported there.

@@ -21,7 +21,7 @@ TOOL = "symphony_conductor.py"
 COMMANDS = {command.name: command for command in symphony_completion.all_commands()}
 # Where the manual puts the scripts.
 INSTALLED = {"bash": ".symphony_completion.bash", "zsh": ".zfunc/_symphony_conductor",
-             "fish": ".config/fish/completions/%s.fish" % TOOL}
+             "fish": ".config/fish/conf.d/symphony_conductor.fish"}
 TRAP = """#!/bin/sh
 touch "$0.was-run"
 """
@@ -91,8 +91,11 @@ class Fish:
         self.place = place
 
     def described(self, line):
+        env = self.place.env
+        if "/" in line.split()[0]:  # fish's folder of completions is only for tools that are in PATH
+            env = dict(env, PATH="/usr/bin:/bin")
         done = subprocess.run(["fish", "-c", "complete -C " + shlex.quote(line)], cwd=str(self.place.root),
-                              env=self.place.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+                              env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
         assert done.stderr == b""
         return dict((line + "\t").split("\t")[:2] for line in done.stdout.decode().splitlines())
 
