@@ -2577,6 +2577,10 @@ def days_off_of(entry: str) -> "DaysOff | None":
     if weekday is not None:
         return _weekday_off(text, weekday)
     if not re.match(r"[\d./-]+\Z", text):
+        ends = re.split(r"-|\.\.", text.upper())
+        if len(ends) == 2 and all(end in FIELDS[4].numbers for end in ends):
+            raise ConductorError("'%s' is a range of weekdays" % text,
+                                 'list each of them, such as "sat", "sun"')
         if "/" in text or "." in text:
             return None
         hint = DAYS_HINT
@@ -2896,11 +2900,11 @@ class Window:
                 if max(minute, end_minute) >= 60 or hour >= 24 or last > DAY:
                     match = None
             if not match:
-                raise ConductorError("'%s' is not a stretch of the day" % cut_text(part, 40),
+                raise ConductorError("'%s' is not a range of times" % cut_text(part, 40),
                                      'use "22:00-06:00", or several with commas')
             if first == last % DAY:
-                raise ConductorError("'%s' begins and ends at the same time" % part,
-                                     "for the whole day, leave only_between out")
+                raise ConductorError("'%s' starts and ends at the same time" % part,
+                                     "for the whole day, omit only_between")
             self._spans.append((first, last))
 
     def is_open(self, at: float) -> bool:
@@ -3087,6 +3091,7 @@ def is_day(value: str) -> bool:
 SECONDS_TEXT = "a number of seconds from %s to 10 years"
 COMMAND_TEXT = "a string for /bin/sh, or a list of strings"
 ADDRESS_TEXT = "an http or https address, or null"
+NAMES_TEXT = 'a list of names of letters, digits and _ . -, such as ["%s"]'
 FILE_TEXT = "a file, relative to the root or absolute, or null"
 
 
@@ -3130,7 +3135,7 @@ TASK_RULES = _rules(
          allowed="a list of exit codes from 0 to 255, such as [0, 1]"),
     Rule(key="skip_exit_codes", schema=EXIT_CODES,
          allowed="a list of exit codes from 0 to 255, such as [75]"),
-    Rule(key="locks", schema=NAMES, allowed="a list of names such as [\"database\"]"),
+    Rule(key="locks", schema=NAMES, allowed=NAMES_TEXT % "database"),
     Rule(key="condition", schema=COMMAND, null=True,
          allowed="a string for /bin/sh, a list of strings, or null"),
     Rule(key="condition_timeout", schema=_number(1, HOUR),
@@ -3141,7 +3146,7 @@ TASK_RULES = _rules(
          allowed="times such as \"22:00-06:00\", or null"),
     Rule(key="env_file", schema=TEXTS,
          allowed="a file of NAME=VALUE lines, or a list of them; '-' first if it may be missing"),
-    Rule(key="tags", schema=NAMES, allowed="a list of names such as [\"nightly\"]"),
+    Rule(key="tags", schema=NAMES, allowed=NAMES_TEXT % "nightly"),
     Rule(key="umask", schema={"type": "string", "pattern": "^0?[0-7]{3}$"}, null=True,
          allowed="an octal number in quotes such as \"027\", or null"),
     Rule(key="ionice", null=True,
@@ -3149,7 +3154,7 @@ TASK_RULES = _rules(
          allowed='"idle", "best-effort", "realtime", the last two also with ":0" to ":7", or null'),
     Rule(key="memory_limit", null=True, schema={"anyOf": [
          _whole(1 << 20, 1 << 50), {"type": "string", "pattern": "^[1-9][0-9]{0,6}[MGT]$"}]},
-         allowed="bytes from 1048576 on, or a text such as \"512M\" or \"2G\""),
+         allowed="a number of bytes from 1048576, or a string such as \"512M\" or \"2G\""),
 )
 
 SETTING_RULES = _rules(
@@ -3169,7 +3174,7 @@ SETTING_RULES = _rules(
     TASK_RULES["env"],
     TASK_RULES["env_file"],
     Rule(key="defaults", schema={"type": "object"}, secret=True,
-         allowed="an object of fields for every task that does not have them itself"),
+         allowed="an object of fields for all tasks"),
     Rule(key="notification_email", schema=MAIL_ADDRESSES, null=True,
          allowed="an address such as \"ops@example.org\", a list of them, or null"),
     Rule(key="log_to", schema={"type": "string", "enum": ["file", "syslog", "journal"]},
@@ -4306,8 +4311,10 @@ def _why_no_success(config: Config, name: str, state: TaskState, slot: int) -> s
     if state.skipped.get("status") == "stopped":
         return "was stopped at its slot %s" % state.skipped["scheduled_for"]
     if state.skipped:
+        status = state.skipped["status"]
         return "was skipped (%s) at its slot %s" % (
-            state.skipped["status"].replace("skipped_", ""), state.skipped["scheduled_for"])
+            SKIP_WORDS.get(status, status.replace("skipped_", "")),
+            state.skipped["scheduled_for"])
     if failure:
         return failure
     needed = _needed_slot(task, state, slot)
@@ -4336,6 +4343,7 @@ def first_tick_after(at: float) -> int:
 
 OUTCOMES = {"success": "succeeded", "timeout": "timed out", "interrupted": "was interrupted",
             "skipped_exit": "was skipped", "skipped_condition": "was skipped"}
+SKIP_WORDS = {"skipped_exit": "exit code", "skipped_manual": "by hand"}
 SAY_EXIT_CODE = ("success", "failed", "skipped_exit")
 
 
@@ -4713,7 +4721,7 @@ class _Draft:
         if run.trigger == "manual" or run.slot is None:
             return self.put(name, run=run, cycle=cycle.replace(phase="queued"))
         if run.slot < cycle.slot:
-            self._skip(name, "skipped_overlap", cycle.slot, "run %s is still going" % run.run_id)
+            self._skip(name, "skipped_overlap", cycle.slot, "run %s was still going" % run.run_id)
         return self.put(name, run=run, cycle=cycle.replace(slot=run.slot, attempt=run.attempt))
 
     def _start_again(self, name: str, state: TaskState) -> None:
@@ -5168,10 +5176,10 @@ class _Draft:
                       merged_since: "int | None") -> None:
         """Skip a slot that overlaps with the previous one, whose success then counts for both."""
         if run is not None:
-            reason = "run %s is still going" % run.run_id
+            reason = "run %s was still going" % run.run_id
         else:
             assert cycle is not None
-            reason = "the slot %s is still %s" % (iso(cycle.slot), cycle.phase)
+            reason = "the slot %s was still %s" % (iso(cycle.slot), cycle.phase)
         self._skip(name, "skipped_overlap", slot, reason, _merged_fields(merged_since))
         if cycle is not None:
             self.put(name, cycle=cycle.replace(absorbed=slot))
@@ -5554,7 +5562,7 @@ def skip_slot(state: State, task: Task, last_tick: "float | None", now: float,
 
 def begin_manual(state: State, task: Task, now: float,
                  slot: "int | None" = None) -> "Tuple[State, Run]":
-    """The state with a run started by hand, and that run; it may be for a slot of the past."""
+    """The state with a run started by hand, and that run; it may be for a past slot."""
     before = state.tasks.get(task.name, TaskState())
     run = Run(run_id=run_id_of(now, state.runs_started + 1), trigger="manual", slot=slot,
               started_at=now, locks=list(task.locks))
@@ -5666,7 +5674,7 @@ class Ledger:
                  jumps: "Sequence[Tuple[int, int]]" = (), decided_until: float = 0.0,
                  undecided: str = "") -> None:
         self.by_slot: "Dict[int, List[Verdict]]" = {}
-        self.by_hand: "Dict[int, Verdict]" = {}  # the newest run for a slot of the past
+        self.by_hand: "Dict[int, Verdict]" = {}  # the newest run for a past slot
         self.merged: "List[Tuple[int, int]]" = []  # (first slot merged, the slot it merged into)
         self.open: "Dict[int, str]" = {}  # the slots that have no verdict yet, and why
         self.jumps = jumps
@@ -6688,6 +6696,9 @@ def status_table(document: "Document", width: int, coloured: bool = False,
         lines.append(line)
         if task is not None and task["reason"]:
             lines.append(wrap_words("  " + _standing_text(task), width, "    "))
+        if task is not None and task.get("skips"):
+            line = "  will be skipped: " + ", ".join(sorted(task["skips"]))
+            lines.append(wrap_words(line, width, "    "))
     if not tasks:
         lines.append("(no tasks)")
     legend = _legend(tasks)
@@ -6765,7 +6776,8 @@ def _last_text(task: "Document", now: float, wide: bool) -> str:
     last, usual_s = task["last_run"], task["usual_duration_s"]
     if not last:
         return "never"
-    text = "%s %s ago" % (last["status"], duration_text(now - (from_iso(last["ended_at"]) or 0)))
+    status = last["status"].partition("_")[0]  # history and why say what kind of skip it was
+    text = "%s %s ago" % (status, duration_text(now - (from_iso(last["ended_at"]) or 0)))
     took_s = last.get("duration_s") or 0
     is_unusual = usual_s and took_s >= 1 and took_s > UNUSUAL_FACTOR * usual_s
     if wide or is_unusual:
@@ -6865,6 +6877,9 @@ FATES = {
     "double": "recorded more than once",
     "unexplained": "unexplained",
 }
+# The fates whose recorded reason says the same and more, and what comes before it in a sentence.
+REASON_OPENINGS = {"stopped": "", "skipped_manual": "", "skipped_exit": "skipped: ",
+                   "skipped_condition": "skipped: ", "skipped_not_on": "skipped: "}
 
 
 def audit_document(slots: "Iterable[Slot]", events: "Sequence[Event]", since: float,
@@ -6963,7 +6978,8 @@ def _history_cells(verdict: "Verdict", year: str) -> "Dict[str, str]":
     result, took = status, "-"
     if status.startswith("skipped_"):
         result, _, cause = status.partition("_")
-        reason = "%s: %s" % (cause, reason)
+        if status not in REASON_OPENINGS:
+            reason = "%s: %s" % (cause, reason)
     elif status == "failed" or status == "success" and verdict.get("exit_code"):
         result = "%s (%s)" % (status, verdict.get("exit_code"))
     if verdict.get("run_id"):
@@ -7014,7 +7030,7 @@ def why_text(config: Config, state: State, task: Task, slot: "Slot | None",
         sentences.append("It is now %s." % _standing_text(document).rstrip("."))
     for text, reason in sorted(document.get("skips", {}).items()):
         slot_text = local_text(from_iso(text) or 0, task.timezone)
-        sentences.append("Its slot %s will not run: %s." % (slot_text, reason))
+        sentences.append("Its slot %s will be %s." % (slot_text, reason))
     sentences.append(_next_run_sentence(state, task, from_iso(document["next_run"]), now))
     sentences += _terms_sentence(task)
     advice = [(label, command) for label, command
@@ -7100,6 +7116,8 @@ def _fate_text(slot: Slot, verdict: "Verdict | None") -> str:
     text = FATES.get(slot.fate, slot.fate)
     if slot.fate in ("open", "due") + UNEXPLAINED:
         return "is " + text
+    if verdict is not None and verdict["status"] == slot.fate and slot.fate in REASON_OPENINGS:
+        return "was " + REASON_OPENINGS[slot.fate] + (verdict.get("reason") or text).rstrip(".")
     if slot.fate not in MARKS or slot.fate == "stopped":
         return "was " + text
     late_s = 0
@@ -7140,7 +7158,7 @@ def _verdict_sentences(task: Task, slot: Slot, verdict: "Verdict") -> "List[str]
             local_text(opening, task.timezone), task.window.words() if task.window else ""))
     if verdict.get("merged_since"):
         sentences.append("It also covers every slot since %s." % verdict["merged_since"])
-    if verdict.get("run_id"):
+    if verdict.get("run_id") and verdict["status"] != "skipped_condition":  # no command ran
         attempt = verdict.get("attempt") or 0
         text = "Attempt %d" % attempt
         if attempt > 1:
@@ -7151,7 +7169,8 @@ def _verdict_sentences(task: Task, slot: Slot, verdict: "Verdict") -> "List[str]
             text += " and ended with exit code %d" % code
         sentences.append(text + ".")
     reason = verdict.get("reason")
-    if reason and reason not in FATES.get(slot.fate, ""):  # which may have said it already
+    is_said = slot.fate in REASON_OPENINGS or reason and reason in FATES.get(slot.fate, "")
+    if reason and not is_said:
         sentences.append(_as_sentence(reason))
     return sentences
 
@@ -9304,8 +9323,9 @@ class Reader:
                 shlex.quote(os.path.abspath(path)))
         return Problem(place=place, text=text % owner, hint=hint)
 
-    def _unreadable(self, place: str, error: OSError) -> Problem:
-        hint = as_owner_hint(self.base) if isinstance(error, PermissionError) else ""
+    def _unreadable(self, place: str, error: OSError, hint: str = "") -> Problem:
+        if isinstance(error, PermissionError):
+            hint = as_owner_hint(self.base)
         return Problem(place=place, text="cannot be read: %s" % error.strerror, hint=hint)
 
     def insecure_among(self, paths: "Iterable[str]", owner: int = 0) -> "List[Problem]":
@@ -9334,7 +9354,8 @@ class Reader:
                 variables.update(parse_env_file(self._private_text(path)))
             except FileNotFoundError as error:
                 if not may_be_missing:
-                    raise ConfigError([self._unreadable(self.shown(path), error)])
+                    hint = "correct the path, or begin it with '-' if the file may be missing"
+                    raise ConfigError([self._unreadable(self.shown(path), error, hint)])
             except OSError as error:
                 raise ConfigError([self._unreadable(self.shown(path), error)])
             except UnicodeDecodeError as error:
@@ -11887,7 +11908,7 @@ class Supervisor:
         elif "signal" in result:
             reason = "condition was ended by signal %d" % result["signal"]
         elif code in (EXIT_CANNOT_RUN, EXIT_NOT_FOUND):
-            reason = "condition cannot run (exit %d)" % code
+            reason = "condition cannot run"
         else:
             reason = "condition not met (exit %s)" % code
             result = {**result, "status": "skipped_condition"}
@@ -13347,7 +13368,7 @@ class Conductor:
             self._commit(decision.state)
             self.store.record(decision.lines, config.task_history_retention_days)
             self.store.log(now, decision.notes)
-        return ["%s: its slot %s was waiting, and does not run" % (name, record["scheduled_for"])
+        return ["%s: its slot %s was waiting and will not run" % (name, record["scheduled_for"])
                 for record in decision.records]
 
     def _await_end(self, name: str, run_id: str, before: "RunRecord") -> Outcome:
@@ -13408,7 +13429,7 @@ class Conductor:
             task = task_named(self._load_config("")[0] or self.store.read_config(), name)
             state, slot = skip_slot(state, task, self.store.last_tick(), now, "skipped by %s" % by)
             if slot is None:
-                raise UsageError("%s has no slot to skip" % name, "why %s says why" % name)
+                raise UsageError("%s has no slot to skip" % name, "see: why %s" % name)
             self._commit(state)
             self.store.log(now, ["%s: slot %s is to be skipped by %s" % (name, iso(slot), by)])
             return task, slot, task_standing(state.tasks[name])
@@ -13788,7 +13809,7 @@ def _caught_up(task: Task, state: TaskState, record: "RunRecord") -> TaskState:
     """The state of a task after the run of this record, which it does not know."""
     slot, attempt, cycle = record.get("slot"), record.get("attempt", 1), state.cycle
     if record.get("trigger") == "manual":
-        slot = None  # a run by hand for a slot of the past opens and closes no cycle
+        slot = None  # a run by hand for a past slot opens and closes no cycle
     if slot is not None and cycle is not None:
         if (cycle.slot, cycle.attempt) <= (slot, attempt):
             cycle = None
@@ -14867,10 +14888,14 @@ def _run_tagged(store: Store, args: "argparse.Namespace") -> int:
     names = tasks_tagged(config, args.tags)
     order = in_dependency_order(config, [name for name in names if name in config.tasks])
     code = EXIT_OK
-    for name in order + [name for name in names if name not in config.tasks]:
-        if not config.tasks.get(name, Task()).enabled:
+    order += [name for name in names if name not in config.tasks]
+    for number, name in enumerate(order, 1):
+        task = config.tasks.get(name, Task())
+        if not task.enabled:
             warn("%s: skipped: disabled" % name)
             continue
+        if len(order) > 1:  # whose output follows
+            warn("%s, %d of %d" % (name, number, len(order)))
         try:
             outcome = Conductor(store).run(name, args.dependencies, echo_fd=1, tell=warn,
                                            env=dict(args.env))
@@ -14897,7 +14922,7 @@ SLOTS_AT_ONCE = 10000
 
 
 def _slots_to_run(task: Task, args: "argparse.Namespace", now: float) -> "List[int]":
-    """The slots of the past that --slot, or --from and --to, ask for."""
+    """The past slots that --slot, or --from and --to, ask for."""
     schedule, zone = task.schedule, task.timezone
     if schedule is None or schedule.reboot:
         raise UsageError("%s has no slots: it has no times in its schedule" % task.name)
@@ -14922,7 +14947,7 @@ def _slots_to_run(task: Task, args: "argparse.Namespace", now: float) -> "List[i
     if not slots:
         raise UsageError("%s has no slot %s" % (task.name, period))
     if len(slots) > SLOTS_AT_ONCE:
-        raise UsageError("more than %d slots %s" % (SLOTS_AT_ONCE, period), "ask for fewer")
+        raise UsageError("more than %d slots %s" % (SLOTS_AT_ONCE, period), "choose a later --from")
     if len(slots) > SLOTS_UNASKED and not (args.yes or args.dry_run):
         raise UsageError("%d slots %s" % (len(slots), period),
                          "--yes runs them all, --dry-run lists them")
@@ -15055,9 +15080,9 @@ def cmd_stop(store: Store, args: "argparse.Namespace") -> int:
 def cmd_skip(store: Store, args: "argparse.Namespace") -> int:
     store.hold()
     task, slot, standing = Conductor(store).skip(args.task, _person())
-    print_line("the slot %s of %s will not run" % (local_text(slot, task.timezone), task.name))
+    print_line("%s: the slot %s will be skipped" % (task.name, local_text(slot, task.timezone)))
     if standing != "idle":
-        print_line("an earlier one is %s; stop %s ends that" % (standing, task.name))
+        print_line("an earlier slot is %s; to end it: stop %s" % (standing, task.name))
     return EXIT_OK
 
 
@@ -16247,9 +16272,9 @@ def _commands_to_run() -> "Dict[str, CommandEntry]":
                 option("--as-cron", action="store_true", help="run it in the environment that"
                        " cron provides (default: this shell's)"),
                 option("--env", type=variable_option, action="append", default=[],
-                       metavar="NAME=VALUE", help="a variable for this run; repeat it for more"
+                       metavar="NAME=VALUE", help="set a variable for this run; may be repeated"
                        " (default: none)"),
-                [option("--slot", metavar="TIME", help="run it for this slot of the past (default:"
+                [option("--slot", metavar="TIME", help="run it for this past slot (default:"
                         " for none)"),
                  option("--from", dest="start", metavar="TIME",
                         help="run it for each slot from TIME on, until one does not succeed"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Print a script with which bash, zsh or fish completes commands, options and tasks.
+"""Print a script that completes commands, options and task names in bash, zsh or fish.
 
 Example: symphony_conductor.py completion bash
 
@@ -611,7 +611,7 @@ def cmd_completion(store: sc.Store, args: "argparse.Namespace") -> int:
 
 
 OPTIONS = (sc.option("shell", choices=tuple(sorted(MAKERS)), metavar="bash|zsh|fish",
-                     help="the shell that the script is for"),)
+                     help="the shell to complete in"),)
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--names"]:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Print the JSON Schema of the configuration, by which editors complete and check it.
+"""Print the JSON Schema of the configuration, for editors to complete and check it.
 
 Example: symphony_conductor.py schema --drop-in
 
-The schema holds what can be said of a value by itself. That a cron expression is one, that a time
-zone or a dependency exists, only `check` knows.
+A schema judges each value by itself. Whether a cron expression is valid, or a time zone or a
+dependency exists, only `check` can tell.
 """
 
 import argparse
@@ -158,7 +158,8 @@ OPTIONS = ([
     sc.option("--drop-in", action="store_true", help="print the schema of the files in"
               " config/tasks.d/ (default: that of config/conductor_config.json)"),
     sc.option("--write", action="store_true", help="write both into config/, beside this program"),
-    sc.option("--check", action="store_true", help="exit 1 if the files in config/ are others")],)
+    sc.option("--check", action="store_true",
+              help="exit 1 if the files in config/ are out of date")],)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`run` for slots of the past, and with variables of its own."""
+"""`run` for past slots, and with variables of its own."""
 
 import json
 

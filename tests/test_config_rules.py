@@ -67,16 +67,16 @@ TASK_FIELDS = {
     "ping_url": ("null", "an http or https address, or null"),
     "success_exit_codes": ("list of numbers", "a list of exit codes from 0 to 255, such as [0, 1]"),
     "skip_exit_codes": ("list, list of numbers", "a list of exit codes from 0 to 255, such as [75]"),
-    "locks": ("list, list of text", 'a list of names such as ["database"]'),
+    "locks": ("list, list of text", 'a list of names of letters, digits and _ . -, such as ["database"]'),
     "condition": ("text, date, list of text, null", "a string for /bin/sh, a list of strings, or null"),
     "condition_timeout": ("int, float", "a number of seconds from 1 to 3600"),
     "not_on": ("date", None),
     "only_between": ("null", None),
     "env_file": ("text, date, list of text", "a file of NAME=VALUE lines, or a list of them"),
-    "tags": ("list, list of text", 'a list of names such as ["nightly"]'),
+    "tags": ("list, list of text", 'a list of names of letters, digits and _ . -, such as ["nightly"]'),
     "umask": ("null", 'an octal number in quotes such as "027", or null'),
     "ionice": ("null", '"idle", "best-effort", "realtime"'),
-    "memory_limit": ("null", 'bytes from 1048576 on, or a text such as "512M" or "2G"'),
+    "memory_limit": ("null", 'a number of bytes from 1048576, or a string such as "512M" or "2G"'),
 }
 
 SETTING_FIELDS = {

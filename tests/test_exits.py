@@ -49,7 +49,7 @@ def test_a_skip_by_exit_code_is_a_skip_to_its_dependents():
     world.tick("2025-06-03T03:00:00Z")
     assert world.state.tasks["b"].cycle.waiting_for == "a"
     assert sc.explain_unmet(world.config, world.state.tasks, "a", at("2025-06-03T03:00:00Z")) == (
-        "'a' was skipped (exit) at its slot 2025-06-03T02:00:00Z")
+        "'a' was skipped (exit code) at its slot 2025-06-03T02:00:00Z")
     world.tick("2025-06-04T02:00:00Z")
     assert world.finish("a", "2025-06-04T02:10:00Z") == ["b@2025-06-03T03:00:00Z"]
 
@@ -128,7 +128,7 @@ def test_real_commands_have_the_status_of_their_exit_code(project):
     assert history["exit75"]["reason"] == "exit code 75 is in skip_exit_codes"
     assert "retrying" in project.call("status", "exit2", "--table")[1]
     out = project.call("history")[1]
-    assert "success (1)" in out and "exit: exit code" in out
+    assert "success (1)" in out and "  exit code" in out
 
 
 @pytest.mark.parametrize("code, exit_code", [(1, 0), (75, 75), (3, 3)])

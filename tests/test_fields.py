@@ -211,7 +211,8 @@ PROBLEMS = [
     ("world", lambda path: path.chmod(0o604), "others can read it (chmod go= %s)"),
     ("folder", lambda path: (path.unlink(), path.mkdir()), "cannot be read: Is a directory"),
     ("pipe", lambda path: (path.unlink(), os.mkfifo(str(path), 0o600)), "cannot be read: Not a regular file"),
-    ("missing", lambda path: path.unlink(), "cannot be read: No such file or directory"),
+    ("missing", lambda path: path.unlink(), "cannot be read: No such file or directory (correct the path,"
+     " or begin it with '-' if the file may be missing)"),
     ("malformed", lambda path: path.write_text("A=1\nhunter2\n"),
      "line 2 is not NAME=VALUE (a value over several lines stands in quotes)"),
     ("bytes", lambda path: path.write_bytes(b"A=1\nB=\xff\n"), "line 2 is not UTF-8 text"),
@@ -440,7 +441,9 @@ def test_a_tag_that_no_task_has_is_a_usage_error(hand, words, text):
 def test_the_tasks_of_a_tag_run_after_what_they_depend_on(project):
     tagged(project)
     code, _, err = project.call("run", "--tag", "nightly", "--with-dependencies")
-    assert (code, err) == (0, "symphony_conductor: off: skipped: disabled\n")
+    assert (code, err.splitlines()) == (0, [
+        "symphony_conductor: first, 1 of 3", "symphony_conductor: last, 2 of 3",
+        "symphony_conductor: off: skipped: disabled"])
     assert project.lines("ran") == ["first", "middle", "last"]
 
 
@@ -451,7 +454,7 @@ def test_a_run_of_a_tag_goes_on_after_a_failure_and_fails(project):
     assert code == 1
     assert project.lines("ran") == ["first", "last"]
     assert [line.split(": ")[1] for line in err.splitlines()] == [
-        "first failed (exit 1)", "off", "config/conductor_config.json"]
+        "first, 1 of 4", "first failed (exit 1)", "last, 2 of 4", "off", "odd, 4 of 4", "config/conductor_config.json"]
     assert project.call("run", "--tag", "odd")[0] == 1
 
 

@@ -175,15 +175,15 @@ def test_a_task_without_a_slot_to_come_has_none_to_skip(hand, more):
     hand.configure(task("a", **dict({"schedule": "0 2 * * *"}, **more)))
     hand.tick()
     assert hand.call("skip", "a") == (2, "", "symphony_conductor: a has no slot to skip"
-                                      " (why a says why)\n")
+                                      " (see: why a)\n")
 
 
 def test_skip_and_audit(hand):
     hand.configure(task("a", "0 2 * * *"))
     hand.tick()
     code, out, _ = hand.call("skip", "a")
-    assert (code, out) == (0, "the slot Tue 2025-06-03 02:00 +0000 of a will not run\n")
-    assert "Its slot Tue 2025-06-03 02:00 +0000 will not run: skipped by " in (
+    assert (code, out) == (0, "a: the slot Tue 2025-06-03 02:00 +0000 will be skipped\n")
+    assert "Its slot Tue 2025-06-03 02:00 +0000 will be skipped by " in (
         " ".join(hand.call("why", "a")[1].split()))
     assert hand.call("next", "a", "--count", "1")[1].startswith("Wed 2025-06-04 02:00")
     for when in (NIGHT, "2025-06-04T02:00:00Z", "2025-06-04T03:00:00Z"):
@@ -191,7 +191,7 @@ def test_skip_and_audit(hand):
     assert hand.started == ["a@2025-06-04T02:00:00Z"]
     audit = json.loads(hand.call("audit", "--json")[1])
     assert (audit["fates"], audit["unexplained"]) == ({"success": 1, "skipped_manual": 1}, 0)
-    assert "skipped: by hand" in hand.call("why", "a", "--at", "2025-06-03T02:00Z")[1]
+    assert "was skipped by " in hand.call("why", "a", "--at", "2025-06-03T02:00Z")[1]
     assert not hand.state().tasks["a"].skips
 
 
@@ -343,7 +343,7 @@ def test_stop_between_retries(project):
     assert project.wait_until(lambda: project.state()["tasks"]["job"].get("cycle", {}).get(
         "phase") == "retrying")
     code, out, _ = stop(project)
-    assert code == 0 and out.endswith("was waiting, and does not run\n")
+    assert code == 0 and out.endswith("was waiting and will not run\n")
     verdict = only_verdict(project)
     assert verdict["status"] == "stopped" and verdict["attempts"][0]["exit_code"] == 3
     assert project.health("job").startswith("stopped:")
