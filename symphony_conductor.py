@@ -3841,6 +3841,12 @@ def _suspicions_of(task: Task, config: Config, now: float) -> "Iterator[Tuple[st
     if task.calendar is not None:
         for text, hint in _calendar_advice(task, task.calendar, now):
             yield "not_on", text, hint
+    if _is_always_late(task, now):
+        yield ("only_between", "no slot starts within its start_deadline of %g s" % (
+            task.start_deadline or 0), "the task never runs")
+    if 0 not in task.success_exit_codes + task.skip_exit_codes:
+        yield ("success_exit_codes", "without 0 in it, exit code 0 is a failure",
+               "add 0: the list replaces the default")
     for text, hint in _unexpanded_in_env(own_env):
         yield "env", text, hint
     for field, paths in (("cwd", (task.cwd,)), ("env_file", task.env_file)):
@@ -3860,6 +3866,23 @@ def _calendar_advice(task: Task, calendar: Calendar, now: float) -> "Iterator[Tu
     is_timed = task.schedule is not None and not task.schedule.reboot
     if is_timed and slot_after(task, now) is None:
         yield "every slot to come is on a day off", "the task never runs"
+
+
+def _is_always_late(task: Task, now: float) -> bool:
+    """Whether `only_between` delays each slot of the next days beyond its start_deadline."""
+    is_timed = task.schedule is not None and not task.schedule.reboot
+    if task.window is None or task.start_deadline is None or not is_timed:
+        return False
+    first = slot = slot_after(task, now)
+    count = 0
+    while first is not None and slot is not None:
+        if task.window.opening(slot) - slot <= task.start_deadline:
+            return False
+        count += 1
+        if count >= 10 and slot - first > 8 * DAY:
+            break
+        slot = slot_after(task, slot)
+    return count > 0
 
 
 def _meant(key: str) -> str:
@@ -15872,6 +15895,12 @@ def cmd_next(store: Store, args: "argparse.Namespace") -> int:
                 local_text(start_time(task, at), task.timezone),
                 window_words(task, at).strip(" ()"))
         lines.append("%s  %s%s" % (local_text(at, task.timezone), name, note))
+    for name in config.tasks:
+        if only not in ("", name) or name not in state.tasks:
+            continue
+        for text, reason in sorted(state.tasks[name].skips.items()):
+            slot_text = local_text(from_iso(text) or 0, config.tasks[name].timezone)
+            lines.append("skipped: %s: the slot %s is %s" % (name, slot_text, reason))
     lines += ["skipped: " + line for line in skipped_days(config, slots, now)]
     for line in lines:
         print_line(wrap_words(line, terminal_size().columns, "    "))

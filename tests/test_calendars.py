@@ -432,6 +432,19 @@ def test_check_warns_of_dates_that_have_run_out_and_of_a_task_that_never_runs():
                         "not_on: every slot to come is on a day off"]
 
 
+@pytest.mark.parametrize("schedule, deadline, warnings", [
+    ("0 12 * * *", 3600, ["only_between: no slot starts within its start_deadline of 3600 s"]),
+    ("0 12 * * *", 10 * 3600, []),
+    ("* * * * *", 60, []),
+    (["0 12 * * 1-5", "0 23 * * 0"], 60, []),
+    ("0 12 1 * *", 60, ["only_between: no slot starts within its start_deadline of 60 s"]),
+])
+def test_check_warns_of_a_window_that_opens_too_late_for_each_slot(schedule, deadline, warnings):
+    config = sc.build_config([("c.json", {"tasks": [
+        task("a", schedule, only_between="22:00-06:00", start_deadline=deadline)]})])
+    assert [problem.text for problem in sc.suspicions(config, at(SUNDAY))] == warnings
+
+
 def test_a_month_with_all_of_it_leaves_no_slot_unexplained(monkeypatch):
     tasks = {document["name"]: document for document in (
         task("every5", ["*/5 * * * *", "0 3 * * *"], not_on=["sunday", "12-24..12-26"]),

@@ -185,7 +185,10 @@ def test_skip_and_audit(hand):
     assert (code, out) == (0, "a: the slot Tue 2025-06-03 02:00 +0000 will be skipped\n")
     assert "Its slot Tue 2025-06-03 02:00 +0000 will be skipped by " in (
         " ".join(hand.call("why", "a")[1].split()))
-    assert hand.call("next", "a", "--count", "1")[1].startswith("Wed 2025-06-04 02:00")
+    upcoming = hand.call("next", "a", "--count", "1")[1]
+    assert upcoming.startswith("Wed 2025-06-04 02:00")
+    assert "skipped: a: the slot Tue 2025-06-03 02:00 +0000 is skipped by " in upcoming
+    assert "\n  will be skipped: 2025-06-03T02:00:00Z\n" in hand.call("status", "--table")[1]
     for when in (NIGHT, "2025-06-04T02:00:00Z", "2025-06-04T03:00:00Z"):
         hand.tick(when)
     assert hand.started == ["a@2025-06-04T02:00:00Z"]
