@@ -3868,15 +3868,21 @@ def _calendar_advice(task: Task, calendar: Calendar, now: float) -> "Iterator[Tu
         yield "every slot to come is on a day off", "the task never runs"
 
 
+def is_too_late_for_window(task: Task, slot: int) -> bool:
+    """Whether `only_between` delays a slot beyond its start_deadline."""
+    if task.window is None or task.start_deadline is None:
+        return False
+    return task.window.opening(slot) - slot > task.start_deadline
+
+
 def _is_always_late(task: Task, now: float) -> bool:
     """Whether `only_between` delays each slot of the next days beyond its start_deadline."""
-    is_timed = task.schedule is not None and not task.schedule.reboot
-    if task.window is None or task.start_deadline is None or not is_timed:
+    if task.window is None or task.schedule is None or task.schedule.reboot:
         return False
     first = slot = slot_after(task, now)
     count = 0
     while first is not None and slot is not None:
-        if task.window.opening(slot) - slot <= task.start_deadline:
+        if not is_too_late_for_window(task, slot):
             return False
         count += 1
         if count >= 10 and slot - first > 8 * DAY:
@@ -7207,7 +7213,9 @@ def _next_run_sentence(state: State, task: Task, at: "int | None", now: float) -
     if at - now < 1:
         return "Its slot %s is due now; the next tick decides it." % local_text(at, task.timezone)
     text = "Next run: %s (in %s)" % (local_text(at, task.timezone), duration_text(at - now))
-    if window_words(task, at):
+    if is_too_late_for_window(task, at):
+        text += "; it will be skipped: too late to start%s" % window_words(task, at)
+    elif window_words(task, at):
         text += "; it waits until %s%s" % (
             local_text(start_time(task, at), task.timezone), window_words(task, at))
     return text + "."
@@ -15890,6 +15898,8 @@ def cmd_next(store: Store, args: "argparse.Namespace") -> int:
         task, note = config.tasks[name], ""
         if at <= now:
             note = "  (due: the next tick decides it)"
+        elif is_too_late_for_window(task, at):
+            note = "  (too late to start: %s)" % window_words(task, at).strip(" ()")
         elif window_words(task, at):
             note = "  (starts %s: %s)" % (
                 local_text(start_time(task, at), task.timezone),

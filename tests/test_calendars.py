@@ -445,6 +445,13 @@ def test_check_warns_of_a_window_that_opens_too_late_for_each_slot(schedule, dea
     assert [problem.text for problem in sc.suspicions(config, at(SUNDAY))] == warnings
 
 
+def test_why_and_next_say_that_a_window_opens_too_late(hand):
+    hand.configure(task("a", "0 12 * * *", only_between="22:00-06:00", start_deadline=60))
+    hand.tick()
+    assert "too late to start (only_between 22:00-06:00)" in " ".join(hand.call("why", "a")[1].split())
+    assert "(too late to start: only_between 22:00-06:00)" in " ".join(hand.call("next")[1].split())
+
+
 def test_a_month_with_all_of_it_leaves_no_slot_unexplained(monkeypatch):
     tasks = {document["name"]: document for document in (
         task("every5", ["*/5 * * * *", "0 3 * * *"], not_on=["sunday", "12-24..12-26"]),
