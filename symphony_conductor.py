@@ -5394,14 +5394,17 @@ class _Draft:
 
     def _record_skips(self, task: Task, state: TaskState, first: int, newest: int) -> "Set[int]":
         """The due slots that `skip` took; they get their verdict."""
-        due = {text: from_iso(text) or 0 for text in sorted(state.skips)}
-        due = {text: at for text, at in due.items() if at <= newest}
-        for text, at in due.items():
-            if at >= first and self._is_slot(task, at):
-                self._skip(task.name, "skipped_manual", at, state.skips[text])
-        skips = {text: by for text, by in state.skips.items() if text not in due}
-        self.put(task.name, skips=skips)
-        return set(due.values())
+        skipped, later = set(), {}
+        for text, reason in sorted(state.skips.items()):
+            at = from_iso(text) or 0
+            if at > newest:
+                later[text] = reason
+            # It may be no slot by now: the schedule has changed, or the day is off.
+            elif at >= first and self._is_slot(task, at):
+                skipped.add(at)
+                self._skip(task.name, "skipped_manual", at, reason)
+        self.put(task.name, skips=later)
+        return skipped
 
     @staticmethod
     def _is_slot(task: Task, at: int) -> bool:

@@ -653,3 +653,14 @@ def test_a_task_that_is_off_on_all_days_is_answered_at_once():
         task("b", "*/5 * * * *", not_on="2000-01-01..2100-01-01")]})])
     for each in config.tasks.values():
         assert sc.slot_after(each, at(SUNDAY)) is None and sc.slot_until(each, at(SUNDAY)) is None
+
+
+def test_a_slot_skipped_by_hand_that_is_on_a_day_off_by_now_has_one_verdict():
+    world = World(task("a", "0 2 * * *"))
+    world.tick("2025-06-06T10:00:00Z")
+    world.state, _ = sc.skip_slot(world.state, world.config.tasks["a"], world.last_seen,
+                                  world.last_seen, "me")
+    world.configure(task("a", "0 2 * * *", not_on="saturday"))
+    assert world.tick("2025-06-07T02:00:00Z") == []
+    assert world.said() == [("a", "skipped_not_on", "2025-06-07T02:00:00Z")]
+    assert world.state.tasks["a"].skips == {}
