@@ -5727,6 +5727,12 @@ class Ledger:
             self._merge(state.queued_since, state.queued_slot)
         self.merged.sort()
         self._starts = [first for first, _ in self.merged]
+        # Up to each stretch, how far the longest reaches: one may lie within another.
+        self._reach: "List[int]" = []
+        reach = 0
+        for _, into in self.merged:
+            reach = max(reach, into)
+            self._reach.append(reach)
 
     def _merge(self, first: "int | None", slot: int) -> None:
         if first is not None:
@@ -5735,10 +5741,10 @@ class Ledger:
     def merged_into(self, slot: int) -> "int | None":
         """The slot whose run answered for this one as well."""
         index = bisect.bisect_right(self._starts, slot)
-        # Stretches follow one another, but for a clock that was set back: look at the last three.
-        for first, into in reversed(self.merged[max(0, index - 3):index]):
-            if first <= slot < into:
-                return into
+        while index and self._reach[index - 1] > slot:
+            index -= 1
+            if self.merged[index][1] > slot:
+                return self.merged[index][1]
         return None
 
     def fate(self, slot: int, period: Period) -> "Tuple[str, str]":

@@ -236,3 +236,16 @@ def test_a_slot_that_the_ticks_have_passed_over_is_not_called_due():
                      ("2025-06-02T02:07:00Z", True), ("2025-06-02T03:07:00Z", True)]
     assert world.last_tick is not None and list(sc.audit_all(
         world.config, world.state, world.verdicts, world.events, 0, world.now + HOUR, None))[-1].fate == "due"
+
+
+def test_stretches_on_days_off_within_a_queued_stretch_hide_none_of_its_slots():
+    def day(number):
+        return at("2025-06-%02dT02:00:00Z" % number)
+
+    off = [{"status": "skipped_not_on", "scheduled_for": sc.iso(day(last)),
+            "merged_since": sc.iso(day(last - 1))} for last in (3, 6, 9, 12)]
+    ledger = sc.Ledger(off, sc.TaskState(queued_slot=day(20), queued_since=day(1)))
+    assert ledger.merged_into(day(14)) == day(20)
+    assert ledger.merged_into(day(8)) == day(9)
+    assert ledger.merged_into(day(4)) == day(20)
+    assert ledger.merged_into(day(20)) is None
