@@ -4495,13 +4495,29 @@ def undecided_slot(task: Task, state: State, last_tick: "float | None",
 def coming_slot(task: Task, state: State, last_tick: "float | None", now: float) -> "int | None":
     """The slot that runs next: of those that are due the newest, as the rest merge into it."""
     slot = undecided_slot(task, state, last_tick, now)
-    if slot is None:
+    if slot is None or task.schedule is None:
         return None
     if slot <= now:
-        slot = max(slot, slot_until(task, now) or slot)
-    if task.calendar is not None and task.calendar.reason(slot):
-        slot = slot_after(task, max(slot, now))
+        skips = state.tasks.get(task.name, TaskState()).skips
+        newest = max(slot, task.schedule.previous(now, task.timezone) or slot)
+        due = slot_to_run(task, slot, newest, {from_iso(text) for text in skips})
+        if due is not None:
+            return due
+        slot = slot_after(task, now)
+    elif task.calendar is not None and task.calendar.reason(slot):
+        slot = slot_after(task, slot)
     return first_not_skipped(task, state, slot)
+
+
+def slot_to_run(task: Task, first: int, newest: int,
+                skipped: "Container[int | None]") -> "int | None":
+    """The newest of these slots that is neither on a day off nor `skipped` by hand."""
+    slot = slot_until(task, newest)
+    while slot is not None and slot in skipped:
+        slot = slot_until(task, slot - 1)
+    if slot is None or slot < first:
+        return None
+    return slot
 
 
 def first_not_skipped(task: Task, state: State, slot: "int | None") -> "int | None":
@@ -5125,10 +5141,8 @@ class _Draft:
         Between the oldest and the newest slot that could run, all merge, whatever their days: years
         without a tick cost no more.
         """
-        slot = slot_until(task, newest)
-        while slot is not None and slot in skipped:
-            slot = slot_until(task, slot - 1)
-        if slot is None or slot < first:
+        slot = slot_to_run(task, first, newest, skipped)
+        if slot is None:
             self._skip_days_off(task, first, newest, skipped)
             return
         oldest = slot_after(task, first - 1) or slot

@@ -41,6 +41,22 @@ class Everything(Busy):
         assert by_hand or len(held) == len(set(held)), (self.now, held)
         return started
 
+    def tick(self, when):
+        """The due slot that was promised for each task is the one that this decision takes."""
+        before, promised = self.state, {}
+        if 0 < before.last_now <= when and when % 300 == 0 and not before.pauses:
+            promised = {name: sc.coming_slot(each, before, self.last_seen, when)
+                        for name, each in self.config.tasks.items()}
+        started = super().tick(when)
+        due = {name: slot for name, slot in promised.items() if slot is not None and slot <= when}
+        for name, slot in due.items():
+            state = self.state.tasks[name]
+            taken = {state.queued_slot, state.cycle.slot if state.cycle else None}
+            taken |= {sc.from_iso(record["scheduled_for"]) for record in self.decision.records
+                      if record["task"] == name}
+            assert slot in taken, (name, when)
+        return started
+
 
 @pytest.mark.parametrize("seed", range(2))
 def test_a_month_of_everything_leaves_no_slot_unexplained(monkeypatch, seed):

@@ -948,3 +948,14 @@ def test_the_state_survives_its_own_file_format():
     world.tick("2025-06-03T02:00:00Z")
     world.tick("2025-06-03T02:30:00Z")
     assert sc.load_state(sc.dump_state(world.state).decode()) == world.state
+
+
+def test_a_missed_slot_that_runs_although_a_newer_one_is_skipped_is_the_one_that_is_promised():
+    world = World(task("a", "0 2 * * *"))
+    world.tick("2025-06-06T10:00:00Z")
+    now = at("2025-06-08T03:00:00Z")
+    world.state, slot = sc.skip_slot(
+        world.state, world.config.tasks["a"], world.last_seen, now, "me")
+    assert sc.iso(slot) == "2025-06-08T02:00:00Z"
+    assert promised(world, "2025-06-08T03:00:00Z") == {"a": "2025-06-07T02:00:00Z"}
+    assert world.tick(now) == ["a@2025-06-07T02:00:00Z"]
