@@ -4331,8 +4331,10 @@ def _why_no_success(config: Config, name: str, state: TaskState, slot: int) -> s
         return "%s; %s again" % (failure, standing) if failure else "is " + standing
     if state.cycle is not None and standing == "retrying":
         last = state.cycle.attempts[-1] if state.cycle.attempts else state.last
-        return "%s at %s; retry %s" % (
-            outcome_text(last), last.get("ended_at"), retry_text(state.cycle, task))
+        return "%s at %s; retry due at %s%s" % (
+            outcome_text(last), last.get("ended_at"),
+            iso(start_time(task, state.cycle.retry_at)),
+            window_words(task, state.cycle.retry_at))
     if not task.enabled:
         return "is disabled"
     if not state.schedule_key and state.cursor:
@@ -4412,35 +4414,70 @@ def lock_in_the_way(task: Task, holders: "Dict[str, str]") -> str:
     return ""
 
 
-def queue_reason(config: Config, tasks: "Dict[str, TaskState]", task: Task, now: float) -> str:
-    """What a queued cycle waits for: a lock, or its turn."""
-    if task.locks:
-        holders = locks_held(config, tasks, tasks)
-        lock = lock_in_the_way(task, holders)
-        if lock:
-            return "lock '%s' is held by '%s'" % (lock, holders[lock])
-        lock, name = _lock_of_an_older_slot(config, tasks, task, now)
-        if lock:
-            return "lock '%s' goes to '%s' first" % (lock, name)
-    return "max_concurrent_tasks reached"
+def lock_reason(task: Task, held: "Dict[str, str]", claimed: "Dict[str, str]") -> str:
+    """Why a task cannot have its locks: a run holds one, or an older slot has it first; or ''."""
+    lock = lock_in_the_way(task, held)
+    if lock:
+        return "lock '%s' is held by '%s'" % (lock, held[lock])
+    lock = lock_in_the_way(task, claimed)
+    if lock:
+        return "lock '%s' goes to '%s' first" % (lock, claimed[lock])
+    return ""
 
 
-def _lock_of_an_older_slot(config: Config, tasks: "Dict[str, TaskState]", task: Task,
-                           now: float) -> "Tuple[str, str]":
-    """A lock of a queued task that another one has been waiting for longer, and that task."""
-    cycle = tasks[task.name].cycle
-    assert cycle is not None
-    for name, state in tasks.items():
-        other = config.tasks.get(name)
-        if other is None or state.run is not None or state.cycle is None:
+# -- what is ready to start
+
+def is_ready(task: Task, cycle: Cycle, now: float) -> bool:
+    """Whether a cycle is queued, or its retry due."""
+    if cycle.phase != "retrying":
+        return cycle.phase == "queued"
+    wait_s = cycle.retry_at - now
+    # A clock that was set back must not hold a retry back for longer than its delay.
+    return wait_s <= 0 or wait_s > task.retry_wait(cycle.attempt - 1)
+
+
+def ready_cycles(config: Config, tasks: "Dict[str, TaskState]", names: "Iterable[str]",
+                 now: float) -> "Tuple[List[Tuple[Task, Cycle]], int]":
+    """What of these tasks is ready to start, oldest slot first, and how many more may run."""
+    free = config.max_concurrent_tasks
+    ready = []
+    for name in names:
+        state = tasks[name]
+        task, cycle = config.tasks.get(name), state.cycle
+        if state.run is not None:
+            if state.run.trigger != "manual":
+                free -= 1
+        elif task is not None and cycle is not None and is_ready(task, cycle, now):
+            ready.append((cycle.slot, task.order, task, cycle))
+    ready.sort(key=lambda entry: entry[:2])
+    return [(task, cycle) for _slot, _order, task, cycle in ready], free
+
+
+NEXT_TICK = "the next tick starts it"
+
+
+def queue_reasons(config: Config, tasks: "Dict[str, TaskState]", now: float) -> "Dict[str, str]":
+    """What each task that is ready waits for: a lock, its turn, or only the next tick.
+
+    Those whose window is closed are left out.
+    """
+    held = locks_held(config, tasks, tasks)
+    claimed: "Dict[str, str]" = {}
+    ready, free = ready_cycles(config, tasks, tasks, now)
+    reasons = {}
+    for task, _cycle in ready:
+        if start_time(task, now) > now:
             continue
-        if state.cycle.phase != "queued" or start_time(other, now) > now:
-            continue
-        if (state.cycle.slot, other.order) < (cycle.slot, task.order):
-            lock = lock_in_the_way(task, dict.fromkeys(other.locks, name))
-            if lock:
-                return lock, name
-    return "", ""
+        reason = lock_reason(task, held, claimed)
+        for lock in task.locks:
+            claimed.setdefault(lock, task.name)
+        if not reason:
+            reason = NEXT_TICK
+            if free <= 0:
+                reason = "max_concurrent_tasks reached"
+            free -= 1
+        reasons[task.name] = reason
+    return reasons
 
 
 # -- slots to come
@@ -4542,14 +4579,35 @@ def window_words(task: "Task | None", at: float) -> str:
     return " (%s)" % task.window.words()
 
 
-def queue_text(config: Config, tasks: "Dict[str, TaskState]", task: Task, now: float) -> str:
-    """Since when a queued cycle waits, and for what."""
+def queue_text(config: Config, tasks: "Dict[str, TaskState]", task: Task, now: float,
+               reasons: "Dict[str, str] | None" = None) -> str:
+    """Since when a cycle that is ready waits, and for what; `reasons`: those of `queue_reasons`."""
     cycle = tasks[task.name].cycle
     assert cycle is not None
-    text = "since %s" % iso(cycle.since)
-    if task.window is None or task.window.is_open(now):
-        return "%s (%s)" % (text, queue_reason(config, tasks, task, now))
-    return "%s until %s%s" % (text, iso(start_time(task, now)), window_words(task, now))
+    since = cycle.since
+    if cycle.phase == "retrying":
+        since = min(cycle.retry_at, now)
+    text = "since %s" % iso(since)
+    if start_time(task, now) > now:
+        return "%s until %s%s" % (text, iso(start_time(task, now)), window_words(task, now))
+    if tasks[task.name].run is not None:
+        return "%s (a run by hand is still going)" % text
+    if reasons is None:
+        reasons = queue_reasons(config, tasks, now)
+    return "%s (%s)" % (text, reasons[task.name])
+
+
+def attempt_text(config: Config, tasks: "Dict[str, TaskState]", task: Task, now: float,
+                 reasons: "Dict[str, str] | None" = None) -> str:
+    """How the next attempt at an open slot stands: attempt 2 of 4 starts at ..., or waits."""
+    cycle = tasks[task.name].cycle
+    assert cycle is not None
+    text = "attempt %d of %d" % (cycle.attempt, task.retry_count + 1)
+    if cycle.phase != "retrying":
+        return "%s is %s" % (text, cycle.phase)
+    if is_ready(task, cycle, now):
+        return "%s: waiting %s" % (text, queue_text(config, tasks, task, now, reasons))
+    return "%s starts %s" % (text, retry_text(cycle, task))
 
 
 # -- the decision of a tick
@@ -5240,35 +5298,27 @@ class _Draft:
         A task starts with all its locks or waits without any: no order of names can deadlock. One
         that waits has its locks before any with a newer slot: none is overtaken for ever.
         """
-        free = self.config.max_concurrent_tasks
-        ready = []
-        for name in self.active:
-            state = self.tasks[name]
-            task, cycle = self.config.tasks.get(name), state.cycle
-            if state.run is not None:
-                if state.run.trigger != "manual":
-                    free -= 1
-            elif task is not None and cycle is not None and self._is_ready(task, cycle):
-                ready.append((cycle.slot, task.order, task, cycle))
+        ready, free = ready_cycles(self.config, self.tasks, self.active, self.now)
         free = min(free, STARTS_AT_ONCE)
-        holders = self._lock_holders()
-        for _slot, _order, task, cycle in sorted(ready, key=lambda entry: entry[:2]):
+        held = self._lock_holders()
+        claimed: "Dict[str, str]" = {}
+        for task, cycle in ready:
+            if cycle.attempt > task.retry_count + 1:
+                self._close(task.name, "failed", "no retries left")
+                continue
+            reason = lock_reason(task, held, claimed)
             if cycle.attempt == 1 and self._is_too_late(task, cycle.slot):
-                cause = queue_reason(self.config, self.tasks, task, self.now)
-                if start_time(task, cycle.since) > cycle.since:
+                cause = reason or "max_concurrent_tasks reached"
+                if window_words(task, cycle.since):
                     cause = window_words(task, cycle.since).strip(" ()")
                 self._close(task.name, "skipped_late", "queued too long (%s): %s" % (
                     cause, self._lateness(task, cycle.slot)))
                 continue
-            if cycle.attempt > task.retry_count + 1:
-                self._close(task.name, "failed", "no retries left")
-                continue
             if start_time(task, self.now) > self.now:
                 continue  # until its window opens it holds nothing
-            is_free = not lock_in_the_way(task, holders) and task.name not in self.facts.busy
             for lock in task.locks:
-                holders.setdefault(lock, task.name)
-            if free > 0 and is_free:
+                claimed.setdefault(lock, task.name)
+            if free > 0 and not reason and task.name not in self.facts.busy:
                 self._start(task, cycle)
                 free -= 1
 
@@ -5278,13 +5328,6 @@ class _Draft:
         for name in self.facts.busy:
             holders.update(dict.fromkeys(self.config.tasks.get(name, Task()).locks, name))
         return holders
-
-    def _is_ready(self, task: Task, cycle: Cycle) -> bool:
-        if cycle.phase != "retrying":
-            return cycle.phase == "queued"
-        wait_s = cycle.retry_at - self.now
-        # A clock that was set back must not hold a retry back for longer than its delay.
-        return wait_s <= 0 or wait_s > task.retry_wait(cycle.attempt - 1)
 
     def _start(self, task: Task, cycle: Cycle) -> None:
         self.runs_started += 1
@@ -6319,6 +6362,7 @@ def grace_of(task: Task) -> float:
 def _task_findings(config: Config, state: State, machine: Machine) -> "List[Finding]":
     waiting = waiting_for_roots(config, state)
     held = {name for names in waiting.values() for name in names}
+    reasons = queue_reasons(config, state.tasks, machine.now)
     findings = []
     for name, task_state in state.tasks.items():
         task = config.tasks.get(name)
@@ -6334,19 +6378,21 @@ def _task_findings(config: Config, state: State, machine: Machine) -> "List[Find
                 + shlex.quote(machine.root + "/logs/symphony_conductor.log")))
         if task is not None and task.enabled:
             findings += _skipping_findings(task, task_state, machine)
-            failures = _failure_findings(task, task_state, machine, waiting.get(name, []))
+            failures = _failure_findings(
+                config, state, task, machine, waiting.get(name, []), reasons)
             if any(finding.code == "failing" for finding in failures):
                 waiting.pop(name, None)  # its finding says whom it blocks
             findings += failures
             if name not in held:
-                findings += _overdue_findings(config, task, state, machine)
+                findings += _overdue_findings(config, task, state, machine, reasons)
     return findings + [_blocking_finding(config, state, machine, root, names)
                        for root, names in waiting.items()]
 
 
-def _failure_findings(task: Task, state: TaskState, machine: Machine,
-                      blocked: "Sequence[str]") -> "List[Finding]":
+def _failure_findings(config: Config, whole: State, task: Task, machine: Machine,
+                      blocked: "Sequence[str]", reasons: "Dict[str, str]") -> "List[Finding]":
     """A task whose last slot failed, or whose open one did so far; `blocked` wait for it."""
+    state = whole.tasks[task.name]
     cycle, last = state.cycle, state.last
     is_open = cycle is not None and bool(cycle.attempts)
     findings = []
@@ -6363,7 +6409,7 @@ def _failure_findings(task: Task, state: TaskState, machine: Machine,
     if last.get("reason"):
         text += ": " + str(last["reason"]).rstrip(".")
     if cycle is not None and is_open:
-        text += "; %s" % _next_attempt(task, cycle)
+        text += "; %s" % attempt_text(config, whole.tasks, task, machine.now, reasons)
     elif last.get("trigger") != "manual" and (last.get("attempt") or 0) > task.retry_count:
         text = MESSAGE_TEXTS["failed"] % {"task": task.name, "outcome": text[len(task.name) + 1:]}
     if state.consecutive_failures > 1:
@@ -6392,15 +6438,8 @@ def _skipping_findings(task: Task, state: TaskState, machine: Machine) -> "List[
                     command=_called(machine, "why %s" % task.name))]
 
 
-def _next_attempt(task: Task, cycle: Cycle) -> str:
-    text = "attempt %d of %d " % (cycle.attempt, task.retry_count + 1)
-    if cycle.phase == "retrying":
-        return text + "starts " + retry_text(cycle, task)
-    return text + "is %s" % cycle.phase
-
-
-def _overdue_findings(config: Config, task: Task, state: State,
-                      machine: Machine) -> "List[Finding]":
+def _overdue_findings(config: Config, task: Task, state: State, machine: Machine,
+                      reasons: "Dict[str, str]") -> "List[Finding]":
     """A slot without a success although there was time for one, which nothing else explains."""
     task_state, cycle = state.tasks[task.name], state.tasks[task.name].cycle
     if pause_document(state, task) is not None:
@@ -6411,9 +6450,10 @@ def _overdue_findings(config: Config, task: Task, state: State,
             since = start_time(task, since)
         if machine.now - since <= grace_of(task):
             return []
-        reason = "queued " + queue_text(config, state.tasks, task, machine.now)
         if cycle.phase == "waiting":
             reason = "waiting for '%s' since %s" % (cycle.waiting_for, iso(cycle.since))
+        else:
+            reason = "queued " + queue_text(config, state.tasks, task, machine.now, reasons)
         return [Finding(code="overdue", task=task.name, since=cycle.slot,
                         text="%s is overdue: %s" % (task.name, reason),
                         command=_called(machine, "why %s" % task.name))]
@@ -6521,8 +6561,9 @@ def health_line(verdict: "Verdict") -> "str | None":
 # -- status
 
 def task_document(config: Config, state: State, task: Task, now: float,
-                  last_tick: "float | None" = None) -> "Document":
-    """What `status` tells of one task.
+                  last_tick: "float | None" = None,
+                  reasons: "Dict[str, str] | None" = None) -> "Document":
+    """What `status` tells of one task; `reasons`: those of `queue_reasons`, for many tasks.
 
     Its next run comes from the functions that ticks decide by, so that what is shown is what runs.
     """
@@ -6537,7 +6578,7 @@ def task_document(config: Config, state: State, task: Task, now: float,
         elif pause is not None:
             shown = "paused"
 
-    reason = _open_reason(config, state, task, now)
+    reason = _open_reason(config, state, task, now, reasons)
     if not reason and pause is not None:
         reason = _pause_text(pause)
         if shown != "paused":
@@ -6550,7 +6591,7 @@ def task_document(config: Config, state: State, task: Task, now: float,
     if cycle is not None and standing == "waiting":
         waiting_for = cycle.waiting_for or None
     elif cycle is not None and standing == "retrying":
-        next_run = first_tick_after(start_time(task, max(cycle.retry_at, now)))
+        next_run = _next_retry(task, cycle, reason, now) or next_run
     elif cycle is not None and standing == "queued" and start_time(task, now) > now:
         next_run = first_tick_after(start_time(task, now))
     schedule = None
@@ -6569,6 +6610,16 @@ def task_document(config: Config, state: State, task: Task, now: float,
     return document
 
 
+def _next_retry(task: Task, cycle: Cycle, reason: str, now: float) -> "int | None":
+    """When a retry starts; None while it waits for a lock or its turn: nobody can tell."""
+    at = cycle.retry_at
+    if is_ready(task, cycle, now):
+        at = now
+        if start_time(task, now) <= now and not reason.endswith("(%s)" % NEXT_TICK):
+            return None
+    return first_tick_after(start_time(task, at))
+
+
 def _past_runs(task_state: TaskState) -> "Document":
     """The part of a task's document that a task without a valid definition has as well."""
     return {"last_run": task_state.last or None,
@@ -6576,7 +6627,8 @@ def _past_runs(task_state: TaskState) -> "Document":
             "recent": task_state.marks, "usual_duration_s": task_state.usual_s or None}
 
 
-def _open_reason(config: Config, state: State, task: Task, now: float) -> str:
+def _open_reason(config: Config, state: State, task: Task, now: float,
+                 reasons: "Dict[str, str] | None" = None) -> str:
     """What holds up the open slot of a task, or what outlives its run; '' for nothing."""
     task_state = state.tasks.get(task.name, TaskState())
     cycle = task_state.cycle
@@ -6587,14 +6639,13 @@ def _open_reason(config: Config, state: State, task: Task, now: float) -> str:
     if cycle.phase == "waiting":
         return explain_unmet(config, state.tasks, cycle.waiting_for, cycle.slot)
     if cycle.phase == "queued":
-        return queue_text(config, state.tasks, task, now)
+        return queue_text(config, state.tasks, task, now, reasons)
     if cycle.phase == "retrying":
         last = cycle.attempts[-1] if cycle.attempts else task_state.last
         outcome = outcome_text(last)
         if last.get("reason"):
             outcome += ": %s" % last["reason"]
-        return "%s; attempt %d of %d starts %s" % (
-            outcome, cycle.attempt, task.retry_count + 1, retry_text(cycle, task))
+        return "%s; %s" % (outcome, attempt_text(config, state.tasks, task, now, reasons))
     return ""
 
 
@@ -6638,7 +6689,9 @@ def status_document(config: "Config | None", state: State, machine: Machine,
     left = "removed from the configuration"
     if config is None:
         config, left = Config(), "there is no configuration to tell what it is"
-    tasks = [task_document(config, state, task, now, last_tick) for task in config.tasks.values()]
+    reasons = queue_reasons(config, state.tasks, now)
+    tasks = [task_document(config, state, task, now, last_tick, reasons)
+             for task in config.tasks.values()]
     tasks += [invalid_document(name, reason, state) for name, reason in config.invalid.items()]
     tasks += _removed_documents(config, state, left)
     problems = [finding.text for finding in findings if finding.severity == PROBLEM]
@@ -7231,7 +7284,8 @@ def _next_run_sentence(state: State, task: Task, at: "int | None", now: float) -
     if at is None:
         return "No run is scheduled."
     cycle = state.tasks.get(task.name, TaskState()).cycle
-    if cycle is not None and cycle.phase == "retrying" and cycle.retry_at <= now:
+    is_due = cycle is not None and cycle.phase == "retrying" and is_ready(task, cycle, now)
+    if is_due and at == first_tick_after(now):
         return "Its retry is due now; the next tick decides it."
     if at - now < 1:
         return "Its slot %s is due now; the next tick decides it." % local_text(at, task.timezone)

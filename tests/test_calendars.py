@@ -291,7 +291,7 @@ def test_a_retry_and_a_dependent_wait_for_their_window():
     assert world.tick("2025-06-02T07:30:00Z") == []
     now = at("2025-06-02T07:30:30Z")
     assert status_at(world, now, now)["tasks"][1]["reason"] == (
-        "'a' failed (exit 1) at 2025-06-02T05:10:00Z; retry at the first tick after "
+        "'a' failed (exit 1) at 2025-06-02T05:10:00Z; retry due at "
         "2025-06-02T22:00:00Z (only_between 22:00-06:00)")
     assert world.tick("2025-06-02T22:00:00Z") == ["a@2025-06-02T05:00:00Z"]
     assert world.finish("a", "2025-06-02T22:10:00Z") == []  # b is let go, and waits for 08:00

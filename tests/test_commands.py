@@ -59,7 +59,7 @@ def test_status_is_json_when_piped_and_holds_what_it_promises(project):
     assert tasks["a"]["description"] == "says hi" and tasks["a"]["consecutive_failures"] == 0
     assert tasks["a"]["last_run"]["exit_code"] == 4
     assert tasks["b"]["waiting_for"] == "a"
-    assert re.match(r"'a' failed \(exit 4\) at \S+Z; retry at the first tick after "
+    assert re.match(r"'a' failed \(exit 4\) at \S+Z; retry due at "
                     r"\S+Z\Z", tasks["b"]["reason"])
     assert tasks["off"]["next_run"] is None and tasks["odd"]["schedule"] is None
     newest = document["recent_results"][0]

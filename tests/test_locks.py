@@ -7,7 +7,7 @@ import time
 
 import pytest
 from support import due_once, may_live
-from world import World, at, task
+from world import World, at, status_at, task
 
 import symphony_conductor as sc
 
@@ -119,6 +119,92 @@ def test_random_locks_never_meet_and_every_slot_runs(seed):
     assert waited <= 60 * 60  # eight tasks of five minutes, one after the other, and some
     for name in names:
         assert len([1 for who, status, _ in world.said() if (who, status) == (name, "success")]) >= 22
+
+
+# -- a retry that is due and does not start
+
+def retry_of(world, now):
+    """What status says of dump, and the sentence of why on what comes next."""
+    each = world.config.tasks["dump"]
+    document = sc.task_document(world.config, world.state, each, at(now), world.last_seen)
+    said = sc.why_text(world.config, world.state, each, None, None, at(now), world.last_seen, 999)
+    return document["reason"], document["next_run"], said.split("\n")[0].split(". ")[-1]
+
+
+def test_a_due_retry_says_what_it_waits_for():
+    world = night_of(task("dump", "0 2 * * *", locks=["db"], retry_count=1, retry_delay=60,
+                          only_between="02:00-03:00"),
+                     task("vacuum", "1 2 * * *", locks=["db"]),
+                     task("mail", "2 2 * * *", retry_count=1), max_concurrent_tasks=2)
+    world.tick(NIGHT)
+    world.tick(NIGHT + 60)
+    world.finish("dump", "2025-06-03T02:02:00Z", "failed")
+    assert retry_of(world, "2025-06-03T02:02:30Z") == (
+        "failed (exit 1); attempt 2 of 2 starts at the first tick after 2025-06-03T02:03:00Z",
+        "2025-06-03T02:03:00Z", "Next run: Tue 2025-06-03 02:03 +0000 (in 30s).")
+    world.tick(NIGHT + 180)
+    due = "failed (exit 1); attempt 2 of 2: waiting since 2025-06-03T02:03:00Z "
+    tomorrow = "2025-06-04T02:00:00Z"
+    assert retry_of(world, "2025-06-03T02:03:30Z")[:2] == (
+        due + "(lock 'db' is held by 'vacuum')", tomorrow)
+    assert sc.examine(world.config, world.state, sc.Machine(
+        now=NIGHT + 210, last_tick=world.last_seen))[0].text == (
+        "dump failed (exit 1); attempt 2 of 2: waiting since 2025-06-03T02:03:00Z "
+        "(lock 'db' is held by 'vacuum')")
+    # The window has closed meanwhile.
+    assert retry_of(world, "2025-06-03T03:00:30Z") == (
+        due + "until 2025-06-04T02:00:00Z (only_between 02:00-03:00)", tomorrow,
+        "Next run: Wed 2025-06-04 02:00 +0000 (in 22h 59m).")
+    world.configure(*[task(name, "0 2 * * *", retry_count=1, retry_delay=60)
+                      for name in ("dump", "vacuum", "mail")], max_concurrent_tasks=2)
+    assert retry_of(world, "2025-06-03T02:03:30Z")[:2] == (
+        due + "(max_concurrent_tasks reached)", tomorrow)
+    world.end("vacuum", when="2025-06-03T02:04:00Z")
+    world.configure(*[task(name, "0 2 * * *", retry_count=1, retry_delay=60)
+                      for name in ("dump", "vacuum", "mail")], max_concurrent_tasks=9)
+    assert retry_of(world, "2025-06-03T02:03:30Z") == (
+        due + "(the next tick starts it)", "2025-06-03T02:04:00Z",
+        "Its retry is due now; the next tick decides it.")
+    assert world.tick(NIGHT + 240)[0] == "dump@2025-06-03T02:00:00Z"
+
+
+def test_a_newer_slot_says_that_a_due_retry_has_the_lock_first():
+    world = night_of(task("dump", "0 2 * * *", locks=["db", "disk"], retry_count=1, retry_delay=60),
+                     task("scan", "1 2 * * *", locks=["disk"]),
+                     task("vacuum", "2 2 * * *", locks=["db"]))
+    world.tick(NIGHT)
+    world.tick(NIGHT + 60)
+    assert world.finish("dump", "2025-06-03T02:01:30Z", "failed") == ["scan@2025-06-03T02:01:00Z"]
+    world.tick(NIGHT + 160)
+    assert waiting_for(world, "vacuum") == (
+        "since 2025-06-03T02:02:40Z (lock 'db' goes to 'dump' first)")
+
+
+def test_a_due_retry_during_a_run_by_hand_is_told_as_such():
+    world = night_of(task("dump", "0 2 * * *", retry_count=1, retry_delay=60))
+    world.tick(NIGHT)
+    world.finish("dump", "2025-06-03T02:02:00Z", "failed")
+    world.state, _ = sc.begin_manual(world.state, world.config.tasks["dump"], NIGHT + 150)
+    world.tick(NIGHT + 240)
+    machine = sc.Machine(now=NIGHT + 240, last_tick=world.last_seen)
+    assert sc.examine(world.config, world.state, machine)[0].text.endswith(
+        "attempt 2 of 2: waiting since 2025-06-03T02:03:00Z (a run by hand is still going)")
+
+
+def test_what_thousands_wait_for_is_computed_once(monkeypatch):
+    world = night_of(*[task("t%d" % number, "0 2 * * *", locks=["db"], start_deadline=600)
+                       for number in range(300)])
+    world.tick(NIGHT)
+    looked_at = []
+    in_the_way = sc.lock_in_the_way
+    monkeypatch.setattr(sc, "lock_in_the_way", lambda each, holders: (
+        looked_at.append(each.name) or in_the_way(each, holders)))
+    held = sc.locks_held
+    monkeypatch.setattr(sc, "locks_held", lambda *given: looked_at.append("all") or held(*given))
+    world.tick(NIGHT + 660)
+    assert len(world.said()) == 299
+    status_at(world, NIGHT + 661, world.last_seen)
+    assert looked_at.count("all") <= 3 and len(looked_at) < 2000
 
 
 # -- real processes

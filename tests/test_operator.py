@@ -109,7 +109,7 @@ REASONS = {
                                    world.tick("2025-06-03T02:30:00Z")), "b",
                     "  waiting: 'a' was interrupted at 2025-06-03T02:01:00Z"),
     "retrying": (lambda world: world.finish("r", "2025-06-03T02:01:00Z", "failed"), "r",
-                 "  retrying: failed (exit 1); attempt 2 of 3 starts at the first tick after"),
+                 "  retrying: failed (exit 1); attempt 2 of 3: waiting since 2025-06-03T02:11:00Z"),
     "queued": (lambda world: world.tick("2025-06-03T02:31:00Z"), "q",
                "  queued since 2025-06-03T02:31:00Z (max_concurrent_tasks reached)"),
     "invalid": (lambda world: None, "odd", "  invalid: schedule: minute '61' is outside 0-59"),

@@ -429,7 +429,7 @@ def test_what_failed_and_goes_again_is_told_as_both():
     assert said() == "'up' is running"
     world.finish("up", "2025-06-03T02:02:00Z", "failed")
     failed = "'up' failed (exit 1) at 2025-06-03T02:02:00Z; "
-    assert said() == failed + "retry at the first tick after 2025-06-03T02:03:30Z"
+    assert said() == failed + "retry due at 2025-06-03T02:03:30Z"
     document = sc.task_document(
         world.config, world.state, world.config.tasks["up"], at("2025-06-03T02:03:00Z"))
     assert document["next_run"] == "2025-06-03T02:04:00Z"
