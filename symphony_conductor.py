@@ -2521,6 +2521,8 @@ class Calendar:
         self.files = files
         self._parts = parts
         self._years: "Dict[int, Dict[int, str]]" = {}  # of each year, the days off and their words
+        # The days off found last, up to a day and from a day on: thousands of tasks ask for one.
+        self._before = self._after = (0, -1)
 
     def words_on(self, day: int) -> str:
         """The entry that has this day, or ''."""
@@ -2551,20 +2553,24 @@ class Calendar:
     def start_of_days_off(self, at: int) -> int:
         """When the days off around this time, which is within them, began."""
         day = self.day_of(at)
-        for _ in range(SEARCH_DAYS):
-            if not self.words_on(day - 1):
-                break
-            day -= 1
-        return min(instant_of(day * DAY, self.zone), at)
+        first, last = self._before
+        if not first <= day <= last:
+            first = last = day
+            while self.words_on(first - 1) and last - first < SEARCH_DAYS:
+                first -= 1
+            self._before = first, last
+        return min(instant_of(first * DAY, self.zone), at)
 
     def end_of_days_off(self, at: int) -> int:
         """When the days off around this time will be over."""
-        day = self.day_of(at) + 1
-        for _ in range(SEARCH_DAYS):
-            if not self.words_on(day):
-                break
-            day += 1
-        return max(instant_of(day * DAY, self.zone), at + 1)
+        day = self.day_of(at)
+        first, last = self._after
+        if not first <= day <= last:
+            first = last = day
+            while self.words_on(last + 1) and last - first < SEARCH_DAYS:
+                last += 1
+            self._after = first, last
+        return max(instant_of((last + 1) * DAY, self.zone), at + 1)
 
 
 def days_off_of(entry: str) -> "DaysOff | None":

@@ -655,6 +655,19 @@ def test_a_task_that_is_off_on_all_days_is_answered_at_once():
         assert sc.slot_after(each, at(SUNDAY)) is None and sc.slot_until(each, at(SUNDAY)) is None
 
 
+def test_thousands_that_ask_for_the_same_years_of_days_off_look_once(monkeypatch):
+    config = sc.build_config([("c.json", {"tasks": [
+        task("t%d" % number, "*/5 * * * *", not_on="2000-01-01..2100-01-01")
+        for number in range(50)]})])
+    days = []
+    words_on = sc.Calendar.words_on
+    monkeypatch.setattr(sc.Calendar, "words_on", lambda self, day: (
+        days.append(day) or words_on(self, day)))
+    for each in config.tasks.values():
+        assert sc.slot_after(each, at(SUNDAY)) is None and sc.slot_until(each, at(SUNDAY)) is None
+    assert len(days) < 4 * sc.SEARCH_DAYS
+
+
 def test_a_slot_skipped_by_hand_that_is_on_a_day_off_by_now_has_one_verdict():
     world = World(task("a", "0 2 * * *"))
     world.tick("2025-06-06T10:00:00Z")
