@@ -6514,10 +6514,18 @@ def run_command(config: Config, state: State, task: Task, now: float) -> str:
         return ""  # a dependency is invalid
     if any(state.tasks.get(name, TaskState()).run is not None for name in missing):
         return ""
-    holders = locks_held(config, state.tasks, state.tasks)
-    if any(lock_in_the_way(config.tasks[name], holders) for name in [*missing, task.name]):
+    if is_any_locked(config, state, [*missing, task.name]):
         return ""
     return command + " --with-dependencies" if missing else command
+
+
+def is_any_locked(config: Config, state: State, names: "Iterable[str]") -> bool:
+    """Whether a run by hand of one of these tasks is refused, as another one holds a lock."""
+    names = [name for name in names if config.tasks[name].locks]
+    if not names:
+        return False  # without a look at every task: this is asked of thousands
+    holders = locks_held(config, state.tasks, state.tasks)
+    return any(lock_in_the_way(config.tasks[name], holders) for name in names)
 
 
 def _way_out(config: Config, state: State, root: str, now: float) -> str:
@@ -7353,7 +7361,8 @@ def _advice_on_wait(config: Config, state: State, task: Task, blocker: str,
     if root != blocker:
         command = run_command(config, state, task, now)
         advice.append(("To run all that it waits for, then it", command))
-    advice.append(("To run it anyway", "run --task %s --ignore-dependencies" % task.name))
+    if not is_any_locked(config, state, [task.name]):
+        advice.append(("To run it anyway", "run --task %s --ignore-dependencies" % task.name))
     return advice
 
 

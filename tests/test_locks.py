@@ -121,6 +121,20 @@ def test_random_locks_never_meet_and_every_slot_runs(seed):
         assert len([1 for who, status, _ in world.said() if (who, status) == (name, "success")]) >= 22
 
 
+def test_no_advice_to_run_what_a_lock_would_refuse():
+    world = night_of(task("dump", "0 2 * * *", locks=["db"]), task("load", "5 2 * * *"),
+                     task("vacuum", "5 2 * * *", dependencies=["load"], locks=["db"]))
+    world.tick(NIGHT)
+    world.tick(NIGHT + 300)
+    world.finish("load", "2025-06-03T02:06:00Z", "failed")
+    def advice():
+        return sc.why_text(world.config, world.state, world.config.tasks["vacuum"], None, None,
+                           NIGHT + 600, world.last_seen)
+    assert "run --task load" in advice() and "run --task vacuum" not in advice()
+    world.finish("dump", "2025-06-03T02:07:00Z")
+    assert "run --task vacuum --ignore-dependencies" in advice()
+
+
 # -- a retry that is due and does not start
 
 def retry_of(world, now):
