@@ -5141,6 +5141,9 @@ class _Draft:
         if state is None or task.schedule is None:
             # Successes from before the task existed do not start it.
             self.put(task.name, consumed=successes(self.tasks, task))
+        if state is not None and state.skips:
+            skips = {text: by for text, by in state.skips.items() if (from_iso(text) or 0) > since}
+            self.put(task.name, skips=skips)
         return self.put(task.name, schedule_key=task.schedule_key, cursor=since,
                         next_slot=next_slot, boot_id=self.facts.boot_id)
 
