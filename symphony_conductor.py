@@ -4345,13 +4345,10 @@ def _why_no_success(config: Config, name: str, state: TaskState, slot: int) -> s
         return "is disabled"
     if not state.schedule_key and state.cursor:
         return "is paused"
-    if state.skipped.get("status") == "stopped":
-        return "was stopped at its slot %s" % state.skipped["scheduled_for"]
     if state.skipped:
         status = state.skipped["status"]
-        return "was skipped (%s) at its slot %s" % (
-            SKIP_WORDS.get(status, status.replace("skipped_", "")),
-            state.skipped["scheduled_for"])
+        words = SKIP_WORDS.get(status, "was skipped (%s)" % status.replace("skipped_", ""))
+        return "%s at its slot %s" % (words, state.skipped["scheduled_for"])
     if failure:
         return failure
     needed = _needed_slot(task, state, slot)
@@ -4380,7 +4377,10 @@ def first_tick_after(at: float) -> int:
 
 OUTCOMES = {"success": "succeeded", "timeout": "timed out", "interrupted": "was interrupted",
             "skipped_exit": "was skipped", "skipped_condition": "was skipped"}
-SKIP_WORDS = {"skipped_exit": "exit code", "skipped_manual": "by hand"}
+# What became of a slot for want of which others wait; the other skips have their own name.
+SKIP_WORDS = {"stopped": "was stopped", "skipped_manual": "was skipped by hand",
+              "skipped_exit": "was skipped by its exit code",
+              "skipped_condition": "was skipped by its condition"}
 SAY_EXIT_CODE = ("success", "failed", "skipped_exit")
 
 
@@ -5689,9 +5689,10 @@ def _result_record(name: str, run: Run, result: "Result") -> "Verdict":
 
 
 def _skip_in(record: "Verdict", cycle: "Cycle | None") -> "Skip":
-    """What the state keeps of a run that skipped its slot; a run by hand skips none."""
+    """What the state keeps of a run that skipped its slot or was stopped; one by hand has none."""
     slot = record.get("scheduled_for")
-    if cycle is None or slot is None or not record["status"].startswith("skipped_"):
+    is_skip = record["status"].startswith("skipped_") or record["status"] == "stopped"
+    if cycle is None or slot is None or not is_skip:
         return {}
     return {"status": record["status"], "scheduled_for": slot, "dependency": ""}
 

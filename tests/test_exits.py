@@ -49,7 +49,7 @@ def test_a_skip_by_exit_code_is_a_skip_to_its_dependents():
     world.tick("2025-06-03T03:00:00Z")
     assert world.state.tasks["b"].cycle.waiting_for == "a"
     assert sc.explain_unmet(world.config, world.state.tasks, "a", at("2025-06-03T03:00:00Z")) == (
-        "'a' was skipped (exit code) at its slot 2025-06-03T02:00:00Z")
+        "'a' was skipped by its exit code at its slot 2025-06-03T02:00:00Z")
     world.tick("2025-06-04T02:00:00Z")
     assert world.finish("a", "2025-06-04T02:10:00Z") == ["b@2025-06-03T03:00:00Z"]
 

@@ -415,3 +415,26 @@ def test_a_task_that_was_removed_can_be_stopped_while_it_runs(project):
     project.configure(every_minute("other", enabled=False))
     assert stop(project)[0] == 0
     assert not may_live(record)
+
+
+def test_a_stop_after_a_failure_is_what_a_dependent_is_told():
+    world = Stopped(task("a", "0 2 * * *"), task("b", "30 2 * * *", dependencies=["a"]))
+    world.tick(MORNING)
+    world.tick(NIGHT)
+    world.finish("a", "2025-06-03T02:01:00Z", "failed")
+    world.tick("2025-06-04T02:00:00Z")
+    world.finish("a", "2025-06-04T02:01:00Z", "stopped")
+    why = sc.explain_unmet(world.config, world.state.tasks, "a", at("2025-06-04T02:30:00Z"))
+    assert why == "'a' was stopped at its slot 2025-06-04T02:00:00Z"
+
+
+def test_a_pause_ends_what_is_said_of_a_skip_within_it():
+    world = Stopped(task("a", "0 2 * * *"))
+    world.tick(MORNING)
+    world.state, _ = sc.skip_slot(world.state, world.config.tasks["a"], world.last_seen,
+                                  world.last_seen, "me")
+    world.state = world.state.replace(pauses={
+        "a": {"since": at(MORNING), "until": at(NIGHT) + 60, "reason": ""}})
+    world.tick("2025-06-03T01:59:00Z")
+    world.tick("2025-06-03T02:02:00Z")
+    assert world.state.tasks["a"].skips == {}
