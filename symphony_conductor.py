@@ -4443,8 +4443,11 @@ def is_ready(task: Task, cycle: Cycle, now: float) -> bool:
 
 
 def ready_cycles(config: Config, tasks: "Dict[str, TaskState]", names: "Iterable[str]",
-                 now: float) -> "Tuple[List[Tuple[Task, Cycle]], int]":
-    """What of these tasks is ready to start, oldest slot first, and how many more may run."""
+                 now: float) -> "Tuple[List[Tuple[int, int, Task, Cycle]], int]":
+    """What of these tasks is ready to start, and how many more may run.
+
+    An entry is (slot, order of the task, task, cycle); the oldest slot comes first.
+    """
     free = config.max_concurrent_tasks
     ready = []
     for name in names:
@@ -4456,7 +4459,7 @@ def ready_cycles(config: Config, tasks: "Dict[str, TaskState]", names: "Iterable
         elif task is not None and cycle is not None and is_ready(task, cycle, now):
             ready.append((cycle.slot, task.order, task, cycle))
     ready.sort(key=lambda entry: entry[:2])
-    return [(task, cycle) for _slot, _order, task, cycle in ready], free
+    return ready, free
 
 
 NEXT_TICK = "the next tick starts it"
@@ -4471,7 +4474,7 @@ def queue_reasons(config: Config, tasks: "Dict[str, TaskState]", now: float) -> 
     claimed: "Dict[str, str]" = {}
     ready, free = ready_cycles(config, tasks, tasks, now)
     reasons = {}
-    for task, _cycle in ready:
+    for _slot, _order, task, _cycle in ready:
         if start_time(task, now) > now:
             continue
         reason = lock_reason(task, held, claimed)
@@ -5189,16 +5192,14 @@ class _Draft:
         state = self.put(task.name, cursor=slot, next_slot=next_slot)
         if slot <= state.decided_until < self.now:
             return  # the clock was wrong for a while and is right again: this slot has its verdict
-        skipped: "Set[int]" = set()
-        if state.skips:
-            skipped = self._record_skips(task, state, first, slot)
-        if task.calendar is None and not skipped:
+        if task.calendar is None and not state.skips:
             merged_since = None
             if first < slot:
                 merged_since = first
-            self._open_cycle(task, self.tasks[task.name], slot, merged_since)
-        else:
-            self._open_but_skipped(task, task.schedule, first, slot, skipped)
+            self._open_cycle(task, state, slot, merged_since)
+            return
+        skipped = self._record_skips(task, state, first, slot)
+        self._open_but_skipped(task, task.schedule, first, slot, skipped)
 
     def _open_but_skipped(self, task: Task, schedule: CronSchedule, first: int, newest: int,
                           skipped: "Set[int]") -> None:
@@ -5311,11 +5312,13 @@ class _Draft:
         free = min(free, STARTS_AT_ONCE)
         held = self._lock_holders()
         claimed: "Dict[str, str]" = {}
-        for task, cycle in ready:
+        for _slot, _order, task, cycle in ready:
             if cycle.attempt > task.retry_count + 1:
                 self._close(task.name, "failed", "no retries left")
                 continue
-            reason = lock_reason(task, held, claimed)
+            reason = ""
+            if task.locks:  # ten thousand may be ready, most of them without any
+                reason = lock_reason(task, held, claimed)
             if cycle.attempt == 1 and self._is_too_late(task, cycle.slot):
                 cause = reason or "max_concurrent_tasks reached"
                 if window_words(task, cycle.since):
@@ -5323,7 +5326,7 @@ class _Draft:
                 self._close(task.name, "skipped_late", "queued too long (%s): %s" % (
                     cause, self._lateness(task, cycle.slot)))
                 continue
-            if start_time(task, self.now) > self.now:
+            if task.window is not None and start_time(task, self.now) > self.now:
                 continue  # until its window opens it holds nothing
             for lock in task.locks:
                 claimed.setdefault(lock, task.name)
@@ -5460,7 +5463,10 @@ class _Draft:
 
     def _record_skips(self, task: Task, state: TaskState, first: int, newest: int) -> "Set[int]":
         """The due slots that `skip` took; they get their verdict."""
-        skipped, later = set(), {}
+        skipped: "Set[int]" = set()
+        if not state.skips:
+            return skipped
+        later = {}
         for text, reason in sorted(state.skips.items()):
             at = from_iso(text) or 0
             if at > newest:
