@@ -4357,6 +4357,18 @@ def _why_no_success(config: Config, name: str, state: TaskState, slot: int) -> s
     return "has not succeeded for its slot %s" % iso(needed)
 
 
+def is_skip_chosen(task: "Task | None", state: TaskState) -> bool:
+    """Whether the newest slot of a task has no success because it or a person chose so.
+
+    Others that wait for it wait as long, but nothing has failed.
+    """
+    if task is None or not task.enabled or not state.schedule_key:
+        return False  # which is why it does not run, whatever became of its last slot
+    if state.failing_since or is_failure(state.last.get("status")):
+        return False  # no skip ends a failure
+    return state.skipped.get("status") in SKIP_WORDS
+
+
 def task_standing(state: TaskState) -> str:
     """idle, running, queued, waiting or retrying."""
     if state.run is not None:
@@ -4377,7 +4389,7 @@ def first_tick_after(at: float) -> int:
 
 OUTCOMES = {"success": "succeeded", "timeout": "timed out", "interrupted": "was interrupted",
             "skipped_exit": "was skipped", "skipped_condition": "was skipped"}
-# What became of a slot for want of which others wait; the other skips have their own name.
+# The ends of a slot without a success that its task or a person chose; other skips are named.
 SKIP_WORDS = {"stopped": "was stopped", "skipped_manual": "was skipped by hand",
               "skipped_exit": "was skipped by its exit code",
               "skipped_condition": "was skipped by its condition"}
@@ -5373,6 +5385,8 @@ class _Draft:
                 continue  # it is invalid, which is reported as a configuration problem
             if root_state.run is not None or root_state.cycle is not None:
                 continue  # it is running, or about to
+            if is_skip_chosen(self.config.tasks.get(root), root_state):
+                continue  # it does as it was told
             if not self._is_news(root_state.blocking_at):
                 continue
             slot = min(slot for _, slot in waiters)
@@ -6046,6 +6060,7 @@ FINDINGS = {
     "not-started": (WARNING, "tasks"),        # its last start failed, and is repeated
     "unended": (PROBLEM, "tasks"),
     "blocking": (PROBLEM, "tasks"),
+    "skip-blocks": (WARNING, "tasks"),        # others wait for it, and nothing failed
     "overdue": (PROBLEM, "tasks"),
     "skipping": (WARNING, "tasks"),           # its condition or exit codes keep it from running
     "run-unclear": (WARNING, "tasks"),
@@ -6501,6 +6516,9 @@ def waiting_for_roots(config: Config, state: State) -> "Dict[str, List[str]]":
 def _blocking_finding(config: Config, state: State, machine: Machine, root: str,
                       names: "Sequence[str]") -> Finding:
     """A task that holds up others. `place` has the names of those who wait."""
+    code = "blocking"
+    if is_skip_chosen(config.tasks.get(root), state.tasks.get(root, TaskState())):
+        code = "skip-blocks"
     cycles = [state.tasks[name].cycle or Cycle() for name in names]
     why = explain_unmet(config, state.tasks, cycles[0].waiting_for, cycles[0].slot)
     words = _way_out(config, state, root, machine.now)
@@ -6509,7 +6527,7 @@ def _blocking_finding(config: Config, state: State, machine: Machine, root: str,
     if machine.broken:
         words = "check"  # no other is accepted before
     return Finding(
-        code="blocking", task=root, place=" ".join(names),
+        code=code, task=root, place=" ".join(names),
         since=min(cycle.since for cycle in cycles),
         text="%s cannot run: %s" % (some_words(names), why),
         command=_called(machine, words))

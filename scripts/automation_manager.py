@@ -623,7 +623,8 @@ def judge(config: "sc.Config | None", state: "sc.State", machine: "sc.Machine",
                 if not own or finding.task != own or topic_of(finding) != "tasks"]
     config = config or sc.Config()
     blocked_by = {name: finding.task for finding in findings
-                  if finding.code in ("failing", "blocking") for name in finding.place.split()}
+                  if finding.code in ("failing", "blocking", "skip-blocks")
+                  for name in finding.place.split()}
     table: "List[Health]" = []
     for task in config.tasks.values():
         task_state = state.tasks.get(task.name, sc.TaskState())

@@ -219,6 +219,31 @@ def test_a_task_that_is_disabled_is_named_when_others_wait_for_it():
         ("blocked", "scan", "is disabled")]
 
 
+@pytest.mark.parametrize("status", ["skipped_exit", "skipped_condition", "stopped"])
+def test_a_skip_that_was_chosen_is_no_news_unless_the_task_failed_before(status):
+    tasks = task("scan", "0 2 * * *"), task("analyse", "10 2 2 * *", dependencies=["scan"])
+    for last, messages in (("success", []), ("failed", [("failed", "scan"), ("blocked", "scan")])):
+        world = Told(*tasks)
+        world.tick("2025-06-01T00:00:00Z")
+        for day, end in ((1, last), (2, status)):
+            world.tick("2025-06-%02dT02:00:00Z" % day)
+            world.finish("scan", "2025-06-%02dT02:01:00Z" % day, end)
+        world.tick("2025-06-02T02:10:00Z")
+        assert world.state.tasks["analyse"].cycle.phase == "waiting"
+        assert world.told() == messages
+
+
+def test_a_skip_by_hand_is_no_news():
+    world = Told(task("scan", "0 2 * * *"), task("analyse", "10 2 * * *", dependencies=["scan"]))
+    world.tick("2025-06-02T00:00:00Z")
+    world.state, _ = sc.skip_slot(
+        world.state, world.config.tasks["scan"], world.last_seen, world.last_seen, "joe")
+    world.tick("2025-06-02T02:00:00Z")
+    world.tick("2025-06-02T02:10:00Z")
+    assert world.state.tasks["analyse"].cycle.phase == "waiting"
+    assert world.told() == []
+
+
 def test_a_gap_and_the_configuration_are_told():
     world = Told(task("a", "0 2 * * *"))
     world.tick("2025-06-02T00:00:00Z")
