@@ -5676,6 +5676,20 @@ def skip_slot(state: State, task: Task, last_tick: "float | None", now: float,
     return state.replace(tasks=dict(state.tasks, **{task.name: task_state})), slot
 
 
+def undo_skip(state: State, task: Task) -> "Tuple[State, int | None]":
+    """The state with the last of the slots to be skipped given back, and it; None without one."""
+    task_state = state.tasks.get(task.name, TaskState())
+    slots = [from_iso(text) or 0 for text in task_state.skips]
+    # A change of the schedule or of its days off may have left some that are none any more.
+    slots = [slot for slot in slots if slot_until(task, slot) == slot]
+    if not slots:
+        return state, None
+    skips = dict(task_state.skips)
+    del skips[iso(max(slots))]
+    task_state = task_state.replace(skips=skips)
+    return state.replace(tasks=dict(state.tasks, **{task.name: task_state})), max(slots)
+
+
 # -- runs and their records
 
 def begin_manual(state: State, task: Task, now: float,
@@ -13587,6 +13601,23 @@ class Conductor:
         finally:
             self.store.lock.unlock()
 
+    def undo_skip(self, name: str, by: str) -> "Tuple[Task, int]":
+        """Give back the last of the slots of a task that are to be skipped: the task, that slot."""
+        self.store.check_root()
+        self._acquire()
+        try:
+            state = self._state_of(name)
+            task = task_named(self._load_config("")[0] or self.store.read_config(), name)
+            state, slot = undo_skip(state, task)
+            if slot is None:
+                raise UsageError("%s has no skip to undo" % name, "see: next %s" % name)
+            self._commit(state)
+            self.store.log(self.clock.now(), [
+                "%s: the skip of slot %s is undone by %s" % (name, iso(slot), by)])
+            return task, slot
+        finally:
+            self.store.lock.unlock()
+
     # -- the start of a run
 
     def _prepare_start(self, verb: str, spec: "Spec | RunRecord",
@@ -15230,8 +15261,14 @@ def cmd_stop(store: Store, args: "argparse.Namespace") -> int:
 
 def cmd_skip(store: Store, args: "argparse.Namespace") -> int:
     store.hold()
+    if args.undo:
+        task, slot = Conductor(store).undo_skip(args.task, _person())
+        print_line("%s: the slot %s will not be skipped" % (
+            task.name, local_text(slot, task.timezone)))
+        return EXIT_OK
     task, slot, standing = Conductor(store).skip(args.task, _person())
-    print_line("%s: the slot %s will be skipped" % (task.name, local_text(slot, task.timezone)))
+    print_line("%s: the slot %s will be skipped; to undo: skip %s --undo" % (
+        task.name, local_text(slot, task.timezone), task.name))
     if standing != "idle":
         print_line("an earlier slot is %s; to end it: stop %s" % (standing, task.name))
     return EXIT_OK
@@ -16543,7 +16580,9 @@ def _commands_to_change() -> "Dict[str, CommandEntry]":
                        help="shown by status and why (default: none)"))),
         "skip": CommandEntry(
             func=cmd_skip, text="skip the next slot of a task; repeat it to skip more",
-            example="skip backup", task="the task whose next slot is skipped", needs_task=True),
+            example="skip backup", task="the task whose next slot is skipped", needs_task=True,
+            options=(option("--undo", action="store_true",
+                            help="run the last of the skipped slots after all"),)),
         "resume": CommandEntry(
             func=cmd_resume, text="resume a task's schedule", example="resume backup",
             task="the task to resume", options=(

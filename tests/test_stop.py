@@ -182,7 +182,8 @@ def test_skip_and_audit(hand):
     hand.configure(task("a", "0 2 * * *"))
     hand.tick()
     code, out, _ = hand.call("skip", "a")
-    assert (code, out) == (0, "a: the slot Tue 2025-06-03 02:00 +0000 will be skipped\n")
+    assert (code, out) == (0, "a: the slot Tue 2025-06-03 02:00 +0000 will be skipped;"
+                              " to undo: skip a --undo\n")
     assert "Its slot Tue 2025-06-03 02:00 +0000 will be skipped by " in (
         " ".join(hand.call("why", "a")[1].split()))
     upcoming = hand.call("next", "a", "--count", "1")[1]
@@ -196,6 +197,42 @@ def test_skip_and_audit(hand):
     assert (audit["fates"], audit["unexplained"]) == ({"success": 1, "skipped_manual": 1}, 0)
     assert "was skipped by " in hand.call("why", "a", "--at", "2025-06-03T02:00Z")[1]
     assert not hand.state().tasks["a"].skips
+
+
+def test_the_undo_of_a_skip_gives_the_last_slot_back(hand):
+    hand.configure(task("a", "0 2 * * *"))
+    hand.tick()
+    for _ in range(2):
+        hand.call("skip", "a")
+    assert hand.call("skip", "a", "--undo") == (
+        0, "a: the slot Wed 2025-06-04 02:00 +0000 will not be skipped\n", "")
+    assert list(hand.state().tasks["a"].skips) == [NIGHT]
+    assert hand.call("skip", "a", "--undo")[1] == (
+        "a: the slot Tue 2025-06-03 02:00 +0000 will not be skipped\n")
+    assert hand.call("skip", "a", "--undo") == (
+        2, "", "symphony_conductor: a has no skip to undo (see: next a)\n")
+    hand.tick(NIGHT)
+    assert hand.started == ["a@" + NIGHT]
+    log = (hand.root / "logs" / "symphony_conductor.log").read_text()
+    assert "a: the skip of slot %s is undone by " % NIGHT in log
+
+
+def test_a_skip_that_was_decided_cannot_be_undone(hand):
+    hand.configure(task("a", "0 2 * * *"))
+    hand.tick()
+    hand.call("skip", "a")
+    hand.tick(NIGHT)
+    assert hand.call("skip", "a", "--undo")[0] == 2
+
+
+def test_the_undo_of_a_skip_passes_over_what_is_no_slot_any_more(hand):
+    hand.configure(task("a", "0 2 * * *"))
+    hand.tick()
+    for _ in range(2):
+        hand.call("skip", "a")
+    hand.configure(task("a", "0 2 * * *", not_on=["2025-06-04"]))
+    assert hand.call("skip", "a", "--undo")[1] == (
+        "a: the slot Tue 2025-06-03 02:00 +0000 will not be skipped\n")
 
 
 @pytest.mark.parametrize("seed", range(2))
