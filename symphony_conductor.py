@@ -3192,6 +3192,10 @@ SETTING_RULES = _rules(
          allowed="a file that ends in .html, relative to the root or absolute, or null"),
 )
 
+NOTIFICATION_TARGETS = ("notification_webhook", "notification_command", "notification_email")
+NO_TARGET = "no notification target is configured"
+NO_TARGET_HINT = "set notification_email, notification_webhook or notification_command"
+
 DEFAULT_RULES = dict(TASK_RULES, command=TASK_RULES["command"].replace(required=False))
 del DEFAULT_RULES["name"]
 SCHEMA_KEY = "$schema"  # tells an editor what the file may hold; nothing here reads it
@@ -3853,6 +3857,9 @@ def _suspicions_of(task: Task, config: Config, now: float) -> "Iterator[Tuple[st
     if 0 not in task.success_exit_codes + task.skip_exit_codes:
         yield ("success_exit_codes", "without 0 in it, exit code 0 is a failure",
                "add 0: the list replaces the default")
+    if task.name and "condition_timeout" in task.written and not task.condition:
+        yield ("condition_timeout", "there is no condition",
+               "for a time limit of the command, use timeout")
     for text, hint in _unexpanded_in_env(own_env):
         yield "env", text, hint
     for field, paths in (("cwd", (task.cwd,)), ("env_file", task.env_file)):
@@ -5571,9 +5578,8 @@ class _Draft:
 
     def _has_target(self) -> bool:
         config = self.config
-        target = (config.notification_webhook or config.notification_command
-                  or config.notification_email)
-        return bool(config.enable_notifications and target)
+        has_target = any(getattr(config, name) for name in NOTIFICATION_TARGETS)
+        return config.enable_notifications and has_target
 
     def _ping(self, task: "Task | None", kind: str) -> None:
         if task is not None and task.ping_url:
@@ -15848,9 +15854,8 @@ def cmd_notify_test(store: Store, args: "argparse.Namespace") -> int:
         "event": "test", "channel": "notify", "at": iso(Clock().now()), "task": None}
     ways = ways_to_send(config, message, store.root)
     if not ways:
-        raise UsageError("no notification target is configured",
-                         "set notification_email, notification_webhook or notification_command"
-                         " in %s" % store.shown(store.config_path))
+        raise UsageError(NO_TARGET, "%s in %s" % (
+            NO_TARGET_HINT, store.shown(store.config_path)))
     code = EXIT_OK
     for way, send in ways.items():
         trouble = send()
@@ -15947,28 +15952,37 @@ def _path_of(store: Reader, config: Config, task: Task, cron_path: str) -> str:
 
 def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH,
                      caller: str = "cron") -> "List[Problem]":
-    """Warnings for commands that cron, or another caller of the ticks, could not start."""
+    """Warnings for commands and conditions that cron, or another caller of the ticks, could not
+    start.
+    """
     warnings = []
 
-    def look(field: str, command: "str | Tuple[str, ...]", cwd: str, path: str, place: str,
+    def warn(field: str, text: str, hint: str, place: str, task: str) -> None:
+        warnings.append(Problem(place=place, text="%s: %s" % (field, text), hint=hint,
+                                warning=True, task=task, field=field))
+
+    def look(field: str, command: "str | Tuple[str, ...]", folder: str, path: str, place: str,
              task: str) -> None:
-        if unexpanded(cwd):
-            return  # `suspicions` warns of it
-        folder = os.path.join(store.root, cwd)
         whose = caller + "'s" if path == cron_path else "the task's"
         text, hint = start_trouble(command, folder, path, whose)
-        if cwd and not os.path.isdir(folder):
-            field, text = "cwd", "the folder '%s' does not exist" % cwd
-            hint = near_path(cwd, store.root, is_folder=True) or "create it, or correct the path"
         if text:
-            warnings.append(Problem(place=place, text="%s: %s" % (field, text), hint=hint,
-                                    warning=True, task=task, field=field))
+            warn(field, text, hint, place, task)
 
     for task in config.tasks.values():
+        cwd = task.cwd
+        if unexpanded(cwd):
+            continue  # `suspicions` warns of it
+        folder = os.path.join(store.root, cwd)
+        if cwd and not os.path.isdir(folder):
+            hint = near_path(cwd, store.root, is_folder=True) or "create it, or correct the path"
+            warn("cwd", "the folder '%s' does not exist" % cwd, hint, task.place, task.name)
+            continue
         path = _path_of(store, config, task, cron_path)
-        look("command", task.command, task.cwd, path, task.place, task.name)
+        look("command", task.command, folder, path, task.place, task.name)
+        if task.condition:
+            look("condition", task.condition, folder, path, task.place, task.name)
     if config.notification_command:
-        look("notification_command", config.notification_command, "", cron_path,
+        look("notification_command", config.notification_command, store.root, cron_path,
              store.shown(store.config_path), "")
     return warnings
 
@@ -15981,9 +15995,19 @@ def _coming_document(task: Task, slot: int) -> "Document":
 
 
 def missing_services(store: Reader, config: Config) -> "List[Problem]":
-    """Warnings for settings whose mail system or log is not there."""
+    """Warnings for settings without the other setting, the mail system or the log they need."""
     place = store.shown(store.config_path)
     warnings = []
+    targets = [name for name in NOTIFICATION_TARGETS if getattr(config, name)]
+    if config.enable_notifications and not targets:
+        warnings.append(Problem(
+            place=place, warning=True, field="enable_notifications",
+            text="enable_notifications: " + NO_TARGET, hint=NO_TARGET_HINT))
+    elif targets and not config.enable_notifications:
+        warnings.append(Problem(
+            place=place, warning=True, field=targets[0],
+            text="%s: not used, as enable_notifications is false" % join_words(targets),
+            hint="to be notified, set it to true"))
     if config.notification_email and not sendmail_path():
         warnings.append(Problem(place=place, text="notification_email: " + NO_SENDMAIL,
                                 hint=SENDMAIL_HINT, warning=True, field="notification_email"))

@@ -178,6 +178,54 @@ def test_check_warns_of_what_is_legal_but_suspicious(project, tmp_path):
         "config/conductor_config.json: 7 tasks, 0 problems, 4 warnings"]
 
 
+def test_check_and_doctor_look_at_the_program_of_a_condition_as_at_that_of_a_command(project, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    (tmp_path / "tool").write_text("")
+    (tmp_path / "tool").chmod(0o755)
+    project.configure(
+        every_minute("lost", condition="no-such-program-at-all"), every_minute("script", condition=["./ready.sh"]),
+        every_minute("pathed", condition="tool", env={"PATH": str(tmp_path)}, command=["/bin/true"]),
+        every_minute("nowhere", ["./a"], condition="./b", cwd="nowhere"),
+        defaults={"condition_timeout": 5, "timeout": 50})
+    place = "config/conductor_config.json: tasks[%d] '%s': "
+    texts = [
+        (0, "lost", "condition: 'no-such-program-at-all' is not on cron's PATH (/usr/bin:/bin) "
+                    "(install it, or set PATH in env)"),
+        (1, "script", "condition: './ready.sh' does not exist (correct the path)"),
+        (3, "nowhere", "cwd: the folder 'nowhere' does not exist (create it, or correct the path)")]
+    lines = project.call("check")[1].splitlines()
+    assert lines[:-1] == ["warning: " + place % text[:2] + text[2] for text in texts]
+    out = project.call("doctor")[1]
+    assert "condition: 'no-such-program-at-all' is not on " in out and "condition: './ready.sh' does not exist" in out
+
+
+WEBHOOK, MAIL = {"notification_webhook": "http://example.org/x"}, {"notification_email": "ops@example.org"}
+
+
+@pytest.mark.parametrize("settings, warning", [
+    ({"enable_notifications": True}, "enable_notifications: no notification target is configured "
+     "(set notification_email, notification_webhook or notification_command)"),
+    (WEBHOOK, "notification_webhook: not used, as enable_notifications is false (to be notified, set it to true)"),
+    (dict(WEBHOOK, notification_command="true", enable_notifications=False),
+     "notification_webhook and notification_command: not used, as enable_notifications is false "
+     "(to be notified, set it to true)"),
+    (MAIL, "notification_email: not used, as enable_notifications is false (to be notified, set it to true)"),
+    (dict(WEBHOOK, enable_notifications=True), None),
+    ({"enable_notifications": False}, None),
+])
+def test_check_and_doctor_warn_of_notifications_that_go_nowhere(project, monkeypatch, settings, warning):
+    monkeypatch.setenv("COLUMNS", "300")
+    project.configure(every_minute("a", timeout=50), **settings)
+    lines = project.call("check")[1].splitlines()
+    out = project.call("doctor")[1]
+    if warning is None:
+        assert len(lines) == 1 and "enable_notifications" not in out
+    else:
+        about = [line for line in lines if "enable_notifications" in line]
+        assert about == ["warning: config/conductor_config.json: " + warning]
+        assert out.count(warning) == 1
+
+
 def test_check_reads_another_file_when_told(project, tmp_path):
     project.configure(every_minute("a", "true", timeout=60))
     other = tmp_path / "other.json"
