@@ -248,11 +248,20 @@ def all_commands() -> "List[Command]":
                                   is_task_needed=entry.needs_task)
                 commands.append(_described(command, _parser_of(entry)))
             commands += [_command_beside(name, beside[name], group) for name in beside
-                         if sc.BESIDE.get(name) == group]
+                         if sc.BESIDE.get(name) == group and _can_run(name)]
     for name in beside:
         if name not in sc.BESIDE:  # somebody's own: who knows what running it would do
             commands.append(Command(name=name, text=_lower(beside[name]), group="Other"))
     return commands
+
+
+def _can_run(name: str) -> bool:
+    """Whether all that a command of this folder imports is there; without, it is refused."""
+    folder, file_name = os.path.split(sc.path_beside(name))
+    try:
+        return not sc.missing_modules(folder, file_name)
+    except OSError:
+        return False  # running it reports why it cannot be read
 
 
 def _command_beside(name: str, text: str, group: str) -> Command:

@@ -308,6 +308,18 @@ def test_a_command_that_is_somebodys_own_is_offered_and_not_run(monkeypatch):
     assert (command.name, command.text, command.options) == ("mine", "do it", [])
 
 
+def test_a_command_whose_modules_are_missing_is_left_out(tmp_path):
+    shutil.copy(str(REPOSITORY / TOOL), str(tmp_path))
+    (tmp_path / "scripts").mkdir()
+    for path in SCRIPTS.glob("symphony_*.py"):
+        shutil.copy(str(path), str(tmp_path / "scripts"))
+    done = subprocess.run([sys.executable, str(tmp_path / TOOL), "completion", "fish"], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    offered = set(re.findall(r"at ''\" -a (\S+)", done.stdout.decode()))
+    assert offered == set(COMMANDS) - {"report", "import-crontab"} | {"help"}
+
+
 def test_the_command_prints_the_script(project):
     for shell in symphony_completion.MAKERS:
         code, out, err = project.call("completion", shell)
