@@ -8251,6 +8251,7 @@ def is_journal(fd: int) -> bool:
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 SYSLOG_SOCKETS = ("/dev/log", "/var/run/syslog", "/var/run/log")  # Linux, macOS, BSD
+LOGGED_ANYWAY = "the file in logs/ has every line"
 LOG_NAME = "symphony_conductor"
 LOG_FACILITY = 9   # cron's, as in RFC 5424
 LOG_SEVERITIES = {"ERROR": "3", "WARNING": "4"}
@@ -8306,11 +8307,15 @@ def log_sockets(log_to: str) -> "Tuple[str, ...]":
     return SYSLOG_SOCKETS if log_to == "syslog" else ()
 
 
+def log_path(paths: "Sequence[str]") -> str:
+    return next((path for path in paths if os.path.exists(path)), paths[0])
+
+
 def connect_log(paths: "Sequence[str]") -> "Tuple[socket.socket, bool]":
     """A socket that never blocks, to the first of these paths that is there; whether it is a
     stream. Raises OSError.
     """
-    path = next((path for path in paths if os.path.exists(path)), paths[0])
+    path = log_path(paths)
     for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
         made = socket.socket(socket.AF_UNIX, kind)
         try:
@@ -8352,18 +8357,23 @@ def send_to_log(paths: "Sequence[str]", entries: "Sequence[bytes]") -> int:
     return len(entries) - taken
 
 
-def log_trouble_of(log_to: str) -> str:
-    """Why the daemon of this setting gets no lines; '' if it does."""
+def log_trouble_of(log_to: str) -> "Tuple[str, str]":
+    """Why the daemon of this setting gets no lines, and what to do; two empty strings if it does.
+    """
     paths = log_sockets(log_to)
     if not paths:
-        return ""
+        return "", ""
     try:
         connect_log(paths)[0].close()
     except BlockingIOError:
-        return ""  # it is there, and busy
+        pass  # it is there, and busy
+    except PermissionError:
+        return ("this user may not write to %s" % log_path(paths),
+                "ask the administrator for access, or use another log; " + LOGGED_ANYWAY)
     except OSError as error:
-        return "nothing listens at %s (%s)" % (paths[0], error.strerror)
-    return ""
+        return ("nothing listens at %s (%s)" % (paths[0], error.strerror),
+                "start the daemon, or use another log; " + LOGGED_ANYWAY)
+    return "", ""
 
 
 def rotate(path: str, max_bytes: int) -> None:
@@ -16011,11 +16021,10 @@ def missing_services(store: Reader, config: Config) -> "List[Problem]":
     if config.notification_email and not sendmail_path():
         warnings.append(Problem(place=place, text="notification_email: " + NO_SENDMAIL,
                                 hint=SENDMAIL_HINT, warning=True, field="notification_email"))
-    trouble = log_trouble_of(config.log_to)
-    if trouble:
+    text, hint = log_trouble_of(config.log_to)
+    if text:
         warnings.append(Problem(
-            place=place, text="log_to: " + trouble, warning=True, field="log_to",
-            hint="start the daemon, or use another log; the file in logs/ has every line"))
+            place=place, text="log_to: " + text, warning=True, field="log_to", hint=hint))
     return warnings
 
 

@@ -194,6 +194,22 @@ def test_a_daemon_that_is_away_costs_nothing_and_doctor_says_so(hand, daemon, mo
     assert words not in hand.call("check")[1]
 
 
+@pytest.mark.parametrize("log_to", ["journal", "syslog"])
+def test_check_and_doctor_name_a_socket_that_this_user_may_not_write_to(hand, daemon, monkeypatch, log_to):
+    path = daemon().path
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def refuse(paths):  # even root's connect(2) to a socket of mode 0 succeeds
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(sc, "connect_log", refuse)
+    hand.configure(every_minute("a"), log_to=log_to)
+    words = ("log_to: this user may not write to %s (ask the administrator for access, or use another log; "
+             "the file in logs/ has every line)" % path)
+    code, out, _ = hand.call("check")
+    assert code == 0 and words in out and words in " ".join(hand.call("doctor")[1].split())
+
+
 def test_check_is_content_with_a_daemon_that_listens(hand, daemon):
     listening = daemon()
     hand.configure(every_minute("a"), log_to="syslog")
