@@ -2469,6 +2469,7 @@ class DaysOff(Value):
     words: str = ""
     in_year: "Callable[[int], Iterable[Tuple[int, int]]]" = lambda year: ()
     last: "int | None" = None  # no later day is one of these; None: they never end
+    foreign_zone: str = ""  # that of its times, where only the file knows it: see `_IcsEvent`
 
 
 def _weekday_off(words: str, weekday: int) -> DaysOff:
@@ -2512,13 +2513,15 @@ def date_of(day: int) -> "datetime.date":
 class Calendar:
     """The days off of a task in its time zone.
 
-    `files` has each file of dates with its last day, None where its dates have no end.
+    `files` has each file of dates with its last day, None where its dates have no end, and
+    `foreign_zones` those with times of a zone that only they know, with its name.
     """
 
     def __init__(self, parts: "Sequence[DaysOff]", zone: "str | None",
-                 files: "Dict[str, int | None]") -> None:
+                 files: "Dict[str, int | None]", foreign_zones: "Dict[str, str]") -> None:
         self.zone = zone_named(zone)
         self.files = files
+        self.foreign_zones = foreign_zones
         self._parts = parts
         self._years: "Dict[int, Dict[int, str]]" = {}  # of each year, the days off and their words
         # The days off found last, up to a day and from a day on: thousands of tasks ask for one.
@@ -2641,12 +2644,24 @@ _ICS_DURATION = r"\+?P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)
 LONGEST_EVENT = 366  # days of an event that comes every year
 
 
-class _IcsEvent:
-    """A VEVENT as it is written: name -> [(number of the line, parameters, value)]."""
+def _ics_text(value: str) -> str:
+    text = re.sub(r"\\[nN]", " ", value)
+    return " ".join(re.sub(r"\\(.)", r"\1", text).split())
 
-    def __init__(self, number: int, zone: Zone) -> None:
+
+class _IcsEvent:
+    """A VEVENT as it is written: name -> [(number of the line, parameters, value)].
+
+    A zone that is no IANA name, such as Outlook's "W. Europe Standard Time", has to be one that a
+    VTIMEZONE defines. Its times are taken for those of the task's zone, not converted: a holiday
+    from midnight to midnight there is that day here.
+    """
+
+    def __init__(self, number: int, zone: Zone, defined_zones: "Collection[str]") -> None:
         self.number = number
         self.zone = zone  # of the days
+        self.defined_zones = defined_zones
+        self.foreign_zone = ""
         self.lines: "Dict[str, List[Tuple[int, Dict[str, str], str]]]" = {}
 
     def add(self, number: int, name: str, parameters: str, value: str) -> None:
@@ -2658,8 +2673,7 @@ class _IcsEvent:
         lines = self.lines.get(name)
         if not lines:
             return ""
-        text = re.sub(r"\\[nN]", " ", lines[0][2])
-        return " ".join(re.sub(r"\\(.)", r"\1", text).split())
+        return _ics_text(lines[0][2])
 
     def times(self, name: str) -> "List[Tuple[int, int | None]]":
         """(day, instant) of each time of a property; a date has no instant."""
@@ -2683,8 +2697,19 @@ class _IcsEvent:
         hour, minute, second = map(int, match.groups()[3:6])
         at = day * DAY + hour * HOUR + minute * MINUTE + second
         if not match.group(7):
-            at = instant_of(at, zone_named(zone_name) if zone_name else self.zone)
+            at = instant_of(at, self._zone_of_times(zone_name))
         return self.day_of(at), at
+
+    def _zone_of_times(self, name: "str | None") -> Zone:
+        if not name:
+            return self.zone
+        try:
+            return zone_named(name)
+        except ConductorError:
+            if _ics_text(name) not in self.defined_zones:
+                raise
+        self.foreign_zone = _ics_text(name)
+        return self.zone
 
     def day_of(self, at: int) -> int:
         return (at + self.zone.span(at)[2]) // DAY
@@ -2713,7 +2738,7 @@ class _IcsEvent:
         if until is not None:
             last = max(until, *starts) + length - 1
         words = cut_text(self.text("SUMMARY"), 60) or "event of line %d" % self.number
-        return DaysOff(words=words, in_year=in_year, last=last)
+        return DaysOff(words=words, in_year=in_year, last=last, foreign_zone=self.foreign_zone)
 
     def _length(self, start: int, at: "int | None") -> int:
         """How many days it touches. The end is exclusive; without one, it is a single day."""
@@ -2748,6 +2773,8 @@ class _IcsEvent:
             until = None
             if "UNTIL" in rule:
                 until, _ = self._time(rule["UNTIL"], None)
+                if self.foreign_zone and rule["UNTIL"].endswith("Z"):
+                    until += 1  # by the clocks of that zone, it may be the next day
             elif "COUNT" in rule:
                 count, = _numbers(rule["COUNT"], 1, 10000)
                 until = _last_of(by_rule, first, interval, count)
@@ -2840,6 +2867,7 @@ def events_off(text: str, zone: Zone) -> "List[DaysOff]":
     What cannot be understood of an event is an error: a holiday must not get lost.
     """
     events: "List[_IcsEvent]" = []
+    defined_zones: "Set[str]" = set()
     stack: "List[str]" = []
     if text.lstrip("\ufeff \t\r\n")[:15].upper() != "BEGIN:VCALENDAR":
         raise ConductorError("it does not begin with BEGIN:VCALENDAR")
@@ -2852,12 +2880,14 @@ def events_off(text: str, zone: Zone) -> "List[DaysOff]":
         if name == "BEGIN":
             stack.append(value.strip().upper())
             if stack[-1] == "VEVENT":
-                events.append(_IcsEvent(number, zone))
+                events.append(_IcsEvent(number, zone, defined_zones))
         elif name == "END":
             if not stack or stack.pop() != value.strip().upper():
                 raise ConductorError("line %d: END:%s does not fit" % (number, cut_text(value, 40)))
         elif stack[-1:] == ["VEVENT"]:
             events[-1].add(number, name, parameters, value)
+        elif stack[-1:] == ["VTIMEZONE"] and name == "TZID":
+            defined_zones.add(_ics_text(value.strip().strip('"')))
     if stack:
         raise ConductorError("the file is cut off: END:%s is missing" % stack[-1])
     moved: "Dict[str, List[int]]" = {}  # by UID, the days for which an event of their own stands
@@ -3560,6 +3590,7 @@ class _TaskBuilder:
             return self._calendars[entries, zone], []
         parts: "List[DaysOff]" = []
         files: "Dict[str, int | None]" = {}
+        foreign_zones: "Dict[str, str]" = {}
         problems = []
         for entry in entries:
             try:
@@ -3580,10 +3611,14 @@ class _TaskBuilder:
             files[entry] = None
             if None not in ends:
                 files[entry] = max((end for end in ends if end is not None), default=0)
-            parts += [part.replace(words="%s (%s)" % (entry, part.words)) for part in dates]
+            for part in dates:
+                parts.append(part.replace(words="%s (%s)" % (entry, part.words)))
+                if part.foreign_zone:
+                    foreign_zones[entry] = part.foreign_zone
         if problems:
             return None, problems
-        calendar = self._calendars[entries, zone] = Calendar(parts, zone, files)
+        calendar = self._calendars[entries, zone] = Calendar(
+            parts, zone, files, foreign_zones)
         return calendar, []
 
     def _expression(self, text: str, name: str) -> CronSchedule:
@@ -3876,6 +3911,9 @@ def _calendar_advice(task: Task, calendar: Calendar, now: float) -> "Iterator[Tu
             if last:
                 text = "%s has no dates after %s" % (name, date_of(last).isoformat())
             yield text, "add those to come, or remove it"
+    for name, zone in calendar.foreign_zones.items():
+        yield ("%s: '%s' is no IANA time zone; its times are read in the task's zone" % (
+            name, cut_text(zone, 60)), "if the two differ, check the days: simulate")
     is_timed = task.schedule is not None and not task.schedule.reboot
     if is_timed and slot_after(task, now) is None:
         yield "every slot to come is on a day off", "the task never runs"

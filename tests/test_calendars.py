@@ -150,6 +150,48 @@ def test_an_event_of_a_calendar_stands_for_these_days(lines, year, expected):
         "%d-%s" % (year, day) for day in expected]
 
 
+def windows_zone(name):
+    """A VTIMEZONE as Outlook writes it."""
+    return ["BEGIN:VTIMEZONE", "TZID:" + name, "BEGIN:STANDARD", "DTSTART:16011028T030000",
+            "RRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=10", "TZOFFSETFROM:+0200", "TZOFFSETTO:+0100",
+            "END:STANDARD", "BEGIN:DAYLIGHT", "DTSTART:16010325T020000",
+            "RRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=3", "TZOFFSETFROM:+0100", "TZOFFSETTO:+0200",
+            "END:DAYLIGHT", "END:VTIMEZONE"]
+
+
+@pytest.mark.parametrize("defined, parameter", [
+    ("W. Europe Standard Time", '"W. Europe Standard Time"'),
+    ("W. Europe Standard Time", "W. Europe Standard Time"),
+    ("(UTC+01:00) Amsterdam\\, Berlin", '"(UTC+01:00) Amsterdam, Berlin"'),
+    ("/mozilla.org/20050126_1/Europe/Berlin", "/mozilla.org/20050126_1/Europe/Berlin"),
+])
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "UTC", "America/New_York", "Asia/Tokyo"])
+def test_times_of_a_zone_that_only_the_calendar_defines_are_read_in_the_tasks_zone(
+        defined, parameter, zone):
+    name = ";TZID=" + parameter
+    lines = windows_zone(defined) + event(
+        "UID:1", "DTSTART%s:20261225T000000" % name, "DTEND%s:20261227T000000" % name) + event(
+        "UID:2", "DTSTART%s:20200501T000000" % name, "DTEND%s:20200502T000000" % name,
+        "RRULE:FREQ=YEARLY;UNTIL=20270430T220000Z", "EXDATE%s:20250501T000000" % name)
+    for text in (ics(*lines), ics(*lines[15:] + lines[:15])):
+        files = {"h.ics": text}
+        assert days_off("h.ics", 2026, zone, files) == ["2026-05-01", "2026-12-25", "2026-12-26"]
+        assert days_off("h.ics", 2027, zone, files) == ["2027-05-01"]
+        assert days_off("h.ics", 2025, zone, files) == days_off("h.ics", 2028, zone, files) == []
+
+
+def test_check_warns_of_times_of_a_zone_that_only_the_calendar_defines():
+    zone = "W. Europe Standard Time"
+    files = {"h.ics": ics(*windows_zone(zone) + event('DTSTART;TZID="%s":20261225T000000' % zone)),
+             "date.ics": ics(*windows_zone(zone) + event("DTSTART;VALUE=DATE:20261225"))}
+    config = sc.build_config([("c.json", {"tasks": [task("a", "0 2 * * *", not_on=sorted(files))]})],
+                             read_dates=files.__getitem__)
+    warning, = sc.suspicions(config, at("2025-06-07T12:00:00Z"))
+    assert (warning.field, warning.text) == (
+        "not_on", "not_on: h.ics: 'W. Europe Standard Time' is no IANA time zone; its times are "
+        "read in the task's zone")
+
+
 def test_an_event_of_its_own_takes_the_place_of_a_recurrence():
     long = "UID:040000008200E00074C5B7101A82E00800000000000000000000000000000000000000000000%d"
     files = {"h.ics": ics(
@@ -642,7 +684,7 @@ def test_no_damage_to_a_calendar_is_more_than_a_problem():
                 ["", "\r\n", ";", ":", "=", ",", "-", "9", "00", "\0", "\xe9", "Z"])
         try:
             parts = sc.days_off_in("".join(text), "h.ics", sc.zone_named("UTC"))
-            sc.Calendar(parts, "UTC", {}).words_on(sc.day_number(2025, 1, 1))
+            sc.Calendar(parts, "UTC", {}, {}).words_on(sc.day_number(2025, 1, 1))
         except sc.ConductorError as error:
             assert str(error)
 
