@@ -3038,14 +3038,14 @@ class Rule(Value):
 
 def fits(value: "Any", schema: "Document") -> bool:
     """Whether a value is as this part of a JSON Schema says; it uses the words below, no others."""
-    if "anyOf" in schema:
+    name = schema.get("type")
+    if name == "string":
+        return isinstance(value, str) and _fits_text(value, schema)
+    if name is None:
         for part in schema["anyOf"]:
             if fits(value, part):
                 return True
         return False
-    name = schema["type"]
-    if name == "string":
-        return _fits_text(value, schema)
     if name == "boolean":
         return value is True or value is False
     if name == "array":
@@ -3059,22 +3059,36 @@ def fits(value: "Any", schema: "Document") -> bool:
     return bool(schema["minimum"] <= value <= schema["maximum"])
 
 
-def _fits_text(value: "Any", schema: "Document") -> bool:
-    if not isinstance(value, str):
-        return False
+# The patterns of the rules, compiled when a value first meets them: a load compiles none.
+_MATCHERS: "Dict[str, Callable[[str], Any]]" = {}
+
+
+def _fits_text(value: str, schema: "Document") -> bool:
     if not value.isprintable() and re.search("[\ud800-\udfff]", value):
         return False  # half of a surrogate pair is no text that a file could hold
-    if "pattern" in schema and not re.fullmatch(schema["pattern"], value):
-        return False
+    pattern = schema.get("pattern")
+    if pattern is not None:
+        matcher = _MATCHERS.get(pattern)
+        if matcher is None:
+            matcher = _MATCHERS[pattern] = re.compile(pattern).fullmatch
+        if not matcher(value):
+            return False
     if "enum" in schema:
         return bool(value in schema["enum"])
-    return bool(len(value) <= schema.get("maxLength", len(value)))
+    return "maxLength" not in schema or bool(len(value) <= schema["maxLength"])
 
 
 def _fits_list(value: "List[Any]", schema: "Document") -> bool:
+    if len(value) < schema.get("minItems", 0):
+        return False
     first = schema.get("prefixItems", ())
-    return (len(value) >= schema.get("minItems", 0) and all(map(fits, value, first))
-            and all(fits(item, schema["items"]) for item in value[len(first):]))
+    for item, part in zip(value, first):
+        if not fits(item, part):
+            return False
+    for item in value[len(first):]:
+        if not fits(item, schema["items"]):
+            return False
+    return True
 
 
 def _fits_object(value: "Document", schema: "Document") -> bool:
@@ -3087,7 +3101,7 @@ def _fits_object(value: "Document", schema: "Document") -> bool:
 def plain_number(value: "Any") -> "Any":
     """A value of the configuration with each whole number as an int, also one written as 1.0."""
     if isinstance(value, list):
-        return [plain_number(item) for item in value]
+        return [plain_number(item) if type(item) is float else item for item in value]
     return int(value) if type(value) is float and value.is_integer() else value
 
 
@@ -3376,32 +3390,36 @@ def _value_hint(value: "Any", rule: Rule) -> str:
     return hint
 
 
+def required_keys(rules: "Dict[str, Rule]") -> "List[str]":
+    """The keys that an object of these rules must have."""
+    return [key for key, rule in rules.items() if rule.required]
+
+
 def check_fields(raw: "Document", rules: "Dict[str, Rule]", place: str, task: str,
-                 optional: "Iterable[str]" = ()) -> "List[Problem]":
+                 required: "Iterable[str] | None" = None) -> "List[Problem]":
     """Everything wrong with the keys and values of one object.
 
-    The `optional` keys need not stand in it, whatever their rules say.
+    The `required` keys must stand in it: by default, those that the rules call so.
     """
+    if required is None:
+        required = required_keys(rules)
     problems = []
-
-    def problem(key: str, text: str, hint: str = "") -> None:
-        problems.append(Problem(place=place, text=text, hint=hint, task=task, field=key))
-
     meant = set()
     for key, value in raw.items():
         rule = rules.get(key)
         if rule is None:
             name, hint = key_advice(key, rules)
             meant.add(name)
-            problem(key, "unknown key '%s'" % key,
-                    hint or "allowed are %s" % ", ".join(sorted(rules)))
+            hint = hint or "allowed are %s" % ", ".join(sorted(rules))
+            problems.append((key, "unknown key '%s'" % key, hint))
         elif not rule.takes(value):
-            problem(key, "%s: %s is not allowed" % (key, _shown(value, rule)),
-                    _value_hint(value, rule))
-    for key, rule in rules.items():
-        if rule.required and key not in raw and key not in meant and key not in optional:
-            problem(key, "%s is missing" % key, "use %s" % rule.allowed)
-    return problems
+            text = "%s: %s is not allowed" % (key, _shown(value, rule))
+            problems.append((key, text, _value_hint(value, rule)))
+    for key in required:
+        if key not in raw and key not in meant:
+            problems.append((key, "%s is missing" % key, "use %s" % rules[key].allowed))
+    return [Problem(place=place, text=text, hint=hint, task=task, field=key)
+            for key, text, hint in problems]
 
 
 def check_schema_key(raw: "Document", place: str) -> "List[Problem]":
@@ -3415,7 +3433,7 @@ def check_schema_key(raw: "Document", place: str) -> "List[Problem]":
 def _good_values(raw: "Document", problems: "Sequence[Problem]") -> "Document":
     """The values that are none of these problems, without null, which means the default."""
     bad_keys = {problem.field for problem in problems}
-    return {key: plain_number(value) if type(value) in (float, list) else value
+    return {key: value if type(value) is str else plain_number(value)
             for key, value in raw.items() if value is not None and key not in bad_keys}
 
 
@@ -3438,6 +3456,7 @@ class _TaskBuilder:
         self.drafts: "List[Task]" = []  # the tasks with problems, those without a name among them
         self.places: "Dict[str, str]" = {}
         self.bad_names: "List[str]" = []
+        self._required = required_keys(TASK_RULES)
         self._problems: "Dict[str, List[Problem]]" = {}
         self._schedules: "Dict[str, CronSchedule]" = {}
         self._calendars: "Dict[Tuple[Tuple[str, ...], str | None], Calendar]" = {}
@@ -3460,13 +3479,17 @@ class _TaskBuilder:
             place = "%s '%s'" % (place, name)
         elif isinstance(raw.get("name"), str):
             self.bad_names.append(raw["name"])
-        raw = dict(raw)
-        problems = check_schema_key(raw, place)
-        problems += check_fields(raw, TASK_RULES, place, name, set(self.defaults))
-        values = self._with_defaults(_good_values(raw, problems))
-        for key in raw:
-            if raw[key] is None:  # what the field is without `defaults`
-                values.pop(key, None)
+        problems = []
+        if SCHEMA_KEY in raw:
+            raw = dict(raw)
+            problems += check_schema_key(raw, place)
+        required = self._required
+        if self.defaults:
+            required = [key for key in required if key not in self.defaults]
+        problems += check_fields(raw, TASK_RULES, place, name, required)
+        values = _good_values(raw, problems)
+        if self.defaults:
+            values = self._with_defaults(values, raw)
         if name in self.places:
             problems.append(Problem(
                 place=place, task=name, field="name", hint="names are unique over all files",
@@ -3475,11 +3498,9 @@ class _TaskBuilder:
         self._note(place, problems)  # without problems too: it keeps the order of the files
         if name:
             self.places.setdefault(name, place)
-        own_schedule = "schedule" in raw or "schedule" not in self.defaults
-        own_zone = own_schedule and raw.get("timezone") is not None
-        task = Task(order=len(self.places), place=place, written=tuple(raw),
-                    changed_at=self._change_of(changed_at, own_schedule),
-                    zone_changed_at=self._change_of(changed_at, own_zone), **values)
+        changed_at, zone_changed_at = self._times_of(raw, changed_at)
+        task = Task(order=len(self.places), place=place, written=tuple(raw), changed_at=changed_at,
+                    zone_changed_at=zone_changed_at, **values)
         if not problems:
             self.tasks[name] = task
             return
@@ -3487,22 +3508,33 @@ class _TaskBuilder:
         if name:
             self._invalidate(name, problems[0].text)
 
-    def _change_of(self, changed_at: "float | None", is_own: bool) -> "float | None":
-        """When a field changed last: with the task's file or, unless it `is_own`, the settings.
+    def _times_of(self, raw: "Document",
+                  changed_at: "float | None") -> "Tuple[float | None, float | None]":
+        """When the schedule and the zone of a task changed last: with its file, or the settings.
 
-        Which of the two files changed it cannot be told; the later time is safe.
+        Which of the two files changed what a task has from both cannot be told; the later time is
+        safe.
         """
-        if changed_at is None or is_own:
-            return changed_at
-        return max(changed_at, self.settings_changed_at or changed_at)
+        if changed_at is None:
+            return None, None
+        later = max(changed_at, self.settings_changed_at or changed_at)
+        if "schedule" not in raw and "schedule" in self.defaults:
+            return later, later
+        if raw.get("timezone") is None:
+            return changed_at, later
+        return changed_at, changed_at
 
-    def _with_defaults(self, values: "Document") -> "Document":
-        """The values of a task, with those of `defaults` where it has none; env takes both."""
-        if not self.defaults:
-            return values
+    def _with_defaults(self, values: "Document", raw: "Document") -> "Document":
+        """The values of a task, with those of `defaults` where it has none; env takes both.
+
+        Where the object of the task, `raw`, has null, the field is as without `defaults`.
+        """
         values = {**self.defaults, **values}
         if "env" in values:
             values["env"] = {**self.defaults.get("env", {}), **values["env"]}
+        for key in raw:
+            if raw[key] is None:
+                values.pop(key, None)
         return values
 
     def convert_defaults(self, place: str) -> "Tuple[Document, List[Problem]]":
@@ -3527,13 +3559,14 @@ class _TaskBuilder:
     def _convert(self, values: "Document", place: str, name: str) -> "List[Problem]":
         """Replace the values of the document by those of a Task, in place; drop the bad ones."""
         problems = []
-        for key, value in list(values.items()):
-            if isinstance(value, list) and key != "schedule":
-                values[key] = tuple(value)
-        problems += _exit_code_problems(values, place, name)
-        for key in ("not_on", "env_file"):
-            if isinstance(values.get(key), str):
-                values[key] = (values[key],)
+        for key, value in values.items():
+            if isinstance(value, list):
+                if key != "schedule":
+                    values[key] = tuple(value)
+            elif key in ("not_on", "env_file") and isinstance(value, str):
+                values[key] = (value,)
+        if "skip_exit_codes" in values:
+            problems += _exit_code_problems(values, place, name)
         values.setdefault("timeout", self.settings.get("task_timeout_default", Task.timeout))
         if values.get("timezone", self.settings.get("timezone")):
             values.setdefault("timezone", self.settings.get("timezone"))
@@ -3561,6 +3594,8 @@ class _TaskBuilder:
     def _schedule(self, written: "str | List[str]", place: str,
                   name: str) -> "Tuple[CronSchedule | None, List[Problem]]":
         """The schedule of one expression or of a list, or what is wrong with each of these."""
+        if isinstance(written, str) and written in self._schedules:
+            return self._schedules[written], []
         texts = [written] if isinstance(written, str) else written
         is_list = len(texts) > 1
         expressions: "Dict[str, CronSchedule]" = {}

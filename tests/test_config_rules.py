@@ -1,6 +1,7 @@
 """The rules of the configuration: what is taken, what is refused, and what the message says."""
 
 import json
+import sys
 
 import pytest
 
@@ -875,3 +876,39 @@ def test_text_that_is_no_json_is_refused_in_one_line(text):
     assert message.startswith("conf.json: line ")
     assert "not valid JSON" in message
     assert "\n" not in message
+
+
+# What a task costs to read: a tick reads ten thousand of them anew after each edit.
+
+def calls_to_build(count):
+    """How many functions written in Python are called for so many plain tasks."""
+    tasks = [{"name": "t%d" % number, "schedule": "%d * * * *" % (number % 60), "command": ["true"]}
+             for number in range(count)]
+    calls = []
+
+    def note(frame, event, _):
+        if event == "call":
+            calls.append(frame.f_code.co_name)
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        sc.build_config([(FILE, {"tasks": tasks})])
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+def test_a_plain_task_is_read_in_few_calls():
+    calls_to_build(100)  # each pattern is compiled now
+    assert (len(calls_to_build(300)) - len(calls_to_build(100))) / 200 <= 34
+
+
+def test_a_pattern_is_compiled_when_a_value_first_meets_it_and_then_kept(monkeypatch):
+    compiled = []
+    compile_pattern = sc.re.compile
+    monkeypatch.setattr(sc, "_MATCHERS", {})
+    monkeypatch.setattr(sc.re, "compile", lambda *args: compiled.append(args[0]) or compile_pattern(*args))
+    for value in ("backup", "restore", "-"):
+        sc.is_name(value)
+    assert compiled == [sc.NAME["pattern"]]
