@@ -13022,6 +13022,27 @@ class Outcome(Value):
     status: str = ""  # likewise
 
 
+class Situation(Value):
+    """What is read before a decision: the time, the configuration, the state."""
+
+    now: float = 0.0
+    evidence: Evidence = Evidence()
+    config: "Config | None" = None  # None where it cannot be used
+    problems: "List[str]" = []      # of the configuration
+    watched: "List[Tuple[str, str]]" = []  # the files of the configuration and their signatures
+    may_hide_a_change: bool = False        # a file changed so lately that it may change unseen
+    state: State = State()
+    notes: "List[str]" = []         # on the file of the state
+    aside: str = ""                 # where a bad file of the state is to be kept
+    gap: "Gap | None" = None
+    config_stamp: str = ""          # of the files whose problems are reported; '' without problems
+
+    @property
+    def is_news(self) -> bool:
+        """Whether the problems of the configuration are others than those reported last."""
+        return self.config_stamp != self.state.config_stamp
+
+
 class Conductor:
     """Joins store, planner and runner. Never prints.
 
@@ -13107,10 +13128,43 @@ class Conductor:
         the outcome, as cron mails those of a tick; only then a new problem of the configuration is
         told, for it is told once. `is_thorough`: look at each run as a tick does.
         """
-        now = self.clock.now()
         self.troubles = []
+        situation = self._situation(is_tick, settle_only, is_read)
+        config, problems, state = situation.config, situation.problems, situation.state
+        lines = list(situation.notes)
+        notes = list(situation.notes)
+        if situation.is_news:
+            lines += problems
+            notes += problems or ["the configuration is valid again"]
+        decision, locks = self._decision(situation, settle_only, is_tick or is_thorough)
+        decided = decision.state.replace(config_stamp=situation.config_stamp)
+        decision = decision.replace(state=decided, changed=decision.changed or bool(notes))
+        self._carry_out(config, state, decision, locks, situation.aside)
+        errors = ["ERROR " + line for line in self.troubles]
+        self.store.log(situation.now, notes + decision.notes + errors)
+        self._write_files_and_heartbeat(situation, decision, is_tick, settle_only)
+        exit_code = EXIT_CONFIG if problems else EXIT_OK
+        if self.troubles:
+            exit_code = EXIT_IOERR
+        return Outcome(exit_code=exit_code, lines=lines + self.troubles)
+
+    def _situation(self, is_tick: bool, settle_only: bool, is_read: bool) -> Situation:
+        """What the clocks, the configuration and the state say before a decision."""
+        now = self.clock.now()
         evidence = Evidence(clock_offset=now - self.clock.monotonic(),
                             suspended=self.clock.suspended(), boot_id=current_start_id())
+        situation = self._read_configuration(settle_only)
+        state, notes, aside = self._load_state(situation.config, now)
+        gap = self._gap(now, evidence, state) if is_tick else None
+        # Problems are reported once per version of the files, not every minute.
+        config_stamp = situation.config_stamp
+        if settle_only or not is_read:
+            config_stamp = state.config_stamp
+        return situation.replace(now=now, evidence=evidence, state=state, notes=notes, aside=aside,
+                                 gap=gap, config_stamp=config_stamp)
+
+    def _read_configuration(self, settle_only: bool) -> Situation:
+        """The part of a situation that the files of the configuration make."""
         watched = self.store.watched()
         may_hide_a_change = self.store.may_hide_a_change(watched)
         stamp = "%08x" % stable_hash(repr(watched))
@@ -13122,52 +13176,43 @@ class Conductor:
         if dates:
             watched = watched + dates
             stamp = "%08x" % stable_hash(repr(watched))
-        state, notes, aside = self._load_state(config, now)
-        gap = self._gap(now, evidence, state) if is_tick else None
+        if not problems:
+            stamp = ""
+        return Situation(config=config, problems=problems, watched=watched, config_stamp=stamp,
+                         may_hide_a_change=may_hide_a_change)
 
-        # Problems are reported once per version of the files, not every minute.
-        if settle_only or not is_read:
-            config_stamp = state.config_stamp
-        elif problems:
-            config_stamp = stamp
-        else:
-            config_stamp = ""
-        is_news = config_stamp != state.config_stamp
-        lines = list(notes)
-        if is_news:
-            lines += problems
-            notes += problems or ["the configuration is valid again"]
-
-        locks: "Dict[str, FileLock]" = {}
+    def _decision(self, situation: Situation, settle_only: bool,
+                  is_thorough: bool) -> "Tuple[Decision, Dict[str, FileLock]]":
+        """The decision of a situation, and the locks of the tasks that it starts or adopts."""
+        config, state, now = situation.config, situation.state, situation.now
         if config is None:
             looked_at = state.last_now or now  # what comes once this is fixed is new, not unknown
-            decision = Decision(state=state.replace(last_now=looked_at), wake_at=float("inf"))
-        else:
-            if state is not self.recorded:
-                self.store.record(state.pending, config.task_history_retention_days)
-            trouble = "\n".join(problems) if is_news and state.last_now else None
-            facts = self._facts(state, now, is_tick or is_thorough)
-            facts = facts.replace(gap=gap, trouble=trouble)
-            decision, locks = self._choose(config, state, now, facts, settle_only)
-        decision = decision.replace(state=decision.state.replace(config_stamp=config_stamp),
-                                    changed=decision.changed or bool(notes) or is_news)
-        self._carry_out(config, state, decision, locks, aside)
-        self.store.log(now, notes + decision.notes + ["ERROR " + line for line in self.troubles])
+            return Decision(state=state.replace(last_now=looked_at), wake_at=float("inf")), {}
+        if state is not self.recorded:
+            self.store.record(state.pending, config.task_history_retention_days)
+        trouble = None
+        if situation.is_news and state.last_now:
+            trouble = "\n".join(situation.problems)
+        facts = self._facts(state, now, is_thorough)
+        facts = facts.replace(gap=situation.gap, trouble=trouble)
+        return self._choose(config, state, now, facts, settle_only)
 
+    def _write_files_and_heartbeat(self, situation: Situation, decision: Decision, is_tick: bool,
+                                   settle_only: bool) -> None:
+        """Write what shows a decision, and until when the ticks after it may be idle."""
+        now, is_valid = situation.now, not situation.problems
         last_tick = now if is_tick else self.store.last_tick()
-        files_at = self._write_files(config, decision.state, now, last_tick, not problems, is_tick)
+        files_at = self._write_files(situation.config, decision.state, now, last_tick, is_valid,
+                                     is_tick)
         # A decision that only settles did not look at what is due. The next tick will: the state,
         # which the heartbeat names, has changed.
-        if not settle_only:
-            wake_at = 0.0
-            # Problems may be fixed outside the files, by chmod, say: look again every minute.
-            if not may_hide_a_change and not problems:
-                wake_at = min(decision.wake_at, self.store.next_message_at(), files_at)
-            self._beat(is_tick, now, evidence, wake_at, watched)
-        exit_code = EXIT_CONFIG if problems else EXIT_OK
-        if self.troubles:
-            exit_code = EXIT_IOERR
-        return Outcome(exit_code=exit_code, lines=lines + self.troubles)
+        if settle_only:
+            return
+        wake_at = 0.0
+        # Problems may be fixed outside the files, by chmod, say: look again every minute.
+        if is_valid and not situation.may_hide_a_change:
+            wake_at = min(decision.wake_at, self.store.next_message_at(), files_at)
+        self._beat(is_tick, now, situation.evidence, wake_at, situation.watched)
 
     def _beat(self, is_tick: bool, now: float, evidence: Evidence, wake_at: float,
               watched: "List[Tuple[str, str]]") -> None:
