@@ -142,7 +142,8 @@ def retry_of(world, now):
     each = world.config.tasks["dump"]
     document = sc.task_document(world.config, world.state, each, at(now), world.last_seen)
     said = sc.why_text(world.config, world.state, each, None, None, at(now), world.last_seen, 999)
-    return document["reason"], document["next_run"], said.split("\n")[0].split(". ")[-1]
+    said = said.split("\n")[0].partition(" It runs as configured:")[0]
+    return document["reason"], document["next_run"], said.split(". ")[-1]
 
 
 def test_a_due_retry_says_what_it_waits_for():
