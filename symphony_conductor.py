@@ -2723,7 +2723,9 @@ class _IcsEvent:
                 raise ConductorError("line %d: a second %s" % (self.lines[name][1][0], name))
         if not self.lines.get("DTSTART"):
             raise ConductorError("line %d: the event has no DTSTART" % self.number)
-        (start, at), = self.times("DTSTART")
+        (start, at), *others = self.times("DTSTART")
+        if others:
+            raise ConductorError("line %d: DTSTART has several times" % self.lines["DTSTART"][0][0])
         length = self._length(start, at)
         starts = [start] + [day for day, _ in self.times("RDATE")]
         excluded = {day for day, _ in self.times("EXDATE")}.union(moved)
@@ -2755,6 +2757,9 @@ class _IcsEvent:
             numbers = [int(group or 0) for group in match.groups()]
             took_s = sum(count * unit for count, unit in zip(
                 numbers, (7 * DAY, DAY, HOUR, MINUTE, 1)))
+            if took_s > SEARCH_DAYS * DAY:  # the zone has no offset for the end of some
+                raise ConductorError("line %d: DURATION:%s is too long" % (
+                    number, cut_text(value, 40)))
             end = start + -(-took_s // DAY) - 1 if at is None else self.day_of(at + took_s - 1)
         return max(end - start, 0) + 1
 
