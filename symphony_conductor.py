@@ -3546,7 +3546,8 @@ class _TaskBuilder:
         """`defaults` with the values of a Task, and what is wrong with them beyond their types."""
         values = dict(self.defaults)
         problems = self._convert(values, place, "")
-        return {key: value for key, value in values.items() if key in self.defaults}, problems
+        kept = [*self.defaults, "calendar", "window"]
+        return {key: value for key, value in values.items() if key in kept}, problems
 
     def _note(self, place: str, problems: "List[Problem]") -> None:
         self._problems.setdefault(place, []).extend(problems)
@@ -3881,18 +3882,21 @@ def bytes_of(limit: "int | str") -> int:
 def suspicions(config: Config, now: float) -> "List[Problem]":
     """Warnings for what is legal, but probably not meant. Defaults are never suspicious."""
     warnings = []
+    places = [("settings", "env", text, hint) for text, hint in _unexpanded_in_env(config.env)]
+    said = set()  # of the defaults, which is not repeated for every task
+    if config.defaults:
+        # Not enabled: it waits for nothing itself.
+        shared = Task(written=tuple(config.defaults), **dict(config.defaults, enabled=False))
+        for field, text, hint in _suspicions_of(shared, config, now):
+            if field in config.defaults:
+                places.append(("settings: defaults", field, text, hint))
+                said.add((field, text))
     for task in config.tasks.values():
         warnings += [
             Problem(place=task.place, text="%s: %s" % (field, text), hint=hint, warning=True,
                     task=task.name, field=field)
             for field, text, hint in _suspicions_of(task, config, now)
-            if field in task.written or field not in config.defaults]
-    # Not enabled: it waits for nothing itself.
-    shared = Task(written=tuple(config.defaults), **dict(config.defaults, enabled=False))
-    places = [("settings", "env", text, hint) for text, hint in _unexpanded_in_env(config.env)]
-    if config.defaults:
-        places += [("settings: defaults",) + advice for advice in _suspicions_of(
-            shared, config, now) if advice[0] in config.defaults]
+            if field in task.written or (field, text) not in said]
     warnings += [Problem(place=place, text="%s: %s" % (field, text), hint=hint, warning=True,
                          field=field) for place, field, text, hint in places]
     return warnings

@@ -366,6 +366,17 @@ def test_what_is_suspicious_about_a_default_is_said_once():
         ("settings: defaults", "schedule"), ("settings: defaults", "timeout")]
 
 
+def test_warnings_about_days_off_and_windows_come_with_defaults_too():
+    document = {"settings": {"timezone": "UTC", "defaults": {
+        "not_on": "old.txt", "only_between": "22:00-23:00", "start_deadline": 60}},
+        "tasks": [job(), job(name="late", schedule="0 22 * * *")]}
+    config = sc.build_config([(FILE, document)], read_dates={"old.txt": "2020-12-25\n"}.__getitem__)
+    assert [(warning.place, warning.text) for warning in sc.suspicions(config, 1700000000)] == [
+        (FILE + ": tasks[0] 'job'",
+         "only_between: no slot starts within its start_deadline of 60 s"),
+        ("settings: defaults", "not_on: old.txt has no dates after 2020-12-25")]
+
+
 def test_a_task_that_depends_on_itself_by_a_default_is_told_what_to_write():
     config = build(job(), job(name="mount"), defaults={"dependencies": ["mount"]})
     assert list(config.tasks) == ["job"]
