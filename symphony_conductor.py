@@ -13007,6 +13007,7 @@ METRICS_EVERY_S = 5 * MINUTE  # at the latest, also while nothing happens
 METRICS_AT_ONCE = 100 * 1000
 REPORT_EVERY_S = MINUTE       # at the most
 REPORT_RETRY_S = 5 * MINUTE
+SLOTS_UNASKED = 100           # runs for more past slots at once have to be confirmed
 
 
 def page_due_at(store: Reader, path: str, now: float) -> float:
@@ -13999,8 +14000,8 @@ class Conductor:
         finally:
             release_all(locks)
             if len(slots) > 1 and left:
-                tell("%s left; to go on: run %s --from %s --to %s" % (
-                    plural(len(left), "slot"), name, iso(left[0]), iso(left[-1])))
+                tell("%s left; to go on: %s" % (
+                    plural(len(left), "slot"), backfill_command(name, left)))
 
     def _wait_for(self, lock: FileLock, tell: "Callable[[str], Any]") -> None:
         """Take the lock of a task, which a scheduled run may have by now."""
@@ -14179,6 +14180,14 @@ def _already_running(task: Task, state: State) -> BusyError:
         if run.run_id:  # a run that only its lock shows has none
             text += " (run %s)" % run.run_id
     return BusyError(text)
+
+
+def backfill_command(name: str, slots: "Sequence[int | None]") -> str:
+    """What to type to run a task for these past slots."""
+    command = "run %s --from %s --to %s" % (name, iso(slots[0]), iso(slots[-1]))
+    if len(slots) > SLOTS_UNASKED:
+        command += " --yes"
+    return command
 
 
 def task_named(config: Config, name: str) -> Task:
@@ -15242,7 +15251,6 @@ def _run_tagged(store: Store, args: "argparse.Namespace") -> int:
     return code
 
 
-SLOTS_UNASKED = 100  # more than so many at once have to be confirmed
 SLOTS_AT_ONCE = 10000
 
 
@@ -15251,6 +15259,8 @@ def _slots_to_run(task: Task, args: "argparse.Namespace", now: float) -> "List[i
     schedule, zone = task.schedule, task.timezone
     if schedule is None or schedule.reboot:
         raise UsageError("%s has no slots: it has no times in its schedule" % task.name)
+    if args.end and not args.start:
+        raise UsageError("--to needs --from")
     if args.slot:
         at = _past_option("--slot", args.slot, zone, now)
         before, after = schedule.previous(at, zone), schedule.next(at, zone)
@@ -15259,8 +15269,6 @@ def _slots_to_run(task: Task, args: "argparse.Namespace", now: float) -> "List[i
             raise UsageError("--slot: %s is not a slot of %s" % (local_text(at, zone), task.name),
                              "the nearest: %s" % join_words(nearest))
         return [at]
-    if not args.start:
-        raise UsageError("--to needs --from")
     start = _past_option("--from", args.start, zone, now)
     end = _past_option("--to", args.end, zone, now) if args.end else int(now)
     slots: "List[int]" = []

@@ -80,6 +80,7 @@ REFUSALS = (
     ("--slot 2025-06-09T02:00Z", "--slot: 2025-06-09T02:00Z is in the future"),
     ("--from 2025-06-09", "--from: 2025-06-09 is in the future"),
     ("--to 2025-06-01", "--to needs --from"),
+    ("--slot 2025-06-01T02:00Z --to 2025-06-02", "--to needs --from"),
     ("--dry-run", "--dry-run needs --from (it lists the slots)"),
     ("--from 11:00", "a has no slot from Mon 2025-06-02 11:00 +0000 to Mon 2025-06-02 12:00 +0000"),
     ("--from 2025-01-01", "153 slots from Wed 2025-01-01 00:00 +0000 to Mon 2025-06-02 12:00 +0000"
@@ -138,6 +139,13 @@ def test_a_backfill_runs_slot_by_slot_until_one_fails_and_says_how_to_go_on(proj
                for record in project.history()]
     assert history == [(status, slot, "manual") for status, slot in zip(
         ("success", "success", "failed", "success", "success"), slots[:3] + slots[2:])]
+
+
+def test_how_to_go_on_with_many_slots_is_not_refused(project):
+    project.configure(dict(every_minute("job", "exit 3"), schedule="0,30 * * * *", timezone="UTC"))
+    code, _, err = backfilled(project, "--yes")
+    command = err.splitlines()[-1].partition("193 slots left; to go on: ")[2].split()
+    assert code == 3 and project.call(*command)[0] == 3
 
 
 def test_run_for_one_slot(project):
