@@ -162,16 +162,13 @@ def task_values(task: "sc.Task", state: "sc.State", now: float,
 def interval_of(task: "sc.Task", now: float) -> "int | None":
     """The longer one of the period that `now` lies in and of the one before it, in seconds.
 
-    Of a schedule on weekdays, that is three days on a Monday, and one day on a Wednesday.
+    Of a schedule on weekdays, that is three days on a Monday, and one day on a Wednesday. Slots on
+    days off are none: after a week of holidays, no success is a week late.
     """
-    schedule = task.schedule
-    if schedule is None:
-        return None
-    following = schedule.next(now, task.timezone)
-    newest = schedule.previous(now, task.timezone)
+    following, newest = sc.slot_after(task, now), sc.slot_until(task, now)
     if following is None or newest is None:
         return None
-    earlier = schedule.previous(newest - 1, task.timezone)
+    earlier = sc.slot_until(task, newest - 1)
     if earlier is None:
         return following - newest
     return max(following - newest, newest - earlier)

@@ -139,6 +139,13 @@ def test_the_period_is_the_longer_one_of_two(schedule, when, days):
     assert symphony_metrics.interval_of(only, at(when)) == (days and days * sc.DAY)
 
 
+def test_days_off_make_the_period_longer():
+    only = configured(task("a", "0 9 * * *", not_on="2025-06-03..2025-06-06")).tasks["a"]
+    days = [symphony_metrics.interval_of(only, at("2025-06-%02dT10:00:00Z" % day)) / sc.DAY
+            for day in (1, 2, 5, 7, 8)]
+    assert days == [1, 5, 5, 5, 1]
+
+
 def test_a_state_of_an_older_version_has_the_last_success_if_it_was_the_last_run():
     config = configured(task("a", "0 * * * *"))
     state = sc.State(last_now=NOW, tasks={"a": sc.TaskState(last=dict(LAST, status="success", exit_code=0))})
