@@ -6811,8 +6811,8 @@ def invalid_document(name: str, reason: str, state: State) -> "Document":
     """What `status` tells of an invalid task."""
     document: "Document" = {
         "name": name, "enabled": True, "schedule": None, "description": "", "state": "invalid",
-        "waiting_for": None, "reason": reason, "owner": "", "dependencies": [], "tags": [],
-        "paused": None, "next_run": None,
+        "waiting_for": None, "reason": reason, "owner": "", "dependencies": [], "locks": [],
+        "tags": [], "paused": None, "next_run": None,
     }
     document.update(_past_runs(state.tasks.get(name, TaskState())))
     return document
@@ -14040,7 +14040,6 @@ class Conductor:
             self.store.lock.unlock()
         self._send_due_messages()
         spec = spec_of(config, task.replace(env=dict(task.env, **env)), run)
-        spec["env"].update(env)  # whatever else gives the task its variables
         supervisor = Supervisor(self.store, self.clock, spec, echo_fd)
         supervisor.env_of_run = env
         result = supervisor.run()

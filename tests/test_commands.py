@@ -62,6 +62,7 @@ def test_status_is_json_when_piped_and_holds_what_it_promises(project):
     assert re.match(r"'a' failed \(exit 4\) at \S+Z; retry due at "
                     r"\S+Z\Z", tasks["b"]["reason"])
     assert tasks["off"]["next_run"] is None and tasks["odd"]["schedule"] is None
+    assert tasks["odd"]["locks"] == tasks["b"]["locks"]
     newest = document["recent_results"][0]
     assert RESULT_KEYS <= set(newest)
     assert (newest["task"], newest["status"], newest["attempt"]) == ("a", "failed", 1)
