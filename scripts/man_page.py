@@ -178,8 +178,8 @@ def description_section(_: "List[Command]") -> "List[str]":
         "[config/](config/README.md)\ndescribes every field", "`config/README.md` describes every"
         " field and setting"), paragraph(text, "A task is named alone")]
     lines: "List[str]" = []
-    for each in paragraphs:
-        lines += ([".PP"] if lines else []) + prose(roff(each))
+    for text in paragraphs:
+        lines += ([".PP"] if lines else []) + prose(roff(text))
     return lines
 
 
