@@ -2973,6 +2973,7 @@ class Window:
 
 NAME_LIMIT = 100       # a name becomes a file name with a suffix
 LONGEST_S = 10 * 366 * DAY
+LONGEST_RETENTION_DAYS = 36500
 
 # What a value may be, in words of JSON Schema: `fits` goes by it, and so do editors (the command
 # beside this file, schema). Each pattern is anchored at both ends, and means the same to Python's
@@ -3216,7 +3217,7 @@ SETTING_RULES = _rules(
     Rule(key="max_concurrent_tasks", schema=_whole(1, 1000),
          allowed="a whole number from 1 to 1000"),
     Rule(key="task_timeout_default", schema=_number(1), allowed=SECONDS_TEXT % "1"),
-    Rule(key="task_history_retention_days", schema=_number(1, 36500),
+    Rule(key="task_history_retention_days", schema=_number(1, LONGEST_RETENTION_DAYS),
          allowed="a number of days from 1 to 36500"),
     Rule(key="notification_webhook", schema=WEB_ADDRESS, null=True, secret=True,
          allowed=ADDRESS_TEXT),
@@ -13667,7 +13668,9 @@ class Conductor:
     def _stop_waiting(self, name: str, reason: str) -> "List[str]":
         """End what waits of a task: a line for each slot."""
         now = self.clock.now()
-        config = self._load_config("")[0] or Config()
+        config = self._load_config("")[0]
+        if config is None:  # how long its history is to be kept cannot be told either
+            config = Config(task_history_retention_days=LONGEST_RETENTION_DAYS)
         state = self._load_state(config, now)[0]
         if name not in state.tasks:
             return []

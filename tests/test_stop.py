@@ -475,3 +475,17 @@ def test_a_pause_ends_what_is_said_of_a_skip_within_it():
     world.tick("2025-06-03T01:59:00Z")
     world.tick("2025-06-03T02:02:00Z")
     assert world.state.tasks["a"].skips == {}
+
+
+def test_without_a_configuration_a_stop_prunes_no_history(project):
+    project.configure(due_once("job", "exit 3", retry_count=5, retry_delay=600))
+    project.anchor()
+    project.tick()
+    project.wait_for_idle()
+    kept = project.root / "status" / "history" / "2001-01-01.jsonl"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("")
+    (project.root / "config" / "conductor_config.json").write_text("{")
+    (project.root / "status" / "last_good_config.json").unlink()
+    assert "was waiting and will not run" in project.call("stop", "job")[1]
+    assert project.history() and kept.exists()
