@@ -589,6 +589,7 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         reason: "str | None"
         definition: "str | None"
         interim: bool
+        backfill: bool  # a run by hand for an older slot than the newest
         merged_since: "str | None"
         absorbed: "str | None"
         attempts: "List[Verdict]"
@@ -4252,6 +4253,11 @@ LAST_KEYS = ("status", "scheduled_for", "started_at", "ended_at", "duration_s", 
              "attempt", "trigger", "run_id")
 
 
+def is_backfill(state: TaskState, run: Run) -> bool:
+    """Whether a run by hand is for an older slot than the newest that was decided."""
+    return run.trigger == "manual" and run.slot is not None and run.slot < state.cursor
+
+
 def pings_start(task: Task) -> bool:
     """Whether the dead-man switch of a task is told of a start: only where an end follows.
 
@@ -4980,6 +4986,9 @@ class _Draft:
             record = {**record, "status": "stopped", "exit_code": EXIT_STOPPED, "reason": stopped}
         elif stopped and is_failure(record["status"]):
             record["reason"] = _joined(record.get("reason"), "no further attempt: " + stopped)
+        if is_backfill(state, run):
+            self._finish_backfill(name, run, record)
+            return
         if record["status"] == "skipped_condition" and cycle is not None and cycle.attempts:
             self.put(name, run=None)
             self._close(name, record["status"], str(record.get("reason")))
@@ -5005,18 +5014,25 @@ class _Draft:
             self.put(name, last_success=round(float(result["ended_at"]), 3))
         if cycle is not None:
             self.put(name, cycle=retry)
+        note = _end_note(name, record)
         if retry is not None:
             self.records.append({**record, "interim": True})
+            note += "; retry %s" % retry_text(retry, self.config.tasks.get(name))
         else:
             self._give_verdict(name, {**record, **_cycle_fields(cycle)}, record)
-
-        note = "%s: run %s %s after %s s" % (
-            name, run.run_id, outcome_text(record), record["duration_s"])
-        if record.get("reason"):
-            note += ": %s" % record["reason"]
-        if retry is not None:
-            note += "; retry %s" % retry_text(retry, self.config.tasks.get(name))
         self.notes.append(note)
+
+    def _finish_backfill(self, name: str, run: Run, record: "Verdict") -> None:
+        """A run for an old slot answers for that slot alone: how the task stands is another matter.
+        """
+        state = self.tasks[name]
+        satisfied_until = state.satisfied_until
+        if record["status"] == "success":
+            satisfied_until = max(satisfied_until or 0, run.slot or 0)
+        self.put(name, run=None, satisfied_until=satisfied_until,
+                 totals=_counted(state, record["status"]))
+        self.records.append({**record, "backfill": True})
+        self.notes.append(_end_note(name, record))
 
     def _retry_of(self, name: str, cycle: Cycle, ended_at: float,
                   record: "Verdict") -> "Cycle | None":
@@ -5694,6 +5710,15 @@ class _Draft:
             self.put(name, notified_at=0.0, blocking_at=0.0)
         elif self._is_news(state.notified_at) and self._notify(name, facts):
             self.put(name, notified_at=self.now)
+
+
+def _end_note(name: str, record: "Verdict") -> str:
+    """What the log says of the end of a run."""
+    note = "%s: run %s %s after %s s" % (
+        name, record["run_id"], outcome_text(record), record["duration_s"])
+    if record.get("reason"):
+        note += ": %s" % record["reason"]
+    return note
 
 
 def _is_active(state: TaskState) -> bool:
@@ -6694,6 +6719,8 @@ def code_of_run(result: "Verdict | Result") -> int:
 def health_line(verdict: "Verdict") -> "str | None":
     """`status:timestamp:exit_code`; None for a verdict that leaves the health file as it is."""
     status = verdict["status"]
+    if verdict.get("backfill"):
+        return None
     if status in HEALTH_SKIPS:
         return "skipped:%s:%d\n" % (verdict["ended_at"], HEALTH_EXIT_SKIPPED)
     if status == "stopped":
@@ -10099,8 +10126,10 @@ class Reader:
         """Why the file of a setting could not be written, the last time; '' if it could."""
         try:
             text = read_bytes(self.path(UNWRITTEN_NAME % setting), 4096)
-        except OSError:
+        except FileNotFoundError:
             return ""
+        except OSError as error:
+            return "cannot tell: %s: %s" % (UNWRITTEN_NAME % setting, error_text(error))
         return plain_line(text.decode("utf-8", "replace"), 500)
 
     def last_evidence(self) -> "Evidence | None":
@@ -10680,7 +10709,8 @@ def load_beside(store: Reader, name: str) -> "Any":
     before = sys.dont_write_bytecode
     sys.dont_write_bytecode = before or is_foreign
     # Not by importlib.util, whose own import takes longer than this one.
-    sys.path.insert(0, folder)
+    # Last: no file in that folder may stand in for one of the standard library.
+    sys.path.append(folder)
     try:
         return __import__(module_name)
     except SystemExit:  # it would end the tick, and with it all starts
@@ -11968,6 +11998,7 @@ class Supervisor:
         self.others: "frozenset[Tuple[int, str]]" = frozenset()
         self.trouble = ""  # why no process was started, or the output of an adopted one is lost
         self.failure = ""  # why the process that was started could not become the command
+        self.condition_mono = 0.0  # when the condition started
         self.env_of_run: "Dict[str, str]" = {}  # of `run --env`; it is in no configuration
         # The values from it and from `env_file`, which are masked in all that is kept of the
         # output. None: they are not known, so no output is kept but in the log.
@@ -12048,9 +12079,17 @@ class Supervisor:
             if self.obstacle is not None:
                 raise self.obstacle
             self._begin(started_mono)
-            refusal = self._ask_condition()
+            watch = self._watch_of_condition()
+        except (ConductorError, OSError) as error:
+            return self._not_started(error, started_mono)
+        if watch is not None:
+            watch.wait()  # an error ends this process, and the next tick adopts what goes on
+            refusal = self._refusal_by(watch)
             if refusal is not None:
                 return self._ended(refusal)
+        try:
+            if watch is not None:
+                self._heed_stop()  # asked for as the condition ended, too late to end that
             self._start()
         except (ConductorError, OSError) as error:
             return self._not_started(error, started_mono)
@@ -12100,12 +12139,12 @@ class Supervisor:
             self.failure = "cannot start: %s" % self._cause_of(trouble)
             self.output.take(_bytes(self.failure + "\n"))
 
-    def _ask_condition(self) -> "Result | None":
-        """Run the task's condition: None when the command may start, else the result of the run."""
+    def _watch_of_condition(self) -> "Watch | None":
+        """Start the task's condition, if it has one."""
         if not self.spec["condition"]:
             return None
         assert self.output is not None and self.signals is not None
-        started_mono = self.clock.monotonic()
+        self.condition_mono = self.clock.monotonic()
         # Ahead of the start: once the condition runs, nothing may fail.
         output = Output(os.dup(self.output.log_fd), CONDITION_OUTPUT_BYTES)
         try:
@@ -12119,21 +12158,25 @@ class Supervisor:
                   cgroup=self._cgroup())
         if self.is_subreaper:
             job = job.replace(supervisor=os.getpid(), others=self.others)
-        watch = self.watch = Watch(
-            self.clock, job, started_mono + self.spec["condition_timeout"],
+        self.watch = Watch(
+            self.clock, job, self.condition_mono + self.spec["condition_timeout"],
             self.spec["kill_grace"], reader, output, self.signals, True, lambda status: False,
             self._note_unended)
-        watch.wait()
+        return self.watch
+
+    def _refusal_by(self, watch: "Watch") -> "Result | None":
+        """The result of a run whose condition has ended; None when the command may start."""
+        assert self.output is not None
+        output = watch.output
         output.write_end()
         self.output.last_byte = output.last_byte
         close_quietly(watch.reader)
         watch.reader = -1
         output.close()
-        result = result_of(watch, output, self.clock, started_mono, SPEC_DEFAULTS)
+        result = result_of(watch, output, self.clock, self.condition_mono, SPEC_DEFAULTS)
         if result["status"] == "interrupted":
             return result
         if result["status"] == "success":
-            self._heed_stop()  # asked for as the condition ended, it came too late to end that
             # The command has its timeout for itself.
             self.record = {**self.record, "started_mono": self.clock.monotonic(),
                            "command_started_at": self.clock.now()}
@@ -13986,7 +14029,7 @@ class Conductor:
             for task in tasks[:-1]:
                 outcome = self._run_one(config, task, dependencies == "ignore", echo_fd,
                                         locks[task.name], tell, None, {})
-                if outcome.exit_code:
+                if outcome.status != "success":
                     return outcome
             left = list(slots)
             while left:
@@ -13996,15 +14039,17 @@ class Conductor:
                     self._wait_for(locks[name], tell)
                 outcome = self._run_one(config, tasks[-1], dependencies == "ignore", echo_fd,
                                         locks[name], tell, left[0], env or {})
-                if outcome.exit_code:
+                if outcome.status != "success":
                     break
                 del left[0]
             return outcome
         finally:
             release_all(locks)
             if len(slots) > 1 and left:
-                tell("%s left; to go on: %s" % (
-                    plural(len(left), "slot"), backfill_command(name, left)))
+                command = backfill_command(name, left) + WAYS_TO_DEPENDENCIES[dependencies]
+                if env:  # whose values may be secret
+                    command += ", with the same --env %s" % join_words(sorted(env))
+                tell("%s left; to go on: %s" % (plural(len(left), "slot"), command))
 
     def _wait_for(self, lock: FileLock, tell: "Callable[[str], Any]") -> None:
         """Take the lock of a task, which a scheduled run may have by now."""
@@ -14086,12 +14131,13 @@ class Conductor:
                 task.name, explain_unmet(config, tasks, unmet, at)),
                 "use --with-dependencies to run what is missing first, or --ignore-dependencies")
         state_after, run = begin_manual(decision.state, task, now, slot)
-        if pings_start(task):
+        is_pinged = pings_start(task) and not is_backfill(state_after.tasks[task.name], run)
+        if is_pinged:
             state_after = state_after.replace(messages_made=state_after.messages_made + 1)
         self._commit(state_after, aside)
         self._mark_settled(state, decision.state)
         self.store.record(decision.lines, config.task_history_retention_days)
-        if pings_start(task):
+        if is_pinged:
             self.store.enqueue({"event": "ping", "channel": "ping", "kind": "start", "at": iso(now),
                                 "task": task.name, "id": run_id_of(now, state_after.messages_made)})
         note = "%s: starting run %s by hand" % (task.name, run.run_id)
@@ -14182,6 +14228,11 @@ def _already_running(task: Task, state: State) -> BusyError:
         if run.run_id:  # a run that only its lock shows has none
             text += " (run %s)" % run.run_id
     return BusyError(text)
+
+
+# What `run` does about dependencies that are not met -> the option that asks for it.
+WAYS_TO_DEPENDENCIES = {
+    "check": "", "first": " --with-dependencies", "ignore": " --ignore-dependencies"}
 
 
 def backfill_command(name: str, slots: "Sequence[int | None]") -> str:
@@ -15207,6 +15258,8 @@ def cmd_run(store: Store, args: "argparse.Namespace") -> int:
             return EXIT_OK
     elif args.dry_run:
         raise UsageError("--dry-run needs --from", "it lists the slots")
+    elif args.yes:
+        raise UsageError("--yes needs --from", "it confirms a great number of slots")
     sys.stdout.flush()  # the command writes to the same descriptor
     store.hold()
     if args.tags:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from support import every_minute
-from world import World, at, task
+from world import Told, World, at, task
 
 import symphony_conductor as sc
 
@@ -45,6 +45,23 @@ def test_a_run_for_an_older_slot_takes_nothing_back():
     assert sc.iso(world.state.tasks["a"].satisfied_until) == "2025-06-04T02:00:00Z"
 
 
+@pytest.mark.parametrize("newest, by_hand", [("failed", "success"), ("success", "failed"), ("success", "timeout")])
+def test_a_run_for_an_older_slot_changes_nothing_of_how_the_task_stands(newest, by_hand):
+    world = Told(task("a", "0 2 * * *", ping_url="http://example.org/p"), task("after", dependencies=["a"]))
+    world.tick("2025-06-02T10:00:00Z")
+    world.tick("2025-06-03T02:00:00Z")
+    world.finish("a", "2025-06-03T02:01:00Z", newest)
+    world.tick("2025-06-04T02:00:00Z")
+    world.finish("a", "2025-06-04T02:01:00Z", newest)
+    before, told = world.state.tasks["a"], world.told()
+    _, started = run_for(world, "2025-06-03T02:00:00Z", "2025-06-04T09:00:00Z", by_hand)
+    assert started == [] and world.told() == told
+    after = world.state.tasks["a"]
+    assert after.totals.pop(by_hand) == before.totals.get(by_hand, 0) + 1
+    assert after.replace(totals={}, satisfied_until=0) == before.replace(totals={}, satisfied_until=0)
+    assert sc.health_line(world.verdicts[-1]) is None
+
+
 def test_a_run_by_hand_for_no_slot_answers_for_all_before_it():
     world = daily()
     world.state, _ = sc.begin_manual(world.state, world.config.tasks["a"],
@@ -75,6 +92,7 @@ def test_a_lost_state_takes_no_run_for_a_slot_for_one_of_the_schedule():
 # -- the command line
 
 REFUSALS = (
+    ("--yes", "--yes needs --from (it confirms a great number of slots)"),
     ("--slot 2025-06-02T03:30Z", "--slot: Mon 2025-06-02 03:30 +0000 is not a slot of a (the"
      " nearest: Mon 2025-06-02 02:00 +0000 and Tue 2025-06-03 02:00 +0000)"),
     ("--slot 2025-06-09T02:00Z", "--slot: 2025-06-09T02:00Z is in the future"),
@@ -139,6 +157,16 @@ def test_a_backfill_runs_slot_by_slot_until_one_fails_and_says_how_to_go_on(proj
                for record in project.history()]
     assert history == [(status, slot, "manual") for status, slot in zip(
         ("success", "success", "failed", "success", "success"), slots[:3] + slots[2:])]
+
+
+def test_how_to_go_on_names_the_options_and_a_skip_ends_it_too(project):
+    project.configure(dict(every_minute("job", "exit 0"), schedule="0 2 * * *", timezone="UTC",
+                           success_exit_codes=[1], skip_exit_codes=[0]))
+    code, _, err = backfilled(project, "--ignore-dependencies", "--env", "TOKEN=secret-word")
+    assert code == 0 and "secret-word" not in err
+    assert err.splitlines()[-1].endswith(
+        "4 slots left; to go on: run job --from 2025-01-01T02:00:00Z --to 2025-01-04T02:00:00Z "
+        "--ignore-dependencies, with the same --env TOKEN")
 
 
 def test_how_to_go_on_with_many_slots_is_not_refused(project):
