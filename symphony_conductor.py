@@ -9725,6 +9725,14 @@ class Reader:
         paths += [path for path in (globals().get("__cached__"),) if path]
         return [(os.path.abspath(path), signature(path)) for path in paths]
 
+    def version_of(self, watched: "List[Tuple[str, str]]") -> str:
+        """A text that differs for each version of the configuration: of the files less the program.
+        """
+        program = {os.path.abspath(path)
+                   for path in (self.compiled, globals().get("__cached__")) if path}
+        files = [(path, seen) for path, seen in watched if path not in program]
+        return "%08x" % stable_hash(repr(files))
+
     @staticmethod
     def may_hide_a_change(watched: "List[Tuple[str, str]]") -> bool:
         """Whether a file changed so recently that a second change could leave the same signature.
@@ -13221,7 +13229,7 @@ class Conductor:
         """The part of a situation that the files of the configuration make."""
         watched = self.store.watched()
         may_hide_a_change = self.store.may_hide_a_change(watched)
-        stamp = "%08x" % stable_hash(repr(watched))
+        stamp = self.store.version_of(watched)
         config, problems = self._current_config(watched, "" if settle_only else stamp)
         dates = list(self.store.date_files.items())
         may_hide_a_change = may_hide_a_change or self.store.may_hide_a_change(dates)
@@ -13229,7 +13237,7 @@ class Conductor:
             self.valid_config = (watched, config)
         if dates:
             watched = watched + dates
-            stamp = "%08x" % stable_hash(repr(watched))
+            stamp = self.store.version_of(watched)
         if not problems:
             stamp = ""
         return Situation(config=config, problems=problems, watched=watched, config_stamp=stamp,

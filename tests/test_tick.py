@@ -379,6 +379,22 @@ def test_a_compiled_file_that_others_can_write_to_is_refused(project):
     assert done.returncode == 78 and b"others can write to it" in done.stdout
 
 
+def test_another_compiled_file_is_no_other_configuration(project):
+    shutil.copy(str(SCRIPT), str(project.root))
+    project.configure(every_minute("a", schedule="0 0 1 1 *"))
+    tick = [sys.executable, "-I", "-S", "-c", FAST.replace(str(SCRIPT.parent), str(project.root)), "tick"]
+    assert subprocess.call(tick, cwd=str(project.root)) == 0
+    project.write_config("null")
+    said = []
+    for _ in range(2):
+        done = subprocess.run(tick, cwd=str(project.root), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert done.returncode == 78
+        said.append(done.stdout.count(b"the document is not an object"))
+        compiled, = (project.root / "__pycache__").glob("symphony_conductor.*.pyc")
+        settle(compiled)
+    assert said == [1, 0]
+
+
 # An interpreter in which the class Value cannot be made, and what follows it in the file even less.
 NO_VALUES = FAST.replace("import symphony", "import builtins; build = builtins.__build_class__; "
                          "builtins.__build_class__ = lambda body, name, *bases: "
