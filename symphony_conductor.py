@@ -218,11 +218,16 @@ def nothing_to_do(heartbeat: bytes, now: float, monotonic: float) -> bool:
             return False
         if start_id.partition(b"+")[2] != init_start_ticks().encode():
             return False  # the container was started again, or what could be seen has changed
+        recorded = b""
         for line in lines[1:]:
             recorded, path = line.split(b" /", 1)
             # '?': the last tick could not read it, so this one has to try.
             if recorded == b"?" or signature(b"/" + path).encode() != recorded:
                 return False
+        # The last of them is the state: in the copy of a root, all these paths are of the original.
+        state = heartbeat[:-len(HEARTBEAT_NAME)] + STATE_NAME.encode()
+        if signature(state).encode() != recorded:
+            return False
         posix.utime(heartbeat, (now, now))
         return True
     except (OSError, ValueError):

@@ -379,6 +379,21 @@ def test_a_compiled_file_that_others_can_write_to_is_refused(project):
     assert done.returncode == 78 and b"others can write to it" in done.stdout
 
 
+def test_the_copy_of_a_root_does_not_go_by_the_files_of_the_original(project, tmp_path):
+    project.configure(every_minute("a", schedule="0 0 1 1 *"))
+    project.tick()
+    assert idle(project)
+    copy = tmp_path / "copy"
+    shutil.copytree(str(project.root), str(copy))
+    assert not sc.nothing_to_do(str(copy / "status" / "heartbeat").encode(), time.time(), time.monotonic())
+    link = tmp_path / "link"
+    link.symlink_to(project.root)
+    assert sc.nothing_to_do(str(link / "status" / "heartbeat").encode(), time.time(), time.monotonic())
+    heartbeat = project.root / "status" / "heartbeat"
+    heartbeat.write_text(heartbeat.read_text().splitlines()[0])
+    assert not idle(project)
+
+
 def test_another_compiled_file_is_no_other_configuration(project):
     shutil.copy(str(SCRIPT), str(project.root))
     project.configure(every_minute("a", schedule="0 0 1 1 *"))
