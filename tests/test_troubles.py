@@ -124,9 +124,10 @@ class Box:
             "automation": [python, str(scripts / "automation_manager.py"), "--root", root, "health"],
             "quick": ["sh", str(scripts / "quick_health_check.sh"), "--root", root],
             "report": conductor + ["report", "--format", "json"]}
+        env = dict(self.env, PYTHONDONTWRITEBYTECODE="1")  # the disk may have no room for it
         running = {name: subprocess.Popen(
             self.inside + command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=self.env, cwd="/") for name, command in commands.items()}
+            env=env, cwd="/") for name, command in commands.items()}
         answers = {}
         for name, process in running.items():
             out, err = process.communicate(timeout=60)
