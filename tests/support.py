@@ -163,6 +163,14 @@ def may_live(record):
     return sc.may_live(sc.job_of(record, "", ""))
 
 
+def nothing_lives(record):
+    """Whether nothing of a run lives any more, or soon.
+
+    Who records its end carries the mark of the run too, and lives a moment longer than the record.
+    """
+    return wait_until(lambda: not may_live(record))
+
+
 def git(folder, *arguments):
     """Run git in a folder, with an identity and without the caller's settings; what it printed.
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 
 import pytest
-from support import IMPORTED, SCRIPT, Project, due_once, every_minute, may_live
+from support import IMPORTED, SCRIPT, Project, due_once, every_minute, may_live, nothing_lives
 
 import symphony_conductor as sc
 
@@ -272,7 +272,7 @@ def test_an_adopted_command_is_held_to_its_timeout_though_its_log_is_lost(projec
     log.unlink()
     log.mkdir()
     project.call("tick")
-    assert project.wait_until(lambda: not may_live(record))
+    assert nothing_lives(record)
     assert project.wait_until(lambda: (project.root / "status" / "history").is_dir() and project.history())
     assert statuses(project) == ["timeout"]
     assert "output lost: cannot open logs/automation/job.log: Is a directory" in project.read(

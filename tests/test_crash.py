@@ -13,7 +13,7 @@ from support import (
     due_once,
     kill_points,
     looked_on,
-    may_live,
+    nothing_lives,
     recording,
     strace_works,
     was_killed,
@@ -114,7 +114,7 @@ def test_a_supervisor_killed_at_any_call_loses_and_doubles_nothing(tmp_path):
         killed = was_killed(point, supervisor_of(project))
         record = sc.Store(str(project.root)).read_run("first")
         if record:
-            assert project.wait_until(lambda: not may_live(record))
+            assert nothing_lives(record)
         # A command whose supervisor could not record it any more may hold the task's lock for some ticks to come.
         assert project.wait_until(
             lambda: project.call("tick")[0] == 0 and "run" not in project.state()["tasks"]["first"])

@@ -10,7 +10,16 @@ import sys
 import time
 
 import pytest
-from support import IMPORTED, due_once, every_minute, finished, is_alive, may_live, sc, wait_until
+from support import (
+    IMPORTED,
+    due_once,
+    every_minute,
+    finished,
+    is_alive,
+    nothing_lives,
+    sc,
+    wait_until,
+)
 
 needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="there is no /proc")
 
@@ -159,7 +168,7 @@ def test_a_command_whose_supervisor_died_before_it_had_its_number_on_record_is_a
     end(project, "job")
     project.wait_for_idle()
     assert [verdict["status"] for verdict in project.history()] == ["interrupted"]
-    assert project.wait_until(lambda: not may_live(record)), "who settled it ends a moment later"
+    assert nothing_lives(record), "who settled it ends a moment later"
 
 
 @needs_proc

@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from support import due_once, may_live
+from support import due_once, nothing_lives
 from world import World, at, status_at, task
 
 import symphony_conductor as sc
@@ -293,6 +293,6 @@ def test_a_run_holds_its_locks_though_its_task_and_the_state_are_lost(project, s
     project.tick()
     assert "is held by 'dump'" in project.call("run", "vacuum")[2]
     assert sc.Conductor(sc.Store(str(project.root))).stop("dump", "joe").exit_code == 0
-    assert not may_live(record) and [verdict["run_id"] for verdict in project.history()] == [
+    assert nothing_lives(record) and [verdict["run_id"] for verdict in project.history()] == [
         record["run_id"]]
     assert project.call("run", "vacuum")[0] == 0

@@ -6,7 +6,7 @@ import signal
 import subprocess
 
 import pytest
-from support import due_once, every_minute, is_alive, may_live
+from support import due_once, every_minute, is_alive, nothing_lives
 from world import NIGHT, Busy, World, at, status_at, task
 
 import symphony_conductor as sc
@@ -276,7 +276,7 @@ def test_stop_ends_the_whole_tree(project):
     assert set(pids) <= set(document["running"][0]["pids"])
     code, out, err = stop(project)
     assert (code, out, err) == (0, "job: stopped run %s\n" % record["run_id"], "")
-    assert not any(map(is_alive, pids)) and not may_live(record)
+    assert not any(map(is_alive, pids)) and nothing_lives(record)
     verdict = only_verdict(project)
     assert (verdict["status"], verdict["exit_code"]) == ("stopped", 143)
     assert verdict["reason"].startswith("stopped by ")
@@ -309,7 +309,7 @@ def test_stop_of_a_run_whose_supervisor_was_killed(project, is_twice):
     assert stop(project)[0] == 0
     if is_twice:
         assert other.wait(30) == 0
-    assert not may_live(record)
+    assert nothing_lives(record)
     assert only_verdict(project)["status"] == "stopped"
 
 
@@ -321,7 +321,7 @@ def test_an_orphan_whose_stop_was_asked_for_is_stopped_by_who_takes_it_over(proj
     project.tick()
     verdict = only_verdict(project)
     assert (verdict["status"], verdict["reason"]) == ("stopped", WHO)
-    assert not may_live(record)
+    assert nothing_lives(record)
 
 
 def test_a_request_that_comes_before_the_start_starts_nothing(project):
@@ -451,7 +451,7 @@ def test_a_task_that_was_removed_can_be_stopped_while_it_runs(project):
     record = started(project)
     project.configure(every_minute("other", enabled=False))
     assert stop(project)[0] == 0
-    assert not may_live(record)
+    assert nothing_lives(record)
 
 
 def test_a_stop_after_a_failure_is_what_a_dependent_is_told():

@@ -10,7 +10,16 @@ import threading
 import time
 
 import pytest
-from support import SCRIPT, HandClock, due_once, every_minute, is_alive, may_live, settle
+from support import (
+    SCRIPT,
+    HandClock,
+    due_once,
+    every_minute,
+    is_alive,
+    may_live,
+    nothing_lives,
+    settle,
+)
 
 import symphony_conductor as sc
 
@@ -239,7 +248,7 @@ def test_an_adopted_command_is_held_to_its_timeout(project):
     project.tick(time.time() + 60)
     assert project.wait_until(lambda: any(entry["status"] == "timeout" for entry in project.history()))
     # The supervisor carries the run's mark as well, and has its own end before it.
-    assert project.wait_until(lambda: not may_live(record))
+    assert nothing_lives(record)
 
 
 def test_a_command_that_died_with_its_supervisor_is_interrupted_and_retried(project):
@@ -251,7 +260,7 @@ def test_a_command_that_died_with_its_supervisor_is_interrupted_and_retried(proj
     os.kill(record["supervisor"], signal.SIGKILL)
     os.killpg(record["pid"], signal.SIGKILL)
     (project.root / "go").write_text("")
-    assert project.wait_until(lambda: not may_live(record))
+    assert nothing_lives(record)
     project.call("tick")
     assert project.wait_until(lambda: any(entry["status"] == "success" for entry in project.history()))
     entry = [entry for entry in project.history() if entry["status"] == "success"][0]
@@ -293,7 +302,7 @@ def test_a_supervisor_that_is_told_to_end_ends_its_command_and_says_so(project):
     assert project.wait_until(project.history)
     assert project.history()[0]["status"] == "interrupted"
     assert project.history()[0]["exit_code"] == 143
-    assert project.wait_until(lambda: not may_live(record))
+    assert nothing_lives(record)
 
 
 def test_a_project_that_is_removed_while_a_task_runs_does_not_come_back(project):
@@ -531,7 +540,7 @@ def test_a_damaged_record_of_a_run_is_an_interrupted_run(project, damage):
     record = project.running_record("job")
     os.kill(record["supervisor"], signal.SIGKILL)
     os.killpg(record["pid"], signal.SIGKILL)
-    assert project.wait_until(lambda: not may_live(record))
+    assert nothing_lives(record)
     path = project.root / "status" / "runs" / "job.json"
     if damage.startswith('{"result"'):
         damage = json.dumps(dict(record, result={"ended_at": "x"}))
