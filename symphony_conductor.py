@@ -477,6 +477,13 @@ def some_words(words: "Sequence[str]") -> str:
     return "%s and %d more" % (", ".join(words[:WORDS_SHOWN]), len(words) - WORDS_SHOWN)
 
 
+def command_text(command: "str | Sequence[str]") -> str:
+    """A command as one text, the words of a list quoted for a shell."""
+    if isinstance(command, str):
+        return command
+    return " ".join(map(shlex.quote, command))
+
+
 def columns(rows: "Sequence[Sequence[str]]") -> str:
     """Rows of cells as text, each column as wide as its widest cell; the last is not padded."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
@@ -567,6 +574,7 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         signal: int
         reason: str
         definition: "str | None"  # the name under which the task's definition is kept
+        abandoned: bool  # what its launcher started may still run, so no retry follows
 
     @final
     class Verdict(TypedDict, total=False):
@@ -593,6 +601,7 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         signal: int
         reason: "str | None"
         definition: "str | None"
+        abandoned: bool
         interim: bool
         backfill: bool  # a run by hand for an older slot than the newest
         merged_since: "str | None"
@@ -689,6 +698,8 @@ if TYPE_CHECKING:  # what is stored as JSON; at run time these are plain diction
         skip_exit_codes: "Sequence[int]"
         condition: "str | Sequence[str] | None"
         condition_timeout: float
+        launcher: "Sequence[str] | None"
+        cancel_command: "str | Sequence[str] | None"
         env: "Dict[str, str]"
         locks: "Sequence[str]"
         env_file: "Sequence[str]"       # those of the settings, which env overrides
@@ -818,6 +829,8 @@ class Task(Value):
     locks: "Tuple[str, ...]" = ()  # no two tasks with the same lock run at the same time
     condition: "str | Tuple[str, ...] | None" = None
     condition_timeout: float = 30
+    launcher: "Tuple[str, ...] | None" = None
+    cancel_command: "str | Tuple[str, ...] | None" = None
     not_on: "Tuple[str, ...]" = ()
     only_between: "str | None" = None
     env_file: "Tuple[str, ...]" = ()
@@ -869,6 +882,8 @@ class Config(Value):
     log_to: str = "file"
     metrics_file: "str | None" = None
     report_file: "str | None" = None
+    launcher: "Tuple[str, ...] | None" = None
+    cancel_command: "str | Tuple[str, ...] | None" = None
     problems: "List[Problem]" = []
     drafts: "Tuple[Task, ...]" = ()  # invalid tasks, as far as they could be read; for `check`
 
@@ -977,6 +992,7 @@ class RunFact(Value):
     run: "Run | None" = None  # which run, where the state only knew that the task's lock was held
     unended: str = ""         # which of its processes cannot be killed
     stopped: str = ""         # by whom it was to be stopped, in words
+    may_go_on: bool = False   # what a launcher started elsewhere outlives all that is seen here
 
 
 class Facts(Value):
@@ -2994,6 +3010,19 @@ NAMES: "Document" = {"type": "array", "items": NAME}
 TEXTS: "Document" = {"anyOf": [FILLED, {"type": "array", "minItems": 1, "items": FILLED}]}
 COMMAND: "Document" = {"anyOf": [
     FILLED, {"type": "array", "minItems": 1, "prefixItems": [FILLED], "items": TEXT}]}
+# Words in which the names in braces are filled in; {{ and }} stand for braces.
+_PLAIN = r"[^\x00{}]*"
+_BRACES = _PLAIN + r"(?:(?:\{\{|\}\}|\{(?:%s)\})" + _PLAIN + ")*$"
+_SOME = r"^(?=[^\x00]*[^%s\x00])" % _BLANK
+RUN_PLACES = "task|run_id|timeout"
+LAUNCHER: "Document" = {
+    "type": "array", "minItems": 1,
+    "prefixItems": [{"type": "string", "pattern": _SOME + _BRACES % RUN_PLACES}],
+    "items": {"type": "string", "pattern": "^" + _BRACES % (RUN_PLACES + "|command")}}
+CANCEL_TEXT: "Document" = {"type": "string", "pattern": _SOME + _BRACES % RUN_PLACES}
+CANCEL_COMMAND: "Document" = {"anyOf": [CANCEL_TEXT, {
+    "type": "array", "minItems": 1, "prefixItems": [CANCEL_TEXT],
+    "items": {"type": "string", "pattern": "^" + _BRACES % RUN_PLACES}}]}
 ENVIRONMENT: "Document" = {
     "type": "object", "propertyNames": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
     "additionalProperties": TEXT}
@@ -3202,6 +3231,12 @@ TASK_RULES = _rules(
          allowed="a string for /bin/sh, a list of strings, or null"),
     Rule(key="condition_timeout", schema=_number(1, HOUR),
          allowed="a number of seconds from 1 to 3600"),
+    Rule(key="launcher", schema=LAUNCHER, null=True,
+         allowed="a list of strings, in which {task}, {run_id}, {timeout} and, after the first,"
+         " {command} are filled in, {{ and }} are braces, or null"),
+    Rule(key="cancel_command", schema=CANCEL_COMMAND, null=True,
+         allowed="a string for /bin/sh or a list of strings, in which {task}, {run_id} and"
+         " {timeout} are filled in, {{ and }} are braces, or null"),
     Rule(key="not_on", schema=TEXTS,
          allowed="a date, a range, a weekday or a file of dates, or a list of them"),
     Rule(key="only_between", schema=FILLED, null=True,
@@ -3235,6 +3270,8 @@ SETTING_RULES = _rules(
     TASK_RULES["timezone"],
     TASK_RULES["env"],
     TASK_RULES["env_file"],
+    TASK_RULES["launcher"],
+    TASK_RULES["cancel_command"],
     Rule(key="defaults", schema={"type": "object"}, secret=True,
          allowed="an object of fields for all tasks"),
     Rule(key="notification_email", schema=MAIL_ADDRESSES, null=True,
@@ -3300,6 +3337,8 @@ _OTHER_NAMES = (
     ("tags", "tag labels groups group category", ""),
     ("locks", "lock mutex mutexes pool semaphore resource", ""),
     ("condition", "if onlyif execcondition precondition", ""),
+    ("launcher", "wrapper prefix runner executor launch", ""),
+    ("cancel_command", "cancel cancelcmd execstop stopcommand killcommand", ""),
     ("not_on", "holidays exclude excludedates blackout", ""),
     ("only_between", "window maintenancewindow", ""),
     ("success_exit_codes", "successexitstatus okexitcodes successcodes", ""),
@@ -3502,6 +3541,7 @@ class _TaskBuilder:
         values = _good_values(raw, problems)
         if self.defaults:
             values = self._with_defaults(values, raw)
+        self._add_launcher(values, raw)
         if name in self.places:
             problems.append(Problem(
                 place=place, task=name, field="name", hint="names are unique over all files",
@@ -3548,6 +3588,20 @@ class _TaskBuilder:
             if raw[key] is None:
                 values.pop(key, None)
         return values
+
+    def _add_launcher(self, values: "Document", raw: "Document") -> None:
+        """Give a task the launcher of the settings, unless it has its own or, by null, none.
+
+        Who brings the launcher brings its cancel_command: that of another one would find nothing to
+        end, and say that all is well.
+        """
+        if "launcher" in raw:
+            if "cancel_command" not in raw:
+                values.pop("cancel_command", None)
+        elif "launcher" not in self.defaults and self.settings.get("launcher"):
+            values["launcher"] = self.settings["launcher"]
+            if "cancel_command" not in raw and self.settings.get("cancel_command"):
+                values.setdefault("cancel_command", self.settings["cancel_command"])
 
     def convert_defaults(self, place: str) -> "Tuple[Document, List[Problem]]":
         """`defaults` with the values of a Task, and what is wrong with them beyond their types."""
@@ -3890,7 +3944,10 @@ def suspicions(config: Config, now: float) -> "List[Problem]":
     """Warnings for what is legal, but probably not meant. Defaults are never suspicious."""
     warnings = []
     places = [("settings", "env", text, hint) for text, hint in _unexpanded_in_env(config.env)]
-    said = set()  # of the defaults, which is not repeated for every task
+    said = set()  # of the settings and defaults, which is not repeated for every task
+    for field, text, hint in _launcher_advice(config.launcher, config.cancel_command):
+        places.append(("settings", field, text, hint))
+        said.add((field, text))
     if config.defaults:
         # Not enabled: it waits for nothing itself.
         shared = Task(written=tuple(config.defaults), **dict(config.defaults, enabled=False))
@@ -3946,6 +4003,13 @@ def _suspicions_of(task: Task, config: Config, now: float) -> "Iterator[Tuple[st
     if task.name and "condition_timeout" in task.written and not task.condition:
         yield ("condition_timeout", "there is no condition",
                "for a time limit of the command, use timeout")
+    if task.name or task.launcher:  # defaults may add a cancel_command to the launcher of settings
+        yield from _launcher_advice(task.launcher, task.cancel_command)
+    if task.launcher:
+        for field in ("success_exit_codes", "skip_exit_codes"):
+            if EXIT_UNKNOWN in getattr(task, field):
+                yield (field, "255 is also what a launcher says when its connection breaks",
+                       "remove 255; of ssh, it is a failure whatever stands here")
     for text, hint in _unexpanded_in_env(own_env):
         yield "env", text, hint
     for field, paths in (("cwd", (task.cwd,)), ("env_file", task.env_file)):
@@ -3953,6 +4017,45 @@ def _suspicions_of(task: Task, config: Config, now: float) -> "Iterator[Tuple[st
             expansion = unexpanded(path.lstrip("-"))
             if expansion:
                 yield field, "%s is not expanded" % expansion, "write the whole path"
+
+
+# Clients whose death or loss leaves what they started running.
+LEAVE_WORK = ("ssh", "srun", "sbatch", "salloc", "kubectl", "oc", "systemd-run", "docker", "podman",
+              "nomad")
+
+
+def _programs_in(words: "Iterable[str]") -> "List[str]":
+    """The words as names of programs: the client may come after sudo or env."""
+    return [word.rpartition("/")[2] for word in words]
+
+
+def is_by_ssh(launcher: "Sequence[str] | None") -> bool:
+    """Whether a launcher is ssh, whose exit code 255 is that of no command (ssh(1))."""
+    return "ssh" in _programs_in(launcher or ())
+
+
+def _takes_command(launcher: "Sequence[str]") -> bool:
+    """Whether a word of the launcher has a place for the command."""
+    return any(re.search(r"(?<!\{)(\{\{)*\{command\}", word) for word in launcher)
+
+
+def _launcher_advice(launcher: "Sequence[str] | None", cancel_command: "str | Sequence[str] | None",
+                     ) -> "Iterator[Tuple[str, str, str]]":
+    """Field, text and hint of what is suspicious in a launcher and its cancel_command."""
+    if not launcher:
+        if cancel_command:
+            yield ("cancel_command", "there is no launcher",
+                   "it ends what a launcher started; remove it, or add launcher")
+        return
+    clients = [name for name in _programs_in(launcher) if name in LEAVE_WORK]
+    if clients and not cancel_command:
+        yield ("launcher", "what %s started may outlive it, and there is no cancel_command" % (
+            clients[0]), "add a cancel_command; config/README.md has one")
+    if is_by_ssh(launcher) and not _takes_command(launcher):
+        yield ("launcher", "a shell at the other end reads the command once more",
+               'add "{command}" as the last word: it is the command, quoted for that shell')
+    for text, hint in _unexpanded_in_command(tuple(launcher)):
+        yield "launcher", text, hint
 
 
 def _calendar_advice(task: Task, calendar: Calendar, now: float) -> "Iterator[Tuple[str, str]]":
@@ -4251,6 +4354,7 @@ GAP_CAUSES = {
 MARKS = {"success": "+", "failed": "F", "timeout": "T", "interrupted": "I", "stopped": "S"}
 SKIP_MARK = "-"
 MARKS_KEPT = 10
+MAY_GO_ON = "what its launcher started may still run"
 VANISHED = "the command and its supervisor are gone (reboot, power cut or kill -9)"
 USUAL_WEIGHT = 0.2  # of the newest success in what is usual
 
@@ -4934,9 +5038,10 @@ class _Draft:
             elif fact.kind == "held" and fact.unended:
                 self._note_unended(name, state, fact.unended)
             elif fact.kind not in ("held", "unknown"):
+                reason = _joined(VANISHED, MAY_GO_ON) if fact.may_go_on else VANISHED
                 self._finish(name, state, fact.result or {
                     "status": "interrupted", "exit_code": None, "ended_at": self.now,
-                    "reason": VANISHED}, fact.stopped)
+                    "reason": reason}, fact.stopped)
 
     def _identify(self, name: str, state: TaskState, run: Run) -> TaskState:
         """Name a run of which only the held lock was known: its slot is the one it started for."""
@@ -4988,6 +5093,8 @@ class _Draft:
         cycle = None if run.trigger == "manual" else state.cycle
         record = _result_record(name, run, result)
         if stopped and record["status"] == "interrupted":
+            if MAY_GO_ON in str(record.get("reason")):
+                stopped = _joined(stopped, MAY_GO_ON)
             record = {**record, "status": "stopped", "exit_code": EXIT_STOPPED, "reason": stopped}
         elif stopped and is_failure(record["status"]):
             record["reason"] = _joined(record.get("reason"), "no further attempt: " + stopped)
@@ -4999,7 +5106,8 @@ class _Draft:
             self._close(name, record["status"], str(record.get("reason")))
             return
         retry = None
-        if cycle is not None and is_failure(record["status"]) and not stopped:
+        is_last = bool(stopped or record.get("abandoned"))
+        if cycle is not None and is_failure(record["status"]) and not is_last:
             retry = self._retry_of(name, cycle, result["ended_at"], record)
 
         last = {key: record.get(key) for key in LAST_KEYS}
@@ -7326,7 +7434,8 @@ def why_text(config: Config, state: State, task: Task, slot: "Slot | None",
 TERMS = (
     ("not_on", "not on %s"), ("only_between", "only between %s"),
     ("start_deadline", "at most %s late"), ("locks", "with the lock %s"),
-    ("condition", "if its condition exits 0"), ("success_exit_codes", "exit code %s is a success"),
+    ("condition", "if its condition exits 0"), ("launcher", "launched by %s"),
+    ("cancel_command", "cancelled by %s"), ("success_exit_codes", "exit code %s is a success"),
     ("skip_exit_codes", "exit code %s is a skip"), ("env_file", "with variables from %s"),
     ("nice", "niceness %s"), ("ionice", "I/O class %s"), ("umask", "umask %s"),
     ("memory_limit", "at most %s of address space a process"))
@@ -7343,6 +7452,8 @@ def _terms_sentence(task: Task) -> "List[str]":
             value = duration_text(value)
         elif isinstance(value, tuple) and field.endswith("exit_codes"):
             value = join_words([str(code) for code in value]).replace(" and ", " or ")
+        elif field in ("launcher", "cancel_command"):
+            value = command_text(value)
         elif isinstance(value, tuple):
             value = some_words(value)
         terms.append(text % value if "%s" in text else text)
@@ -9007,7 +9118,8 @@ RUN_TYPES = (
 RESULT_TYPES = (("status", _TEXT), ("ended_at", _NUMBER), ("exit_code", _INT + _NULL))
 # What else of a result goes into its verdict, and so into the state, which takes no other types.
 _RESULT_EXTRAS = (
-    ("duration_s", _NUMBER), ("reason", _TEXT), ("output_tail", _TEXT), ("attempts", _LIST))
+    ("duration_s", _NUMBER), ("reason", _TEXT), ("output_tail", _TEXT), ("attempts", _LIST),
+    ("abandoned", (bool,)))
 _VERDICT_TYPES = (
     ("status", _TEXT), ("ended_at", _TEXT), ("exit_code", _INT + _NULL), ("run_id", _TEXT + _NULL),
     ("reason", _TEXT + _NULL), ("attempt", _INT + _NULL), ("duration_s", _NUMBER + _NULL),
@@ -10744,7 +10856,11 @@ READ_BYTES = 65536
 LARGE_OUTPUT_BYTES = 1 << 20  # a run that has printed so much gets a larger pipe
 LARGE_PIPE_BYTES = 262144
 SET_PIPE_SIZE = 1031      # F_SETPIPE_SZ of fcntl(2), which Python names from 3.10 on
-CONDITION_OUTPUT_BYTES = 65536
+CONDITION_OUTPUT_BYTES = 65536  # likewise of a cancel_command
+CANCEL_TIMEOUT_S = 60.0
+CANCEL_GRACE_S = 5.0      # between its SIGTERM and its SIGKILL
+CANCEL_AGAIN_S = (1, 60)  # the first and the longest pause between two tries, each twice the last
+CANCEL_FOR_S = float(HOUR)  # then it may still run, and no retry follows
 OUTPUT_END_BYTES = 65536  # the error stands at the end
 ECHO_BACKLOG_BYTES = 262144
 ECHO_LIMIT_BYTES = ECHO_BACKLOG_BYTES + 2 * LARGE_PIPE_BYTES  # one more read, and a last pipeful
@@ -11238,6 +11354,14 @@ class Signals:
         close_quietly(self._write_fd)
 
 
+class Unheard(Signals):
+    """Signals that are left to a later wait: they only wake this one."""
+
+    def __init__(self, signals: Signals) -> None:
+        self.received = []
+        self.fd = signals.fd
+
+
 class Echo:
     """A terminal, pipe or file that shows the output of a run by hand and never blocks its watch.
 
@@ -11417,13 +11541,15 @@ class Watch:
     `deadline` is in monotonic seconds, `reader` the end of the pipe that the output comes from.
     `is_child` is false for a command that was adopted: its exit status cannot be had. Where
     `holds_retry` says so of a wait status, the wait lasts until nothing of the command lives.
-    `note_unended` is called once, with the processes that outlive SIGKILL or the command.
+    `note_unended` is called once, with the processes that outlive SIGKILL or the command, and
+    `before_kill` ahead of the first SIGKILL.
     """
 
     def __init__(self, clock: Clock, job: Job, deadline: float, kill_grace: float, reader: int,
                  output: Output, signals: Signals, is_child: bool,
                  holds_retry: "Callable[[int], bool]",
-                 note_unended: "Callable[[str], None]") -> None:
+                 note_unended: "Callable[[str], None]",
+                 before_kill: "Callable[[], None] | None" = None) -> None:
         self.clock = clock
         self.job = job
         self.deadline = deadline
@@ -11434,6 +11560,8 @@ class Watch:
         self.is_child = is_child
         self.holds_retry = holds_retry
         self.note_unended = note_unended
+        self.before_kill = before_kill
+        self.reaped = -1  # any child
         self.read_size = READ_BYTES
         self.wait_status: "int | None" = None
         self.stopping = ""    # timeout, interrupted or leftovers, once SIGTERM was sent
@@ -11468,7 +11596,7 @@ class Watch:
         """Take the exit status of the command, and of the orphans that fell to this process."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(self.reaped, os.WNOHANG)
             except ChildProcessError:
                 if self.wait_status is None:
                     self.wait_status = EXIT_UNKNOWN << 8  # somebody else has taken it
@@ -11487,6 +11615,11 @@ class Watch:
         elif now >= self.deadline:
             self._stop("timeout", now)
         if now >= self.kill_at:
+            if self.before_kill is not None:
+                self.before_kill()
+                self.before_kill = None
+                now = self.clock.monotonic()
+                self.unended_at = now + UNENDED_AFTER_S
             self._signal_tree(signal.SIGKILL)
             self.kill_at = now + KILL_AGAIN_S
         is_left_behind = self.wait_status is not None and not self.stopping
@@ -11645,6 +11778,17 @@ class Watch:
                 os._exit(0)
 
 
+class CancelWatch(Watch):
+    """Waits for a cancel_command, beside which the command itself may still run."""
+
+    def _reap(self) -> None:
+        self.reaped = self.job.pid
+        super()._reap()
+
+    def _is_over(self) -> bool:
+        return self.is_unended or super()._is_over()  # one that cannot be killed has failed
+
+
 def open_descriptors() -> "List[int]":
     """The open descriptors of this process, or where they cannot be listed, all it may have."""
     try:
@@ -11656,6 +11800,27 @@ def open_descriptors() -> "List[int]":
 def argv_of(command: "str | Sequence[str]") -> "List[str]":
     """The arguments of a command: text is for the shell, a list is run as it is."""
     return ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
+
+
+def filled_in(words: "str | Sequence[str]", spec: "Spec", command: str = "") -> "List[str]":
+    """The arguments of a launcher or a cancel_command of this run."""
+    timeout_s = -int(-spec["timeout"] // 1)  # rounded up
+    return [word.format(task=spec["task"], run_id=spec["run_id"], timeout=timeout_s,
+                        command=command) for word in argv_of(words)]
+
+
+def launched_argv(spec: "Spec") -> "List[str]":
+    """The arguments of the process that is to be started: those of the command, or of its launcher.
+
+    The command follows the launcher, or takes the place of {command} there, quoted for a shell.
+    """
+    argv = argv_of(spec["command"])
+    launcher = spec["launcher"]
+    if not launcher:
+        return argv
+    if _takes_command(launcher):
+        return filled_in(launcher, spec, command_text(argv))
+    return filled_in(launcher, spec) + argv
 
 
 def open_pipe(path: str) -> "Tuple[int, int]":
@@ -11863,6 +12028,8 @@ def status_of_exit(wait_status: int, fields: "RunFields") -> str:
     code = os.WEXITSTATUS(wait_status)
     if not os.WIFEXITED(wait_status):
         return "failed"
+    if code == EXIT_UNKNOWN and is_by_ssh(fields["launcher"]):
+        return "failed"  # the connection broke, or so it may be
     if code in fields["success_exit_codes"]:
         return "success"
     return "skipped_exit" if code in fields["skip_exit_codes"] else "failed"
@@ -11907,6 +12074,7 @@ SPEC_DEFAULTS: "Spec" = {
     "env_file": (), "task_env_file": (), "task_env": (),
     "success_exit_codes": Task.success_exit_codes, "skip_exit_codes": Task.skip_exit_codes,
     "condition": Task.condition, "condition_timeout": Task.condition_timeout,
+    "launcher": Task.launcher, "cancel_command": Task.cancel_command,
     "attempt": 1, "trigger": "schedule", "slot": None, "retries_left": False, "definition": {}}
 # By `Watch.stopping`; the values are a time and the processes.
 UNENDED_TEXTS = {
@@ -11914,6 +12082,8 @@ UNENDED_TEXTS = {
     "interrupted": "was interrupted at %s but cannot be killed: %s",
     "leftovers": "left processes behind at %s that cannot be killed: %s",
     "": "failed at %s and left processes running: %s"}
+UNCANCELLED_TEXT = "%s at %s but its cancel_command fails (%s), so " + MAY_GO_ON
+ABANDONED_TEXT = "its cancel_command fails (%s), so " + MAY_GO_ON + "; no retry follows"
 
 
 def import_now(*modules: "Any") -> None:
@@ -12012,6 +12182,7 @@ class Supervisor:
         self.trouble = ""  # why no process was started, or the output of an adopted one is lost
         self.failure = ""  # why the process that was started could not become the command
         self.condition_mono = 0.0  # when the condition started
+        self.is_lost = False  # the command and its supervisor were gone when this one came
         self.env_of_run: "Dict[str, str]" = {}  # of `run --env`; it is in no configuration
         # The values from it and from `env_file`, which are masked in all that is kept of the
         # output. None: they are not known, so no output is kept but in the log.
@@ -12029,15 +12200,20 @@ class Supervisor:
             self._open()
             with doing("create the pipe", self.pipe_path):
                 reader, writer = open_pipe(self.pipe_path)
-            cwd = self.spec["cwd"] and os.path.join(self.store.base, self.spec["cwd"])
-            if not cwd and self.store.base != ".":
-                cwd = self.store.base
-            self.command = Command(
-                argv=[_bytes(word) for word in argv_of(self.spec["command"])],
-                env={_bytes(name): _bytes(text) for name, text in self._environment().items()},
-                cwd=cwd, steps=steps_of(self.spec, cwd), reader=reader, writer=writer)
+            self.command = self._command_of(launched_argv(self.spec)).replace(
+                reader=reader, writer=writer)
         except (ConductorError, OSError) as error:
             self.obstacle = error
+
+    def _command_of(self, argv: "Sequence[str]") -> Command:
+        """What runs these arguments in the folder and environment of the task, without a pipe."""
+        cwd = self.spec["cwd"] and os.path.join(self.store.base, self.spec["cwd"])
+        if not cwd and self.store.base != ".":
+            cwd = self.store.base
+        return Command(
+            argv=[_bytes(word) for word in argv],
+            env={_bytes(name): _bytes(text) for name, text in self._environment().items()},
+            cwd=cwd, steps=steps_of(self.spec, cwd))
 
     def descriptors(self) -> "List[int]":
         """Those that `prepare` opened."""
@@ -12160,9 +12336,12 @@ class Supervisor:
         self.condition_mono = self.clock.monotonic()
         # Ahead of the start: once the condition runs, nothing may fail.
         output = Output(os.dup(self.output.log_fd), CONDITION_OUTPUT_BYTES)
+        assert self.command is not None
+        condition = self.command.replace(
+            argv=[_bytes(word) for word in argv_of(self.spec["condition"])])
         try:
             with doing("start the condition of", self.name):
-                pid, reader = self._start_condition()
+                pid, reader = self._start_beside("condition", condition)
         except (ConductorError, OSError):
             output.close()
             raise
@@ -12196,26 +12375,23 @@ class Supervisor:
             return None
         return self._refusal(result)
 
-    def _start_condition(self) -> "Tuple[int, int]":
-        """(pid, read end of its output) of the condition, which runs by then. Raises OSError."""
-        assert self.command is not None and self.spec["condition"]
+    def _start_beside(self, name: str, command: Command) -> "Tuple[int, int]":
+        """Start a condition or cancel_command: (pid, read end of its output). Raises OSError."""
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
-        condition = self.command.replace(
-            argv=[_bytes(word) for word in argv_of(self.spec["condition"])],
-            reader=reader, writer=writer)
+        command = command.replace(reader=reader, writer=writer)
         self._join(self._cgroup())
         try:
-            pid = spawn(condition)
+            pid = spawn(command)
             if pid > 0:
                 close_quietly(writer)
                 return pid, reader
-            pid, gate, failure = start_gated(condition)
+            pid, gate, failure = start_gated(command)
         finally:
             self._join(self.scope)
         trouble = self._open_gate(gate, failure)
         if trouble and self.output is not None:
-            self.output.line("condition: " + trouble.partition(" ")[2])
+            self.output.line("%s: %s" % (name, trouble.partition(" ")[2]))
         return pid, reader
 
     def _refusal(self, result: "Result") -> "Result":
@@ -12317,7 +12493,10 @@ class Supervisor:
         folder = os.path.abspath(os.fsdecode(self.command.cwd or self.store.base))
         path = os.fsdecode(self.command.env.get(b"PATH", os.fsencode(os.defpath)))
         try:
-            text, hint = start_trouble(self.spec["command"], folder, path)
+            command = self.spec["command"]
+            if self.spec["launcher"]:
+                command = launched_argv(self.spec)
+            text, hint = start_trouble(command, folder, path)
         except OSError:  # the disk fails, also for a module that is needed here
             return ""
         return "%s (%s)" % (text, hint) if hint else text
@@ -12370,11 +12549,7 @@ class Supervisor:
             self.trouble = "output lost: %s" % error_text(error)
             self.output = Output(os.open(os.devnull, os.O_WRONLY), 0)
         assert self.output is not None
-        self.record = {**self.record, **own_process()}
-        try:
-            self.store.write_run(self.name, self.record, durable=False)
-        except StorageError:
-            pass  # `status` says then that the supervisor is gone
+        self._note_adoption()
         if self._stop_reason():  # likewise only now
             self.signals.received.append(signal.SIGTERM)
         try:
@@ -12387,9 +12562,32 @@ class Supervisor:
             reader = os.open(self.pipe_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             reader = -1
-        self.output.line("%s adopted run=%s pid=%d: its supervisor was killed%s" % (
-            iso(self.clock.now()), self.spec["run_id"], self.record["pid"], self._frame()))
+        what = "its supervisor was killed"
+        if self.is_lost:
+            what = VANISHED
+        self.output.line("%s adopted run=%s pid=%d: %s%s" % (
+            iso(self.clock.now()), self.spec["run_id"], self.record["pid"], what, self._frame()))
         return self._watch_to_the_end(reader, is_child=False)
+
+    def _note_adoption(self) -> None:
+        """Put this process on record as the supervisor of a run.
+
+        Of a command that is gone, as after a reboot, only what its launcher started is left to end.
+        """
+        self.record = {**self.record, **own_process()}
+        if self.record["boot_id"] != current_boot_id():
+            self.is_lost = True
+            self.record = {**self.record, "boot_id": current_boot_id(), "pid": NO_PID,
+                           "pid_start": "", "started_mono": self.clock.monotonic()}
+        else:
+            try:
+                self.is_lost = not may_live(job_of(self.record, self.store.root, self.pipe_path))
+            except OSError:
+                pass  # then it is watched to its end
+        try:
+            self.store.write_run(self.name, self.record, durable=False)
+        except StorageError:
+            pass  # `status` says then that the supervisor is gone
 
     def wait_for_room(self) -> None:
         """Wait before another try to record the result. Raises StorageError on a signal."""
@@ -12429,10 +12627,14 @@ class Supervisor:
             job = job.replace(supervisor=os.getpid(), others=self.others)
         self.watch = Watch(
             self.clock, job, started_mono + self.spec["timeout"], self.spec["kill_grace"], reader,
-            output, self.signals, is_child, self._is_retried, self._note_unended)
+            output, self.signals, is_child, self._is_retried, self._note_unended,
+            self._cancel_before_kill)
         self.watch.wait()
         output.write_end()
         result = result_of(self.watch, output, self.clock, started_mono, self.spec)
+        if self.is_lost:
+            result["reason"] = VANISHED
+        was_started = not self.failure
         if self.failure and result["status"] in ("success", "skipped_exit"):
             result["status"] = "failed"  # the exit code is that of no command
         elif result["exit_code"] in (EXIT_CANNOT_RUN, EXIT_NOT_FOUND) and not self.failure:
@@ -12442,7 +12644,131 @@ class Supervisor:
                 self.failure = "cannot start: %s" % cause
         if self.failure and result["status"] == "failed":
             result["reason"] = self.failure
+        if self.spec["launcher"] and was_started:
+            result = self._end_elsewhere(result, started_mono)
         return self._ended(result)
+
+    # -- what a launcher started elsewhere
+
+    def _end_elsewhere(self, result: "Result", started_mono: float) -> "Result":
+        """The result of a run once its cancel_command has ended what goes on elsewhere."""
+        if result["status"] in ("success", "skipped_exit"):
+            return result
+        if not self.spec["cancel_command"]:
+            is_unclear = result["status"] != "failed" or "signal" in result
+            is_broken = result["exit_code"] == EXIT_UNKNOWN and is_by_ssh(self.spec["launcher"])
+            if is_unclear or is_broken:
+                result = {**result, "reason": _joined(result.get("reason"), MAY_GO_ON)}
+            return result
+        trouble = self._cancel(result["status"])
+        if trouble:
+            reason = _joined(result.get("reason"), ABANDONED_TEXT % trouble)
+            result = {**result, "abandoned": True, "reason": reason}
+        # Until now it held its task, as a slot that was skipped meanwhile shows.
+        return {**result, "ended_at": round(self.clock.now(), 3),
+                "duration_s": round(max(0.0, self.clock.monotonic() - started_mono), 3)}
+
+    def _cancel(self, status: str) -> str:
+        """Run the cancel_command until it succeeds: '', or why that was given up.
+
+        Raises StorageError when a signal asks this process, and not the run, to end.
+        """
+        assert self.signals is not None and self.output is not None
+        del self.signals.received[:]  # what asked for the end of the run
+        since, give_up_at = iso(self.clock.now()), self.clock.monotonic() + CANCEL_FOR_S
+        pause_s, longest_s = map(float, CANCEL_AGAIN_S)
+        trouble = self._try_cancel(is_first=True)
+        while trouble and self.clock.monotonic() < give_up_at and not self._is_given_up():
+            self._note_held(UNCANCELLED_TEXT % (
+                OUTCOMES.get(status, status), since, trouble))
+            self.output.line("cancel_command failed (%s): next try in %d s; to give up: stop %s" % (
+                trouble, pause_s, self.name))
+            self._await_signal(pause_s)
+            pause_s = min(2 * pause_s, longest_s)
+            if not self._is_given_up():
+                trouble = self._try_cancel(is_first=False)
+        return trouble
+
+    def _is_given_up(self) -> bool:
+        """Whether somebody stops a run whose cancel_command fails. Raises StorageError."""
+        assert self.signals is not None
+        if self.signals.received and not self._stop_reason():
+            raise StorageError("the cancel_command of run %s has not succeeded" % (
+                self.spec["run_id"]))
+        return bool(self.signals.received)
+
+    def _await_signal(self, longest_s: float) -> None:
+        assert self.signals is not None
+        until = time.monotonic() + longest_s
+        poll = select.poll()
+        poll.register(self.signals.fd, select.POLLIN)
+        while time.monotonic() < until and not self.signals.received:
+            poll.poll(int((until - time.monotonic()) * 1000) + 1)
+            self.signals.drain()
+
+    def _cancel_before_kill(self) -> None:
+        """Cancel ahead of a SIGKILL, after which a client tells nobody that it is gone."""
+        if self.spec["launcher"] and self.spec["cancel_command"] and not self.failure:
+            self._try_cancel(is_first=True)
+
+    def _try_cancel(self, is_first: bool) -> str:
+        """Run the cancel_command once: '', or why it has not succeeded. Never raises.
+
+        No signal ends the first try: it is what a stop of the run asks for.
+        """
+        assert self.output is not None and self.signals is not None
+        output = Output(os.dup(self.output.log_fd), CONDITION_OUTPUT_BYTES)
+        output.last_byte = self.output.last_byte
+        started_mono = self.clock.monotonic()
+        reader = -1
+        try:
+            command = self._cancel_command()
+            pid, reader = self._start_beside("cancel_command", command)
+            output.line("%s cancel_command pid=%d" % (iso(self.clock.now()), pid))
+            mark = command.env[b"SYMPHONY_MARK"].decode()
+            job = Job(pid=pid, run_id=self.spec["run_id"], root=self.store.root, mark=mark)
+            watch = CancelWatch(
+                self.clock, job, started_mono + CANCEL_TIMEOUT_S, CANCEL_GRACE_S, reader, output,
+                Unheard(self.signals) if is_first else self.signals, True,
+                lambda status: False, lambda members: None)
+            watch.wait()
+            output.write_end()
+            reader = watch.reader
+        except (ConductorError, OSError) as error:
+            return error_text(error)
+        finally:
+            self.output.last_byte = output.last_byte
+            close_quietly(reader)
+            output.close()
+        result = result_of(watch, output, self.clock, started_mono, SPEC_DEFAULTS)
+        return self._cancel_trouble(result)
+
+    def _cancel_trouble(self, result: "Result") -> str:
+        """Why a cancel_command that ended so has not succeeded; '' if it has."""
+        if result["status"] == "success":
+            return ""
+        if result["status"] == "timeout":
+            text = "timed out after %g s" % CANCEL_TIMEOUT_S
+        elif result["status"] == "interrupted":
+            text = "stopped"
+        elif "signal" in result:
+            text = "ended by signal %d" % result["signal"]
+        else:
+            text = "exit code %s" % result["exit_code"]
+        said = last_line(masked(self._without_secrets(result["output_tail"]),
+                                self.spec["env"].values()))
+        return text + (": " + said if said else "")
+
+    def _cancel_command(self) -> Command:
+        """The cancel_command of this run. Raises ConductorError or OSError."""
+        assert self.spec["cancel_command"]
+        argv = filled_in(self.spec["cancel_command"], self.spec)
+        command = self.command  # with the variables that its launcher got
+        if command is None:  # of an adopted run they are read again
+            command = self._command_of(argv)
+        # Its own mark: to end it must not end the command, nor the other way round.
+        env = {**command.env, b"SYMPHONY_MARK": _bytes(self.mark + "-cancel")}
+        return command.replace(argv=[_bytes(word) for word in argv], env=env)
 
     def _ended(self, result: "Result") -> "Result":
         """The result of a run as it goes on record, after the footer in the task's log."""
@@ -12450,6 +12776,8 @@ class Supervisor:
         output, reason = self.output, self._stop_reason()
         result["output_tail"] = self._without_secrets(result["output_tail"])
         if result["status"] == "interrupted" and reason:
+            if self.spec["launcher"] and result.get("reason"):
+                reason = _joined(reason, result["reason"])
             result = {**result, "status": "stopped", "exit_code": EXIT_STOPPED, "reason": reason}
         output.line("%s end run=%s status=%s exit_code=%s duration=%ss output=%d bytes%s" % (
             iso(result["ended_at"]), self.spec["run_id"], result["status"], result["exit_code"],
@@ -12469,6 +12797,12 @@ class Supervisor:
         text = UNENDED_TEXTS[self.watch.stopping] % (since, members)
         if self.output is not None:
             self.output.line("%s %s" % (iso(self.clock.now()), text))
+        self._note_held(text)
+
+    def _note_held(self, text: str) -> None:
+        """Record why the run goes on beyond its end, unless that is known."""
+        if self.record.get("unended") == text:
+            return
         self.record = {**self.record, "unended": text}
         try:
             self.store.write_run(self.name, self.record)
@@ -12533,7 +12867,8 @@ def definition_of(config: Config, task: Task) -> "Document":
         "retry_delay", "retry_backoff", "overlap", "start_deadline", "dependencies", "timezone")}
     # Later fields, left out by default: so a new version of this file changes no definition.
     for field in ("success_exit_codes", "skip_exit_codes", "condition", "condition_timeout",
-                  "env_file", "umask", "ionice", "memory_limit", "locks"):
+                  "launcher", "cancel_command", "env_file", "umask", "ionice", "memory_limit",
+                  "locks"):
         if getattr(task, field) != getattr(Task, field):
             fields[field] = getattr(task, field)
     env = dict(config.env, **task.env)
@@ -12557,6 +12892,7 @@ def spec_of(config: Config, task: Task, run: Run) -> "Spec":
         "success_exit_codes": task.success_exit_codes, "skip_exit_codes": task.skip_exit_codes,
         "condition": None if run.trigger == "manual" else task.condition,
         "condition_timeout": task.condition_timeout,
+        "launcher": task.launcher, "cancel_command": task.cancel_command,
         "env": dict(config.env, **task.env), "run_id": run.run_id, "attempt": run.attempt,
         "trigger": run.trigger, "slot": run.slot, "started_at": run.started_at,
         "scheduled_for": iso(scheduled_for),
@@ -13522,7 +13858,11 @@ class Conductor:
         if record:
             job = job_of(record, self.store.root, self.store.pipe_path(name, record["run_id"]))
             is_alive = record["boot_id"] == current_boot_id() and may_live(job)
-            return RunFact(kind="orphan" if is_alive else "vanished", run=named)
+            if record.get("launcher") and record.get("cancel_command"):
+                is_alive = True  # elsewhere, until a supervisor has run that
+            may_go_on = bool(record.get("launcher"))
+            return RunFact(kind="orphan" if is_alive else "vanished", run=named,
+                           may_go_on=may_go_on)
         # Without a record it never started, unless somebody removed or damaged status/ meanwhile.
         if run.run_id and self._is_alive_without_record(name, run.run_id):
             return RunFact(kind="held")
@@ -13580,7 +13920,7 @@ class Conductor:
         self._mark_settled(before, decision.state)  # ahead of the starts, which write records too
         starts: "List[Tuple[str, str, Spec | RunRecord]]" = [
             ("start", task.name, spec_of(config, task, run)) for task, run in decision.starts]
-        starts += [("adopt", name, self.store.read_run(name) or {})
+        starts += [("adopt", name, self._record_for_adoption(config, name))
                    for name in decision.adoptions if name in locks]
         tasks = dict(decision.state.tasks)
         for at in range(0, len(starts), FORKS_AT_ONCE):
@@ -13598,6 +13938,14 @@ class Conductor:
         if tasks != decision.state.tasks:
             # So that the attempt fails for its own reason.
             self._commit(decision.state.replace(tasks=tasks))
+
+    def _record_for_adoption(self, config: Config, name: str) -> "RunRecord":
+        """The record of a run, with the variables that its cancel_command needs: it has none."""
+        record = self.store.read_run(name) or {}
+        task = config.tasks.get(name)
+        if task is not None and record.get("cancel_command"):
+            record = {**record, "env": dict(config.env, **task.env)}
+        return record
 
     def _mark_settled(self, before: State, after: State) -> None:
         """Note in their records which runs the state is done with, and remove their pipes."""
@@ -13774,7 +14122,10 @@ class Conductor:
     def _stop_limit_s(self, name: str) -> float:
         """How long to wait for the end of a task's newest run, which may have no record yet."""
         record = self.store.read_run(name) or {}
-        return record.get("kill_grace", Task.kill_grace) + UNENDED_AFTER_S + STOP_MARGIN_S
+        limit = record.get("kill_grace", Task.kill_grace) + UNENDED_AFTER_S + STOP_MARGIN_S
+        if record.get("cancel_command"):
+            limit += 2 * (CANCEL_TIMEOUT_S + CANCEL_GRACE_S)  # ahead of the SIGKILL, and after it
+        return limit
 
     def _is_ending(self, name: str, run_id: str, before: "RunRecord") -> bool:
         """Whether a run that was asked to end may still do so; `before` is as in `_await_end`."""
@@ -16169,6 +16520,7 @@ def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH,
     start.
     """
     warnings = []
+    seen = set()
 
     def warn(field: str, text: str, hint: str, place: str, task: str) -> None:
         warnings.append(Problem(place=place, text="%s: %s" % (field, text), hint=hint,
@@ -16176,6 +16528,10 @@ def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH,
 
     def look(field: str, command: "str | Tuple[str, ...]", folder: str, path: str, place: str,
              task: str) -> None:
+        if field in ("launcher", "cancel_command"):  # maybe that of the settings, for all tasks
+            if (field, command, folder, path) in seen:
+                return
+            seen.add((field, command, folder, path))
         whose = caller + "'s" if path == cron_path else "the task's"
         text, hint = start_trouble(command, folder, path, whose)
         if text:
@@ -16191,7 +16547,13 @@ def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH,
             warn("cwd", "the folder '%s' does not exist" % cwd, hint, task.place, task.name)
             continue
         path = _path_of(store, config, task, cron_path)
-        look("command", task.command, folder, path, task.place, task.name)
+        if task.launcher:
+            # The command is one of another machine.
+            look("launcher", task.launcher, folder, path, task.place, task.name)
+        else:
+            look("command", task.command, folder, path, task.place, task.name)
+        if task.launcher and task.cancel_command:
+            look("cancel_command", task.cancel_command, folder, path, task.place, task.name)
         if task.condition:
             look("condition", task.condition, folder, path, task.place, task.name)
     if config.notification_command:

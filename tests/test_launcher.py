@@ -1,0 +1,447 @@
+"""A launcher and its cancel_command: what is filled in, what check says, and runs whose work goes on
+elsewhere when their client is gone.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from support import REPOSITORY, Project, due_once, finished, is_alive, wait_until
+
+import symphony_conductor as sc
+
+NASTY = ["printf", "%s\\n", "a  b", "it's", '"$HOME"', "`id`", "two\nlines", "\u00fcn\u00efcode", "",
+         "{task}", "*", "\\", "-n", ";", "&&"]
+
+
+def spec_with(launcher, command=("job", "a b"), timeout=60.2):
+    return dict(sc.SPEC_DEFAULTS, task="nightly", run_id="R-1", timeout=timeout, command=command,
+                launcher=launcher)
+
+
+@pytest.mark.parametrize("launcher, command, argv", [
+    (None, "echo $X", ["/bin/sh", "-c", "echo $X"]),
+    (["srun", "--job-name={run_id}", "--time=0:{timeout}"], ["job", "a b"],
+     ["srun", "--job-name=R-1", "--time=0:61", "job", "a b"]),
+    (["srun", "{task}"], "echo $X {task}", ["srun", "nightly", "/bin/sh", "-c", "echo $X {task}"]),
+    (["ssh", "far", "{command}"], ["job", "a b", "it's"], ["ssh", "far", "job 'a b' 'it'\"'\"'s'"]),
+    (["ssh", "far", "{command}"], "echo $X", ["ssh", "far", "/bin/sh -c 'echo $X'"]),
+    (["sbatch", "--wrap=exec {command}", "-J{task}"], ["job"], ["sbatch", "--wrap=exec job", "-Jnightly"]),
+    (["x", "{{command}}", "{{{task}}}"], ["job"], ["x", "{command}", "{nightly}", "job"]),
+    (["x", "{{{command}}}"], ["job"], ["x", "{job}"]),
+    (["x", "{command}"], ["{run_id}", "{"], ["x", "'{run_id}' '{'"]),
+])
+def test_what_is_filled_in(launcher, command, argv):
+    assert sc.launched_argv(spec_with(launcher, command)) == argv
+
+
+def test_a_shell_reads_from_the_place_of_the_command_the_command_itself():
+    argv = sc.launched_argv(spec_with(["/bin/sh", "-c", "{command}"], NASTY))
+    assert finished(argv)[1] == "".join(word + "\n" for word in NASTY[2:])
+
+
+def built(settings, **fields):
+    task = dict({"name": "a", "command": "true", "schedule": "0 2 * * *"}, **fields)
+    return sc.build_config([("c.json", {"tasks": [task], "settings": settings})])
+
+
+BAD = (
+    ({"launcher": "srun"}, 'launcher: "srun" is not allowed'),
+    ({"launcher": []}, "launcher: [] is not allowed"),
+    ({"launcher": [" "]}, 'launcher: [" "] is not allowed'),
+    ({"launcher": ["srun", "{jobid}"]}, 'launcher: ["srun", "{jobid}"] is not allowed'),
+    ({"launcher": ["srun", "{"]}, 'launcher: ["srun", "{"] is not allowed'),
+    ({"launcher": ["srun", "}"]}, 'launcher: ["srun", "}"] is not allowed'),
+    ({"launcher": ["srun", "{task.name}"]}, 'launcher: ["srun", "{task.name}"] is not allowed'),
+    ({"launcher": ["{command}"]}, 'launcher: ["{command}"] is not allowed'),
+    ({"cancel_command": "scancel {command}"}, 'cancel_command: "scancel {command}" is not allowed'),
+    ({"cancel_command": ["scancel", "{0}"]}, 'cancel_command: ["scancel", "{0}"] is not allowed'),
+    ({"cancel_command": " "}, 'cancel_command: " " is not allowed'),
+)
+
+
+@pytest.mark.parametrize("fields, text", BAD)
+def test_a_word_that_cannot_be_filled_in_is_an_error_that_says_what_is_allowed(fields, text):
+    key = list(fields)[0]
+    problem, = built({}, **fields).problems
+    assert problem.text == text and "{run_id}" in problem.hint and "{{ and }}" in problem.hint
+    with pytest.raises(sc.ConfigError) as caught:
+        built(fields)
+    assert [problem.text for problem in caught.value.problems] == [text], key
+
+
+@pytest.mark.parametrize("value", [["srun", "x{{y}}", ""], ["srun", "{task}{run_id}{timeout}", "{command}"], None])
+def test_what_a_launcher_may_be(value):
+    assert not built({"launcher": value}).problems
+
+
+SRUN, SCANCEL = ["srun", "-J{run_id}"], ["scancel", "-n{run_id}"]
+
+
+@pytest.mark.parametrize("settings, fields, launcher, cancel", [
+    ({"launcher": SRUN, "cancel_command": SCANCEL}, {}, SRUN, SCANCEL),
+    ({"launcher": SRUN, "cancel_command": SCANCEL}, {"launcher": None}, None, None),
+    ({"launcher": SRUN, "cancel_command": SCANCEL}, {"launcher": ["ssh", "far"]}, ["ssh", "far"], None),
+    ({"launcher": SRUN, "cancel_command": SCANCEL}, {"cancel_command": "x"}, SRUN, "x"),
+    ({"launcher": SRUN, "cancel_command": SCANCEL}, {"cancel_command": None}, SRUN, None),
+    ({"launcher": SRUN, "defaults": {"cancel_command": SCANCEL}}, {}, SRUN, SCANCEL),
+    ({"defaults": {"launcher": SRUN, "cancel_command": SCANCEL}}, {}, SRUN, SCANCEL),
+    ({"defaults": {"launcher": SRUN, "cancel_command": SCANCEL}}, {"launcher": None}, None, None),
+    ({"defaults": {"launcher": SRUN, "cancel_command": SCANCEL}}, {"launcher": ["x"]}, ["x"], None),
+    ({"launcher": ["x"], "cancel_command": "y", "defaults": {"launcher": SRUN}}, {}, SRUN, None),
+    ({}, {"launcher": SRUN, "cancel_command": SCANCEL}, SRUN, SCANCEL),
+])
+def test_who_brings_the_launcher_brings_its_cancel_command(settings, fields, launcher, cancel):
+    task = built(settings, **fields).tasks["a"]
+    assert json.loads(json.dumps([task.launcher, task.cancel_command])) == [launcher, cancel]
+
+
+@pytest.mark.parametrize("settings, fields, said", [
+    ({}, {"launcher": ["srun"]}, ["launcher: what srun started may outlive it, and there is no cancel_command"]),
+    ({}, {"launcher": ["sudo", "-u", "x", "/usr/bin/srun"]},
+     ["launcher: what srun started may outlive it, and there is no cancel_command"]),
+    ({"launcher": ["srun"]}, {}, ["launcher: what srun started may outlive it, and there is no cancel_command"]),
+    ({}, {"launcher": ["nice"]}, []),
+    ({}, {"launcher": ["ssh", "far"], "cancel_command": "x"},
+     ["launcher: a shell at the other end reads the command once more"]),
+    ({}, {"launcher": ["ssh", "far", "{command}"], "cancel_command": "x"}, []),
+    ({}, {"cancel_command": "x"}, ["cancel_command: there is no launcher"]),
+    ({"cancel_command": "x"}, {}, ["cancel_command: there is no launcher"]),
+    ({}, {"launcher": ["nice"], "success_exit_codes": [0, 255]},
+     ["success_exit_codes: 255 is also what a launcher says when its connection breaks"]),
+    ({}, {"launcher": ["nice"], "skip_exit_codes": [255]},
+     ["skip_exit_codes: 255 is also what a launcher says when its connection breaks"]),
+    ({}, {"skip_exit_codes": [255]}, []),
+    ({}, {"launcher": ["nice", "$HOME/x"]},
+     ["launcher: no shell runs a list, so $VARIABLE is passed on as it is"]),
+])
+def test_what_check_warns_of(settings, fields, said):
+    assert [problem.text for problem in sc.suspicions(built(settings, **fields), 0)] == said
+
+
+def test_check_looks_for_the_launcher_and_not_for_what_runs_elsewhere(project):
+    project.configure(
+        {"name": "a", "command": ["/on/the/other/machine"], "schedule": "0 2 * * *"},
+        {"name": "b", "command": ["/on/the/other/machine"], "schedule": "0 2 * * *"},
+        {"name": "c", "command": ["/not/here"], "schedule": "0 2 * * *", "launcher": None},
+        launcher=["/no/such/client", "{run_id}"], cancel_command=["/no/such/cancel"])
+    said = project.call("check")
+    assert said[0] == 0, said
+    text = said[1] + said[2]
+    assert text.count("/no/such/client") == text.count("/no/such/cancel") == 1
+    assert "/on/the/other" not in text and "command: '/not/here' does not exist" in text, text
+
+
+def test_255_of_ssh_is_a_failure_whatever_the_codes_say():
+    fields = dict(sc.SPEC_DEFAULTS, success_exit_codes=(0, 255))
+    ends = [sc.status_of_exit(255 << 8, dict(fields, launcher=launcher))
+            for launcher in (None, ["srun"], ["/usr/bin/ssh", "far"])]
+    assert ends == ["success", "success", "failed"]
+
+
+# -- real processes: a client, and work of another machine that outlives it
+
+CLIENT = """#!/bin/sh
+# Have a command run elsewhere, and wait for its exit code.
+%s
+far="${0%%/*}/far" id=$1; shift
+for word; do printf '%%s\\0' "$word"; done > "$far/$id.new"
+mv "$far/$id.new" "$far/$id.job"
+while ! test -s "$far/$id.exit"; do sleep 0.05; done
+exit "$(cat "$far/$id.exit")"
+"""
+CANCEL = """#!/bin/sh
+# End it: 0 once it has ended, or was never there.
+far="${0%/*}/far" id=$1
+echo "$id" >> "$far/asked"
+if test -e "$far/hang"; then exec sleep 300; fi
+if test -e "$far/broken"; then echo 'no route to host' >&2; exit 5; fi
+test -e "$far/$id.job" || exit 0
+: > "$far/$id.cancel"
+while ! test -s "$far/$id.exit"; do sleep 0.05; done
+"""
+
+
+class Elsewhere(threading.Thread):
+    """The other machine: it starts what is asked for, with nothing of a run's marks."""
+
+    def __init__(self, folder):
+        super().__init__(daemon=True)
+        self.folder = folder
+        self.working = {}
+        self.is_over = threading.Event()
+        self.begun, self.ended = [], []
+
+    def run(self):
+        while not self.is_over.is_set():
+            for path in self.folder.glob("*.job"):
+                if path.stem not in self.begun:
+                    words = path.read_bytes().decode().split("\0")[:-1]
+                    self.begun.append(path.stem)
+                    self.note("start", path.stem)
+                    self.working[path.stem] = subprocess.Popen(
+                        words, env={"PATH": "/usr/bin:/bin"}, cwd=str(self.folder), start_new_session=True)
+            for name, process in list(self.working.items()):
+                if (self.folder / (name + ".cancel")).exists():
+                    self.kill(process)
+                if process.poll() is not None:
+                    self.note("end", name)
+                    del self.working[name]
+                    self.ended.append(name)
+                    (self.folder / (name + ".exit")).write_text("%d" % (process.returncode & 255))
+            time.sleep(0.02)
+        for process in self.working.values():
+            self.kill(process)
+            process.wait()
+
+    @staticmethod
+    def kill(process):
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def note(self, what, name):
+        with open(str(self.folder / "work"), "a") as work:
+            work.write("%s %s\n" % (what, name))
+
+
+class Site:
+    """A project whose tasks run elsewhere."""
+
+    def __init__(self, project):
+        self.project, self.root = project, project.root
+        self.far = self.root / "far"
+        self.far.mkdir()
+        for name, text in (("client", CLIENT % ""), ("stubborn", CLIENT % "trap '' TERM"),
+                           ("cancel", CANCEL)):
+            (self.root / name).write_text(text)
+            (self.root / name).chmod(0o755)
+        self.elsewhere = Elsewhere(self.far)
+        self.elsewhere.start()
+
+    def task(self, command, client="client", cancel=True, **more):
+        fields = {"launcher": [str(self.root / client), "{run_id}"], "kill_grace": 1}
+        if cancel:
+            fields["cancel_command"] = [str(self.root / "cancel"), "{run_id}"]
+        return due_once("a", command, **dict(fields, **more))
+
+    def start(self, *arguments, **more):
+        """Tick until the work goes on; the record of its run."""
+        self.project.configure(self.task(*arguments, **more))
+        self.project.anchor()
+        self.tick()
+        record = self.project.running_record("a")
+        assert wait_until(lambda: (self.far / (record["run_id"] + ".job")).exists()
+                          and record["run_id"] in self.elsewhere.working)
+        return record
+
+    def tick(self, *constants):
+        """A tick as cron calls it, with other values of these constants."""
+        text = "import sys; sys.path.insert(0, %r); import symphony_conductor as c; %s; c.command_line()" % (
+            str(REPOSITORY), "; ".join("c." + constant for constant in constants) or "pass")
+        code, out, err = finished([sys.executable, "-c", text, "--root", str(self.root), "tick"])
+        assert code == 0, out + err
+
+    def verdict(self, timeout_s=60):
+        """The verdict of the one slot; the work has ended by then, and no two attempts met."""
+        def final():
+            return [record for record in self.project.history() if not record.get("interim")]
+
+        def ticked():
+            self.tick()
+            return final()
+
+        assert wait_until(ticked, timeout_s), self.project.read("logs/symphony_conductor.log")
+        return final()[0]
+
+    def work(self):
+        return [line.split()[0] for line in self.project.lines("far/work")]
+
+    def no_two_met(self):
+        work = self.work()
+        return work == ["start", "end"] * (len(work) // 2)
+
+    def held(self):
+        """What the state says of a run that is held, once it does."""
+        def text():
+            self.tick()
+            return self.project.state()["tasks"]["a"].get("run", {}).get("unended")
+
+        return wait_until(text)
+
+
+@pytest.fixture
+def site(project):
+    place = Site(project)
+    yield place
+    for path in ("hang", "broken"):
+        if (place.far / path).exists():
+            (place.far / path).unlink()
+    place.elsewhere.is_over.set()
+    place.elsewhere.join()
+    record = sc.Store(str(project.root)).read_run("a") or {}
+    if "result" not in record and record.get("supervisor", 0) > 1:
+        try:
+            os.kill(record["supervisor"], signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+@pytest.mark.parametrize("command, status, code, asked", [
+    ("exit 0", "success", 0, 0), ("exit 3", "failed", 3, 1), (["true"], "success", 0, 0)])
+def test_the_exit_code_is_that_of_the_work(site, command, status, code, asked):
+    site.project.configure(site.task(command))
+    site.project.anchor()
+    site.tick()
+    verdict = site.verdict()
+    assert (verdict["status"], verdict["exit_code"]) == (status, code)
+    assert len(site.project.lines("far/asked")) == asked and site.no_two_met()
+
+
+def test_a_client_that_cannot_start_started_nothing(site):
+    site.project.configure(site.task("true", client="nowhere"))
+    site.project.anchor()
+    site.tick()
+    verdict = site.verdict()
+    assert (verdict["status"], verdict["exit_code"]) == ("failed", 127)
+    assert verdict["reason"].startswith("cannot start: ") and "nowhere" in verdict["reason"]
+    assert not site.project.lines("far/asked")
+
+
+def test_a_condition_is_not_launched(site):
+    site.project.configure(site.task("true", condition="test -e %s" % site.root, cancel=False))
+    site.project.anchor()
+    site.tick()
+    assert site.verdict()["status"] == "success" and len(site.elsewhere.begun) == 1
+
+
+@pytest.mark.parametrize("client, asked", [("client", 1), ("stubborn", 2)])
+def test_a_timeout_ends_the_work_also_ahead_of_the_kill_and_a_retry_never_meets_it(site, client, asked):
+    site.project.configure(site.task("sleep 60", client, timeout=1, retry_count=1, retry_delay=0))
+    site.project.anchor()
+    site.tick()
+    verdict = site.verdict()
+    assert (verdict["status"], verdict["exit_code"], verdict["attempt"]) == ("timeout", 124, 2)
+    assert site.work() == ["start", "end"] * 2
+    assert len(site.project.lines("far/asked")) == 2 * asked
+    log = site.project.read("logs/automation/a.log")
+    assert log.count(" cancel_command pid=") == 2 * asked and "reason" not in verdict
+
+
+def test_without_a_cancel_command_the_verdict_says_that_the_work_may_go_on(site):
+    site.start("sleep 60", cancel=False, timeout=1)
+    verdict = site.verdict()
+    assert (verdict["status"], verdict["reason"]) == ("timeout", sc.MAY_GO_ON)
+    assert site.work() == ["start"]
+
+
+def test_a_stop_ends_the_work(site):
+    site.start("sleep 60", retry_count=3)
+    code, out, err = site.project.call("stop", "a")
+    assert (code, site.work()) == (0, ["start", "end"]), out + err
+    verdict = site.verdict()
+    assert verdict["status"] == "stopped" and verdict["reason"].startswith("stopped by ")
+
+
+def test_a_supervisor_that_was_killed_leaves_its_cancel_command_to_the_next(site):
+    record = site.start("sleep 60", retry_count=0, env={"SECRET": "hush-hush"})
+    os.kill(record["supervisor"], signal.SIGKILL)
+    assert wait_until(lambda: not is_alive(record["supervisor"]))
+    site.tick()
+    os.kill(record["pid"], signal.SIGKILL)
+    verdict = site.verdict()
+    assert (verdict["status"], site.work()) == ("interrupted", ["start", "end"])
+
+
+def kill_both(record):
+    for pid in (record["supervisor"], record["pid"]):
+        os.kill(pid, signal.SIGKILL)
+    assert wait_until(lambda: not is_alive(record["supervisor"]) and not is_alive(record["pid"]))
+
+
+@pytest.mark.parametrize("reboots", [False, True])
+def test_work_that_lost_client_and_supervisor_is_ended_before_the_retry(site, reboots):
+    record = site.start("test -e second && exit 0; touch second; sleep 60", retry_count=1, retry_delay=0)
+    kill_both(record)
+    path = site.root / "status" / "runs" / "a.json"
+    if reboots:
+        path.write_text(json.dumps(dict(sc.Store(str(site.root)).read_run("a"), boot_id="another boot")))
+    verdict = site.verdict()
+    assert (verdict["status"], verdict["attempt"]) == ("success", 2)
+    assert site.work() == ["start", "end"] * 2
+    first = verdict["attempts"][0]
+    assert (first["status"], first["reason"]) == ("interrupted", sc.VANISHED)
+
+
+def test_a_lost_run_without_a_cancel_command_says_that_the_work_may_go_on(site):
+    kill_both(site.start("sleep 60", cancel=False))
+    verdict = site.verdict()
+    assert verdict["reason"] == sc.VANISHED + "; " + sc.MAY_GO_ON
+
+
+def test_a_failing_cancel_command_holds_the_run_until_it_succeeds(site):
+    (site.far / "broken").touch()
+    site.start("test -e second && exit 0; touch second; sleep 60", timeout=2, retry_count=1, retry_delay=0)
+    text = site.held()
+    assert "its cancel_command fails (exit code 5: no route to host)" in text, text
+    assert text.startswith("timed out at ") and text.endswith(sc.MAY_GO_ON)
+    status = site.project.call("status")[1]
+    assert "no route to host" in status and "no further attempt starts" in status
+    assert wait_until(lambda: len(site.project.lines("far/asked")) >= 3)
+    assert site.work() == ["start"]
+    (site.far / "broken").unlink()
+    verdict = site.verdict()
+    assert (verdict["status"], verdict["attempt"], "abandoned" in verdict) == ("success", 2, False)
+    assert site.work() == ["start", "end"] * 2
+
+
+def test_a_second_stop_gives_up_and_says_what_may_go_on(site):
+    (site.far / "broken").touch()
+    site.start("sleep 60", retry_count=3)
+    code, out, err = site.project.call("stop", "a")
+    assert code == 1 and "no route to host" in out + err
+    code, out, err = site.project.call("stop", "a")
+    assert code == 0, out + err
+    verdict = site.verdict()
+    assert verdict["status"] == "stopped" and verdict["abandoned"] is True
+    assert "its cancel_command fails" in verdict["reason"] and sc.MAY_GO_ON in verdict["reason"]
+    assert site.work() == ["start"] and "run" not in site.project.state()["tasks"]["a"]
+
+
+def test_a_cancel_command_that_hangs_is_ended_and_given_up_in_the_end(site):
+    (site.far / "hang").touch()
+    site.project.configure(site.task("sleep 60", timeout=1, retry_count=3, retry_delay=0))
+    site.project.anchor()
+    site.tick("CANCEL_TIMEOUT_S = 0.5", "CANCEL_FOR_S = 2.0")
+    verdict = site.verdict()
+    assert (verdict["status"], verdict["attempt"], verdict["abandoned"]) == ("timeout", 1, True)
+    assert "its cancel_command fails (timed out after 0.5 s), so " + sc.MAY_GO_ON in verdict["reason"]
+    assert site.work() == ["start"] and len(site.project.lines("far/asked")) >= 2
+
+
+def test_a_supervisor_that_is_to_end_itself_leaves_the_rest_to_the_next(site):
+    (site.far / "broken").touch()
+    record = site.start("sleep 60", timeout=1)
+    assert site.held()
+    os.kill(record["supervisor"], signal.SIGTERM)
+    assert wait_until(lambda: not is_alive(record["supervisor"]))
+    (site.far / "broken").unlink()
+    verdict = site.verdict()
+    assert (verdict["status"], site.work()) == ("interrupted", ["start", "end"])
+
+
+def test_the_cancel_command_has_the_folder_and_environment_of_the_run(site):
+    (site.root / "here").mkdir()
+    site.project.configure(site.task(
+        "exit 1", cwd="here", env={"X": "1"},
+        cancel_command="echo $X {task} {timeout} ${{SYMPHONY_RUN_ID}} {run_id} > out"))
+    site.project.anchor()
+    site.tick()
+    run_id = site.verdict()["run_id"]
+    assert site.project.lines("here/out") == ["1 a 3600 %s %s" % (run_id, run_id)]
