@@ -3011,18 +3011,25 @@ TEXTS: "Document" = {"anyOf": [FILLED, {"type": "array", "minItems": 1, "items":
 COMMAND: "Document" = {"anyOf": [
     FILLED, {"type": "array", "minItems": 1, "prefixItems": [FILLED], "items": TEXT}]}
 # Words in which the names in braces are filled in; {{ and }} stand for braces.
-_PLAIN = r"[^\x00{}]*"
-_BRACES = _PLAIN + r"(?:(?:\{\{|\}\}|\{(?:%s)\})" + _PLAIN + ")*$"
-_SOME = r"^(?=[^\x00]*[^%s\x00])" % _BLANK
 RUN_PLACES = "task|run_id|timeout"
-LAUNCHER: "Document" = {
-    "type": "array", "minItems": 1,
-    "prefixItems": [{"type": "string", "pattern": _SOME + _BRACES % RUN_PLACES}],
-    "items": {"type": "string", "pattern": "^" + _BRACES % (RUN_PLACES + "|command")}}
-CANCEL_TEXT: "Document" = {"type": "string", "pattern": _SOME + _BRACES % RUN_PLACES}
-CANCEL_COMMAND: "Document" = {"anyOf": [CANCEL_TEXT, {
-    "type": "array", "minItems": 1, "prefixItems": [CANCEL_TEXT],
-    "items": {"type": "string", "pattern": "^" + _BRACES % RUN_PLACES}}]}
+_PLAIN = r"[^\x00{}]*"
+_BRACES = r"(\{\{|\}\}|\{(%s)\})"
+_SOME = r"[\x01-\x20\x7f-\xa0\s\ufeff]*([^%s{}]|%s)" % (_BLANK, _BRACES)
+
+
+def _words_with(places: str) -> "Document":
+    """A list of words with these names in braces; the first one is not blank, and no command."""
+    some = _SOME % RUN_PLACES
+    rest = _PLAIN + "(" + _BRACES + _PLAIN + ")*$"
+    return {
+        "type": "array", "minItems": 1,
+        "prefixItems": [{"type": "string", "pattern": "^" + some + rest % RUN_PLACES}],
+        "items": {"type": "string", "pattern": "^" + rest % places}}
+
+
+LAUNCHER = _words_with(RUN_PLACES + "|command")
+CANCEL_COMMAND: "Document" = {"anyOf": [
+    _words_with(RUN_PLACES)["prefixItems"][0], _words_with(RUN_PLACES)]}
 ENVIRONMENT: "Document" = {
     "type": "object", "propertyNames": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
     "additionalProperties": TEXT}
@@ -4034,7 +4041,7 @@ def is_by_ssh(launcher: "Sequence[str] | None") -> bool:
     return "ssh" in _programs_in(launcher or ())
 
 
-def _takes_command(launcher: "Sequence[str]") -> bool:
+def takes_command(launcher: "Sequence[str]") -> bool:
     """Whether a word of the launcher has a place for the command."""
     return any(re.search(r"(?<!\{)(\{\{)*\{command\}", word) for word in launcher)
 
@@ -4051,7 +4058,7 @@ def _launcher_advice(launcher: "Sequence[str] | None", cancel_command: "str | Se
     if clients and not cancel_command:
         yield ("launcher", "what %s started may outlive it, and there is no cancel_command" % (
             clients[0]), "add a cancel_command; config/README.md has one")
-    if is_by_ssh(launcher) and not _takes_command(launcher):
+    if is_by_ssh(launcher) and not takes_command(launcher):
         yield ("launcher", "a shell at the other end reads the command once more",
                'add "{command}" as the last word: it is the command, quoted for that shell')
     for text, hint in _unexpanded_in_command(tuple(launcher)):
@@ -5038,7 +5045,7 @@ class _Draft:
             elif fact.kind == "held" and fact.unended:
                 self._note_unended(name, state, fact.unended)
             elif fact.kind not in ("held", "unknown"):
-                reason = _joined(VANISHED, MAY_GO_ON) if fact.may_go_on else VANISHED
+                reason = joined_reason(VANISHED, MAY_GO_ON) if fact.may_go_on else VANISHED
                 self._finish(name, state, fact.result or {
                     "status": "interrupted", "exit_code": None, "ended_at": self.now,
                     "reason": reason}, fact.stopped)
@@ -5094,10 +5101,10 @@ class _Draft:
         record = _result_record(name, run, result)
         if stopped and record["status"] == "interrupted":
             if MAY_GO_ON in str(record.get("reason")):
-                stopped = _joined(stopped, MAY_GO_ON)
+                stopped = joined_reason(stopped, MAY_GO_ON)
             record = {**record, "status": "stopped", "exit_code": EXIT_STOPPED, "reason": stopped}
         elif stopped and is_failure(record["status"]):
-            record["reason"] = _joined(record.get("reason"), "no further attempt: " + stopped)
+            record["reason"] = joined_reason(record.get("reason"), "no further attempt: " + stopped)
         if is_backfill(state, run):
             self._finish_backfill(name, run, record)
             return
@@ -5958,7 +5965,7 @@ def _skip_in(record: "Verdict", cycle: "Cycle | None") -> "Skip":
     return {"status": record["status"], "scheduled_for": slot, "dependency": ""}
 
 
-def _joined(reason: "str | None", more: str) -> str:
+def joined_reason(reason: "str | None", more: str) -> str:
     return "%s; %s" % (reason, more) if reason else more
 
 
@@ -11818,7 +11825,7 @@ def launched_argv(spec: "Spec") -> "List[str]":
     launcher = spec["launcher"]
     if not launcher:
         return argv
-    if _takes_command(launcher):
+    if takes_command(launcher):
         return filled_in(launcher, spec, command_text(argv))
     return filled_in(launcher, spec) + argv
 
@@ -12658,11 +12665,11 @@ class Supervisor:
             is_unclear = result["status"] != "failed" or "signal" in result
             is_broken = result["exit_code"] == EXIT_UNKNOWN and is_by_ssh(self.spec["launcher"])
             if is_unclear or is_broken:
-                result = {**result, "reason": _joined(result.get("reason"), MAY_GO_ON)}
+                result = {**result, "reason": joined_reason(result.get("reason"), MAY_GO_ON)}
             return result
         trouble = self._cancel(result["status"])
         if trouble:
-            reason = _joined(result.get("reason"), ABANDONED_TEXT % trouble)
+            reason = joined_reason(result.get("reason"), ABANDONED_TEXT % trouble)
             result = {**result, "abandoned": True, "reason": reason}
         # Until now it held its task, as a slot that was skipped meanwhile shows.
         return {**result, "ended_at": round(self.clock.now(), 3),
@@ -12777,7 +12784,7 @@ class Supervisor:
         result["output_tail"] = self._without_secrets(result["output_tail"])
         if result["status"] == "interrupted" and reason:
             if self.spec["launcher"] and result.get("reason"):
-                reason = _joined(reason, result["reason"])
+                reason = joined_reason(reason, result["reason"])
             result = {**result, "status": "stopped", "exit_code": EXIT_STOPPED, "reason": reason}
         output.line("%s end run=%s status=%s exit_code=%s duration=%ss output=%d bytes%s" % (
             iso(result["ended_at"]), self.spec["run_id"], result["status"], result["exit_code"],

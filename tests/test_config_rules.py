@@ -71,6 +71,8 @@ TASK_FIELDS = {
     "locks": ("list, list of text", 'a list of names of letters, digits and _ . -, such as ["database"]'),
     "condition": ("text, date, list of text, null", "a string for /bin/sh, a list of strings, or null"),
     "condition_timeout": ("int, float", "a number of seconds from 1 to 3600"),
+    "launcher": ("list of text, null", "a list of strings, in which {task}, {run_id}"),
+    "cancel_command": ("text, date, list of text, null", "a string for /bin/sh or a list of strings, in"),
     "not_on": ("date", None),
     "only_between": ("null", None),
     "env_file": ("text, date, list of text", "a file of NAME=VALUE lines, or a list of them"),
@@ -91,6 +93,8 @@ SETTING_FIELDS = {
     "timezone": ("null", None),
     "env": ("object, object of text", "an object of strings"),
     "env_file": ("text, date, list of text", "a file of NAME=VALUE lines, or a list of them"),
+    "launcher": ("list of text, null", "a list of strings, in which {task}, {run_id}"),
+    "cancel_command": ("text, date, list of text, null", "a string for /bin/sh or a list of strings, in"),
     "defaults": ("object", "an object of fields"),
     "notification_email": ("text, date, list of text, null", 'an address such as "ops@example.org"'),
     "log_to": ("", '"file", "syslog" or "journal"'),
@@ -249,7 +253,7 @@ def test_deeply_nested_value_is_a_problem_and_no_crash(depth):
     ("Schedule", "did you mean 'schedule'?"),
     ("retries_count", "did you mean 'retry_count'?"),
     ("timeOut", "did you mean 'timeout'?"),
-    ("xyzzy", "allowed are command, condition, condition_timeout, cwd, dependencies, description, "),
+    ("xyzzy", "allowed are cancel_command, command, condition, condition_timeout, cwd, dependencies, description, "),
 ])
 def test_unknown_key_of_a_task_sets_it_aside_with_a_suggestion(key, hint):
     config = build(task_json(**{key: '["other"]'}), task_json("other"))
@@ -331,7 +335,7 @@ def test_drop_in_of_the_main_files_form_is_one_problem():
 @pytest.mark.parametrize("key, hint", [
     ("max_concurent_tasks", "did you mean 'max_concurrent_tasks'?"),
     ("time_zone", "did you mean 'timezone'?"),
-    ("xyzzy", "allowed are defaults, enable_notifications, env, env_file, log_to, max_concurrent_tasks, "),
+    ("xyzzy", "allowed are cancel_command, defaults, enable_notifications, env, env_file, launcher, log_to, "),
 ])
 def test_unknown_setting_refuses_the_whole_with_a_suggestion(key, hint):
     problem, = refusal(**{key: "1"}).problems

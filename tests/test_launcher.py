@@ -4,14 +4,16 @@ elsewhere when their client is gone.
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
-from support import REPOSITORY, Project, due_once, finished, is_alive, wait_until
+from support import REPOSITORY, due_once, finished, is_alive, wait_until
 
 import symphony_conductor as sc
 
@@ -445,3 +447,143 @@ def test_the_cancel_command_has_the_folder_and_environment_of_the_run(site):
     site.tick()
     run_id = site.verdict()["run_id"]
     assert site.project.lines("here/out") == ["1 a 3600 %s %s" % (run_id, run_id)]
+
+
+# -- a real sshd on loopback, by the example of the manual
+
+SSHD_CONFIG = """Port {port}
+ListenAddress 127.0.0.1
+HostKey {folder}/host
+AuthorizedKeysFile {folder}/user.pub
+PidFile {folder}/pid
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+PermitRootLogin yes
+"""
+
+
+EMPTY = "/run/sshd"  # which the service makes, and an sshd of root's needs (sshd(8))
+
+
+class Sshd:
+    """An sshd of the test's own, and the words that reach it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        daemon = shutil.which("sshd", path="/usr/sbin:/sbin:/usr/local/sbin:" + os.environ["PATH"])
+        if not daemon or not all(map(shutil.which, ("ssh", "ssh-keygen", "pkill", "pgrep"))):
+            pytest.skip("there is no sshd, or ssh, ssh-keygen, pkill or pgrep is missing")
+        self.has_made = os.geteuid() == 0 and not os.path.isdir(EMPTY)
+        if self.has_made:
+            os.mkdir(EMPTY, 0o755)
+        for name in ("host", "user"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            self.port = listener.getsockname()[1]
+        (folder / "config").write_text(SSHD_CONFIG.format(port=self.port, folder=folder))
+        self.daemon = subprocess.Popen([daemon, "-D", "-e", "-f", str(folder / "config")],
+                                       stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        words = ["ssh", "-F/dev/null", "-p%d" % self.port, "-i%s/user" % folder, "-oUserKnownHostsFile=/dev/null",
+                 "-oStrictHostKeyChecking=no", "-oLogLevel=ERROR"]
+        if not wait_until(lambda: finished(words + ["-oBatchMode=yes", "127.0.0.1", "true"])[0] == 0):
+            self.stop()
+            pytest.skip("no login: %s" % self.daemon.stderr.read().decode("utf-8", "replace")[-300:])
+        text = (REPOSITORY / "config" / "README.md").read_text(encoding="utf-8")
+        text = text[text.index("### ssh"):]
+        example = json.loads(text[text.index("```json") + 7:text.index("```\n\nWhat leaves")])["settings"]
+        (folder / "there").mkdir()
+        for key, example_words in example.items():
+            example[key] = [word.replace("/dev/shm", str(folder / "there")) for word in words + [
+                "127.0.0.1" if word == "worker" else word for word in example_words[1:]]]
+        self.settings = example
+
+    def stop(self):
+        self.daemon.terminate()
+        self.daemon.wait()
+        if self.has_made:
+            os.rmdir(EMPTY)
+
+
+@pytest.fixture
+def sshd(tmp_path):
+    folder = tmp_path / "sshd"
+    folder.mkdir(mode=0o700)
+    daemon = Sshd(folder)
+    yield daemon
+    daemon.stop()
+
+
+def by_ssh(project, sshd, *tasks, **settings):
+    project.configure(*tasks, **dict(sshd.settings, **settings))
+    project.anchor()
+    project.call("tick")
+
+
+def verdicts_of(project, count=1):
+    def final():
+        project.call("tick")
+        records = [record for record in project.history() if not record.get("interim")]
+        return len(records) >= count and {record["task"]: record for record in records}
+
+    verdicts = wait_until(final, 60)
+    assert verdicts, project.read("logs/symphony_conductor.log")
+    return verdicts
+
+
+def test_ssh_passes_on_exit_codes_and_every_letter_of_the_command(project, sshd):
+    by_ssh(project, sshd, due_once("code", "exit 7"), due_once("words", NASTY),
+           due_once("text", "x='a  b'; echo \"$x\" | cat -; echo \"$SYMPHONY_TASK.\""), max_concurrent_tasks=3)
+    verdicts = verdicts_of(project, 3)
+    assert (verdicts["code"]["status"], verdicts["code"]["exit_code"]) == ("failed", 7)
+    assert verdicts["words"]["output_tail"] == "".join(word + "\n" for word in NASTY[2:])
+    assert verdicts["text"]["output_tail"] == "a  b\n.\n"
+    assert sorted(os.readlink(str(path)) for path in (sshd.folder / "there").iterdir()) == ["none"]
+
+
+def far_pid(path):
+    return int(wait_until(lambda: path.exists() and path.read_text().strip()))
+
+
+def far_work(path):
+    return "echo $$ > %s; sleep 311; echo done" % path
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+def test_a_connection_that_breaks_is_a_failure_and_the_far_side_is_ended_or_told(project, sshd, cancels):
+    path = project.root / "far.pid"
+    more = {} if cancels else {"cancel_command": None}
+    by_ssh(project, sshd, due_once("a", far_work(path), success_exit_codes=[0, 255]), **more)
+    pid = far_pid(path)
+    for process in sc.process_table():  # the process of sshd that serves this connection
+        line = sc._process_text(process, "cmdline")
+        if process.parent == sshd.daemon.pid and line.startswith(b"sshd:"):
+            for child in sc.process_table():
+                if child.parent == process.pid and child.pid != pid and b"sshd" in sc._process_text(child, "cmdline"):
+                    os.kill(child.pid, signal.SIGKILL)
+            os.kill(process.pid, signal.SIGKILL)
+    verdict = verdicts_of(project)["a"]
+    assert (verdict["status"], verdict["exit_code"]) == ("failed", 255), verdict
+    if cancels:
+        assert not is_alive(pid) and "reason" not in verdict
+    else:
+        assert is_alive(pid) and verdict["reason"] == sc.MAY_GO_ON
+        os.killpg(os.getpgid(pid), signal.SIGKILL)
+
+
+def test_a_timeout_ends_what_runs_at_the_other_end_of_ssh(project, sshd):
+    path = project.root / "far.pid"
+    by_ssh(project, sshd, due_once("a", "trap '' TERM HUP; " + far_work(path), timeout=3, kill_grace=0))
+    pid = far_pid(path)
+    verdict = verdicts_of(project)["a"]
+    assert verdict["status"] == "timeout" and not is_alive(pid)
+
+
+def test_a_far_side_that_comes_after_its_cancel_command_starts_nothing(project, sshd):
+    project.configure(due_once("a"), **sshd.settings)
+    task = sc.Store(str(project.root)).read_config().tasks["a"]
+    spec = spec_with(task.launcher, ("touch", str(project.root / "ran")))
+    for _ in range(2):
+        assert finished(sc.filled_in(task.cancel_command, spec))[0] == 0
+    assert finished(sc.launched_argv(spec))[0] != 0 and not (project.root / "ran").exists()
