@@ -12686,6 +12686,8 @@ class Supervisor:
         pause_s, longest_s = map(float, CANCEL_AGAIN_S)
         trouble = self._try_cancel(is_first=True)
         while trouble and self.clock.monotonic() < give_up_at and not self._is_given_up():
+            if self.store.is_removed():
+                break
             self._note_held(UNCANCELLED_TEXT % (
                 OUTCOMES.get(status, status), since, trouble))
             self.output.line("cancel_command failed (%s): next try in %d s; to give up: stop %s" % (
@@ -14489,6 +14491,9 @@ class Conductor:
         decision, locks = self._choose(config, state, now, facts, settle_only=True)
         release_all(locks)
         tasks = decision.state.tasks
+        if task.name in decision.adoptions:
+            raise BusyError("%s: its last run lost its supervisor and may still go on" % task.name,
+                            "the next tick takes it over; to end it: stop %s" % task.name)
         if tasks.get(task.name, TaskState()).run is not None or not lock.acquire():
             raise _already_running(task, decision.state)
         holders = locks_held(config, tasks, tasks)

@@ -139,6 +139,14 @@ def test_check_looks_for_the_launcher_and_not_for_what_runs_elsewhere(project):
     assert "/on/the/other" not in text and "command: '/not/here' does not exist" in text, text
 
 
+def test_why_shows_how_a_task_is_launched_and_cancelled(project):
+    project.configure({"name": "a", "command": "job", "schedule": "0 2 * * *", "launcher": ["srun", "-J", "x y"],
+                       "cancel_command": "scancel x"})
+    project.anchor()
+    text = " ".join(project.call("why", "a")[1].split())
+    assert "launched by srun -J 'x y'; cancelled by scancel x" in text
+
+
 def test_255_of_ssh_is_a_failure_whatever_the_codes_say():
     fields = dict(sc.SPEC_DEFAULTS, success_exit_codes=(0, 255))
     ends = [sc.status_of_exit(255 << 8, dict(fields, launcher=launcher))
@@ -287,7 +295,9 @@ def site(project):
             (place.far / path).unlink()
     place.elsewhere.is_over.set()
     place.elsewhere.join()
-    record = sc.Store(str(project.root)).read_run("a") or {}
+    record = {}
+    if project.root.exists():
+        record = sc.Store(str(project.root)).read_run("a") or {}
     if "result" not in record and record.get("supervisor", 0) > 1:
         try:
             os.kill(record["supervisor"], signal.SIGKILL)
@@ -387,6 +397,15 @@ def test_a_lost_run_without_a_cancel_command_says_that_the_work_may_go_on(site):
     assert verdict["reason"] == sc.VANISHED + "; " + sc.MAY_GO_ON
 
 
+def test_a_lost_run_is_not_run_by_hand_and_a_stop_ends_it_without_a_tick(site):
+    kill_both(site.start("sleep 60", retry_count=3))
+    code, out, err = site.project.call("run", "a")
+    assert code == 75 and "its last run lost its supervisor and may still go on" in err, err
+    code, out, err = site.project.call("stop", "a")
+    assert (code, site.work()) == (0, ["start", "end"]), out + err
+    assert site.verdict()["status"] == "stopped"
+
+
 def test_a_failing_cancel_command_holds_the_run_until_it_succeeds(site):
     (site.far / "broken").touch()
     site.start("test -e second && exit 0; touch second; sleep 60", timeout=2, retry_count=1, retry_delay=0)
@@ -436,6 +455,16 @@ def test_a_supervisor_that_is_to_end_itself_leaves_the_rest_to_the_next(site):
     (site.far / "broken").unlink()
     verdict = site.verdict()
     assert (verdict["status"], site.work()) == ("interrupted", ["start", "end"])
+
+
+def test_a_root_that_is_gone_keeps_no_supervisor(site):
+    (site.far / "broken").touch()
+    record = site.start("sleep 60", timeout=1)
+    assert site.held()
+    site.elsewhere.is_over.set()
+    site.elsewhere.join()
+    shutil.rmtree(str(site.root))
+    assert wait_until(lambda: not is_alive(record["supervisor"]))
 
 
 def test_the_cancel_command_has_the_folder_and_environment_of_the_run(site):
