@@ -113,8 +113,11 @@ class Slurm:
     def lose_node(self):
         """Kill the node that works, and what works there, as a power cut would."""
         node = wait_until(lambda: self.tell("squeue", "-h", "-t", "R", "-o", "%N"))
-        pids = [int((self.folder / (node + ".pid")).read_text())]
-        for pid in pids + self.processes("slurmstepd") + self.processes("/work ") + self.processes("sleep "):
+        pids = [int((self.folder / (node + ".pid")).read_text())] + self.processes("slurmstepd")
+        table = sc.process_table()
+        for pid in pids:  # grows by what came of them
+            pids += [process.pid for process in table if process.parent == pid and process.pid not in pids]
+        for pid in pids:
             self.kill(pid)
         return node
 
@@ -317,7 +320,7 @@ def a_lost_node(case):
 
 
 def a_controller_that_is_away(case):
-    case.begin(case.task(300, "long,0", timeout=3, kill_grace=0, retry_count=1))
+    case.begin(case.task(300, "long,0", timeout=8, kill_grace=0, retry_count=1, retry_delay=10))
     case.works()
     for pid in case.slurm.processes("slurmctld"):
         case.slurm.kill(pid)
@@ -330,7 +333,7 @@ def a_controller_that_is_away(case):
     assert text and "its cancel_command fails" in text, (text, case.log())
     assert len(case.starts()) == 1
     case.slurm.must("slurmctld", "-f", case.slurm.conf)
-    return "held (%s); %s" % (text[text.index("("):][:60], case.expect("success", 0, 2))
+    return "held (%s); %s" % (text[text.index("("):][:60], case.expect("success", 0, 2, 90))
 
 
 CASES = (
