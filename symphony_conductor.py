@@ -12584,8 +12584,9 @@ class Supervisor:
         self.record = {**self.record, **own_process()}
         if self.record["boot_id"] != current_boot_id():
             self.is_lost = True
+            ago_s = max(0.0, self.clock.now() - float(self.record["started_at"]))
             self.record = {**self.record, "boot_id": current_boot_id(), "pid": NO_PID,
-                           "pid_start": "", "started_mono": self.clock.monotonic()}
+                           "pid_start": "", "started_mono": self.clock.monotonic() - ago_s}
         else:
             try:
                 self.is_lost = not may_live(job_of(self.record, self.store.root, self.pipe_path))
@@ -12632,8 +12633,11 @@ class Supervisor:
         job = job_of(self.record, self.store.root, "")  # no pipe: its reader is this process
         if self.is_subreaper:
             job = job.replace(supervisor=os.getpid(), others=self.others)
+        deadline = started_mono + self.spec["timeout"]
+        if self.is_lost:
+            deadline = float("inf")  # how it ended is not known, so it did not time out either
         self.watch = Watch(
-            self.clock, job, started_mono + self.spec["timeout"], self.spec["kill_grace"], reader,
+            self.clock, job, deadline, self.spec["kill_grace"], reader,
             output, self.signals, is_child, self._is_retried, self._note_unended,
             self._cancel_before_kill)
         self.watch.wait()
@@ -12726,10 +12730,13 @@ class Supervisor:
         No signal ends the first try: it is what a stop of the run asks for.
         """
         assert self.output is not None and self.signals is not None
-        output = Output(os.dup(self.output.log_fd), CONDITION_OUTPUT_BYTES)
-        output.last_byte = self.output.last_byte
         started_mono = self.clock.monotonic()
         reader = -1
+        try:
+            output = Output(os.dup(self.output.log_fd), CONDITION_OUTPUT_BYTES)
+        except OSError as error:
+            return error_text(error)
+        output.last_byte = self.output.last_byte
         try:
             command = self._cancel_command()
             pid, reader = self._start_beside("cancel_command", command)

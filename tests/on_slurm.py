@@ -334,7 +334,7 @@ def a_controller_that_is_away(case):
     assert text and "its cancel_command fails" in text, (text, case.log())
     assert len(case.starts()) == 1
     case.slurm.must("slurmctld", "-f", case.slurm.conf)
-    return "held (%s); %s" % (text[text.index("("):][:60], case.expect("success", 0, 2, 90))
+    return "held (%s); %s" % (text[text.index("("):][:60], case.expect("success", 0, 2, 240))
 
 
 CASES = (

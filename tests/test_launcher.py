@@ -362,7 +362,7 @@ def test_a_stop_ends_the_work(site):
 
 
 def test_a_supervisor_that_was_killed_leaves_its_cancel_command_to_the_next(site):
-    record = site.start("sleep 60", retry_count=0, env={"SECRET": "hush-hush"})
+    record = site.start("sleep 60")
     os.kill(record["supervisor"], signal.SIGKILL)
     assert wait_until(lambda: not is_alive(record["supervisor"]))
     site.tick()
@@ -382,8 +382,11 @@ def test_work_that_lost_client_and_supervisor_is_ended_before_the_retry(site, re
     record = site.start("test -e second && exit 0; touch second; sleep 60", retry_count=1, retry_delay=0)
     kill_both(record)
     path = site.root / "status" / "runs" / "a.json"
+    # It is found long after its timeout, which it may not have reached.
+    lost = dict(record, started_mono=record["started_mono"] - 7200)
     if reboots:
-        path.write_text(json.dumps(dict(sc.Store(str(site.root)).read_run("a"), boot_id="another boot")))
+        lost["boot_id"] = "another boot"
+    path.write_text(json.dumps(lost))
     verdict = site.verdict()
     assert (verdict["status"], verdict["attempt"]) == ("success", 2)
     assert site.work() == ["start", "end"] * 2
@@ -453,6 +456,23 @@ def test_a_supervisor_that_is_to_end_itself_leaves_the_rest_to_the_next(site):
     os.kill(record["supervisor"], signal.SIGTERM)
     assert wait_until(lambda: not is_alive(record["supervisor"]))
     (site.far / "broken").unlink()
+    verdict = site.verdict()
+    assert (verdict["status"], site.work()) == ("interrupted", ["start", "end"])
+
+
+def test_the_cancel_command_of_a_lost_run_has_its_environment_too(site):
+    cancel = 'echo "$X $SYMPHONY_TASK" > out; exec "%s" {run_id}' % (site.root / "cancel")
+    kill_both(site.start("sleep 60", env={"X": "1"}, cancel_command=cancel))
+    assert site.verdict()["status"] == "interrupted" and site.project.lines("out") == ["1 a"]
+    assert site.work() == ["start", "end"]
+
+
+def test_a_supervisor_that_is_killed_while_it_cancels_is_followed_by_another(site):
+    (site.far / "hang").touch()
+    record = site.start("sleep 60", timeout=1)
+    assert wait_until(lambda: site.project.lines("far/asked"))
+    os.kill(record["supervisor"], signal.SIGKILL)
+    (site.far / "hang").unlink()
     verdict = site.verdict()
     assert (verdict["status"], site.work()) == ("interrupted", ["start", "end"])
 
