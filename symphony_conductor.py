@@ -4355,6 +4355,7 @@ GAP_CAUSES = {
     "suspend": "the machine was suspended (the monotonic clock fell behind)",
     "clock": "the clock was set forward (the monotonic clock did not move as far)",
     "cron": "cron did not run the tick (cron stopped, or the crontab line missing)",
+    "engine": "the scheduler of the engine did not run",
     "": "cause unknown",
 }
 
@@ -10758,6 +10759,7 @@ BESIDE = {"completion": "Install", "diff": "Look", "import-crontab": "Change", "
           "report": "Look", "schema": "Look", "simulate": "Change", "timer": "Install"}
 # Settings whose files the conductor keeps current, and the command that makes them.
 MADE_BESIDE = {"metrics_file": "metrics", "report_file": "report"}
+ENGINES = ("airflow",)  # which can run the same configuration: scripts/NAME/engine.py knows how
 BESIDE_NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z"
 # Flags of this Python that the next one gets as well. Not -I: it would hide the script's folder.
 PYTHON_FLAGS = (("-B", "dont_write_bytecode"), ("-E", "ignore_environment"), ("-s", "no_user_site"))
@@ -10836,21 +10838,50 @@ def load_beside(store: Reader, name: str) -> "Any":
     if not is_beside(name):
         raise not_beside(name, [file_name])
     is_foreign = check_beside(store, folder, (file_name, "__pycache__"))
-    # It imports this file, which may be running as a script, and must not be loaded twice.
-    sys.modules.setdefault("symphony_conductor", sys.modules[__name__])
-    before = sys.dont_write_bytecode
-    sys.dont_write_bytecode = before or is_foreign
     # Not by importlib.util, whose own import takes longer than this one.
     # Last: no file in that folder may stand in for one of the standard library.
     sys.path.append(folder)
     try:
-        return __import__(module_name)
-    except SystemExit:  # it would end the tick, and with it all starts
-        raise UnavailableError("%s exits when it is loaded" % path_beside(name),
-                               "put the one of version %s there" % __version__)
+        return _imported(module_name, path_beside(name), is_foreign, __import__)
     finally:
         sys.path.remove(folder)
+
+
+def _imported(module_name: str, path: str, is_foreign: bool,
+              load: "Callable[[str], Any]") -> "Any":
+    """The module that `load` makes of the file with this path."""
+    # It imports this file, which may be running as a script, and must not be loaded twice.
+    sys.modules.setdefault("symphony_conductor", sys.modules[__name__])
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = before or is_foreign
+    try:
+        return load(module_name)
+    except SystemExit:  # it would end the tick, and with it all starts
+        raise UnavailableError("%s exits when it is loaded" % path,
+                               "put the one of version %s there" % __version__)
+    finally:
         sys.dont_write_bytecode = before
+
+
+def load_engine(store: Reader, name: str) -> "Any":
+    """The module that knows another engine: scripts/NAME/engine.py. Raises ConductorError."""
+    folder = os.path.dirname(path_beside(name))
+    own = os.path.join(name, "engine.py")
+    path = os.path.join(folder, own)
+    if not os.path.isfile(path):
+        raise UnavailableError("--engine %s: there is no %s" % (name, path),
+                               "put scripts/%s of version %s into %s" % (name, __version__, folder))
+    is_foreign = check_beside(store, folder, (name, own, os.path.join(name, "__pycache__")))
+
+    def load(module_name: str) -> "Any":
+        # By its path: the name "engine" may be that of another module.
+        from importlib import util
+        spec = util.spec_from_file_location(module_name, path)
+        module = util.module_from_spec(spec)  # type: ignore[arg-type]
+        spec.loader.exec_module(module)  # type: ignore[union-attr]
+        return module
+
+    return _imported("symphony_engine_" + name, path, is_foreign, load)
 
 
 # == Runner ==
@@ -16093,8 +16124,14 @@ def cmd_audit(store: Store, args: "argparse.Namespace") -> int:
     since = max(_past_option("--since", args.since, None, now), now - kept_s)
     if args.task:
         check_task_known(snapshot, args.task)
-    slots = _audited_slots(snapshot, since, now, args.task or "")
-    document = audit_document(slots, snapshot.events, since, now)
+    events = list(snapshot.events)
+    if args.engine:
+        engine = load_engine(store, args.engine)
+        slots, gaps = engine.audited_slots(snapshot, since, now, args.task or "")
+        events += gaps
+    else:
+        slots = _audited_slots(snapshot, since, now, args.task or "")
+    document = audit_document(slots, events, since, now)
     if args.json:
         print_json(document)
     else:
@@ -16467,21 +16504,40 @@ def cmd_check(store: Store, args: "argparse.Namespace") -> int:
     # What is odd about an invalid task is said as well: it is read again once it is mended.
     tasks = dict(config.tasks, **{task.place: task for task in config.drafts})
     drafted = config.replace(tasks=tasks)
-    warnings = suspicions(drafted, Clock().now()) + missing_programs(store, drafted)
-    for problem in start_problems(store, drafted):
+    warnings = suspicions(drafted, Clock().now())
+    engine = load_engine(store, args.engine) if args.engine else None
+    for problem in engine.problems(drafted) if engine else problems_here(store, drafted):
         (warnings if problem.warning else problems).append(problem)
-    warnings += missing_services(store, drafted)
-    warnings += unmade_files(store, drafted)
     order = {task.place: task.order for task in tasks.values()}
     warnings.sort(key=lambda warning: order.get(warning.place, len(order)))
-    if not args.file:
+    if not args.file and not engine:
         warnings += crontab_suspicions(store)
+    if args.pools:
+        return _print_pools(engine, config, problems)
     for problem in problems + warnings:
         _print_problem(problem)
     print_line("%s: %s, %s, %s" % (
         store.shown(store.config_path), plural(len(tasks), "task"),
         plural(len(problems), "problem"), plural(len(warnings), "warning")))
     return EXIT_CONFIG if problems else EXIT_OK
+
+
+def _print_pools(engine: "Any", config: Config, problems: "List[Problem]") -> int:
+    """Print what the engine imports its pools from, and nothing else to standard output."""
+    for problem in problems:
+        _print_problem(problem)
+    if not engine:
+        raise UsageError("--pools needs --engine")
+    if problems:
+        return EXIT_CONFIG
+    print_json(engine.pools_document(config))
+    return EXIT_OK
+
+
+def problems_here(store: Reader, config: Config) -> "List[Problem]":
+    """What is wrong with the configuration on this machine."""
+    return (missing_programs(store, config) + start_problems(store, config)
+            + missing_services(store, config) + unmade_files(store, config))
 
 
 def _print_problem(problem: Problem) -> None:
@@ -17152,7 +17208,10 @@ def _commands_to_look() -> "Dict[str, CommandEntry]":
         "audit": CommandEntry(
             func=cmd_audit, example="audit --since 30d",
             text="compare every scheduled run with the history; exits 1 if one is unexplained",
-            task="only this task (default: all)", options=(SINCE_OPTION, JSON_OPTION)),
+            task="only this task (default: all)", options=(
+                SINCE_OPTION, JSON_OPTION,
+                option("--engine", choices=ENGINES,
+                       help="include the runs of this engine (default: only this history)"))),
         "next": CommandEntry(
             func=cmd_next, text="list upcoming runs", example="next backup --count 3",
             task="only this task (default: all)", options=(
@@ -17183,7 +17242,11 @@ def _commands_to_change() -> "Dict[str, CommandEntry]":
             func=cmd_check, text="report every problem in the configuration; exits 78 on one",
             example="check --config draft.json",
             options=(option("--config", dest="file", metavar="FILE", help="check this file instead"
-                            " (default: %s and %s)" % (CONFIG_NAME, DROP_IN_DIR)),)),
+                            " (default: %s and %s)" % (CONFIG_NAME, DROP_IN_DIR)),
+                     option("--engine", choices=ENGINES, help="report what this engine lacks"
+                            " (default: check for this machine)"),
+                     option("--pools", action="store_true", help="print the pools that the engine"
+                            " needs, as JSON to import"))),
         "pause": CommandEntry(
             func=cmd_pause, text="suspend a task's schedule; running tasks continue",
             example="pause backup --for 2h --reason 'disk replaced'", task="the task to suspend",
