@@ -375,7 +375,11 @@ NO_SOURCE_PURPOSES = frozenset(("log", "cache", "temp", "backup", "binary"))
 # The tool's own files name many kinds of files, and use none of them.
 OWN_DOCUMENTS = re.compile(r"cleanup_(?:inventory|report)[^/]*\.json\Z")
 OWN_SCRIPTS = (
-    "README.md", "action_log.py", "automation_manager.py", "cleanup_engine.py", "cleanup_plan.py",
+    "README.md", "action_log.py", "airflow/README.md", "airflow/dags/symphony_dags.py",
+    "airflow/engine.py", "airflow/plugins/symphony_operator.py",
+    "airflow/plugins/symphony_slots.py", "airflow/plugins/symphony_timetable.py",
+    "airflow/requirements.lock", "airflow/requirements.txt", "airflow/runner.py",
+    "automation_manager.py", "cleanup_engine.py", "cleanup_plan.py",
     "cleanup_report.py", "cleanup_review.py", "cleanup_rules.py", "clock_witness.py", "common.py",
     "comprehensive_inventory.sh", "crontab_commands.py", "crontab_switch.py", "crontab_tables.py",
     "file_lifecycle.py", "folders.py", "inventory.py", "man_page.py", "quarantine.py",

@@ -1,0 +1,84 @@
+"""The timetable of a task on Airflow: the slots of the conductor's own schedules."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+import pendulum
+from airflow.plugins_manager import AirflowPlugin
+from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction, Timetable
+
+sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+
+import symphony_slots as slots  # noqa: E402
+
+import symphony_conductor as sc  # noqa: E402
+
+
+def moment(at: float) -> pendulum.DateTime:
+    """An instant as Airflow has it."""
+    return pendulum.from_timestamp(at, tz="UTC")
+
+
+class SymphonyTimetable(Timetable):
+    """Runs of a task at the slots of its schedule; those that were missed merge into the newest.
+
+    They count from `changed_at` on, when the file that holds the task changed, and never up to
+    `since`. Where the task has a window, each opening of it has a run too, for what waits for that.
+    """
+
+    def __init__(self, schedule: str, task: str, zone: str | None, window: str = "",
+                 is_queued: bool = False, since: float = 0.0, changed_at: float = 0.0) -> None:
+        self.written, self.task, self.zone = schedule, task, zone
+        self.is_queued, self.since, self.changed_at = is_queued, since, changed_at
+        self.schedule = sc.schedule_of(schedule, task) if schedule else None
+        self.window = sc.Window(window, zone) if window else None
+        self.description = "when its window opens"
+        if self.schedule is not None:
+            self.description = sc.describe(self.schedule.written, task)
+
+    @property
+    def summary(self) -> str:
+        return self.written or self.description
+
+    def serialize(self) -> dict[str, Any]:
+        return {"schedule": self.written, "task": self.task, "zone": self.zone,
+                "window": self.window.text if self.window else "", "is_queued": self.is_queued,
+                "since": self.since, "changed_at": self.changed_at}
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> SymphonyTimetable:
+        return cls(data["schedule"], data["task"], data["zone"], data.get("window", ""),
+                   data.get("is_queued", False), data.get("since", 0.0),
+                   data.get("changed_at", 0.0))
+
+    def infer_manual_data_interval(self, *, run_after: pendulum.DateTime) -> DataInterval:
+        return DataInterval.exact(run_after)
+
+    def next_dagrun_info(self, *, last_automated_data_interval: DataInterval | None,
+                         restriction: TimeRestriction) -> DagRunInfo | None:
+        now = time.time()
+        earliest = restriction.earliest.timestamp() if restriction.earliest else 0.0
+        cursor = max(self.changed_at, earliest) or now
+        if last_automated_data_interval is not None:
+            # A change of the configuration takes no slot away that is due by now.
+            cursor = last_automated_data_interval.start.timestamp()
+        cursor = max(cursor, self.since)
+        if restriction.catchup and self.schedule is not None:  # a backfill asks for every slot
+            slot = self.schedule.next(cursor, self.zone)
+        else:
+            slot = slots.next_slot(self.schedule, self.zone, cursor, now, self.is_queued)
+        at = slots.next_look(self.window, slot, cursor)
+        if at is None or (restriction.latest and restriction.latest.timestamp() < at):
+            return None
+        return DagRunInfo.exact(moment(at))
+
+
+class SymphonyPlugin(AirflowPlugin):
+    """What Airflow has to know to read the schedules of the DAGs."""
+
+    name = "symphony"
+    timetables = [SymphonyTimetable]
