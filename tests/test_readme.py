@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 
 import pytest
@@ -19,7 +18,8 @@ import symphony_conductor as sc
 # The commands of a manual are run one after the other, in a home of that manual's own.
 FOLLOWED = ("README.md", "config/README.md", "cron/README.md", "scripts/README.md",
             "CONTRIBUTING.md")
-MANUALS = FOLLOWED + ("config/prometheus/README.md", "tests/README.md", ".github/SECURITY.md", "CHANGELOG.md")
+MANUALS = FOLLOWED + ("config/ansible/README.md", "config/prometheus/README.md", "scripts/airflow/README.md",
+                      "tests/README.md", ".github/SECURITY.md", "CHANGELOG.md")
 TEXTS = {name: (REPOSITORY / name).read_text(encoding="utf-8") for name in MANUALS}
 BLOCKS = [(name, block) for name in MANUALS
           for block in re.findall(r"(?ms)^```console\n(.*?)^```$", TEXTS[name])]
@@ -33,10 +33,6 @@ case $1 in
   -l) [ -e "$table" ] || { echo "no crontab for me" >&2; exit 1; }; cat "$table" ;;
   -) cat > "$table" ;;
 esac
-"""
-JQ = """import json, sys
-assert sys.argv[1] == ".recent_results[0].status"
-print(json.dumps(json.load(sys.stdin)["recent_results"][0]["status"]))
 """
 BACKUP = """#!/bin/sh
 echo 'app.sql: 412 MB'
@@ -124,10 +120,8 @@ class Home:
             path.mkdir(mode=0o700, parents=True)
         self._copy_checkout()
         (tools / "crontab").write_text(CRONTAB)
-        (tools / "jq").write_text("#!%s\n%s" % (sys.executable, JQ))
         (tools / "python3").symlink_to(sc.interpreter())
-        for name in ("crontab", "jq"):
-            (tools / name).chmod(0o755)
+        (tools / "crontab").chmod(0o755)
         # The set-up must find a running daemon, whatever the machine has, and start none.
         shutil.copy(shutil.which("sleep"), str(tools / "cron"))
         self.daemon = subprocess.Popen([str(tools / "cron"), "600"])
@@ -349,9 +343,9 @@ def test_every_date_in_a_sample_has_its_own_weekday():
 EXAMPLES = {"SHELL": "bash", "NAME": "health_check", "ADDRESS": "me@example.org", "ZONE": "Europe/Paris",
             "TIME": "2025-03-28", "N": "3", "WHEN": "1d", "STATUS": "success",
             "A": "A", "B": "B", "FILE": "config/conductor_config.json", '"EXPRESSION"': "'0 2 * * *'"}
-# The first two are in tests/test_timer.py and tests/test_setup.py; the others do not end by
-# themselves, or name a tag, a run or a slot.
-OF_OTHER_TESTS = ("--tag", "--timer", "--user", "--watch", "--follow", "--run", "--at", "--slot",
+# These are in tests/test_timer.py, tests/test_setup.py and tests/test_engine.py; or they do not end
+# by themselves, or name a tag, a run or a slot.
+OF_OTHER_TESTS = ("--tag", "--timer", "--user", "--engine", "--watch", "--follow", "--run", "--at", "--slot",
                   "--from")
 
 
