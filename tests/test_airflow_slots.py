@@ -418,6 +418,15 @@ def is_gone(pid):
     return process is None or process.is_dead
 
 
+def test_a_reader_that_is_late_gets_all_of_the_output(attempts):
+    child = attempts.start("seq 40000")
+    log = attempts.scratch / "logs/automation/job.log"
+    assert wait_until(lambda: log.exists() and "--- " in log.read_text().partition("\n40000\n")[2])
+    text = child.stdout.read().decode()
+    assert text.split() == [str(number) for number in range(1, 40001)]
+    assert json.loads(child.result.read().decode())["status"] == "success"
+
+
 def test_an_attempt_runs_in_the_project_and_is_kept_out_of_it(attempts):
     result, output = attempts.run("echo $PWD $SYMPHONY_ROOT $SYMPHONY_TASK $SECRET; exit 3",
                                   env={"SECRET": "x"})

@@ -102,6 +102,8 @@ def attempt(order: "Dict[str, Any]", echo_fd: int) -> "sc.Result":
     store.write_run(spec["task"], {**supervisor.record, "result": result})
     supervisor.close()
     lock.release()
+    if supervisor.echo is not None:
+        supervisor.echo.finish()  # the result comes after all of the output
     return result
 
 
