@@ -13,8 +13,8 @@ import threading
 import time
 
 import pytest
+from recorded import CASE_IDS, CASES, DEBIAN_CASES, at, utc
 from support import REPOSITORY, wait_until
-from test_cron import CASE_IDS, CASES, DEBIAN_CASES, at, utc
 
 # Not by importing it: that reads the settings below. And scripts/airflow is an "airflow" as well.
 if importlib.util.find_spec("pendulum") is None:

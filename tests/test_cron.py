@@ -3,7 +3,6 @@
 import bisect
 import calendar
 import datetime
-import json
 import os
 import pathlib
 import random
@@ -12,6 +11,7 @@ import sys
 import time
 
 import pytest
+from recorded import CASE_IDS, CASES, DEBIAN_CASES, EPOCH, at, ids_of, utc
 
 import symphony_conductor as sc
 
@@ -21,25 +21,6 @@ except ImportError:
     zoneinfo = None
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-VECTORS = REPOSITORY / "tests" / "vectors"
-EPOCH = datetime.datetime(1970, 1, 1)
-
-
-def at(text):
-    """UTC epoch seconds of '2024-03-31 03:00 +0200', also with T, seconds and a colon in the offset."""
-    text = text.replace("T", " ").replace("Z", "+00:00").replace(" +", "+").replace(" -", "-")
-    wall, offset = text[:-6], text[-6:]
-    if ":" not in offset:
-        wall, offset = text[:-5], text[-5:]
-    layout = "%Y-%m-%d %H:%M:%S" if wall.count(":") == 2 else "%Y-%m-%d %H:%M"
-    minutes = int(offset[1:3]) * 60 + int(offset[-2:])
-    seconds = int((datetime.datetime.strptime(wall, layout) - EPOCH).total_seconds())
-    return seconds - (-60 if offset[0] == "-" else 60) * minutes
-
-
-def utc(slots):
-    """Slots in a form that reads well when an assertion fails."""
-    return [slot and time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(slot)) for slot in slots]
 
 
 def slots_after(expression, zone, after, count):
@@ -68,21 +49,6 @@ def assert_slots(expression, zone, after, expected):
 
 
 # The recorded cases.
-
-def recorded(name):
-    lines = (VECTORS / name).read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def ids_of(cases):
-    return ["%d: %s %s" % (number, case["expression"], case["zone"])
-            for number, case in enumerate(cases)]
-
-
-CASES = recorded("cron_next.jsonl")
-CASE_IDS = ids_of(CASES)
-DEBIAN_CASES = recorded("cron_debian.jsonl")
-
 
 @pytest.mark.parametrize("case", CASES, ids=CASE_IDS)
 def test_next_gives_the_recorded_slots(case):

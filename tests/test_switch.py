@@ -861,7 +861,7 @@ def ticking(box):
 
 
 def is_paused(box):
-    pause = box.project.state()["pauses"].get("true")
+    pause = box.project.state().get("pauses", {}).get("true")
     return pause is not None and pause["until"] is None
 
 
