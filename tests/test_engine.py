@@ -71,8 +71,8 @@ def test_a_task_that_has_no_home_there_joins_no_locks():
 # -- what has no home
 
 def test_every_field_and_setting_of_the_core_has_a_home_or_a_word():
-    assert set(sc.TASK_RULES) <= set(engine.FIELDS)
-    assert set(sc.SETTING_RULES) <= set(engine.SETTINGS)
+    assert set(sc.TASK_RULES) == set(engine.FIELDS)
+    assert set(sc.SETTING_RULES) == set(engine.SETTINGS)
 
 
 def test_the_manual_names_every_field_that_does_not_hold():
@@ -204,14 +204,20 @@ class FakeAirflow:
 
     def __init__(self):
         self.runs, self.paused, self.jobs = [], {}, []
+        self.stale = set()   # DAGs that the DAG processor has not seen for a while
+        self.cleared = []    # runs that are run again as soon as the lists were read
         self.page, self.asked, self.answer = 100, [], None
-        self.token = "secret"
+        self.token, self.location = "secret", ""
         fake = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 status, text = fake.reply(self.path, self.headers)
+                if fake.location and not self.path.startswith("/auth/"):
+                    status = 307
                 self.send_response(status)
+                if status == 307:
+                    self.send_header("Location", fake.location)
                 self.end_headers()
                 with contextlib.suppress(OSError):
                     self.wfile.write(text.encode())
@@ -253,12 +259,19 @@ class FakeAirflow:
         value = re.match(r"/api/v2/dags/([^/~]+)/dagRuns/(.+)/taskInstances/run/xcomEntries/verdict\Z", path)
         if value:
             runs = [run for run in self.runs if (run["dag_id"], run["dag_run_id"]) == value.groups()]
-            return {"value": runs[0]["verdict"]}
+            return None if runs[0] in self.cleared else {"value": runs[0]["verdict"]}
+        single = re.match(r"/api/v2/dags/([^/~]+)/dagRuns/(.+)/taskInstances/run\Z", path)
+        if single:
+            runs = [run for run in self.runs if (run["dag_id"], run["dag_run_id"]) == single.groups()]
+            if runs[0]["task_state"] == "missing":
+                return None
+            return dict(runs[0], state="running" if runs[0] in self.cleared else runs[0]["task_state"])
         if path == "/api/v2/jobs":
             assert query["job_type"] == "SchedulerJob"
             return self.paged("jobs", self.jobs, query)
         if path == "/api/v2/dags":
-            dags = [{"dag_id": name, "is_paused": paused} for name, paused in self.paused.items()]
+            dags = [{"dag_id": name, "is_paused": paused} for name, paused in self.paused.items()
+                    if query.get("exclude_stale") == "false" or name not in self.stale]
             return self.paged("dags", dags, query)
         kind = re.match(r"/api/v2/dags/([^/]+)/dagRuns(/~/taskInstances(/~/xcomEntries)?)?\Z", path)
         if not kind:
@@ -452,6 +465,26 @@ def test_a_verdict_that_is_none_explains_nothing(hand, airflow, value):
         ("10:15", "the verdict of the run scheduled__2025-06-02T10:15:00+00:00 is damaged")]
 
 
+def test_a_failed_run_whose_verdict_is_damaged_is_not_taken_for_one_that_never_started(hand, airflow):
+    moved(hand, airflow, "10:00", "10:05", "10:10", "10:20")
+    airflow.ran("a", clock("10:15"), state="failed")["verdict"] = "text"
+    assert findings(hand)[::2] == (1, [
+        ("10:15", "the verdict of the run scheduled__2025-06-02T10:15:00+00:00 is damaged")])
+
+
+@pytest.mark.parametrize("is_judged", [True, False])
+def test_a_run_that_is_had_run_again_during_the_audit_is_open(hand, airflow, is_judged):
+    moved(hand, airflow, "10:00", "10:05", "10:10", "10:15")
+    airflow.cleared.append(airflow.ran("a", clock("10:20"), verdict=is_judged))
+    assert findings(hand) == (0, {"success": 4, "open": 1}, [])
+
+
+def test_a_dag_that_is_stale_still_answers_for_its_slots(hand, airflow):
+    moved(hand, airflow, "10:00", "10:05", "10:15")
+    airflow.stale.add("a")
+    assert findings(hand)[::2] == (1, [("10:10", "no result was recorded")])
+
+
 def test_a_paused_dag_answers_for_its_slots_until_the_last_one(hand, airflow):
     moved(hand, airflow, "10:00", "10:05")
     airflow.paused["a"] = True
@@ -559,6 +592,14 @@ def test_a_slot_that_this_root_lost_is_not_taken_for_airflows(over_and_back):
     assert findings(over_and_back)[::2] == (1, [("10:05", "no result was recorded")])
 
 
+def test_a_task_that_was_removed_since_answers_for_its_slots_here(over_and_back):
+    here = json.loads(over_and_back.call("audit", "--json")[1])["fates"]
+    over_and_back.configure({"name": "b", "command": "true"})
+    over_and_back.tick()
+    code, fates, unexplained = findings(over_and_back)
+    assert (code, unexplained) == (0, []) and fates["success"] == here["success"] == 4
+
+
 # -- troubles
 
 def refused(hand, *args):
@@ -577,9 +618,48 @@ def test_a_token_is_sent_or_got_by_user_and_password(hand, airflow, monkeypatch)
     assert code == 74 and "HTTP status 401 (set SYMPHONY_AIRFLOW_TOKEN, or " in err and "wrong" not in err
     monkeypatch.setenv("SYMPHONY_AIRFLOW_TOKEN", "secret")
     assert findings(hand)[0] == 0
+    monkeypatch.setenv("SYMPHONY_AIRFLOW_TOKEN", "secret\r\n")  # as read from a file
+    assert findings(hand)[0] == 0
     monkeypatch.setenv("SYMPHONY_AIRFLOW_TOKEN", "hidden")
     code, err = refused(hand)
     assert code == 74 and "hidden" not in err
+    assert "HTTP status 401 (SYMPHONY_AIRFLOW_TOKEN is wrong or has expired: set it to a new one)" in err
+
+
+@pytest.mark.parametrize("token", ["hidden token", "hidden\ntoken", "hidden\u00e9"])
+def test_a_token_that_no_header_can_hold_is_refused_and_not_shown(hand, airflow, monkeypatch, token):
+    hand.configure(EVERY)
+    monkeypatch.setenv("SYMPHONY_AIRFLOW_TOKEN", token)
+    code, err = refused(hand)
+    assert code == 2 and "SYMPHONY_AIRFLOW_TOKEN is not a token" in err and "hidden" not in err
+    assert airflow.asked == []
+
+
+def test_a_redirect_takes_the_token_to_no_other_host(hand, airflow, monkeypatch):
+    hand.configure(EVERY)
+    heads = []
+
+    class Elsewhere(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            heads.append(self.headers.get("Authorization"))
+            self.send_response(401)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    with contextlib.closing(http.server.HTTPServer(("127.0.0.1", 0), Elsewhere)) as other:
+        other.close = other.server_close
+        thread = threading.Thread(target=other.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        airflow.location = "http://127.0.0.1:%d/api/v2/dags" % other.server_port
+        monkeypatch.setenv("SYMPHONY_AIRFLOW_TOKEN", "secret")
+        assert refused(hand)[0] == 74
+        other.shutdown()
+        thread.join(10)
+    assert heads == [None]
+    airflow.location = "https://127.0.0.1/"
+    assert "redirects /api/v2/dags elsewhere: HTTP status 307 (set SYMPHONY_AIRFLOW_URL to the" in refused(hand)[1]
 
 
 @pytest.mark.parametrize("url, code, words", [
@@ -597,12 +677,33 @@ def test_an_address_that_is_none_or_where_nobody_answers(hand, airflow, monkeypa
 @pytest.mark.parametrize("answer, words", [
     ((500, "oops"), "HTTP status 500"), ((404, "{}"), "HTTP status 404 (is this Airflow 3, and"),
     ((200, "<html>"), "is not what Airflow 3 answers"), ((200, "[]"), "is not what Airflow 3 answers"),
-    ((200, "{}"), "is not what Airflow 3 answers"), ((200, '{"access_token": 3}'), "is not what Airflow 3 answers")])
+    ((200, "{}"), "is not what Airflow 3 answers"), ((200, '{"access_token": 3}'), "is not what Airflow 3 answers"),
+    ((200, "[" * 100000), "is not what Airflow 3 answers")])
 def test_an_answer_that_is_not_airflows_is_an_error_and_no_audit(hand, airflow, answer, words):
     hand.configure(EVERY)
     airflow.answer = answer
     code, err = refused(hand)
     assert code == 74 and words in err
+
+
+@pytest.mark.parametrize("path, entry", [
+    ("dags", 3), ("dags", {}), ("dagRuns", None), ("dagRuns", {"dag_id": "a"}), ("taskInstances", {"dag_id": 3}),
+    ("taskInstances", {"dag_id": "a", "dag_run_id": "x", "state": []}), ("xcomEntries", []), ("jobs", "x"),
+    ("taskInstances", {"dag_id": "a", "dag_run_id": "x", "try_number": "x"})])
+def test_an_entry_that_is_not_airflows_is_an_error_and_no_audit(hand, airflow, monkeypatch, path, entry):
+    moved(hand, airflow, "10:20")
+    document = airflow.document
+
+    def damaged(asked, query):
+        answer = document(asked, query)
+        if asked.endswith("/" + path):
+            (key,) = set(answer) - {"total_entries"}
+            answer[key] = [entry]
+        return answer
+
+    monkeypatch.setattr(airflow, "document", damaged)
+    code, err = refused(hand)
+    assert code == 74 and "is not what Airflow 3 answers" in err
 
 
 def test_a_server_that_does_not_answer_in_time_is_one_that_cannot_be_reached(airflow, monkeypatch):

@@ -227,12 +227,30 @@ REQUEST_S = 30.0
 PAGE = 100  # more, Airflow gives only if [api] maximum_page_limit says so
 
 
+class Gone(sc.StorageError):
+    """What was asked for is not there."""
+
+
+KEYS = {  # of the entries of each list: those that none lacks
+    "dags": ("dag_id",), "dag_runs": ("dag_id", "dag_run_id"), "jobs": (),
+    "task_instances": ("dag_id", "dag_run_id"), "xcom_entries": ("dag_id", "run_id")}
+
+
+def _is_entry(entry: "Any", keys: "Sequence[str]") -> bool:
+    """Whether an entry of a list is an object, and what it is sought and judged by is text."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("try_number") or 0, int):
+        return False
+    return all(isinstance(entry.get(key), str) for key in keys) and all(
+        isinstance(entry.get(key), (str, type(None))) for key in ("run_type", "state"))
+
+
 class Airflow:
     """What is asked of an Airflow, by its REST API (v2). Raises ConductorError."""
 
     def __init__(self, url: str, token: str = "") -> None:
         self.url = url.rstrip("/")
         self.token = token
+        self.has_own_token = False  # one that the environment gave, which may have expired
 
     @classmethod
     def of_environment(cls, env: "Mapping[str, str]") -> "Airflow":
@@ -242,7 +260,12 @@ class Airflow:
             wrong = "is not set" if not url else "is not an http or https address"
             raise sc.UsageError("%s %s" % (URL, wrong), "set it to the address of Airflow's API"
                                 " server, such as http://127.0.0.1:8080")
-        airflow = cls(url, env.get(TOKEN, ""))
+        token = env.get(TOKEN, "").strip()
+        if not re.match(r"[\x21-\x7e]*\Z", token):
+            raise sc.UsageError("%s is not a token: it has a blank, or what is not ASCII" % TOKEN,
+                                "set it to the access_token that /auth/token answers with")
+        airflow = cls(url, token)
+        airflow.has_own_token = bool(token)
         if not airflow.token:
             airflow.log_in(env.get(USER, ""), env.get(PASSWORD, ""))
         return airflow
@@ -271,6 +294,8 @@ class Airflow:
             if not isinstance(entries, list) or not isinstance(page.get("total_entries"), int):
                 raise self.unfit("/api/v2/" + path)
             for entry in entries:
+                if not _is_entry(entry, KEYS[key]):
+                    raise self.unfit("/api/v2/" + path)
                 yield entry
             offset += len(entries)
             if not entries or offset >= page["total_entries"]:
@@ -279,14 +304,15 @@ class Airflow:
     def ask(self, path: str, body: "sc.Document | None" = None) -> "sc.Document":
         """One request, by POST if it has a body: the answer's JSON object."""
         headers = {"Accept": "application/json"}
-        if self.token:
-            headers["Authorization"] = "Bearer " + self.token
         data = None
         if body is not None:
             headers["Content-Type"] = "application/json"
             data = json.dumps(body).encode()
-        question = request.Request(self.url + path, data, headers)
         try:
+            question = request.Request(self.url + path, data, headers)
+            if self.token:
+                # Not for the host that a redirect may lead to.
+                question.add_unredirected_header("Authorization", "Bearer " + self.token)
             # The timeout is that of one read: a server that sends a byte a second never meets it.
             with sc.time_limit(REQUEST_S + 1):
                 with sc.web_opener().open(question, timeout=REQUEST_S) as answer:
@@ -299,7 +325,7 @@ class Airflow:
             raise self.silence(str(getattr(problem.reason, "strerror", "") or problem.reason))
         except (OSError, HTTPException) as problem:
             raise self.silence(getattr(problem, "strerror", "") or type(problem).__name__)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise self.unfit(path)
         if not isinstance(document, dict):
             raise self.unfit(path)
@@ -310,13 +336,20 @@ class Airflow:
             self.url, reason), "is it running? see %s" % URL)
 
     def refusal(self, path: str, status: int) -> "sc.ConductorError":
-        hint = ""
-        if status in (401, 403):
+        text, hint = "Airflow's API server refused %s: HTTP status %d", ""
+        if status == 401 and self.has_own_token:
+            hint = "%s is wrong or has expired: set it to a new one" % TOKEN
+        elif status in (401, 403) and not self.has_own_token:
             hint = LOG_IN
+        elif status == 403:
+            hint = "the user of %s needs to read DAGs, their runs and XComs, and jobs" % TOKEN
         elif status == 404:
             hint = "is this Airflow 3, and %s its base address?" % URL
-        return sc.StorageError("Airflow's API server refused %s: HTTP status %d" % (
-            path.partition("?")[0], status), hint)
+        elif 300 <= status < 400:
+            text = "Airflow's API server redirects %s elsewhere: HTTP status %d"
+            hint = "set %s to the address that it leads to, such as one with https" % URL
+        kind = Gone if status == 404 else sc.StorageError
+        return kind(text % (path.partition("?")[0], status), hint)
 
     def unfit(self, path: str) -> "sc.ConductorError":
         return sc.StorageError("what Airflow's API server answered to %s is not what Airflow 3"
@@ -370,10 +403,33 @@ def read_runs(airflow: Airflow, since: float, names: "Sequence[str]") -> "List[E
     runs = []
     for entry in dag_runs:
         key = entry["dag_id"], entry["dag_run_id"]
-        if key[0] in names:
-            value = read_verdict(airflow, *key) if key in judged else None
-            runs.append(_run_of(entry, instances.get(key, {"state": MISSING}), value))
+        if key[0] not in names:
+            continue
+        instance, value = instances.get(key, {"state": MISSING}), None
+        is_judged = key in judged
+        if is_judged:
+            try:
+                value = read_verdict(airflow, *key)
+            except Gone:
+                is_judged = False
+        if not is_judged and instance.get("state") not in list(ENDED) + list(OPEN):
+            # Somebody may have had it run again since, and Airflow drops the verdict then.
+            instance = read_instance(airflow, *key)
+        runs.append(_run_of(entry, instance, value))
     return runs
+
+
+def read_instance(airflow: Airflow, dag_id: str, run_id: str) -> "sc.Document":
+    """The task instance of a run, as it is by now."""
+    path = "dags/%s/dagRuns/%s/taskInstances/%s" % (
+        quote(dag_id, ""), quote(run_id, ""), TASK_ID)
+    try:
+        instance = airflow.get(path)
+    except Gone:
+        return {"state": MISSING}
+    if not _is_entry(instance, KEYS["task_instances"]) or "state" not in instance:
+        raise airflow.unfit("/api/v2/" + path)
+    return instance
 
 
 def read_verdict(airflow: Airflow, dag_id: str, run_id: str) -> "Any":
@@ -427,6 +483,8 @@ def rows_of(runs: "Iterable[EngineRun]") -> "List[sc.Verdict]":
         slot = sc.iso(run.slot)
         if run.rows or run.state not in ENDED or slot is None or (run.task, slot) in decided:
             continue
+        if run.is_damaged:
+            continue  # what it had to say is not known
         rows.append({
             "task": run.task, "status": "interrupted", "scheduled_for": slot,
             "started_at": run.started_at, "ended_at": run.ended_at or slot, "run_id": run.run_id,
@@ -461,7 +519,9 @@ class Witness(sc.Value):
 
 def read_witness(airflow: Airflow, since: float) -> Witness:
     """What Airflow says of itself."""
-    paused = {dag["dag_id"]: bool(dag["is_paused"]) for dag in airflow.pages("dags", "dags")}
+    # A DAG that the DAG processor has not seen for a while is stale, and still answers for its runs.
+    paused = {dag["dag_id"]: dag.get("is_paused") is True
+              for dag in airflow.pages("dags", "dags", exclude_stale="false")}
     spans = []
     for job in airflow.pages("jobs", "jobs", job_type="SchedulerJob"):
         start = _epoch(job.get("start_date"))
@@ -494,11 +554,13 @@ def audited_slots(snapshot: "sc.Snapshot", since: float, now: float,
         runs_of.setdefault(run.task, []).append(run)
     here = LocalHistory(snapshot, since, now, only)
     slots: "List[sc.Slot]" = []
-    for task in snapshot.config.tasks.values():
-        if only in ("", task.name) and task.schedule is not None:
+    # A task that is no longer in the configuration has slots here to answer for.
+    for name in dict.fromkeys([*snapshot.config.tasks, *here.state.tasks, *here.events]):
+        if only in ("", name):
+            task = snapshot.config.tasks.get(name) or sc.Task(name=name)
             task = task.replace(timezone=task.timezone or os.environ.get(ZONE) or None)
-            runs, paused = runs_of.get(task.name, []), witness.paused.get(task.name, True)
-            was_there = bool(runs) and ran_before(airflow, task.name, since)
+            runs, paused = runs_of.get(name, []), witness.paused.get(name, True)
+            was_there = bool(runs) and ran_before(airflow, name, since)
             stretch = stretch_of(task, runs, paused, since if was_there else None, now)
             slots += audited(task, runs, stretch, witness, here, since)
     gaps: "List[sc.Event]" = [
