@@ -350,6 +350,21 @@ def utc(times):
     return [sc.iso(when) for when in times]
 
 
+@pytest.mark.parametrize(("since", "first_run", "slot"), [
+    ("2025-06-02T10:06:00Z", "2025-06-02T10:15:00Z", "2025-06-02T10:10:00Z"),
+    ("2025-06-02T10:06:00Z", "2025-06-02T13:00:00Z", "2025-06-02T10:10:00Z"),  # a move that took hours
+    ("2025-06-02T10:10:00Z", "2025-06-02T10:15:00Z", None),   # it was run before the move
+    ("2025-05-02T10:06:00Z", "2025-06-02T13:00:00Z", None),   # it is new, long after the move
+    ("2025-05-02T10:06:00Z", "2025-06-02T10:15:00Z", "2025-06-02T10:10:00Z"),
+    (None, "2025-06-02T13:00:00Z", None)])
+def test_the_first_run_after_a_move_makes_up_the_newest_slot_since_then(monkeypatch, since, first_run, slot):
+    monkeypatch.setattr(slots, "SURPRISE_S", 10 * MINUTE)
+    world = World(task("job", schedule="10 10 * * *"), changed_at=at("2025-01-01T00:00:00Z"))
+    now = at(first_run)
+    run = slots.Look(world.config, "job", slots.Memory(), {}, "run-1").look(now, now, since and at(since) or 0.0)
+    assert (run and sc.iso(run.slot)) == slot
+
+
 # -- the process that runs an attempt
 
 RUNNER = REPOSITORY / "scripts" / "airflow" / "runner.py"

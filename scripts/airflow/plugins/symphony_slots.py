@@ -17,6 +17,7 @@ import symphony_conductor as sc  # noqa: E402
 
 MEMORY_VERSION = 1
 SURPRISE_S = 10 * sc.MINUTE  # a task that is new here starts no slot that is older than this
+MOVE_S = sc.DAY              # but so long after SYMPHONY_SINCE, every one since then
 REPLAYED_MOST = 2000         # slots that are looked at one by one; the older ones merge
 NO_LIMIT = 1 << 30
 COUNTED_FROM = 1735689600    # 2025-01-01: by hundredths of a second from then, numbers stay small
@@ -168,7 +169,9 @@ class Look:
         schedule, zone = self.task.schedule, self.task.timezone
         if self.own is None:
             changed_at = self.task.changed_at or now
-            self.last_now = min(now, max(since, changed_at, opened_at - SURPRISE_S))
+            # Whoever moves over may take longer than SURPRISE_S, and no slot is to be lost by that.
+            oldest = since if opened_at - since <= MOVE_S else opened_at - SURPRISE_S
+            self.last_now = min(now, max(since, changed_at, oldest))
             self.task = self.task.replace(changed_at=self.last_now)
             self.config.tasks[self.name] = self.task
             self._decide(self.last_now, 0)
