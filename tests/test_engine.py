@@ -674,6 +674,31 @@ def test_an_address_that_is_none_or_where_nobody_answers(hand, airflow, monkeypa
     assert refused(hand)[0] == code and words in refused(hand)[1]
 
 
+def test_a_proxy_that_does_not_answer_is_named(hand, airflow, monkeypatch):
+    moved(hand, airflow, "10:20")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    code, err = refused(hand)
+    assert code == 69 and "Connection refused (by the proxy in http_proxy: is that right? see no_proxy)" in err
+    assert airflow.asked == []
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert findings(hand)[0] == 0
+
+
+def test_an_address_with_a_path_is_asked_below_it(hand, airflow, monkeypatch):
+    moved(hand, airflow, "10:20")
+    reply = airflow.reply
+
+    def below(path, headers):
+        assert path.startswith("/team/airflow/")
+        return reply(path[len("/team/airflow"):], headers)
+
+    monkeypatch.setattr(airflow, "reply", below)
+    monkeypatch.setenv("SYMPHONY_AIRFLOW_URL", airflow.url + "/team/airflow/")
+    assert findings(hand)[0] == 0
+
+
 @pytest.mark.parametrize("answer, words", [
     ((500, "oops"), "HTTP status 500"), ((404, "{}"), "HTTP status 404 (is this Airflow 3, and"),
     ((200, "<html>"), "is not what Airflow 3 answers"), ((200, "[]"), "is not what Airflow 3 answers"),

@@ -10,7 +10,7 @@ import sys
 from http.client import HTTPException
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 from urllib import error, request
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
@@ -332,8 +332,12 @@ class Airflow:
         return document
 
     def silence(self, reason: str) -> "sc.ConductorError":
+        hint = "is it running? see %s" % URL
+        address = urlsplit(self.url)
+        if address.scheme in request.getproxies() and not request.proxy_bypass(address.netloc):
+            hint = "by the proxy in %s_proxy: is that right? see no_proxy" % address.scheme
         return sc.UnavailableError("Airflow's API server at %s cannot be reached: %s" % (
-            self.url, reason), "is it running? see %s" % URL)
+            self.url, reason), hint)
 
     def refusal(self, path: str, status: int) -> "sc.ConductorError":
         text, hint = "Airflow's API server refused %s: HTTP status %d", ""
