@@ -390,6 +390,16 @@ def test_what_was_missed_by_a_dead_scheduler_is_merged_into_the_first_slot_after
     assert "no tick from 2025-06-02T10:02:00Z to 2025-06-02T10:16:00Z: the scheduler of the engine did not run" in out
 
 
+def test_a_scheduler_that_is_dead_since_is_told(hand, airflow):
+    moved(hand, airflow, "10:00", "10:05")
+    airflow.jobs[0]["latest_heartbeat"] = clock("10:06")
+    assert findings(hand) == (0, {"success": 2, "due": 3}, [])
+    out = " ".join(hand.call("audit", "--engine", "airflow", "--since", "2h")[1].split())
+    assert "no tick from 2025-06-02T10:06:00Z to 2025-06-02T10:22:00Z: the scheduler of the engine did not run" in out
+    airflow.jobs[0]["latest_heartbeat"] = clock("10:21")
+    assert "no tick" not in hand.call("audit", "--engine", "airflow", "--since", "2h")[1]
+
+
 def test_what_was_missed_is_merged_into_a_run_that_goes_on(hand, airflow):
     moved(hand, airflow, "10:00")
     airflow.jobs.clear()

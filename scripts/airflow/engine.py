@@ -520,6 +520,20 @@ class Witness(sc.Value):
     gaps: "Tuple[Tuple[float, float], ...]" = ()
     heartbeat: "int | None" = None               # of the scheduler, the newest
 
+    def gaps_until(self, now: float) -> "List[Tuple[float, float]]":
+        """The gaps, with the one that goes on: what is due in it is not decided, and never late."""
+        gaps = list(self.gaps)
+        if self.heartbeat is not None and now - self.heartbeat > sc.TICK_STALE_S:
+            gaps.append((float(self.heartbeat), now))
+        return gaps
+
+    @property
+    def undecided(self) -> str:
+        """Why slots after the newest heartbeat have no verdict."""
+        if self.heartbeat is None:
+            return "no scheduler of Airflow has run yet"
+        return "no scheduler of Airflow since %s" % sc.iso(self.heartbeat)
+
 
 def read_witness(airflow: Airflow, since: float) -> Witness:
     """What Airflow says of itself."""
@@ -569,7 +583,7 @@ def audited_slots(snapshot: "sc.Snapshot", since: float, now: float,
             slots += audited(task, runs, stretch, witness, here, since)
     gaps: "List[sc.Event]" = [
         {"event": "gap", "since": sc.iso(start), "at": sc.iso(end), "cause": "engine"}
-        for start, end in witness.gaps]
+        for start, end in witness.gaps_until(now)]
     return slots, gaps
 
 
@@ -656,7 +670,7 @@ def audited(task: "sc.Task", runs: "Sequence[EngineRun]", stretch: "sc.Period | 
                      "no tick of this root since then")
     theirs = sc.Ledger(local + remote, state, here.jumps(name),
                        (witness.heartbeat or 0) - sc.TICK_STALE_S,
-                       "no scheduler of Airflow since %s" % sc.iso(witness.heartbeat))
+                       witness.undecided)
     theirs.open.update(pending)
     ours.open.update(pending)
     seen = set()
