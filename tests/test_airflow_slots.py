@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 
@@ -412,7 +413,7 @@ class Attempts:
     def pid_in(self, name):
         """The process whose number a command has written."""
         path = self.root / name
-        wait_until(lambda: path.exists() and path.read_text().strip())
+        assert wait_until(lambda: path.exists() and path.read_text().strip())
         return int(path.read_text())
 
 
@@ -482,7 +483,7 @@ def test_the_tree_ends_when_whoever_started_it_is_gone(attempts):
     child = attempts.start(STUBBORN, kill_grace=1)
     near, far = attempts.pid_in("near"), attempts.pid_in("far")
     child.stdin.close()  # as the kernel does when that process is killed
-    wait_until(lambda: is_gone(near) and is_gone(far))
+    assert wait_until(lambda: is_gone(near) and is_gone(far))
     assert json.loads(child.result.read().decode())["status"] == "interrupted"
     child.wait()
 
@@ -525,3 +526,60 @@ def test_a_task_that_runs_on_this_machine_is_not_started_again(attempts):
     assert (result["status"], result["exit_code"]) == ("failed", sc.EXIT_TEMPFAIL)
     assert "another run" in result["reason"]
     assert output == ""
+
+
+LAUNCHER = ["sh", "-c", 'echo $$ > client; exec "$@"', "sh"]
+CANCEL = "echo {run_id} $X >> cancelled; test ! -e broken"
+
+
+def killed_with_its_client(attempts):
+    """An attempt whose runner and client are both gone: nothing of it is left on this machine."""
+    child = attempts.start("sleep 60", launcher=LAUNCHER, cancel_command=CANCEL, env={"X": "1"})
+    client = attempts.pid_in("client")
+    child.kill()
+    child.wait()
+    os.kill(client, signal.SIGKILL)
+    assert wait_until(lambda: is_gone(client))
+
+
+@pytest.mark.parametrize("reboots", [False, True])
+def test_what_a_launcher_started_is_cancelled_ahead_of_the_next_attempt(attempts, reboots):
+    killed_with_its_client(attempts)
+    record = attempts.scratch / "status/runs/job.json"
+    if reboots:
+        record.write_text(json.dumps(dict(json.loads(record.read_text()), boot_id="another boot")))
+    result, output = attempts.run("cat cancelled", env={"X": "1"})
+    assert (result["status"], output) == ("success", "run-1 1\n"), result
+
+
+def test_work_elsewhere_of_a_killed_runner_is_cancelled(attempts):
+    killed_with_its_client(attempts)
+    result, _ = attempts.run("true", is_over=True, env={"X": "1"})
+    assert result["status"] == "interrupted" and "abandoned" not in result
+    assert (attempts.root / "cancelled").read_text() == "run-1 1\n"
+
+
+def test_a_runner_that_is_to_end_while_its_cancel_command_fails_allows_no_retry(attempts):
+    (attempts.root / "broken").touch()
+    child = attempts.start("exit 1", launcher=LAUNCHER, cancel_command=CANCEL)
+    assert wait_until((attempts.root / "cancelled").exists)
+    child.stdin.close()
+    result = json.loads(child.result.read().decode())
+    child.wait()
+    assert (result["status"], result["abandoned"]) == ("interrupted", True)
+    assert sc.MAY_GO_ON in result["reason"] and "not started" not in result["reason"]
+    (attempts.root / "broken").unlink()
+    result, output = attempts.run("cat cancelled")  # which is run again first
+    assert result["status"] == "success" and len(output.splitlines()) >= 2
+
+
+def test_no_attempt_starts_while_the_last_one_may_go_on_elsewhere(attempts):
+    killed_with_its_client(attempts)
+    (attempts.root / "broken").touch()
+    child = attempts.start("touch second")
+    assert wait_until((attempts.root / "cancelled").exists)
+    child.stdin.close()
+    result = json.loads(child.result.read().decode())
+    child.wait()
+    assert result["status"] == "failed" and "its last run may still go on" in result["reason"]
+    assert not (attempts.root / "second").exists()

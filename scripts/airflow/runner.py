@@ -67,11 +67,14 @@ def end_with(fd: int) -> None:
 def left_behind(store: "sc.Store", name: str) -> "Optional[sc.RunRecord]":
     """The record of an earlier attempt whose command may still be alive here, or None.
 
-    Raises ConductorError where that cannot be told.
+    What its launcher started elsewhere may be alive whatever is seen here, also after a reboot,
+    until its cancel_command has run. Raises ConductorError where it cannot be told.
     """
     record = store.read_run(name)
     if not record or record.get("result") or not record.get("boot_id"):
         return None
+    if record.get("launcher") and record.get("cancel_command"):
+        return record
     if record["boot_id"] != sc.current_boot_id():
         return None
     with sc.doing("read", "the process table"):
@@ -90,15 +93,21 @@ def attempt(order: "Dict[str, Any]", echo_fd: int) -> "sc.Result":
     lock = store.task_lock(spec["task"])
     if not lock.acquire(LOCK_WAIT_S):
         raise sc.BusyError("%s: another run of it is going on on this machine" % spec["task"])
-    earlier = left_behind(store, spec["task"])
+    earlier, trouble = left_behind(store, spec["task"]), ""
     if earlier is not None:
-        end_earlier(store, earlier)
+        # Its cancel_command needs the variables of the task, which no record has.
+        trouble = end_earlier(store, {**earlier, "env": spec["env"]})
     if order.get("is_over"):
-        return {"status": "interrupted", "exit_code": None, "ended_at": round(time.time(), 3),
-                "output_tail": "", "output_bytes": 0,
-                "reason": "its runner was killed; exit status unknown"}
+        return interrupted("its runner was killed; exit status unknown", trouble)
+    if trouble:
+        raise sc.ConductorError("%s: its last run may still go on: %s" % (spec["task"], trouble))
     supervisor = sc.Supervisor(store, sc.Clock(), spec, echo_fd)
-    result = supervisor.run()
+    try:
+        result = supervisor.run()
+    except sc.StorageError as error:
+        # It was to end a second time while its cancel_command fails. Without a result on record,
+        # the next attempt on this machine runs that again.
+        return interrupted("its runner was ended", sc.error_text(error))
     store.write_run(spec["task"], {**supervisor.record, "result": result})
     supervisor.close()
     lock.release()
@@ -107,14 +116,33 @@ def attempt(order: "Dict[str, Any]", echo_fd: int) -> "sc.Result":
     return result
 
 
-def end_earlier(store: "sc.Store", record: "sc.RunRecord") -> None:
-    """End what an attempt left behind whose runner was killed: no second copy starts beside it."""
+def interrupted(reason: str, trouble: str) -> "sc.Result":
+    """The result of a run whose end nobody saw; with `trouble`, it may still go on elsewhere."""
+    result = {"status": "interrupted", "exit_code": None, "ended_at": round(time.time(), 3),
+              "output_tail": "", "output_bytes": 0, "reason": reason}  # type: sc.Result
+    if trouble:
+        result["abandoned"] = True  # so no retry follows
+        result["reason"] = "%s; %s (%s)" % (reason, sc.MAY_GO_ON, trouble)
+    return result
+
+
+def end_earlier(store: "sc.Store", record: "sc.RunRecord") -> str:
+    """End what an attempt left behind whose runner was killed: no second copy starts beside it.
+
+    '' once it has ended, or why it may still go on elsewhere.
+    """
     name = record["task"]
     store.request_stop(name, record["run_id"], "its runner was killed, and the next attempt is due")
     supervisor = sc.Supervisor(store, sc.Clock(), record)
-    result = supervisor.adopt()
+    try:
+        result = supervisor.adopt()
+    except sc.StorageError as error:  # as in `attempt`
+        return sc.error_text(error)
     store.write_run(name, {**supervisor.record, "result": result})
     supervisor.close()
+    if result.get("abandoned"):
+        return str(result.get("reason"))
+    return ""
 
 
 def main() -> int:
