@@ -102,6 +102,13 @@ def test_a_field_that_holds_is_not(field, value):
     assert told({"name": "a", field: value}) == []
 
 
+def test_a_cancel_command_is_warned_of_also_as_that_of_the_settings():
+    launched = {"launcher": ["srun"], "cancel_command": "scancel {run_id}"}
+    assert told(dict({"name": "a"}, **launched)) == [("a", "cancel_command", True)]
+    assert told({"name": "a"}, **launched) == [("a", "cancel_command", True)]
+    assert told({"name": "a", "launcher": ["nice"]}) == []
+
+
 def test_a_task_of_the_boot_is_refused():
     assert told({"name": "a", "schedule": "@reboot"}) == [("a", "schedule", False)]
 

@@ -122,7 +122,8 @@ FIELDS: "Dict[str, Tuple[str, str]]" = {
     "ionice": (HOLDS, "set by runner.py"),
     "memory_limit": (HOLDS, "set by runner.py"),
     "launcher": (HOLDS, "put before the command by runner.py"),
-    "cancel_command": (HOLDS, "run by runner.py"),
+    "cancel_command": (WARNED, "it is not run for a worker that was lost: its next attempt may meet"
+                       " what the launcher started"),
 }
 SETTINGS: "Dict[str, Tuple[str, str]]" = {
     "max_concurrent_tasks": (DIFFERS, "the slots of the pool symphony: import the pools again"
@@ -142,13 +143,14 @@ SETTINGS: "Dict[str, Tuple[str, str]]" = {
     "metrics_file": (WARNED, "it is not written"),
     "report_file": (WARNED, "it is not written"),
     "launcher": (HOLDS, "as the field"),
-    "cancel_command": (HOLDS, "as the field"),
+    "cancel_command": (HOLDS, "as the field, of which each task that has it is warned"),
 }
 # What to do instead.
 INSTEAD = {
     "schedule": "leave it to systemd or cron of the machine, and remove the task here",
     "enabled": "airflow dags unpause NAME when it is enabled",
     "review_by": "keep it in mind elsewhere",
+    "cancel_command": "have the launcher end what lost its client, or set retry_count to 0",
     "ping_url": "let the command call it, or use a callback of Airflow",
     "notification_webhook": "use a callback or an alert of Airflow",
     "notification_command": "use a callback or an alert of Airflow",
@@ -214,7 +216,6 @@ def _pool_warnings(config: "sc.Config") -> "Iterator[sc.Problem]":
                     config.tasks[name].place, "locks", "it never runs beside %s, though they have"
                     " no lock in common: another task joins their locks" % names[0], name,
                     "give each task one lock, or accept it")
-
 
 
 # -- the REST API
