@@ -12716,11 +12716,12 @@ class Supervisor:
         Raises StorageError when a signal asks this process, and not the run, to end.
         """
         assert self.signals is not None and self.output is not None
+        asked = signature(self.store.stop_path(self.name))  # ahead of what a next stop changes
         del self.signals.received[:]  # what asked for the end of the run
         since, give_up_at = iso(self.clock.now()), self.clock.monotonic() + CANCEL_FOR_S
         pause_s, longest_s = map(float, CANCEL_AGAIN_S)
         trouble = self._try_cancel(is_first=True)
-        while trouble and self.clock.monotonic() < give_up_at and not self._is_given_up():
+        while trouble and self.clock.monotonic() < give_up_at and not self._is_given_up(asked):
             if self.store.is_removed():
                 break
             self._note_held(UNCANCELLED_TEXT % (
@@ -12729,14 +12730,19 @@ class Supervisor:
                 trouble, pause_s, self.name))
             self._await_signal(pause_s)
             pause_s = min(2 * pause_s, longest_s)
-            if not self._is_given_up():
+            if not self._is_given_up(asked):
                 trouble = self._try_cancel(is_first=False)
         return trouble
 
-    def _is_given_up(self) -> bool:
-        """Whether somebody stops a run whose cancel_command fails. Raises StorageError."""
+    def _is_given_up(self, asked: str) -> bool:
+        """Whether somebody stops a run whose cancel_command fails. Raises StorageError.
+
+        `asked` is the signature of the request that ended the run, if one did: a signal without a
+        newer one is for this process alone, as when the machine goes down.
+        """
         assert self.signals is not None
-        if self.signals.received and not self._stop_reason():
+        is_stopped = signature(self.store.stop_path(self.name)) != asked and self._stop_reason()
+        if self.signals.received and not is_stopped:
             raise StorageError("the cancel_command of run %s has not succeeded" % (
                 self.spec["run_id"]))
         return bool(self.signals.received)

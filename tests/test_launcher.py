@@ -438,6 +438,80 @@ def test_a_second_stop_gives_up_and_says_what_may_go_on(site):
     assert site.work() == ["start"] and "run" not in site.project.state()["tasks"]["a"]
 
 
+def test_a_supervisor_that_is_to_end_after_a_stop_does_not_give_up(site):
+    (site.far / "broken").touch()
+    record = site.start("sleep 60")
+    assert site.project.call("stop", "a")[0] == 1
+    os.kill(record["supervisor"], signal.SIGTERM)  # as when the machine goes down
+    assert wait_until(lambda: not is_alive(record["supervisor"]))
+    (site.far / "broken").unlink()
+    verdict = site.verdict()
+    assert (verdict["status"], site.work(), "abandoned" in verdict) == ("stopped", ["start", "end"], False)
+
+
+def test_a_run_that_was_lost_while_it_was_stopped_says_that_the_work_may_go_on(site):
+    record = site.start("sleep 60", cancel=False)
+    sc.Store(str(site.root)).request_stop("a", record["run_id"], "stopped by me")
+    kill_both(record)
+    verdict = site.verdict()
+    assert (verdict["status"], verdict["reason"]) == ("stopped", "stopped by me; " + sc.MAY_GO_ON)
+
+
+def test_a_client_is_not_said_to_be_unkillable_for_the_time_that_its_cancel_command_took(site):
+    cancel = 'test -e late || {{ touch late; sleep 3; }}; exec "%s" {run_id}' % (site.root / "cancel")
+    site.project.configure(site.task("sleep 60", client="stubborn", timeout=1, cancel_command=cancel, retry_count=0))
+    site.project.anchor()
+    site.tick("UNENDED_AFTER_S = 2.0")
+    assert site.verdict()["status"] == "timeout" and site.work() == ["start", "end"]
+    assert "cannot be killed" not in site.project.read("logs/automation/a.log")
+
+
+def watch_of(child, kind=sc.Watch, before_kill=None):
+    clock = sc.Clock()
+    job = sc.Job(pid=child.pid, run_id="R-1", root="/nowhere", mark="R-1-mark")
+    output = sc.Output(os.open(os.devnull, os.O_WRONLY), 0)
+    signals = sc.Signals()
+    return kind(clock, job, clock.monotonic() + 60, 0.0, -1, output, signals, True,
+                lambda status: False, lambda members: None, before_kill)
+
+
+def closed(watch):
+    watch.output.close()
+    watch.signals.close()
+
+
+def test_what_comes_ahead_of_a_kill_comes_once():
+    calls = []
+    child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    watch = watch_of(child, before_kill=lambda: calls.append(child.poll()))
+    watch._stop("timeout", watch.clock.monotonic())
+    for later in (1, 1000, 2000):
+        watch._enforce(watch.clock.monotonic() + later)
+    closed(watch)
+    child.wait()
+    assert len(calls) == 1
+
+
+def test_the_watch_of_a_cancel_command_takes_no_exit_code_but_its_own():
+    client, cancel = [subprocess.Popen(["sh", "-c", "exit %d" % code]) for code in (7, 3)]
+    watch = watch_of(cancel, sc.CancelWatch)
+    watch.wait()
+    closed(watch)
+    assert watch.wait_status == 3 << 8 and client.wait() == 7
+    cancel.returncode = 3
+
+
+def test_a_cancel_command_that_cannot_be_killed_has_failed():
+    cancel = subprocess.Popen(["sleep", "60"])
+    watch = watch_of(cancel, sc.CancelWatch)
+    assert not watch._is_over()
+    watch.is_unended = True
+    assert watch._is_over()
+    closed(watch)
+    cancel.kill()
+    cancel.wait()
+
+
 def test_a_cancel_command_that_hangs_is_ended_and_given_up_in_the_end(site):
     (site.far / "hang").touch()
     site.project.configure(site.task("sleep 60", timeout=1, retry_count=3, retry_delay=0))
