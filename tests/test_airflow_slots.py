@@ -366,6 +366,88 @@ def test_the_first_run_after_a_move_makes_up_the_newest_slot_since_then(monkeypa
     assert (run and sc.iso(run.slot)) == slot
 
 
+# -- single looks
+
+
+class Looks:
+    """One task, whose looks are made one by one."""
+
+    def __init__(self, schedule="* * * * *", changed_at=START, **fields):
+        self.config = World(task("a", schedule, **fields), changed_at=changed_at).config
+        self.memory = slots.Memory()
+        self.rows = []
+
+    def look(self, holder, when, opened_at=None, since=0.0, is_same_run=False):
+        """The slot and attempt that were started by the look of this DAG run, or None."""
+        now = at(when)
+        self.last = slots.Look(self.config, "a", self.memory, {}, holder)
+        run = self.last.look(now, at(opened_at) if opened_at else now, since, is_same_run)
+        self.keep()
+        return run and (sc.iso(run.slot), run.attempt)
+
+    def end(self, status, ended_at, when):
+        wait_s = self.last.end({"status": status, "exit_code": int(status != "success"), "output_tail": "",
+                                "ended_at": at(ended_at)}, at(when))
+        self.keep()
+        return wait_s
+
+    def keep(self):
+        self.rows += self.last.rows
+        self.last.rows = []
+        self.memory = slots.memory_of(json.loads(json.dumps(self.last.remembered().document())), "a")
+
+
+@pytest.mark.parametrize(("changed_at", "started"), [
+    ("2025-06-02T22:04:30Z", ("2025-06-02T22:05:00Z", 1)), ("2025-06-02T22:05:30Z", None)])
+def test_a_new_task_starts_no_slot_from_before_it_was_written(changed_at, started):
+    assert Looks("5 22 * * *", changed_at).look("run-1", "2025-06-02T22:06:00Z") == started
+
+
+def test_a_slot_that_came_while_the_task_was_elsewhere_is_not_started_here():
+    looks = Looks("*/10 * * * *")
+    assert looks.look("run-1", "2025-06-02T22:10:00Z") == ("2025-06-02T22:10:00Z", 1)
+    assert looks.end("success", "2025-06-02T22:10:05Z", "2025-06-02T22:10:05Z") is None
+    since = at("2025-06-02T23:03:00Z")
+    assert looks.look("run-2", "2025-06-02T23:04:00Z", since=since) is None
+    assert looks.look("run-3", "2025-06-02T23:10:00Z", since=since) == ("2025-06-02T23:10:00Z", 1)
+    assert [row["scheduled_for"] for row in looks.rows] == ["2025-06-02T22:10:00Z"]
+
+
+def test_slots_behind_a_run_that_was_lost_are_skipped_and_not_merged():
+    looks = Looks(retry_count=0)
+    assert looks.look("run-1", "2025-06-02T22:01:00Z") == ("2025-06-02T22:01:00Z", 1)
+    assert looks.look("run-2", "2025-06-02T22:04:30Z") is None
+    assert [(row["status"], row["scheduled_for"][11:16]) for row in looks.rows] == [
+        ("skipped_overlap", "22:02"), ("skipped_overlap", "22:03"), ("skipped_overlap", "22:04"),
+        ("interrupted", "22:01")]
+
+
+def test_an_end_by_the_clock_of_a_worker_that_is_ahead_decides_no_slot_to_come():
+    looks = Looks()
+    looks.look("run-1", "2025-06-02T22:01:00Z")
+    looks.end("success", "2025-06-02T23:00:00Z", "2025-06-02T22:01:30Z")
+    assert looks.memory.last_now == at("2025-06-02T22:01:30Z")
+    assert looks.look("run-2", "2025-06-02T22:02:00Z") == ("2025-06-02T22:02:00Z", 1)
+
+
+def test_a_retry_for_which_the_window_has_to_open_again_is_of_the_run_that_comes_then():
+    looks = Looks("0 22 * * *", START - 1, only_between="22:00-22:10, 23:00-23:10", retry_count=1, retry_delay=900)
+    assert looks.look("run-1", "2025-06-02T22:00:00Z") == ("2025-06-02T22:00:00Z", 1)
+    looks.end("failed", "2025-06-02T22:05:00Z", "2025-06-02T22:05:00Z")
+    assert looks.look("run-2", "2025-06-02T23:00:00Z") == ("2025-06-02T22:00:00Z", 2)
+    looks.end("success", "2025-06-02T23:01:00Z", "2025-06-02T23:01:00Z")
+    assert [(row["status"], row["attempt"]) for row in looks.rows] == [("success", 2)]
+
+
+@pytest.mark.parametrize("damaged", [
+    {"state": 3}, {"last_now": "now"}, {"last_now": "5"}, {"pending": 5}, {"ended": "x"}, {"more": 1}])
+def test_a_memory_that_is_none_is_an_error_that_says_so(damaged):
+    document = dict(slots.Memory().document(), **damaged)
+    with pytest.raises(sc.ConductorError) as caught:
+        slots.memory_of(document, "what 'a' remembers")
+    assert "what 'a' remembers: what the task remembers cannot be read" in str(caught.value)
+
+
 # -- the process that runs an attempt
 
 RUNNER = REPOSITORY / "scripts" / "airflow" / "runner.py"

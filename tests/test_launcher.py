@@ -253,10 +253,14 @@ class Site:
 
     def tick(self, *constants):
         """A tick as cron calls it, with other values of these constants."""
+        code, said = self.call_with(constants, "tick")
+        assert code == 0, said
+
+    def call_with(self, constants, *words):
         text = "import sys; sys.path.insert(0, %r); import symphony_conductor as c; %s; c.command_line()" % (
             str(REPOSITORY), "; ".join("c." + constant for constant in constants) or "pass")
-        code, out, err = finished([sys.executable, "-c", text, "--root", str(self.root), "tick"])
-        assert code == 0, out + err
+        code, out, err = finished([sys.executable, "-c", text, "--root", str(self.root)] + list(words))
+        return code, out + err
 
     def verdict(self, timeout_s=60):
         """The verdict of the one slot; the work has ended by then, and no two attempts met."""
@@ -464,6 +468,53 @@ def test_a_client_is_not_said_to_be_unkillable_for_the_time_that_its_cancel_comm
     site.tick("UNENDED_AFTER_S = 2.0")
     assert site.verdict()["status"] == "timeout" and site.work() == ["start", "end"]
     assert "cannot be killed" not in site.project.read("logs/automation/a.log")
+
+
+def test_a_signal_does_not_end_the_first_try_of_a_cancel_command(site):
+    cancel = 'echo >> began; sleep 2; exec "%s" {run_id}' % (site.root / "cancel")
+    record = site.start("sleep 60", timeout=1, cancel_command=cancel)
+    assert wait_until((site.root / "began").exists)
+    os.kill(record["supervisor"], signal.SIGTERM)
+    verdict = site.verdict()
+    assert verdict["status"] == "timeout" and verdict["duration_s"] >= 3  # the task was held for so long
+    assert (site.work(), len(site.project.lines("began"))) == (["start", "end"], 1)
+
+
+def test_a_stop_of_a_lost_run_is_not_given_up_with_its_first_failure(site):
+    kill_both(site.start("sleep 60"))
+    (site.far / "broken").touch()
+    code, out, err = site.project.call("stop", "a")
+    assert code == 1 and "no route to host" in out + err, out + err
+    (site.far / "broken").unlink()
+    verdict = site.verdict()
+    assert (verdict["status"], site.work()) == ("stopped", ["start", "end"])
+    assert verdict["reason"].startswith("stopped by ") and sc.MAY_GO_ON not in verdict["reason"]
+
+
+def test_a_client_that_was_killed_says_that_the_work_may_go_on(site):
+    record = site.start("sleep 60", cancel=False)
+    os.kill(record["pid"], signal.SIGKILL)
+    verdict = site.verdict()
+    assert (verdict["status"], verdict["exit_code"]) == ("failed", 137)
+    assert verdict["reason"].endswith(sc.MAY_GO_ON)
+
+
+def test_a_stop_waits_for_the_cancel_command(site):
+    cancel = 'sleep 3; exec "%s" {run_id}' % (site.root / "cancel")
+    site.start("sleep 60", cancel_command=cancel)
+    code, said = site.call_with(("UNENDED_AFTER_S = 0", "STOP_MARGIN_S = 0.5"), "stop", "a")
+    assert (code, site.work()) == (0, ["start", "end"]), said
+
+
+def test_what_a_client_and_its_cancel_command_print_starts_on_lines_of_their_own(site):
+    site.project.configure(due_once("a", "x", launcher=["sh", "-c", "printf abc; exit 1"],
+                                    cancel_command="printf def"))
+    site.project.anchor()
+    site.tick()
+    assert site.verdict()["status"] == "failed"
+    lines = site.project.lines("logs/automation/a.log")
+    at = lines.index("abc")
+    assert " cancel_command pid=" in lines[at + 1] and lines[at + 2] == "def" and " end run=" in lines[at + 3]
 
 
 def watch_of(child, kind=sc.Watch, before_kill=None):

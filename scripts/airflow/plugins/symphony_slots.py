@@ -64,7 +64,12 @@ def memory_of(document: "Any", place: str) -> Memory:
     try:
         fields = {key: value for key, value in document.items() if key not in ("version", "by")}
         fields["state"] = sc.load_value(sc.TaskState, fields.get("state", {}))
-        float(fields.get("last_now", 0.0))
+        for key, value in fields.items():
+            kinds = type(getattr(Memory, key))  # type: Any
+            if kinds is float:
+                kinds = (int, float)
+            if not isinstance(value, kinds):
+                raise TypeError("%s is of another type" % key)
     except (AttributeError, TypeError, ValueError) as error:
         raise sc.ConductorError(
             "%s: what the task remembers cannot be read: %s" % (place, error),
