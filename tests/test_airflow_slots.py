@@ -535,6 +535,12 @@ def test_an_attempt_runs_in_the_project_and_is_kept_out_of_it(attempts):
     assert (attempts.scratch / "logs/automation/job.log").exists()
 
 
+def test_a_result_that_cannot_be_put_on_record_is_the_result_all_the_same(attempts):
+    runs = attempts.scratch / "status/runs"
+    result, _ = attempts.run("rm -r %s && touch %s" % (runs, runs))
+    assert (result["status"], result["exit_code"]) == ("success", 0), result
+
+
 @pytest.mark.parametrize(("command", "fields", "status"), [
     ("exit 4", {"success_exit_codes": [0, 4]}, "success"),
     ("exit 4", {"skip_exit_codes": [4]}, "skipped_exit"),
@@ -649,7 +655,7 @@ def test_a_runner_that_is_to_end_while_its_cancel_command_fails_allows_no_retry(
     result = json.loads(child.result.read().decode())
     child.wait()
     assert (result["status"], result["abandoned"]) == ("interrupted", True)
-    assert sc.MAY_GO_ON in result["reason"] and "not started" not in result["reason"]
+    assert "what it started may still run (" in result["reason"] and "not started" not in result["reason"]
     (attempts.root / "broken").unlink()
     result, output = attempts.run("cat cancelled")  # which is run again first
     assert result["status"] == "success" and len(output.splitlines()) >= 2
@@ -665,3 +671,11 @@ def test_no_attempt_starts_while_the_last_one_may_go_on_elsewhere(attempts):
     child.wait()
     assert result["status"] == "failed" and "its last run may still go on" in result["reason"]
     assert not (attempts.root / "second").exists()
+
+
+def test_a_killed_run_that_cannot_be_looked_at_allows_no_retry(attempts):
+    attempts.start("echo $$ > near; sleep 60")
+    near = attempts.pid_in("near")
+    result, _ = attempts.run("true", is_over=True)
+    assert (result["status"], result["abandoned"], result.get("is_busy")) == ("interrupted", True, None)
+    assert "what it started may still run (job: another run" in result["reason"] and not is_gone(near)

@@ -147,6 +147,16 @@ def test_why_shows_how_a_task_is_launched_and_cancelled(project):
     assert "launched by srun -J 'x y'; cancelled by scancel x" in text
 
 
+def test_the_definition_of_a_run_names_its_launcher_where_there_is_one():
+    def definition(**fields):
+        config = built({}, **fields)
+        return json.loads(json.dumps(sc.definition_of(config, config.tasks["a"])))
+
+    assert not {"launcher", "cancel_command"} & set(definition())
+    found = definition(launcher=SRUN, cancel_command=SCANCEL)
+    assert (found["launcher"], found["cancel_command"]) == (SRUN, SCANCEL)
+
+
 def test_255_of_ssh_is_a_failure_whatever_the_codes_say():
     fields = dict(sc.SPEC_DEFAULTS, success_exit_codes=(0, 255))
     ends = [sc.status_of_exit(255 << 8, dict(fields, launcher=launcher))
@@ -169,7 +179,7 @@ CANCEL = """#!/bin/sh
 # End it: 0 once it has ended, or was never there.
 far="${0%/*}/far" id=$1
 echo "$id" >> "$far/asked"
-if test -e "$far/hang"; then exec sleep 300; fi
+while test -e "$far/hang"; do sleep 0.1; done
 if test -e "$far/broken"; then echo 'no route to host' >&2; exit 5; fi
 test -e "$far/$id.job" || exit 0
 : > "$far/$id.cancel"
@@ -310,9 +320,10 @@ def site(project):
 
 
 @pytest.mark.parametrize("command, status, code, asked", [
-    ("exit 0", "success", 0, 0), ("exit 3", "failed", 3, 1), (["true"], "success", 0, 0)])
+    ("exit 0", "success", 0, 0), ("exit 3", "failed", 3, 1), (["true"], "success", 0, 0),
+    ("exit 75", "skipped_exit", 75, 0)])
 def test_the_exit_code_is_that_of_the_work(site, command, status, code, asked):
-    site.project.configure(site.task(command))
+    site.project.configure(site.task(command, skip_exit_codes=[75]))
     site.project.anchor()
     site.tick()
     verdict = site.verdict()
@@ -328,6 +339,27 @@ def test_a_client_that_cannot_start_started_nothing(site):
     assert (verdict["status"], verdict["exit_code"]) == ("failed", 127)
     assert verdict["reason"].startswith("cannot start: ") and "nowhere" in verdict["reason"]
     assert not site.project.lines("far/asked")
+
+
+def test_a_program_that_is_missing_at_the_other_end_is_not_looked_for_here(site):
+    site.project.configure(due_once("a", ["/on/the/other/machine"], launcher=["sh", "-c", "exit 127"]))
+    site.project.anchor()
+    site.tick()
+    verdict = site.verdict()
+    assert (verdict["status"], verdict["exit_code"], "reason" in verdict) == ("failed", 127, False)
+
+
+def test_what_a_failing_cancel_command_prints_of_a_secret_is_not_kept(site):
+    (site.root / "secret.env").write_text("TOKEN=correct-horse\n")
+    (site.root / "secret.env").chmod(0o600)
+    site.project.configure(due_once(
+        "a", "x", launcher=["false"], env={"PASSWORD": "battery-staple"}, env_file="secret.env",
+        cancel_command='echo "no: $TOKEN $PASSWORD"; exit 5'))
+    site.project.anchor()
+    site.tick()
+    text = site.held()
+    assert "exit code 5: no: " in text and "correct-horse" not in text and "battery-staple" not in text
+    assert site.project.call("stop", "a")[0] == 0
 
 
 def test_a_condition_is_not_launched(site):

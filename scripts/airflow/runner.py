@@ -22,6 +22,7 @@ import symphony_conductor as sc  # noqa: E402
 
 ORDER_BYTES = 16 << 20
 LOCK_WAIT_S = 5.0
+LOST = "its runner was killed; exit status unknown"
 
 
 class ScratchStore(sc.Store):
@@ -98,7 +99,7 @@ def attempt(order: "Dict[str, Any]", echo_fd: int) -> "sc.Result":
         # Its cancel_command needs the variables of the task, which no record has.
         trouble = end_earlier(store, {**earlier, "env": spec["env"]})
     if order.get("is_over"):
-        return interrupted("its runner was killed; exit status unknown", trouble)
+        return interrupted(LOST, trouble)
     if trouble:
         raise sc.ConductorError("%s: its last run may still go on: %s" % (spec["task"], trouble))
     supervisor = sc.Supervisor(store, sc.Clock(), spec, echo_fd)
@@ -108,7 +109,10 @@ def attempt(order: "Dict[str, Any]", echo_fd: int) -> "sc.Result":
         # It was to end a second time while its cancel_command fails. Without a result on record,
         # the next attempt on this machine runs that again.
         return interrupted("its runner was ended", sc.error_text(error))
-    store.write_run(spec["task"], {**supervisor.record, "result": result})
+    try:
+        store.write_run(spec["task"], {**supervisor.record, "result": result})
+    except sc.StorageError:
+        pass  # it has run: to say that it was not started would start it again
     supervisor.close()
     lock.release()
     if supervisor.echo is not None:
@@ -117,12 +121,12 @@ def attempt(order: "Dict[str, Any]", echo_fd: int) -> "sc.Result":
 
 
 def interrupted(reason: str, trouble: str) -> "sc.Result":
-    """The result of a run whose end nobody saw; with `trouble`, it may still go on elsewhere."""
+    """The result of a run whose end nobody saw; with `trouble`, it may still go on."""
     result = {"status": "interrupted", "exit_code": None, "ended_at": round(time.time(), 3),
               "output_tail": "", "output_bytes": 0, "reason": reason}  # type: sc.Result
     if trouble:
         result["abandoned"] = True  # so no retry follows
-        result["reason"] = "%s; %s (%s)" % (reason, sc.MAY_GO_ON, trouble)
+        result["reason"] = "%s; what it started may still run (%s)" % (reason, trouble)
     return result
 
 
@@ -154,13 +158,19 @@ def main() -> int:
     try:
         result = attempt(order, 1)  # type: Any
     except sc.ConductorError as error:
-        now = sc.Clock().now()
-        result = {"status": "failed", "exit_code": error.exit_code, "ended_at": round(now, 3),
-                  "duration_s": 0.0, "output_tail": "", "output_bytes": 0,
-                  "reason": "not started: %s" % sc.error_text(error),
-                  "is_busy": isinstance(error, sc.BusyError)}
+        result = refused(order, error)
     os.write(result_fd, (json.dumps(result) + "\n").encode())
     return 0
+
+
+def refused(order: "Dict[str, Any]", error: "sc.ConductorError") -> "Dict[str, Any]":
+    """The result where nothing could be started, or what is to end could not be looked at."""
+    text = sc.error_text(error)
+    if order.get("is_over"):
+        return dict(interrupted(LOST, text))
+    return {"status": "failed", "exit_code": error.exit_code, "ended_at": round(time.time(), 3),
+            "duration_s": 0.0, "output_tail": "", "output_bytes": 0,
+            "reason": "not started: %s" % text, "is_busy": isinstance(error, sc.BusyError)}
 
 
 if __name__ == "__main__":
