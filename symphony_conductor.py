@@ -16494,6 +16494,8 @@ def cmd_notify_test(store: Store, args: "argparse.Namespace") -> int:
 
 
 def cmd_check(store: Store, args: "argparse.Namespace") -> int:
+    if args.pools and not args.engine:
+        raise UsageError("--pools needs --engine", "see: check --help")
     if args.file:
         store = Store(store.root, os.path.abspath(args.file))
     problems: "List[Problem]" = []
@@ -16532,8 +16534,6 @@ def _print_pools(engine: "Any", config: Config, problems: "List[Problem]") -> in
     """Print what the engine imports its pools from, and nothing else to standard output."""
     for problem in problems:
         _print_problem(problem)
-    if not engine:
-        raise UsageError("--pools needs --engine")
     if problems:
         return EXIT_CONFIG
     print_json(engine.pools_document(config))

@@ -165,7 +165,7 @@ def test_check_prints_the_pools_to_import_and_nothing_else(hand):
     code, out, err = hand.call("check", "--engine", "airflow", "--pools")
     assert (code, out, err.count("\n")) == (78, "", 1)
     code, out, err = hand.call("check", "--pools")
-    assert (code, out) == (2, "") and "--pools needs --engine" in err
+    assert (code, out, err.count("\n")) == (2, "", 1) and "--pools needs --engine" in err
 
 
 @pytest.mark.parametrize("command", ["check", "audit"])
