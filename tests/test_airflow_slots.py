@@ -385,9 +385,9 @@ class Looks:
         self.keep()
         return run and (sc.iso(run.slot), run.attempt)
 
-    def end(self, status, ended_at, when):
-        wait_s = self.last.end({"status": status, "exit_code": int(status != "success"), "output_tail": "",
-                                "ended_at": at(ended_at)}, at(when))
+    def end(self, status, ended_at, when, **more):
+        wait_s = self.last.end(dict({"status": status, "exit_code": int(status != "success"), "output_tail": "",
+                                     "ended_at": at(ended_at)}, **more), at(when))
         self.keep()
         return wait_s
 
@@ -437,6 +437,15 @@ def test_a_retry_for_which_the_window_has_to_open_again_is_of_the_run_that_comes
     assert looks.look("run-2", "2025-06-02T23:00:00Z") == ("2025-06-02T22:00:00Z", 2)
     looks.end("success", "2025-06-02T23:01:00Z", "2025-06-02T23:01:00Z")
     assert [(row["status"], row["attempt"]) for row in looks.rows] == [("success", 2)]
+
+
+def test_a_run_that_may_go_on_elsewhere_has_no_retry():
+    for abandoned, wait_s in ((False, 60.0), (True, None)):
+        looks = Looks(retry_count=1, retry_delay=60)
+        looks.look("run-1", "2025-06-02T22:01:00Z")
+        more = {"abandoned": True} if abandoned else {}
+        assert looks.end("interrupted", "2025-06-02T22:01:30Z", "2025-06-02T22:01:30Z", **more) == wait_s
+    assert [(row["status"], row["abandoned"]) for row in looks.rows] == [("interrupted", True)]
 
 
 @pytest.mark.parametrize("damaged", [
