@@ -321,8 +321,8 @@ def test_a_success_has_a_verdict_and_tells_the_dependents(cluster):
     given = cluster.attempt("a", "run-1")
     assert given.error is None
     [row] = given.rows
-    assert (row["status"], row["trigger"], row["run_id"]) == ("success", "catch_up", "run-1") or (
-        row["trigger"] == "schedule")
+    assert (row["status"], row["run_id"]) == ("success", "run-1")
+    assert row["trigger"] in ("catch_up", "schedule")  # by the second of the minute
     assert row["merged_since"] < row["scheduled_for"]
     assert given.extras["satisfied_until"] >= sc.from_iso(row["scheduled_for"])
     assert cluster.starts() == ["a"]
@@ -555,7 +555,7 @@ def test_what_airflow_ends_is_ended_and_told(cluster, monkeypatch):
         return real(attempt, log)
 
     def stop(attempt):
-        wait_until((cluster.root / "pid").exists)
+        assert wait_until((cluster.root / "pid").exists)
         attempt.stop()  # as on_kill does
 
     monkeypatch.setattr(symphony_operator.Attempt, "run", run)

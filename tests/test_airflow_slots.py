@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+from importlib import util
 
 import pytest
 from support import REPOSITORY, wait_until
@@ -373,14 +374,16 @@ class Looks:
     """One task, whose looks are made one by one."""
 
     def __init__(self, schedule="* * * * *", changed_at=START, **fields):
-        self.config = World(task("a", schedule, **fields), changed_at=changed_at).config
+        others = [task(name, "@daily") for name in fields.get("dependencies", ())]
+        self.config = World(task("a", schedule, **fields), *others, changed_at=changed_at).config
+        self.others = dict.fromkeys(fields.get("dependencies", ()))
         self.memory = slots.Memory()
         self.rows = []
 
     def look(self, holder, when, opened_at=None, since=0.0, is_same_run=False):
         """The slot and attempt that were started by the look of this DAG run, or None."""
         now = at(when)
-        self.last = slots.Look(self.config, "a", self.memory, {}, holder)
+        self.last = slots.Look(self.config, "a", self.memory, self.others, holder)
         run = self.last.look(now, at(opened_at) if opened_at else now, since, is_same_run)
         self.keep()
         return run and (sc.iso(run.slot), run.attempt)
@@ -414,12 +417,39 @@ def test_a_slot_that_came_while_the_task_was_elsewhere_is_not_started_here():
 
 
 def test_slots_behind_a_run_that_was_lost_are_skipped_and_not_merged():
-    looks = Looks(retry_count=0)
+    looks = Looks(retry_count=1)
     assert looks.look("run-1", "2025-06-02T22:01:00Z") == ("2025-06-02T22:01:00Z", 1)
     assert looks.look("run-2", "2025-06-02T22:04:30Z") is None
     assert [(row["status"], row["scheduled_for"][11:16]) for row in looks.rows] == [
         ("skipped_overlap", "22:02"), ("skipped_overlap", "22:03"), ("skipped_overlap", "22:04"),
         ("interrupted", "22:01")]
+    lost = looks.rows[-1]
+    assert lost["run_id"] == "run-1" and "Airflow ended its run run-1" in lost["reason"]
+
+
+def test_a_retry_that_airflow_starts_a_moment_early_is_started():
+    looks = Looks(retry_count=1, retry_delay=60)
+    looks.look("run-1", "2025-06-02T22:01:00Z")
+    assert looks.end("failed", "2025-06-02T22:01:30Z", "2025-06-02T22:01:30Z") == 60
+    started = looks.look("run-1", "2025-06-02T22:02:29Z", "2025-06-02T22:01:00Z", is_same_run=True)
+    assert started == ("2025-06-02T22:01:00Z", 2)
+
+
+def test_a_wait_that_was_too_long_ended_when_it_was():
+    looks = Looks("0 22 * * *", START - 1, dependencies=["d"], start_deadline=300)
+    assert looks.look("run-1", "2025-06-02T22:00:00Z") is None
+    assert looks.look("run-2", "2025-06-02T23:30:00Z") is None
+    assert [(row["status"], row["ended_at"]) for row in looks.rows] == [
+        ("skipped_dependency", "2025-06-02T22:06:00Z")]
+
+
+@pytest.mark.parametrize(("slot", "cursor", "expected"), [
+    (None, "2025-06-02T22:30:00Z", "2025-06-03T22:00:00Z"),
+    ("2025-06-02T22:45:00Z", "2025-06-02T22:30:00Z", "2025-06-02T22:45:00Z"),
+    ("2025-06-03T02:00:00Z", "2025-06-02T21:30:00Z", "2025-06-02T22:00:00Z")])
+def test_a_window_is_looked_at_when_it_opens(slot, cursor, expected):
+    window = sc.Window("22:00-23:00", "UTC")
+    assert slots.next_look(window, slot and at(slot), at(cursor)) == at(expected)
 
 
 def test_an_end_by_the_clock_of_a_worker_that_is_ahead_decides_no_slot_to_come():
@@ -637,6 +667,23 @@ def killed_with_its_client(attempts):
     child.wait()
     os.kill(client, signal.SIGKILL)
     assert wait_until(lambda: is_gone(client))
+
+
+def test_what_has_ended_is_not_cancelled_by_the_next_attempt(attempts):
+    assert attempts.run("true", launcher=LAUNCHER, cancel_command=CANCEL)[0]["status"] == "success"
+    assert attempts.run("test ! -e cancelled")[0]["status"] == "success"
+
+
+def test_where_the_process_table_cannot_be_read_nothing_starts(tmp_path, monkeypatch):
+    module_of_runner = util.spec_from_file_location("symphony_runner", str(RUNNER))
+    runner = util.module_from_spec(module_of_runner)
+    module_of_runner.loader.exec_module(runner)
+    store = runner.ScratchStore(str(tmp_path), str(tmp_path / "scratch"))
+    record = {"boot_id": sc.current_boot_id(), "run_id": "run-1", "task": "job", "supervisor": 1}
+    monkeypatch.setattr(store, "read_run", lambda name: record)
+    monkeypatch.setattr(sc, "process_table", lambda: None)
+    with pytest.raises(sc.StorageError, match="cannot read the process table"):
+        runner.left_behind(store, "job")
 
 
 @pytest.mark.parametrize("reboots", [False, True])

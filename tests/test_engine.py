@@ -62,6 +62,20 @@ def test_the_order_of_tasks_names_no_other_pools(order):
     assert engine.pool_of(config, config.tasks["other"]) == "symphony_lock_x"
 
 
+def test_a_description_of_many_locks_fits_into_airflows_column():
+    config = configured({"name": "a", "locks": ["lock-number-%d" % number for number in range(40)]})
+    assert [len(pool["description"]) <= 256 for pool in engine.pools_document(config).values()] == [True, True]
+
+
+def test_a_run_without_a_verdict_says_nothing_of_a_slot_that_another_one_decided():
+    row = {"task": "a", "status": "success", "scheduled_for": "2025-06-02T10:00:00Z"}
+    slot = sc.from_iso(row["scheduled_for"])
+    runs = [engine.EngineRun(task="a", run_id="r1", slot=slot, state="failed"),
+            engine.EngineRun(task="a", run_id="r2", state="success", rows=(row,))]
+    assert engine.rows_of(runs) == [row]
+    assert [row["status"] for row in engine.rows_of(runs[:1])] == ["interrupted"]
+
+
 def test_a_task_that_has_no_home_there_joins_no_locks():
     config = configured({"name": "a", "locks": ["x"]}, {"name": "b", "locks": ["y"]},
                         {"name": "c", "locks": ["x", "y"], "schedule": "@reboot"})
@@ -534,7 +548,7 @@ def test_a_task_without_a_zone_has_that_of_airflow(hand, airflow, monkeypatch):
 @pytest.mark.parametrize("spans, gaps", [
     ([], []), ([(0, 100)], []), ([(0, 100), (150, 300)], []), ([(0, 100), (200, 300)], [(100, 200)]),
     ([(0, 500), (50, 100), (700, 800)], [(500, 700)]), ([(200, 300), (0, 100)], [(100, 200)]),
-    ([(0, 10), (100, 120), (200, 300)], [(50, 100), (120, 200)])])
+    ([(0, 10), (100, 120), (200, 300)], [(50, 100), (120, 200)]), ([(-100, -50), (20, 300)], [])])
 def test_the_times_without_a_scheduler(spans, gaps):
     assert list(engine.gaps_between(spans, 50)) == gaps
 
