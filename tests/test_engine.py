@@ -553,6 +553,22 @@ def test_the_times_without_a_scheduler(spans, gaps):
     assert list(engine.gaps_between(spans, 50)) == gaps
 
 
+def test_a_scheduler_that_ended_ran_until_its_end_and_one_that_was_killed_until_its_last_beat():
+    class Said:
+        @staticmethod
+        def pages(path, key, **_query):
+            day = "2025-06-02T%s:00.123456Z"
+            return {"dags": [{"dag_id": "a", "is_paused": False}], "jobs": [
+                {"start_date": day % "10:00", "latest_heartbeat": day % "10:20", "end_date": day % "10:30"},
+                {"start_date": day % "11:00", "latest_heartbeat": day % "11:10", "end_date": None},
+                {"start_date": day % "11:30", "latest_heartbeat": day % "11:40", "end_date": None}]}[path]
+
+    witness = engine.read_witness(Said(), 0)
+    assert [[sc.iso(moment)[11:16] for moment in gap] for gap in witness.gaps] == [
+        ["10:30", "11:00"], ["11:10", "11:30"]]
+    assert (sc.iso(witness.heartbeat), witness.paused) == ("2025-06-02T11:40:00Z", {"a": False})
+
+
 def test_many_runs_are_read_page_by_page(hand, airflow):
     hand.configure(dict(EVERY, schedule="* * * * *"))
     airflow.schedules(START, beat=clock("11:40"))

@@ -4,6 +4,7 @@ elsewhere when their client is gone.
 
 import json
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -680,6 +681,9 @@ class Sshd:
         daemon = shutil.which("sshd", path="/usr/sbin:/sbin:/usr/local/sbin:" + os.environ["PATH"])
         if not daemon or not all(map(shutil.which, ("ssh", "ssh-keygen", "pkill", "pgrep"))):
             pytest.skip("there is no sshd, or ssh, ssh-keygen, pkill or pgrep is missing")
+        users = [user for user in pwd.getpwall() if user.pw_uid == os.geteuid()]
+        if not users or users[0].pw_shell.endswith(("/nologin", "/false")):
+            pytest.skip("this user has no shell to log in to")
         self.has_made = os.geteuid() == 0 and not os.path.isdir(EMPTY)
         if self.has_made:
             os.mkdir(EMPTY, 0o755)
