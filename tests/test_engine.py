@@ -6,9 +6,11 @@ import importlib.util
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.parse
 
 import pytest
@@ -787,3 +789,36 @@ def test_a_server_that_does_not_answer_in_time_is_one_that_cannot_be_reached(air
         engine.Airflow.of_environment({"SYMPHONY_AIRFLOW_URL": airflow.url})
     waits.set()
     assert "cannot be reached" in str(caught.value)
+
+
+def test_a_server_that_answers_byte_by_byte_is_not_waited_for_without_an_end(monkeypatch):
+    monkeypatch.setattr(engine, "REQUEST_S", 1.0)
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(1)
+    is_over = threading.Event()
+
+    def dribble():
+        connection, _ = listener.accept()
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        try:
+            while not is_over.wait(0.1):
+                connection.sendall(b" ")
+        except OSError:
+            pass
+        connection.close()
+
+    server = threading.Thread(target=dribble)
+    server.start()
+    last = threading.Timer(15, is_over.set)  # one that is waited for ends all the same
+    last.start()
+    began = time.monotonic()
+    try:
+        with pytest.raises(sc.UnavailableError, match="no answer within 1 s"):
+            engine.Airflow("http://127.0.0.1:%d" % listener.getsockname()[1], "x").get("dags")
+    finally:
+        last.cancel()
+        is_over.set()
+        server.join()
+        listener.close()
+    assert time.monotonic() - began < 14
