@@ -686,7 +686,7 @@ class Sshd:
             pytest.skip("this user has no shell to log in to")
         self.has_made = os.geteuid() == 0 and not os.path.isdir(EMPTY)
         if self.has_made:
-            os.mkdir(EMPTY, 0o755)
+            os.makedirs(EMPTY, 0o755, exist_ok=True)  # another test may make it at the same time
         for name in ("host", "user"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
         with socket.socket() as listener:
@@ -712,7 +712,7 @@ class Sshd:
     def stop(self):
         self.daemon.terminate()
         self.daemon.wait()
-        if self.has_made:
+        if self.has_made and os.path.isdir(EMPTY):
             os.rmdir(EMPTY)
 
 
