@@ -450,6 +450,59 @@ def test_a_success_whose_report_was_lost_is_told_and_not_repeated(cluster, monke
     assert cluster.starts() == ["a"]
 
 
+@pytest.mark.parametrize("is_done", [False, True])
+def test_a_command_runs_once_whichever_call_of_airflow_fails(cluster, monkeypatch, is_done):
+    """`is_done`: the call was carried out, and only its answer was lost."""
+    calls = []
+
+    def failing(kind, name):
+        real = getattr(kind, name)
+
+        def call(*arguments, **more):
+            calls.append(name)
+            if len(calls) != breaks_at:
+                return real(*arguments, **more)
+            if is_done:
+                real(*arguments, **more)
+            raise RuntimeError("the API server does not answer")
+        monkeypatch.setattr(kind, name, call)
+
+    failing(Shelf, "set")
+    failing(Given, "xcom_push")
+    shelf = cluster.shelves[symphony_operator.asset_of("a")]
+    fresh = shelf.text
+    for breaks_at in range(1, 10):
+        del calls[:]
+        shelf.text = fresh
+        (cluster.root / "starts").unlink(missing_ok=True)
+        given = cluster.attempt("a", "run-%d" % breaks_at)
+        if given.error is None:
+            break
+        given = cluster.attempt("a", "run-%d" % breaks_at)
+        assert given.error is None, (breaks_at, given.error)
+        assert [row["status"] for row in given.rows] == ["success"], breaks_at
+        assert given.extras["satisfied_until"]
+        assert cluster.starts() == ["a"], breaks_at
+    assert breaks_at > 4
+
+
+def test_a_run_by_hand_whose_end_could_not_be_kept_is_told_as_it_ended(cluster, monkeypatch):
+    real, calls = Shelf.set, []
+
+    def call(self, key, value):
+        calls.append(key)
+        if len(calls) == 2:
+            raise RuntimeError("the API server does not answer")
+        real(self, key, value)
+
+    monkeypatch.setattr(Shelf, "set", call)
+    assert "does not answer" in str(cluster.attempt("c", "by-hand", "manual").error)
+    given = cluster.attempt("c", "by-hand", "manual")
+    assert given.error is None
+    assert [row["status"] for row in given.rows] == ["success"]
+    assert cluster.starts() == ["c"]
+
+
 def test_a_run_that_a_person_clears_runs_again_and_keeps_its_verdict(cluster):
     first = cluster.attempt("a", "run-1")
     given = cluster.attempt("a", "run-1", clears=1)

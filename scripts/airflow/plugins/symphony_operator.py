@@ -171,6 +171,28 @@ def scratch_of(root: str) -> str:
     return os.path.join(os.path.abspath(folder), "%08x" % sc.stable_hash(root))
 
 
+def id_on_worker(name: str, run: sc.Run) -> str:
+    """The id of an attempt on the machine that runs it: no two of them have the same."""
+    return "%s-%s" % (run.run_id, name)
+
+
+def result_here(root: str, name: str, run: sc.Run | None) -> dict[str, Any] | None:
+    """How an open attempt ended, where this machine ran it; None where that is not known.
+
+    A try that could not tell Airflow so has left it here: what has succeeded does not run again.
+    """
+    if run is None:
+        return None
+    try:
+        record: Any = sc.Store(scratch_of(root)).read_run(name) or {}
+    except sc.ConductorError:
+        return None
+    if record.get("run_id") != id_on_worker(name, run):
+        return None
+    result: dict[str, Any] | None = record.get("result")
+    return result
+
+
 class SymphonyOperator(BaseOperator):
     """Decides which slot of a task is open, runs the command for it, and keeps the verdict."""
 
@@ -203,6 +225,13 @@ class SymphonyOperator(BaseOperator):
         if memory.ended.get("run") == run.run_id and not is_cleared:
             look.rows = memory.ended["rows"]  # the try that ended it could not tell Airflow
             self._leave(context, look, memory.ended["status"], memory.ended["reason"])
+            return
+        result = None
+        if memory.holder == run.run_id and not is_cleared:
+            result = result_here(self.root, task.name, memory.state.run)
+        if result is not None:
+            look.run = memory.state.run
+            self._conclude(context, look, result)
         elif self._begin(context, look, is_cleared):
             self._keep(context, look)  # on record before it runs: no slot starts twice
             self._carry_out(context, look)
@@ -247,6 +276,11 @@ class SymphonyOperator(BaseOperator):
             # Nothing was started, and it is no failure of the task: as if nobody had looked.
             self._shelf(context, look.name).set(KEY, look.memory.document())
             raise AirflowException(result["reason"])
+        self._conclude(context, look, result)
+
+    def _conclude(self, context: Any, look: slots.Look, result: dict[str, Any]) -> None:
+        """Record how the attempt ended, and end as that asks for."""
+        assert look.run is not None
         wait_s = look.end(result, time.time())
         if wait_s is not None and not look.is_handed_on:
             self._keep(context, look)
@@ -261,7 +295,7 @@ class SymphonyOperator(BaseOperator):
     def _result_of(self, look: slots.Look) -> dict[str, Any]:
         assert look.run is not None
         spec = sc.spec_of(look.config, look.task, look.run)
-        spec["run_id"] = "%s-%s" % (look.run.run_id, look.name)
+        spec["run_id"] = id_on_worker(look.name, look.run)
         self._attempt = Attempt(self.root, dict(spec), self._secrets(look))
         if self._is_stopped:
             return lost("stopped before the command was started")
