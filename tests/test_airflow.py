@@ -204,7 +204,7 @@ def test_a_dag_has_what_its_task_says(tmp_path, monkeypatch):
     assert weights == sorted(weights, reverse=True)
     # A task without a schedule answers for its own dependencies, so it asks for all of them.
     assert sorted(asset.name for asset in dags["c"].get_task("run").inlets) == [
-        "symphony_a", "symphony_b"]
+        "symphony_a", "symphony_b", "symphony_c"]
 
 
 @pytest.mark.parametrize(("name", "value"), [("SYMPHONY_ROOT", ""), ("SYMPHONY_SINCE", "monday"),
@@ -618,27 +618,83 @@ def test_what_airflow_ends_is_ended_and_told(cluster, monkeypatch):
     assert [row["status"] for row in given.rows] == ["interrupted"]
 
 
-# -- one run, by Airflow's own command
+# -- by Airflow's own commands
 
-def test_a_task_runs_by_the_command_of_airflow(tmp_path):
+class Database:
+    """The database of Airflow that the tests of this module have together."""
+
+    def __init__(self, root):
+        self.env = dict(os.environ, SYMPHONY_ROOT=str(root))
+
+    def python(self, *words):
+        done = subprocess.run([sys.executable, *words], env=self.env, timeout=300,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return done.stdout.decode()
+
+    def airflow(self, *words):
+        return self.python("-m", "airflow", *words)
+
+    def ask(self, query):
+        with sqlite3.connect(os.path.join(HOME, "airflow.db")) as database:
+            return database.execute(query).fetchall()
+
+
+@pytest.fixture(scope="module")
+def _migrated():
+    Database("").airflow("db", "migrate")
+
+
+@pytest.fixture
+def database(tmp_path, _migrated):
+    return Database(tmp_path)
+
+
+def test_a_task_runs_by_the_command_of_airflow(tmp_path, database):
     root = project(tmp_path, {"name": "job", "command": "echo said $TOKEN; exit 4",
                               "env_file": "job.env", "success_exit_codes": [4]})
     (root / "job.env").write_text("TOKEN=0123456789abcdef\n")
     os.chmod(str(root / "job.env"), 0o600)
-    env = dict(os.environ, SYMPHONY_ROOT=str(root))
-
-    def airflow(*words):
-        return subprocess.run([sys.executable, "-m", "airflow", *words], env=env, timeout=300,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout.decode()
-
-    airflow("db", "migrate")
-    airflow("pools", "set", "symphony", "1", "the tasks of the conductor")
-    output = airflow("dags", "test", "job")
+    database.airflow("pools", "set", "symphony", "1", "the tasks of the conductor")
+    output = database.airflow("dags", "test", "job")
     assert "said ***" in output
     assert "0123456789abcdef" not in output
-    with sqlite3.connect(os.path.join(HOME, "airflow.db")) as database:
-        [(text,)] = database.execute("select value from xcom where key = 'verdict'").fetchall()
-        [(state,)] = database.execute("select state from dag_run").fetchall()
+    [(text,)] = database.ask("select value from xcom where key = 'verdict'")
+    [(state,)] = database.ask("select state from dag_run")
     row = json.loads(text)
     assert state == "success"
     assert (row["status"], row["exit_code"], row["trigger"]) == ("success", 4, "manual")
+
+
+# What the DAG processor and the scheduler do while the folder of the DAGs is away, as behind a
+# mount, and another minute later. What a task remembers must not go with it.
+FOLDER_IS_AWAY = """
+from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+from airflow.models.asset import AssetModel, remove_references_to_deleted_dags
+from airflow.models.asset_state_store import AssetStateStoreModel
+from airflow.models.dag import DagModel
+from airflow.utils.session import create_session
+
+with create_session() as session:
+    for asset in session.query(AssetModel):
+        session.merge(AssetStateStoreModel(asset_id=asset.id, key="symphony", value="{}"))
+with create_session() as session:
+    for dag in session.query(DagModel):
+        dag.is_stale = True
+    session.flush()
+    remove_references_to_deleted_dags(session=session)
+with create_session() as session:
+    SchedulerJobRunner._update_asset_orphanage(SchedulerJobRunner, session=session)
+print("done")
+"""
+
+
+def test_what_tasks_remember_outlives_a_time_without_their_dags(tmp_path, database):
+    project(tmp_path, {"name": "first", "command": "true", "schedule": "0 3 * * *"},
+            {"name": "alone", "command": "true", "schedule": "0 3 * * *"},
+            {"name": "last", "command": "true", "dependencies": ["first"]})
+    database.airflow("dags", "reserialize")
+    told = database.python("-c", FOLDER_IS_AWAY)
+    assert told.endswith("done\n"), told
+    rows = database.ask("select asset.name from asset_state_store join asset"
+                        " on asset.id = asset_id where asset.name != 'symphony_job'")
+    assert sorted(rows) == [("symphony_alone",), ("symphony_first",), ("symphony_last",)], told

@@ -69,7 +69,10 @@ def dag_of(config: sc.Config, task: sc.Task, root: str, pool: str) -> DAG:
         retry_policy=SymphonyRetries(), weight_rule="absolute",
         max_active_tis_per_dag=1,  # a backfill does not count as an active run
         priority_weight=max(1, HIGHEST_PRIORITY - task.order),
-        inlets=[asset_of(name) for name in slots.needed_tasks(config, task.name)],
+        # Its own too: what a task remembers is kept by its asset, and Airflow deletes that with an
+        # asset that nothing refers to. A DAG that is not there for a while, as when its folder
+        # was away, loses its outlets and its schedule, but not its inlets.
+        inlets=[asset_of(name) for name in [task.name, *slots.needed_tasks(config, task.name)]],
         outlets=[asset_of(task.name)])
     return dag
 
