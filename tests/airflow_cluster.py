@@ -49,6 +49,8 @@ SETTINGS = {
     "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "90",
     "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
     "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "60",
+    # Not in Airflow's documentation; 2 by default: then it fails what no worker has taken.
+    "SCHEDULER__NUM_STUCK_IN_QUEUED_RETRIES": "100000",
     "WORKERS__EXECUTION_API_TIMEOUT": "5",
     "WORKERS__EXECUTION_API_RETRIES": "6",
     "WORKERS__EXECUTION_API_RETRY_WAIT_MIN": "4",  # in all at least 20 s: a restart takes less

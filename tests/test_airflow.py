@@ -557,6 +557,17 @@ def test_a_run_on_this_machine_that_goes_on_holds_the_next_and_costs_no_attempt(
     assert cluster.starts() == ["a", "b"]
 
 
+def test_a_trouble_of_airflow_may_last_half_an_hour():
+    policy, waits = symphony_operator.SymphonyRetries(), []
+    for number in range(1, symphony_operator.SPARE_TRIES + 1):
+        decision = policy.evaluate(RuntimeError("no answer"), number, 10)
+        waits.append(decision.retry_delay.total_seconds())
+    assert waits[:6] == [15, 30, 60, 120, 240, 300]
+    assert sum(waits) > 1800
+    failed = symphony_operator.AttemptFailed("attempt 1: exit code 3", 90.0)
+    assert policy.evaluate(failed, 7, 10).retry_delay.total_seconds() == 90
+
+
 class Log:
     def __init__(self):
         self.lines = []

@@ -26,8 +26,9 @@ import symphony_conductor as sc  # noqa: E402
 
 RUNNER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "runner.py")
 KEY = "symphony"     # in the store of the task's asset: what it remembers
-SPARE_TRIES = 5      # beside those of the command: for a lost worker, a store that cannot be read
-TROUBLE_WAIT_S = 15  # before such another try
+SPARE_TRIES = 10     # beside those of the command: for a lost worker, a store that cannot be read
+TROUBLE_WAIT_S = 15  # before such another try, twice that before the one after it
+LONGEST_WAIT_S = 300
 READ_BYTES = 65536
 BY_SCHEDULE = ("scheduled", "asset_triggered")
 # Not for commands: they hold the passwords of Airflow's own database and broker.
@@ -52,7 +53,9 @@ class SymphonyRetries(RetryPolicy):
 
     def evaluate(self, exception: BaseException, try_number: int, max_tries: int,
                  context: Any = None) -> RetryDecision:
-        wait_s = getattr(exception, "wait_s", TROUBLE_WAIT_S)
+        wait_s = getattr(exception, "wait_s", None)
+        if wait_s is None:
+            wait_s = min(LONGEST_WAIT_S, TROUBLE_WAIT_S * 2 ** min(try_number - 1, 10))
         return RetryDecision.retry(delay=timedelta(seconds=wait_s), reason=str(exception))
 
 
