@@ -608,6 +608,15 @@ def test_a_stop_ahead_of_the_start_ends_the_attempt(cluster):
     assert time.monotonic() - began < 45
 
 
+def test_output_that_no_database_takes_is_told_without_what_it_refuses(cluster):
+    add_task(cluster, {"name": "n", "command": r"printf 'a\0b\355\240\200\n'"})
+    [row] = cluster.attempt("n", "by-hand", "manual").rows
+    assert row["output_tail"].startswith("a\ufffdb")
+    assert "\\u0000" not in cluster.shelves[symphony_operator.asset_of("n")].text
+    assert symphony_operator.slots.storable({"reason": ["caf\udce9\0"]}) == {
+        "reason": ["caf\ufffd\ufffd"]}
+
+
 def test_what_airflow_ends_is_ended_and_told(cluster, monkeypatch):
     add_task(cluster, {"name": "e", "command": "echo $$ > pid; sleep 60; true", "kill_grace": 1})
     operators = []

@@ -7,6 +7,7 @@ command; the result is one line of JSON on the descriptor in `--result=FD`. When
 ends, whoever started it is gone, and it ends the command: TERM, the grace, KILL.
 """
 
+import contextlib
 import json
 import os
 import signal

@@ -284,6 +284,7 @@ class SymphonyOperator(BaseOperator):
     def _conclude(self, context: Any, look: slots.Look, result: dict[str, Any]) -> None:
         """Record how the attempt ended, and end as that asks for."""
         assert look.run is not None
+        result = slots.storable(result)
         wait_s = look.end(result, time.time())
         if wait_s is not None and not look.is_handed_on:
             self._keep(context, look)

@@ -7,6 +7,7 @@ knows Airflow.
 
 import json
 import os
+import re
 import sys
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -24,6 +25,7 @@ COUNTED_FROM = 1735689600    # 2025-01-01: by hundredths of a second from then, 
 WAITING = "waiting"          # the status of a look after which a slot is still open
 SHARED = ("satisfied_until", "success_seq", "cursor", "last_success")  # what a dependent asks
 LOST = "its process is gone (a worker was killed or lost, or Airflow gave the run up)"
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 CLOSED = "Airflow ended its run %s before its own end was recorded"
 
 
@@ -75,6 +77,18 @@ def memory_of(document: "Any", place: str) -> Memory:
             "%s: what the task remembers cannot be read: %s" % (place, error),
             "delete it in Airflow's asset store to let the task count its slots from now")
     return Memory(**fields)
+
+
+def storable(value: "Any") -> "Any":
+    """A value in whose texts there is nothing that a database refuses, as the output of a command
+    may have it: NUL, and half of a surrogate pair."""
+    if isinstance(value, str):
+        return UNSTORABLE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {key: storable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [storable(item) for item in value]
+    return value
 
 
 def needed_tasks(config: "sc.Config", name: str) -> "List[str]":
