@@ -149,12 +149,22 @@ def test_slots_before_the_takeover_are_never_given(monkeypatch):
         assert info.run_after.timestamp() == NOON + 3600
 
 
-def test_a_backfill_asks_for_every_slot(monkeypatch):
-    timetable = symphony_timetable.SymphonyTimetable("*/5 * * * *", "job", "UTC")
-    restriction = TimeRestriction(symphony_timetable.moment(NOON), None, catchup=True)
-    last = DataInterval.exact(symphony_timetable.moment(NOON))
-    info = timetable.next_dagrun_info(last_automated_data_interval=last, restriction=restriction)
-    assert utc([int(info.run_after.timestamp())]) == ["2025-06-02 12:05:00Z"]
+@pytest.mark.parametrize("window", ["", "12:07-12:08"])
+def test_a_backfill_asks_for_every_slot_of_its_span(window):
+    """Also for those before the last change of the configuration, and for its first moment."""
+    timetable = symphony_timetable.SymphonyTimetable(
+        "*/5 * * * *", "job", "UTC", window, changed_at=NOON + 86400)
+    restriction = TimeRestriction(symphony_timetable.moment(NOON),
+                                  symphony_timetable.moment(NOON + 600), catchup=True)
+    runs, last = [], None
+    while True:
+        info = timetable.next_dagrun_info(
+            last_automated_data_interval=last, restriction=restriction)
+        if info is None:
+            break
+        runs.append(int(info.run_after.timestamp()))
+        last = info.data_interval
+    assert utc(runs) == ["2025-06-02 12:00:00Z", "2025-06-02 12:05:00Z", "2025-06-02 12:10:00Z"]
 
 
 # -- the DAGs

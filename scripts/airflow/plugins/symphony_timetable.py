@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -60,21 +61,36 @@ class SymphonyTimetable(Timetable):
 
     def next_dagrun_info(self, *, last_automated_data_interval: DataInterval | None,
                          restriction: TimeRestriction) -> DagRunInfo | None:
-        now = time.time()
-        earliest = restriction.earliest.timestamp() if restriction.earliest else 0.0
-        cursor = max(self.changed_at, earliest) or now
+        last, earliest = None, 0.0
         if last_automated_data_interval is not None:
-            # A change of the configuration takes no slot away that is due by now.
-            cursor = last_automated_data_interval.start.timestamp()
-        cursor = max(cursor, self.since)
-        if restriction.catchup and self.schedule is not None:  # a backfill asks for every slot
-            slot = self.schedule.next(cursor, self.zone)
+            last = last_automated_data_interval.start.timestamp()
+        if restriction.earliest:
+            earliest = restriction.earliest.timestamp()
+        if restriction.catchup:
+            at = self._backfilled(last, earliest)
         else:
-            slot = slots.next_slot(self.schedule, self.zone, cursor, now, self.is_queued)
-        at = slots.next_look(self.window, slot, cursor)
+            at = self._next(last, earliest, time.time())
         if at is None or (restriction.latest and restriction.latest.timestamp() < at):
             return None
         return DagRunInfo.exact(moment(at))
+
+    def _next(self, last: float | None, earliest: float, now: float) -> int | None:
+        """When the run after that at `last` is due."""
+        cursor = max(self.changed_at, earliest) or now
+        if last is not None:
+            cursor = last  # a change of the configuration takes no slot away that is due by now
+        cursor = max(cursor, self.since)
+        slot = slots.next_slot(self.schedule, self.zone, cursor, now, self.is_queued)
+        return slots.next_look(self.window, slot, cursor)
+
+    def _backfilled(self, last: float | None, earliest: float) -> int | None:
+        """The next slot that a person wants to have run again, of those since `earliest`."""
+        cursor = math.ceil(earliest) - 1.0
+        if last is not None:
+            cursor = last
+        if self.schedule is None:
+            return None
+        return self.schedule.next(max(cursor, self.since), self.zone)
 
 
 class SymphonyPlugin(AirflowPlugin):
