@@ -227,6 +227,15 @@ def test_a_wrong_environment_is_an_import_error_that_says_so(monkeypatch, name, 
     assert name in str(bag.import_errors)
 
 
+def test_a_broken_configuration_is_an_import_error_that_names_the_place(tmp_path, monkeypatch):
+    from airflow.dag_processing.dagbag import DagBag
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/conductor_config.json").write_text('{"tasks": [{')
+    monkeypatch.setenv("SYMPHONY_ROOT", str(tmp_path))
+    bag = DagBag(SETTINGS["AIRFLOW__CORE__DAGS_FOLDER"])
+    assert "conductor_config.json: line 1" in str(bag.import_errors)
+
+
 # -- the operator
 
 class Shelf:
@@ -317,7 +326,7 @@ def cluster(tmp_path, monkeypatch):
     found = Cluster(root)
     # The file's ctime is now, and its slots count from then; so say that each was looked at before.
     for name in ("a", "b", "c"):
-        config, _ = symphony_operator.slots.read_config(str(root))
+        config = symphony_operator.slots.read_config(str(root))
         task = config.tasks[name]
         state = sc.TaskState(schedule_key=task.schedule_key, cursor=int(long_ago))
         if task.schedule is not None:
@@ -401,6 +410,20 @@ def test_what_is_remembered_and_cannot_be_read_starts_nothing(cluster):
         given = cluster.attempt("a", "run-1")
         assert isinstance(given.error, sc.ConductorError), given.error
     assert cluster.starts() == []
+
+
+@pytest.mark.parametrize("text", ['{"tasks": [{', '{"tasks": [{"name": "a", "command": 1}]}'])
+def test_a_configuration_that_is_broken_for_a_while_fails_no_run(cluster, text):
+    path = cluster.root / "config" / "conductor_config.json"
+    sound = path.read_text()
+    path.write_text(text)
+    given = cluster.attempt("a", "run-1")
+    assert given.error is not None
+    assert not isinstance(given.error, (AirflowSkipException, AirflowFailException))
+    path.write_text(sound)
+    assert cluster.attempt("a", "run-1").rows[0]["status"] == "success"
+    path.write_text('{"tasks": [{"name": "b", "command": "true", "schedule": "* * * * *"}]}')
+    assert isinstance(cluster.attempt("a", "run-2").error, AirflowFailException)
 
 
 def add_task(cluster, document):

@@ -83,8 +83,8 @@ def make_dags() -> dict[str, DAG]:
     Raises ConductorError, which Airflow shows as an import error.
     """
     engine, root = load_engine(), slots.root_of_project()
-    config, problems = slots.read_config(root)
-    for problem in problems + config.problems:
+    config = slots.read_config(root)
+    for problem in config.problems:
         print("symphony: %s" % problem, file=sys.stderr)
     # A process that runs one task needs its DAG alone.
     wanted = get_parsing_context().dag_id

@@ -212,11 +212,13 @@ class SymphonyOperator(BaseOperator):
     # -- what Airflow calls
 
     def execute(self, context: Any) -> None:
-        config, _ = slots.read_config(self.root)
+        config = slots.read_config(self.root)
         task = config.tasks.get(self.task_name)
+        if task is None and self.task_name in config.invalid:  # another try may find it mended
+            raise AirflowException("%s: %s" % (self.task_name, config.invalid[self.task_name]))
         if task is None:
-            raise AirflowFailException("%s: not a task of %s: %s" % (
-                self.task_name, self.root, config.invalid.get(self.task_name, "it was removed")))
+            raise AirflowFailException("%s: not a task of %s: it was removed" % (
+                self.task_name, self.root))
         run = context["dag_run"]
         memory = self._remembered(context, self.task_name) or slots.Memory()
         others = {name: self._remembered(context, name)

@@ -419,20 +419,15 @@ def taken_over_at() -> float:
     return float(since or 0)
 
 
-def read_config(root: str) -> "Tuple[sc.Config, List[sc.Problem]]":
-    """The configuration of a project, each task with its zone, and what is wrong with it.
+def read_config(root: str) -> "sc.Config":
+    """The configuration of a project, each task with its zone; it has the problems of single tasks.
 
-    Raises ConfigError where nothing of it can be used.
+    Raises ConfigError where it cannot be used as a whole: what could be made of it all the same
+    lacks tasks that nobody removed.
     """
-    problems = []  # type: List[sc.Problem]
-    try:
-        config = sc.Store(root).read_config()
-    except sc.ConfigError as error:
-        if error.partial is None:
-            raise
-        config, problems = error.partial, error.problems
+    config = sc.Store(root).read_config()
     tasks = {name: task.replace(timezone=zone_of(task)) for name, task in config.tasks.items()}
-    return config.replace(tasks=tasks), problems
+    return config.replace(tasks=tasks)
 
 
 def root_of_project() -> str:
