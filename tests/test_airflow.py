@@ -315,10 +315,13 @@ class Cluster:
 def cluster(tmp_path, monkeypatch):
     monkeypatch.setenv("SYMPHONY_SCRATCH", str(tmp_path / "scratch"))
     (tmp_path / "root").mkdir()
+    # The newest slots are this minute's and the two before it, and no other comes meanwhile.
+    minutes = {int(time.time()) // 60 % 60 - age for age in range(3)}
+    schedule = "%s * * * *" % ",".join(str(minute % 60) for minute in sorted(minutes))
     root = project(
         tmp_path / "root",
-        {"name": "a", "command": "echo a >> starts", "schedule": "* * * * *"},
-        {"name": "b", "command": "echo b >> starts; exit 3", "schedule": "* * * * *",
+        {"name": "a", "command": "echo a >> starts", "schedule": schedule},
+        {"name": "b", "command": "echo b >> starts; exit 3", "schedule": schedule,
          "dependencies": ["a"], "retry_count": 1, "retry_delay": 90},
         {"name": "c", "command": "echo c >> starts", "dependencies": ["a"]})
     long_ago = time.time() - 300
@@ -599,6 +602,18 @@ def test_a_trouble_of_airflow_may_last_half_an_hour():
     assert sum(waits) > 1800
     failed = symphony_operator.AttemptFailed("attempt 1: exit code 3", 90.0)
     assert policy.evaluate(failed, 7, 10).retry_delay.total_seconds() == 90
+
+
+def test_a_worker_that_cannot_keep_records_costs_no_attempt(cluster, monkeypatch):
+    scratch = os.environ["SYMPHONY_SCRATCH"]
+    monkeypatch.setenv("SYMPHONY_SCRATCH", str(cluster.root / "config/conductor_config.json"))
+    given = cluster.attempt("a", "run-1")
+    assert "cannot create the folder" in str(given.error)
+    assert not isinstance(given.error, (AirflowFailException, symphony_operator.AttemptFailed))
+    assert cluster.starts() == []
+    monkeypatch.setenv("SYMPHONY_SCRATCH", scratch)  # as on another one
+    [row] = cluster.attempt("a", "run-1").rows
+    assert (row["status"], row["attempt"]) == ("success", 1)
 
 
 class Log:

@@ -7,7 +7,6 @@ command; the result is one line of JSON on the descriptor in `--result=FD`. When
 ends, whoever started it is gone, and it ends the command: TERM, the grace, KILL.
 """
 
-import contextlib
 import json
 import os
 import signal
@@ -88,7 +87,7 @@ def left_behind(store: "sc.Store", name: str) -> "Optional[sc.RunRecord]":
 
 
 def attempt(order: "Dict[str, Any]", echo_fd: int) -> "sc.Result":
-    """Run the attempt to its end. Raises ConductorError for what cannot be begun."""
+    """Run the attempt to its end. Raises ConductorError where this machine cannot begin it."""
     spec = order["spec"]
     store = ScratchStore(order["root"], order["scratch"])
     sc.make_folder(store.path("status/locks"))
@@ -171,7 +170,7 @@ def refused(order: "Dict[str, Any]", error: "sc.ConductorError") -> "Dict[str, A
         return dict(interrupted(LOST, text))
     return {"status": "failed", "exit_code": error.exit_code, "ended_at": round(time.time(), 3),
             "duration_s": 0.0, "output_tail": "", "output_bytes": 0,
-            "reason": "not started: %s" % text, "is_busy": isinstance(error, sc.BusyError)}
+            "reason": "not started: %s" % text, "is_untried": True}
 
 
 if __name__ == "__main__":

@@ -277,8 +277,9 @@ class SymphonyOperator(BaseOperator):
         """Run the command, and record what became of it."""
         assert look.run is not None
         result = self._result_of(look)
-        if result.get("is_busy"):
-            # Nothing was started, and it is no failure of the task: as if nobody had looked.
+        if result.get("is_untried"):
+            # Nothing was started, for a lock or a full disk of this machine. It is no failure of
+            # the task: as if nobody had looked.
             self._shelf(context, look.name).set(KEY, look.memory.document())
             raise AirflowException(result["reason"])
         self._conclude(context, look, result)
