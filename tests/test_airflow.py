@@ -578,6 +578,17 @@ def test_a_killed_runner_is_an_interrupted_attempt_and_leaves_nothing(cluster):
     assert process is None or process.is_dead
 
 
+def test_a_killed_runner_whose_command_cannot_be_looked_for_has_run(cluster):
+    add_task(cluster, {"name": "d", "command": "echo d >> starts; kill -9 $PPID;"
+                       " rm -rf $SYMPHONY_SCRATCH; : > $SYMPHONY_SCRATCH", "retry_count": 0})
+    given = cluster.attempt("d", "by-hand", "manual")
+    assert "may be left on this machine" in str(given.error)
+    os.remove(os.environ["SYMPHONY_SCRATCH"])
+    given = cluster.attempt("d", "by-hand", "manual")
+    assert [row["status"] for row in given.rows] == ["interrupted"]
+    assert cluster.starts() == ["d"]
+
+
 def test_a_run_on_this_machine_that_goes_on_holds_the_next_and_costs_no_attempt(cluster):
     cluster.attempt("a", "run-1", "manual")
     folder = symphony_operator.scratch_of(str(cluster.root))

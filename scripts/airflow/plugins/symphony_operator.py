@@ -79,10 +79,11 @@ class Attempt:
             # live on. The next try may be on another machine: so what is left is ended here.
             self.order["is_over"], self.is_stopped = True, False
             result = self._run_once(log)
-        if result is None:
-            raise AirflowException(
-                "%s: its runner was killed twice: processes of it may be left on this machine"
-                % self.spec["task"])
+            if result is None or result.get("is_untried"):
+                why = result["reason"] if result else "and so was the one that was to end what is left"
+                raise AirflowException(
+                    "%s: its runner was killed, %s: processes of it may be left on this machine"
+                    % (self.spec["task"], why))
         return result
 
     def _run_once(self, log: Any) -> dict[str, Any] | None:
