@@ -80,7 +80,9 @@ class Attempt:
             self.order["is_over"], self.is_stopped = True, False
             result = self._run_once(log)
             if result is None or result.get("is_untried"):
-                why = result["reason"] if result else "and so was the one that was to end what is left"
+                why = "and so was the next one, which was to end what is left"
+                if result is not None:
+                    why = result["reason"]
                 raise AirflowException(
                     "%s: its runner was killed, %s: processes of it may be left on this machine"
                     % (self.spec["task"], why))
