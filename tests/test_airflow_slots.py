@@ -646,6 +646,11 @@ def test_what_a_killed_runner_left_behind_can_be_ended(attempts):
     assert is_gone(far)
 
 
+def test_an_end_that_cannot_be_recorded_here_is_told_all_the_same(attempts):
+    result, output = attempts.run("rm -rf ../scratch; : > ../scratch; echo did it")
+    assert (result["status"], result["exit_code"], output) == ("success", 0, "did it\n")
+
+
 def test_a_task_that_runs_on_this_machine_is_not_started_again(attempts):
     attempts.start("echo $$ > near; sleep 60")
     attempts.pid_in("near")
