@@ -738,5 +738,5 @@ def test_a_killed_run_that_cannot_be_looked_at_allows_no_retry(attempts):
     attempts.start("echo $$ > near; sleep 60")
     near = attempts.pid_in("near")
     result, _ = attempts.run("true", is_over=True)
-    assert (result["status"], result["abandoned"], result.get("is_busy")) == ("interrupted", True, None)
+    assert (result["status"], result["abandoned"], result.get("is_untried")) == ("interrupted", True, None)
     assert "what it started may still run (job: another run" in result["reason"] and not is_gone(near)

@@ -538,7 +538,8 @@ class Witness(sc.Value):
 
 def read_witness(airflow: Airflow, since: float) -> Witness:
     """What Airflow says of itself."""
-    # A DAG that the DAG processor has not seen for a while is stale, and still answers for its runs.
+    # A DAG that the DAG processor has not seen for a while is stale, and still answers for its
+    # runs.
     paused = {dag["dag_id"]: dag.get("is_paused") is True
               for dag in airflow.pages("dags", "dags", exclude_stale="false")}
     spans = []

@@ -79,13 +79,10 @@ class Attempt:
             # live on. The next try may be on another machine: so what is left is ended here.
             self.order["is_over"], self.is_stopped = True, False
             result = self._run_once(log)
-            if result is None or result.get("is_untried"):
-                why = "and so was the next one, which was to end what is left"
-                if result is not None:
-                    why = result["reason"]
+            if result is None:
                 raise AirflowException(
-                    "%s: its runner was killed, %s: processes of it may be left on this machine"
-                    % (self.spec["task"], why))
+                    "%s: its runner was killed, and so was the next one, which was to end what is"
+                    " left: processes of it may be left on this machine" % self.spec["task"])
         return result
 
     def _run_once(self, log: Any) -> dict[str, Any] | None:
