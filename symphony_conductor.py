@@ -12222,6 +12222,7 @@ class Supervisor:
         self.condition_mono = 0.0  # when the condition started
         self.is_lost = False  # the command and its supervisor were gone when this one came
         self.env_of_run: "Dict[str, str]" = {}  # of `run --env`; it is in no configuration
+        self.tell: "Callable[[str], Any]" = str  # hears what holds a run by hand
         # The values from it and from `env_file`, which are masked in all that is kept of the
         # output. None: they are not known, so no output is kept but in the log.
         self.secrets: "List[str] | None" = []
@@ -12720,7 +12721,7 @@ class Supervisor:
         del self.signals.received[:]  # what asked for the end of the run
         since, give_up_at = iso(self.clock.now()), self.clock.monotonic() + CANCEL_FOR_S
         pause_s, longest_s = map(float, CANCEL_AGAIN_S)
-        trouble = self._try_cancel(is_first=True)
+        trouble, told = self._try_cancel(is_first=True), ""
         while trouble and self.clock.monotonic() < give_up_at and not self._is_given_up(asked):
             if self.store.is_removed():
                 break
@@ -12728,10 +12729,18 @@ class Supervisor:
                 OUTCOMES.get(status, status), since, trouble))
             self.output.line("cancel_command failed (%s): next try in %d s; to give up: stop %s" % (
                 trouble, pause_s, self.name))
+            if trouble != told:
+                self.tell("%s: its cancel_command fails (%s), so %s; it is tried again"
+                          " (to give up: stop %s)" % (self.name, trouble, MAY_GO_ON, self.name))
+                told = trouble
             self._await_signal(pause_s)
             pause_s = min(2 * pause_s, longest_s)
-            if not self._is_given_up(asked):
-                trouble = self._try_cancel(is_first=False)
+            if self._is_given_up(asked):
+                break
+            last = trouble
+            trouble = self._try_cancel(is_first=False)
+            if trouble and self.signals.received:
+                trouble = last  # of the try that was cut short, the cause is known anyway
         return trouble
 
     def _is_given_up(self, asked: str) -> bool:
@@ -12743,8 +12752,9 @@ class Supervisor:
         assert self.signals is not None
         is_stopped = signature(self.store.stop_path(self.name)) != asked and self._stop_reason()
         if self.signals.received and not is_stopped:
-            raise StorageError("the cancel_command of run %s has not succeeded" % (
-                self.spec["run_id"]))
+            raise StorageError("%s: the cancel_command of run %s has not succeeded, so %s" % (
+                self.name, self.spec["run_id"], MAY_GO_ON),
+                "the next tick takes it over; to end it: stop %s" % self.name)
         return bool(self.signals.received)
 
     def _await_signal(self, longest_s: float) -> None:
@@ -12785,6 +12795,8 @@ class Supervisor:
                 Unheard(self.signals) if is_first else self.signals, True,
                 lambda status: False, lambda members: None)
             watch.wait()
+            if watch.stop_signal:  # it ended this try, and is to end the tries as well
+                self.signals.received.append(watch.stop_signal)
             output.write_end()
             reader = watch.reader
         except (ConductorError, OSError) as error:
@@ -14167,10 +14179,14 @@ class Conductor:
                 "%s: run %s has not ended within %d s; status shows when it has" % (
                     name, run_id, waited_s)])
         if result is None or result["status"] in ("stopped", "interrupted"):
-            return Outcome(lines=["%s: stopped run %s" % (name, run_id)])
-        verdict: "Verdict" = {"status": result["status"], "exit_code": result.get("exit_code")}
-        return Outcome(lines=["%s: run %s %s before it could be stopped" % (
-            name, run_id, outcome_text(verdict))])
+            text = "%s: stopped run %s" % (name, run_id)
+        else:
+            verdict: "Verdict" = {"status": result["status"], "exit_code": result.get("exit_code")}
+            text = "%s: run %s %s before it could be stopped" % (
+                name, run_id, outcome_text(verdict))
+        if result is not None and MAY_GO_ON in str(result.get("reason")):
+            text += ", but " + MAY_GO_ON
+        return Outcome(lines=[text])
 
     def _stop_limit_s(self, name: str) -> float:
         """How long to wait for the end of a task's newest run, which may have no record yet."""
@@ -14507,6 +14523,7 @@ class Conductor:
         spec = spec_of(config, task.replace(env=dict(task.env, **env)), run)
         supervisor = Supervisor(self.store, self.clock, spec, echo_fd)
         supervisor.env_of_run = env
+        supervisor.tell = tell
         result = supervisor.run()
         lines = ["%s: %s" % (task.name, supervisor.trouble)] if supervisor.trouble else []
         try:

@@ -656,6 +656,62 @@ def test_the_cancel_command_has_the_folder_and_environment_of_the_run(site):
     assert site.project.lines("here/out") == ["1 a 3600 %s %s" % (run_id, run_id)]
 
 
+def test_a_stop_during_a_later_try_gives_up_too(site):
+    (site.far / "broken").touch()
+    site.start("sleep 60", timeout=1, retry_count=3, retry_delay=0)
+    assert site.held()
+    (site.far / "hang").touch()
+    before = len(site.project.lines("far/asked"))
+    assert wait_until(lambda: len(site.project.lines("far/asked")) > before)
+    code, out, err = site.project.call("stop", "a")
+    assert code == 0 and out.endswith("before it could be stopped, but %s\n" % sc.MAY_GO_ON), out + err
+    verdict = site.verdict()
+    assert (verdict["status"], verdict["abandoned"], verdict["attempt"]) == ("timeout", True, 1)
+    assert "no route to host" in verdict["reason"], verdict["reason"]
+    assert site.work() == ["start"]
+
+
+def test_a_supervisor_that_is_to_end_itself_does_so_during_a_later_try_too(site):
+    (site.far / "broken").touch()
+    record = site.start("sleep 60", timeout=1)
+    assert site.held()
+    (site.far / "hang").touch()
+    before = len(site.project.lines("far/asked"))
+    assert wait_until(lambda: len(site.project.lines("far/asked")) > before)
+    os.kill(record["supervisor"], signal.SIGTERM)
+    assert wait_until(lambda: not is_alive(record["supervisor"]))
+    assert not [each for each in site.project.history() if not each.get("interim")]
+    (site.far / "hang").unlink()
+    (site.far / "broken").unlink()
+    assert site.verdict()["status"] == "interrupted" and site.work() == ["start", "end"]
+
+
+@pytest.mark.parametrize("is_left", [False, True])
+def test_a_run_by_hand_says_what_holds_it(site, is_left):
+    (site.far / "broken").touch()
+    site.project.configure(dict(site.task("exit 3"), schedule="0 0 29 2 *"))
+    with open(str(site.root / "said"), "w") as said:
+        process = subprocess.Popen([
+            sys.executable, str(REPOSITORY / "symphony_conductor.py"), "--root", str(site.root), "run", "a"],
+            stderr=said)
+    try:
+        text = "a: its cancel_command fails (exit code 5: no route to host), so " + sc.MAY_GO_ON
+        assert wait_until(lambda: text in site.project.read("said"))
+        if is_left:
+            process.send_signal(signal.SIGINT)
+        else:
+            (site.far / "broken").unlink()
+        code = process.wait(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    last = site.project.lines("said")[-1]
+    if is_left:
+        assert code == 74 and sc.MAY_GO_ON + " (the next tick takes it over; to end it: stop a)" in last
+    else:
+        assert code == 3 and text in last
+
+
 # -- a real sshd on loopback, by the example of the manual
 
 SSHD_CONFIG = """Port {port}
