@@ -12868,11 +12868,12 @@ class Supervisor:
         """Record why the run goes on beyond its end, unless that is known."""
         if self.record.get("unended") == text:
             return
-        self.record = {**self.record, "unended": text}
+        record: "RunRecord" = {**self.record, "unended": text}
         try:
-            self.store.write_run(self.name, self.record)
+            self.store.write_run(self.name, record)
         except StorageError:
-            pass  # its lock still says that it runs
+            return  # its lock still says that it runs; a cancel_command that fails again is noted
+        self.record = record
 
     def _header(self, process: str) -> str:
         # The command itself is not written: people put passwords there.

@@ -712,6 +712,23 @@ def test_a_run_by_hand_says_what_holds_it(site, is_left):
         assert code == 3 and text in last
 
 
+def test_what_holds_a_run_is_noted_once_there_is_room_for_it(project, monkeypatch):
+    project.configure(due_once("a"))
+    store, written = sc.Store(str(project.root)), []
+    full = [sc.StorageError("no space left on device")]
+
+    def write(name, record):
+        if full:
+            raise full.pop()
+        written.append(record["unended"])
+
+    monkeypatch.setattr(store, "write_run", write)
+    supervisor = sc.Supervisor(store, sc.Clock(), spec_with(["client"]))
+    for _ in range(3):
+        supervisor._note_held("its cancel_command fails")
+    assert written == ["its cancel_command fails"]
+
+
 # -- a real sshd on loopback, by the example of the manual
 
 SSHD_CONFIG = """Port {port}
