@@ -14008,9 +14008,12 @@ class Conductor:
     def _record_for_adoption(self, config: Config, name: str) -> "RunRecord":
         """The record of a run, with the variables that its cancel_command needs: it has none."""
         record = self.store.read_run(name) or {}
-        task = config.tasks.get(name)
-        if task is not None and record.get("cancel_command"):
-            record = {**record, "env": dict(config.env, **task.env)}
+        if record.get("cancel_command"):
+            env = dict(config.env)  # also of a task that was removed
+            for task in [*config.drafts, *config.tasks.values()]:
+                if task.name == name:
+                    env.update(task.env)
+            record = {**record, "env": env}
         return record
 
     def _mark_settled(self, before: State, after: State) -> None:

@@ -712,6 +712,30 @@ def test_a_run_by_hand_says_what_holds_it(site, is_left):
         assert code == 3 and text in last
 
 
+@pytest.mark.parametrize("change, variables", [
+    ("removed", "settings"), ("invalid", "settings task"), ("", "settings task")])
+def test_a_lost_run_of_a_task_that_changed_has_what_variables_there_are(site, change, variables):
+    cancel = 'echo $X $Y > out; exec "%s" {run_id}' % (site.root / "cancel")
+    task = site.task("sleep 60", env={"Y": "task"}, cancel_command=cancel)
+    site.project.configure(task, env={"X": "settings"})
+    site.project.anchor()
+    site.tick()
+    record = site.project.running_record("a")
+    assert wait_until(lambda: record["run_id"] in site.elsewhere.working)
+    if change == "invalid":
+        task = dict(task, nice="very")
+    tasks = [due_once("b")] if change == "removed" else [due_once("b"), task]
+    site.project.configure(*tasks, env={"X": "settings"})
+    kill_both(record)
+
+    def ended():
+        site.project.call("tick")
+        return site.elsewhere.ended
+
+    assert wait_until(ended)
+    assert site.project.lines("out") == [variables] and site.work() == ["start", "end"]
+
+
 def test_what_holds_a_run_is_noted_once_there_is_room_for_it(project, monkeypatch):
     project.configure(due_once("a"))
     store, written = sc.Store(str(project.root)), []
