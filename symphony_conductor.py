@@ -16616,6 +16616,15 @@ def _path_of(store: Reader, config: Config, task: Task, cron_path: str) -> str:
     return own.get("PATH", shared.get("PATH", cron_path))
 
 
+def filled_in_for_look(command: "str | Tuple[str, ...]", task: str) -> "str | Tuple[str, ...]":
+    """A launcher or cancel_command as it will be, as far as that is known ahead of a run."""
+    # As what `start_trouble` leaves to the run, because only a shell could tell.
+    places = {"task": task, "run_id": "$RUN_ID", "timeout": "$TIMEOUT", "command": "$COMMAND"}
+    if isinstance(command, str):
+        return command.format(**places)
+    return tuple(word.format(**places) for word in command)
+
+
 def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH,
                      caller: str = "cron") -> "List[Problem]":
     """Warnings for commands and conditions that cron, or another caller of the ticks, could not
@@ -16631,6 +16640,7 @@ def missing_programs(store: Reader, config: Config, cron_path: str = CRON_PATH,
     def look(field: str, command: "str | Tuple[str, ...]", folder: str, path: str, place: str,
              task: str) -> None:
         if field in ("launcher", "cancel_command"):  # maybe that of the settings, for all tasks
+            command = filled_in_for_look(command, task)
             if (field, command, folder, path) in seen:
                 return
             seen.add((field, command, folder, path))

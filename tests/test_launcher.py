@@ -656,6 +656,19 @@ def test_the_cancel_command_has_the_folder_and_environment_of_the_run(site):
     assert site.project.lines("here/out") == ["1 a 3600 %s %s" % (run_id, run_id)]
 
 
+def test_check_looks_for_what_the_launcher_of_each_task_will_be(project):
+    for name in ("launch-a", "cancel-a"):
+        (project.root / name).write_text("#!/bin/sh\n")
+        (project.root / name).chmod(0o755)
+    project.configure(
+        due_once("a"), due_once("b"), due_once("c", launcher=["sh", "{run_id}/{task}"]),
+        launcher=["./launch-{task}", "{run_id}"], cancel_command="./cancel-{task} {{")
+    code, out, err = project.call("check")
+    assert code == 0 and out.count("does not exist") == 2, out + err
+    assert "'b': launcher: './launch-b' does not exist" in out
+    assert "'b': cancel_command: './cancel-b' does not exist" in out
+
+
 def test_a_stop_during_a_later_try_gives_up_too(site):
     (site.far / "broken").touch()
     site.start("sleep 60", timeout=1, retry_count=3, retry_delay=0)
