@@ -895,7 +895,7 @@ def test_a_connection_that_breaks_is_a_failure_and_the_far_side_is_ended_or_told
 
 def test_a_timeout_ends_what_runs_at_the_other_end_of_ssh(project, sshd):
     path = project.root / "far.pid"
-    by_ssh(project, sshd, due_once("a", "trap '' TERM HUP; " + far_work(path), timeout=3, kill_grace=0))
+    by_ssh(project, sshd, due_once("a", "trap '' TERM HUP; " + far_work(path), timeout=10, kill_grace=0))
     pid = far_pid(path)
     verdict = verdicts_of(project)["a"]
     assert verdict["status"] == "timeout" and not is_alive(pid)
