@@ -12827,7 +12827,12 @@ class Supervisor:
     def _cancel_command(self) -> Command:
         """The cancel_command of this run. Raises ConductorError or OSError."""
         assert self.spec["cancel_command"]
-        argv = filled_in(self.spec["cancel_command"], self.spec)
+        try:
+            argv = filled_in(self.spec["cancel_command"], self.spec)
+        except (AttributeError, LookupError, TypeError, ValueError):
+            # A damaged record, or a newer version's. What it is about may go on all the same.
+            raise StorageError("the one on record cannot be filled in: %s" % json.dumps(
+                self.spec["cancel_command"]))
         command = self.command  # with the variables that its launcher got
         if command is None:  # of an adopted run they are read again
             command = self._command_of(argv)

@@ -766,6 +766,18 @@ def test_what_holds_a_run_is_noted_once_there_is_room_for_it(project, monkeypatc
     assert written == ["its cancel_command fails"]
 
 
+@pytest.mark.parametrize("cancel", ["scancel {later}", ["scancel", "{0}"], [5], 5])
+def test_a_cancel_command_on_record_that_cannot_be_filled_in_holds_the_run_until_a_stop(site, cancel):
+    record = site.start("sleep 60")
+    kill_both(record)
+    (site.root / "status" / "runs" / "a.json").write_text(json.dumps(dict(record, cancel_command=cancel)))
+    text = site.held()
+    assert "fails (the one on record cannot be filled in: %s)" % json.dumps(cancel) in text, text
+    code, out, err = site.project.call("stop", "a")
+    assert code == 0 and out.endswith(sc.MAY_GO_ON + "\n"), out + err
+    assert site.verdict()["abandoned"] and "Traceback" not in site.project.read("logs/symphony_conductor.log")
+
+
 # -- a real sshd on loopback, by the example of the manual
 
 SSHD_CONFIG = """Port {port}
