@@ -12489,7 +12489,7 @@ class Supervisor:
             pass  # its mark will do
         self.record = {**self.record, "pid": pid, "pid_start": start}
         try:
-            self.store.write_run(self.name, self.record, durable=False)
+            self._replace_record()
         except StorageError:
             pass  # likewise
 
@@ -12625,9 +12625,17 @@ class Supervisor:
             except OSError:
                 pass  # then it is watched to its end
         try:
-            self.store.write_run(self.name, self.record, durable=False)
+            self._replace_record()
         except StorageError:
             pass  # `status` says then that the supervisor is gone
+
+    def _replace_record(self) -> None:
+        """Write the record of a run that has one. Raises StorageError.
+
+        After a power cut an empty file may have taken its place. Then nothing of a command is left
+        here, but what a launcher started elsewhere would be forgotten.
+        """
+        self.store.write_run(self.name, self.record, durable=bool(self.spec["launcher"]))
 
     def wait_for_room(self) -> None:
         """Wait before another try to record the result. Raises StorageError on a signal."""

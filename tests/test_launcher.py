@@ -778,6 +778,18 @@ def test_a_cancel_command_on_record_that_cannot_be_filled_in_holds_the_run_until
     assert site.verdict()["abandoned"] and "Traceback" not in site.project.read("logs/symphony_conductor.log")
 
 
+@pytest.mark.parametrize("launcher", [["client"], None])
+def test_a_power_cut_leaves_the_record_of_what_was_launched(project, monkeypatch, launcher):
+    project.configure(due_once("a"))
+    store, durable = sc.Store(str(project.root)), []
+    monkeypatch.setattr(store, "write_run", lambda name, record, durable=True, all=durable: all.append(durable))
+    supervisor = sc.Supervisor(store, sc.Clock(), spec_with(launcher))
+    supervisor._note_start(0.0)
+    supervisor._note_process(os.getpid())
+    supervisor._note_adoption()
+    assert durable == [True, bool(launcher), bool(launcher)]
+
+
 # -- a real sshd on loopback, by the example of the manual
 
 SSHD_CONFIG = """Port {port}
