@@ -491,7 +491,9 @@ def test_a_run_that_was_lost_while_it_was_stopped_says_that_the_work_may_go_on(s
     sc.Store(str(site.root)).request_stop("a", record["run_id"], "stopped by me")
     kill_both(record)
     verdict = site.verdict()
-    assert (verdict["status"], verdict["reason"]) == ("stopped", "stopped by me; " + sc.MAY_GO_ON)
+    # In between stands who found it lost: a tick, or a supervisor that took it over.
+    assert verdict["status"] == "stopped" and verdict["reason"].startswith("stopped by me; ")
+    assert verdict["reason"].endswith(sc.MAY_GO_ON)
 
 
 def test_a_client_is_not_said_to_be_unkillable_for_the_time_that_its_cancel_command_took(site):
