@@ -12151,6 +12151,15 @@ def own_process() -> "RunRecord":
     return {"supervisor": os.getpid(), "supervisor_start": start}
 
 
+def parent_process() -> "frozenset[Tuple[int, str]]":
+    """The parent of this process as a job's `others` name it; empty where it cannot be seen."""
+    try:
+        process = process_of(os.getppid())
+    except OSError:
+        return frozenset()
+    return frozenset() if process is None else frozenset(((process.pid, process.start),))
+
+
 def is_supervisor(record: "RunRecord", process: "Process | None") -> bool:
     """Whether a process with the pid of a run's supervisor is that supervisor."""
     if process is None or process.is_dead or record["boot_id"] != current_boot_id():
@@ -12576,6 +12585,8 @@ class Supervisor:
     def adopt(self) -> "Result":
         """Take over a command whose supervisor was killed: its output, its timeout, its result."""
         self.record = self.fields
+        # A tick shows the mark of the run in its own environment until it has forked this process.
+        self.others = parent_process()
         load_for_supervisors()
         self.signals = Signals()
         try:
@@ -12620,8 +12631,9 @@ class Supervisor:
             self.record = {**self.record, "boot_id": current_boot_id(), "pid": NO_PID,
                            "pid_start": "", "started_mono": self.clock.monotonic() - ago_s}
         else:
+            job = job_of(self.record, self.store.root, self.pipe_path).replace(others=self.others)
             try:
-                self.is_lost = not may_live(job_of(self.record, self.store.root, self.pipe_path))
+                self.is_lost = not may_live(job)
             except OSError:
                 pass  # then it is watched to its end
         try:
@@ -12670,9 +12682,10 @@ class Supervisor:
         assert self.signals is not None and self.output is not None
         output = self.output
         started_mono = float(self.record["started_mono"])
-        job = job_of(self.record, self.store.root, "")  # no pipe: its reader is this process
+        # No pipe: its reader is this process.
+        job = job_of(self.record, self.store.root, "").replace(others=self.others)
         if self.is_subreaper:
-            job = job.replace(supervisor=os.getpid(), others=self.others)
+            job = job.replace(supervisor=os.getpid())
         deadline = started_mono + self.spec["timeout"]
         if self.is_lost:
             deadline = float("inf")  # how it ended is not known, so it did not time out either

@@ -14,7 +14,7 @@ import threading
 import time
 
 import pytest
-from support import REPOSITORY, due_once, finished, is_alive, wait_until
+from support import REPOSITORY, SCRIPT, due_once, finished, is_alive, nothing_lives, wait_until
 
 import symphony_conductor as sc
 
@@ -411,7 +411,7 @@ def test_a_supervisor_that_was_killed_leaves_its_cancel_command_to_the_next(site
 def kill_both(record):
     for pid in (record["supervisor"], record["pid"]):
         os.kill(pid, signal.SIGKILL)
-    assert wait_until(lambda: not is_alive(record["supervisor"]) and not is_alive(record["pid"]))
+    assert wait_until(lambda: not is_alive(record["supervisor"])) and nothing_lives(record)
 
 
 @pytest.mark.parametrize("reboots", [False, True])
@@ -429,6 +429,21 @@ def test_work_that_lost_client_and_supervisor_is_ended_before_the_retry(site, re
     assert site.work() == ["start", "end"] * 2
     first = verdict["attempts"][0]
     assert (first["status"], first["reason"]) == ("interrupted", sc.VANISHED)
+
+
+def test_the_tick_that_has_a_lost_run_taken_over_is_nothing_of_the_run(site):
+    record = site.start("sleep 60", cancel=False)
+    kill_both(record)
+    path = site.root / "status" / "runs" / "a.json"
+    path.write_text(json.dumps(dict(record, started_mono=record["started_mono"] - 7200)))
+    adopt = ("import json, sys; sys.path.insert(0, %r); import symphony_conductor as sc; store = sc.Store(%r);"
+             " print(json.dumps(sc.Supervisor(store, sc.Clock(), store.read_run('a')).adopt()))" % (
+                 str(SCRIPT.parent), str(site.root)))
+    # Until it has forked, a tick shows the mark of the run: so does this shell.
+    code, out, err = finished(["/bin/sh", "-c", '"$0" -c "$1"; echo "goes on"', sys.executable, adopt],
+                              env=dict(os.environ, SYMPHONY_MARK=record["mark"]))
+    assert (code, err) == (0, "") and out.endswith("goes on\n")
+    assert json.loads(out.splitlines()[0])["reason"] == "%s; %s" % (sc.VANISHED, sc.MAY_GO_ON)
 
 
 def test_a_lost_run_without_a_cancel_command_says_that_the_work_may_go_on(site):
