@@ -610,6 +610,7 @@ def main():
     parser.add_argument("--folder", type=pathlib.Path)
     parser.add_argument("--dependents", type=int, metavar="N")
     options = parser.parse_args()
+    options.python = options.python.absolute()  # it is started in other folders, too
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
     folder = options.folder
