@@ -27,6 +27,15 @@ import symphony_conductor as c
 c.command_line()
 """ % str(REPOSITORY)
 
+# A crontab(1) that keeps one table beside itself, and is not the machine's.
+FAKE_CRONTAB = """#!/bin/sh
+table=$(dirname "$0")/table
+case $1 in
+  -l) [ -e "$table" ] || { echo "no crontab for me" >&2; exit 1; }; cat "$table" ;;
+  -) cat > "$table" ;;
+esac
+"""
+
 
 class HandClock(sc.Clock):
     """A clock that stands still until it is moved."""

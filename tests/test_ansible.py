@@ -8,16 +8,9 @@ import subprocess
 import sys
 
 import pytest
-from support import REPOSITORY, SCRIPT, SCRIPTS
+from support import FAKE_CRONTAB, REPOSITORY, SCRIPT, SCRIPTS
 
 FOLDER = REPOSITORY / "config" / "ansible"
-CRONTAB = """#!/bin/sh
-table=$(dirname "$0")/table
-case $1 in
-  -l) [ -e "$table" ] || { echo "no crontab for me" >&2; exit 1; }; cat "$table" ;;
-  -) cat > "$table" ;;
-esac
-"""
 TASK = {"name": "a", "command": "true", "schedule": "0 5 * * *"}
 
 
@@ -38,7 +31,7 @@ class Play:
         shutil.copy(str(SCRIPTS / "symphony_simulate.py"), str(self.source / "scripts"))
         self.config = folder / "conductor_config.json"
         self.tools.mkdir(mode=0o700)
-        (self.tools / "crontab").write_text(CRONTAB)
+        (self.tools / "crontab").write_text(FAKE_CRONTAB)
         (self.tools / "crontab").chmod(0o755)
         self.env = {"PATH": "%s:/usr/sbin:/usr/bin:/sbin:/bin" % self.tools, "HOME": str(folder), "TZ": "UTC",
                     "LC_ALL": "C.UTF-8", "ANSIBLE_HOME": str(folder / "ansible"), "ANSIBLE_NOCOLOR": "1",

@@ -9,19 +9,12 @@ import subprocess
 import sys
 
 import pytest
-from conftest import SCRIPT, SCRIPTS
+from support import FAKE_CRONTAB, SCRIPT, SCRIPTS
 
 import symphony_conductor as sc
 
 # As the crontab line calls it: by an import, which keeps the compiled file.
 IMPORTED = ("import sys; sys.path.insert(0, %r); import symphony_conductor as c; c.command_line()")
-CRONTAB = """#!/bin/sh
-table=$(dirname "$0")/table
-case $1 in
-  -l) [ -e "$table" ] || { echo "no crontab for me" >&2; exit 1; }; cat "$table" ;;
-  -) cat > "$table" ;;
-esac
-"""
 
 
 class Alone:
@@ -33,7 +26,7 @@ class Alone:
         for path in (self.root, self.tools):
             path.mkdir(mode=0o700)
         shutil.copy(str(SCRIPT), str(self.root))
-        (self.tools / "crontab").write_text(CRONTAB)
+        (self.tools / "crontab").write_text(FAKE_CRONTAB)
         (self.tools / "crontab").chmod(0o755)
         self.env = {"PATH": "%s:/usr/bin:/bin" % self.tools, "HOME": str(folder), "TZ": "UTC",
                     "LC_ALL": "C.UTF-8", "COLUMNS": "100"}
