@@ -11,6 +11,7 @@ import pytest
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+from stories import Hand  # noqa: E402
 from support import (  # noqa: E402, F401
     REPOSITORY,
     SCRIPT,
@@ -20,7 +21,6 @@ from support import (  # noqa: E402, F401
     every_minute,
     git,
 )
-from world import Hand  # noqa: E402
 
 import symphony_conductor as sc  # noqa: E402
 

@@ -1,6 +1,6 @@
 """What the tests share: a project in a temporary folder, a clock set by hand, git, cron, strace.
 
-Stories that start no process are in world.py.
+Stories that start no process are in stories.py.
 """
 
 import json

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from world import Month, World, at, task
+from stories import Month, World, at, task
 
 import symphony_conductor as sc
 

@@ -11,8 +11,8 @@ import sys
 from importlib import util
 
 import pytest
+from stories import World, at, task
 from support import REPOSITORY, wait_until
-from world import World, at, task
 
 import symphony_conductor as sc
 

@@ -11,8 +11,8 @@ import sys
 import time
 
 import pytest
+from stories import NIGHT, Month, World, at, original_tasks, status_at, task, verdict
 from support import due_once, every_minute
-from world import NIGHT, Month, World, at, original_tasks, status_at, task, verdict
 
 import symphony_conductor as sc
 import symphony_simulate

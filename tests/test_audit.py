@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from world import Month, at, original_tasks, task
+from stories import Month, at, original_tasks, task
 
 import symphony_conductor as sc
 

@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from stories import Told, World, at, task
 from support import every_minute
-from world import Told, World, at, task
 
 import symphony_conductor as sc
 

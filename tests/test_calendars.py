@@ -4,9 +4,9 @@ import json
 import random
 
 import pytest
-import world as stories
+import stories
+from stories import Month, World, at, status_at, task
 from support import settle
-from world import Month, World, at, status_at, task
 
 import symphony_conductor as sc
 import symphony_simulate

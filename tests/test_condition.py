@@ -5,8 +5,8 @@ import re
 import signal
 
 import pytest
+from stories import NIGHT, World, at, status_at, task
 from support import REPOSITORY, due_once, is_alive, wait_until
-from world import NIGHT, World, at, status_at, task
 
 import symphony_conductor as sc
 

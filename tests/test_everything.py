@@ -1,8 +1,8 @@
 """All that a task may ask for, together: no slot stays unexplained, and no lock is held twice."""
 
 import pytest
-import world as stories
-from world import Busy, task
+import stories
+from stories import Busy, task
 
 import symphony_conductor as sc
 

@@ -1,8 +1,8 @@
 """Exit codes that are a success or a skip: by the pure decision, and with real commands."""
 
 import pytest
+from stories import World, at, status_at, task
 from support import due_once
-from world import World, at, status_at, task
 
 import symphony_conductor as sc
 

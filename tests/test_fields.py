@@ -12,8 +12,8 @@ import subprocess
 import time
 
 import pytest
+from stories import World, at
 from support import due_once, every_minute
-from world import World, at
 
 import symphony_conductor as sc
 

@@ -9,8 +9,8 @@ import time
 import types
 
 import pytest
+from stories import World, at, task
 from support import every_minute
-from world import World, at, task
 
 import symphony_conductor as sc
 

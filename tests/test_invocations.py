@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
+from stories import task
 from support import REPOSITORY, SCRIPT, SCRIPTS, Project, every_minute, finished
-from world import task
 
 import symphony_conductor as sc
 

@@ -6,8 +6,8 @@ import subprocess
 import time
 
 import pytest
+from stories import World, at, status_at, task
 from support import due_once, nothing_lives
-from world import World, at, status_at, task
 
 import symphony_conductor as sc
 

@@ -10,8 +10,8 @@ import sys
 import time
 
 import pytest
+from stories import at
 from support import due_once, every_minute, wait_until
-from world import at
 
 import symphony_conductor as sc
 

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
+from stories import Told, at, fail, task, waiting
 from support import HandClock, every_minute
-from world import Told, at, fail, task, waiting
 
 import symphony_conductor as sc
 

@@ -9,8 +9,8 @@ import threading
 import time
 
 import pytest
+from stories import Told, at, fail, task, waiting
 from support import HandClock, Project, every_minute
-from world import Told, at, fail, task, waiting
 
 import symphony_conductor as sc
 

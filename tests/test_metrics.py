@@ -11,8 +11,8 @@ import sys
 import time
 
 import pytest
+from stories import World, at, task
 from support import REPOSITORY, SCRIPT, due_once, every_minute, finished
-from world import World, at, task
 
 import symphony_conductor as sc
 import symphony_metrics

@@ -16,8 +16,8 @@ import threading
 import time
 
 import pytest
+from stories import NIGHT, World, at, status_at, task, verdict
 from support import REPOSITORY, every_minute
-from world import NIGHT, World, at, status_at, task, verdict
 
 import symphony_conductor as sc
 

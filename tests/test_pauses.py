@@ -6,8 +6,8 @@ import subprocess
 import time
 
 import pytest
+from stories import NIGHT, World, at, task
 from support import due_once, every_minute
-from world import NIGHT, World, at, task
 
 import symphony_conductor as sc
 

@@ -1,7 +1,7 @@
 """The decision of a tick: tables and stories over the pure function, with the clock as an argument."""
 
 import pytest
-from world import World, at, status_at, task
+from stories import World, at, status_at, task
 
 import symphony_conductor as sc
 

@@ -202,7 +202,7 @@ def imported(path):
 
 
 def test_no_test_module_imports_from_a_test_module():
-    """What several share is in support.py and world.py: pytest would run an imported test twice."""
+    """What several share is in support.py and stories.py: pytest would run an imported test twice."""
     folder = REPOSITORY / "tests"
     tests = {path.stem for path in folder.glob("test_*.py")}
     assert "test_run" in tests

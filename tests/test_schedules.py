@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from world import World, at, status_at, task
+from stories import World, at, status_at, task
 
 import symphony_conductor as sc
 import symphony_diff

@@ -6,8 +6,8 @@ import signal
 import subprocess
 
 import pytest
+from stories import NIGHT, Busy, World, at, status_at, task
 from support import due_once, every_minute, is_alive, nothing_lives
-from world import NIGHT, Busy, World, at, status_at, task
 
 import symphony_conductor as sc
 

@@ -8,7 +8,7 @@ import datetime
 import random
 
 import pytest
-from world import World, at, task
+from stories import World, at, task
 
 import symphony_conductor as sc
 
