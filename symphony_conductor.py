@@ -11803,17 +11803,18 @@ class Watch:
                 return
         except BlockingIOError:
             pass
-        if os.fork() == 0:
-            try:
-                os.setsid()
-                for fd in open_descriptors():
-                    if fd != self.reader:
-                        close_quietly(fd)
-                os.set_blocking(self.reader, True)
-                while os.read(self.reader, READ_BYTES):
-                    pass
-            finally:
-                os._exit(0)
+        fork_to(self._drain)
+
+    def _drain(self) -> int:
+        """The work of the process that is left behind: its exit code."""
+        os.setsid()
+        for fd in open_descriptors():
+            if fd != self.reader:
+                close_quietly(fd)
+        os.set_blocking(self.reader, True)
+        while os.read(self.reader, READ_BYTES):
+            pass
+        return EXIT_OK
 
 
 class CancelWatch(Watch):
@@ -11825,6 +11826,21 @@ class CancelWatch(Watch):
 
     def _is_over(self) -> bool:
         return self.is_unended or super()._is_over()  # one that cannot be killed has failed
+
+
+def fork_to(work: "Callable[[], int]") -> int:
+    """Fork a process that does this work and exits with what that returns: its pid.
+
+    Every process that is no exec's comes from here. Raises OSError when none could be forked.
+    """
+    pid = os.fork()
+    if pid == 0:
+        code = EXIT_SOFTWARE
+        try:
+            code = work()
+        finally:
+            os._exit(code)  # nothing of the caller's is flushed or carried out a second time
+    return pid
 
 
 def open_descriptors() -> "List[int]":
@@ -12009,20 +12025,19 @@ def start_gated(command: Command) -> "Tuple[int, int, int]":
     """
     gate_read, gate = os.pipe()
     failure, failure_write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(gate)  # else it would hold its own gate open when the parent is killed
-            _become_command(command, gate_read, failure_write)
-        finally:
-            os._exit(EXIT_CANNOT_RUN)
+
+    def wait_at_gate() -> int:
+        os.close(gate)  # else it would hold its own gate open when the parent is killed
+        return _become_command(command, gate_read, failure_write)
+
+    pid = fork_to(wait_at_gate)
     for fd in (gate_read, failure_write, command.writer):
         close_quietly(fd)
     return pid, gate, failure
 
 
-def _become_command(command: Command, gate: int, failure: int) -> None:
-    """The child of `start_gated`, up to its exec; when it returns, that failed (126 for a shell).
+def _become_command(command: Command, gate: int, failure: int) -> int:
+    """The child of `start_gated`, up to its exec; when that fails, the exit code of a shell.
 
     Nothing is imported here (`import_now` came first): an import that fails would do so unseen.
     What fails is written to `failure`, as `_cause_of` takes it. Exec closes that, and all others
@@ -12041,7 +12056,7 @@ def _become_command(command: Command, gate: int, failure: int) -> None:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())  # as `spawn` does
         if not os.read(gate, 1):
-            os._exit(EXIT_NOT_FOUND)
+            return EXIT_NOT_FOUND
         for name, step in command.steps:
             stage = name
             step()
@@ -12055,7 +12070,8 @@ def _become_command(command: Command, gate: int, failure: int) -> None:
             number = getattr(error, "errno", 0) or 0
         os.write(failure, b"%d %s: %s" % (number, what, _bytes(error_text(error))))
         if is_missing:
-            os._exit(EXIT_NOT_FOUND)
+            return EXIT_NOT_FOUND
+    return EXIT_CANNOT_RUN
 
 
 def status_of_exit(wait_status: int, fields: "RunFields") -> str:
@@ -13015,13 +13031,8 @@ def start_detached(store: Store, arguments: "Sequence[str]", mark: str, stdin: i
     argv = [sys.executable, "-I", "-S"] + program_arguments(store.script, store.base)
     argv += ["--root=" + store.root] + list(arguments)
     failure, failure_write = os.pipe()  # exec closes it, so that end of file is a success
-    try:
-        pid = os.fork()
-    except OSError:
-        close_quietly(failure)
-        close_quietly(failure_write)
-        raise
-    if pid == 0:
+
+    def become_program() -> int:
         try:
             null = os.open(os.devnull, os.O_RDWR)
             detach(null, null if stdin < 0 else stdin, stdout_of_detached(null))
@@ -13033,8 +13044,14 @@ def start_detached(store: Store, arguments: "Sequence[str]", mark: str, stdin: i
             os.execv(argv[0], argv)
         except OSError as error:
             os.write(failure_write, b"%d" % (error.errno or 0))
-        finally:
-            os._exit(EXIT_CANNOT_RUN)
+        return EXIT_CANNOT_RUN
+
+    try:
+        pid = fork_to(become_program)
+    except OSError:
+        close_quietly(failure)
+        close_quietly(failure_write)
+        raise
     close_quietly(failure_write)
     try:
         number = int(os.read(failure, 16) or b"0")
@@ -13059,17 +13076,6 @@ def fork_detached(store: Store, title: "ProcessTitle", arguments: "Sequence[str]
     stdout = stdout_of_detached(null)
     needed = {0, 1, 2, *store.lock.fds, *keep}
     unneeded = [fd for fd in open_descriptors() if fd not in needed]
-    pid = -1
-    try:
-        shown = title.show(arguments, mark)
-        pid = os.fork()
-    finally:
-        if pid:
-            close_quietly(null)
-            title.restore()
-    if pid:
-        return
-    title.own = shown
 
     def detach_process() -> None:
         detach(null, null, stdout)
@@ -13077,11 +13083,16 @@ def fork_detached(store: Store, title: "ProcessTitle", arguments: "Sequence[str]
         for fd in unneeded:
             close_quietly(fd)
 
-    code = EXIT_SOFTWARE
+    def be_forked() -> int:
+        title.own = shown
+        return work(detach_process)
+
     try:
-        code = work(detach_process)
+        shown = title.show(arguments, mark)
+        fork_to(be_forked)
     finally:
-        os._exit(code)  # nothing of the caller's is flushed or carried out a second time
+        close_quietly(null)
+        title.restore()
 
 
 class ProcessTitle:
