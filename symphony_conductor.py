@@ -10187,6 +10187,12 @@ class Reader:
         newest = self.verdicts(only=only, newest_first=True)
         return [verdict for _, verdict in zip(range(limit), newest)]
 
+    def has_verdict(self, name: str, record: "RunRecord") -> bool:
+        """Whether the history holds the end of this run. Raises StorageError."""
+        since = max(0.0, record["started_at"] - DAY)  # the clock may have been set back since
+        return any(verdict.get("run_id") == record["run_id"]
+                   for verdict in self.verdicts(since, name, newest_first=True))
+
     def events(self) -> "List[Event]":
         """What happened to schedules, pauses and clocks, oldest first; damaged lines are left out.
 
@@ -13889,6 +13895,9 @@ class Conductor:
             record = records.get(name) or {}
             run_id = record.get("run_id")
             if run_id and (task_state.run is None or task_state.run.run_id != run_id):
+                if not record.get("settled") and self.store.has_verdict(name, record):
+                    # A power cut took what was not flushed: that this run had ended.
+                    record = {**record, "settled": True}
                 task_state = _caught_up(task, task_state, record)
                 if task.schedule is None and state.tasks:
                     # It ran on successes that this state may not know to be used.
@@ -15610,7 +15619,10 @@ def _to_output(write: "Callable[[], Any]") -> None:
 
 def _discard_output(fd: int = 1) -> None:
     """Discard what a stream has buffered: Python flushes it at exit, and would fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
+    except OSError:
+        pass  # no descriptor is left: what fails at exit is ignored there
 
 
 def warn(text: str, program: str = "symphony_conductor") -> None:

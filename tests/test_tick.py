@@ -134,6 +134,23 @@ def test_deleting_the_lock_and_the_state_while_a_task_runs_starts_it_no_second_t
     assert [record["status"] for record in project.history()].count("success") == 1
 
 
+def test_a_run_whose_end_is_in_the_history_is_not_found_again_without_the_state(project):
+    """A power cut may take from its record that it ended: that is flushed with the verdict alone."""
+    project.configure(dict(name="a", command="echo x >> ran", schedule="* * * * *", retry_count=1))
+    project.anchor()
+    project.tick()
+    project.wait_until(lambda: project.history())
+    path = project.root / "status" / "runs" / "a.json"
+    record = json.loads(path.read_text())
+    before = {key: value for key, value in record.items() if key not in ("result", "settled")}
+    path.write_text(json.dumps(before))
+    (project.root / "conductor_state.json").unlink()
+    project.tick()
+    assert [verdict["status"] for verdict in project.history()
+            if verdict["run_id"] == record["run_id"]] == ["success"]
+    assert "interrupted" not in project.read("logs/symphony_conductor.log")
+
+
 def test_a_lock_file_deleted_under_its_holder_lets_no_second_one_in(project):
     first, second = sc.Store(str(project.root)).lock, sc.Store(str(project.root)).lock
     assert first.acquire()
