@@ -113,6 +113,7 @@ def analysed():
     import coverage
     measuring = coverage.Coverage(data_file=None, branch=True, config_file=False)
     measuring.set_option("report:exclude_lines", EXCUSED)
+    measuring.set_option("report:partial_branches", [r"if not TYPE_CHECKING:"])
     measuring.get_data().add_arcs(measured_arcs())
     with tempfile.NamedTemporaryFile(suffix=".json") as stream:
         measuring.json_report(morfs=[str(path) for path in measured_files()], outfile=stream.name)
