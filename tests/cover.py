@@ -70,7 +70,7 @@ def prepare():
             path.unlink()
         real.symlink_to(origin)
         subprocess.run([str(real), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-                       + REQUIREMENTS, check=True)
+                       + REQUIREMENTS, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         stamp.write_text(made_of)
     (packages,) = ENVIRONMENT.glob("lib/python3*/site-packages")
     (tracer,) = packages.glob("coverage/tracer.*.so")
@@ -84,6 +84,13 @@ def prepare():
         "shell": str(shell), "tracer": str(tracer), "arcs": str(ARCS),
         "files": [str(path) for path in measured_files()]})
     return real
+
+
+def reason_of(error):
+    """The last line that a failed command printed, or the error itself."""
+    said = (getattr(error, "output", None) or b"").decode("utf-8", "replace").split("\n")
+    said = [line for line in said if line.strip() and not line.startswith("WARNING")]
+    return said[-1] if said else str(error)
 
 
 def forget():
@@ -245,8 +252,8 @@ def from_outside(rest, options):
     try:
         real = prepare()
     except (OSError, subprocess.CalledProcessError) as error:
-        say("branches are not measured: coverage.py cannot be installed (%s)" % error)
-        return subprocess.call([str(HERE / "run")] + rest)
+        say("branches are not measured: " + reason_of(error))
+        return subprocess.call([str(HERE / "run")] + rest, env=dict(os.environ, PYTHON=sys.executable))
     code = 0
     if not options.report:
         if not options.more:

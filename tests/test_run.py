@@ -188,6 +188,40 @@ def test_one_file_of_tests_is_not_said_to_take_minutes(box):
     assert box.run("tests/run")[1].startswith("tests/run: Python 3.11.2\n")
 
 
+NEWER = """#!/bin/sh
+case "$*" in
+  *sys.implementation*) exit 0 ;;
+  *cover.py*) echo "python3.11 $*" ;;
+  *) exec {box}/bin/python3 "$@" ;;
+esac
+"""
+
+
+def test_branches_are_measured_by_the_first_python_that_can(box):
+    box.program("python3.11", NEWER)
+    cover = "python3.11 %s/checkout/tests/cover.py" % box.folder
+    assert box.run("--coverage") == (0, cover + "\n", "")
+    assert box.run("--coverage", "--all", "-k", "x") == (0, cover + " --all -k x\n", "")
+
+
+def test_without_a_python_that_can_measure_it_is_said(box):
+    assert box.run("--coverage") == (
+        69, "", "tests/run: branches are not measured: no Python 3.11 or newer found\n")
+
+
+@pytest.mark.parametrize("arguments, is_measured", [((), True), (("-k", "x"), False)])
+def test_one_of_all_pythons_measures_the_whole_suite(box, arguments, is_measured):
+    """A part of the tests meets no gate."""
+    box.write("ensurepip", "")
+    box.program("python3.11", NEWER)
+    box.program("python3.12", NEWER)
+    code, out, err = box.run("--all-pythons", *arguments)
+    assert (code, err) == (0, "")
+    assert out.count("cover.py") == is_measured
+    assert out.count("pytest -m pytest") == 2 - is_measured
+    assert out.endswith("tests/run: passed under 3.11 3.12\n")
+
+
 # -- the files of the tests
 
 def imported(path):
