@@ -44,7 +44,8 @@ for word; do
 done
 exec "%(real)s" "$@"
 """
-STARTED = "import sys; sys.executable = %(shell)r; import cover_process; cover_process.start(%(tracer)r, %(arcs)r, %(files)r)\n"
+STARTED = ("import sys; sys.executable = %(shell)r; import cover_process; "
+           "cover_process.start(%(tracer)r, %(arcs)r, %(files)r)\n")
 
 
 def say(text):
@@ -241,7 +242,6 @@ def main():
     options, rest = parser.parse_known_args()
     if sys.version_info < (3, 11):
         parser.error("coverage.py needs Python 3.11 or newer")
-    python = ENVIRONMENT / "bin" / "python"
     if sys.prefix != str(ENVIRONMENT):
         return from_outside(rest, options)
     return 0 if judge(options.all) else 1

@@ -9,7 +9,6 @@ import _thread
 import atexit
 import os
 import posix
-import sys
 
 _originals = {}  # name of a file: the paths and sizes of the originals that have it
 _data = {}

@@ -4,6 +4,7 @@ import os
 import sys
 
 import pytest
+
 import symphony_conductor as sc
 
 NOW, MONO = 1700000000.0, 5000.0
