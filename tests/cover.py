@@ -44,7 +44,9 @@ for word; do
 done
 exec "%(real)s" "$@"
 """
-STARTED = ("import sys; sys.executable = %(shell)r; import cover_process; "
+# The crontab line names the interpreter that a virtual environment was made with: this one says that
+# it is no virtual environment, so that what the line starts is measured too.
+STARTED = ("import sys; sys.executable = %(shell)r; sys.base_prefix = sys.prefix; import cover_process; "
            "cover_process.start(%(tracer)r, %(arcs)r, %(files)r)\n")
 
 
@@ -253,15 +255,21 @@ def from_outside(rest, options):
         real = prepare()
     except (OSError, subprocess.CalledProcessError) as error:
         say("branches are not measured: " + reason_of(error))
-        return subprocess.call([str(HERE / "run")] + rest, env=dict(os.environ, PYTHON=sys.executable))
+        return run_tests(sys.executable, rest)
     code = 0
     if not options.report:
         if not options.more:
             forget()
-        environment = dict(os.environ, PYTHON=str(ENVIRONMENT / "bin" / "python"))
-        code = subprocess.call([str(HERE / "run")] + rest, env=environment)
+        code = run_tests(ENVIRONMENT / "bin" / "python", ["-m", "not plain"] + rest)
+        if not rest:
+            code = run_tests(sys.executable, ["-m", "plain"]) or code
     told = ["--all"] if options.all else []
     return subprocess.call([str(real), str(HERE / "cover.py")] + told) or code
+
+
+def run_tests(python, arguments):
+    """`tests/run` under this Python."""
+    return subprocess.call([str(HERE / "run")] + arguments, env=dict(os.environ, PYTHON=str(python)))
 
 
 if __name__ == "__main__":

@@ -184,6 +184,7 @@ def test_a_log_that_is_a_folder_is_a_failed_attempt_with_its_reason(project):
     assert (code, err) == (74, "symphony_conductor: job: %s\n" % reason)
 
 
+@pytest.mark.plain
 def test_a_supervisor_without_descriptors_is_a_failed_attempt_in_the_end(project):
     project.configure(due_once("job", "echo ran >> out"))
     project.anchor()

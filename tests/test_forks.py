@@ -390,6 +390,7 @@ def test_a_batch_of_starts_needs_no_more_descriptors_than_one(project, spare):
         assert project.lines(name + ".out")[0].startswith(str(project.root / "status/runs" / name))
 
 
+@pytest.mark.plain
 @needs_proc
 def test_a_fork_that_forks_shows_its_own_title_again(project):
     project.configure(due_once("job"))

@@ -219,6 +219,7 @@ def box(tmp_path):
 
 # -- what it says and does
 
+@pytest.mark.plain
 def test_the_setup_says_each_step_and_installs_the_line(box):
     box.table.write_text(NEIGHBOURS)
     code, out, err = box.run()
@@ -710,6 +711,7 @@ def test_of_equal_pythons_the_first_on_the_path_is_taken(box):
         assert "Python: %s (3.12.1)\n" % chosen in out
 
 
+@pytest.mark.plain
 def test_PYTHON_names_the_one_to_take(box):
     pretender(box.tools / "python3.30", "3.30.0")
     pretender(box.home / "mine", "3.7.2")
@@ -735,6 +737,7 @@ def named_python(box):
     return sc.python_of_block(box.crontab_line())
 
 
+@pytest.mark.plain
 def test_the_line_names_the_real_python_inside_a_virtual_environment(box):
     venv = box.folder / "venv"
     subprocess.run([BASE, "-m", "venv", "--without-pip", str(venv)], check=True)
@@ -1131,6 +1134,7 @@ def test_a_dry_run_writes_nothing_at_all(box, user, state, calls):
         assert box.snapshot() == before, arguments
 
 
+@pytest.mark.plain
 def test_a_dry_run_says_what_would_be_done(box):
     code, out, err = box.run("--dry-run")
     assert (code, err) == (0, "")

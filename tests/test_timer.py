@@ -743,6 +743,7 @@ def machine(tmp_path):
     made.stop()
 
 
+@pytest.mark.plain
 def test_a_real_systemd_drives_tasks_that_outlive_the_tick_and_keeps_what_was_said(machine, tmp_path):
     project = Project(tmp_path / ("%s $HOME \\x" % ODD_NAME))
     shutil.copy(str(SCRIPT), str(project.root))
