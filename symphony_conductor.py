@@ -5525,15 +5525,16 @@ class _Draft:
     def _skip_overlap(self, name: str, cycle: "Cycle | None", run: "Run | None", slot: int,
                       merged_since: "int | None") -> None:
         """Skip a slot that overlaps with the previous one, whose success then counts for both."""
+        reason = ""
+        if cycle is not None:
+            reason = "the slot %s was still %s" % (iso(cycle.slot), cycle.phase)
         if run is not None:
             reason = "run %s was still going" % run.run_id
-        else:
-            assert cycle is not None
-            reason = "the slot %s was still %s" % (iso(cycle.slot), cycle.phase)
         self._skip(name, "skipped_overlap", slot, reason, _merged_fields(merged_since))
         if cycle is not None:
             self.put(name, cycle=cycle.replace(absorbed=slot))
-        elif run is not None:
+        else:
+            assert run is not None  # one of the two overlaps
             self.put(name, run=run.replace(absorbed=slot))
 
     def _trigger(self, slot: int) -> str:
@@ -5687,11 +5688,10 @@ class _Draft:
         if more is not None:
             record = {**record, **more}
         self.records.append(record)
-        if name in self.tasks:
-            state = self.tasks[name]
-            self.put(name, marks=_marked(state, status), totals=_counted(state, status))
+        state = self.tasks[name]
+        self.put(name, marks=_marked(state, status), totals=_counted(state, status))
         # No dependent needs a slot on a day off: how the one before it ended is what counts.
-        if name in self.tasks and status != "skipped_not_on":
+        if status != "skipped_not_on":
             self.put(name, skipped={"status": status, "scheduled_for": iso(slot),
                                     "dependency": record.get("dependency", "")})
         self.notes.append("%s: slot %s %s: %s" % (name, iso(slot), status, reason))
