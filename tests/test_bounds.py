@@ -176,7 +176,7 @@ def test_half_a_surrogate_pair_is_no_text():
 
 def test_a_value_nested_too_deeply_is_refused_without_a_traceback():
     value = []
-    for _ in range(200000):
+    for _ in range(30000):
         value = [value]
     assert "a value nested too deeply" in refusal(task("a", timeout=value))
     while value:  # freed one by one: older Pythons would do it by recursion
@@ -216,3 +216,181 @@ def test_a_task_without_a_schedule_has_no_slots():
     assert sc.slot_after(job, 0) is None
     assert sc.slot_until(job, 0) is None
     assert sc.shortest_interval(job, 0) is None
+
+
+# -- decisions
+
+SLOT = utc(2025, 6, 2, 4)
+
+
+def decided(state, fact, *tasks):
+    """A decision over the state of `a`, whose run is as `fact` says."""
+    config = built(*(tasks or [task("a", timezone="UTC")]))
+    return sc.decide(config, sc.State(tasks={"a": state}, last_now=SLOT), SLOT + 60,
+                     sc.Facts(boot_id="b", boot_at=SLOT - 900, zone_stamp="z", runs={"a": fact}), SLOT)
+
+
+RUNNING = sc.Cycle(slot=SLOT, phase="running")
+
+
+@pytest.mark.parametrize("cycle, found, phase, slot, skipped", [
+    (None, {"trigger": "manual"}, None, None, []),
+    (RUNNING, {"slot": SLOT, "attempt": 2}, "running", SLOT, []),
+    (RUNNING, {"trigger": "manual"}, "queued", SLOT, []),  # it was no run of the slot
+    (RUNNING, {"slot": SLOT - 60}, "running", SLOT - 60, [("skipped_overlap", sc.iso(SLOT))]),
+    (sc.Cycle(slot=SLOT, phase="retrying", retry_at=SLOT + 900), {"slot": SLOT}, "retrying", SLOT, []),
+])
+def test_a_run_of_which_only_the_lock_was_known_gets_its_name_and_its_slot(
+        cycle, found, phase, slot, skipped):
+    run = sc.Run(run_id="r1", started_at=SLOT + 5, **found)
+    decision = decided(sc.TaskState(run=sc.Run(), cycle=cycle), sc.RunFact(kind="held", run=run))
+    state = decision.state.tasks["a"]
+    assert state.run == run
+    assert (state.cycle and state.cycle.phase, state.cycle and state.cycle.slot) == (phase, slot)
+    assert [(record["status"], record["scheduled_for"]) for record in decision.records] == skipped
+    assert decision.starts == [], "whatever runs, no second one starts"
+
+
+@pytest.mark.parametrize("run_id, notes", [("r1", ["a: run r1 did not start"]), ("", [])])
+def test_a_start_that_never_was_is_made_again_and_named_if_it_has_a_name(run_id, notes):
+    state = sc.TaskState(run=sc.Run(run_id=run_id, slot=SLOT), cycle=RUNNING)
+    decision = decided(state, sc.RunFact(kind="never"))
+    assert [note for note in decision.notes if "did not start" in note] == notes
+    assert [run.slot for _, run in decision.starts] == [SLOT]
+    assert decision.state.tasks["a"].cycle.lost_starts == 1
+
+
+@pytest.mark.parametrize("before, warnings, kept", [
+    ("", 1, "process 7 cannot be killed"),
+    ("process 7 cannot be killed", 0, "process 7 cannot be killed"),
+    ("processes 7 and 8 cannot be killed", 0, "process 7 cannot be killed"),
+])
+def test_what_cannot_be_ended_is_reported_once_and_kept_up_to_date(before, warnings, kept):
+    run = sc.Run(run_id="r1", slot=SLOT, unended=before)
+    decision = decided(sc.TaskState(run=run, cycle=RUNNING),
+                       sc.RunFact(kind="held", unended="process 7 cannot be killed"))
+    assert sum(note.startswith("WARNING a: run r1") for note in decision.notes) == warnings
+    assert decision.state.tasks["a"].run.unended == kept
+
+
+def test_a_success_by_hand_behind_a_join_is_asked_for_only_by_the_join():
+    """`w` needs the join `j`, and `j` the task `m`, which runs by hand: whether `w` used it is no matter."""
+    config = built(task("m"), task("j", dependencies=["m"]), task("w", "0 4 * * *", dependencies=["j"]))
+    states = {"m": sc.TaskState(success_seq=1), "j": sc.TaskState(success_seq=2)}
+    assert sc.is_met(config, states, "w", "j", SLOT)
+    states["m"] = sc.TaskState(success_seq=3)
+    assert not sc.is_met(config, states, "w", "j", SLOT), "its join is due again"
+
+
+def test_two_that_wait_for_each_other_in_an_old_state_do_not_go_on_for_ever():
+    """A state may be older than the configuration, where the two no longer depend on each other."""
+    config = built(task("a", "0 4 * * *"), task("b", "0 4 * * *"))
+    states = {name: sc.TaskState(cycle=sc.Cycle(slot=SLOT, phase="waiting", waiting_for=other))
+              for name, other in (("a", "b"), ("b", "a"))}
+    assert sc.root_cause(config, states, "a", SLOT) == ("a", SLOT)
+
+
+@pytest.mark.parametrize("target, messages, at", [
+    ({"enable_notifications": True, "notification_webhook": "https://example.org/x"}, 1, SLOT + 60),
+    ({}, 0, 0.0)])
+def test_without_a_target_a_root_cause_is_not_taken_as_told(target, messages, at):
+    config = sc.build_config([("c.json", {"settings": dict(target, timezone="UTC"), "tasks": [
+        task("a", "0 4 * * *"), task("b", "0 4 * * *", dependencies=["a"])]})])
+    tasks = {"a": sc.TaskState(schedule_key=config.tasks["a"].schedule_key, cursor=SLOT,
+                               failing_since=SLOT, notified_at=SLOT,
+                               last={"status": "failed", "scheduled_for": sc.iso(SLOT)}),
+             "b": sc.TaskState(schedule_key=config.tasks["b"].schedule_key, cursor=SLOT,
+                               cycle=sc.Cycle(slot=SLOT, phase="waiting", waiting_for="a"))}
+    decision = sc.decide(config, sc.State(tasks=tasks, last_now=SLOT), SLOT + 60, sc.Facts(
+        boot_id="b", boot_at=SLOT - 900, zone_stamp="z"), SLOT)
+    assert [message["event"] for message in decision.messages] == ["blocked"] * messages
+    assert decision.state.tasks["a"].blocking_at == at
+
+
+# -- what is said
+
+
+@pytest.mark.parametrize("cycle, text", [
+    (None, ""),
+    (sc.Cycle(slot=SLOT, phase="running"), ""),  # its run has ended, and no tick has seen it
+])
+def test_nothing_holds_up_what_is_not_open(cycle, text):
+    config = built(task("a", "0 4 * * *"))
+    state = sc.State(tasks={"a": sc.TaskState(cycle=cycle)})
+    assert sc._open_reason(config, state, config.tasks["a"], SLOT) == text
+
+
+@pytest.mark.parametrize("reason, text", [("", "failed; "), ("no such file", "failed: no such file; ")])
+def test_a_retry_that_waits_says_why_the_attempt_before_failed(reason, text):
+    config = built(task("a", "0 4 * * *", retry_count=1))
+    attempt = {"status": "failed", "exit_code": 1, "attempt": 1, "reason": reason or None}
+    state = sc.State(tasks={"a": sc.TaskState(cycle=sc.Cycle(
+        slot=SLOT, phase="retrying", attempt=2, retry_at=SLOT + 600, attempts=[attempt]))})
+    said = sc._open_reason(config, state, config.tasks["a"], SLOT)
+    assert said.startswith(sc.outcome_text(attempt) + text[len("failed"):])
+
+
+@pytest.mark.parametrize("count", [1, sc.FINDINGS_SHOWN, sc.FINDINGS_SHOWN + 3])
+def test_an_audit_shows_the_first_of_many_findings_and_counts_the_others(count):
+    found = [{"task": "a", "scheduled_for": "slot-%d" % number, "reason": "no result"}
+             for number in range(count)]
+    text = sc.audit_text({
+        "findings": found, "slots": 99, "unexplained": count, "since": "S", "until": "U", "fates": {},
+        "while_no_tick_ran": 0, "shifted_by_daylight_saving": 0, "lost_pauses": [], "gaps": [],
+        "zone_changes": []})
+    assert text.startswith("99 slots, %d unexplained, S to U\n" % count)
+    assert text.count("  ! a: slot slot-") == min(count, sc.FINDINGS_SHOWN)
+    assert ("! and 3 more" in text) == (count > sc.FINDINGS_SHOWN)
+
+
+def test_a_task_that_was_removed_before_it_ran_has_no_results_to_show():
+    text = sc.removed_text("old", None, SLOT)
+    assert "no longer in the configuration" in text
+    assert "history" not in text
+
+
+def test_a_success_whose_record_is_gone_is_not_called_late():
+    slot = sc.Slot(task="a", at=SLOT, fate="success")
+    late = {"status": "success", "started_at": sc.iso(SLOT + 600), "scheduled_for": sc.iso(SLOT)}
+    assert sc._fate_text(slot, None) == sc.FATES["success"]
+    assert sc._fate_text(slot, late) != sc.FATES["success"]
+
+
+def test_the_last_slots_of_the_calendar_are_the_last_that_are_shown():
+    config = built(task("a", "0 0 1 1 *", timezone="UTC"))
+    key = config.tasks["a"].schedule_key
+    state = sc.State(tasks={"a": sc.TaskState(schedule_key=key, next_slot=utc(9997, 1, 1))})
+    slots = sc.coming_slots(config, state, utc(9996, 1, 2), utc(9996, 1, 2), 50)
+    assert slots[0] == (utc(9997, 1, 1), "a")
+    assert len(slots) < 5
+
+
+@pytest.mark.parametrize("phase, opens_in, expected", [
+    ("queued", 3600, 1), ("queued", 0, 0), ("retrying", 3600, 0), ("waiting", 3600, 0)])
+def test_only_what_is_queued_waits_for_its_window(phase, opens_in, expected):
+    begin = sc.iso(SLOT + opens_in)[11:16]
+    config = built(task("a", "0 4 * * *", timezone="UTC", only_between="%s-23:00" % begin))
+    state = sc.State(tasks={"a": sc.TaskState(cycle=sc.Cycle(slot=SLOT, phase=phase))})
+    starts = sc.waiting_starts(config, state, SLOT)
+    assert starts == [(SLOT + opens_in, "a", SLOT)] * expected
+    assert sc.waiting_starts(config, state, SLOT, "b") == []
+
+
+@pytest.mark.parametrize("not_on, lines", [
+    ("2025-06-03", ["a: 2025-06-03 (not_on)"]),
+    (["2025-06-03", "2025-06-04"], ["a: 2025-06-03 (not_on) (and 1 more day)"]),
+    ("2025-12-25", [])])
+def test_the_days_that_are_left_out_are_named_and_counted(not_on, lines):
+    config = built(task("a", "0 4 * * *", timezone="UTC", not_on=not_on))
+    said = sc.skipped_days(config, [(utc(2025, 6, 6, 4), "a")], SLOT + 60)
+    assert len(said) == len(lines)
+    for text, line in zip(said, lines):
+        assert text.startswith("a: ") and ("(and 1 more day)" in text) == ("more" in line)
+
+
+@pytest.mark.parametrize("script, is_imported", [
+    ("/srv/x/symphony_conductor.py", True), ("/srv/x/conductor", False), ("/srv/x/my-copy.py", False)])
+def test_a_file_that_no_import_could_name_is_run_as_it_is(script, is_imported):
+    words = sc.program_arguments(script)
+    assert words == ([script] if not is_imported else [
+        "-c", sc.BOOT_CODE % ("'/srv/x'", "symphony_conductor")])
