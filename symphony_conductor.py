@@ -5620,9 +5620,9 @@ class _Draft:
             slot = min(slot for _, slot in waiters)
             outcome = _why_no_success(self.config, root, root_state, slot)
             dependents = sorted(name for name, _ in waiters)
-            if self._notify(root, {
-                    "event": "blocked", "dependents": dependents, "outcome": outcome}):
-                self.put(root, blocking_at=self.now)
+            self._notify(root, {
+                "event": "blocked", "dependents": dependents, "outcome": outcome})
+            self.put(root, blocking_at=self.now)
 
     # -- the outcome
 
