@@ -28,6 +28,8 @@ esac
 ENVIRONMENT = """#!/bin/sh
 case "$*" in
   *"import pytest, xdist"*) [ -e {box}/pytest ] ;;
+  *"import hypothesis"*) [ -e {box}/hypothesis ] ;;
+  *"pip install"*hypothesis*) [ ! -e {box}/offline ] && : > {box}/hypothesis ;;
   *"pip install"*) [ ! -e {box}/offline ] || { echo 'Temporary failure in name resolution'; exit 1; }
                    : > {box}/pytest ;;
   *"-m pytest"*) echo "pytest $*" ;;
@@ -150,6 +152,25 @@ def test_an_environment_that_is_here_already_needs_no_python3_venv(box):
     assert box.run()[0] == 0
 
 
+def test_an_environment_of_before_gets_hypothesis_if_it_can_be_had(box):
+    box.write("ensurepip", "")
+    assert box.run()[0] == 0
+    for offline, said in ((False, ""), (True, "tests/run: without hypothesis, which cannot be installed\n")):
+        (box.folder / "hypothesis").unlink()
+        if offline:
+            box.write("offline", "")
+        code, out, err = box.run()
+        assert (code, err) == (0, "")
+        assert out.startswith(FIRST + said + "tests/run: Python 3.11.2\n")
+        assert (box.folder / "hypothesis").exists() is not offline
+
+
+def test_fuzz_makes_inputs_with_the_python_that_runs_the_tests(box):
+    box.program("python3", "#!/bin/sh\necho \"$@\"\n")
+    assert box.run("--fuzz", "60", "state") == (
+        0, "%s/checkout/tests/fuzz.py 60 state\n" % box.folder, "")
+
+
 def test_no_network_is_said_as_pip_says_it(box):
     box.write("ensurepip", "")
     box.write("offline", "")
@@ -166,13 +187,13 @@ def test_without_a_package_index_debian_has_pytest_as_well(box):
     assert box.run()[::2] == (
         69,
         "Temporary failure in name resolution\ntests/run: cannot install pytest; to install "
-        "Debian's: sudo apt-get install python3-pytest python3-pytest-xdist\n",
+        "Debian's: sudo apt-get install python3-pytest python3-pytest-xdist python3-hypothesis\n",
     )
     code, out, err = box.run(uid=0)
     assert (code, err) == (0, "Temporary failure in name resolution\n")
-    assert "tests/run: installing python3-pytest python3-pytest-xdist\ntests/run: Python 3.11.2\n" in out
-    assert box.installed() == [
-        "install -y --no-install-recommends python3-pytest python3-pytest-xdist"]
+    packages = "python3-pytest python3-pytest-xdist python3-hypothesis"
+    assert "tests/run: installing %s\ntests/run: Python 3.11.2\n" % packages in out
+    assert box.installed() == ["install -y --no-install-recommends " + packages]
 
 
 def test_another_system_than_debian_is_not_told_of_apt(box):
