@@ -442,7 +442,8 @@ def iso(at: "float | None") -> "str | None":
     """UTC epoch seconds as ISO 8601 with Z, as every stored time is."""
     if at is None:
         return None
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+    # Not by strftime(3), which writes years before 1000 with fewer digits.
+    return "%04d-%02d-%02dT%02d:%02d:%02dZ" % time.gmtime(at)[:6]
 
 
 def duration_text(seconds: float) -> str:
@@ -1192,8 +1193,10 @@ def _zone_exists(name: str) -> bool:
     return False
 
 
-TIME_PATTERN = (r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d))?(?:\.\d+)?)?"
+# ASCII: \d would let the digits of other scripts in.
+TIME_PATTERN = (r"(?a)(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d))?(?:\.\d+)?)?"
                 r"\s*(Z|[+-]\d\d:?\d\d)?\Z")
+FIRST_YEAR_S, LAST_YEAR_END_S = -62135596800, 253402300800  # the years 1 to 9999, which have dates
 
 
 # '2025-06-02' -> its midnight in epoch seconds, as an audit reads the same days 100,000 times.
@@ -1211,7 +1214,8 @@ def from_iso(text: "str | None", zone: "Zone | None" = None) -> "int | None":
         return None
     if text[:10] in _DAY_STARTS and text[10::3] == "T::Z" and len(text) == 20:
         hour, minute, second = text[11:13], text[14:16], text[17:19]
-        if hour < "24" and max(minute, second) < "60" and (hour + minute + second).isdigit():
+        if hour < "24" and max(minute, second) < "60" and not (
+                hour + minute + second).strip("0123456789"):
             return _DAY_STARTS[text[:10]] + int(hour) * HOUR + int(minute) * MINUTE + int(second)
     match = re.match(TIME_PATTERN, text)
     if not match:
@@ -1222,13 +1226,15 @@ def from_iso(text: "str | None", zone: "Zone | None" = None) -> "int | None":
     since_epoch = at - datetime.datetime(1970, 1, 1)
     wall = since_epoch.days * DAY + since_epoch.seconds
     _DAY_STARTS[text[:10]] = wall - wall % DAY
-    suffix = match.group(7)
+    instant, suffix = wall, match.group(7)
     if suffix is None and zone is not None:
-        return instant_of(wall, zone)
-    if suffix in (None, "Z"):
-        return wall
-    ahead = int(suffix[1:3]) * HOUR + int(suffix[-2:]) * MINUTE
-    return wall + ahead if suffix[0] == "-" else wall - ahead
+        instant = instant_of(wall, zone)
+    elif suffix not in (None, "Z"):
+        ahead_s = int(suffix[1:3]) * HOUR + int(suffix[-2:]) * MINUTE
+        instant += ahead_s if suffix[0] == "-" else -ahead_s
+    if not FIRST_YEAR_S <= instant < LAST_YEAR_END_S:  # `iso` could not write it
+        raise ValueError("%r is not in the years 1 to 9999 of UTC" % cut_text(text, 60))
+    return instant
 
 
 def instant_of(wall: int, zone: Zone) -> int:
