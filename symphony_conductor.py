@@ -539,8 +539,8 @@ def wrap_words(text: str, width: int, indent: str = "  ") -> str:
 
 
 # Characters that a terminal acts on (ECMA-48, also as single C1 characters), and those that make it
-# show a text in another order (UAX #9).
-CONTROLS = r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+# show a text in another order (UAX #9). U+2028 and U+2029 break lines, as Python splits them too.
+CONTROLS = r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
 
 
 def printable(text: str, kept: str = "\n\t") -> str:
@@ -782,6 +782,9 @@ class Value:
                 if value != getattr(cls, name)}
 
 
+LONGEST_PROBLEM = 800  # characters of its text, and of its hint
+
+
 class Problem(Value):
     """One thing wrong with the configuration: where, what, and what to do about it."""
 
@@ -793,12 +796,13 @@ class Problem(Value):
     field: str = ""
 
     def __str__(self) -> str:
-        line = "%s: %s" % (self.place, self.text)
+        # What a file has in the place of a name may be long, and break lines.
+        line = "%s: %s" % (self.place, cut_text(self.text, LONGEST_PROBLEM))
         if self.warning:
             line = "warning: " + line
         if self.hint:
-            line += " (%s)" % self.hint
-        return line
+            line += " (%s)" % cut_text(self.hint, LONGEST_PROBLEM)
+        return printable(line, kept="\t")
 
 
 class Task(Value):
@@ -9036,7 +9040,7 @@ def _syntax_advice(doc: str, position: int, message: str) -> "Tuple[str, str, in
         return "a comma with no entry before it", "remove the comma", start
     if message.startswith("Expecting property name"):
         word = re.match(r"\w*", rest)
-        hint = 'write "%s"' % word.group() if word and word.group() else ""
+        hint = 'write "%s"' % cut_text(word.group(), 40) if word and word.group() else ""
         return "a key needs double quotes", hint, start
     text, hint = _value_advice(before, rest)
     return text, hint, start
@@ -15842,7 +15846,7 @@ def _past_option(option: str, text: str, zone: "str | None", now: float) -> int:
     """The time that an option gives, which is none in the future."""
     at = time_option(option, text, zone, now)
     if at > now:
-        raise UsageError("%s: %s is in the future" % (option, text))
+        raise UsageError("%s: %s is in the future" % (option, cut_text(text, 60)))
     return int(at)
 
 
@@ -17154,7 +17158,7 @@ def status_option(text: str) -> str:
     """One of the statuses, for argparse."""
     if text not in statuses():
         raise argparse.ArgumentTypeError(
-            "'%s' is not a status; use %s" % (text, ", ".join(statuses())))
+            "'%s' is not a status; use %s" % (cut_text(text, 60), ", ".join(statuses())))
     return text
 
 

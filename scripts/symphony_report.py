@@ -854,9 +854,9 @@ def since_option(text: str, now: float) -> float:
         at = float(sc.from_iso(text, sc.zone_named(None)) or 0)
     except (ValueError, OverflowError):
         raise sc.UsageError("--since: %r is neither a duration such as 7d nor a time such as "
-                            "2025-06-02" % text)
+                            "2025-06-02" % sc.cut_text(text, 60))
     if at >= now:
-        raise sc.UsageError("--since: %s is in the future" % text)
+        raise sc.UsageError("--since: %s is in the future" % sc.cut_text(text, 60))
     return at
 
 
