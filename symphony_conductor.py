@@ -187,7 +187,7 @@ def init_start_ticks() -> str:
         finally:
             posix.close(fd)
         return text.rpartition(b")")[2].split()[19].decode()
-    except (OSError, IndexError):
+    except (OSError, IndexError, UnicodeDecodeError):
         return ""
 
 
@@ -8055,12 +8055,16 @@ def boot_time(now: float) -> int:
         try:  # not by /proc/uptime, which some containers have of their own
             uptime_s = time.clock_gettime(CLOCK_BOOTTIME)
             return int(now - uptime_s + int(init_start) / os.sysconf("SC_CLK_TCK"))
-        except (AttributeError, OSError):
+        except (AttributeError, OSError, ValueError):
             pass
     with doing("read", "%s/uptime" % PROC):
         uptime = proc_text("uptime").split()
     if uptime:
-        return int(now - float(uptime[0]))
+        try:
+            return int(now - float(uptime[0]))
+        except (ValueError, OverflowError):
+            raise StorageError("cannot tell when this machine was booted: %s/uptime is not as "
+                               "proc(5) has it" % PROC)
     match = re.search(r"sec\s*=\s*(\d+)", command_output("sysctl", "-n", "kern.boottime"))
     return int(match.group(1)) if match else 0
 
@@ -8846,6 +8850,8 @@ def _script_trouble(name: str, full: str, path: str, whose: str,
                 'begin it with #!/bin/sh, or put "sh" in front of it')
     if line.endswith(b"\r"):
         return _line_end_trouble(name, full)
+    if b"\0" in line:
+        return "", ""  # no path holds it; what the kernel makes of it is its own affair
     words = os.fsdecode(line[2:]).split()
     if not words:
         return "'%s' names no interpreter after #!" % name, "begin it with #!/bin/sh"
@@ -10120,7 +10126,7 @@ class Reader:
         try:
             path = self.path("status/definitions/%s.json" % name)
             definition = json.loads(read_bytes(path).decode("utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return definition if isinstance(definition, dict) else {}
 
@@ -10984,14 +10990,20 @@ def _process_in_proc(pid: int) -> "Process | None":
     fields = text[text.rfind(")") + 1:].split()
     if len(fields) <= 19:
         return None
-    return Process(pid=pid, state=fields[0], parent=int(fields[1]), group=int(fields[2]),
-                   session=int(fields[3]), start=fields[19], threads=int(fields[17]))
+    try:
+        return Process(pid=pid, state=fields[0], parent=int(fields[1]), group=int(fields[2]),
+                       session=int(fields[3]), start=fields[19], threads=int(fields[17]))
+    except ValueError:
+        raise OSError(errno.EINVAL, "Not as in proc(5)", "%s/%d/stat" % (PROC, pid))
 
 
 def _parse_ps(text: str) -> "List[Process]":
     rows = [line.split(None, 4) for line in text.splitlines()]
-    return [Process(pid=int(row[0]), parent=int(row[1]), group=int(row[2]), state=row[3][:1],
-                    start=row[4].strip()) for row in rows if len(row) == 5]
+    try:
+        return [Process(pid=int(row[0]), parent=int(row[1]), group=int(row[2]), state=row[3][:1],
+                        start=row[4].strip()) for row in rows if len(row) == 5]
+    except ValueError:  # a process that was left out would count as gone
+        raise OSError(errno.EINVAL, "Not the columns that were asked for", "ps")
 
 
 class Job(Value):

@@ -144,7 +144,7 @@ def mount_points(root: "Root") -> "Set[str]":
     for line in lines:
         fields = line.split(b" ")
         if len(fields) > 4:
-            point = re.sub(br"\\([0-7]{3})", lambda code: bytes((int(code.group(1), 8),)),
+            point = re.sub(br"\\([0-3][0-7]{2})", lambda code: bytes((int(code.group(1), 8),)),
                            fields[4])
             if point.startswith(above):
                 points.add(stored_path(os.fsdecode(point[len(above):])))
