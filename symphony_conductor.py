@@ -9996,7 +9996,8 @@ class Reader:
             return None
         except OSError as error:
             raise StorageError.of("read", self.last_good_path, error)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, ConfigError):
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError,
+                RecursionError, ConfigError):
             return None
 
     def last_good_stamp(self) -> str:
@@ -10302,7 +10303,7 @@ class Reader:
         try:
             document = json.loads(read_bytes(self.path(ENVIRONMENT_NAME)).decode("utf-8"))
             return [str(name) for name in document["names"]], str(document["PATH"])
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
 
 
@@ -15051,7 +15052,7 @@ def read_imported(store: Reader) -> "Document":
         return {}
     except OSError as error:
         raise StorageError.of("read", path, error)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         pass
     raise StorageError("%s is damaged" % path, "it says which lines of the crontab are tasks here; "
                        "if none is, remove it")
@@ -15749,7 +15750,7 @@ def _spec_from_stdin(task: str) -> "Spec | RunRecord":
         text = sys.stdin.buffer.read().decode()
     try:
         spec: "Spec | RunRecord" = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     check_version(spec, RUN_VERSION, "the order to start " + task)
     return spec

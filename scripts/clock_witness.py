@@ -50,10 +50,9 @@ class Witness:
     def _read(self) -> "Dict[str, Any]":
         try:
             document = json.loads(read_own(self.path, LARGEST_CLOCK).decode("ascii"))
-            sound = (all(type(document[key]) in (int, float) and 0 <= document[key] < 1e12
-                         for key in ("certain", "wall", "uptime"))
+            sound = (all(is_sum(document[key]) for key in ("certain", "wall", "uptime"))
                      and isinstance(document["boot_id"], str)
-                     and all(type(at) in (int, float) for at in document["first_seen"].values()))
+                     and all(map(is_sum, document["first_seen"].values())))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}
         return document if sound else {}

@@ -237,11 +237,16 @@ KEYS = {  # of the entries of each list: those that none lacks
     "task_instances": ("dag_id", "dag_run_id"), "xcom_entries": ("dag_id", "run_id")}
 
 
+def _is_text(value: "Any") -> bool:
+    """Whether this is text that an address can hold; JSON can have half a character."""
+    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
+
+
 def _is_entry(entry: "Any", keys: "Sequence[str]") -> bool:
     """Whether an entry of a list is an object, and what it is sought and judged by is text."""
     if not isinstance(entry, dict) or not isinstance(entry.get("try_number") or 0, int):
         return False
-    return all(isinstance(entry.get(key), str) for key in keys) and all(
+    return all(_is_text(entry.get(key)) for key in keys) and all(
         isinstance(entry.get(key), (str, type(None))) for key in ("run_type", "state"))
 
 
@@ -444,7 +449,7 @@ def read_verdict(airflow: Airflow, dag_id: str, run_id: str) -> "Any":
     if isinstance(value, str):  # as it is stored
         try:
             return json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return value
     return value
 
