@@ -5,6 +5,7 @@ import os
 import stat
 from typing import Any, Dict, List, Sequence, Tuple
 
+from clock_witness import is_sum
 from common import RefusedError, check_format, read_own, sc
 from folders import is_facts
 from tree import ACTIONS_NAME, Root, relative_path
@@ -132,7 +133,7 @@ class Manifest:
             sizes = [line.get("files"), line.get("size")]
             if is_facts(line) or kind == "whole" and all(type(size) is int for size in sizes):
                 places[path] = line
-        if type(line.get("taken_at")) in (int, float):
+        if is_sum(line.get("taken_at")):
             self.taken_at = line["taken_at"]
 
     def add(self, lines: "Sequence[Dict[str, Any]]") -> None:

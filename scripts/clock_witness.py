@@ -18,6 +18,14 @@ UNMEASURED_S = sc.DAY  # at most, between the last clean-up of one boot and the 
 WORTH_WRITING_S = 60.0
 LARGEST_CLOCK = 1 << 20
 
+LARGEST_SUM = 1e12  # seconds
+
+
+def is_sum(value: "Any") -> bool:
+    """Whether this can be a number of seconds that have passed. NaN and -1 would make files old."""
+    return type(value) in (int, float) and 0 <= value < LARGEST_SUM
+
+
 Boot = Tuple[str, float]  # (the boot's id, '' if unknown; seconds since it began)
 
 
