@@ -100,8 +100,9 @@ CONTENTS: "Dict[str, Callable[[bytes], bool]]" = {
 # -- patterns
 
 NOTHING = r"(?!)"
-_WILDCARDS = {"*": "[^/]*", "?": "[^/]", "**": ".*"}
-_PIECE = re.compile(r"\*\*/|\*\*|\*|\?|\[!?[^\]/]+\]|[^*?\[]+|\[")
+_WILDCARDS = {"*": "[^/]*", "?": "[^/]"}
+# Repeated wildcards are one piece: as several, they would try every way to share out a name.
+_PIECE = re.compile(r"(?:\*\*/)+|\*{2,}|\*|\?|\[!?[^\]/]+\]|[^*?\[]+|\[")
 _SPECIAL = re.compile(r"[*?\[]")
 
 
@@ -131,15 +132,22 @@ def pattern_expression(pattern: str, anywhere: bool = False, below: bool = False
 
 
 def _piece_expression(piece: str) -> str:
-    if piece == "**/":
-        return "(?:[^/]+/)*"
     if piece in _WILDCARDS:
         return _WILDCARDS[piece]
+    if piece[:2] == "**":
+        return "(?:[^/]+/)*" if piece[-1] == "/" else ".*"
     if len(piece) > 2 and piece[0] == "[":
-        negation = "^/" if piece[1] == "!" else ""
-        members = re.escape(piece[1:-1].lstrip("!")).replace("\\-", "-")
-        return "[%s%s]" % (negation, members)
+        if piece[1] == "!" and len(piece) > 3:
+            return "[^/%s]" % _members_expression(piece[2:-1])
+        return "[%s]" % _members_expression(piece[1:-1])
     return re.escape(piece)
+
+
+def _members_expression(members: str) -> str:
+    """The characters of a set; a '-' between two makes a range, and is itself everywhere else."""
+    pieces = re.findall("(?s)(.)-(.)|(.)", members)
+    return "".join("%s-%s" % (re.escape(low), re.escape(high)) if low else re.escape(single)
+                   for low, high, single in pieces)
 
 
 def _union(expressions: "Iterable[str]") -> "Any":
@@ -226,6 +234,8 @@ def pattern_fault(pattern: "Any", root: str = "") -> "Tuple[str, str] | None":
         return _absolute_fault(pattern, root)
     problem, meant = _spelling_fault(pattern)
     if problem:
+        if meant and pattern_fault(meant, root):
+            meant = ""  # that would be refused as well
         return problem, meant and "write '%s'" % meant
     if pattern.startswith("!"):
         return "there is no negation", "list what is meant; '?' matches a '!' too"
