@@ -1123,7 +1123,10 @@ def _set_tz(name: "str | None") -> None:
         os.environ.pop("TZ", None)
     else:
         os.environ["TZ"] = name
-    time.tzset()
+    try:
+        time.tzset()
+    except UnicodeDecodeError:
+        pass  # that is the name of the time in a damaged file; the zone is set by then
 
 
 _ZONES: "Dict[str | None, Zone]" = {None: Zone(None)}
