@@ -387,7 +387,7 @@ class Git:
         """The places of files of the repository. Raises GitError."""
         questions = [word for name in names for word in ("--git-path", name)]
         lines = self._output("rev-parse", *questions).split(b"\n")
-        if len(lines) != len(names) + 1:
+        if len(lines) != len(names) + 1 or b"\0" in b"".join(lines):
             raise GitError("git does not recognize %s as a work tree: no path of its index" % (
                 self.root.path))
         return [os.path.join(self.root.path, os.fsdecode(line)) for line in lines[:-1]]
