@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import time
 
 import pytest
 from support import REPOSITORY
@@ -76,6 +77,17 @@ PATTERNS = [
     ("a[b", "a[b", True),
     ("a[]", "a[]", True),
     ("a]", "a]", True),
+    ("x[!]", "x!", True),
+    ("x[!]", "xa", False),
+    ("x[!!a]", "x!", False),
+    ("x[!!a]", "xa", False),
+    ("x[!!a]", "xb", True),
+    ("[+--]", ",", True),
+    ("[+--]", "-", True),
+    ("[+--]", ".", False),
+    ("[--a]", "B", True),
+    ("***.tmp", "a.tmp", True),
+    ("***.tmp", "a.tmpx", False),
     # With a slash: the path from the root.
     ("logs/a.log", "logs/a.log", True),
     ("logs/a.log", "x/logs/a.log", False),
@@ -103,6 +115,9 @@ PATTERNS = [
     ("**/x.tmp", "x.tmp", True),
     ("**/x.tmp", "a/b/x.tmp", True),
     ("**/x.tmp", "a/bx.tmp", False),
+    ("a/**/**/x.tmp", "a/x.tmp", True),
+    ("a/**/**/x.tmp", "a/b/c/d/x.tmp", True),
+    ("a/**/**/x.tmp", "a/b/cx.tmp", False),
     ("**/__pycache__/*.pyc", "__pycache__/a.pyc", True),
     ("**/__pycache__/*.pyc", "a/b/__pycache__/a.pyc", True),
     ("**/__pycache__/*.pyc", "a/__pycache__/b/a.pyc", False),
@@ -135,6 +150,14 @@ def test_a_pattern_names_what_the_table_says(pattern, path, yes):
     assert Matcher(["nobody/has this", pattern, "nobody has this"])(path) is yes  # also among others
     part = path if "/" in pattern else path.rpartition("/")[2]
     assert bool(re.match(pattern_expression(pattern), part)) is yes
+
+
+@pytest.mark.parametrize("pattern", ["*" * 9 + "]", "**/" * 30 + "x]", "a" + "*" * 40 + "b/c"])
+def test_wildcards_in_a_row_take_no_time(pattern):
+    """They would try every way to share out a name between them: minutes."""
+    began = time.process_time()
+    assert not Matcher([pattern])("a" * 250 + "/" + "b/" * 60 + "c" * 250)
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("pattern, path", [
@@ -334,7 +357,7 @@ UNMEANT += [
     ("/a", ABSOLUTE + FROM_ROOT), ("/", ABSOLUTE + FROM_ROOT), ("~/a", ABSOLUTE + FROM_ROOT),
     ("a//b", SPELLED + " (write 'a/b')"), ("a/./b", SPELLED + " (write 'a/b')"), ("./", SPELLED), (".", SPELLED),
     ("../x", "it leads out of the root"), ("a/../x", SPELLED + " (write 'x')"),
-    ("..", "it leads out of the root"),
+    ("..", "it leads out of the root"), ("*/.", SPELLED), ("x\\\\y", "a backslash separates no folders"),
     ("src\\", "a backslash separates no folders (write 'src/')"),
     ("src\\*.tmp", "a backslash separates no folders (write 'src/*.tmp')"),
     ("*.{tmp,bak}", "braces are not expanded (write one pattern for each)"),

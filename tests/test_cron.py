@@ -1014,6 +1014,24 @@ def test_wall_time_is_the_first_of_two_and_skipped_ones_keep_the_offset_before_t
     assert utc([sc.from_iso(text, sc.zone_named(zone))]) == utc([at(expected)])
 
 
+@pytest.mark.parametrize("text", ["0999-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z",
+                                  "9999-12-31T23:59:59Z"])
+def test_a_time_is_written_as_it_is_read(text):
+    assert sc.iso(sc.from_iso(text)) == text
+
+
+@pytest.mark.parametrize("text, said", [
+    ("0001-01-01T00:00+00:01", "is not in the years 1 to 9999 of UTC"),
+    ("9999-12-31T23:59:59-00:01", "is not in the years 1 to 9999 of UTC"),
+    ("2025-06-02T10:0\u0662:00Z", "is not a time such as 2025-06-02T10:00 or 2025-06-02T10:00:00Z"),
+    ("2025-06-02T10:0\u00b2:00Z", "is not a time such as 2025-06-02T10:00 or 2025-06-02T10:00:00Z")])
+def test_a_time_that_could_not_be_written_is_none(text, said):
+    sc.from_iso("2025-06-02")  # such a day is read in another way from the second time on
+    with pytest.raises(ValueError) as caught:
+        sc.from_iso(text)
+    assert str(caught.value) == "%r %s" % (text, said)
+
+
 @pytest.mark.skipif(zoneinfo is None, reason="needs zoneinfo")
 @pytest.mark.parametrize("zone, start", WINDOWS)
 def test_wall_time_is_the_instant_that_the_standard_library_gives_it(zone, start):
