@@ -11244,10 +11244,18 @@ def become_subreaper() -> bool:
 
 # -- cgroups
 
+def _numbers_in(path: str) -> "Set[int]":
+    """The numbers in a file of the kernel's. Raises OSError, also when it holds anything else."""
+    try:
+        return {int(word) for word in read_bytes(path).split()}
+    except ValueError:
+        raise OSError(errno.EINVAL, "Not a list of numbers", path)
+
+
 def cgroup_pids(path: str) -> "Set[int]":
     """The processes in a cgroup and in those below it, none once it is gone. Raises OSError."""
     try:
-        pids = {int(word) for word in read_bytes(path + "/cgroup.procs").split()}
+        pids = _numbers_in(path + "/cgroup.procs")
         folders = [entry.path for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
     except OSError as error:
         # A cgroup that was removed was empty. One of threads has its processes above it.
@@ -15750,9 +15758,9 @@ def cmd_supervise(store: Store, args: "argparse.Namespace") -> int:
 def _spec_from_stdin(task: str) -> "Spec | RunRecord":
     """What to run; {} if the process that wrote it was killed: the next tick starts the run."""
     with doing("read", "the order to start " + task):
-        text = sys.stdin.buffer.read().decode()
+        data = sys.stdin.buffer.read()
     try:
-        spec: "Spec | RunRecord" = json.loads(text)
+        spec: "Spec | RunRecord" = json.loads(data.decode())
     except (ValueError, RecursionError):
         return {}
     check_version(spec, RUN_VERSION, "the order to start " + task)

@@ -494,7 +494,7 @@ class Cache:
         if enabled and not sc.Store(root.path).insecure(self.path):
             try:
                 self._open()
-            except (OSError, ValueError, IndexError):
+            except (OSError, ValueError, IndexError, RecursionError):
                 self._places = []  # there is none, or not a whole one of ours: all files are read
                 self._key, self._counts, self._digests, self.result = "", {}, {}, {}
 

@@ -33,6 +33,7 @@ import folders
 import inventory
 import quarantine
 import references
+import symphony_completion
 import symphony_conductor as sc
 import symphony_import_crontab as importer
 import symphony_report
@@ -350,6 +351,8 @@ def facts_of(value):
 def check_configuration(box, data, name):
     with box.holding(name, data):
         store = box.store()
+        for names in ("task", "tag"):
+            symphony_completion.names_in(box.root, "", names)
         try:
             config = store.read_config()
         except sc.ConfigError as error:
@@ -1037,18 +1040,56 @@ def check_git_index(data, box):
     return True
 
 
+@kind("cgroup", "0::/~/system.slice/symphony-conductor.service~/user.slice/symphony-a-01234567.scope~1:name=systemd:/~"
+                "\n~123~-1~99999999999999999999~ ~..")
+def check_cgroup(data, box):
+    os.makedirs(box.path("proc/self"), exist_ok=True)
+    os.makedirs(box.path("cgroups/x"), exist_ok=True)
+    for name in ("proc/self/cgroup", "cgroups/cgroup.procs", "cgroups/x/cgroup.procs"):
+        box.write(name, data)
+    with box.patched(sc, {"PROC": box.path("proc"), "CGROUPS": box.path("cgroups")}):
+        unit, _ = sc.own_unit()
+        try:
+            sc.own_cgroup("symphony-a-01234567.scope")
+            sc.cgroup_pids(box.path("cgroups"))
+        except OSError:
+            return False  # cannot tell
+    return bool(unit)
+
+
 # -- Airflow's answers
 
-_ENGINE = []
+_OF_AIRFLOW = {}
+
+
+def of_airflow(name):
+    """A module of scripts/airflow, none of which needs an Airflow to be imported."""
+    if name not in _OF_AIRFLOW:
+        path = str(SCRIPTS / "airflow" / name)
+        spec = importlib.util.spec_from_file_location("fuzzed_" + os.path.basename(name)[:-3], path)
+        _OF_AIRFLOW[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(_OF_AIRFLOW[name])
+    return _OF_AIRFLOW[name]
 
 
 def engine():
-    if not _ENGINE:
-        spec = importlib.util.spec_from_file_location("engine_of_airflow", str(SCRIPTS / "airflow" / "engine.py"))
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        _ENGINE.append(module)
-    return _ENGINE[0]
+    return of_airflow("engine.py")
+
+
+@kind("memory", STATE_WORDS, is_json=True)
+def check_memory(data, box):
+    """What a plug-in keeps in Airflow between two runs."""
+    slots = of_airflow("plugins/symphony_slots.py")
+    try:
+        document = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return False  # Airflow gives a document
+    try:
+        memory = slots.memory_of(document, "the memory")
+    except sc.ConductorError as error:
+        return told(error)
+    hold(slots.memory_of(memory.document(), "the memory") == memory, "it is not read as it was written", memory)
+    return True
 
 
 class Answer(io.BytesIO):
@@ -1099,6 +1140,27 @@ def check_airflow(data, box):
 
 
 # -- command lines
+
+@kind("completion", "--root~--config~=~\0~'~\"~$HOME~~~/tmp~\\~symphony_conductor.py~--root=/tmp")
+def check_completion(data, box):
+    """The words of a command line that a shell wants to have completed, between NULs."""
+    words = [text_of(word) for word in data.split(b"\0")][:50]
+    root, config = symphony_completion.root_and_config(words)
+    hold(root and (not config or os.path.isabs(config)), "no root", words, root, config)
+    return bool(config)
+
+
+@kind("order", RECORD_WORDS, is_json=True)
+def check_order(data, box):
+    """What a supervisor is told on its standard input."""
+    before, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(data))
+    try:
+        return bool(sc._spec_from_stdin("a"))
+    except sc.ConductorError as error:
+        return told(error)
+    finally:
+        sys.stdin = before
+
 
 @kind("command-line",
     "--root~--config~tick~run~status~--json~history~--limit~3~why~a~next~--since~1d~explain~"

@@ -916,3 +916,45 @@ def test_a_record_of_what_lives_is_told_by_its_fields(project):
 def test_an_error_names_the_held_root_in_words(place, shown):
     error = sc.StorageError.of("stat", place, OSError(errno.EIO, "Input/output error"))
     assert str(error) == "cannot stat %s: Input/output error" % shown
+
+
+# -- what the kernel and ps say
+
+STAT = "%d (a) b) S 1 7 7 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 %s 1\n"
+
+
+@pytest.mark.parametrize("text, is_told", [
+    (STAT % (4194305, "100"), True), ("", True), ("4194305 (a", True),
+    (STAT.replace(" 7 7 ", " 7x 7 ") % (4194305, "100"), False)])
+def test_a_process_whose_line_cannot_be_read_is_not_gone(tmp_path, monkeypatch, text, is_told):
+    monkeypatch.setattr(sc, "PROC", str(tmp_path))
+    (tmp_path / "self").mkdir()
+    (tmp_path / "4194305").mkdir()
+    (tmp_path / "4194305" / "stat").write_text(text)
+    if is_told:
+        assert [process.group for process in sc.process_table()] == [7] * (text == STAT % (4194305, "100"))
+        return
+    with pytest.raises(OSError):
+        sc.process_table()
+
+
+@pytest.mark.parametrize("line", ["  1 0 ? Ss Mon Jun  2 10:00:00 2025", "x 0 1 Ss Mon Jun  2 10:00:00 2025"])
+def test_a_line_of_ps_that_cannot_be_read_leaves_no_process_out(line):
+    with pytest.raises(OSError):
+        sc._parse_ps("  7 1 7 S Mon Jun  2 10:00:00 2025\n%s\n" % line)
+
+
+@pytest.mark.parametrize("uptime", ["nan 1\n", "inf 1\n", "soon\n", "1,5 2\n"])
+def test_an_uptime_that_is_none_is_no_time_of_the_boot(tmp_path, monkeypatch, uptime):
+    monkeypatch.setattr(sc, "PROC", str(tmp_path))
+    (tmp_path / "uptime").write_text(uptime)
+    with pytest.raises(sc.StorageError) as caught:
+        sc.boot_time(1748944800.0)
+    assert str(caught.value) == (
+        "cannot tell when this machine was booted: %s/uptime is not as proc(5) has it" % tmp_path)
+
+
+def test_a_cgroup_that_lists_what_are_no_numbers_is_not_empty(tmp_path):
+    (tmp_path / "cgroup.procs").write_text("12\nx\n")
+    with pytest.raises(OSError):
+        sc.cgroup_pids(str(tmp_path))

@@ -18,7 +18,7 @@ NEW_INPUTS_OF_SLOW = 10  # those that decide, or answer every question
 SLOW = {"config", "drop-in", "state", "run", "heartbeat", "history", "events", "spool", "small-file", "log", "registry",
         "inventory", "actions", "manifest", "quarantine-format", "cleanup-report", "disk-series", "report-actions",
         "clock", "reference-cache", "crontab", "airflow", "answers-option", "command-line", "zone", "zone-file",
-        "last-good", "proc-stat", "uptime", "command"}
+        "last-good", "proc-stat", "cgroup", "uptime", "command"}
 
 needs_hypothesis = pytest.mark.skipif(hypothesis is None, reason="there is no hypothesis (tests/run installs it)")
 
