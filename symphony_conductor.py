@@ -9435,12 +9435,13 @@ def event_of(line: bytes) -> "Event | None":
 def _is_event(event: "Any") -> bool:
     """Whether an audit can read its parts. A wrong type may also raise what Python raises then."""
     kind = event["event"]
-    times, keys, pauses = [event["at"]], [], []
+    times, keys, pauses, texts = [event["at"]], [], [], [event.get("cause")]
     if kind == "gap":
         times.append(event["since"])
     elif kind in ("begun", "paused"):
         pauses += event["pauses"].values()
     for facts in event.get("tasks", {}).values():
+        texts.append(facts.get("reason"))
         times += [facts[key] for key in ("since", "undecided_since") if facts.get(key) is not None]
         if kind == "clock":
             times += [facts["since"], facts["was"]]  # `was` is a time here, else a schedule
@@ -9448,6 +9449,8 @@ def _is_event(event: "Any") -> bool:
         keys.append(facts.get("was") or "")
         if kind == "anchored":
             keys.append(facts["key"])
+    if not all(type(text) in _TEXT + _NULL for text in texts):
+        return False
     return all(map(_is_iso, times)) and all(map(_is_schedule_key, keys)) and (
         all(map(_is_pause, pauses)))
 

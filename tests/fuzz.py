@@ -392,7 +392,8 @@ def main():
     parser.add_argument("kinds", nargs="*", metavar="KIND", help="kinds of input (default: all)")
     parser.add_argument("--seed", type=int, help="to make the same inputs again (default: a fresh one)")
     parser.add_argument("--list", action="store_true", help="list the kinds, with what they are")
-    args = parser.parse_args()
+    parse = getattr(parser, "parse_intermixed_args", parser.parse_args)  # not in Python 3.6
+    args = parse()
     if args.list:
         for kind in parsers.KINDS.values():
             print("%-18s %s" % (kind.name, (kind.check.__doc__ or "").split("\n")[0]))
@@ -403,7 +404,8 @@ def main():
     kinds = [parsers.KINDS[name] for name in args.kinds or parsers.KINDS]
     seed = args.seed if args.seed is not None else int.from_bytes(os.urandom(4), "big")
     print("seed %d, Python %s" % (seed, sys.version.split()[0]), flush=True)
-    folder = tempfile.mkdtemp(prefix="symphony-fuzz.")
+    memory = "/dev/shm"  # each input of many kinds is a file or more
+    folder = tempfile.mkdtemp(prefix="symphony-fuzz.", dir=memory if os.access(memory, os.W_OK) else None)
     try:
         began = time.monotonic()
         turns, lines = fuzz(kinds, args.seconds, seed, parsers.Box(folder), lambda text: print(text, flush=True))
