@@ -9405,6 +9405,8 @@ def is_message(message: "Any") -> bool:
     """Whether this is a message as `enqueue` keeps them."""
     if not has_types(message, _MESSAGE_TYPES) or "task" not in message:
         return False
+    if type(message.get("done", [])) is not list or type(message.get("version", 1)) is not int:
+        return False
     return _is_number(message["next_try_at"]) and _is_iso(message["at"])
 
 
