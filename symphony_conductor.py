@@ -1125,8 +1125,8 @@ def _set_tz(name: "str | None") -> None:
         os.environ["TZ"] = name
     try:
         time.tzset()
-    except UnicodeDecodeError:
-        pass  # that is the name of the time in a damaged file; the zone is set by then
+    except (UnicodeDecodeError, RuntimeError):
+        pass  # the name of the time, or the offset, of a damaged file; the zone is set by then
 
 
 _ZONES: "Dict[str | None, Zone]" = {None: Zone(None)}
@@ -1184,6 +1184,39 @@ def _zone_names() -> "Iterator[str]":
                     yield name
 
 
+LARGEST_ZONE = 1 << 20   # bytes of a file; the largest zone has 4 KiB
+LONGEST_OFFSET_S = 26 * HOUR  # RFC 9636
+
+
+def _is_zone_data(data: bytes) -> bool:
+    """Whether this is a whole file of a zone (tzfile(5)): a damaged one can crash the C library."""
+    import struct
+    end, width = 0, 4
+    while True:
+        begin = end + 44
+        if len(data) < begin or data[end:end + 4] != b"TZif":
+            return False
+        version, utcs, stds, leaps, times, types, letters = struct.unpack_from(
+            ">c15x6L", data, end + 4)
+        end = begin + times * (width + 1) + types * 6 + letters + leaps * (width + 4) + stds + utcs
+        if len(data) < end:
+            return False
+        if version < b"2" or width == 8:
+            break
+        width = 8  # from version 2 on, the same follows with times of 64 bits
+    moments = struct.unpack_from(">%d%s" % (times, "lq"[width // 8]), data, begin)
+    begin += times * width
+    indices, names = data[begin:begin + times], data[begin + times + types * 6:][:letters]
+    if not types or max(indices, default=0) >= types or {utcs, stds} - {0, types}:
+        return False
+    for place in range(types):
+        offset, is_dst, name = struct.unpack_from(">lBB", data, begin + times + place * 6)
+        if abs(offset) > LONGEST_OFFSET_S or is_dst > 1 or name >= letters:
+            return False
+    is_ascii = max(names, default=128) < 128
+    return is_ascii and names.endswith(b"\0") and list(moments) == sorted(set(moments))
+
+
 def _zone_exists(name: str) -> bool:
     """Whether the file is there that the C library would read for this TZ."""
     if name in ("UTC", "GMT"):
@@ -1193,7 +1226,7 @@ def _zone_exists(name: str) -> bool:
     for folder in _zone_folders():
         try:
             with open(os.path.join(folder, name), "rb") as handle:
-                if handle.read(4) == b"TZif":
+                if _is_zone_data(handle.read(LARGEST_ZONE)):
                     return True
         except (OSError, ValueError):
             continue
@@ -2789,7 +2822,8 @@ class _IcsEvent:
             if not match:
                 raise ConductorError("line %d: DURATION:%s is not a duration" % (
                     number, cut_text(value, 40)))
-            numbers = [int(group or 0) for group in match.groups()]
+            # Python converts no more than 4,300 digits.
+            numbers = [int((group or "").lstrip("0")[:15] or 0) for group in match.groups()]
             took_s = sum(count * unit for count, unit in zip(
                 numbers, (7 * DAY, DAY, HOUR, MINUTE, 1)))
             if took_s > SEARCH_DAYS * DAY:  # the zone has no offset for the end of some

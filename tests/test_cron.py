@@ -6,6 +6,7 @@ import datetime
 import os
 import pathlib
 import random
+import struct
 import subprocess
 import sys
 import time
@@ -898,6 +899,54 @@ def test_file_that_holds_no_zone_is_not_taken_for_one(tmp_path, monkeypatch):
     for name in ("Readme", "Folder"):
         with pytest.raises(sc.ConductorError):
             sc.zone_named(name)
+
+
+def zone_data(magic=b"TZif", types=2, moments=(0, 1000000000), indices=b"\0\1", first=(3600, 0, 0), second=(7200, 1, 4),
+              names=b"ONE\0TWO\0", stds=b"", end=b"\nONE-1\n"):
+    """A file of a zone (tzfile(5)) of version 2, with nothing in the part that has 32 bits."""
+    head = ">4sc15x6L"
+    return b"".join((
+        struct.pack(head, b"TZif", b"2", 0, 0, 0, 0, 1, 1), struct.pack(">lBB", 0, 0, 0), b"\0",
+        struct.pack(head, magic, b"2", 0, len(stds), 0, len(moments), types, len(names)),
+        struct.pack(">%dq" % len(moments), *moments), indices,
+        struct.pack(">lBB", *first), struct.pack(">lBB", *second), names, stds, end))
+
+
+@pytest.mark.parametrize("data, is_one", [
+    (zone_data(), True),
+    (zone_data(stds=b"\0\1"), True),
+    (zone_data(end=b"\n\n"), True),
+    (zone_data()[:-20], False),                           # cut off
+    (zone_data()[:60], False),
+    (b"TZif", False),
+    (b"", False),
+    (zone_data(magic=b"TZxx"), False),                    # the second part is none
+    (zone_data(types=0), False),
+    (zone_data(types=9), False),                          # more than there are
+    (zone_data(indices=b"\0\2"), False),                  # a type that is not there
+    (zone_data(second=(7200, 1, 8)), False),              # a name that is not there
+    (zone_data(second=(7200, 2, 4)), False),              # neither summer nor winter
+    (zone_data(second=(100000, 1, 4)), False),            # a day and more from UTC
+    (zone_data(names=b"ONE\0TWOO"), False),               # a name without its end
+    (zone_data(names=b"ONE\0T\xffO\0"), False),
+    (zone_data(moments=(1000000000, 0)), False),          # not in their order
+    (zone_data(stds=b"\0"), False),                       # one for each type, or none
+])
+def test_a_damaged_file_is_no_zone_as_it_can_crash_the_c_library(tmp_path, monkeypatch, data, is_one):
+    monkeypatch.setenv("TZDIR", str(tmp_path))
+    monkeypatch.setattr(sc, "_ZONES", {None: sc.zone_named(None)})
+    (tmp_path / "Mine").write_bytes(data)
+    if is_one:
+        assert sc.zone_named("Mine").span(999999999)[2] == 3600
+        return
+    with pytest.raises(sc.ConductorError) as caught:
+        sc.zone_named("Mine")
+    assert str(caught.value).startswith("unknown time zone 'Mine'")
+
+
+def test_every_zone_of_this_system_is_one():
+    names = sorted(set(sc._zone_names()))
+    assert [name for name in names if not sc._zone_exists(name)] == []
 
 
 # H.
