@@ -9,6 +9,7 @@ is. A rule takes no more than it says. A protected pattern covers what a person 
 file or folder of that name and all that is below it, in any spelling.
 """
 
+import itertools
 import os
 import re
 import struct
@@ -100,7 +101,6 @@ CONTENTS: "Dict[str, Callable[[bytes], bool]]" = {
 # -- patterns
 
 NOTHING = r"(?!)"
-_WILDCARDS = {"*": "[^/]*", "?": "[^/]"}
 # Repeated wildcards are one piece: as several, they would try every way to share out a name.
 _PIECE = re.compile(r"(?:\*\*/)+|\*{2,}|\*|\?|\[!?[^\]/]+\]|[^*?\[]+|\[")
 _SPECIAL = re.compile(r"[*?\[]")
@@ -120,7 +120,7 @@ def pattern_expression(pattern: str, anywhere: bool = False, below: bool = False
         anywhere = "/" in pattern and pattern.endswith("/")
     if body.startswith("**/"):
         body, anywhere = body[3:], True
-    text = "".join(map(_piece_expression, _PIECE.findall(body)))
+    text = _joined_expression(_PIECE.findall(body))
     if anywhere and not at_root:
         text = "(?:.*/)?" + text
     end = r"\Z"
@@ -131,11 +131,46 @@ def pattern_expression(pattern: str, anywhere: bool = False, below: bool = False
     return "(?s:%s%s)" % (text, end)
 
 
+_NAME_PART, _ANYTHING, _SUBFOLDERS = "[^/]*", ".*", "(?:[^/]+/)*"
+_WILDCARDS = {"*": _NAME_PART, "?": "[^/]"}
+_GROUPS = itertools.count()  # expressions are joined, and no two groups may have the same name
+
+
+def _joined_expression(pieces: "Sequence[str]") -> str:
+    """The expression of a pattern's pieces.
+
+    Where the next wildcard takes whatever there may be, what stands before it is sought up to the
+    first place, for good: an expression that came back to it would try all ways to share out a name
+    among several wildcards, for minutes.
+    """
+    text = ""
+    # Of each wildcard, its expression, what follows it, and whether that has a slash.
+    parts: "List[Tuple[str, str, bool]]" = []
+    for piece in pieces:
+        expression = _piece_expression(piece)
+        if piece[0] == "*":
+            parts.append((expression, "", False))
+        elif parts:
+            wildcard, fixed, has_slash = parts[-1]
+            parts[-1] = wildcard, fixed + expression, has_slash or "/" in piece
+        else:
+            text += expression
+    following = [wildcard for wildcard, _, _ in parts[1:]] + [""]
+    for (wildcard, fixed, has_slash), after in zip(parts, following):
+        takes_all = after == _ANYTHING or after == wildcard == _NAME_PART and not has_slash
+        if len(parts) > 2 and takes_all and wildcard != _SUBFOLDERS:
+            name = "w%d" % next(_GROUPS)
+            text += "(?=(?P<%s>%s?%s))(?P=%s)" % (name, wildcard, fixed, name)  # an atomic group
+        else:
+            text += wildcard + fixed
+    return text
+
+
 def _piece_expression(piece: str) -> str:
     if piece in _WILDCARDS:
         return _WILDCARDS[piece]
     if piece[:2] == "**":
-        return "(?:[^/]+/)*" if piece[-1] == "/" else ".*"
+        return _SUBFOLDERS if piece[-1] == "/" else _ANYTHING
     if len(piece) > 2 and piece[0] == "[":
         if piece[1] == "!" and len(piece) > 3:
             return "[^/%s]" % _members_expression(piece[2:-1])
