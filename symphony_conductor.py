@@ -782,7 +782,7 @@ class Value:
                 if value != getattr(cls, name)}
 
 
-LONGEST_PROBLEM = 800  # characters of its text, and of its hint
+LONGEST_PROBLEM = 600  # characters of each of its parts, as it is printed
 
 
 class Problem(Value):
@@ -797,7 +797,7 @@ class Problem(Value):
 
     def __str__(self) -> str:
         # What a file has in the place of a name may be long, and break lines.
-        line = "%s: %s" % (self.place, cut_text(self.text, LONGEST_PROBLEM))
+        line = ": ".join(cut_text(part, LONGEST_PROBLEM) for part in (self.place, self.text))
         if self.warning:
             line = "warning: " + line
         if self.hint:
@@ -8092,7 +8092,7 @@ def boot_time(now: float) -> int:
         try:  # not by /proc/uptime, which some containers have of their own
             uptime_s = time.clock_gettime(CLOCK_BOOTTIME)
             return int(now - uptime_s + int(init_start) / os.sysconf("SC_CLK_TCK"))
-        except (AttributeError, OSError, ValueError):
+        except (AttributeError, OSError, ValueError, OverflowError):
             pass
     with doing("read", "%s/uptime" % PROC):
         uptime = proc_text("uptime").split()

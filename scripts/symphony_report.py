@@ -113,9 +113,11 @@ def epoch(text: "Any") -> "int | None":
     """
     if text is None:
         return None
-    if len(text) == 20 and text[10] == "T" and text[13] == text[16] == ":" and text[19] == "Z":
-        hour, minute, second = int(text[11:13]), int(text[14:16]), int(text[17:19])
-        if 0 <= hour < 24 and 0 <= minute < 60 and 0 <= second < 60:
+    if type(text) is str and len(text) == 20 and text[10::3] == "T::Z":
+        clock = text[11:13] + text[14:16] + text[17:19]
+        hour, minute, second = int(clock[:2]), int(clock[2:4]), int(clock[4:])
+        # int() lets blanks, signs and the digits of other scripts in.
+        if hour < 24 and minute < 60 and second < 60 and not clock.strip("0123456789"):
             return _day(text[:10]) + 3600 * hour + 60 * minute + second
     return sc.from_iso(text)
 
