@@ -179,7 +179,7 @@ class Monitored:
     TOOL = 4  # a number that no debugger, profiler or coverage takes
 
     def __init__(self):
-        self.lines, self.fresh = set(), 0
+        self.lines, self.fresh, self.note = set(), 0, None
         sys.monitoring.use_tool_id(self.TOOL, "fuzz")
         sys.monitoring.register_callback(self.TOOL, sys.monitoring.events.LINE, self._line)
         sys.monitoring.set_events(self.TOOL, sys.monitoring.events.LINE)
@@ -207,7 +207,7 @@ class Traced:
     limit_s = TRACED_LIMIT_S
 
     def __init__(self):
-        self.lines, self.fresh = set(), 0
+        self.lines, self.fresh, self.note = set(), 0, None
         self._ours = {}
 
     def _call(self, frame, event, arg):
@@ -327,10 +327,35 @@ class Turn:
         return chance.choice(self.inputs)
 
 
-def fuzz(kinds, seconds, seed, box, say):
+def keep(name, data):
+    """Save a failing input; where."""
+    path = CORPUS / name / ("found-" + hashlib.sha1(data).hexdigest()[:10])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+class Note:
+    """A file with the input that is being run: what is left of it when an input ends the process."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def write(self, name, data):
+        with open(self.path, "wb") as handle:
+            handle.write(name.encode() + b"\n" + data)
+
+    def read(self):
+        with open(self.path, "rb") as handle:
+            name, _, data = handle.read().partition(b"\n")
+        return name.decode(), data
+
+
+def fuzz(kinds, seconds, seed, box, say, note=None):
     """Run fresh inputs for so long; the turns, and the lines that were reached."""
     chance = random.Random(seed)
     reached = line_watcher()
+    reached.note = note
     turns = [Turn(kind) for kind in kinds]
     for turn in turns:
         for data in turn.inputs:
@@ -350,6 +375,8 @@ def fuzz(kinds, seconds, seed, box, say):
 def run_one(turn, data, box, reached, say, is_kept=False):
     """Run an input, and note what came of it."""
     reached.fresh = 0
+    if reached.note is not None:
+        reached.note.write(turn.kind.name, data)
     began = time.monotonic()
     with reached.watching():
         trouble, accepted = failure_of(turn.kind, data, box, reached.limit_s)
@@ -358,13 +385,12 @@ def run_one(turn, data, box, reached, say, is_kept=False):
     turn.accepted += accepted
     if trouble:
         if not any(same_failure(trouble, known) for known, _ in turn.found):
-            small = data if is_kept else cut_down(turn.kind, data, box, trouble)
-            path = CORPUS / turn.kind.name / ("found-" + hashlib.sha1(small).hexdigest()[:10])
+            small, place = data, "kept"
             if not is_kept:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(small)
-            turn.found.append((trouble, path))
-            say("%s: %s\n    %r\n    %s" % (turn.kind.name, trouble, small[:200], path))
+                small = cut_down(turn.kind, data, box, trouble)
+                place = keep(turn.kind.name, small)
+            turn.found.append((trouble, place))
+            say("%s: %s\n    %r\n    %s" % (turn.kind.name, trouble, small[:200], place))
     elif reached.fresh and not is_kept:
         turn.added.append(data)
 
@@ -407,10 +433,37 @@ def main():
     memory = "/dev/shm"  # each input of many kinds is a file or more
     folder = tempfile.mkdtemp(prefix="symphony-fuzz.", dir=memory if os.access(memory, os.W_OK) else None)
     try:
-        began = time.monotonic()
-        turns, lines = fuzz(kinds, args.seconds, seed, parsers.Box(folder), lambda text: print(text, flush=True))
+        return run_apart(lambda note: run(kinds, args.seconds, seed, parsers.Box(folder), note),
+                         Note(os.path.join(folder, "input")))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_apart(work, note):
+    """Carry out the work in a process of its own: its exit code. An input that ends the process is kept."""
+    pid = os.fork()
+    if pid == 0:
+        code = 2
+        try:
+            code = work(note)
+            sys.stdout.flush()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    status = os.waitpid(pid, 0)[1]
+    if not os.WIFSIGNALED(status):
+        return os.WEXITSTATUS(status)
+    name, data = note.read()
+    print("%s: the process was ended by signal %d\n    %r\n    %s" % (
+        name, os.WTERMSIG(status), data[:200], keep(name, data)), flush=True)
+    return 1
+
+
+def run(kinds, seconds, seed, box, note):
+    """Run the inputs and print what came of it: the exit code."""
+    began = time.monotonic()
+    turns, lines = fuzz(kinds, seconds, seed, box, lambda text: print(text, flush=True), note)
     runs = sum(turn.runs for turn in turns)
     print(table(turns))
     print("lines reached: %d (%s)" % (len(lines), lines_by_file(lines)))

@@ -1,6 +1,8 @@
 """Everything that is parsed: the inputs that were kept, and new ones. `fuzz.py` makes more of them for longer."""
 
+import os
 import random
+import signal
 
 import fuzz
 import parsers
@@ -107,6 +109,19 @@ def test_a_fault_is_found_cut_down_and_kept(tmp_path, monkeypatch):
     assert trouble.startswith("Broken: two brackets: ")
     assert path.read_bytes() == b"[["
     assert "two brackets" in said[0]
+
+
+def test_an_input_that_ends_the_process_is_kept(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(fuzz, "CORPUS", tmp_path)
+
+    def work(note):
+        note.write("zone-file", b"damaged")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert fuzz.run_apart(work, fuzz.Note(str(tmp_path / "input"))) == 1
+    (path,) = (tmp_path / "zone-file").iterdir()
+    assert path.read_bytes() == b"damaged"
+    assert capfd.readouterr().out.startswith("zone-file: the process was ended by signal 9\n")
 
 
 def test_an_input_that_takes_too_long_is_a_failure_that_nothing_catches():
