@@ -506,7 +506,7 @@ class Planner:
     def _is_about(self, rule: CleanupRule, path: str) -> bool:
         """Whether what has a name that the rule matches is what the rule is about."""
         if not self._is_told(rule, path):
-            return False  # asked first, as it looks at less of the disk
+            return False  # asked first: what it is about and `unless` keeps is reported
         return not any(self._may_be_there(path, name) for name in rule.unless)
 
     def _is_told(self, rule: CleanupRule, path: str) -> bool:
@@ -517,8 +517,6 @@ class Planner:
             return False
         markers = [path + "/" + name for name in rule.marker if self._is_there(path + "/x", name)]
         if rule.marker and not markers:
-            return False
-        if any(self._may_be_there(path, name) for name in rule.unless):
             return False
         if not rule.content:
             return True

@@ -102,7 +102,8 @@ CONTENTS: "Dict[str, Callable[[bytes], bool]]" = {
 
 NOTHING = r"(?!)"
 # Repeated wildcards are one piece: as several, they would try every way to share out a name.
-_PIECE = re.compile(r"(?:\*\*/)+|\*{2,}|\*|\?|\[!?[^\]/]+\]|[^*?\[]+|\[")
+_SET = r"\[(?:![^\]/]+|[^!\]/][^\]/]*)\]"  # [] and [!] are none: nothing is in them
+_PIECE = re.compile(r"(?:\*\*/)+|\*{2,}|\*|\?|%s|[^*?\[]+|\[" % _SET)
 _SPECIAL = re.compile(r"[*?\[]")
 
 
@@ -119,7 +120,7 @@ def pattern_expression(pattern: str, anywhere: bool = False, below: bool = False
     if not at_root and not anywhere:
         anywhere = "/" in pattern and pattern.endswith("/")
     if body.startswith("**/"):
-        body, anywhere = body[3:], True
+        body, anywhere, at_root = body[3:], True, False
     text = _joined_expression(_PIECE.findall(body))
     if anywhere and not at_root:
         text = "(?:.*/)?" + text
@@ -172,9 +173,11 @@ def _piece_expression(piece: str) -> str:
     if piece[:2] == "**":
         return _SUBFOLDERS if piece[-1] == "/" else _ANYTHING
     if len(piece) > 2 and piece[0] == "[":
-        if piece[1] == "!" and len(piece) > 3:
-            return "[^/%s]" % _members_expression(piece[2:-1])
-        return "[%s]" % _members_expression(piece[1:-1])
+        negation, members = "", piece[1:-1]
+        if members[0] == "!":
+            negation, members = "^", members[1:]
+        # What is not in a set, and a range such as [+-9], have the slash in them.
+        return "(?!/)[%s%s]" % (negation, _members_expression(members))
     return re.escape(piece)
 
 
@@ -255,7 +258,6 @@ class NameFilter(Matcher):
 _ARBITRARY = ("qzkvbj", "Wxpfmd", "7391", "hgtrwc.txt", "Plmokn.JPEG", "8264.csv", ".vbnmzx",
               ".fjdksl.yml", "tyghvn bxcmzq.odt", "über-ßß.md", "q-w_k.tar.gz")
 _SHAPES: "Tuple[str, ...]" = ("%s", "lkjhgf/%s", "mnbvcx/Poiuyt/%s")
-_SET = re.compile(r"\[!?[^\]/]+\]")
 
 
 def pattern_fault(pattern: "Any", root: str = "") -> "Tuple[str, str] | None":
@@ -290,7 +292,7 @@ def _spelling_fault(pattern: str) -> "Tuple[str, str]":
     parts = pattern.rstrip("/").split("/")
     if parts[0] == "." and len(parts) > 1:
         del parts[0]  # "./" stands for the root
-    if "\\" in _SET.sub("", pattern):
+    if "\\" in re.sub(_SET, "", pattern):
         return "a backslash separates no folders", pattern.replace("\\", "/")
     meant = os.path.normpath(pattern)
     if meant == ".." or meant.startswith("../"):

@@ -13,7 +13,14 @@ import cleanup_plan
 import cleanup_rules
 import inventory
 import symphony_conductor as sc
-from cleanup_rules import CleanupRule, Matcher, build_rules, pattern_expression, read_rules
+from cleanup_rules import (
+    CleanupRule,
+    Matcher,
+    NameFilter,
+    build_rules,
+    pattern_expression,
+    read_rules,
+)
 
 SHIPPED = REPOSITORY / "config" / "cleanup_rules.json"
 
@@ -74,11 +81,23 @@ PATTERNS = [
     ("[\\d]", "7", False),
     ("[\\d]", "d", True),
     ("[^a]", "b", False),
+    ("[!!]x", "ax", True),
+    ("[!!]x", "!x", False),
+    ("[!!a]x", "!x", False),
+    ("[!!a]x", "ax", False),
+    ("[!!a]x", "bx", True),
+    ("[a!]x", "!x", True),
+    ("a[!]", "ab", False),
+    ("a[!]", "a[!]", True),
+    ("a[!]b[c]", "a[!]bc", True),
+    ("x/a[+-9]b", "x/a.b", True),
+    ("x/a[+-9]b", "x/a/b", False),
+    ("x/a[!b]c", "x/a/c", False),
     ("a[", "a[", True),
     ("a[b", "a[b", True),
     ("a[]", "a[]", True),
     ("a]", "a]", True),
-    ("x[!]", "x!", True),
+    ("x[!]", "x!", False), ("x[!]", "x[!]", True),
     ("x[!]", "xa", False),
     ("x[!!a]", "x!", False),
     ("x[!!a]", "xa", False),
@@ -108,6 +127,8 @@ PATTERNS = [
     ("a/?/c", "a/bb/c", False),
     ("x/a?c", "x/abc", True),
     ("x/a?c", "x/a/c", False),
+    ("a/x**y", "a/xb/c/dy", True),
+    ("a/x**y", "a/bx/cy", False),
     ("a/[bc]/d", "a/c/d", True),
     ("a/[bc]/d", "a/d/d", False),
     ("a/*", "a/two\nlines", True),
@@ -119,6 +140,9 @@ PATTERNS = [
     ("a/**/**/x.tmp", "a/x.tmp", True),
     ("a/**/**/x.tmp", "a/b/c/d/x.tmp", True),
     ("a/**/**/x.tmp", "a/b/cx.tmp", False),
+    ("./**/x.tmp", "x.tmp", True),
+    ("./**/x.tmp", "a/b/x.tmp", True),
+    ("./**/x.tmp", "a/bx.tmp", False),
     ("**/__pycache__/*.pyc", "__pycache__/a.pyc", True),
     ("**/__pycache__/*.pyc", "a/b/__pycache__/a.pyc", True),
     ("**/__pycache__/*.pyc", "a/__pycache__/b/a.pyc", False),
@@ -151,6 +175,17 @@ def test_a_pattern_names_what_the_table_says(pattern, path, yes):
     assert Matcher(["nobody/has this", pattern, "nobody has this"])(path) is yes  # also among others
     part = path if "/" in pattern else path.rpartition("/")[2]
     assert bool(re.match(pattern_expression(pattern), part)) is yes
+    assert NameFilter([pattern])(path) or not yes  # what is asked first passes no match over
+
+
+@pytest.mark.parametrize("pattern, paths, others", [
+    ("**/__pycache__/*.pyc", ["a.pyc", "x/b.pyc"], ["__pycache__/a.py"]),
+    ("*.log.[0-9]", ["a.log.1", "a.log.b"], ["a.log", "a.txt"]),
+    ("a*.log.[0-9]", ["b.log.x"], ["abc"]), ("logs/*", ["logs/x"], ["x"]),
+    ("a/x**y", ["a/xb/cy"], ["cy", "b/xy"]), ("x/core", ["core", "y/core"], ["cores"])])
+def test_what_is_asked_first_looks_at_a_part_of_the_pattern(pattern, paths, others):
+    asked = NameFilter([pattern, "nobody has this"])
+    assert [path for path in paths + others if asked(path)] == paths
 
 
 def plainly(pattern):
@@ -203,6 +238,7 @@ COVERED = [
     ("one/plan.tmp/", ["one/plan.tmp", "one/plan.tmp/x", "a/one/plan.tmp"], ["one/plan", "two/plan.tmp"]),
     ("one/plan.tmp", ["one/plan.tmp", "one/plan.tmp/x"], ["a/one/plan.tmp"]),
     ("data/**/*.tmp", ["data/x.tmp", "data/a/b/x.tmp", "data/a.tmp/b"], ["x.tmp", "a/data/x.tmp"]),
+    ("./**/x.key", ["x.key", "a/x.key", "a/b/x.key/c"], ["ax.key"]),
     ("**/vendor/*", ["vendor/a", "a/vendor/b/c"], ["vendor"]),
     ("*.keep", ["a.keep", "b/c.keep", "x.keep/y.tmp"], ["a.keeper"]),
     ("src/*", ["src/a", "src/a/b/c"], ["a/src/b"]),
@@ -327,6 +363,8 @@ WRONG = [
      "here: rules[0]: classes: \"ignored\" is not allowed (%s: [\"ignored\"])" % CLASSES_ALLOWED),
     (document(rule(classes=["tracked"])), "here: rules[0]: classes: [\"tracked\"] is not allowed (%s)" %
      CLASSES_ALLOWED),
+    (document(rule(classes=["ignored", "tracked"])),
+     "here: rules[0]: classes: [\"ignored\", \"tracked\"] is not allowed (%s)" % CLASSES_ALLOWED),
     (document(rule(classes=[["ignored"]])), "here: rules[0]: classes: [[\"ignored\"]] is not allowed (%s)" %
      CLASSES_ALLOWED),
     (document(rule(reason=" ")), "here: rules[0]: reason: \" \" is not allowed (%s)" % REASON_ALLOWED),
@@ -422,7 +460,8 @@ def test_an_absolute_path_is_hinted_at_from_the_root_or_not_at_all(tmp_path, mon
 
 @pytest.mark.parametrize("pattern", [
     "*.tmp", "*~", "core", "core.*", "#*#", "._*", "*.o", "*.[ch]", "[Tt]humbs.db", "src/**", "src/*", "**/logs/*.log",
-    "./keep/", "./a", "one/plan.tmp/", "*.log.[0-9]", "{{x}}", "a b", "[\\]x", "*_key*", "?", "d\u00e9j\u00e0 vu*"])
+    "./keep/", "./a", "one/plan.tmp/", "*.log.[0-9]", "{{x}}", "a b", "[\\]x", "*_key*", "?", "*X*", "l**",
+    "d\u00e9j\u00e0 vu*"])
 def test_a_pattern_that_can_be_meant_is_taken(pattern):
     assert cleanup_rules.pattern_fault(pattern) is None
 
@@ -448,6 +487,10 @@ UNFIT = [
                                 "\"target/debug\")"),
     (dict(FOLDERS, marker=["*.json"]), "marker: [\"*.json\"] is not allowed (use a list of names or of paths from the "
                                        "folder, such as \"PKG-INFO\", without wildcards)"),
+    (dict(FOLDERS, marker=["a", "b/"]), "marker: [\"a\", \"b/\"] is not allowed (use a list of names or of paths from "
+                                        "the folder, such as \"PKG-INFO\", without wildcards)"),
+    (dict(FOLDERS, marker=["a//b"]), "marker: [\"a//b\"] is not allowed (use a list of names or of paths from the "
+                                     "folder, such as \"PKG-INFO\", without wildcards)"),
     (dict(FOLDERS, beside=["/etc"]), "beside: [\"/etc\"] is not allowed (use a list of names or of paths from the "
                                      "folder that holds it, such as \"../Cargo.toml\", without wildcards)"),
     (dict(FOLDERS, unless=[]), "unless: [] is not allowed (use a list of names or of paths from the folder that holds "
@@ -469,6 +512,12 @@ def test_keys_that_cannot_be_meant_are_refused_with_place_value_and_what_is_allo
     with pytest.raises(sc.ConfigError) as caught:
         build_rules(document(raw), "here")
     assert [str(problem) for problem in caught.value.problems] == ["here: rules[0]: " + said]
+
+
+@pytest.mark.parametrize("value, yes", [("a", True), ("b", True), ("c", False), (["a"], False), ({}, False),
+                                        (0, False)])
+def test_one_of_some_names_is_a_text(value, yes):
+    assert cleanup_rules._is_one_of({"a": 1, "b": 2})(value) is yes
 
 
 def test_all_keys_of_a_rule_are_read():
@@ -604,6 +653,8 @@ def test_a_name_alone_tells_of_a_file_or_of_what_lies_in_a_folder():
 
 TAG = b"Signature: 8a477f597d28d172789f06886806bc55"
 APPLE = b"\0\5\x16\7\0\2\0\0Mac OS X        "
+ENTRY = b"\0\0\0\x09\0\0\0\x32\0\0\0\x20"      # of the Finder's information
+RESOURCES = b"\0\0\0\2\0\0\0\x52\0\0\1\x1f"  # a resource fork, a byte longer than an empty one
 HEADS = {
     "core-dump": [b"\x7fELF\2\1\1" + bytes(9) + b"\4\0", b"\x7fELF\2\2\1" + bytes(9) + b"\0\4",
                   b"\xcf\xfa\xed\xfe" + bytes(8) + b"\4\0\0\0", b"\xfe\xed\xfa\xcf" + bytes(8) + b"\0\0\0\4"],
@@ -613,7 +664,7 @@ HEADS = {
     "cachedir-tag-of-a-tool": [
         TAG + b"\n# This file is a cache directory tag created by cargo.\n",
         TAG + b"\n# This file is a cache directory tag automatically created by mypy."],
-    "appledouble": [APPLE + b"\0\1" + b"\0\0\0\x09\0\0\0\x32\0\0\0\x20",
+    "appledouble": [APPLE + b"\0\0", APPLE + b"\0\1" + b"\0\0\0\x09\0\0\0\x32\0\0\0\x20",
                     APPLE + b"\0\2" + b"\0\0\0\x09\0\0\0\x32\0\0\0\x20" + b"\0\0\0\2\0\0\0\x52\0\0\1\x1e"],
     "cmake-cache": [b"# This is the CMakeCache file.\n"],
     "cmake-file": [b"# This is the CMakeCache file.\n", b"# CMAKE generated file: DO NOT EDIT!\n",
@@ -625,7 +676,10 @@ OTHER_HEADS = [
     b"", b"\x7fELF", b"\x7fELF\2\1\1" + bytes(9) + b"\3\0", b"\x7fELF\2\2\1" + bytes(9) + b"\4\0",
     b"\xcf\xfa\xed\xfe" + bytes(8) + b"\2\0\0\0", b"From alice@example.org", b"Go\0\0", b"Go build ID: ",
     b" " + TAG, TAG[:-1], b"\0\5\x16",
-    APPLE, APPLE + b"\0\2", APPLE + b"\0\1" + b"\0\0\0\2\0\0\0\x52\0\1\0\0",  # a resource fork with data
+    b"\x7fELF\2\1\1" + bytes(9) + b"\4", b"\xcf\xfa\xed\xfe" + bytes(8) + b"\4\0\0", b"\xcf\xfa\xed\xfe",
+    APPLE, APPLE + b"\0", APPLE + b"\0\2" + ENTRY + ENTRY[:-1], APPLE + b"\0\1" + ENTRY[:-1],
+    APPLE + b"\0\2" + ENTRY + RESOURCES, APPLE + b"\0\2" + RESOURCES + ENTRY, APPLE + b"\0\3" + ENTRY * 2 + RESOURCES,
+    APPLE + b"\0\2", APPLE + b"\0\1" + b"\0\0\0\2\0\0\0\x52\0\1\0\0",  # a resource fork with data
     b"# This file is a cache directory tag created by cargo."]
 
 
