@@ -1440,6 +1440,11 @@ class _FieldError(CronSyntaxError):
         self.mended: "str | None" = None
 
 
+def _leading_number(digits: str) -> int:
+    """The number that digits say; of more than nine, one that is as far outside of every field."""
+    return int(digits.lstrip("0")[:9] or "0")
+
+
 class _FieldParser:
     """One field of an expression: its numbers, and the day rules that are no numbers (L, 1#2)."""
 
@@ -1529,7 +1534,7 @@ class _FieldParser:
         if not match:
             return False
         text, before, nearest = match.groups()
-        if before and not 0 < int(before[:9]) <= 30:
+        if before and not 0 < _leading_number(before) <= 30:
             raise self.error(
                 item, "is outside L-1 to L-30", "for the last day write '%s'", "L" + nearest)
         if text[0] == "L":
@@ -1568,8 +1573,6 @@ class _FieldParser:
     def _wrapped(self, low: int, high: int, step: int) -> None:
         """A range that goes round the end of its field, as 22-6 or fri-mon; so do its steps."""
         size, first = self.field.size, self.field.low
-        if size == 7:
-            low %= 7
         through = (high - low) % size
         self.values.update(
             (number - first) % size + first for number in range(low, low + through + 1, step))
@@ -1633,7 +1636,7 @@ class _FieldParser:
             raise self.error(item, "has no whole number after '/'", "'*/5' is every fifth")
         if not text.strip("0"):
             raise self.error(item, "has step 0", "a step is 1 or more")
-        return int(text[:9])
+        return _leading_number(text)
 
     def _large_step_error(self, item: str) -> "_FieldError":
         hint = "write '%s', which means the same"
@@ -2088,7 +2091,8 @@ class CronSchedule:
         start, _, offset, before = zone_named(zone).span(slot)
         if slot != start or offset <= before:
             return False
-        return self._wall_from((start + before) // 60) != (start + offset) // 60
+        wall = self._wall_from((start + before) // 60)
+        return wall is not None and wall < (start + offset) // 60
 
 
 LIST_MARK = "; "  # between the expressions of a list; no expression holds it
@@ -5520,6 +5524,9 @@ class _Draft:
             newest = task.schedule.previous(newest - 1, task.timezone) or 0
         if newest < first:
             return
+        # Those have a verdict of their own, and are not to be taken for merged into this one.
+        while task.schedule is not None and first in skipped:
+            first = task.schedule.next(first, task.timezone) or newest
         assert task.calendar is not None
         merged_since = None
         if first < newest:

@@ -1,0 +1,181 @@
+"""Schedules at the edges of what a field takes: the numbers of each field, and what is refused."""
+
+import pytest
+
+import symphony_conductor as sc
+
+MINUTE, HOUR, MONTHDAY, MONTH, WEEKDAY = range(5)
+NAMES = ["task%d" % number for number in range(60)]
+
+
+def numbers(place, text, name="task"):
+    """What one field of an expression asks for."""
+    return sorted(sc._parsed_field(sc.FIELDS[place], text, name, False).values)
+
+
+@pytest.mark.parametrize("place, text, expected", [
+    (MINUTE, "000000059", [59]),
+    (MINUTE, "*/0000000030", [0, 30]),  # any number of leading zeros
+    (MINUTE, "*/000000030", [0, 30]),
+    (MINUTE, "5-5", [5]),
+    (MINUTE, "58-1", [0, 1, 58, 59]),
+    (MINUTE, "50/5", [50, 55]),
+    (HOUR, "22-2", [0, 1, 2, 22, 23]),
+    (HOUR, "22-3/2", [0, 2, 22]),
+    (MONTH, "nov-feb", [1, 2, 11, 12]),
+    (MONTH, "january,DECEMBER", [1, 12]),
+    (MONTHDAY, "30-2", [1, 2, 30, 31]),
+    (WEEKDAY, "fri-mon", [0, 1, 5, 6]),
+    (WEEKDAY, "7-2", [0, 1, 2]),
+    (WEEKDAY, "sat-tue/2", [1, 6]),
+    (WEEKDAY, "*/2", [0, 2, 4, 6]),
+    (WEEKDAY, "5/1", [5, 6]),
+    (WEEKDAY, "7-7", [0]),
+    (WEEKDAY, "5-7", [0, 5, 6]),
+    (WEEKDAY, "sunday,Wed", [0, 3]),
+])
+def test_the_numbers_of_a_field(place, text, expected):
+    assert numbers(place, text) == expected
+
+
+@pytest.mark.parametrize("place, first, count", [
+    (MINUTE, 0, 60), (HOUR, 0, 24), (MONTHDAY, 1, 28), (MONTH, 1, 12), (WEEKDAY, 0, 7)])
+def test_h_spreads_the_tasks_over_the_field_by_their_names(place, first, count):
+    field = sc.FIELDS[place].name
+    for name in NAMES:
+        spread = sc.stable_hash(name + "\0" + field)
+        assert numbers(place, "H", name) == [first + spread % count]
+        assert numbers(place, "H/3", name) == list(range(first + spread % 3, first + count, 3))
+        assert numbers(place, "H(2-4)", name) == [2 + spread % 3]
+
+
+def test_a_step_of_h_may_be_as_long_as_its_range_and_no_longer():
+    assert len(numbers(MINUTE, "H(0-9)/10")) == 1
+    for text in ("H(0-9)/11", "H/61"):
+        with pytest.raises(sc.CronSyntaxError) as caught:
+            numbers(MINUTE, text)
+        assert "has a step larger than the field" in str(caught.value)
+
+
+@pytest.mark.parametrize("text, message, hint", [
+    ("0000000059 * * * *", "minute '0000000059' is outside 0-59", ""),
+    ("%s * * * *" % ("x" * 40), "minute '%s' is not understood" % ("x" * 40), ""),
+    ("%s * * * *" % ("x" * 41), "minute '%s...' is not understood" % ("x" * 37), ""),
+    ("0 0 L-0 * *", "day-of-month 'L-0' is outside L-1 to L-30", "for the last day write '0 0 L * *'"),
+    ("0 0 L-31 * *", "day-of-month 'L-31' is outside L-1 to L-30", "for the last day write '0 0 L * *'"),
+    ("0 0 L-31W * *", "day-of-month 'L-31W' is outside L-1 to L-30", "for the last day write '0 0 LW * *'"),
+    ("0 0 */32 * *", "day-of-month '*/32' has a step larger than the field",
+     "write '0 0 */31 * *', which means the same"),
+    ("*/90 * * * *", "minute '*/90' has a step larger than the field",
+     "every 90 minutes takes two schedules: '0 */3 * * *' and '30 1-22/3 * * *'"),
+    ("0 0 L-0000000100 * *", "day-of-month 'L-0000000100' is outside L-1 to L-30",
+     "for the last day write '0 0 L * *'"),
+    ("*/0000000000 * * * *", "minute '*/0000000000' has step 0", "a step is 1 or more"),
+    ("0/91 3 * * *", "minute '0/91' has a step larger than the field",
+     "write '0 3 * * *', which means the same; a step counts within one hour: for longer intervals "
+     "list the hours"),
+    ("5~ * * * *", "minute '5~' is not understood",
+     "write 'H(5-59) * * * *', which gives each task a fixed time of its own"),
+    ("0 ~5 * * *", "hour '~5' is not understood",
+     "write '0 H(0-5) * * *', which gives each task a fixed time of its own"),
+    ("0 0 * * 5~", "day-of-week '5~' is not understood",
+     "write '0 0 * * H(5-6)', which gives each task a fixed time of its own"),
+    ("0 0 1 3~ *", "month '3~' is not understood",
+     "write '0 0 1 H(3-12) *', which gives each task a fixed time of its own"),
+])
+def test_what_a_field_refuses(text, message, hint):
+    with pytest.raises(sc.CronSyntaxError) as caught:
+        sc.CronSchedule(text, "task")
+    assert caught.value.message.startswith(message)
+    assert (caught.value.hint or "") == hint
+
+
+@pytest.mark.parametrize("anchor", ["L-1", "L-30", "L-0000000030"])
+def test_the_last_day_but_thirty_is_the_earliest(anchor):
+    assert sc.CronSchedule("0 0 %s * *" % anchor).text == "0 0 %s * *" % anchor
+
+
+def test_a_hint_has_a_mended_expression_of_120_columns_at_most():
+    longest = "*15" + ",10" * 36
+    assert sc._rewritten([longest] + ["*"] * 4, "task") == "*/15" + ",10" * 36 + " * * * *"
+    assert sc._rewritten(["*15" + ",10" * 35 + ",9,9"] + ["*"] * 4, "task") == ""
+
+
+@pytest.mark.parametrize("text, hint", [
+    ("@every 59s", "a minute is the shortest interval: write '* * * * *'"),
+    ("@every 60s", "write '* * * * *'"),
+    ("@every 0s", ""),
+    ("@every 61s", "no cron expression says that: an interval must divide an hour or a day evenly"),
+    ("@every 7m", "no cron expression says that: an interval must divide an hour or a day evenly"),
+    ("@every 12h", "write '0 */12 * * *'"),
+    ("0 1 * *", "use * for a field that does not matter, as in '0 1 * * *'"),
+    ("75 0 12 1 1 *", "there is no field for seconds: write '0 12 1 1 *', and begin the command with sleep 75;"),
+    ("30 0 12 1 1 *", "there is no field for seconds: write '0 12 1 1 *' or, if the last field is the year, "
+     "'30 0 12 1 1', and begin the command with sleep 30;"),
+    ("0 5 1 1 * 2025", "there is no field for seconds or years: write '0 5 1 1 *', and begin the command with "
+     "[ $(date +%Y) = 2025 ] || exit 0;"),
+    ("TZ=UTC 0 1 * * * /x", "write '0 1 * * *'; the rest belongs in the command, and set \"timezone\": \"UTC\""),
+    ("TZ=UTC 0 1 * * *", "write '0 1 * * *', and set \"timezone\": \"UTC\""),
+    ("TZ=UTC @daily", "write '@daily', and set \"timezone\": \"UTC\""),
+    ("TZ=UTC TZ=UTC 0 1 * * *", "set \"timezone\": \"UTC\""),
+])
+def test_the_hint_to_what_has_not_five_fields(text, hint):
+    with pytest.raises(sc.CronSyntaxError) as caught:
+        sc.CronSchedule(text, "task")
+    assert (caught.value.hint or "") == hint
+
+
+def test_names_of_months_are_short_or_full():
+    assert sc._named_numbers(1, ("JAN", "FEB"), ("January", "February")) == {
+        "JAN": 1, "FEB": 2, "JANUARY": 1, "FEBRUARY": 2}
+
+
+# -- daylight saving, and words
+
+SPRING, AUTUMN = 1743296400, 1761440400  # when the clocks of Paris went to summer time in 2025, and back
+
+
+@pytest.mark.parametrize("text, slot, expected", [
+    ("30 2 * * *", SPRING, True),  # the clock goes from 01:59 to 03:00
+    ("0 2 * * *", SPRING, True),
+    ("0,30 2-3 * * *", SPRING, True),
+    ("0 3 * * *", SPRING, False),
+    ("30 2 * * *", SPRING + 86400 - 1800, False),
+    ("30 2 * * *", SPRING - 86400 + 1800, False),
+    ("*/30 * * * *", SPRING, False),
+    ("@reboot", SPRING, False),
+    ("0 2 * * *", AUTUMN, False),
+    ("30 2 * * *; 0 12 * * *", SPRING, True),
+    ("0 3 * * *; 0 12 * * *", SPRING, False),
+])
+def test_a_slot_that_stands_for_times_which_the_clock_skipped(text, slot, expected):
+    if not sc.has_zone_data():
+        pytest.skip("there is no zone data (install tzdata)")
+    assert sc.schedule_of(text).is_shifted(slot, "Europe/Paris") is expected
+
+
+@pytest.mark.parametrize("text, words", [
+    ("*/30 * * * *", "every 30 minutes"),
+    ("*/15 0-2,6-8,12-14 * * *",
+     "every 15 minutes from 00:00 to 02:45, from 06:00 to 08:45 and from 12:00 to 14:45"),
+    ("0 0-20/2 * * *", "every 2 hours from 00:00 to 20:00"),
+    ("15,40 1-11/2 * * *", "at minutes 15 and 40 of every 2nd hour from 1 to 11"),
+    ("0 0 * * 0,1", "at 00:00 on Mondays and Sundays"),
+    ("0 0 1 1,5,9 *", "at 00:00 on 1 January, 1 May and 1 September"),
+    ("0 0 1 1,4,7,10 *", "at 00:00 on the 1st of the month in January, April, July and October"),
+])
+def test_the_words_of_a_schedule(text, words):
+    assert sc.describe(text) == words
+
+
+@pytest.mark.parametrize("number, text", [
+    (1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (13, "13th"),
+    (20, "20th"), (21, "21st"), (22, "22nd"), (23, "23rd"), (31, "31st")])
+def test_ordinals(number, text):
+    assert sc._ordinal(number) == text
+
+
+@pytest.mark.parametrize("text, week", [
+    ("1-7", 1), ("8-14", 2), ("15-21", 3), ("22-28", 4), ("1-8", 0), ("2-8", 0), ("29-31", 0), ("L", 0)])
+def test_days_that_are_a_week_of_the_month(text, week):
+    assert sc._week_of_month(sc._parsed_field(sc.FIELDS[MONTHDAY], text, "", False)) == week
