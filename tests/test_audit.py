@@ -249,3 +249,270 @@ def test_stretches_on_days_off_within_a_queued_stretch_hide_none_of_its_slots():
     assert ledger.merged_into(day(8)) == day(9)
     assert ledger.merged_into(day(4)) == day(20)
     assert ledger.merged_into(day(20)) is None
+
+
+# -- the ledger and the periods of one task, by tables
+
+TWO = at("2025-06-03T02:00:00Z")
+MERGED = [{"scheduled_for": sc.iso(TWO + 600), "merged_since": sc.iso(TWO), "status": "success"},
+          {"scheduled_for": sc.iso(TWO + 60), "merged_since": sc.iso(TWO + 30), "status": "failed"}]
+
+
+@pytest.mark.parametrize("slot_s, into_s", [
+    (-1, None), (0, 600), (29, 600), (30, 60), (59, 60), (60, 600), (599, 600), (600, None), (700, None)])
+def test_the_slot_that_answers_for_another_is_that_of_the_shortest_stretch(slot_s, into_s):
+    for verdicts in (MERGED, MERGED[::-1]):
+        ledger = sc.Ledger(verdicts, sc.TaskState())
+        assert ledger.merged_into(TWO + slot_s) == (None if into_s is None else TWO + into_s)
+
+
+def test_what_is_open_merges_slots_as_well():
+    cycle = sc.Cycle(slot=TWO, merged_since=TWO - 60, phase="retrying")
+    state = sc.TaskState(cycle=cycle, queued_slot=TWO + 90, queued_since=TWO + 30)
+    ledger = sc.Ledger([], state)
+    assert (ledger.merged_into(TWO - 60), ledger.merged_into(TWO + 30)) == (TWO, TWO + 90)
+    assert ledger.open == {TWO: "retrying", TWO + 90: "queued behind the previous slot"}
+    assert ledger.merged_into(TWO) is None
+    nothing = sc.Ledger([], sc.TaskState(cycle=sc.Cycle(slot=TWO, phase="running"), queued_slot=TWO + 90))
+    assert nothing.merged == []
+
+
+HELD = sc.Period(key="k", is_open=True)
+GOOD, BAD = {"status": "success"}, {"status": "failed", "reason": "too slow"}
+BY_HAND = {"status": "failed", "trigger": "manual", "started_at": "T"}
+EDITED = sc.Period(undecided_since=TWO, ended_by="disabled")
+LOST = sc.Period(is_lost=True, end=TWO + 60)
+NO_RESULT = "no result was recorded"
+
+
+@pytest.mark.parametrize("verdicts, fields, period, fate", [
+    ([GOOD], {}, HELD, ("success", "")), ([BAD], {}, HELD, ("failed", "too slow")),
+    ([GOOD, BAD], {}, HELD, ("double", "2 results were recorded")),
+    ([GOOD, BAD, BAD], {}, HELD, ("double", "3 results were recorded")),
+    # the clock was set back over it: the newest counts
+    ([GOOD, BAD], {"jumps": [(TWO - 600, TWO + 600)]}, HELD, ("failed", "too slow")),
+    ([GOOD, BAD], {"jumps": [(TWO, TWO)]}, HELD, ("failed", "too slow")),
+    ([GOOD, BAD], {"jumps": [(TWO - 600, TWO - 1), (TWO, TWO + 1)]}, HELD, ("failed", "too slow")),
+    ([GOOD, BAD], {"jumps": [(TWO + 1, TWO + 600)]}, HELD, ("double", "2 results were recorded")),
+    ([GOOD, BAD], {"jumps": [(TWO - 600, TWO - 1)]}, HELD, ("double", "2 results were recorded")),
+    # by hand: the newest one counts, unless the slot had its success
+    ([BY_HAND], {}, HELD, ("failed", "run by hand at T")),
+    ([dict(BY_HAND, status="timeout"), BY_HAND], {}, HELD, ("failed", "run by hand at T")),
+    ([BAD, dict(BY_HAND, status="success")], {}, HELD, ("success", "run by hand at T")),
+    ([GOOD, BY_HAND], {}, HELD, ("success", "")),
+    # no verdict
+    ([], {"state": sc.TaskState(cycle=sc.Cycle(slot=TWO, phase="waiting"))}, HELD, ("open", "waiting")),
+    ([], {"state": sc.TaskState(queued_slot=TWO)}, HELD, ("open", "queued behind the previous slot")),
+    ([], {"state": sc.TaskState(queued_slot=TWO + 60, queued_since=TWO)}, HELD,
+     ("merged", "into 2025-06-03T02:01:00Z")),
+    ([], {}, EDITED, ("edited", "the task was disabled before a tick could decide")),
+    ([], {}, EDITED.replace(undecided_since=TWO + 1), ("unexplained", NO_RESULT)),
+    ([], {"decided_until": TWO - 1, "undecided": "no tick"}, HELD, ("due", "no tick")),
+    ([], {"decided_until": TWO, "undecided": "no tick"}, HELD, ("unexplained", NO_RESULT)),
+    ([], {"state": sc.TaskState(cursor=TWO), "undecided": "no tick"}, HELD, ("unexplained", NO_RESULT)),
+    ([], {"state": sc.TaskState(cursor=TWO), "decided_until": TWO - 90.0}, HELD, ("unexplained", NO_RESULT)),
+    ([], {"undecided": "no tick"}, HELD.replace(is_open=False), ("unexplained", NO_RESULT)),
+    ([], {}, LOST, ("unexplained", NO_RESULT + "; the state was lost before 2025-06-03T02:01:00Z")),
+])
+def test_the_fate_of_a_slot(verdicts, fields, period, fate):
+    state = fields.get("state", sc.TaskState())
+    more = {name: value for name, value in fields.items() if name != "state"}
+    lines = [dict({"scheduled_for": "2025-06-03T02:00:00Z"}, **verdict) for verdict in verdicts]
+    lines += [{"scheduled_for": None, "trigger": "manual", "status": "success"},
+              {"scheduled_for": "2025-06-03T01:00:00Z", "status": "timeout"}]
+    assert sc.Ledger(lines, state, **more).fate(TWO, period) == fate
+
+
+def anchored(since_s, key="k", was=None, **more):
+    facts = dict({"key": key, "since": sc.iso(TWO + since_s)}, **more)
+    return "anchored", TWO + 999.0, dict(facts, was=was) if was else facts
+
+
+def rested(since_s, reason="paused", was="k", **more):
+    return "rested", TWO + 999.0, dict({"reason": reason, "since": sc.iso(TWO + since_s)},
+                                       **dict({"was": was} if was else {}, **more))
+
+
+@pytest.mark.parametrize("events, key, periods", [
+    ([], "", []), ([], "k", [sc.Period(key="k", end=TWO + 60, is_open=True)]),
+    ([anchored(0)], "k", [sc.Period(start=TWO, end=TWO + 60, key="k", is_open=True)]),
+    # the event that began it is no longer kept
+    ([anchored(0, "new", was="old")], "new",
+     [sc.Period(key="old", end=TWO, ended_by="rescheduled"),
+      sc.Period(start=TWO, end=TWO + 60, key="new", is_open=True)]),
+    ([rested(0)], "", [sc.Period(key="k", end=TWO, ended_by="paused")]),
+    ([rested(0, was=None)], "k", []),
+    ([anchored(0), rested(9, "disabled"), anchored(20, "new")], "new",
+     [sc.Period(start=TWO, end=TWO + 9, key="k", ended_by="disabled"),
+      sc.Period(start=TWO + 20, end=TWO + 60, key="new", is_open=True)]),
+    # the state was deleted: to the tick after it the task was new
+    ([anchored(0), anchored(9)], "k",
+     [sc.Period(start=TWO, end=TWO + 9, key="k", ended_by="rescheduled", is_lost=True),
+      sc.Period(start=TWO + 9, end=TWO + 60, key="k", is_open=True)]),
+    ([anchored(0), rested(9, was=None)], "", [sc.Period(start=TWO, end=TWO + 9, key="k", ended_by="paused")]),
+    ([anchored(0), anchored(9, "new", was="k", undecided_since=sc.iso(TWO + 5))], "new",
+     [sc.Period(start=TWO, end=TWO + 9, key="k", ended_by="rescheduled", undecided_since=TWO + 5),
+      sc.Period(start=TWO + 9, end=TWO + 60, key="new", is_open=True)]),
+    ([anchored(0), ("clock", TWO + 5.0, {"since": sc.iso(TWO), "was": sc.iso(TWO + 5)})], "k",
+     [sc.Period(start=TWO, end=TWO + 60, key="k", is_open=True)]),
+    # as earlier versions wrote it: without its times and its reason
+    ([("anchored", TWO + 7.0, {"key": "k"}), ("rested", TWO + 8.0, {"was": "k"})], "",
+     [sc.Period(start=TWO + 7, end=TWO + 8, key="k", ended_by="suspended")]),
+])
+def test_the_periods_of_a_task(events, key, periods):
+    assert sc.periods_of(events, sc.TaskState(schedule_key=key), TWO + 60.0) == periods
+
+
+@pytest.mark.parametrize("period, since_s, zone_s, slots", [
+    ((0, 120, "* * * * * UTC"), 0, 0, [60, 120]), ((-1, 119, "* * * * * UTC"), -600, 0, [0, 60]),
+    ((-600, 60, "* * * * * UTC"), 0, 0, [0, 60]), ((-600, 60, "* * * * * UTC"), 1, 0, [60]),
+    # in the zone that the system had before, nothing is recomputed; a zone of its own stays
+    ((-600, 60, "* * * * * "), 0, 0, [0, 60]), ((-600, 60, "* * * * * "), 0, 1, [60]),
+    ((-600, 60, "* * * * * UTC"), 0, 1, [0, 60]),
+    ((0, 120, "none"), 0, 0, []), ((0, 120, ""), 0, 0, []),
+    ((-600, 60, "0 4 * * * Europe/Paris"), 0, 0, [0]),
+])
+def test_the_slots_of_a_period(period, since_s, zone_s, slots):
+    start_s, end_s, key = period
+    periods = [sc.Period(start=TWO + float(start_s), end=TWO + float(end_s), key=key)]
+    zone_changed_at = TWO + zone_s if zone_s else 0
+    found = list(sc.audit("a", periods, sc.Ledger([], sc.TaskState()), [], TWO + since_s, zone_changed_at))
+    assert [(slot.task, slot.at - TWO, slot.fate, slot.reason) for slot in found] == [
+        ("a", after, "unexplained", NO_RESULT) for after in slots]
+
+
+@pytest.mark.parametrize("gaps, was_off", [
+    ([], False), ([(-1, 60)], True), ([(0, 60)], False), ([(-1, 59)], False), ([(-900, -600), (-60, 300)], True)])
+def test_a_slot_came_while_no_tick_ran(gaps, was_off):
+    period = sc.Period(start=TWO - 1.0, end=TWO + 0.0, key="* * * * * UTC")
+    times = [(TWO + low, TWO + high) for low, high in gaps]
+    (slot,) = sc.audit("a", [period], sc.Ledger([], sc.TaskState()), times, 0.0, 0.0)
+    assert slot.was_off is was_off
+
+
+def event(kind, at_s=0, **more):
+    return dict({"event": kind, "at": sc.iso(TWO + at_s)}, **more)
+
+
+AUDITED = sc.Config(tasks={"a": sc.Task(name="a")}, invalid={"bad": "no command"})
+MINUTELY = {"a": {"key": "* * * * * UTC", "since": sc.iso(TWO)}}
+
+
+@pytest.mark.parametrize("name, last_tick_s, fate, reason", [
+    ("a", None, "due", "no tick has run yet"), ("a", 60, "due", "no tick since 2025-06-03T02:01:00Z"),
+    # three minutes after it, a tick must have looked
+    ("a", 239, "due", "no tick since 2025-06-03T02:03:59Z"), ("a", 240, "unexplained", NO_RESULT),
+    ("bad", 900, "due", "the task is invalid: no command"), ("gone", 900, "due", "no tick since 2025-06-03T02:15:00Z"),
+])
+def test_a_slot_without_a_verdict_is_due_until_a_tick_must_have_looked(name, last_tick_s, fate, reason):
+    events = [event("anchored", tasks={name: MINUTELY["a"]})]
+    last_tick = None if last_tick_s is None else TWO + float(last_tick_s)
+    found = list(sc.audit_all(AUDITED, sc.State(), [], events, 0.0, TWO + 60.0, last_tick))
+    assert [(slot.task, slot.at, slot.fate, slot.reason) for slot in found] == [(name, TWO + 60, fate, reason)]
+
+
+def test_an_audit_is_of_every_task_that_is_known_or_of_one():
+    state = sc.State(tasks={"b": sc.TaskState(schedule_key="* * * * * UTC")})
+    events = [event("anchored", tasks=dict(MINUTELY, c=MINUTELY["a"]))]
+    verdicts = [{"task": name, "scheduled_for": sc.iso(TWO + 60), "status": "success"} for name in "abc"]
+
+    def audited(only=""):
+        return [(slot.task, slot.fate) for slot in sc.audit_all(
+            AUDITED, state, verdicts, events, TWO + 1.0, TWO + 60.0, None, only)]
+
+    assert audited() == [("a", "success"), ("b", "success"), ("c", "success")]
+    assert audited("b") == [("b", "success")]
+
+
+def test_an_audit_knows_gaps_jumps_of_the_clock_and_new_zones():
+    key = {"a": {"key": "* * * * * ", "since": sc.iso(TWO)}}
+    events = [event("anchored", tasks=key), event("gap", 180, since=sc.iso(TWO + 30)),
+              event("clock", 200, tasks={"a": {"since": sc.iso(TWO + 60), "was": sc.iso(TWO + 120)}}),
+              event("rezoned", 59), event("rezoned", 30), event("begun", 500, pauses={})]
+    verdicts = [{"task": "a", "scheduled_for": sc.iso(TWO + after), "status": status} for after, status in (
+        (60, "failed"), (60, "success"), (120, "success"), (120, "failed"), (180, "failed"), (180, "success"))]
+    found = list(sc.audit_all(AUDITED, sc.State(), verdicts, events, 0.0, TWO + 180.0, None))
+    assert [(slot.at - TWO, slot.fate, slot.was_off) for slot in found] == [
+        (60, "success", True), (120, "failed", True), (180, "double", False)]
+    later = events + [event("rezoned", 61)]
+    assert [slot.at - TWO for slot in sc.audit_all(
+        AUDITED, sc.State(), verdicts, later, 0.0, TWO + 180.0, None)] == [120, 180]
+
+
+# -- slots that were dropped, and pauses that were lost
+
+NIGHTLY = sc.Task(name="a", schedule=sc.schedule_of("0 2 * * *", "a"), timezone="UTC")
+KEY = NIGHTLY.schedule_key
+
+
+def rest(since_s, reason="disabled", was=KEY, name="a"):
+    return event("rested", since_s, tasks={name: {"reason": reason, "since": sc.iso(TWO + since_s), "was": was}})
+
+
+def anchor(since_s):
+    return event("anchored", since_s, tasks={"a": {"key": KEY, "since": sc.iso(TWO + since_s)}})
+
+
+@pytest.mark.parametrize("events, fate", [
+    ([], None), ([rest(-60)], ("skipped_disabled", "it was disabled at 2025-06-03T01:59:00Z")),
+    ([rest(-60, "removed")], ("skipped_removed", "it was removed at 2025-06-03T01:59:00Z")),
+    ([rest(-1)], ("skipped_disabled", "it was disabled at 2025-06-03T01:59:59Z")),
+    ([rest(0)], None), ([rest(-60, was="0 9 * * * UTC")], None), ([rest(-60, name="b")], None),
+    ([rest(-60), anchor(-30)], None), ([rest(-60), anchor(0)], ("skipped_disabled", "it was disabled at "
+                                                                "2025-06-03T01:59:00Z")),
+    ([rest(-90), anchor(-60), rest(-30, "paused")], ("skipped_paused", "it was paused at 2025-06-03T01:59:30Z")),
+    ([rest(-60), event("gap", -30, since=sc.iso(TWO - 40))],
+     ("skipped_disabled", "it was disabled at 2025-06-03T01:59:00Z")),
+    ([rest(-60), event("clock", -30, tasks={"a": {"since": sc.iso(TWO - 40), "was": sc.iso(TWO)}})],
+     ("skipped_disabled", "it was disabled at 2025-06-03T01:59:00Z")),
+])
+def test_why_a_slot_was_dropped(events, fate):
+    slot = sc.dropped_slot(NIGHTLY, sc.State(), events, TWO + 600.0)
+    expected = None if fate is None else sc.Slot(task="a", at=TWO, fate=fate[0], reason=fate[1])
+    assert slot == expected
+
+
+def test_a_slot_that_was_dropped_in_a_pause_names_it_and_no_other_reason():
+    pauses = {"a": {"since": TWO - 60, "until": None, "reason": "moving"}}
+    state = sc.State(pauses=pauses)
+    paused = sc.dropped_slot(NIGHTLY, state, [rest(-60, "paused")], TWO + 600.0)
+    assert paused.reason == "paused since 2025-06-03T01:59:00Z until resumed (moving)"
+    assert sc.dropped_slot(NIGHTLY, state, [rest(-60)], TWO).reason == "it was disabled at 2025-06-03T01:59:00Z"
+    assert sc.dropped_slot(sc.Task(name="a"), state, [rest(-60)], TWO) is None
+    assert sc.dropped_slot(NIGHTLY.replace(schedule=sc.schedule_of("@reboot", "a")), state, [rest(-60)], TWO) is None
+
+
+def pause(since_s, until_s=None, **more):
+    return dict({"since": TWO + since_s, "until": None if until_s is None else TWO + until_s, "reason": ""}, **more)
+
+
+@pytest.mark.parametrize("pauses, reason", [
+    ({"a": pause(-60)}, "a"), ({"*": pause(-60)}, "*"), ({"b": pause(-60)}, None), ({}, None),
+    ({"a": pause(0)}, None), ({"a": pause(-1)}, "a"), ({"a": pause(-60, 0)}, "a"), ({"a": pause(-60, -1)}, None)])
+def test_the_pause_that_a_task_was_under(pauses, reason):
+    named = {name: dict(each, reason=name) for name, each in pauses.items()}
+    for state, events in ((sc.State(pauses=named), []), (sc.State(), [event("begun", pauses=named), event("gap")])):
+        found = sc._pause_at("a", state, events, TWO)
+        assert (found and found["reason"]) == reason
+
+
+def test_of_a_pause_that_was_ended_early_the_end_counts():
+    begun = event("begun", -90, pauses={"a": pause(-90)})
+    state = sc.State(pauses={"a": pause(-90, -30)})
+    assert sc._pause_at("a", state, [begun], TWO) is None
+
+
+@pytest.mark.parametrize("events, lost", [
+    ([event("paused", -90, pauses={"a": pause(-90)}), event("begun", 0, pauses={})], ["a"]),
+    ([event("paused", -90, pauses={"a": pause(-90)}), event("begun", 0, pauses={"a": pause(-90)})], []),
+    ([event("paused", -90, pauses={"a": pause(-90, 0)}), event("begun", 0, pauses={})], []),   # it was over
+    ([event("paused", -90, pauses={"a": pause(-90, 1)}), event("begun", 0, pauses={})], ["a"]),
+    ([event("paused", -90, pauses={"a": pause(-90)}), event("gap", 0)], []),
+    ([event("paused", -90, pauses={"a": pause(-90)}), event("gap", -5), event("begun", 0, pauses={})], ["a"]),
+    ([event("paused", -90, pauses={"a": pause(-90)}), event("begun", -1, pauses={})], []),    # too long ago
+    ([event("paused", -90, pauses={"a": pause(-90)}), event("resumed", -60, pauses={}), event("begun", 0, pauses={})],
+     []),
+])
+def test_pauses_that_went_with_a_state(events, lost):
+    found = [dict(each, reason=each["reason"]) for each in sc.lost_pauses(events, TWO)]
+    assert found == [{"task": name, "at": "2025-06-03T02:00:00Z", "reason": ""} for name in lost]

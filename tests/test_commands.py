@@ -652,7 +652,7 @@ ALLOWED = {"Heartbeat": {"posix.O_NOFOLLOW", "posix.O_NONBLOCK", "posix.O_RDONLY
                          "posix.environ.get", "posix.fstat", "posix.open", "posix.read", "posix.stat", "posix.utime",
                          "sys", "sys.argv", "sys.getfilesystemencoding", "time.monotonic", "time.time"},
            "Zones": {"open", "os.environ", "os.environ.get", "os.environ.pop", "os.path.join", "os.walk",
-                     "time.localtime", "time.tzset"}}
+                     "import struct", "struct.unpack_from", "time.localtime", "time.tzset"}}
 IMPURE_BUILTINS = {"open", "print", "input", "exec", "eval", "globals", "__import__"}
 CLOCK_METHODS = {"now", "utcnow", "today"}  # of the classes of datetime, and of a Clock
 

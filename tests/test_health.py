@@ -1163,3 +1163,113 @@ def test_a_process_that_cannot_be_read_may_be_cron(monkeypatch, closed, answer):
     monkeypatch.setattr(sc, "_program_name", program_name)
     monkeypatch.setattr(sc, "SERVICE_FOLDERS", ())
     assert sc.cron_daemon() == answer
+
+
+# -- the parts of the judgement, each by a table
+
+@pytest.mark.parametrize("fields, silent_s", [
+    ({"last_tick": NOW - 90}, 90), ({"last_tick": NOW - 90, "awake_s": 30.0}, 30.0),
+    ({"last_tick": NOW - 90, "awake_s": 0.0}, 0.0), ({"last_tick": None}, float("inf")),
+    ({"last_tick": None, "awake_s": 7.0}, 7.0)])
+def test_how_long_ticks_have_been_missing(fields, silent_s):
+    assert sc.Machine(now=NOW, **fields).silent_s == silent_s
+
+
+@pytest.mark.parametrize("since_s, text", [
+    (0, "the last tick failed: cannot write x"), (59, "the last tick failed: cannot write x"),
+    (60, "ticks fail: cannot write x")])
+def test_ticks_fail_from_the_second_minute_on(since_s, text):
+    failure = sc.TickFailure(at=NOW - 5, since=NOW - 5 - since_s, exit_code=74, text="cannot write x.")
+    assert [(finding.code, finding.text, finding.since, finding.command)
+            for finding in findings_of(failure=failure)] == [("ticks-fail", text, NOW - 5 - since_s, DOCTOR)]
+
+
+@pytest.mark.parametrize("fields, codes", [
+    ({"last_tick": NOW + 180}, []), ({"last_tick": NOW + 181}, ["clock-behind"]),
+    ({"last_tick": None, "is_tick_unreadable": True, "daemon": ""}, []),
+    ({"last_tick": NOW - 181, "failure": AT_1, "daemon": ""}, ["ticks-fail"]),
+    ({"last_tick": NOW - 30, "failure": AT_1, "line": MISSING}, ["ticks-fail", "line-not-seen"]),
+    ({"last_tick": NOW - 181, "daemon": "cron", "cron_log": "no such file"}, ["ticks-fail"]),
+    ({"last_tick": NOW - 30, "daemon": "cron", "cron_log": "no such file"}, []),
+    ({"last_tick": NOW - 181, "daemon": "cron", "cron_log": "x", "line": CHANGED}, ["ticks-fail", "line-changed"]),
+    ({"last_tick": NOW - 181, "daemon": "cron", "cron_log": "x", "line": BROKEN}, ["line-broken"]),
+])
+def test_the_cause_why_no_tick_came(fields, codes):
+    assert [finding.code for finding in findings_of(**fields)] == codes
+
+
+@pytest.mark.parametrize("last_now_s, last_tick_s, has_zone_data, problems, codes", [
+    (181, None, True, [], ["not-called", "clock-set-back"]),
+    (181, 180, True, [], ["clock-set-back"]), (181, 181, True, [], ["clock-behind"]),
+    (0, -30, False, [], []), (0, -30, False, ["no such time zone"], ["configuration", "no-zone-data"]),
+    (0, -30, False, ["no such key"], ["configuration"]),
+    (0, -30, False, ["no such key", "no such time zone"], ["configuration", "configuration", "no-zone-data"]),
+])
+def test_what_is_wrong_with_the_clock(last_now_s, last_tick_s, has_zone_data, problems, codes):
+    config = sc.Config(problems=[sc.Problem(place="c.json", text=text) for text in problems])
+    last_tick = None if last_tick_s is None else NOW + last_tick_s
+    found = findings_of(config, sc.State(last_now=NOW + last_now_s), last_tick=last_tick,
+                        has_zone_data=has_zone_data)
+    assert [finding.code for finding in found] == codes
+
+
+@pytest.mark.parametrize("fields, seconds", [
+    ({"timeout": 10, "kill_grace": 1, "retry_count": 0}, 300),
+    ({"timeout": 300, "kill_grace": 1, "retry_count": 0}, 301),
+    ({"timeout": 900, "kill_grace": 60, "retry_count": 1, "retry_delay": 100, "retry_backoff": 2}, 1060),
+    ({"timeout": 900, "kill_grace": 60, "retry_count": 3, "retry_delay": 100, "retry_backoff": 2}, 1660)])
+def test_how_long_a_slot_may_take_to_its_success(fields, seconds):
+    assert sc.grace_of(sc.Task(**fields)) == seconds
+
+
+@pytest.mark.parametrize("root, waiters, roots", [
+    ({}, ["mid"], {"up": ["mid"]}), ({}, ["mid", "low"], {"up": ["mid", "low"]}),
+    ({"run": RUN}, ["mid"], {}), ({"cycle": cycle("queued")}, ["mid"], {}), ({}, ["gone"], {}),
+    ({}, [], {})])
+def test_who_waits_for_what_will_not_run_by_itself(root, waiters, roots):
+    states = {"up": decided("up", satisfied_until=None, **root), "quick": decided("quick", cycle=cycle("queued"))}
+    on = {"mid": "up", "low": "mid", "gone": "up"}
+    for name in waiters:
+        states[name] = sc.TaskState(cycle=cycle("waiting", waiting_for=on[name]))
+    assert sc.waiting_for_roots(TASKS, sc.State(tasks=states)) == roots
+
+
+LOCKED = configured(
+    task("dump", "30 * * * *", locks=["disk"]), task("copy", "30 * * * *", locks=["disk", "net"]),
+    task("send", "30 * * * *", dependencies=["copy"]), task("free", "30 * * * *"),
+    task("last", "30 * * * *", dependencies=["free"]))
+
+
+@pytest.mark.parametrize("name, running, invalid, command", [
+    ("free", (), (), "run --task free"), ("last", (), (), "run --task last --with-dependencies"),
+    ("last", ("free",), (), ""),                 # what it needs runs already
+    ("copy", (), (), "run --task copy"), ("copy", ("dump",), (), ""), ("free", ("dump",), (), "run --task free"),
+    ("copy", ("copy",), (), "run --task copy"),  # the lock is its own
+    ("send", ("dump",), (), ""), ("send", (), (), "run --task send --with-dependencies"),
+    ("send", (), ("copy",), ""),
+])
+def test_the_command_that_runs_a_task_now_is_one_that_is_not_refused(name, running, invalid, command):
+    states = {each: sc.TaskState(run=sc.Run(locks=list(LOCKED.tasks[each].locks))) for each in running}
+    config = LOCKED.replace(tasks={each: one for each, one in LOCKED.tasks.items() if each not in invalid},
+                            invalid=dict.fromkeys(invalid, "no command"))
+    assert sc.run_command(config, sc.State(tasks=states), config.tasks[name], NOW) == command
+
+
+@pytest.mark.parametrize("name, pauses, words", [
+    ("gone", {}, "check"), ("free", {}, "run --task free"), ("free", paused("free"), "resume free"),
+    ("free", paused(sc.ALL_TASKS), "resume --all"), ("free", paused("last"), "run --task free"),
+    ("free", dict(paused("free"), **paused(sc.ALL_TASKS)), "resume --all"), ("copy", {}, "why copy")])
+def test_what_to_type_so_that_others_can_go_on(name, pauses, words):
+    state = sc.State(pauses=pauses, tasks={"dump": sc.TaskState(run=sc.Run(locks=["disk"]))})
+    assert sc._way_out(LOCKED, state, name, NOW) == words
+
+
+@pytest.mark.parametrize("pauses, until, names", [
+    ({}, None, None), (paused("b"), None, None), (paused("up", NOW + 60), NOW + 60, ["up"]),
+    (paused(sc.ALL_TASKS, NOW + 60), NOW + 60, ["*"]), (paused("up"), None, ["up"])])
+def test_the_pause_of_a_task_is_its_own_or_that_of_all(pauses, until, names):
+    document = sc.pause_document(sc.State(pauses=pauses), TASKS.tasks["up"])
+    if names is None:
+        assert document is None
+    else:
+        assert document == {"since": sc.iso(NOW - HOUR), "until": sc.iso(until), "reason": "", "names": names}

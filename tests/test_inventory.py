@@ -971,6 +971,115 @@ def test_the_tokens_of_a_text(text, tokens):
     assert [token.rstrip(b".") for token in tokens_of(text) if token.strip(b".")] == tokens
 
 
+# What the bytes of a text say where characters are written differently.
+WRITTEN = [
+    (b"caf\xc3\xa9", "caf\u00e9"), (b"caf\xe9", "caf\u00e9"), (b"e\xcc\x81", "\u00e9"),
+    (b"\x80", "\u20ac"), (b"a\\x20b%20c", "a b c"), (b"a\\u00e9", "a\u00e9"),
+    (b"\\ud83d\\ude00", "\U0001f600"), (b"\\U0001F600", "\U0001f600"),
+    (b"\\u{1F600}", "\U0001f600"), (b"\\x{41}", "A"), (b"\\101\\303\\251", "A\u00e9"),
+    (b"%2541", "A"), (b"%C3%A9", "\u00e9"), (b"\\udce9", "\u00e9"), (b"\\ud800", "?"),
+    (b"\\u{ffffff}", "\U0010ffff"), (b"&amp;&eacute;&#233;", "&\u00e9\u00e9"),
+    (b"e&#x301;", "\u00e9"), (b"a$$b", "a$b"), (b"it\\'s 'q' \"r\" `s`", "its q r s"),
+    (b"a+b\xc2\xa0c", "a b c"), (b"a\tb\nc\rd", "atbncrd"), (b"x\\ny", "xny")]
+
+
+@pytest.mark.parametrize("data, text", WRITTEN)
+def test_however_a_character_is_written_it_is_that_character(data, text):
+    assert references_module.unescaped(data) == text
+
+
+@pytest.mark.parametrize("data, text", [
+    (b"caf\xc3\xa9", "caf\u00e9"), (b"caf\xe9", "caf\u00e9"), (b"e\xcc\x81", "\u00e9"), (b"\x80\x81", "\u20ac\x81"),
+    (b"a\\x20+'", "a\\x20+'")])
+def test_what_is_not_utf_8_is_read_as_cp1252(data, text):
+    assert references_module.readable(data) == text
+
+
+PADDED = b"a\0" * 4 + b"b" * 56
+
+
+@pytest.mark.parametrize("start, encoding", [
+    (b"\xff\xfea\0", "utf-16"), (b"\xfe\xff\0a", "utf-16"), (b"\xff\xfe", "utf-16"), (b"a\0b\0c\0d\0", "utf-16-le"),
+    (b"\0a\0b\0c\0d", "utf-16-be"), (b"a\0b\0c\0", ""), (b"abcdefgh", ""), (b"", ""), (b"\0" * 10, ""),
+    (b"a\0b\0c\0d\0\t\0\n\0", "utf-16-le"), (b"a\0b\0c\0d\0\x01\0", ""),
+    (PADDED, "utf-16-le"), (PADDED + b"b", ""),                       # a NUL in sixteen bytes, and fewer
+    (b"a\0" * 5 + b"\0a", "utf-16-le"), (b"a\0" * 4 + b"\0a", "")])  # a fourth of the other bytes, and more
+def test_utf_16_is_told_by_its_mark_or_by_its_nuls(start, encoding):
+    assert references_module._utf_16_of(start) == encoding
+
+
+def test_the_version_of_a_file_is_what_an_inventory_has_of_it(plain):
+    seen = os.stat(os.path.join(str(plain), "config/conductor_config.json"))
+    assert references_module.version_of(seen) == "%d,%d,%d,%d,%d,%d,%d" % (
+        seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_dev, seen.st_mode, seen.st_nlink)
+
+
+class FakeTerminal:
+    def __init__(self, is_terminal):
+        self.is_terminal, self.written = is_terminal, []
+
+    def isatty(self):
+        return self.is_terminal
+
+    def write(self, text):
+        self.written.append(text)
+
+    def flush(self):
+        self.written.append("flush")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_is_written_every_5000_and_wiped_out(is_terminal, monkeypatch):
+    terminal = FakeTerminal(is_terminal)
+    monkeypatch.setattr(references_module.sys, "stderr", terminal)
+    progress = references_module.Progress("files")
+    progress.end()  # nothing was shown, so nothing is wiped out
+    for number in (1, 4999, 5000, 5001, 9999, 10000):
+        progress.show(number)
+    progress.end()
+    assert terminal.written == (["\r5000 files ", "flush", "\r10000 files ", "flush",
+                                 "\r%s\r" % (" " * 17)] if is_terminal else [])
+
+
+@pytest.mark.parametrize("size, blocks", [(1, [[1], [2], [3]]), (2, [[1, 2], [3]]), (3, [[1, 2, 3]]), (9, [[1, 2, 3]])])
+def test_a_list_is_cut_into_blocks_that_together_are_the_list(size, blocks):
+    assert list(references_module.in_blocks([1, 2, 3], size)) == blocks
+    assert list(references_module.in_blocks([], size)) == []
+    texts = [list(map(str, block)) for block in blocks]
+    assert b"".join(references_module.joined(texts)) == b"1\n2\n3"
+    assert b"".join(references_module.joined(texts, "|")) == b"1|2|3"
+    assert b"".join(references_module.in_pieces([b"a", b"", b"b"])) == b"a\n\nb"
+
+
+@pytest.mark.parametrize("name, marked", [("a b", "%612062"), ("\u00e9", "%c3a9"), ("\udce9", "%e9"), ("%", "%25")])
+def test_a_name_that_is_no_token_is_kept_by_its_bytes(name, marked):
+    assert references_module._marked(name) == marked and references_module._unmarked(marked) == name
+    assert references_module._unmarked("a.txt") == "a.txt"
+
+
+def test_the_key_of_the_files_changes_with_each_version_and_each_name():
+    def key(*pairs):
+        return references_module.key_of([references_module.Seen("p", name, version, 1, 2, 3, "other")
+                                         for version, name in pairs])
+
+    keys = [key(), key(("1", "a")), key(("1", "b")), key(("2", "a")), key(("1", "a"), ("1", "b")), key(("1", "\udce9"))]
+    assert len(set(keys)) == len(keys) and key(("1", "a")) == keys[1]
+    many = [("1", "a")] * 5001
+    assert len({key(*many), key(*(many[:-1] + [("1", "b")])), key(*many[:-1])}) == 3
+
+
+def test_names_are_tokens_or_have_one_inside():
+    names = references_module.Names({"a.txt", "b c.md", "x.y"})
+    assert (names.tokens, names.others) == ({b"a.txt", b"x.y"}, {"b c.md"})
+    assert names.words == {b"a.txt", b"x.y", b"c.md"} and names.anchors == {b"c.md"}  # the one with a dot
+    text = b"see 'b c.md' and a.txt"
+    assert names.mentioned(text, {b"a.txt", b"c.md"}) == ["a.txt", "b c.md"]
+    assert names.mentioned(b"a.txt c.md", {b"a.txt", b"c.md"}) == ["a.txt"]
+    assert names.mentioned(text, {b"a.txt"}) == ["a.txt"] and names.mentioned(text, set()) == []
+    assert references_module.Names({"a.txt"}).mentioned(b"", [b"a.txt"]) == ["a.txt"]
+    assert "\u00e9" in references_module.Names({"\u00e9"}).anywhere
+
+
 MENTIONS = [
     (b"foo.tmp", 1),
     (b"foo.tmp foo.tmp foo.tmp", 1),

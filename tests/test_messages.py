@@ -538,3 +538,227 @@ def test_notify_test_says_who_took_it(project, listener):
 
 def test_an_empty_root_has_no_spool(tmp_path):
     assert sc.Store(str(Project(tmp_path / "new").root)).spooled() == []
+
+
+# -- what a message says
+
+SECRET = "abcdefgh"
+
+
+@pytest.mark.parametrize("said, secrets, shown", [
+    ("x abcdef y", ["abcdef"], "x *** y"), ("x abcde y", ["abcde"], "x abcde y"),
+    ("abcdefgh", ["bcdefg", "abcdefgh"], "***"), ("abcdefgh bcdefg", ["abcdefgh", "bcdefg"], "*** ***"),
+    # what was kept begins within a value: from three characters on that is told
+    ("bcdefgh x", [SECRET], "*** x"), ("cdefgh x", [SECRET], "*** x"), ("defgh x", [SECRET], "*** x"),
+    ("fgh x", [SECRET], "*** x"), ("gh x", [SECRET], "gh x"), ("x fgh", [SECRET], "x fgh"),
+    ("fgh fgh", [SECRET], "*** fgh"), ("other", [SECRET], "other"), ("", [SECRET], ""),
+])
+def test_values_of_the_configuration_are_masked(said, secrets, shown):
+    assert sc.without_values(said, secrets) == shown
+    assert sc.masked(said, secrets) == shown
+
+
+def test_the_secrets_of_a_task_are_its_variables_and_addresses_and_those_of_the_settings():
+    config = sc.Config(env={"A": "of all", "E": ""}, notification_webhook="http://hook")
+    each = sc.Task(env={"B": "its own", "F": ""}, ping_url="http://ping")
+    assert sc.secrets_of(config, each) == ["of all", "http://hook", "its own", "http://ping"]
+    assert sc.secrets_of(config, None) == ["of all", "http://hook"]
+    assert sc.secrets_of(sc.Config(), sc.Task()) == []
+
+
+@pytest.mark.parametrize("message, text", [
+    ({"event": "failed", "task": "a", "outcome": "failed (exit 3)"}, "a failed (exit 3); no retries left"),
+    ({"event": "recovered", "task": "a"}, "a has recovered"),
+    ({"event": "blocked", "task": "a", "outcome": "is disabled", "dependents": ["b", "c"]},
+     "a is blocking b, c: it is disabled"),
+    ({"event": "gap", "task": None, "since": "S", "at": "T", "outcome": "cause unknown"},
+     "no tick from S to T: cause unknown"),
+    ({"event": "configuration", "outcome": "c.json: no good"}, "the configuration has problems: c.json: no good"),
+    ({"event": "of-a-later-version", "dependents": None}, "of-a-later-version"),
+])
+def test_what_happened_is_one_sentence_with_the_host(message, text):
+    assert sc.event_text(message, "box") == "[box] " + text
+
+
+FAILED = {"event": "failed", "task": "a", "outcome": "timed out", "exit_code": 124, "extra": 1}
+
+
+@pytest.mark.parametrize("more, program, after, command", [
+    ({}, "", "", None),
+    ({}, "./sc", "\ntry: ./sc logs a", "./sc logs a"),
+    ({"output_tail": " \n"}, "", "", None),
+    ({"output_tail": "one\ntwo `x`\n"}, "./sc", "\n```\none\ntwo 'x'\n```\ntry: ./sc logs a", "./sc logs a"),
+    ({"output_tail": "\n".join("line %d" % number for number in range(1, 13))}, "",
+     "\n```\n%s\n```" % "\n".join("line %d" % number for number in range(3, 13)), None),
+    ({"output_tail": "x" + "y" * 1500}, "", "\n```\n%s\n```" % ("y" * 1500), None),
+])
+def test_a_text_has_the_end_of_the_output_and_what_to_type(more, program, after, command):
+    body = sc.message_body(dict(FAILED, **more), "box", "/srv/a", program)
+    assert body["text"] == body["content"] == "[box] a timed out; no retries left" + after
+    assert body["command"] == command
+    assert set(body) == set(sc.MESSAGE_KEYS) | {"text", "content", "host", "root", "command"}
+    assert (body["host"], body["root"], body["exit_code"], body["run_id"]) == ("box", "/srv/a", 124, None)
+
+
+def test_a_recovery_has_nothing_to_type():
+    body = sc.message_body({"event": "recovered", "task": "a"}, "box", "/srv/a", "./sc")
+    assert (body["text"], body["command"]) == ("[box] a has recovered", None)
+    long = sc.message_body({"event": "configuration", "outcome": "x" * 3000}, "box", "/srv/a")
+    assert (len(long["content"]), len(long["text"])) == (2000, 3000 + len("[box] the configuration has problems: "))
+
+
+@pytest.mark.parametrize("facts, paragraphs", [
+    ({"event": "recovered"}, ["[box] a has recovered", "root:          /srv/a", "try:\n  ./sc why a"]),
+    ({"event": "failed", "outcome": "failed (exit 0)", "exit_code": 0, "attempts": 2, "run_id": "R",
+      "command": "./sc logs a", "output_tail": "\none\n  two\n"},
+     ["[box] a failed (exit 0); no retries left",
+      "attempts:      2\nexit code:     0\nrun id:        R\nroot:          /srv/a",
+      "the end of its output:\n  one\n    two", "try:\n  ./sc why a\n  ./sc logs a"]),
+    ({"event": "gap", "task": None, "since": "S", "at": "T", "outcome": "cause unknown", "output_tail": "\n"},
+     ["[box] no tick from S to T: cause unknown", "root:          /srv/a"]),
+    ({"event": "gap", "task": None, "since": "S", "at": "T", "outcome": "cause unknown", "command": "./sc doctor"},
+     ["[box] no tick from S to T: cause unknown", "root:          /srv/a", "try:\n  ./sc doctor"]),
+    ({"event": "recovered", "output_tail": "\n".join("line %d" % number for number in range(1, 13))},
+     ["[box] a has recovered", "root:          /srv/a",
+      "the end of its output:\n" + "\n".join("  line %d" % number for number in range(3, 13)),
+      "try:\n  ./sc why a"]),
+    ({"event": "recovered", "output_tail": "x" + "y" * 1500},
+     ["[box] a has recovered", "root:          /srv/a", "the end of its output:\n  " + "y" * 1500,
+      "try:\n  ./sc why a"]),
+])
+def test_a_mail_says_what_happened_the_facts_the_output_and_what_to_type(facts, paragraphs):
+    text = sc.mail_text(dict({"task": "a", "host": "box", "root": "/srv/a"}, **facts), "./sc")
+    assert text == "\n\n".join(paragraphs) + "\n"
+
+
+# -- news of a task, of others that it holds up, and of the machine
+
+NIGHT_2 = at("2025-06-03T02:00:00Z")
+TELLING = Told(task("a", "0 2 * * *"), task("b", "0 2 * * *", dependencies=["a"]),
+               task("c", "0 2 * * *", dependencies=["a"]), task("p", ping_url="https://example.org/p"),
+               renotify_hours=2).config
+
+
+def ended(status, hours_ago=None, name="a", **more):
+    """The messages about an end, and what is remembered of them, so long after the last."""
+    notified_at = 0.0 if hours_ago is None else NIGHT_2 - HOUR * hours_ago
+    run = sc.Run(run_id="R", slot=NIGHT_2, started_at=NIGHT_2 - 30.0, attempt=1)
+    state = sc.TaskState(
+        schedule_key=TELLING.tasks[name].schedule_key, cursor=NIGHT_2, next_slot=NIGHT_2 + 24 * HOUR, run=run,
+        cycle=sc.Cycle(slot=NIGHT_2, phase="running"), notified_at=notified_at, blocking_at=notified_at, **more)
+    result = {"status": status, "exit_code": {"failed": 3}.get(status, 0), "ended_at": NIGHT_2 - 1.0,
+              "output_tail": "password=hunter2"}
+    facts = sc.Facts(boot_id="b", zone_stamp="z", runs={name: sc.RunFact(kind="ended", result=result)})
+    decision = sc.decide(TELLING, sc.State(tasks={name: state}, last_now=NIGHT_2 - 60.0, zone_stamp="z"),
+                         NIGHT_2, facts, settle_only=True)
+    return decision.messages, decision.state.tasks[name]
+
+
+@pytest.mark.parametrize("status, hours_ago, events, notified", [
+    ("failed", None, ["failed"], "now"), ("failed", 1.999, [], "then"), ("failed", 2, ["failed"], "now"),
+    ("failed", 0, [], "then"), ("failed", -0.001, ["failed"], "now"),  # the clock was set back
+    ("failed", 0.0001, [], "then"), ("failed", -0.0001, ["failed"], "now"),
+    ("timeout", None, ["failed"], "now"), ("interrupted", None, ["failed"], "now"),
+    ("success", None, [], "never"), ("success", 1, ["recovered"], "never"),
+    ("stopped", None, [], "never"), ("stopped", 3, [], "then"), ("skipped_exit", 3, [], "then"),
+])
+def test_an_end_is_told_where_it_is_news(status, hours_ago, events, notified):
+    messages, state = ended(status, hours_ago)
+    assert [message["event"] for message in messages] == events
+    then = 0.0 if hours_ago is None else NIGHT_2 - HOUR * hours_ago
+    assert state.notified_at == {"now": NIGHT_2, "then": then, "never": 0.0}[notified]
+    assert state.blocking_at == (0.0 if status == "success" else then)
+
+
+def test_the_message_of_an_end_has_its_facts():
+    (message,), _ = ended("failed")
+    assert message == {
+        "event": "failed", "outcome": "failed (exit 3)", "attempts": 1, "status": "failed",
+        "scheduled_for": "2025-06-03T02:00:00Z", "started_at": "2025-06-03T01:59:30Z",
+        "ended_at": "2025-06-03T01:59:59Z", "duration_s": 29.0, "exit_code": 3, "run_id": "R", "reason": None,
+        "output_tail": "password=***", "task": "a", "at": "2025-06-03T02:00:00Z", "channel": "notify",
+        "id": "20250603T020000Z-1"}
+
+
+@pytest.mark.parametrize("status, kinds", [
+    ("success", ["success"]), ("failed", ["fail", None]), ("stopped", []), ("skipped_exit", [])])
+def test_a_dead_man_switch_hears_of_successes_and_failures(status, kinds):
+    messages, _ = ended(status, name="p")
+    assert [message.get("kind") for message in messages] == kinds
+
+
+def blocked(root, waiters=("b", "c"), config=TELLING, since_s=0, **more):
+    """The messages of a tick in which these tasks wait for a."""
+    def known(name, **fields):
+        return sc.TaskState(**dict({"schedule_key": TELLING.tasks[name].schedule_key, "cursor": NIGHT_2,
+                                    "next_slot": NIGHT_2 + 24 * HOUR, "boot_id": "b"}, **fields))
+
+    states = {"p": known("p", next_slot=None)}
+    states.update({name: known(name, cycle=sc.Cycle(
+        slot=NIGHT_2 - (since_s if name == "b" else 0), phase="waiting", waiting_for="a"))
+                   for name in ("b", "c") if name in waiters})
+    states.update({name: known(name) for name in ("b", "c") if name not in waiters})
+    if root is not None:
+        states["a"] = known("a", **root)
+    runs = {name: sc.RunFact() for name, state in states.items() if state.run is not None}
+    state = sc.State(tasks=states, last_now=NIGHT_2 - 60.0, zone_stamp="z", **more)
+    return sc.decide(config, state, NIGHT_2 + 5, sc.Facts(boot_id="b", zone_stamp="z", runs=runs))
+
+
+@pytest.mark.parametrize("root, waiters, dependents", [
+    ({}, ("b", "c"), ["b", "c"]), ({}, ("c",), ["c"]), ({}, (), None),
+    ({"run": sc.Run()}, ("b",), None),
+    ({"cycle": sc.Cycle(phase="retrying", attempt=2, retry_at=NIGHT_2 + 50.0)}, ("b",), None),
+    ({"skipped": {"status": "stopped", "scheduled_for": "S"}}, ("b",), None),
+    ({"skipped": {"status": "skipped_late", "scheduled_for": "S"}}, ("b",), ["b"]),
+    ({"blocking_at": NIGHT_2 - 2 * HOUR + 6.0}, ("b",), None),
+    ({"blocking_at": NIGHT_2 - 2 * HOUR + 5.0}, ("b",), ["b"]),
+])
+def test_what_holds_others_up_is_told_where_it_is_news(root, waiters, dependents):
+    decision = blocked(root, waiters)
+    told = [(message["event"], message["task"], message["dependents"]) for message in decision.messages]
+    assert told == ([("blocked", "a", dependents)] if dependents else [])
+    if dependents:
+        assert decision.state.tasks["a"].blocking_at == NIGHT_2 + 5
+
+
+def test_what_holds_others_up_is_told_with_the_oldest_slot_and_only_to_who_asked():
+    assert blocked({}).messages[0]["outcome"] == "has not succeeded for its slot 2025-06-03T02:00:00Z"
+    yesterday = blocked({}, since_s=24 * HOUR).messages[0]["outcome"]
+    assert yesterday == "has not succeeded for its slot 2025-06-02T02:00:00Z"
+    mute = TELLING.replace(enable_notifications=False)
+    decision = blocked({}, config=mute)
+    assert decision.messages == [] and decision.state.tasks["a"].blocking_at == 0.0
+    gone = TELLING.replace(tasks={name: each for name, each in TELLING.tasks.items() if name != "a"},
+                           invalid={"a": "no command"})
+    assert blocked(None, config=gone).messages == []
+
+
+@pytest.mark.parametrize("cause, outcome", [("cron", sc.GAP_CAUSES["cron"]), ("", "cause unknown")])
+def test_a_gap_is_recorded_noted_and_told(cause, outcome):
+    facts = sc.Facts(boot_id="b", zone_stamp="z", gap=sc.Gap(since=NIGHT_2 - 600.0, until=NIGHT_2 - 5.0, cause=cause))
+    decision = sc.decide(TELLING, sc.State(last_now=NIGHT_2 - 600.0, zone_stamp="z"), NIGHT_2, facts)
+    assert {"event": "gap", "since": "2025-06-03T01:50:00Z", "cause": cause or "unknown",
+            "at": "2025-06-03T02:00:00Z"} in decision.events
+    assert ("WARNING no tick from 2025-06-03T01:50:00Z to 2025-06-03T01:59:55Z: " + outcome) in decision.notes
+    (message,) = decision.messages
+    assert (message["event"], message["task"], message["since"], message["outcome"], message["reason"]) == (
+        "gap", None, "2025-06-03T01:50:00Z", outcome, cause or None)
+
+
+@pytest.mark.parametrize("trouble, told", [
+    (None, []), ("", [("configuration_good", "")]), ("c.json: no good\nmore", [("configuration", "c.json: no good")])])
+def test_the_problems_of_a_configuration_are_told_when_they_change(trouble, told):
+    facts = sc.Facts(boot_id="b", zone_stamp="z", trouble=trouble)
+    decision = sc.decide(TELLING, sc.State(last_now=NIGHT_2 - 60.0, zone_stamp="z"), NIGHT_2, facts)
+    assert [(message["event"], message["outcome"]) for message in decision.messages] == told
+
+
+@pytest.mark.parametrize("settings, is_told", [
+    ({"notification_command": "true"}, True), ({"notification_email": "a@b.org"}, True),
+    ({"notification_webhook": "http://x"}, True), ({}, False),
+    ({"notification_command": "true", "enable_notifications": False}, False)])
+def test_messages_are_made_for_a_target_alone(settings, is_told):
+    config = sc.Config(**dict({"enable_notifications": True}, **settings))
+    facts = sc.Facts(zone_stamp="z", trouble="no good")
+    assert bool(sc.decide(config, sc.State(last_now=5.0, zone_stamp="z"), NIGHT_2, facts).messages) is is_told

@@ -5,6 +5,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import hashlib
 import json
 import mmap
 import os
@@ -18,6 +19,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import types
 
 import hostile
 import pytest
@@ -1825,6 +1827,156 @@ def test_rule_18_the_verdict_says_why_nothing_went(found, execute, line):
     removals = [Removal(path="%d" % number, outcome=outcome, reason=reason, size=outcome not in ("skipped", "failed"))
                 for number, (outcome, reason) in enumerate(found)]
     assert outcome_line(removals, execute) == line
+
+
+def test_rule_18_the_three_commonest_reasons_are_told():
+    reasons_of = [Removal(path=str(number), outcome="skipped", reason=reason)
+                  for number, reason in enumerate("dabcabcaba")]
+    assert outcome_line(reasons_of, True) == (
+        "0 files moved to quarantine (0 B), 10 kept: a (4); b (3); c (2)")
+
+
+@pytest.mark.parametrize("run_id, when", [
+    ("20250601T030000Z-1", 1748746800), ("20250601T030000Z-4711", 1748746800), ("20250601T030000Z", None),
+    ("20251301T030000Z-1", None), ("20250601T030000Z-1x", None), ("x20250601T030000Z-1", None), ("", None)])
+def test_a_run_has_the_time_that_its_name_says(run_id, when):
+    assert quarantine_module.run_time(run_id) == when
+
+
+def test_what_became_of_a_candidate_has_its_size_only_where_it_went():
+    item = Candidate(path="a", size=5, rule="temp", reason="old", files=2, contents="c",
+                     mtime_ns=3, dev=1, ino=4, mode=6)
+    for outcome, size in (("removed", 5), ("would be removed", 5), ("skipped", 0), ("failed", 0)):
+        assert quarantine_module._removal(item, outcome) == Removal(
+            path="a", outcome=outcome, reason="old", size=size, rule="temp", files=2)
+        assert quarantine_module._removal(item, outcome, "why").reason == "why"
+    facts = {"path": "a", "size": 5, "mtime_ns": 3, "dev": 1, "ino": 4, "mode": 6, "rule": "temp", "reason": "old"}
+    assert quarantine_module._intent(item) == dict(facts, files=2, contents="c")
+    assert quarantine_module._intent(item.replace(files=0)) == facts
+    held = quarantine_module.Held(path="a", size=5, files=2)
+    assert quarantine_module._restored(held, "restored", ["b", "c"]) == Removal(
+        path="a", outcome="restored", reason="b; c", size=5, files=2)
+
+
+PLANNED = {"st_mode": 0o100644, "st_dev": 7, "st_ino": 8, "st_nlink": 1, "st_size": 3, "st_mtime_ns": 4,
+           "st_ctime_ns": 5}
+
+
+@pytest.mark.parametrize("changes, moved, said", [
+    ({}, False, ""), ({}, True, ""), ({"st_ctime_ns": 6}, True, ""),
+    ({"st_ctime_ns": 6}, False, "its ctime has changed"), ({"st_ctime_ns": 4}, False, "its ctime has changed"),
+    ({"st_mode": 0o120777}, True, "it is no longer a regular file"),
+    ({"st_dev": 8}, True, "another file has taken its place"),
+    ({"st_ino": 7}, True, "another file has taken its place"),
+    ({"st_nlink": 2}, True, "it has a second hard link"), ({"st_nlink": 0}, True, "it has a second hard link"),
+    ({"st_size": 4}, True, "its size has changed"), ({"st_size": 2}, True, "its size has changed"),
+    ({"st_mtime_ns": 5}, True, "its mtime has changed"), ({"st_mtime_ns": 3}, True, "its mtime has changed"),
+    ({"st_mode": 0o100600}, True, "its mode has changed")])
+def test_a_file_is_the_planned_one_by_everything_that_stat_tells(changes, moved, said):
+    planned = Candidate(path="a", dev=7, ino=8, size=3, mtime_ns=4, ctime_ns=5, mode=0o100644)
+    status = types.SimpleNamespace(**dict(PLANNED, **changes))
+    assert quarantine_module.difference(status, planned, moved) == said
+
+
+def test_the_digest_of_a_folder_is_of_its_lines_in_any_order():
+    text = "a\0001\nb\0002\nc\udce9\0003".encode("utf-8", "surrogatepass")
+    expected = hashlib.blake2b(text, digest_size=16).hexdigest()
+    for lines in (["a\0001", "b\0002", "c\udce9\0003"], ["c\udce9\0003", "b\0002", "a\0001"]):
+        assert quarantine_module.contents_digest(lines) == expected
+    assert quarantine_module.contents_digest(["a\0001", "b\0002"]) != expected
+
+
+# -- names, and what is asked of git, without a tree
+
+@pytest.mark.parametrize("path, shown", [
+    ("a/b c.txt", "a/b c.txt"), ("caf\u00e9", "caf\u00e9"), ("", "''"), (" a", "' a'"), ("a ", "'a '"),
+    ("a\nb", "a\\nb"), ("a\\b", "a\\\\b"), ("a\x1bb", "a\\x1bb"), ("\udc80\udce9\udcff", "\\x80\\xe9\\xff"),
+    ("\udc7f", "\\udc7f"), ("\udd00", "\\udd00"), ("\u202ea", "\\u202ea"), ("a\n ", "'a\\n '")])
+def test_a_path_is_shown_on_one_line_and_without_ambiguity(path, shown):
+    assert tree_module.printable(path) == shown
+
+
+@pytest.mark.parametrize("path, yes", [
+    ("a", True), ("a/b c", True), ("caf\udce9", True), ("...", True), ("a/.b", True), ("", False), ("/a", False),
+    ("a/", False), ("a//b", False), (".", False), ("..", False), ("a/../b", False), ("a/./b", False), ("a\0b", False),
+    ("\ud800", False)])
+def test_a_path_of_metadata_leads_below_the_root_or_is_refused(path, yes):
+    if yes:
+        assert tree_module.relative_path(path, "the log") == path
+    else:
+        with pytest.raises(RefusedError) as caught:
+            tree_module.relative_path(path, "the log")
+        assert str(caught.value) == "the log: '%s' is not a path below the root" % tree_module.printable(path)
+
+
+@pytest.mark.parametrize("names, yes", [
+    ([".git"], True), ([".jj"], True), ([".hg"], True), ([".svn"], True), ([".bzr"], True), (["_darcs"], True),
+    ([".fslckout"], True), (["_FOSSIL_"], True), (["CVS"], True), (["HEAD", "objects", "refs"], True),
+    (["HEAD", "objects"], False), (["git", "refs"], False), ([], False)])
+def test_a_repository_of_its_own_is_told_by_what_it_holds(names, yes):
+    assert tree_module.is_repository(names.__contains__) is yes
+
+
+@pytest.mark.parametrize("path, folded", [
+    ("A/b.TXT", "a/b.txt"), ("Entwu\u0308rfe", "entw\u00fcrfe"), ("Stra\u00dfe", "strasse"), ("\udce9A", "\udce9a")])
+def test_a_path_is_folded_as_a_file_system_does_that_ignores_case(path, folded):
+    assert tree_module.folded(path) == folded
+
+
+class FakeGit:
+    """A git that tracks what it is told to track, and counts how often it is asked."""
+
+    def __init__(self, *tracked, head="abc"):
+        self.root = types.SimpleNamespace(path="/srv/a")
+        self.tracked, self.head, self.stamped, self.asked = set(tracked), head, 1, 0
+        self.locked = False
+
+    def stamp(self):
+        return (self.stamped,)
+
+    def refuse_lock(self):
+        if self.locked:
+            raise GitError("git is at work")
+
+    def lock(self):
+        return ""
+
+    def listing(self, only_tracked=False):
+        assert only_tracked  # the others are never needed for a guard
+        self.asked += 1
+        return tree_module.Listing(head=self.head, tracked=self.tracked)
+
+
+@pytest.mark.parametrize("path, said", [
+    ("a/b/c", "git tracks it"), ("a/b", "git tracks it"), ("a", "git tracks it"),
+    ("A/B", "git tracks it under another spelling"),
+    ("a/b/C", "git tracks it under another spelling"), ("a/c", ""), ("b", ""), ("x", "git tracks it"), ("a/b/c/d", "")])
+def test_what_git_tracks_and_the_folders_above_stay(path, said):
+    assert GitGuard(FakeGit("a/b/c", "x"))(path) == said
+
+
+def test_git_is_asked_again_when_its_files_have_changed_and_not_while_it_is_at_work():
+    asked = FakeGit("a")
+    guard = GitGuard(asked)
+    assert [guard("a"), guard("b"), guard("b")] == ["git tracks it", "", ""] and asked.asked == 1
+    asked.tracked, asked.stamped, asked.locked = {"b"}, 2, True
+    for _ in range(2):  # no answer is taken for one
+        with pytest.raises(GitError):
+            guard("b")
+    asked.locked = False
+    assert [guard("a"), guard("b")] == ["", "git tracks it"] and asked.asked == 2
+    assert guard.afterwards(["a", "b"]) == {"b": "git tracks it"} and asked.asked == 3
+    asked.locked = True
+    assert guard.afterwards(["a", "b"]) == {"a": "git is at work", "b": "git is at work"}
+
+
+@pytest.mark.parametrize("tracked, head, said", [
+    ([], "abc", "git lists no tracked file in /srv/a, so its answer is not trusted"),
+    (["a"], None, "/srv/a has no commit, or its HEAD cannot be read (commit the files of the project first)")])
+def test_a_listing_that_cannot_be_true_is_not_relied_on(tracked, head, said):
+    with pytest.raises(GitError) as caught:
+        GitGuard(FakeGit(*tracked, head=head))("a")
+    assert str(caught.value) == said
 
 
 # -- rules 24 and 25: a folder that goes as one
