@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """The conductor in a simulated world: see tests/world.
 
-    python3 tests/simulate.py [HOURS] [--jobs N] [--kind KIND] [--first SEED] [--years N]
+    python3 tests/simulate.py [HOURS] [--jobs N] [--kind KIND] [--first SEED | --of-commit]
+                              [--years N]
     python3 tests/simulate.py --seed SEED [--kind KIND] [--tell]
-    python3 tests/simulate.py --story FILE [--tell]
+    python3 tests/simulate.py --story FILE [--with-fault] [--tell]
     python3 tests/simulate.py --faults [--minutes N] [--keep]
 
 The first form lives the lives of fresh seeds for so many hours, or years of box time, and prints
@@ -26,6 +27,7 @@ import multiprocessing
 import os
 import pathlib
 import random
+import subprocess
 import sys
 import time
 
@@ -36,6 +38,7 @@ from world import coroutine, faults, shrink, story  # noqa: E402
 from world.seams import REPOSITORY  # noqa: E402
 from world.times import DAY  # noqa: E402
 
+SOURCE = REPOSITORY / "symphony_conductor.py"
 STORIES = TESTS / "world" / "stories"
 YEAR = 365.25 * DAY
 FAULT_MINUTES = 10
@@ -124,7 +127,11 @@ def live_one(args):
         told = json.loads(pathlib.Path(args.story).read_text(encoding="utf-8"))
     else:
         told = story.tell(args.seed, args.kind)
-    promise, text, box = shrink.verdict_of(told, tell=print if args.tell else None)
+    source = None
+    if args.with_fault:
+        fault = [each for each in faults.FAULTS if each[0] == told["fault"]][0]
+        source = faults.with_fault(SOURCE.read_text(encoding="utf-8"), fault)
+    promise, text, box = shrink.verdict_of(told, source, print if args.tell else None)
     print(text or "no promise was broken: %d runs, %d calls" % (len(box.runs), box.kernel.calls))
     return 1 if promise else 0
 
@@ -133,15 +140,14 @@ def find(task):
     """Look for a fault: (number, seconds, seed, promise, text)."""
     number, first, minutes = task
     fault = faults.FAULTS[number]
-    source = faults.with_fault((REPOSITORY / "symphony_conductor.py").read_text(encoding="utf-8"),
-                               fault)
+    source = faults.with_fault(SOURCE.read_text(encoding="utf-8"), fault)
     begun = time.monotonic()
     seed = first
     while time.monotonic() - begun < minutes * 60:
         promise, text, _ = shrink.verdict_of(story.tell(seed, fault[3]), source)
         if promise:
             took_s = time.monotonic() - begun
-            told = shrink.shrink(story.tell(seed, fault[3]), promise, source, seconds=60)
+            told = shrink.shrink(story.tell(seed, fault[3]), promise, source, seconds=45)
             return number, took_s, seed, promise, text, told
         seed += 1
     return number, time.monotonic() - begun, seed, None, "", None
@@ -168,6 +174,16 @@ def find_faults(args):
     return 1 if missed else 0
 
 
+def seed_of_commit():
+    """A seed that every commit has for itself; 1 where git cannot tell."""
+    try:
+        name = subprocess.check_output(["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"],
+                                       stderr=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
+        return 1
+    return int(name[:8], 16)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("hours", nargs="?", type=float, default=0.05)
@@ -175,14 +191,19 @@ def main():
     parser.add_argument("--jobs", type=int, default=max(1, min(os.cpu_count() or 1, 8)))
     parser.add_argument("--kind", choices=sorted(story.KINDS))
     parser.add_argument("--first", type=int, default=random.SystemRandom().randrange(10 ** 9))
+    parser.add_argument("--of-commit", action="store_true",
+                        help="the first seed is that of the commit that is checked out")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--story")
+    parser.add_argument("--with-fault", action="store_true", help="the one that the story is of")
     parser.add_argument("--tell", action="store_true")
     parser.add_argument("--faults", action="store_true")
     parser.add_argument("--keep", action="store_true", help="keep the stories of the faults")
     parser.add_argument("--minutes", type=float, default=FAULT_MINUTES)
     parser.add_argument("--shrink", type=float, default=120.0, help="seconds for each story")
     args = parser.parse_args()
+    if args.of_commit:
+        args.first = seed_of_commit()
     if args.faults:
         return find_faults(args)
     if args.seed is not None or args.story:
@@ -191,4 +212,6 @@ def main():
 
 
 if __name__ == "__main__":
+    if os.environ.get("PYTHONHASHSEED") != "0":  # the order of a set is the same in each life, too
+        os.execve(sys.executable, [sys.executable] + sys.argv, dict(os.environ, PYTHONHASHSEED="0"))
     sys.exit(main())

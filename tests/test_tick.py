@@ -136,7 +136,7 @@ def test_deleting_the_lock_and_the_state_while_a_task_runs_starts_it_no_second_t
 
 def test_a_run_whose_end_is_in_the_history_is_not_found_again_without_the_state(project):
     """A power cut may take from its record that it ended: that is flushed with the verdict alone."""
-    project.configure(dict(name="a", command="echo x >> ran", schedule="* * * * *", retry_count=1))
+    project.configure(every_minute("a", "echo x >> ran", retry_count=1))
     project.anchor()
     project.tick()
     project.wait_until(lambda: project.history())

@@ -114,6 +114,7 @@ def test_the_tests_run_on_a_push_and_on_a_pull_request_and_the_newest_run_wins()
     assert "\nconcurrency:\n  group: tests-${{ github.ref }}\n  cancel-in-progress: true\n" in text
     assert runs(text) == [
         'chown -R "$(id -u):$(id -g)" .', "tests/run $MEASURED",
+        "tests/run --world 0.1 --of-commit",
         "sudo apt-get update -q && sudo apt-get install -yq --no-install-recommends busybox cron dash fish"
         " mandoc strace zsh",
         ".ci/run"]

@@ -300,6 +300,7 @@ class Box:
         run.ended_at, run.status = self.kernel.stamp, process.status
         run.wall_end = self.kernel.now()
         self.say("%s: command ends, status %d", run.task, run.status)
+        self.oracle.command_ended(run, process)
 
     def disturb(self, what):
         """Note what hit every run that has no verdict yet."""
@@ -420,6 +421,7 @@ class Box:
                 self.kernel.destroy(process, signal.SIGKILL)
                 return
             if step["kind"] == "hold":
+                self.oracle.is_slow = True
                 until = self.kernel.stamp + step["seconds"]
                 while self.kernel.stamp < until:
                     self.kernel.block(process, until)
@@ -497,6 +499,7 @@ class Box:
         self.kernel.after(step["seconds"], self._mend_disk)
 
     def do_slow(self, step):
+        self.oracle.is_slow = True
         self.kernel.slowness_s = step["latency"]
         self.kernel.after(step["seconds"], self._mend_disk)
 

@@ -45,6 +45,7 @@ class Oracle:
         self.sizes = {}               # file of the history -> how much of it was read
         self.unsettled = []           # runs without a verdict
         self.keys = {}                # (task, slot, attempt) -> run
+        self.is_forgetful = self.is_slow = False  # the state was lost; the disk was slow
         self.last_of = {}             # task -> its newest run
         self.unseen_edits = set()     # tasks that were changed since the last tick
         self.paused = {}              # task -> when somebody paused or resumed it
@@ -154,6 +155,7 @@ class Oracle:
         self.amnesty_since = min(self.last_tick_wall, now)
         for name in self.spans:
             self._forgive(name, now - 800 * DAY, now)
+        self.is_forgetful = True
         self.disturbed("state lost")
 
     def edited(self, names):
@@ -239,7 +241,8 @@ class Oracle:
         if task.get("schedule") and not self.is_true_slot(run.task, run.slot):
             self.fail("only true slots", "%s runs for %s, which is no slot of '%s'", run.task,
                       run.scheduled_for, task["schedule"])
-        if run.slot > run.wall + 1 and not self.may_repeat(run.task, run.slot):
+        is_set_back = any(after <= run.slot <= before for before, after in self.leaps)
+        if run.slot > run.wall + 1 and not is_set_back:
             self.fail("never early", "%s runs at %s for slot %s", run.task, run.wall,
                       run.scheduled_for)
         verdicts = self.verdicts.get((run.task, run.scheduled_for))
@@ -365,6 +368,10 @@ class Oracle:
             self.newest_end = verdict["ended_at"]
             self.box.say("VERDICT %s %s: %s (%s)", key[0], key[1], verdict["status"],
                          verdict.get("reason"))
+        if verdict["status"] == "skipped_dependency":
+            self._skipped_for_dependency(verdict)
+        if verdict["status"] == "skipped_overlap":
+            self._skipped_for_overlap(verdict)
         if run is None:
             if verdict["status"] == "success":
                 self.fail("no success made up", "slot %s of %s, run %s, never started", key[1],
@@ -378,6 +385,44 @@ class Oracle:
             if other in self.unsettled:
                 self.unsettled.remove(other)
         self._compare(run, verdict)
+
+    def _skipped_for_dependency(self, verdict):
+        """A slot was given up for a dependency: that has no success on file which would do."""
+        name, slot = verdict.get("dependency"), at_of(verdict["scheduled_for"])
+        if self.leaps or self.is_forgetful or name not in self.spans or len(self.spans[name]) > 1:
+            return
+        newest = self.newest_slot(name, slot)
+        if newest is None:
+            return
+        for other in self.verdicts.get((name, self.box.sc.iso(newest)), ()):
+            if other["status"] == "success" and other["ended_at"] < verdict["ended_at"]:
+                self.fail("no wait for what is met", "slot %s of %s is given up for %s, whose slot"
+                          " %s succeeded at %s", verdict["scheduled_for"], verdict["task"], name,
+                          other["scheduled_for"], other["ended_at"])
+
+    def _skipped_for_overlap(self, verdict):
+        """A slot was skipped as an earlier one was not over: one was not."""
+        name, slot = verdict["task"], at_of(verdict["scheduled_for"])
+        if self.leaps or self.is_forgetful or len(self.spans.get(name, ())) > 1:
+            return
+        for earlier in reversed(self.slots(name, slot - 3 * DAY, slot - 1)):
+            verdicts = self.verdicts.get((name, self.box.sc.iso(earlier)))
+            if not verdicts or at_of(verdicts[-1]["ended_at"]) >= slot - 2 * MINUTE:
+                return                # it is open, or was when this one came
+            if verdicts[-1]["status"] != "skipped_overlap":
+                self.fail("overlap as told", "slot %s of %s is skipped, and slot %s was over at"
+                          " %s", verdict["scheduled_for"], name, self.box.sc.iso(earlier),
+                          verdicts[-1]["ended_at"])
+
+    def command_ended(self, run, process):
+        """The command itself is over: it has not outlived its timeout."""
+        task = self.box.tasks.get(run.task, {})
+        limit_s = (task.get("timeout", 3600) + task.get("kill_grace", 10) + process.plan["stuck"]
+                   + MINUTE)
+        lasted_s = run.ended_at - run.at
+        if lasted_s > limit_s and not run.disturbed and not self.is_slow and (
+                isinstance(process.plan["term"], str) or process.plan["term"] < MINUTE):
+            self.fail("timeout as told", "the command of %s has run for %d s", run.task, lasted_s)
 
     def _compare(self, run, verdict):
         """What is said of a run, and what truly became of it."""

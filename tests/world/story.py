@@ -29,10 +29,10 @@ def schedule_of(rng, kind):
             "%d %d,%d * * *" % (minute, hour % 12, hour % 12 + 9), "%d %d * * 1-5" % (minute, hour),
             "%d */6 * * *" % minute, "30 2 * * *", "%d 2 * * 0" % minute))
     return rng.choice((
-        "%d %d 1 */4 *" % (minute % 3 * 20, hour), "0 %d 1 */6 *" % hour, "30 2 1 1,7 *",
-        "%d %d 1 1 *" % (minute, hour), "0 3 15 6 *", "0 4 31 1 *",
-        "%d %d 29 2 *" % (minute, hour), "30 2 30 3 *", "15 1 1 7 *", "30 1 31 10 *",
-        "0 0 13 1 5" if rng.random() < 0.2 else "0 5 1 4,10 *", "%d %d 1 4 *" % (minute, hour)))
+        "%d %d 1 1 *" % (minute % 3 * 20, hour), "0 %d 1 4 *" % hour, "30 2 1 1,7 *",
+        "0 3 15 6 *", "0 4 31 1 *", "%d %d 29 2 *" % (minute, hour), "30 2 30 3 *", "15 1 1 7 *",
+        "30 1 31 10 *", "0 0 13 1 5" if rng.random() < 0.2 else "0 5 1 10 *",
+        "%d %d 1 4 *" % (minute, hour)))
 
 
 def tell(seed, kind=None):
