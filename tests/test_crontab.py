@@ -670,6 +670,7 @@ def test_within_a_virtual_environment_the_line_names_the_python_that_outlives_it
     assert not python.startswith(str(tmp_path))
 
 
+@pytest.mark.plain
 def test_a_python_that_is_called_by_a_link_is_named_by_that_link(project, fake, tmp_path):
     link = tmp_path / "a link" / "python3"
     link.parent.mkdir()
@@ -811,6 +812,7 @@ done
     assert said == "the crontab line is already installed:\n1\n" * 2 * len(names)
 
 
+@pytest.mark.plain
 def test_root_installs_and_uninstalls_for_another_account(box, tmp_path):
     said = box("""
 make_project /srv/p daemon '{"tasks": []}'
@@ -840,6 +842,7 @@ crontab -l
     assert lines[4:] == ["MAILTO=daemon", "# END symphony-conductor /srv/p"]
 
 
+@pytest.mark.plain
 def test_crontab_is_called_with_the_identity_of_the_other_account(box):
     said = box("""
 make_project /srv/p games '{"tasks": []}'
@@ -855,6 +858,7 @@ PATH=/srv/tools:$PATH "$python" /srv/p/symphony_conductor.py install --user game
                     "changed\n" % (group, group, games.pw_dir))
 
 
+@pytest.mark.plain
 def test_what_another_account_could_not_use_is_refused_in_one_line(box):
     said = box("""
 try() { code=0; "$@" || code=$?; echo "exit $code"; }
@@ -1059,6 +1063,7 @@ def test_a_real_cron_daemon_of_busybox_runs_the_line_too(busybox_crond):
     assert busybox_crond.read("logs/conductor_cron.log") == ""
 
 
+@pytest.mark.plain
 def test_a_real_cron_daemon_gives_every_line_the_mailto_that_was_in_force(mail_daemon):
     if mail_daemon is None:
         pytest.skip(CronDaemon._why_not() or "there is no setpriv")

@@ -245,3 +245,15 @@ def test_a_long_text_in_place_of_a_time_is_cut():
 ])
 def test_a_wall_time_is_the_first_of_two_and_a_skipped_one_has_the_offset_from_before(zone, text, utc):
     assert sc.iso(sc.from_iso(text, sc.zone_named(zone))) == utc
+
+
+@pytest.mark.parametrize("error", [RuntimeError("offset"), UnicodeDecodeError("utf-8", b"x", 0, 1, "odd")])
+def test_a_zone_that_python_cannot_name_is_set_all_the_same(monkeypatch, error):
+    """The C library has read TZ by then; what fails is to tell Python the names of the time."""
+    def tzset():
+        raise error
+
+    monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setattr(sc.time, "tzset", tzset)
+    sc._set_tz("Etc/Odd")
+    assert os.environ["TZ"] == "Etc/Odd"
