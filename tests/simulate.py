@@ -15,7 +15,8 @@ With --seed or --story, one life; --tell prints what happens in it. With --fault
 tests/world/faults.py are put into the product one at a time, and each has to be found within ten
 minutes.
 
-Kinds of boxes: busy (a day or two, every few minutes something is due), daily (weeks), slow (years).
+Kinds of boxes: busy (a day, every few minutes something is due), crowded (the same, among processes of
+other users), daily (weeks), slow (years).
 The exit code is 1 when a promise was broken, or a fault was not found. With greenlet installed, a
 life takes a third of the time.
 """

@@ -254,7 +254,8 @@ class Box:
         if rng.random() < likely.get("children", 0.0):
             fate["child"] = {
                 "after": rng.random(), "lasts": rng.choice((1.0, 100.0, 5000.0)),
-                "leaves": rng.random() < 0.6, "foreign": rng.random() < 0.3,
+                "leaves": rng.random() < likely.get("leaves", 0.6),
+                "foreign": rng.random() < likely.get("foreign", 0.3),
                 "closes": rng.random() < 0.5, "term": rng.choice(("dies", "ignores"))}
         return fate
 

@@ -15,30 +15,16 @@ FAULTS = (
      "state.satisfied_until is None or state.satisfied_until <= needed:", "daily"),
     ("EPERM as gone: a group of another user's processes counts as ended",
      "    except PermissionError:\n        pass  # another user's\n    return True",
-     "    except PermissionError:\n        return False\n    return True", "busy"),
-    ("a cursor off by one: a slot at the very time of a decision is passed over",
-     "        at = int(after // 1) + 1\n        while True:\n"
-     "            start, end, offset, before = time_zone.span(at)\n            wall_s = at + offset\n",
-     "        at = int(after // 1) + 61\n        while True:\n"
-     "            start, end, offset, before = time_zone.span(at)\n            wall_s = at + offset\n",
-     "busy"),
+     "    except PermissionError:\n        return False\n    return True", "crowded"),
     ("a retry that is not counted",
      "phase=\"retrying\", attempt=cycle.attempt + 1, since=",
      "phase=\"retrying\", attempt=cycle.attempt, since=", "daily"),
     ("a retry that does not wait",
      "lost_starts=0, retry_at=ended_at + wait_s,", "lost_starts=0, retry_at=ended_at,", "daily"),
-    ("a start that is not yet committed",
-     "            if decision.changed:\n                self._commit(decision.state, aside)\n"
-     "            if config is not None:\n"
-     "                self._start(config, before, decision, locks)\n",
-     "            if config is not None:\n"
-     "                self._start(config, before, decision, locks)\n"
-     "            if decision.changed:\n                self._commit(decision.state, aside)\n",
-     "busy"),
     ("only the command itself is looked for, and not its tree",
      "    return [process for process in members.values() if not process.is_dead]",
      "    return [process for process in members.values()\n"
-     "            if not process.is_dead and process.pid == job.pid]", "busy"),
+     "            if not process.is_dead and process.pid == job.pid]", "crowded"),
     ("a verdict is put on file without a look whether it is there",
      "    missing = [line for line in lines if line.encode(\"ascii\") not in on_file]",
      "    missing = list(lines)", "daily"),
@@ -51,13 +37,6 @@ FAULTS = (
     ("a message that is not accepted is dropped",
      "    wait_s = RETRY_SEND_S[min(tries, len(RETRY_SEND_S)) - 1]\n",
      "    store.mark_sent(path)\n    return True\n", "daily"),
-    ("a run without a record is taken for never started, whoever carries its mark",
-     "        if run.run_id and self._is_alive_without_record(name, run.run_id):\n"
-     "            return RunFact(kind=\"held\")\n        return RunFact(kind=\"vanished\"",
-     "        return RunFact(kind=\"vanished\"", "busy"),
-    ("a supervisor does not wait for room to record a result",
-     "                supervisor.wait_for_room()  # a full disk", "                return False  #",
-     "busy"),
 )
 
 

@@ -8,7 +8,9 @@ FIRST_DAY = 1735689600  # 2025-01-01
 ZONES = ("UTC", "Europe/Paris", "America/New_York")
 
 # Kinds of boxes: how often tasks are due, and how many days a life has.
+# A crowded one has commands whose children are other users', and supervisors that are killed.
 KINDS = {
+    "crowded": {"days": (1, 2), "faults_a_day": 40.0},
     "busy": {"days": (1, 2), "faults_a_day": 14.0},
     "daily": {"days": (8, 25), "faults_a_day": 1.5},
     "slow": {"days": (5000, 10000), "faults_a_day": 0.012},
@@ -18,7 +20,7 @@ KINDS = {
 def schedule_of(rng, kind):
     """A schedule that such a box may have."""
     minute, hour = rng.randrange(60), rng.choice((0, 1, 2, 2, 3, 3, 4, 6, 12, 23))
-    if kind == "busy":
+    if kind in ("busy", "crowded"):
         return rng.choice((
             "*/%d * * * *" % rng.choice((10, 20, 30)), "%d * * * *" % minute,
             "%d-59/%d * * * *" % (minute % 10, rng.choice((17, 25))), "%d */2 * * *" % minute,
@@ -76,6 +78,8 @@ def task_of(rng, kind, number):
                     "fails": rng.choice((0.0, 0.05, 0.1 if rare else 0.3)),
                     "stubborn": rng.choice((0, 0, 0.1 if rare else 0.3)),
                     "children": rng.choice((0, 0, 0.1 if rare else 0.3))}
+    if kind == "crowded":
+        task["fate"].update(children=0.7, foreign=0.9, leaves=0.1)
     return task
 
 
@@ -95,9 +99,12 @@ def step_of(rng, kind, days, tasks):
         at = at // DAY * DAY + rng.choice((0, 1, 2, 3)) * HOUR + rng.randrange(HOUR)
     else:
         at += rng.choice((0, 0, 0, 1, 30, 59))
-    step = {"at": at, "kind": rng.choice(tuple(STEPS))}
+    step = {"at": at, "kind": rng.choice(CROWDED if kind == "crowded" else tuple(STEPS))}
     step.update(STEPS[step["kind"]](rng, tasks))
     return step
+
+
+CROWDED = ("hide", "kill_supervisor", "kill_supervisor", "kill", "reuse_pid")
 
 
 def within(rng):
