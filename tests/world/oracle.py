@@ -154,7 +154,7 @@ class Oracle:
         now = self.box.kernel.now()
         self.amnesty_since = min(self.last_tick_wall, now)
         for name in self.spans:
-            self._forgive(name, now - 800 * DAY, now)
+            self._forgive(name, now - 3000 * DAY, now)
         self.is_forgetful = True
         self.disturbed("state lost")
 
@@ -328,7 +328,7 @@ class Oracle:
         self.unseen_edits.clear()
         self.last_tick_at, self.last_tick_wall = kernel.stamp, kernel.now()
 
-    def read_history(self):
+    def read_history(self, is_whole=False):
         box = self.box
         try:
             folder = box.kernel.disk.find(box.path("status/history"), box.kernel.disk.root)
@@ -336,7 +336,10 @@ class Oracle:
             return
         today = box.kernel.now() // DAY
         days = [box.sc.iso((today + ahead) * DAY)[:10] + ".jsonl" for ahead in (-1, 0, 1)]
-        for name in self.touched[-3:] + [day for day in days if day not in self.touched[-3:]]:
+        names = self.touched[-3:] + [day for day in days if day not in self.touched[-3:]]
+        if is_whole:                  # what was decided before the box went down is filed then
+            names = sorted(folder.entries)
+        for name in names:
             if name not in folder.entries:
                 continue
             data = folder.entries[name].data
@@ -485,7 +488,7 @@ class Oracle:
         box, sc = self.box, self.box.sc
         kernel = box.kernel
         now = kernel.now()
-        self.read_history()
+        self.read_history(is_whole=True)
         if self.last_tick_at is None or stamp - self.last_tick_at > 5 * MINUTE:
             text = self.box.read("status/heartbeat")
             beat = kernel.disk.find(box.path("status/heartbeat"), kernel.disk.root)
