@@ -101,9 +101,10 @@ CONTENTS: "Dict[str, Callable[[bytes], bool]]" = {
 # -- patterns
 
 NOTHING = r"(?!)"
-# Repeated wildcards are one piece: as several, they would try every way to share out a name.
 _SET = r"\[(?:![^\]/]+|[^!\]/][^\]/]*)\]"  # [] and [!] are none: nothing is in them
-_PIECE = re.compile(r"(?:\*\*/)+|\*{2,}|\*|\?|%s|[^*?\[]+|\[" % _SET)
+# Repeated wildcards are one piece. "**/" stands for folders where a name could begin: in "a**/b",
+# "**" is what it is in "a**b".
+_PIECE = re.compile(r"(?:\A|(?<=/))(?:\*\*/)+|\*{2,}|\*|\?|%s|[^*?\[]+|\[" % _SET)
 _SPECIAL = re.compile(r"[*?\[]")
 
 
@@ -132,7 +133,7 @@ def pattern_expression(pattern: str, anywhere: bool = False, below: bool = False
     return "(?s:%s%s)" % (text, end)
 
 
-_NAME_PART, _ANYTHING, _SUBFOLDERS = "[^/]*", ".*", "(?:[^/]+/)*"
+_NAME_PART, _ANYTHING, _SUBFOLDERS = "[^/]*?", ".*?", "(?:[^/]+/)*?"
 _WILDCARDS = {"*": _NAME_PART, "?": "[^/]"}
 _GROUPS = itertools.count()  # expressions are joined, and no two groups may have the same name
 
@@ -141,30 +142,46 @@ def _joined_expression(pieces: "Sequence[str]") -> str:
     """The expression of a pattern's pieces.
 
     Where the next wildcard takes whatever there may be, what stands before it is sought up to the
-    first place, for good: an expression that came back to it would try all ways to share out a name
+    first place, for good: an expression that came back to it would try all ways to share out a path
     among several wildcards, for minutes.
     """
+    sections = _split_before(pieces, lambda piece: piece[:2] == "**")
     text = ""
-    # Of each wildcard, its expression, what follows it, and whether that has a slash.
-    parts: "List[Tuple[str, str, bool]]" = []
+    for section, following in zip(sections, sections[1:]):
+        expression = _section_expression(section)
+        # What "**/" takes begins where a name could.
+        takes_all = following[0][-1] == "*" or section[-1:] and section[-1][-1] == "/"
+        text += _found_once(expression) if takes_all else expression
+    return text + _section_expression(sections[-1])
+
+
+def _section_expression(pieces: "Sequence[str]") -> str:
+    """Of pieces among which "**" or "**/" can only be the first."""
+    parts = _split_before(pieces, lambda piece: piece == "*")
+    text = ""
+    for part, _ in zip(parts, parts[1:]):
+        expression = "".join(map(_piece_expression, part))
+        takes_all = part[:1] == ["*"] and not any("/" in piece for piece in part)
+        text += _found_once(expression) if takes_all else expression
+    return text + "".join(map(_piece_expression, parts[-1]))
+
+
+def _split_before(pieces: "Iterable[str]", is_first: "Callable[[str], bool]") -> "List[List[str]]":
+    """The pieces in parts, of which each but the first begins with one that `is_first`."""
+    parts: "List[List[str]]" = [[]]
     for piece in pieces:
-        expression = _piece_expression(piece)
-        if piece[0] == "*":
-            parts.append((expression, "", False))
-        elif parts:
-            wildcard, fixed, has_slash = parts[-1]
-            parts[-1] = wildcard, fixed + expression, has_slash or "/" in piece
-        else:
-            text += expression
-    following = [wildcard for wildcard, _, _ in parts[1:]] + [""]
-    for (wildcard, fixed, has_slash), after in zip(parts, following):
-        takes_all = after == _ANYTHING or after == wildcard == _NAME_PART and not has_slash
-        if len(parts) > 2 and takes_all and wildcard != _SUBFOLDERS:
-            name = "w%d" % next(_GROUPS)
-            text += "(?=(?P<%s>%s?%s))(?P=%s)" % (name, wildcard, fixed, name)  # an atomic group
-        else:
-            text += wildcard + fixed
-    return text
+        if is_first(piece):
+            parts.append([])
+        parts[-1].append(piece)
+    return parts
+
+
+def _found_once(expression: str) -> str:
+    """An atomic group; text without a wildcard needs none."""
+    if "*" not in expression:
+        return expression
+    name = "w%d" % next(_GROUPS)
+    return "(?=(?P<%s>%s))(?P=%s)" % (name, expression, name)
 
 
 def _piece_expression(piece: str) -> str:
