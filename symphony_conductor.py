@@ -11167,6 +11167,18 @@ def marked_processes(job: Job, table: "Sequence[Process]") -> "List[Process]":
     return members
 
 
+def leader_of(job: Job, table: "Sequence[Process]") -> "Process | None":
+    """The command of a job whose number is not known, by its mark; None if it cannot be seen.
+
+    What a command starts may lead a group of its own, and began later.
+    """
+    leaders = [process for process in marked_processes(job, table)
+               if process.pid == process.group and not process.is_dead
+               and not _is_foreign(job, process)]
+    return min(leaders, default=None,
+               key=lambda process: (len(process.start), process.start, process.pid))
+
+
 def run_in_process_table(root: str, run_id: str, mark: str) -> bool:
     """Whether a process names this run in its environment or its arguments. Raises OSError."""
     if has_proc():
@@ -12735,6 +12747,10 @@ class Supervisor:
         else:
             job = job_of(self.record, self.store.root, self.pipe_path).replace(others=self.others)
             try:
+                leader = leader_of(job, process_table() or []) if job.pid == NO_PID else None
+                if leader is not None:  # what it leaves behind is found by its group
+                    job = job.replace(pid=leader.pid, start=leader.start)
+                    self.record = {**self.record, "pid": job.pid, "pid_start": job.start}
                 self.is_lost = not may_live(job)
             except OSError:
                 pass  # then it is watched to its end

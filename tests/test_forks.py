@@ -172,6 +172,38 @@ def test_a_command_whose_supervisor_died_before_it_had_its_number_on_record_is_a
 
 
 @needs_proc
+def test_of_a_command_adopted_without_its_number_what_hides_in_its_group_is_waited_for(project):
+    """It has no mark, no parent and none of the output: only the group of the command tells."""
+    hides = ("import os, time\nif os.fork() == 0:\n"
+             "    os.dup2(os.open(os.devnull, os.O_RDWR), 1), os.dup2(1, 0), os.dup2(1, 2)\n"
+             "    os.execve('/bin/sh', ['sh', '-c', 'while [ ! -e hidden.go ]; do sleep 0.05; done'], {})\n"
+             "open('job.up', 'w').close()\n"
+             "while not os.path.exists('job.go'):\n    time.sleep(0.05)\n")
+    project.configure(due_once("job", command=[sys.executable, "-c", hides], retry_count=1, retry_delay=0,
+                               timeout=600))
+    project.anchor()
+    project.call("tick")
+    assert project.wait_until((project.root / "job.up").exists)
+    store = sc.Store(str(project.root))
+    record = project.running_record("job")
+    os.kill(record["supervisor"], signal.SIGKILL)
+    assert project.wait_until(lambda: not is_alive(record["supervisor"]))
+    store.write_run("job", dict(record, pid=sc.NO_PID, pid_start=""))
+    assert project.call("tick")[0] == 0
+    assert project.wait_until(lambda: store.read_run("job")["pid"] == record["pid"])
+    assert store.read_run("job")["pid_start"] == record["pid_start"]
+    (project.root / "job.go").touch()
+    assert project.wait_until(lambda: not is_alive(record["pid"]))
+    assert project.call("tick")[0] == 0
+    assert store.read_run("job")["run_id"] == record["run_id"] and "result" not in store.read_run("job")
+    (project.root / "hidden.go").touch()
+    assert project.wait_until(lambda: project.call("tick")[0] == 0 and project.history())
+    project.wait_for_idle()
+    assert [(verdict["attempt"], verdict["status"]) for verdict in project.history()] == [(2, "success")]
+    assert nothing_lives(record)
+
+
+@needs_proc
 @pytest.mark.parametrize("why", ["no room", "old", "no access", "not held"])
 def test_where_a_fork_could_not_be_told_from_its_parent_the_program_is_started_anew(project, why):
     project.configure(waiting("job"))
