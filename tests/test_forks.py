@@ -148,6 +148,17 @@ def test_kill_9_of_one_forked_supervisor_leaves_the_others_alone_and_its_command
     assert len(project.lines("killed.out")) == 1
 
 
+def adopted_without_its_number(project):
+    """Have a tick adopt `job` as if its supervisor had been killed just after the start."""
+    store = sc.Store(str(project.root))
+    record = project.running_record("job")
+    os.kill(record["supervisor"], signal.SIGKILL)
+    assert project.wait_until(lambda: not is_alive(record["supervisor"]))
+    store.write_run("job", dict(record, pid=sc.NO_PID, pid_start=""))
+    assert project.call("tick")[0] == 0
+    return store, record
+
+
 @needs_proc
 def test_a_command_whose_supervisor_died_before_it_had_its_number_on_record_is_adopted(project):
     """The number of a process that posix_spawn(3) started is on record only after it runs."""
@@ -155,12 +166,7 @@ def test_a_command_whose_supervisor_died_before_it_had_its_number_on_record_is_a
     project.anchor()
     project.call("tick")
     started(project, "job")
-    store = sc.Store(str(project.root))
-    record = project.running_record("job")
-    os.kill(record["supervisor"], signal.SIGKILL)
-    assert project.wait_until(lambda: not is_alive(record["supervisor"]))
-    store.write_run("job", dict(record, pid=sc.NO_PID, pid_start=""))
-    assert project.call("tick")[0] == 0
+    store, record = adopted_without_its_number(project)
     assert project.wait_until(lambda: supervisors(project)["job"][1][2] == "adopt")
     for _ in range(2):
         assert project.call("tick")[0] == 0
@@ -184,12 +190,7 @@ def test_of_a_command_adopted_without_its_number_what_hides_in_its_group_is_wait
     project.anchor()
     project.call("tick")
     assert project.wait_until((project.root / "job.up").exists)
-    store = sc.Store(str(project.root))
-    record = project.running_record("job")
-    os.kill(record["supervisor"], signal.SIGKILL)
-    assert project.wait_until(lambda: not is_alive(record["supervisor"]))
-    store.write_run("job", dict(record, pid=sc.NO_PID, pid_start=""))
-    assert project.call("tick")[0] == 0
+    store, record = adopted_without_its_number(project)
     assert project.wait_until(lambda: store.read_run("job")["pid"] == record["pid"])
     assert store.read_run("job")["pid_start"] == record["pid_start"]
     (project.root / "job.go").touch()
