@@ -7,6 +7,7 @@ life to the last call.
 import errno
 import heapq
 import json
+import os
 import random
 import signal
 
@@ -158,6 +159,15 @@ class Box:
             return bytes(self.kernel.disk.find(self.path(name), self.kernel.disk.root).data)
         except OSError:
             return None
+
+    def safe(self, name):
+        """What a power cut would leave of a file at the worst: what was flushed to disk."""
+        try:
+            folder = self.kernel.disk.find(self.path(os.path.dirname(name)), self.kernel.disk.root)
+        except OSError:
+            return b""
+        inode = folder.synced.get(os.path.basename(name))
+        return b"" if inode is None else bytes(inode.synced)
 
     def names(self, folder):
         try:

@@ -7,6 +7,11 @@ FAULTS = (
     ("a lost fsync: a file is renamed before its content is on disk",
      "            if durable:\n                os.fsync(fd)\n        except OSError:\n",
      "        except OSError:\n", "daily"),
+    ("a start ahead of the commit of its decision",
+     "            if decision.changed:\n                self._commit(decision.state, aside)\n"
+     "            if config is not None:\n                self._start(config, before, decision, locks)\n",
+     "            if config is not None:\n                self._start(config, before, decision, locks)\n"
+     "            if decision.changed:\n                self._commit(decision.state, aside)\n", "daily"),
     ("a success for the slot before counts: `<` of the needed slot is a day off",
      "state.satisfied_until is None or state.satisfied_until < needed:",
      "state.satisfied_until is None or state.satisfied_until < needed - DAY:", "daily"),

@@ -8,6 +8,7 @@ import errno
 import fcntl
 import heapq
 import os
+import random
 import select
 import signal
 
@@ -17,6 +18,7 @@ from .coroutine import Coroutine
 BOOT_TICKS = 12        # when process 1 began, in clock ticks since the boot
 ROOT_USER, USER, OTHER_USER = 0, 1000, 1001
 FIRST_PID, LAST_PID = 300, 32768
+YIELDS = 0.02          # of the calls made while another process could run: it runs first
 
 
 class Killed(BaseException):
@@ -89,6 +91,7 @@ class Kernel:
     def __init__(self, stamp, rng):
         self.stamp = float(stamp)
         self.rng = rng
+        self.turns = random.Random(int(stamp))  # for whose turn it is, and nothing else
         self.offset = 0.0            # of the wall clock against true time
         self.boots = 0
         self.suspended_s = 0.0
@@ -155,6 +158,8 @@ class Kernel:
                 raise Killed
         if process.pending:
             self.handle_signals(process)
+        if self.queue[:1] and self.queue[0][0] <= self.stamp and self.turns.random() < YIELDS:
+            self.block(process, self.stamp)
         return process
 
     def block(self, process, until=None):
@@ -249,6 +254,8 @@ class Kernel:
         child.shown, child.on_end = process.shown, process.on_end
         child.what = "supervisor %d" % child.pid
         self.start(child, function)
+        if self.turns.random() < 0.5:  # the child runs first
+            self.block(process, self.stamp)
         return child.pid
 
     def exit(self, code):

@@ -46,6 +46,7 @@ class Oracle:
         self.unsettled = []           # runs without a verdict
         self.keys = {}                # (task, slot, attempt) -> run
         self.is_forgetful = self.is_slow = False  # the state was lost; the disk was slow
+        self.lost_at = float("-inf")  # true time of the last loss of the state
         self.last_of = {}             # task -> its newest run
         self.unseen_edits = set()     # tasks that were changed since the last tick
         self.paused = {}              # task -> when somebody paused or resumed it
@@ -156,6 +157,7 @@ class Oracle:
         for name in self.spans:
             self._forgive(name, now - 3000 * DAY, now)
         self.is_forgetful = True
+        self.lost_at = self.box.kernel.stamp
         self.disturbed("state lost")
 
     def edited(self, names):
@@ -238,6 +240,7 @@ class Oracle:
             self.fail("no double run", "slot %s of %s starts attempt %d twice: runs %s and %s",
                       run.scheduled_for, run.task, run.attempt, self.keys[key].run_id, run.run_id)
         self.keys[key] = run
+        self._check_decision(run)
         if task.get("schedule") and not self.is_true_slot(run.task, run.slot):
             self.fail("only true slots", "%s runs for %s, which is no slot of '%s'", run.task,
                       run.scheduled_for, task["schedule"])
@@ -256,6 +259,13 @@ class Oracle:
         self._check_dependencies(run, task)
         self._check_concurrency()
 
+    def _check_decision(self, run):
+        """The decision to start a run is on disk, where no power cut takes it back."""
+        state = self.box.safe("conductor_state.json")
+        if run.run_id.encode() not in state and self.box.kernel.stamp - self.lost_at > HOUR:
+            self.fail("decided first", "the command of run %s starts, and a power cut now would"
+                      " leave a state without it", run.run_id)
+
     def _retry(self, run, task, before):
         if before is None or before.trigger == "manual":
             return
@@ -264,7 +274,7 @@ class Oracle:
             self.fail("nothing lives at a retry", "attempt %d of %s starts while pid %d of run %s"
                       " lives", run.attempt, run.task, alive[0].pid, before.run_id)
         if before.slot == run.slot and before.attempt == run.attempt - 1 and before.ended_at:
-            wait_s = task["retry_delay"] * task.get("retry_backoff", 1) ** (before.attempt - 1)
+            wait_s = task.get("retry_delay", 300) * task.get("retry_backoff", 1) ** (before.attempt - 1)
             since = self.box.kernel.stamp - before.ended_at
             if since < wait_s - 2 and not before.disturbed and not self.leaps:
                 self.fail("retries as told", "attempt %d of %s comes %d s after the end of the one"
