@@ -1213,7 +1213,7 @@ def _is_zone_data(data: bytes) -> bool:
         offset, is_dst, name = struct.unpack_from(">lBB", data, begin + times + place * 6)
         if abs(offset) > LONGEST_OFFSET_S or is_dst > 1 or name >= letters:
             return False
-    is_ascii = max(names, default=128) < 128
+    is_ascii = max(names) < 128
     return is_ascii and names.endswith(b"\0") and list(moments) == sorted(set(moments))
 
 

@@ -39,6 +39,16 @@ def test_the_spans_of_paris(at, span):
     assert zone.span(span[1] - 1) == span
 
 
+@needs_zones
+def test_a_span_that_was_asked_for_last_is_not_looked_up_again(monkeypatch):
+    zone = sc.Zone("Europe/Paris")
+    start, end = zone.span(sc.from_iso("2026-01-01T00:00:00Z"))[:2]
+    zone._blocks.clear()
+    monkeypatch.setattr(sc.Zone, "_read_block", lambda zone, start: [(start, start + BLOCK, 1, 1)])
+    assert {zone.span(at)[2] for at in (start, start + 1, end - 2, end - 1)} == {3600}
+    assert zone.span(end)[2] == 1
+
+
 @pytest.mark.parametrize("at, span", [
     (0, (0, BLOCK, 0, 0)), (-1, (-BLOCK, 0, 0, 0)), (BLOCK - 1, (0, BLOCK, 0, 0)),
     (BLOCK, (BLOCK, 2 * BLOCK, 0, 0))])
@@ -70,7 +80,7 @@ def test_the_caller_s_tz_is_left_as_it_was(monkeypatch, before):
 @pytest.mark.parametrize("changes", [
     (), (0,), (1,), (2,), (STEP - 1,), (STEP,), (STEP + 1,), (2 * STEP - 1,), (2 * STEP,),
     (3 * STEP - 1,), (3 * STEP,), (3 * STEP + 1,), (5, STEP + 5), (1, STEP + 1, 2 * STEP + 1),
-    (STEP, 2 * STEP), (3 * STEP + 9,), (STEP // 2, 3 * STEP + 9)])
+    (STEP, 2 * STEP), (3 * STEP + 9,), (STEP // 2, 3 * STEP + 9), (-1,), (-2, 1)])
 def test_every_change_of_the_offset_is_found_to_the_second(monkeypatch, changes):
     """Three steps and ten seconds, with offsets that grow by an hour at each change."""
     start, end = 1000, 1000 + 3 * STEP + 10
@@ -79,7 +89,7 @@ def test_every_change_of_the_offset_is_found_to_the_second(monkeypatch, changes)
         return HOUR * sum(at >= start + change for change in changes)
 
     monkeypatch.setattr(sc.time, "localtime", lambda at: Local(offset(at)))
-    edges = [start] + [start + change for change in changes if change] + [end]
+    edges = [start] + [start + change for change in changes if change > 0] + [end]
     assert list(sc.Zone._spans_between(start, end)) == [
         (low, high, offset(low), offset(low - 1)) for low, high in zip(edges, edges[1:])]
 
@@ -142,13 +152,45 @@ def test_names_of_zones_leave_out_tables_and_second_copies(zones):
     (" Paris ", "did you mean 'Europe/Paris'?"),
     ("new  york", "did you mean 'America/New_York'?"),
     ("America/New York", "did you mean 'America/New_York'?"),
+    ("Europe/Paris", "use an IANA name such as Europe/Paris or UTC"),  # its file is damaged
     ("york", "use an IANA name such as Europe/Paris or UTC"),
     ("Atlantis", "use an IANA name such as Europe/Paris or UTC"),
     ("", "use an IANA name such as Europe/Paris or UTC"),
 ])
 def test_the_hint_to_an_unknown_zone(zones, name, hint):
-    zones("Europe/Paris", "America/New_York", "Europe/Berlin")
+    zones("Europe/Paris", "Europe/Pari", "America/New_York", "Europe/Berlin")
     assert sc._zone_hint(name) == hint
+
+
+def zone_file(version=b"2", moments=(5,), types=((3600, 1, 0),), names=b"CET\0", leaps=0, flags=0):
+    """A file of a zone, as tzfile(5) has it."""
+    data = b""
+    for width in (4, 8) if version >= b"2" else (4,):
+        data += struct.pack(">4sc15x6L", b"TZif", version, flags, flags, leaps, len(moments), len(types), len(names))
+        data += b"".join(struct.pack(">" + "lq"[width == 8], moment) for moment in moments)
+        data += bytes(len(moments)) + b"".join(struct.pack(">lBB", *each) for each in types) + names
+        data += bytes(leaps * (width + 4) + 2 * flags)
+    return data
+
+
+@pytest.mark.parametrize("version", [b"\0", b"2"])
+@pytest.mark.parametrize("leaps", [0, 1, 2, 5])
+@pytest.mark.parametrize("flags", [0, 1])
+def test_a_zone_is_whole_or_no_zone(version, leaps, flags):
+    data = zone_file(version, leaps=leaps, flags=flags)
+    assert sc._is_zone_data(data) and sc._is_zone_data(data + b"\nCET-1\n")
+    for size in list(range(45)) + [len(data) - 7, len(data) - 1]:
+        assert not sc._is_zone_data(data[:size])
+
+
+@pytest.mark.parametrize("is_zone, more", [
+    (True, {"types": ((93600, 0, 0), (-93600, 1, 3))}),  # 26 hours, and an empty name
+    (False, {"types": ((93601, 0, 0),)}), (False, {"types": ((-93601, 0, 0),)}),
+    (False, {"types": ((0, 2, 0),)}), (False, {"types": ((0, 0, 4),)}), (False, {"types": ()}),
+    (True, {"names": b"~\x7f\0"}), (False, {"names": b"~\x80\0"}), (False, {"names": b"CET"}),
+    (True, {"moments": (-5, 4, 5)}), (False, {"moments": (4, 4)}), (False, {"moments": (5, 4)})])
+def test_what_a_zone_says_is_possible(is_zone, more):
+    assert sc._is_zone_data(zone_file(**more)) is is_zone
 
 
 def test_a_damaged_file_is_no_zone_and_is_not_proposed(zones):
@@ -200,6 +242,19 @@ def test_a_stored_time_is_read_back(monkeypatch, text, at):
     monkeypatch.setattr(sc, "_DAY_STARTS", {})
     assert sc.from_iso(text) == at
     assert sc.from_iso(text) == at  # its day is known by now
+
+
+def test_the_days_of_stored_times_are_worked_out_once(monkeypatch):
+    """A history has the same few days in all its lines."""
+    monkeypatch.setattr(sc, "_DAY_STARTS", {})
+    assert sc.from_iso("2025-06-02T10:00:00Z") == DAY_BEGINS + 36000
+    monkeypatch.setattr(sc, "TIME_PATTERN", "no other text is read")
+    for text, second in (("00:00:00", 0), ("00:00:59", 59), ("00:59:00", 3540), ("23:00:00", 82800),
+                         ("01:02:03", 3723), ("19:48:57", 71337), ("23:59:59", 86399)):
+        assert sc.from_iso("2025-06-02T%sZ" % text) == DAY_BEGINS + second
+    for text in ("2025-06-03T00:00:00Z", "2025-06-02T24:00:00Z", "2025-06-02T00:00:00ZZ"):
+        with pytest.raises(ValueError):
+            sc.from_iso(text)
 
 
 @pytest.mark.parametrize("text", [
