@@ -234,6 +234,8 @@ DAY_BEGINS = 1748822400  # 2025-06-02
     ("2025-06-02T10:00:00+02:00", DAY_BEGINS + 28800),
     ("2025-06-02T10:00:00+0230", DAY_BEGINS + 27000),
     ("2025-06-02T10:00:00-05:30", DAY_BEGINS + 55800),
+    ("2025-06-02T10:00:00+10:00", DAY_BEGINS),
+    ("9999-12-31T23:59:59Z", 253402300799),
     ("2025-06-02 10:00 Z", DAY_BEGINS + 36000),
     ("1969-12-31T23:59:59Z", -1),
     (None, None),
@@ -268,6 +270,15 @@ def test_what_is_no_time_is_none_whether_or_not_its_day_is_known(monkeypatch, te
         with pytest.raises(ValueError):
             sc.from_iso(text)
         assert sc.from_iso("2025-06-02T23:59:59Z") == DAY_BEGINS + 86399
+
+
+@pytest.mark.parametrize("zeros", [34, 35])
+def test_a_time_beyond_the_years_of_utc_is_refused(zeros):
+    text = "9999-12-31T23:59:00." + "0" * zeros + "-00:01"
+    shown = text if len(text) <= 60 else text[:57] + "..."
+    with pytest.raises(ValueError) as caught:
+        sc.from_iso(text)
+    assert str(caught.value) == "%r is not in the years 1 to 9999 of UTC" % shown
 
 
 def test_a_long_text_in_place_of_a_time_is_cut():
