@@ -347,7 +347,8 @@ class Oracle:
         today = box.kernel.now() // DAY
         days = [box.sc.iso((today + ahead) * DAY)[:10] + ".jsonl" for ahead in (-1, 0, 1)]
         names = self.touched[-3:] + [day for day in days if day not in self.touched[-3:]]
-        if is_whole:                  # what was decided before the box went down is filed then
+        # What was decided before the box went down is filed under its own day once it is up.
+        if is_whole or box.kernel.since_boot() < HOUR:
             names = sorted(folder.entries)
         for name in names:
             if name not in folder.entries:
