@@ -360,8 +360,8 @@ def cycle(phase, **more):
     return sc.Cycle(slot=at(NIGHT), phase=phase, since=float(NOW - HOUR), **more)
 
 
-def told(document=(), pauses=(), config=(), last_tick=NOW - 5, **state):
-    """What `status` tells at noon of a task that is due at two in the night."""
+def situation(document=(), pauses=(), config=(), other=(), **state):
+    """(configuration, state) at noon of a task that is due at two in the night, and of another."""
     documents = [task("a", **dict({"schedule": "0 2 * * *", "retry_count": 2}, **dict(document))),
                  task("d", "0 1 * * *")]
     built = World(*documents, **dict(config)).config
@@ -370,8 +370,13 @@ def told(document=(), pauses=(), config=(), last_tick=NOW - 5, **state):
     others = {"d": sc.TaskState(
         schedule_key=built.tasks["d"].schedule_key, cursor=at("2025-06-03T01:00:00Z"),
         next_slot=at("2025-06-04T01:00:00Z"),
-        last=dict(FAILURE, scheduled_for="2025-06-03T01:00:00Z"))}
-    known = sc.State(tasks=dict(others, a=sc.TaskState(**facts)), pauses=dict(pauses))
+        last=dict(FAILURE, scheduled_for="2025-06-03T01:00:00Z"), **dict(other))}
+    return built, sc.State(tasks=dict(others, a=sc.TaskState(**facts)), pauses=dict(pauses))
+
+
+def told(last_tick=NOW - 5, **given):
+    """What `status` tells of that task."""
+    built, known = situation(**given)
     shown_of = sc.task_document(built, known, built.tasks["a"], NOW, last_tick)
     return tuple(shown_of[key] for key in ("state", "reason", "waiting_for", "next_run"))
 
@@ -408,6 +413,18 @@ def told(document=(), pauses=(), config=(), last_tick=NOW - 5, **state):
         FAILURE, reason="no space")},
      ("retrying", "failed (exit 3): no space; attempt 2 of 3 starts at the first tick after "
       "2025-06-03T12:01:30Z", None, "2025-06-03T12:02:00Z")),
+    ({"cycle": cycle("retrying", attempt=2, retry_at=float(NOW), attempts=[dict(FAILURE, exit_code=7), FAILURE])},
+     ("retrying", "failed (exit 3); attempt 2 of 3: waiting since 2025-06-03T12:00:00Z (the next tick starts it)",
+      None, NOON)),
+    ({"cycle": cycle("retrying", attempt=2, retry_at=float(NOW - 90)), "last": FAILURE,
+      "document": {"only_between": "13:30-14:30"}},
+     ("retrying", "failed (exit 3); attempt 2 of 3: waiting since 2025-06-03T11:58:30Z until "
+      "2025-06-03T13:30:00Z (only_between 13:30-14:30)", None, "2025-06-03T13:30:00Z")),
+    # Nobody can tell when a lock is free.
+    ({"cycle": cycle("retrying", attempt=2, retry_at=float(NOW - 90)), "last": FAILURE,
+      "document": {"locks": ["l"]}, "other": {"run": RUN.replace(locks=["l"])}},
+     ("retrying", "failed (exit 3); attempt 2 of 3: waiting since 2025-06-03T11:58:30Z (lock 'l' is held by 'd')",
+      None, TOMORROW)),
     ({"cycle": cycle("queued")},
      ("queued", "since 2025-06-03T11:00:00Z (the next tick starts it)", None, TOMORROW)),
     ({"cycle": cycle("queued"), "document": {"only_between": "13:30-14:30"}},
@@ -416,6 +433,103 @@ def told(document=(), pauses=(), config=(), last_tick=NOW - 5, **state):
 ])
 def test_a_task_is_told_as_it_stands_with_what_comes_next(given, expected):
     assert told(**given) == expected
+
+
+def why(slot=None, of_slot=None, is_broken=False, **given):
+    """What `why` says of that task."""
+    built, known = situation(**given)
+    if slot is not None:
+        slot = sc.Slot(**dict({"task": "a", "at": at(NIGHT), "fate": "success"}, **slot))
+    return sc.why_text(built, known, built.tasks["a"], slot, of_slot, NOW, NOW - 5, 1000, "sc", is_broken)
+
+
+def of_slot(status="success", **more):
+    return verdict("a", "2025-06-03T02:00:05Z", status, **dict({"scheduled_for": NIGHT}, **more))
+
+
+NEXT = "Next run: Wed 2025-06-04 02:00 +0000 (in 14h)."
+TOOK = "Attempt 1 took 1s and ended with exit code 0. "
+WINDOW = "only_between 13:30-14:30"
+
+
+@pytest.mark.parametrize("slot, run, sentences", [
+    ({}, of_slot(), " ran and succeeded. " + TOOK),
+    ({"shifted": True}, of_slot(), " (moved by daylight saving time) ran and succeeded. " + TOOK),
+    ({"was_off": True}, of_slot(), " (no tick ran at the time) ran and succeeded. " + TOOK),
+    ({}, of_slot(started_at="2025-06-03T02:00:59Z"), " ran and succeeded. " + TOOK),
+    ({}, of_slot(started_at="2025-06-03T02:01:00Z"), " ran 1m late and succeeded. " + TOOK),
+    ({}, of_slot(started_at="2025-06-03T03:00:00Z", trigger="catch_up"),
+     " ran 1h late and succeeded. It ran late, as a catch-up. " + TOOK),
+    ({}, of_slot(started_at="2025-06-03T03:00:00Z", attempt=2, attempts=[
+        {"started_at": "2025-06-03T02:00:01Z"}, {"started_at": "2025-06-03T03:00:00Z"}]),
+     " ran and succeeded. Attempt 2 of 3 took 1s and ended with exit code 0. "),
+    ({"fate": "failed"}, of_slot("failed", reason="no space.", exit_code=3),
+     " ran and failed. Attempt 1 took 1s and ended with exit code 3. No space. "),
+    ({"fate": "skipped_late"}, of_slot("skipped_late", run_id=None, reason="late by 3h"),
+     " was skipped: too late to start. Late by 3h. "),
+    ({"fate": "due"}, None, " is due, not decided yet. "),
+    ({"fate": "lost", "reason": "no tick"}, None, " was lost. No tick. ")])
+def test_why_tells_what_became_of_a_slot(slot, run, sentences):
+    assert why(slot, run).split("\n")[0] == "a: the slot Tue 2025-06-03 02:00 +0000%s%s" % (sentences, NEXT)
+
+
+@pytest.mark.parametrize("started_at, sentence", [
+    ("2025-06-03T13:30:00Z", "It waited until Tue 2025-06-03 13:30 +0000 (%s). " % WINDOW),
+    ("2025-06-03T13:29:59Z", "")])
+def test_why_tells_that_a_slot_waited_for_its_window(started_at, sentence):
+    late = "11h 30m" if sentence else "11h 29m"
+    assert why({}, of_slot(started_at=started_at), document={"only_between": "13:30-14:30"}) == (
+        "a: the slot Tue 2025-06-03 02:00 +0000 ran %s late and succeeded. %s%s%s; it waits until Wed"
+        " 2025-06-04 13:30 +0000 (%s). It runs as configured: only between 13:30-14:30." % (
+            late, sentence, TOOK, NEXT.rstrip("."), WINDOW))
+
+
+WAITED = "failed (exit 3); attempt 2 of 3: waiting since 2025-06-03T11:58:30Z"
+RETRYING = {"cycle": cycle("retrying", attempt=2, retry_at=float(NOW - 90), attempts=[FAILURE])}
+
+
+@pytest.mark.parametrize("given, sentences, advice", [
+    ({}, NEXT, []),
+    ({"of_slot": verdict("a", "2025-06-03T11:00:00Z")}, "Its latest run succeeded 1h ago. " + NEXT, []),
+    ({"of_slot": verdict("a", "2025-06-03T11:00:00Z", "failed", trigger="manual", scheduled_for=None,
+                         exit_code=3, reason="no space")},
+     "Its latest run, started by hand, failed (exit 3) 1h ago: no space. " + NEXT,
+     ["Its output: sc logs a", "To run it now: sc run --task a"]),
+    ({"skips": {TOMORROW: "skipped by joe"}}, "Its slot Wed 2025-06-04 02:00 +0000 will be skipped by joe."
+     " Next run: Thu 2025-06-05 02:00 +0000 (in 1d 14h).", []),
+    ({"document": {"launcher": ["srun", "-n 1"], "cancel_command": ["scancel"], "locks": ["x"], "nice": 5,
+                   "success_exit_codes": [0, 3]}},
+     NEXT + " It runs as configured: with the lock x; launched by srun '-n 1'; cancelled by scancel;"
+     " exit code 0 or 3 is a success; niceness 5.", []),
+    ({"document": {"only_between": "01:30-14:30"}}, NEXT + " It runs as configured: only between 01:30-14:30.",
+     []),
+    ({"run": RUN, "cycle": cycle("running")}, "It is now running. " + NEXT, ["Its output: sc logs a --follow"]),
+    ({"pauses": {"a": PAUSED}}, "It is now paused until resumed (moving). No run is scheduled.",
+     ["To end the pause: sc resume a"]),
+    ({"document": {"enabled": False}}, "It is now disabled. No run is scheduled.",
+     ['To re-enable it: set "enabled": true']),
+    (RETRYING, "It is now retrying: %s (the next tick starts it). Its retry is due now; the next tick decides it."
+     % WAITED, ["Its output: sc logs a", "To retry it now: sc run --task a"]),
+    ({"cycle": cycle("retrying", attempt=2, retry_at=float(NOW + 90), attempts=[FAILURE])},
+     "It is now retrying: failed (exit 3); attempt 2 of 3 starts at the first tick after 2025-06-03T12:01:30Z."
+     " Next run: Tue 2025-06-03 12:02 +0000 (in 2m).",
+     ["Its output: sc logs a", "To retry it now: sc run --task a"]),
+    ({"cycle": cycle("waiting", waiting_for="d"), "document": {"dependencies": ["d"]}},
+     "It is now waiting: 'd' failed (exit 3) at 2025-06-03T11:50:00Z. " + NEXT,
+     ["The output of 'd': sc logs d", "To run the cause again: sc run --task d",
+      "To run it anyway: sc run --task a --ignore-dependencies"]),
+    ({"is_broken": True}, NEXT, ["No command works until the configuration is fixed: sc check"])])
+def test_why_tells_how_a_task_stands_and_what_helps(given, sentences, advice):
+    assert why(**given).split("\n") == ["a: it has never been due. " + sentences] + [
+        "  " + line for line in advice]
+
+
+def test_a_command_that_helps_is_in_one_piece():
+    line = "  Its results: sc history --task a"
+    for width in (len(line), len(line) - 1):
+        text = sc.removed_text("a", verdict("a", "2025-06-03T11:00:00Z"), NOW, width, "sc")
+        broken = line.replace(": ", ":\n    ")
+        assert text.endswith("\n" + (line if width == len(line) else broken))
 
 
 def test_an_invalid_task_is_told_with_its_past():
@@ -485,7 +599,8 @@ DAY_OFF = "2025-06-05 is in not_on: 2025-06-05"
 def test_days_off_are_told_with_the_first_and_how_many_follow():
     config = World(task("a", "0 2 * * *", not_on=["2025-06-05", "2025-06-07", "2025-06-09"]),
                    task("b", "0 2 * * *", not_on=["2025-06-05"]), task("c", "0 2 * * *"),
-                   task("d", "0 2 * * 0", not_on=["2025-06-05"])).config
+                   task("d", "0 2 * * 0", not_on=["2025-06-05"]),
+                   task("m", "0 0 * * *", not_on=["2025-06-05..2025-06-07"])).config
 
     def skipped(until, *names):
         return sc.skipped_days(config, [(at(until), name) for name in names], NOW)
@@ -495,6 +610,8 @@ def test_days_off_are_told_with_the_first_and_how_many_follow():
     assert skipped("2025-06-09T02:00:00Z", "a") == ["a: %s (and 2 more days)" % DAY_OFF]
     assert skipped("2025-06-09T01:59:00Z", "a") == ["a: %s (and 1 more day)" % DAY_OFF]
     assert skipped("2025-06-05T02:00:00Z", "a") == ["a: " + DAY_OFF]
+    assert skipped("2025-06-07T00:00:00Z", "m") == ["m: 2025-06-05 is in not_on: 2025-06-05..2025-06-07 (and 2 more"
+                                                    " days)"]
     assert skipped("2025-06-04T02:00:00Z", "a") == [] and sc.skipped_days(config, [], NOW) == []
 
 
