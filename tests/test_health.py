@@ -1304,11 +1304,13 @@ def test_a_finding_on_the_configuration_has_the_place_of_its_problem(config, fie
 
 
 def test_a_finding_on_what_blocks_has_the_names_of_those_who_wait_and_the_reason_of_the_first():
-    states = {"up": decided("up", satisfied_until=None), "mid": waiting("mid", "up"),
+    states = {"up": decided("up", satisfied_until=None), "quick": waiting("quick", "up"),
+              "mid": decided("mid", last={}, cycle=cycle("waiting", waiting_for="up", slot=HALF_PAST - HOUR)),
               "low": decided("low", last={}, cycle=cycle("waiting", waiting_for="mid", slot=HALF_PAST + HOUR))}
     (finding,) = findings_of(TASKS, state_of(states))
-    assert (finding.code, finding.task, finding.place) == ("blocking", "up", "mid low")
-    assert finding.text == ("mid and low cannot run: 'up' has not succeeded for its slot 2025-06-03T11:30:00Z")
+    assert (finding.code, finding.task, finding.place) == ("blocking", "up", "quick mid low")
+    assert finding.text == ("quick, mid and low cannot run: "
+                            "'up' has not succeeded for its slot 2025-06-03T11:30:00Z")
 
 
 WINDOWED = configured(
@@ -1332,7 +1334,8 @@ def test_a_start_that_is_put_off_to_its_window_is_late_from_then_on(states, minu
 
 
 @pytest.mark.parametrize("names, is_locked", [
-    (["dump"], True), (["mail"], False), (["dump", "mail"], True), (["mail", "free"], False), (["free"], False), ([], False)])
+    (["dump"], True), (["mail"], False), (["dump", "mail"], True), (["mail", "free"], False), (["free"], False),
+    ([], False)])
 def test_a_run_of_several_is_refused_if_one_of_them_is_locked(names, is_locked):
     config = configured(task("dump", locks=["disk"]), task("copy", locks=["disk"]), task("mail", locks=["net"]),
                         task("free"))
