@@ -516,3 +516,25 @@ def test_of_a_pause_that_was_ended_early_the_end_counts():
 def test_pauses_that_went_with_a_state(events, lost):
     found = [dict(each, reason=each["reason"]) for each in sc.lost_pauses(events, TWO)]
     assert found == [{"task": name, "at": "2025-06-03T02:00:00Z", "reason": ""} for name in lost]
+
+
+# -- what only a rare history shows
+
+@pytest.mark.parametrize("zone, day, is_shifted", [
+    ("Europe/Paris", "2025-03-30", True), ("Europe/Paris", "2025-03-31", False), ("UTC", "2025-03-30", False)])
+def test_a_slot_that_stands_for_skipped_times_is_told_in_the_zone_of_its_task(zone, day, is_shifted):
+    start = at(day + "T00:00:00Z")
+    period = sc.Period(start=start, end=start + 3.0 * HOUR, key="30 2 * * * " + zone)
+    (slot,) = sc.audit("a", [period], sc.Ledger([], sc.TaskState()), [], 0.0, 0.0)
+    assert slot.shifted is is_shifted
+
+
+def test_an_audit_knows_where_a_gap_and_a_jump_of_the_clock_begin():
+    """What lies before the gap came with a tick, and what lies before the jump has one result."""
+    events = [event("anchored", tasks=MINUTELY), event("gap", 300, since=sc.iso(TWO + 90)),
+              event("clock", 300, tasks={"a": {"since": sc.iso(TWO + 90), "was": sc.iso(TWO + 120)}})]
+    verdicts = [{"task": "a", "scheduled_for": sc.iso(TWO + after), "status": "success"}
+                for after in (60, 60, 120, 120)]
+    found = list(sc.audit_all(AUDITED, sc.State(), verdicts, events, 0.0, TWO + 120.0, None))
+    assert [(slot.at - TWO, slot.fate, slot.was_off) for slot in found] == [
+        (60, "double", False), (120, "success", True)]

@@ -168,6 +168,14 @@ MACHINES = [  # what is special, the fields, each finding: code, text, command, 
      [("inodes-low", "the disk has 20 of 1000 inodes free", DU_I, None)]),
     ("no inodes", disk(500, free_inodes=19, write_error="No space left on device"),
      [("inodes-full", "the disk has 19 of 1000 inodes free", DU_I, None)]),
+    ("a folder that cannot be written", disk(500, write_error="status/: Permission denied"),
+     [("not-writable", "ticks cannot write to status/: Permission denied", "ls -ld /srv/box/*", None)]),
+    ("a full disk explains it, whatever else is low",
+     disk(0, free_inodes=49, write_error="status/: No space left on device"),
+     [("disk-full", "the disk is full (0 B of 1000.0 MiB free), so tasks cannot start", DU, None),
+      ("inodes-low", "the disk has 49 of 1000 inodes free", DU_I, None)]),
+    ("a disk without a size", disk(0, total_bytes=0), []),
+    ("a disk of which only the size is known", dict(disk(0), free_bytes=None), []),
     # files and messages
     ("two files that cannot be read", {"unreadable": ["cannot read x.", "cannot read y."]},
      [("unreadable", "cannot read x (and 1 more)", DOCTOR, None)]),
@@ -179,6 +187,8 @@ MACHINES = [  # what is special, the fields, each finding: code, text, command, 
     ("no tick yet, but just installed", {"last_tick": None, "awake_s": 60, "daemon": "cron"}, []),
     ("a damaged state", {"state_notes": ["WARNING it cannot be used", "it was moved"]},
      [("state-damaged", "it cannot be used; it was moved", DOCTOR, None)]),
+    ("a damaged state that holds the word itself", {"state_notes": ["WARNING cannot read WARNING x"]},
+     [("state-damaged", "cannot read WARNING x", DOCTOR, None)]),
     ("metrics that nobody can write", {"unwritten": {"metrics_file": "cannot write /x/a.prom: Permission denied."}},
      [("not-written", "metrics_file: cannot write /x/a.prom: Permission denied", "symphony_conductor.py check", None)]),
     ("messages under way", {"undelivered": [NOW - HOUR, NOW]}, []),
@@ -369,6 +379,15 @@ TASK_ROWS = [  # what is special, the states, the machine, each finding: code, t
     ("failed, and was not retried because of a pause",
      {"up": decided("up", **dict(FAILED, last=result(attempt=1, reason="paused")))}, {},
      [("failing", "up", "up failed (exit 3): paused", LOGS, 601)]),
+    ("failed, and was not retried a second time because of a pause",
+     {"up": decided("up", **dict(FAILED, last=result(attempt=2, reason="paused")))}, {},
+     [("failing", "up", "up failed (exit 3): paused", LOGS, 601)]),
+    ("failed at an attempt that was not counted",
+     {"quick": decided("quick", **dict(FAILED, last=result(attempt=None)))}, {},
+     [("failing", "quick", "quick failed (exit 3)", "symphony_conductor.py logs quick", 601)]),
+    ("failed, and its next slot is running",
+     {"up": decided("up", run=RUN, cycle=cycle("running"), **FAILED)}, {},
+     [("failing", "up", "up failed (exit 3); no retries left", LOGS, 601)]),
     ("never ran", {"up": decided("up", last={}, consecutive_failures=1)}, {}, []),
     # a failure that is being retried
     ("to be retried", {"up": decided("up", **AGAIN)}, {},
@@ -1273,3 +1292,52 @@ def test_the_pause_of_a_task_is_its_own_or_that_of_all(pauses, until, names):
         assert document is None
     else:
         assert document == {"since": sc.iso(NOW - HOUR), "until": sc.iso(until), "reason": "", "names": names}
+
+
+@pytest.mark.parametrize("config, fields, places", [
+    (sc.Config(problems=[OF_A_TASK]), {}, ["tasks[0] 'a'"]),
+    (sc.Config(), {"broken": [PROBLEM, OTHER]}, ["config/a.json"]),
+    (None, {"broken": [PROBLEM, OTHER]}, ["config/a.json"]), (None, {"broken": [ABSENT]}, ["config/a.json"]),
+    (sc.Config(), {"insecure": [OPEN, STRANGE]}, ["config/c.json", "config/d.json"])])
+def test_a_finding_on_the_configuration_has_the_place_of_its_problem(config, fields, places):
+    assert [finding.place for finding in findings_of(config, **fields)] == places
+
+
+def test_a_finding_on_what_blocks_has_the_names_of_those_who_wait_and_the_reason_of_the_first():
+    states = {"up": decided("up", satisfied_until=None), "quick": waiting("quick", "up"),
+              "mid": decided("mid", last={}, cycle=cycle("waiting", waiting_for="up", slot=HALF_PAST - HOUR)),
+              "low": decided("low", last={}, cycle=cycle("waiting", waiting_for="mid", slot=HALF_PAST + HOUR))}
+    (finding,) = findings_of(TASKS, state_of(states))
+    assert (finding.code, finding.task, finding.place) == ("blocking", "up", "quick mid low")
+    assert finding.text == ("quick, mid and low cannot run: "
+                            "'up' has not succeeded for its slot 2025-06-03T11:30:00Z")
+
+
+WINDOWED = configured(
+    task("a", "30 * * * *", only_between="11:56-12:30", timeout=10, kill_grace=1),
+    task("b", "30 * * * *", only_between="11:56-12:30", timeout=10, kill_grace=1, dependencies=["a"]))
+
+
+@pytest.mark.parametrize("states, minutes, codes", [
+    # a start is late from when the window opens at 11:56, a wait from when it began
+    ({"a": {"cycle": cycle("queued")}}, 0, []), ({"a": {"cycle": cycle("queued")}}, 1, []),
+    ({"a": {"cycle": cycle("queued")}}, 2, [("overdue", "a")]),
+    ({"a": {"run": RUN, "cycle": cycle("running")}, "b": {"cycle": cycle("waiting", waiting_for="a")}}, 0,
+     [("overdue", "b")]),
+])
+def test_a_start_that_is_put_off_to_its_window_is_late_from_then_on(states, minutes, codes):
+    now = NOW + MINUTE * minutes
+    memory = {name: sc.TaskState(**dict({"schedule_key": WINDOWED.tasks[name].schedule_key, "cursor": HALF_PAST,
+                                         "next_slot": HALF_PAST + HOUR}, **fields)) for name, fields in states.items()}
+    found = findings_of(WINDOWED, sc.State(tasks=memory), now=now, last_tick=now - 30)
+    assert [(finding.code, finding.task) for finding in found] == codes
+
+
+@pytest.mark.parametrize("names, is_locked", [
+    (["dump"], True), (["mail"], False), (["dump", "mail"], True), (["mail", "free"], False), (["free"], False),
+    ([], False)])
+def test_a_run_of_several_is_refused_if_one_of_them_is_locked(names, is_locked):
+    config = configured(task("dump", locks=["disk"]), task("copy", locks=["disk"]), task("mail", locks=["net"]),
+                        task("free"))
+    state = sc.State(tasks={"copy": sc.TaskState(run=sc.Run(locks=["disk"]))})
+    assert sc.is_any_locked(config, state, names) is is_locked

@@ -1522,6 +1522,7 @@ def test_another_zone_is_told_by_two_stamps_of_one_version(before, after, is_oth
     (("b", 500.0, None), ("b", 2300.0, None), 3600, ""),
     (("b", 0.0, None), ("b", -1800.0, None), 3600, ""),
     (("b", 0.0, None), ("b", 2000.0, 0.0), 3600, ""),
+    (("b", 0.0, 0.0), ("c", 0.0, 1800.0), 3600, "reboot"),  # whatever the clocks say, the boot is another
 ])
 def test_a_gap_has_the_cause_that_covers_half_of_it(before, after, length_s, cause):
     def evidence(boot_id, clock_offset, suspended):
@@ -1968,6 +1969,9 @@ OTHER_SLOT = {"b": {"next_slot": NIGHT_2 + 3600, "satisfied_until": NIGHT_2 - 2 
     ({"d": {"cycle": sc.Cycle(phase="retrying", slot=NIGHT_2, attempt=2, retry_at=NIGHT_2 + 900)}}, {}, 9, 900),
     ({"d": {"cycle": sc.Cycle(phase="waiting", slot=NIGHT_2, waiting_for="b"), "next_slot": NIGHT_2 + 500}},
      {}, 9, 500),
+    # a slot comes before the retry behind which another one is queued
+    ({"d": {"cycle": sc.Cycle(phase="retrying", slot=NIGHT_2, attempt=2, retry_at=NIGHT_2 + 900),
+            "queued_slot": NIGHT_2, "next_slot": NIGHT_2 + 500}}, {}, 9, 500),
 ])
 def test_the_next_decision_is_due_with_the_first_thing_to_come(states, pauses, now_s, wake_s):
     fields = {name: {"next_slot": NIGHT_2 + DAY} for name in ("a", "w", "d", "e")}
@@ -2587,8 +2591,9 @@ def test_what_could_not_be_ended_stays_said_while_the_run_is_held():
 
 
 def test_what_ended_is_not_open_for_the_next_decision():
-    decision = settled({"kind": "ended", "result": ended("success")})
-    assert (decision.agenda.active, decision.agenda.due) == ([], frozenset())
+    for settle_only in (False, True):
+        decision = settled({"kind": "ended", "result": ended("success")}, settle_only=settle_only)
+        assert (decision.agenda.active, decision.agenda.due) == ([], frozenset())
     removed = decided(tasks_of(task("b")), {"a": state_of(), "b": state_of(schedule_key="none", boot_id="b")})
     assert removed.changed and list(removed.state.tasks) == ["b"]
     assert (removed.agenda.active, removed.agenda.due) == ([], frozenset())
@@ -2694,3 +2699,123 @@ def test_the_next_slot_is_marked_to_be_skipped():
 
 def test_what_cannot_start_yet_is_looked_at_again_with_the_next_tick():
     assert started(ONE, {"a": queued_of(ONE, "a")}, busy=frozenset(("a",)))[1].wake_at == 0.0
+
+
+# -- what only a rare state shows
+
+def test_what_is_due_is_decided_at_its_time_after_a_process_that_only_settles():
+    """There is no run to watch, and nothing is to be checked of a task at rest."""
+    decision = decided(ONE, {"a": known(ONE, "a")}, LATER, settle_only=True)
+    assert not decision.changed and decision.agenda.due == frozenset(("a",))
+    assert (decision.wake_at, decision.agenda.unchecked) == (NIGHT_2, frozenset())
+
+
+def test_a_start_tells_its_dependents_nothing():
+    states = {"a": queued_of(PAIR, "a"),
+              "b": known(PAIR, "b", cursor=NIGHT_2, next_slot=NIGHT_2 + DAY, cycle=sc.Cycle(
+                  slot=NIGHT_2, waiting_for="a", since=NIGHT_2 + 1.0))}
+    names, decision = started(PAIR, states)
+    assert names == ["a"] and decision.state.tasks["b"] is states["b"]
+    assert decision.agenda.unchecked == frozenset()
+
+
+@pytest.mark.parametrize("before, after", [("a,1 v1", "a,1 v2"), ("", "a,1 v1")])
+def test_new_zone_data_are_remembered_where_they_move_no_slot(before, after):
+    config = tasks_of(task("hand"))
+    states = {"hand": known(config, "hand", next_slot=None)}
+    decision = decided(config, states, facts={"zone_stamp": after}, zone_stamp=before)
+    assert decision.changed and decision.state.zone_stamp == after
+    assert decision.events == [] and decision.state.tasks == states
+
+
+def test_the_end_of_a_pause_is_remembered_where_it_moves_no_slot():
+    config = tasks_of(task("hand"))
+    states = {"hand": known(config, "hand", next_slot=None)}
+    decision = decided(config, states, pauses={"gone": pause_until(NIGHT_2), "b": pause_until(None)})
+    assert decision.changed and decision.state.pauses == {"b": pause_until(None)}
+    assert decision.notes == ["gone: the pause has ended"] and decision.state.tasks == states
+
+
+def test_a_correction_of_the_clock_is_none_for_a_task_that_was_decided_up_to_now():
+    before = known(ONE, "a", cursor=NIGHT_2, next_slot=NIGHT_2 + DAY, satisfied_until=NIGHT_2 + 4 * 3600)
+    decision = decided(ONE, {"a": before}, last_now=NIGHT_2 + 4 * 3600.0)
+    assert decision.state.tasks["a"] == before.replace(satisfied_until=NIGHT_2)
+    assert decision.notes == [] and decision.events == []
+
+
+def test_a_queued_slot_that_the_next_one_overtakes_tells_what_it_waited_for():
+    config = tasks_of(task("a", "0 2 * * *"), task("b", "0 2 * * *", dependencies=["a"], overlap="queue"))
+    states = {"a": known(config, "a", next_slot=NIGHT_2 + DAY, satisfied_until=NIGHT_2 - 2 * DAY),
+              "b": known(config, "b", queued_slot=NIGHT_2 - DAY, queued_since=NIGHT_2 - 2 * DAY)}
+    decision = decided(config, states)
+    (record,) = decision.records
+    assert (record["status"], record["scheduled_for"], record["merged_since"], record["dependency"]) == (
+        "skipped_dependency", "2025-06-02T02:00:00Z", "2025-06-01T02:00:00Z", "a")
+    assert record["reason"].startswith("waited for 'a' until its next slot 2025-06-03T02:00:00Z was due: ")
+    after = decision.state.tasks["b"]
+    assert (after.cycle.slot, after.cycle.phase, after.queued_slot) == (NIGHT_2, "waiting", None)
+
+
+@pytest.mark.parametrize("trigger, name", [("dependency", "join"), ("dependency", "b"), ("schedule", "a")])
+def test_what_cannot_start_at_once_is_queued_since_then(trigger, name):
+    config = tasks_of(task("a", "0 2 * * *"), task("b", "0 2 * * *", dependencies=["a"]),
+                      task("join", dependencies=["a"]))
+    at_rest = {"a": known(config, "a", cursor=NIGHT_2, next_slot=NIGHT_2 + DAY, satisfied_until=NIGHT_2,
+                          success_seq=1),
+               "b": known(config, "b", cursor=NIGHT_2, next_slot=NIGHT_2 + DAY),
+               "join": known(config, "join", next_slot=None, consumed={"a": 1})}
+    waits = {"a": known(config, "a"), "join": at_rest["join"].replace(consumed={}),
+             "b": at_rest["b"].replace(cycle=sc.Cycle(slot=NIGHT_2, waiting_for="a", since=NIGHT_2 + 1.0))}
+    names, decision = started(config, dict(at_rest, **{name: waits[name]}), busy=frozenset((name,)))
+    assert names == []
+    assert decision.state.tasks[name].cycle == sc.Cycle(
+        slot=NIGHT_2 + (9 if name == "join" else 0), phase="queued", trigger=trigger, since=NIGHT_2 + 9)
+
+
+def yearly(**fields):
+    """A task of every January 1st, and its last slot of the calendar."""
+    config = tasks_of(task("a", "0 0 1 1 *", **fields))
+    slots = [at("9990-01-01T00:00:00Z")]
+    while slots[-1] is not None and len(slots) < 20:
+        slots.append(config.tasks["a"].schedule.next(slots[-1], "UTC"))
+    assert slots[-1] is None
+    return config, slots[-2]
+
+
+@pytest.mark.parametrize("fields", [{}, {"not_on": ["12-25"]}])
+def test_the_last_slot_of_the_calendar_runs(fields):
+    config, last = yearly(**fields)
+    before = known(config, "a", cursor=last - 300 * DAY, next_slot=last)
+    decision = decided(config, {"a": before}, last + 30.0, last_now=last - 60.0)
+    assert [run.slot for _, run in decision.starts] == [last] and decision.records == []
+    after = decision.state.tasks["a"]
+    assert (after.cursor, after.next_slot, after.skips) == (last, None, {})
+
+
+def test_a_failure_that_nobody_is_told_of_is_not_taken_as_told():
+    for config, notified_at in ((ONE, 0.0), (HEARD, LATER)):
+        decision = settled({"kind": "ended", "result": ended()}, going(config, attempt=3), config)
+        assert decision.state.tasks["a"].notified_at == notified_at
+        assert len(decision.messages) == (1 if notified_at else 0)
+
+
+@pytest.mark.parametrize("notified_s, is_told", [(-0.5, False), (0, False), (0.5, True), (1, True), (None, True)])
+def test_a_failure_that_was_told_of_later_than_now_is_news(notified_s, is_told):
+    """The clock was set back, by less than a second maybe."""
+    state = going(HEARD, attempt=3).replace(
+        failing_since=NIGHT_2 - DAY, notified_at=0.0 if notified_s is None else LATER + notified_s)
+    messages = settled({"kind": "ended", "result": ended()}, state, HEARD).messages
+    assert [message["event"] for message in messages] == (["failed"] if is_told else [])
+
+
+def test_a_success_ends_what_was_told_of_a_failure():
+    state = going(HEARD).replace(failing_since=NIGHT_2 - DAY, notified_at=NIGHT_2 - DAY, blocking_at=NIGHT_2 - DAY)
+    decision = settled({"kind": "ended", "result": ended("success")}, state, HEARD)
+    assert [message["event"] for message in decision.messages] == ["recovered"]
+    after = decision.state.tasks["a"]
+    assert (after.notified_at, after.blocking_at, after.failing_since) == (0.0, 0.0, 0.0)
+
+
+def test_a_verdict_has_no_fields_of_what_did_not_happen():
+    (record,) = settled({"kind": "ended", "result": ended("success")}).records
+    assert not {"attempts", "absorbed", "merged_since", "interim", "backfill"}.intersection(record)

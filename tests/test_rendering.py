@@ -251,6 +251,12 @@ def test_the_cells_that_matter_are_coloured(task, row):
     assert text == plain
 
 
+def test_the_verdict_is_coloured_once_and_the_legend_is_dim():
+    lines = shown(of("healthy", next_run=TOMORROW, recent="+"), coloured=True).split("\n")
+    assert lines[0].count(GREEN) == 1 and " next: healthy in" in lines[0]
+    assert lines[-1] == DIM + "RECENT, newest last: + success" + END
+
+
 def test_a_coloured_row_is_as_wide_as_a_plain_one():
     tasks = [of("x" * 40, state="running", last_run=ran("failed"), recent="F" * 10)]
     for width in range(20, 90):
@@ -269,6 +275,7 @@ def test_a_coloured_row_is_as_wide_as_a_plain_one():
     (found(since=sc.iso(NOW - 60)), ["  ! 'a' failed (for 1m)"]),
     (found(since=sc.iso(NOW - DAY), code="overdue"), ["  ! 'a' failed"]),
     (found(text="a\nb"), ["  ! a\\nb"]),
+    (found(command="logs a\nb\tc"), ["  ! 'a' failed", "      try: logs a\\nb\\tc"]),
     # The output is cut, a command to be copied is not, and a sentence is broken.
     (found(text="word " * 8 + "end", output="x" * 50, command="y" * 50), [
         "  ! word word word word word word word\n    word end",
@@ -456,6 +463,7 @@ WINDOW = "only_between 13:30-14:30"
     ({}, of_slot(), " ran and succeeded. " + TOOK),
     ({"shifted": True}, of_slot(), " (moved by daylight saving time) ran and succeeded. " + TOOK),
     ({"was_off": True}, of_slot(), " (no tick ran at the time) ran and succeeded. " + TOOK),
+    ({}, of_slot(duration_s=None), " ran and succeeded. Attempt 1 took 0s and ended with exit code 0. "),
     ({}, of_slot(started_at="2025-06-03T02:00:59Z"), " ran and succeeded. " + TOOK),
     ({}, of_slot(started_at="2025-06-03T02:01:00Z"), " ran 1m late and succeeded. " + TOOK),
     ({}, of_slot(started_at="2025-06-03T03:00:00Z", trigger="catch_up"),
@@ -475,7 +483,7 @@ def test_why_tells_what_became_of_a_slot(slot, run, sentences):
 
 @pytest.mark.parametrize("started_at, sentence", [
     ("2025-06-03T13:30:00Z", "It waited until Tue 2025-06-03 13:30 +0000 (%s). " % WINDOW),
-    ("2025-06-03T13:29:59Z", "")])
+    ("2025-06-03T13:29:59Z", "")])  # by hand, or with another window
 def test_why_tells_that_a_slot_waited_for_its_window(started_at, sentence):
     late = "11h 30m" if sentence else "11h 29m"
     assert why({}, of_slot(started_at=started_at), document={"only_between": "13:30-14:30"}) == (
@@ -518,6 +526,11 @@ RETRYING = {"cycle": cycle("retrying", attempt=2, retry_at=float(NOW - 90), atte
      "It is now waiting: 'd' failed (exit 3) at 2025-06-03T11:50:00Z. " + NEXT,
      ["The output of 'd': sc logs d", "To run the cause again: sc run --task d",
       "To run it anyway: sc run --task a --ignore-dependencies"]),
+    # A lock is waited for, whatever is ignored.
+    ({"cycle": cycle("waiting", waiting_for="d"), "document": {"dependencies": ["d"], "locks": ["l"]},
+      "other": {"run": RUN.replace(locks=["l"])}},
+     "It is now waiting: 'd' failed (exit 3) at 2025-06-03T11:50:00Z; running again. %s It runs as configured: with the lock l." % NEXT,
+     ["The output of 'd': sc logs d"]),
     ({"is_broken": True}, NEXT, ["No command works until the configuration is fixed: sc check"])])
 def test_why_tells_how_a_task_stands_and_what_helps(given, sentences, advice):
     assert why(**given).split("\n") == ["a: it has never been due. " + sentences] + [
@@ -751,6 +764,8 @@ def test_in_a_wide_history_a_name_takes_all_but_24_columns():
 def test_what_others_wrote_breaks_no_row_of_the_history():
     odd = [verdict("a", NOON, "failed", reason="two\nlines\x1b[31m and \x07")]
     assert sc.history_rows(odd, 200).split("\n")[1].endswith("two\\nlines and \\x07")
+    odd = [verdict("a\nb", NOON, "new\tkind", duration_s=None)]
+    assert sc.history_rows(odd, 200).split("\n")[1].split()[2:6] == ["a\\nb", "new\\tkind", "12:00", "0s"]
 
 
 # -- the block of the crontab
