@@ -529,7 +529,8 @@ RETRYING = {"cycle": cycle("retrying", attempt=2, retry_at=float(NOW - 90), atte
     # A lock is waited for, whatever is ignored.
     ({"cycle": cycle("waiting", waiting_for="d"), "document": {"dependencies": ["d"], "locks": ["l"]},
       "other": {"run": RUN.replace(locks=["l"])}},
-     "It is now waiting: 'd' failed (exit 3) at 2025-06-03T11:50:00Z; running again. %s It runs as configured: with the lock l." % NEXT,
+     "It is now waiting: 'd' failed (exit 3) at 2025-06-03T11:50:00Z; running again. %s It runs as configured:"
+     " with the lock l." % NEXT,
      ["The output of 'd': sc logs d"]),
     ({"is_broken": True}, NEXT, ["No command works until the configuration is fixed: sc check"])])
 def test_why_tells_how_a_task_stands_and_what_helps(given, sentences, advice):
