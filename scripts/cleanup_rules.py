@@ -141,29 +141,24 @@ _GROUPS = itertools.count()  # expressions are joined, and no two groups may hav
 def _joined_expression(pieces: "Sequence[str]") -> str:
     """The expression of a pattern's pieces.
 
-    Where the next wildcard takes whatever there may be, what stands before it is sought up to the
-    first place, for good: an expression that came back to it would try all ways to share out a path
-    among several wildcards, for minutes.
+    What stands between two wildcards is sought up to the first place, for good, where the second
+    takes whatever there may be: an expression that came back to it would try all ways to share out
+    a path among several wildcards, for minutes. A "**" takes anything, and a "**/" any folders
+    behind the slash that is ahead of it.
     """
     sections = _split_before(pieces, lambda piece: piece[:2] == "**")
-    text = ""
-    for section, following in zip(sections, sections[1:]):
-        expression = _section_expression(section)
-        # What "**/" takes begins where a name could.
-        takes_all = following[0][-1] == "*" or section[-1:] and section[-1][-1] == "/"
-        text += _found_once(expression) if takes_all else expression
-    return text + _section_expression(sections[-1])
+    expressions = list(map(_section_expression, sections))
+    return "".join(map(_found_once, expressions[:-1])) + expressions[-1]
 
 
 def _section_expression(pieces: "Sequence[str]") -> str:
-    """Of pieces among which "**" or "**/" can only be the first."""
-    parts = _split_before(pieces, lambda piece: piece == "*")
-    text = ""
-    for part, _ in zip(parts, parts[1:]):
-        expression = "".join(map(_piece_expression, part))
-        takes_all = part[:1] == ["*"] and not any("/" in piece for piece in part)
-        text += _found_once(expression) if takes_all else expression
-    return text + "".join(map(_piece_expression, parts[-1]))
+    """Of pieces among which "**" or "**/" can only be the first.
+
+    Between two "*" there is one place that leads on, or the second takes the rest of the name.
+    """
+    parts = ["".join(map(_piece_expression, part))
+             for part in _split_before(pieces, lambda piece: piece == "*")]
+    return parts[0] + "".join(map(_found_once, parts[1:-1])) + "".join(parts[1:][-1:])
 
 
 def _split_before(pieces: "Iterable[str]", is_first: "Callable[[str], bool]") -> "List[List[str]]":

@@ -292,6 +292,7 @@ def test_a_folder_is_told_by_what_is_in_it_and_beside_it(rule, others, yes):
 SPARED = [
     ({}, [".env"], ".env beside it: it may be in use"),
     ({"unless": ["{name}/src"]}, ["cache/src/x"], "src in it: it may be more than that"),
+    ({"unless": ["in.use", ".env"]}, [".env"], ".env beside it: it may be in use"),
     ({}, ["other"], None),                                # it goes
     ({"beside": ["lock"]}, [".env"], None),               # the rule is not about it
     ({"beside": ["lock"]}, ["lock", ".env"], ".env beside it: it may be in use"),

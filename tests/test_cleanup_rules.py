@@ -108,6 +108,8 @@ PATTERNS = [
     ("[--a]", "B", True),
     ("a**/z", "a/z", True), ("a**/z", "ab/z", True), ("a**/z", "ab/c/z", True),
     ("a**/z", "az", False), ("a**/z", "abz", False), ("x/a**/z", "x/a/z", True), ("x/a**/z", "x/az", False),
+    ("d/**a*b", "d/xa/ab", True), ("d/**/a*b", "d/ac/ab", True), ("d/x*b/a*c", "d/xbb/abac", True),
+    ("[!a]x", "!x", True),
     ("***.tmp", "a.tmp", True),
     ("***.tmp", "a.tmpx", False),
     # With a slash: the path from the root.
@@ -265,6 +267,23 @@ def test_a_folder_is_asked_for_with_a_slash_at_its_end():
 
 def protecting(*patterns, **more):
     return build_rules(document(protected=[dict({"patterns": list(patterns), "reason": "so it is"}, **more)]), "here")
+
+
+def test_a_path_that_is_protected_is_named_by_no_rule():
+    given = document(rule(patterns=["*.tmp", "b/*"]), protected=[
+        {"patterns": ["keep.tmp"], "reason": "x", "generated": False}, {"patterns": ["old.tmp"], "reason": "x"}])
+    rules = build_rules(given, "here")
+    named = [path for path in ("a.tmp", "b/a", "keep.tmp", "old.tmp", "b/keep.tmp", "a")
+             if rules.naming(path) is not None]
+    assert named == ["a.tmp", "b/a"]
+    assert rules.coverage(["a.tmp", "b/keep.tmp", "old.tmp"]) == [
+        ("rule temporary", "*.tmp", 3), ("rule temporary", "b/*", 1), ("protected", "keep.tmp", 1),
+        ("protected", "old.tmp", 1)]
+
+
+def test_a_rule_that_is_off_is_counted_as_if_it_were_on():
+    rules = build_rules(document(rule(enabled=False)), "here")
+    assert rules.coverage(["a.tmp", "b"]) == [("rule temporary", "*.tmp", 1)]
 
 
 def test_a_matcher_without_patterns_matches_nothing():
@@ -502,7 +521,7 @@ UNFIT = [
     (rule(original="older"), "original: \"older\" is not allowed (use \"there\" or \"newer\")"),
     (rule(content="elf"), "content: \"elf\" is not allowed (use one of %s)" % ", ".join(CONTENTS)),
     (rule(content=["core-dump"]), "content: [\"core-dump\"] is not allowed (use one of %s)" % ", ".join(CONTENTS)),
-    (dict(FOLDERS, folders=["*"], marker=["a/b"], content="cachedir-tag"),
+    (dict(FOLDERS, folders=["*"], marker=["a", "a/b"], content="cachedir-tag"),
      "marker: of any folder, it must lie in the folder itself (use a name)"),
     (rule(generated=1), "generated: 1 is not allowed (use true or false)"),
     (rule(enabled="no"), "enabled: \"no\" is not allowed (use true or false)"),
