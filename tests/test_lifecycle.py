@@ -1506,3 +1506,119 @@ def test_a_registered_file_keeps_the_folders_that_it_is_in(place):
     assert guard("cache/deep/a").startswith("registered to expire at")
     assert {guard(path) for path in ("cache", "cache/deep")} == {"something in it is registered to expire"}
     assert {guard(path) for path in ("cach", "cache2", "cache/other", "b")} == {""}
+
+
+# -- what decides, each by itself
+
+FIRST, LAST = "1970-01-01T00:00:01Z", sc.iso(fl.LATEST - 1)
+
+
+@pytest.mark.parametrize("expires, registered_at, is_possible", [
+    (FIRST, FIRST, True), (LAST, LAST, True), ("1970-01-01T00:00:00Z", FIRST, False),
+    (FIRST, "1970-01-01T00:00:00Z", False), (sc.iso(fl.LATEST), FIRST, False), (FIRST, sc.iso(fl.LATEST), False),
+    ("1969-12-31T23:59:59Z", FIRST, False), (FIRST, "1969-12-31T23:59:59Z", False)])
+def test_times_of_an_entry_that_cannot_be_meant_are_refused(tmp_path, expires, registered_at, is_possible):
+    registry = fl.Registry(Place(tmp_path / "p").root)
+    facts = {"expires": expires, "registered_at": registered_at, "owner": "joe", "later": [1]}
+    if not is_possible:
+        with pytest.raises(ValueError, match="'a/b' has a time out of range"):
+            registry._entry("a/b", facts)
+        return
+    entry = registry._entry("a/b", facts)
+    assert (entry.path, sc.iso(entry.expires), sc.iso(entry.registered_at), entry.owner, entry.other) == (
+        "a/b", expires, registered_at, "joe", {"later": [1]})
+    stored = fl.stored_entry(entry)
+    assert stored["later"] == [1] and (stored["expires"], stored["registered_at"]) == (expires, registered_at)
+    assert "path" not in stored and "other" not in stored
+
+
+def candidates_of(place, path, mounts=(), last_change=None, **facts):
+    """(files that can go, {what stays: why}, folders, whether it is there) for an entry that has expired."""
+    entry = fl.Entry(path=path, expires=1735689600, registered_at=1735603200, **facts)
+    files, kept, folders, is_there = fl.candidates_of(
+        place.root, entry, time.time() + HOUR if last_change is None else last_change, set(mounts))
+    assert {(each.outcome, each.rule) for each in kept} <= {("skipped", "expired")}
+    assert {each.rule for each in files} <= {"expired"}
+    return [each.path for each in files], {each.path: each.reason for each in kept}, folders, is_there
+
+
+@pytest.fixture
+def tree_of_three(tmp_path):
+    place = Place(tmp_path / "p")
+    for name in ("out/a", "out/in/b", "out/in/deep/c"):
+        place.write(name, name)
+    return place
+
+
+def test_all_below_a_folder_that_has_expired_can_go(tree_of_three):
+    assert candidates_of(tree_of_three, "out") == (
+        ["out/a", "out/in/b", "out/in/deep/c"], {}, ["out", "out/in", "out/in/deep"], True)
+    assert candidates_of(tree_of_three, "out/a") == (["out/a"], {}, [], True)
+    assert candidates_of(tree_of_three, "gone") == ([], {}, [], False)
+    assert candidates_of(tree_of_three, "out/a/x") == ([], {}, [], False)
+
+
+def test_what_is_mounted_below_stays(tree_of_three):
+    assert candidates_of(tree_of_three, "out", ["out/in"]) == (
+        ["out/a"], {"out/in": "something is mounted there"}, ["out"], True)
+
+
+def test_what_is_on_another_device_stays(tree_of_three):
+    tree_of_three.root.dev += 1
+    assert candidates_of(tree_of_three, "out") == ([], {"out": "it is on another device"}, [], True)
+
+
+def test_a_repository_and_what_is_no_file_stay(tree_of_three):
+    git(tree_of_three.path / "out" / "in", "init", "-q")
+    (tree_of_three.path / "out" / "link").symlink_to("a")
+    assert candidates_of(tree_of_three, "out") == (["out/a"], {
+        "out/in": "it is a repository of its own", "out/link": "it is not a regular file"}, ["out"], True)
+
+
+def test_a_file_stays_that_changed_in_any_way_after_the_expiry(tree_of_three):
+    path = tree_of_three.path / "out" / "a"
+    os.utime(str(path), (1, 1))  # which changes the ctime
+    changed_at = path.stat().st_ctime
+    assert candidates_of(tree_of_three, "out/a", last_change=changed_at)[0] == ["out/a"]
+    assert candidates_of(tree_of_three, "out/a", last_change=changed_at - 0.01) == (
+        [], {"out/a": "it was changed after it expired; register it again, or unregister it"}, [], True)
+
+
+def test_what_cannot_be_looked_into_stays_with_its_reason(tree_of_three, monkeypatch):
+    real = os.listdir
+
+    def listdir(path):
+        if str(path).endswith("/in"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(fl.os, "listdir", listdir)
+    entry = fl.Entry(path="out", expires=1735689600)
+    files, kept, folders, is_there = fl.candidates_of(tree_of_three.root, entry, time.time() + HOUR, set())
+    assert ([each.path for each in files], folders, is_there) == (["out/a"], ["out"], True)
+    assert [(each.path, each.outcome, each.reason) for each in kept] == [
+        ("out/in", "skipped", "cannot open it: Permission denied")]
+
+
+def test_what_is_gone_by_the_time_of_the_look_is_left_out(tree_of_three, monkeypatch):
+    real = os.stat
+
+    def look(path, **more):
+        if str(path).endswith("/in/b"):
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return real(path, **more)
+
+    monkeypatch.setattr(fl.os, "stat", look)
+    assert candidates_of(tree_of_three, "out")[0] == ["out/a", "out/in/deep/c"]
+
+
+@pytest.mark.parametrize("reason, told", [
+    ("", "registered to expire at 2025-01-01T00:00:00Z"),
+    ("a\x07b", "registered to expire at 2025-01-01T00:00:00Z: a\\x07b")])
+def test_a_candidate_has_what_the_removal_compares(tree_of_three, reason, told):
+    entry = fl.Entry(path="out/a", expires=1735689600, reason=reason)
+    candidate, = fl.candidates_of(tree_of_three.root, entry, time.time() + HOUR, set())[0]
+    status = (tree_of_three.path / "out" / "a").lstat()
+    assert candidate == fl.Candidate(
+        path="out/a", size=5, mtime_ns=status.st_mtime_ns, ctime_ns=status.st_ctime_ns, dev=status.st_dev,
+        ino=status.st_ino, mode=status.st_mode, rule="expired", reason=told)
