@@ -467,7 +467,8 @@ def test_status_and_next_name_the_slot_that_runs():
 
 def test_check_warns_of_dates_that_have_run_out_and_of_a_task_that_never_runs():
     files = {"old.txt": "2019-05-01\n2020-01-01\n", "none.txt": "# nothing\n",
-             "new.txt": "2020-01-01\n12-25\n", "today.txt": "2025-06-07\n", "old.ics": ics(*event("DTSTART:20200101", "RRULE:FREQ=YEARLY;COUNT=2"))}
+             "new.txt": "2020-01-01\n12-25\n", "today.txt": "2025-06-07\n",
+             "old.ics": ics(*event("DTSTART:20200101", "RRULE:FREQ=YEARLY;COUNT=2"))}
     config = sc.build_config([("c.json", {"tasks": [
         task("a", "0 2 * * *", not_on=sorted(files)),
         task("b", "0 2 * * 0", not_on="sunday")], "settings": {"timezone": "UTC"}})],

@@ -776,6 +776,12 @@ def test_sensible_task_is_not_warned_of(fields):
     assert sc.suspicions(build(task_json(**fields)), 1700000000) == []
 
 
+@pytest.mark.parametrize("text, expansion", [
+    ("$HOME/x", "$VARIABLE"), ("x${a}", "$VARIABLE"), ("$(date)", "$(COMMAND)"), ("a:~/b", "~"), ("a~b", ""), ("", "")])
+def test_what_only_a_shell_would_expand(text, expansion):
+    assert sc.unexpanded(text) == expansion
+
+
 def test_waiting_for_a_disabled_task_is_warned_of():
     config = build(task_json("a", schedule='"0 0 * * *"', enabled="false"),
                    task_json("b", dependencies='["a"]'),
