@@ -4003,7 +4003,10 @@ def suspicions(config: Config, now: float) -> "List[Problem]":
     warnings = []
     places = [("settings", "env", text, hint) for text, hint in _unexpanded_in_env(config.env)]
     said = set()  # of the settings and defaults, which is not repeated for every task
-    for field, text, hint in _launcher_advice(config.launcher, config.cancel_command):
+    cancel_command = config.cancel_command
+    if config.launcher and not cancel_command:  # each task may have it from defaults
+        cancel_command = config.defaults.get("cancel_command")
+    for field, text, hint in _launcher_advice(config.launcher, cancel_command):
         places.append(("settings", field, text, hint))
         said.add((field, text))
     if config.defaults:

@@ -137,6 +137,13 @@ def test_what_is_odd_about_a_launcher_of_all_tasks_is_said_once_where_it_stands(
         hint="add a cancel_command; config/README.md has one", field="launcher", warning=True)
 
 
+def test_a_launcher_of_the_settings_may_have_its_cancel_command_from_defaults():
+    settings = {"launcher": ["srun"], "defaults": {"cancel_command": "x"}}
+    assert sc.suspicions(built(settings), 0) == []
+    warning, = sc.suspicions(built(settings, cancel_command=None), 0)
+    assert (warning.task, warning.field) == ("a", "launcher")
+
+
 def test_the_definition_of_a_run_names_its_launcher_where_there_is_one():
     def definition(**fields):
         config = built({}, **fields)
