@@ -4064,7 +4064,8 @@ def _suspicions_of(task: Task, config: Config, now: float) -> "Iterator[Tuple[st
     if task.name and "condition_timeout" in task.written and not task.condition:
         yield ("condition_timeout", "there is no condition",
                "for a time limit of the command, use timeout")
-    if task.name or task.launcher:  # defaults may add a cancel_command to the launcher of settings
+    # Defaults may add a cancel_command to the launcher of the settings.
+    if task.name or task.launcher or not config.launcher:
         yield from _launcher_advice(task.launcher, task.cancel_command)
     if task.launcher:
         for field in ("success_exit_codes", "skip_exit_codes"):

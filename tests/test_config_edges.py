@@ -127,14 +127,24 @@ def test_what_check_warns_of(settings, fields, said):
     assert [problem.text for problem in sc.suspicions(built(settings, **fields), 0)] == said
 
 
-@pytest.mark.parametrize("settings, place", [
-    ({"launcher": ["srun"]}, "settings"), ({"defaults": {"launcher": ["srun"]}}, "settings: defaults")])
-def test_what_is_odd_about_a_launcher_of_all_tasks_is_said_once_where_it_stands(settings, place):
+MAY_OUTLIVE = {
+    "field": "launcher", "text": "launcher: what srun started may outlive it, and there is no cancel_command",
+    "hint": "add a cancel_command; config/README.md has one"}
+NO_LAUNCHER = {
+    "field": "cancel_command", "text": "cancel_command: there is no launcher",
+    "hint": "it ends what a launcher started; remove it, or add launcher"}
+
+
+@pytest.mark.parametrize("settings, place, said", [
+    ({"launcher": ["srun"]}, "settings", MAY_OUTLIVE),
+    ({"defaults": {"launcher": ["srun"]}}, "settings: defaults", MAY_OUTLIVE),
+    ({"cancel_command": "x"}, "settings", NO_LAUNCHER),
+    ({"defaults": {"cancel_command": "x"}}, "settings: defaults", NO_LAUNCHER),
+])
+def test_what_is_odd_about_a_launcher_of_all_tasks_is_said_once_where_it_stands(settings, place, said):
     tasks = [{"name": name, "command": "true", "schedule": "0 2 * * *"} for name in "ab"]
-    warning, = sc.suspicions(sc.build_config([("c.json", {"tasks": tasks, "settings": settings})]), 0)
-    assert warning == sc.Problem(
-        place=place, text="launcher: what srun started may outlive it, and there is no cancel_command",
-        hint="add a cancel_command; config/README.md has one", field="launcher", warning=True)
+    config = sc.build_config([("c.json", {"tasks": tasks, "settings": settings})])
+    assert sc.suspicions(config, 0) == [sc.Problem(place=place, warning=True, **said)]
 
 
 def test_a_launcher_of_the_settings_may_have_its_cancel_command_from_defaults():
