@@ -3686,8 +3686,7 @@ class _TaskBuilder:
         problems = []
         for key, value in values.items():
             if isinstance(value, list):
-                if key != "schedule":
-                    values[key] = tuple(value)
+                values[key] = tuple(value)
             elif key in ("not_on", "env_file") and isinstance(value, str):
                 values[key] = (value,)
         if "skip_exit_codes" in values:
@@ -3716,7 +3715,7 @@ class _TaskBuilder:
                 problems.append(_problem_of("only_between", error, place, name))
         return problems
 
-    def _schedule(self, written: "str | List[str]", place: str,
+    def _schedule(self, written: "str | Tuple[str, ...]", place: str,
                   name: str) -> "Tuple[CronSchedule | None, List[Problem]]":
         """The schedule of one expression or of a list, or what is wrong with each of these."""
         if isinstance(written, str) and written in self._schedules:
