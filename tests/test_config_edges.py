@@ -264,3 +264,13 @@ def test_days_off_are_passed_over_as_far_as_a_slot_is_looked_for():
     assert sc.slot_after(task, last - far - 1) is None
     assert sc.slot_until(task, first + far) == before
     assert sc.slot_until(task, first + far + 1) is None
+
+
+def test_a_day_off_that_comes_back_when_clocks_are_set_back_over_midnight_is_off_again():
+    """In Newfoundland, 2010-11-07 00:01 was followed by 23:01 of the day before."""
+    task = built({"timezone": "America/St_Johns"}, schedule="*/30 * * * *", not_on="2010-11-06").tasks["a"]
+    at, found = 1289007000, []  # 23:00 on November 5th
+    for _ in range(4):
+        at = sc.slot_after(task, at)
+        found.append(sc.iso(at))
+    assert found == ["2010-11-06T02:00:00Z", "2010-11-07T02:30:00Z", "2010-11-07T03:30:00Z", "2010-11-07T04:00:00Z"]
