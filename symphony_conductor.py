@@ -3686,8 +3686,7 @@ class _TaskBuilder:
         problems = []
         for key, value in values.items():
             if isinstance(value, list):
-                if key != "schedule":
-                    values[key] = tuple(value)
+                values[key] = tuple(value)
             elif key in ("not_on", "env_file") and isinstance(value, str):
                 values[key] = (value,)
         if "skip_exit_codes" in values:
@@ -3716,7 +3715,7 @@ class _TaskBuilder:
                 problems.append(_problem_of("only_between", error, place, name))
         return problems
 
-    def _schedule(self, written: "str | List[str]", place: str,
+    def _schedule(self, written: "str | Tuple[str, ...]", place: str,
                   name: str) -> "Tuple[CronSchedule | None, List[Problem]]":
         """The schedule of one expression or of a list, or what is wrong with each of these."""
         if isinstance(written, str) and written in self._schedules:
@@ -4003,7 +4002,10 @@ def suspicions(config: Config, now: float) -> "List[Problem]":
     warnings = []
     places = [("settings", "env", text, hint) for text, hint in _unexpanded_in_env(config.env)]
     said = set()  # of the settings and defaults, which is not repeated for every task
-    for field, text, hint in _launcher_advice(config.launcher, config.cancel_command):
+    cancel_command = config.cancel_command
+    if config.launcher and not cancel_command:  # each task may have it from defaults
+        cancel_command = config.defaults.get("cancel_command")
+    for field, text, hint in _launcher_advice(config.launcher, cancel_command):
         places.append(("settings", field, text, hint))
         said.add((field, text))
     if config.defaults:
@@ -4061,7 +4063,8 @@ def _suspicions_of(task: Task, config: Config, now: float) -> "Iterator[Tuple[st
     if task.name and "condition_timeout" in task.written and not task.condition:
         yield ("condition_timeout", "there is no condition",
                "for a time limit of the command, use timeout")
-    if task.name or task.launcher:  # defaults may add a cancel_command to the launcher of settings
+    # Defaults may add a cancel_command to the launcher of the settings.
+    if task.name or task.launcher or not config.launcher:
         yield from _launcher_advice(task.launcher, task.cancel_command)
     if task.launcher:
         for field in ("success_exit_codes", "skip_exit_codes"):

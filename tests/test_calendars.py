@@ -180,16 +180,17 @@ def test_times_of_a_zone_that_only_the_calendar_defines_are_read_in_the_tasks_zo
         assert days_off("h.ics", 2025, zone, files) == days_off("h.ics", 2028, zone, files) == []
 
 
-def test_check_warns_of_times_of_a_zone_that_only_the_calendar_defines():
-    zone = "W. Europe Standard Time"
+@pytest.mark.parametrize("zone, shown", [
+    ("W. Europe Standard Time", "W. Europe Standard Time"), ("Z" * 60, "Z" * 60),
+    ("Z" * 61, "Z" * 57 + "...")], ids=["name", "60", "61"])
+def test_check_warns_of_times_of_a_zone_that_only_the_calendar_defines(zone, shown):
     files = {"h.ics": ics(*windows_zone(zone) + event('DTSTART;TZID="%s":20261225T000000' % zone)),
              "date.ics": ics(*windows_zone(zone) + event("DTSTART;VALUE=DATE:20261225"))}
     config = sc.build_config([("c.json", {"tasks": [task("a", "0 2 * * *", not_on=sorted(files))]})],
                              read_dates=files.__getitem__)
     warning, = sc.suspicions(config, at("2025-06-07T12:00:00Z"))
     assert (warning.field, warning.text) == (
-        "not_on", "not_on: h.ics: 'W. Europe Standard Time' is no IANA time zone; its times are "
-        "read in the task's zone")
+        "not_on", "not_on: h.ics: '%s' is no IANA time zone; its times are read in the task's zone" % shown)
 
 
 def test_an_event_of_its_own_takes_the_place_of_a_recurrence():
@@ -465,7 +466,8 @@ def test_status_and_next_name_the_slot_that_runs():
 
 
 def test_check_warns_of_dates_that_have_run_out_and_of_a_task_that_never_runs():
-    files = {"old.txt": "2020-01-01\n", "none.txt": "# nothing\n", "new.txt": "2020-01-01\n12-25\n",
+    files = {"old.txt": "2019-05-01\n2020-01-01\n", "none.txt": "# nothing\n",
+             "new.txt": "2020-01-01\n12-25\n", "today.txt": "2025-06-07\n",
              "old.ics": ics(*event("DTSTART:20200101", "RRULE:FREQ=YEARLY;COUNT=2"))}
     config = sc.build_config([("c.json", {"tasks": [
         task("a", "0 2 * * *", not_on=sorted(files)),
@@ -475,6 +477,10 @@ def test_check_warns_of_dates_that_have_run_out_and_of_a_task_that_never_runs():
     assert warnings == ["not_on: none.txt has no dates", "not_on: old.ics has no dates after "
                         "2021-01-01", "not_on: old.txt has no dates after 2020-01-01",
                         "not_on: every slot to come is on a day off"]
+    # as a Calendar says: the last day, 0 without any date, None where the dates have no end
+    assert config.tasks["a"].calendar.files == {
+        "none.txt": 0, "new.txt": None, "old.txt": sc.day_number(2020, 1, 1),
+        "old.ics": sc.day_number(2021, 1, 1), "today.txt": sc.day_number(2025, 6, 7)}
 
 
 @pytest.mark.parametrize("schedule, deadline, warnings", [

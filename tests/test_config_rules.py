@@ -235,6 +235,13 @@ def test_long_value_is_cut_in_the_message():
     assert "..." in message
 
 
+@pytest.mark.parametrize("digits, shown", [("9" * 58, '"%s"' % ("9" * 58)), ("9" * 59, '"' + "9" * 56 + "...")],
+                         ids=["60", "61"])
+def test_value_of_sixty_letters_is_shown_whole(digits, shown):
+    problem, = build(task_json(timeout='"%s"' % digits)).problems
+    assert problem.text == "timeout: %s is not allowed" % shown
+
+
 @pytest.mark.parametrize("depth", [50, 900, 990])
 def test_deeply_nested_value_is_a_problem_and_no_crash(depth):
     try:
@@ -253,6 +260,7 @@ def test_deeply_nested_value_is_a_problem_and_no_crash(depth):
     ("Schedule", "did you mean 'schedule'?"),
     ("retries_count", "did you mean 'retry_count'?"),
     ("timeOut", "did you mean 'timeout'?"),
+    ("TIMEOUT", "did you mean 'timeout'?"),
     ("xyzzy", "allowed are cancel_command, command, condition, condition_timeout, cwd, dependencies, description, "),
 ])
 def test_unknown_key_of_a_task_sets_it_aside_with_a_suggestion(key, hint):
@@ -328,6 +336,7 @@ def test_misnamed_key_is_not_missing_as_well():
 def test_drop_in_of_the_main_files_form_is_one_problem():
     config = sc.build_config([(FILE, {}), ("config/tasks.d/1.json", {"tasks": [{"name": "a", "command": "true"}]})])
     assert config.tasks == {}
+    assert [problem.field for problem in config.problems] == ["tasks"]
     assert messages(config) == ["config/tasks.d/1.json: unknown key 'tasks' (a file of config/tasks.d is one task, "
                                 "or a list of tasks: [{...}, {...}])"]
 
@@ -343,24 +352,25 @@ def test_unknown_setting_refuses_the_whole_with_a_suggestion(key, hint):
     assert hint in problem.hint
 
 
-@pytest.mark.parametrize("document, text, hint", [
-    ({"task": []}, "unknown key 'task'", "did you mean 'tasks'?"),
-    ({"setings": {}}, "unknown key 'setings'", "did you mean 'settings'?"),
-    ({"xyzzy": 1}, "unknown key 'xyzzy'", "allowed are tasks and settings"),
-    ({"tasks": {}}, "tasks is not a list", "use [{...}, {...}]"),
-    ({"tasks": None}, "tasks is not a list", "use [{...}, {...}]"),
-    ({"settings": []}, "settings is not an object", "use {...}"),
-    ({"settings": None}, "settings is not an object", "use {...}"),
-    ([], "the document is not an object", '"tasks"'),
-    (None, "the document is not an object", '"tasks"'),
-    ("text", "the document is not an object", '"tasks"'),
-    (1e999, "the document is not an object", '"tasks"'),
+@pytest.mark.parametrize("document, field, text, hint", [
+    ({"task": []}, "task", "unknown key 'task'", "did you mean 'tasks'?"),
+    ({"setings": {}}, "setings", "unknown key 'setings'", "did you mean 'settings'?"),
+    ({"xyzzy": 1}, "xyzzy", "unknown key 'xyzzy'", "allowed are tasks and settings"),
+    ({"tasks": {}}, "tasks", "tasks is not a list", "use [{...}, {...}]"),
+    ({"tasks": None}, "tasks", "tasks is not a list", "use [{...}, {...}]"),
+    ({"settings": []}, "settings", "settings is not an object", "use {...}"),
+    ({"settings": None}, "settings", "settings is not an object", "use {...}"),
+    ({"$schema": 5}, "$schema", "$schema is not a string", 'use a path such as "%s"' % sc.SCHEMA_FILE),
+    ([], "", "the document is not an object", '"tasks"'),
+    (None, "", "the document is not an object", '"tasks"'),
+    ("text", "", "the document is not an object", '"tasks"'),
+    (1e999, "", "the document is not an object", '"tasks"'),
 ])
-def test_document_of_the_wrong_form_is_refused(document, text, hint):
+def test_document_of_the_wrong_form_is_refused(document, field, text, hint):
     with pytest.raises(sc.ConfigError) as caught:
         sc.build_config([(FILE, document)])
     problem, = caught.value.problems
-    assert (problem.place, problem.text) == (FILE, text)
+    assert (problem.place, problem.field, problem.text) == (FILE, field, text)
     assert hint in problem.hint
 
 
@@ -378,6 +388,7 @@ def test_every_problem_is_reported_together():
     ({"name": '"bad name"', "schedule": '"61 * * * *"'}, ["name", "schedule"]),
     ({"timeout": "0", "schedule": '"61 * * * *"', "timezone": '"Mars/Olympus"'},
      ["timeout", "timezone", "schedule"]),
+    ({"timezone": '"Mars/Olympus"', "not_on": '["sunday", "12-25"]', "only_between": '"22:00-06:00"'}, ["timezone"]),
     ({"schedule": '"61 * * * *"', "dependencies": '["nobody", "job"]'},
      ["schedule", "dependencies", "dependencies"]),
     ({"name": '"bad name"', "dependencies": '["nobody"]'}, ["name", "dependencies"]),
@@ -563,6 +574,27 @@ def test_unknown_dependency_sets_the_task_aside_with_a_suggestion():
 
 def test_unknown_dependency_that_resembles_nothing_has_no_suggestion():
     assert messages(chain(a="qqqqqqqq")) == ["conf.json: tasks[0] 'a': dependencies: unknown task 'qqqqqqqq'"]
+    assert sc.did_you_mean("qqqqqqqq", ["a"]) == ""
+
+
+def test_unknown_dependency_never_means_the_task_itself():
+    assert [problem.hint for problem in chain(backup="bakup").problems] == [""]
+
+
+def test_task_without_a_name_that_waits_for_an_unknown_one_has_its_problems_and_no_entry():
+    config = build('{"command": "true", "dependencies": ["nobody"]}')
+    assert [problem.field for problem in config.problems] == ["name", "dependencies"]
+    assert config.invalid == {}
+
+
+def test_task_is_set_aside_for_the_first_of_its_problems():
+    assert build(task_json(timeout="0", bogus="1")).invalid == {"job": "timeout: 0 is not allowed"}
+
+
+def test_what_a_task_lacks_and_defaults_lack_too_is_missing():
+    config = build('{"name": "a"}', defaults='{"timeout": 5}')
+    assert messages(config) == ["conf.json: tasks[0] 'a': command is missing "
+                                "(use a string for /bin/sh, or a list of strings)"]
 
 
 def test_task_that_depends_on_itself_is_set_aside():
@@ -626,6 +658,10 @@ def test_long_chain_of_dependencies_is_followed_to_its_end():
     assert sc.dependency_cycles(graph) == [names + ["t0"]]
     graph["t2999"] = ()
     assert sc.dependency_cycles(graph) == []
+
+
+def test_cycle_is_found_once():
+    assert sc.dependency_cycles({"a": ("b",), "b": ("b",)}) == [["b", "b"]]
 
 
 # Secrets.
@@ -738,6 +774,12 @@ def test_legal_but_odd_task_is_warned_of(fields, field, text, hint):
 ])
 def test_sensible_task_is_not_warned_of(fields):
     assert sc.suspicions(build(task_json(**fields)), 1700000000) == []
+
+
+@pytest.mark.parametrize("text, expansion", [
+    ("$HOME/x", "$VARIABLE"), ("x${a}", "$VARIABLE"), ("$(date)", "$(COMMAND)"), ("a:~/b", "~"), ("a~b", ""), ("", "")])
+def test_what_only_a_shell_would_expand(text, expansion):
+    assert sc.unexpanded(text) == expansion
 
 
 def test_waiting_for_a_disabled_task_is_warned_of():

@@ -149,12 +149,3 @@ def test_a_command_that_cannot_start_is_no_success(project):
     project.configure(dict(due_once("a", ["/no/such/program"]), success_exit_codes=[0, 127]))
     assert project.call("run", "a")[0] == 127
     assert project.history()[-1]["status"] == "failed"
-
-
-def test_check_warns_of_success_codes_without_zero():
-    # systemd's SuccessExitStatus adds to 0; this list replaces it.
-    for fields, count in (({"success_exit_codes": [1]}, 1), ({"success_exit_codes": [0, 1]}, 0),
-                          ({"success_exit_codes": [1], "skip_exit_codes": [0]}, 0)):
-        config = sc.build_config([("c.json", {"tasks": [dict(
-            {"name": "a", "command": "true", "schedule": "0 2 * * *"}, **fields)]})])
-        assert [problem.field for problem in sc.suspicions(config, 0)] == ["success_exit_codes"] * count

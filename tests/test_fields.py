@@ -67,7 +67,8 @@ def test_a_file_of_variables_is_read_as_systemd_reads_it(text, variables):
 
 
 @pytest.mark.parametrize("text, number", [
-    ("hunter2\n", 1), ("A=1\n\nhunter2\n", 3), ("A='hunter2\n", 1), ("B=1\nA=\"hunter2\n\n", 2),
+    ("hunter2\n", 1), ("A=1\n\nhunter2\n", 3), ("\nA=1\nhunter2\n", 3),
+    ("A='hunter2\n", 1), ("B=1\nA=\"hunter2\n\n", 2),
     ("A='x\ny'\n1A=hunter2\n", 3), ("A B=hunter2\n", 1), ("=hunter2\n", 1), ("A=\0hunter2\n", 1),
     ("A='b' 'hunter2\n", 1), ("A=hunter2\\", 1),
 ])

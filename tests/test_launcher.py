@@ -1,5 +1,5 @@
-"""A launcher and its cancel_command: what is filled in, what check says, and runs whose work goes on
-elsewhere when their client is gone.
+"""A launcher and its cancel_command: what is filled in, what check looks for, and runs whose work goes
+on elsewhere when their client is gone. What they may be is in test_config_edges.py.
 """
 
 import json
@@ -48,85 +48,6 @@ def test_a_shell_reads_from_the_place_of_the_command_the_command_itself():
     assert finished(argv)[1] == "".join(word + "\n" for word in NASTY[2:])
 
 
-def built(settings, **fields):
-    task = dict({"name": "a", "command": "true", "schedule": "0 2 * * *"}, **fields)
-    return sc.build_config([("c.json", {"tasks": [task], "settings": settings})])
-
-
-BAD = (
-    ({"launcher": "srun"}, 'launcher: "srun" is not allowed'),
-    ({"launcher": []}, "launcher: [] is not allowed"),
-    ({"launcher": [" "]}, 'launcher: [" "] is not allowed'),
-    ({"launcher": ["srun", "{jobid}"]}, 'launcher: ["srun", "{jobid}"] is not allowed'),
-    ({"launcher": ["srun", "{"]}, 'launcher: ["srun", "{"] is not allowed'),
-    ({"launcher": ["srun", "}"]}, 'launcher: ["srun", "}"] is not allowed'),
-    ({"launcher": ["srun", "{task.name}"]}, 'launcher: ["srun", "{task.name}"] is not allowed'),
-    ({"launcher": ["{command}"]}, 'launcher: ["{command}"] is not allowed'),
-    ({"cancel_command": "scancel {command}"}, 'cancel_command: "scancel {command}" is not allowed'),
-    ({"cancel_command": ["scancel", "{0}"]}, 'cancel_command: ["scancel", "{0}"] is not allowed'),
-    ({"cancel_command": " "}, 'cancel_command: " " is not allowed'),
-)
-
-
-@pytest.mark.parametrize("fields, text", BAD)
-def test_a_word_that_cannot_be_filled_in_is_an_error_that_says_what_is_allowed(fields, text):
-    key = list(fields)[0]
-    problem, = built({}, **fields).problems
-    assert problem.text == text and "{run_id}" in problem.hint and "{{ and }}" in problem.hint
-    with pytest.raises(sc.ConfigError) as caught:
-        built(fields)
-    assert [problem.text for problem in caught.value.problems] == [text], key
-
-
-@pytest.mark.parametrize("value", [["srun", "x{{y}}", ""], ["srun", "{task}{run_id}{timeout}", "{command}"], None])
-def test_what_a_launcher_may_be(value):
-    assert not built({"launcher": value}).problems
-
-
-SRUN, SCANCEL = ["srun", "-J{run_id}"], ["scancel", "-n{run_id}"]
-
-
-@pytest.mark.parametrize("settings, fields, launcher, cancel", [
-    ({"launcher": SRUN, "cancel_command": SCANCEL}, {}, SRUN, SCANCEL),
-    ({"launcher": SRUN, "cancel_command": SCANCEL}, {"launcher": None}, None, None),
-    ({"launcher": SRUN, "cancel_command": SCANCEL}, {"launcher": ["ssh", "far"]}, ["ssh", "far"], None),
-    ({"launcher": SRUN, "cancel_command": SCANCEL}, {"cancel_command": "x"}, SRUN, "x"),
-    ({"launcher": SRUN, "cancel_command": SCANCEL}, {"cancel_command": None}, SRUN, None),
-    ({"launcher": SRUN, "defaults": {"cancel_command": SCANCEL}}, {}, SRUN, SCANCEL),
-    ({"defaults": {"launcher": SRUN, "cancel_command": SCANCEL}}, {}, SRUN, SCANCEL),
-    ({"defaults": {"launcher": SRUN, "cancel_command": SCANCEL}}, {"launcher": None}, None, None),
-    ({"defaults": {"launcher": SRUN, "cancel_command": SCANCEL}}, {"launcher": ["x"]}, ["x"], None),
-    ({"launcher": ["x"], "cancel_command": "y", "defaults": {"launcher": SRUN}}, {}, SRUN, None),
-    ({}, {"launcher": SRUN, "cancel_command": SCANCEL}, SRUN, SCANCEL),
-])
-def test_who_brings_the_launcher_brings_its_cancel_command(settings, fields, launcher, cancel):
-    task = built(settings, **fields).tasks["a"]
-    assert json.loads(json.dumps([task.launcher, task.cancel_command])) == [launcher, cancel]
-
-
-@pytest.mark.parametrize("settings, fields, said", [
-    ({}, {"launcher": ["srun"]}, ["launcher: what srun started may outlive it, and there is no cancel_command"]),
-    ({}, {"launcher": ["sudo", "-u", "x", "/usr/bin/srun"]},
-     ["launcher: what srun started may outlive it, and there is no cancel_command"]),
-    ({"launcher": ["srun"]}, {}, ["launcher: what srun started may outlive it, and there is no cancel_command"]),
-    ({}, {"launcher": ["nice"]}, []),
-    ({}, {"launcher": ["ssh", "far"], "cancel_command": "x"},
-     ["launcher: a shell at the other end reads the command once more"]),
-    ({}, {"launcher": ["ssh", "far", "{command}"], "cancel_command": "x"}, []),
-    ({}, {"cancel_command": "x"}, ["cancel_command: there is no launcher"]),
-    ({"cancel_command": "x"}, {}, ["cancel_command: there is no launcher"]),
-    ({}, {"launcher": ["nice"], "success_exit_codes": [0, 255]},
-     ["success_exit_codes: 255 is also what a launcher says when its connection breaks"]),
-    ({}, {"launcher": ["nice"], "skip_exit_codes": [255]},
-     ["skip_exit_codes: 255 is also what a launcher says when its connection breaks"]),
-    ({}, {"skip_exit_codes": [255]}, []),
-    ({}, {"launcher": ["nice", "$HOME/x"]},
-     ["launcher: no shell runs a list, so $VARIABLE is passed on as it is"]),
-])
-def test_what_check_warns_of(settings, fields, said):
-    assert [problem.text for problem in sc.suspicions(built(settings, **fields), 0)] == said
-
-
 def test_check_looks_for_the_launcher_and_not_for_what_runs_elsewhere(project):
     project.configure(
         {"name": "a", "command": ["/on/the/other/machine"], "schedule": "0 2 * * *"},
@@ -146,16 +67,6 @@ def test_why_shows_how_a_task_is_launched_and_cancelled(project):
     project.anchor()
     text = " ".join(project.call("why", "a")[1].split())
     assert "launched by srun -J 'x y'; cancelled by scancel x" in text
-
-
-def test_the_definition_of_a_run_names_its_launcher_where_there_is_one():
-    def definition(**fields):
-        config = built({}, **fields)
-        return json.loads(json.dumps(sc.definition_of(config, config.tasks["a"])))
-
-    assert not {"launcher", "cancel_command"} & set(definition())
-    found = definition(launcher=SRUN, cancel_command=SCANCEL)
-    assert (found["launcher"], found["cancel_command"]) == (SRUN, SCANCEL)
 
 
 def test_255_of_ssh_is_a_failure_whatever_the_codes_say():
