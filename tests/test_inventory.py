@@ -2206,7 +2206,7 @@ def test_where_the_system_speaks_ascii_only_names_are_stored_as_utf_8_all_the_sa
 
 
 @pytest.mark.parametrize("path, shown", [
-    ("a b", "a b"), ("\u00e9", "\u00e9"), ("\u00e9\n", "\u00e9\\n"), ("\u00e9\\", "\u00e9\\\\"), ("a\udce9b", "a\\xe9b"),
-    ("\u202e\u00e9", "\\u202e\u00e9"), (" a", "' a'"), ("", "''")])
+    ("a b", "a b"), ("\u00e9", "\u00e9"), ("\u00e9\n", "\u00e9\\n"), ("\u00e9\\", "\u00e9\\\\"),
+    ("a\udce9b", "a\\xe9b"), ("\u202e\u00e9", "\\u202e\u00e9"), (" a", "' a'"), ("", "''")])
 def test_a_path_is_shown_on_one_line_with_only_that_escaped_which_has_to_be(path, shown):
     assert tree_module.printable(path) == shown
