@@ -1929,7 +1929,8 @@ class CronSchedule:
         dom, dow = self._dom, self._dow
         months = " or ".join(MONTHS[month - 1] for month in sorted(self._month.values))
         longest = _longest_month(self._month.values)
-        if dom.values and min(dom.values) <= longest:
+        days_asked = dom.values.union(day for day, _ in dom.anchors)
+        if any(-longest < day <= longest for day in days_asked):
             return "day-of-month '%s' and day-of-week '%s' never fall on the same day in %s" % (
                 cut_text(dom.text, 40), cut_text(dow.text, 40), months), ""
         days = " or ".join(str(day) for day in sorted(dom.values)) or dom.text

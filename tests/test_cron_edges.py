@@ -130,6 +130,46 @@ def test_names_of_months_are_short_or_full():
         "JAN": 1, "FEB": 2, "JANUARY": 1, "FEBRUARY": 2}
 
 
+# -- what never fires
+
+TWELVE = "January or February or March or April or May or June or July or August or September or October or November" \
+    " or December"
+
+
+@pytest.mark.parametrize("text, reason, hint", [
+    ("0 0 31 4 *", "day-of-month 31 does not occur in April", "for the last day of the month write '0 0 L 4 *'"),
+    ("0 0 31 6 *", "day-of-month 31 does not occur in June", "for the last day of the month write '0 0 L 6 *'"),
+    ("0 0 31 9 *", "day-of-month 31 does not occur in September", "for the last day of the month write '0 0 L 9 *'"),
+    ("0 0 31 11 *", "day-of-month 31 does not occur in November", "for the last day of the month write '0 0 L 11 *'"),
+    ("0 0 L-30 4 *", "day-of-month L-30 does not occur in April", "for the last day of the month write '0 0 L 4 *'"),
+    ("0 0 31W 2 */6", "day-of-month 31W does not occur in February",
+     "for the last day of the month write '0 0 L 2 */6'"),
+    # The nearest weekday is no Saturday or Sunday.
+    ("0 0 15W * */6", "day-of-month '15W' and day-of-week '*/6' never fall on the same day in " + TWELVE, ""),
+    ("0 0 LW 2 */6", "day-of-month 'LW' and day-of-week '*/6' never fall on the same day in February", ""),
+    ("0 0 30W 4 */6", "day-of-month '30W' and day-of-week '*/6' never fall on the same day in April", ""),
+    # Of a field, 40 columns are shown.
+    ("0 0 */31%s 5 1#2" % (",1" * 18), "day-of-month '*/31%s' and day-of-week '1#2' never fall on the same day in May"
+     % (",1" * 18), ""),
+    ("0 0 */31,01%s 5 1#2" % (",1" * 17),
+     "day-of-month '*/31,01%s...' and day-of-week '1#2' never fall on the same day in May" % (",1" * 15), ""),
+    ("0 0 */31 5 01#2%s" % (",1#2" * 9),
+     "day-of-month '*/31' and day-of-week '01#2%s,1#2' never fall on the same day in May" % (",1#2" * 8), ""),
+    ("0 0 */31 5 001#2%s" % (",1#2" * 9),
+     "day-of-month '*/31' and day-of-week '001#2%s...' never fall on the same day in May" % (",1#2" * 8), ""),
+    ("0 0 L-030%s 2 *" % (",L-30" * 7), "day-of-month L-030%s does not occur in February" % (",L-30" * 7), None),
+    ("0 0 L-0030%s 2 *" % (",L-30" * 7), "day-of-month L-0030%s,... does not occur in February" % (",L-30" * 6), None),
+    ("00%s 0 30 2 *" % (",10" * 24), "day-of-month 30 does not occur in February",
+     "for the last day of the month write '00%s 0 L 2 *'" % (",10" * 24)),  # 120 columns
+    ("000%s 0 30 2 *" % (",10" * 24), "day-of-month 30 does not occur in February", "L is the last day of the month"),
+])
+def test_why_a_schedule_never_fires(text, reason, hint):
+    with pytest.raises(sc.CronSyntaxError) as caught:
+        sc.CronSchedule(text, "task")
+    assert caught.value.message.split(" never fires: ")[1] == reason
+    assert hint is None or (caught.value.hint or "") == hint
+
+
 # -- daylight saving, and words
 
 SPRING, AUTUMN = 1743296400, 1761440400  # when the clocks of Paris went to summer time in 2025, and back
