@@ -1977,7 +1977,7 @@ class CronSchedule:
         """The first matching day at or after `day`."""
         if self._every_day:
             return day
-        if not 0 <= day + EPOCH_ORDINAL < LAST_ORDINAL:
+        if not 0 < day + EPOCH_ORDINAL < LAST_ORDINAL:
             return None
         date = datetime.date.fromordinal(day + EPOCH_ORDINAL)
         key = date.year * 12 + date.month - 1

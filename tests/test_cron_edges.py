@@ -170,6 +170,16 @@ def test_why_a_schedule_never_fires(text, reason, hint):
     assert hint is None or (caught.value.hint or "") == hint
 
 
+def test_days_are_looked_for_within_the_calendar_only():
+    first, last = 1 - sc.EPOCH_ORDINAL, sc.LAST_ORDINAL - 1 - sc.EPOCH_ORDINAL
+    schedule, february = sc.CronSchedule("0 0 1,20-31 * *"), sc.CronSchedule("0 0 1 2 *")
+    assert [schedule._day_from(day) for day in (first - 1, first, last, last + 1)] == [None, first, last, None]
+    assert february._day_from(first) == first + 31
+    assert [schedule._day_until(day) for day in (first - 1, last, last + 1)] == [None, last, None]
+    third_month = first + 365 + 31  # of what is before, there is no newest day
+    assert [schedule._day_until(day) for day in (third_month - 17, third_month)] == [None, third_month]
+
+
 # -- daylight saving, and words
 
 SPRING, AUTUMN = 1743296400, 1761440400  # when the clocks of Paris went to summer time in 2025, and back
