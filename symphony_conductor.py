@@ -1791,8 +1791,7 @@ def _seconds_hint(parts: "List[str]", name: str) -> str:
     """What comes closest to six or seven fields, of which some are seconds or years; or ''."""
     seconds, fields, year = parts[0], parts[1:6], "".join(parts[6:])
     text, other = _rewritten(fields, name), _rewritten(parts[:5], name)
-    has_last_year = len(parts) == 6 and re.match(r"[0-9]{4}([-,/][0-9]+)*\Z", parts[5])
-    if other and (has_last_year or not text):  # supercronic's sixth, croniter's sixth and seventh
+    if other and not text:  # supercronic's sixth, croniter's sixth and seventh: a year, no weekday
         if not all(re.match(r"[0-9*?,/-]+\Z", part) for part in parts[5:]):
             return ""
         return "there is no field for seconds or years: write '%s'%s" % (
