@@ -84,7 +84,7 @@ def test_a_step_of_h_may_be_as_long_as_its_range_and_no_longer():
     ("0 0 * * 5~", "day-of-week '5~' is not understood",
      "write '0 0 * * H(5-6)', which gives each task a fixed time of its own"),
     ("0 0 60 * *", "day-of-month '60' is outside 1-31", ""),  # no minute, and no hour
-    ("0 0 1 24 *", "month '24' is outside 1-12", ""),
+    ("0 0 * * 24", "day-of-week '24' is outside 0-7", ""),
     ("0 0 1 3~ *", "month '3~' is not understood",
      "write '0 0 1 H(3-12) *', which gives each task a fixed time of its own"),
 ])
@@ -155,6 +155,7 @@ TWELVE = "January or February or March or April or May or June or July or August
     # The nearest weekday is no Saturday or Sunday.
     ("0 0 15W * */6", "day-of-month '15W' and day-of-week '*/6' never fall on the same day in " + TWELVE, ""),
     ("0 0 LW 2 */6", "day-of-month 'LW' and day-of-week '*/6' never fall on the same day in February", ""),
+    ("0 0 15W,31 4 */6", "day-of-month '15W,31' and day-of-week '*/6' never fall on the same day in April", ""),
     ("0 0 30W 4 */6", "day-of-month '30W' and day-of-week '*/6' never fall on the same day in April", ""),
     # Of a field, 40 columns are shown.
     ("0 0 */31%s 5 1#2" % (",1" * 18), "day-of-month '*/31%s' and day-of-week '1#2' never fall on the same day in May"
