@@ -205,7 +205,6 @@ def test_the_next_slot_at_the_edge(text, after, expected):
 
 @pytest.mark.parametrize("text, after", [
     ("0 0 29 2 *", "9997-03-01 00:00Z"),  # the next would be in the year 10000
-    ("0 0 */31 1 5", "9997-03-01 00:00Z"),  # what would begin after 9998 is not looked for
     ("0 0 29 2 *; 0 0 29 2 *", "9997-03-01 00:00Z"),
     ("0 0 1 1 *; 0 0 2 1 *", "9999-12-30 00:00Z"),
 ])
@@ -226,6 +225,7 @@ def test_days_are_looked_for_within_the_calendar_only():
     schedule, february = sc.CronSchedule("0 0 1,20-31 * *"), sc.CronSchedule("0 0 1 2 *")
     assert [schedule._day_from(day) for day in (first - 1, first, last, last + 1)] == [None, first, last, None]
     assert february._day_from(first) == first + 31
+    assert sc.CronSchedule("0 0 */31 1 5")._day_from(last) is None  # Friday, 1 January 9999
     assert [schedule._day_until(day) for day in (first - 1, last, last + 1)] == [None, last, None]
     third_month = first + 365 + 31  # of what is before, there is no newest day
     assert [schedule._day_until(day) for day in (third_month - 17, third_month)] == [None, third_month]
