@@ -1791,8 +1791,7 @@ def _seconds_hint(parts: "List[str]", name: str) -> str:
     """What comes closest to six or seven fields, of which some are seconds or years; or ''."""
     seconds, fields, year = parts[0], parts[1:6], "".join(parts[6:])
     text, other = _rewritten(fields, name), _rewritten(parts[:5], name)
-    has_last_year = len(parts) == 6 and re.match(r"[0-9]{4}([-,/][0-9]+)*\Z", parts[5])
-    if other and (has_last_year or not text):  # supercronic's sixth, croniter's sixth and seventh
+    if other and not text:  # supercronic's sixth, croniter's sixth and seventh: a year, no weekday
         if not all(re.match(r"[0-9*?,/-]+\Z", part) for part in parts[5:]):
             return ""
         return "there is no field for seconds or years: write '%s'%s" % (
@@ -1929,7 +1928,8 @@ class CronSchedule:
         dom, dow = self._dom, self._dow
         months = " or ".join(MONTHS[month - 1] for month in sorted(self._month.values))
         longest = _longest_month(self._month.values)
-        if dom.values and min(dom.values) <= longest:
+        days_asked = dom.values.union(day for day, _ in dom.anchors)
+        if any(-longest < day <= longest for day in days_asked):
             return "day-of-month '%s' and day-of-week '%s' never fall on the same day in %s" % (
                 cut_text(dom.text, 40), cut_text(dow.text, 40), months), ""
         days = " or ".join(str(day) for day in sorted(dom.values)) or dom.text
@@ -1976,7 +1976,7 @@ class CronSchedule:
         """The first matching day at or after `day`."""
         if self._every_day:
             return day
-        if not 0 <= day + EPOCH_ORDINAL < LAST_ORDINAL:
+        if not 0 < day + EPOCH_ORDINAL < LAST_ORDINAL:
             return None
         date = datetime.date.fromordinal(day + EPOCH_ORDINAL)
         key = date.year * 12 + date.month - 1
