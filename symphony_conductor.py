@@ -10966,6 +10966,7 @@ ADOPTED_POLL_S = 0.5
 KILL_AGAIN_S = 1.0        # a tree that still forks is hit again
 UNENDED_AFTER_S = 5.0     # so long after SIGKILL, what still lives cannot be ended
 READ_BYTES = 65536
+READ_TRIES = 64           # of a pipe, before its content or its error is given up
 LARGE_OUTPUT_BYTES = 1 << 20  # a run that has printed so much gets a larger pipe
 LARGE_PIPE_BYTES = 262144
 SET_PIPE_SIZE = 1031      # F_SETPIPE_SZ of fcntl(2), which Python names from 3.10 on
@@ -11881,7 +11882,7 @@ class Watch:
 
     def _read_rest(self) -> None:
         """Take what is in the pipe. What a background process writes later is not waited for."""
-        for _ in range(64):  # enough for any pipe; one that is kept full has no end
+        for _ in range(READ_TRIES):  # enough for any pipe; one that is kept full has no end
             try:
                 if self.reader < 0 or not self._read():
                     return
@@ -11902,8 +11903,8 @@ class Watch:
         try:
             if os.read(self.reader, READ_BYTES) == b"":
                 return
-        except BlockingIOError:
-            pass
+        except OSError:
+            pass  # empty for now, or it cannot be read: somebody may still hold it
         fork_to(self._drain)
 
     def _drain(self) -> int:
@@ -11913,9 +11914,15 @@ class Watch:
             if fd != self.reader:
                 close_quietly(fd)
         os.set_blocking(self.reader, True)
-        while os.read(self.reader, READ_BYTES):
-            pass
-        return EXIT_OK
+        errors = 0
+        while errors < READ_TRIES:
+            try:
+                if not os.read(self.reader, READ_BYTES):
+                    return EXIT_OK
+                errors = 0
+            except OSError:
+                errors += 1
+        return EXIT_IOERR
 
 
 class CancelWatch(Watch):

@@ -24,6 +24,10 @@ from support import (  # noqa: E402, F401
 
 import symphony_conductor as sc  # noqa: E402
 
+# What a test puts into a module has to be seen by the product: no module is imported only later.
+for _late in [each for each in vars(sc).values() if isinstance(each, sc._Late)]:
+    _late.__name__  # noqa: B018
+
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch):

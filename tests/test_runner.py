@@ -1,5 +1,6 @@
 """Commands as real process groups: timeouts, output, environment, exit codes."""
 
+import errno
 import fcntl
 import os
 import random
@@ -85,6 +86,40 @@ def test_a_background_process_may_write_more_than_a_pipe_holds(project):
     assert code == 0
     (project.root / "go").write_text("")
     assert project.wait_until(lambda: project.lines("out")) == ["done"]
+
+
+@pytest.mark.parametrize("failing, ends_with", [
+    ({1}, sc.EXIT_OK), ({2}, sc.EXIT_OK), ({2, 3, 5}, sc.EXIT_OK), (set(range(2, 90)), sc.EXIT_IOERR)])
+def test_an_error_of_a_read_does_not_end_the_process_that_keeps_a_pipe_open(monkeypatch, failing, ends_with):
+    reader, writer = os.pipe()
+    watch = sc.Watch.__new__(sc.Watch)
+    watch.reader = reader
+    os.set_blocking(reader, False)
+    calls, forked = [], []
+    read, fork_to = os.read, sc.fork_to
+
+    def read_or_fail(fd, size):
+        calls.append(fd)
+        if len(calls) in failing:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(fd, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sc.os, "read", read_or_fail)
+        patch.setattr(sc, "fork_to", lambda work: forked.append(fork_to(work)))
+        watch.leave_reader_behind()
+    os.close(reader)
+    if ends_with == sc.EXIT_OK:
+        text = b"x" * (1 << 20)  # more than the pipe holds
+        while text:
+            text = text[os.write(writer, text):]
+    else:
+        os.waitid(os.P_PID, forked[0], os.WEXITED | os.WNOWAIT)
+        with pytest.raises(BrokenPipeError):
+            os.write(writer, b"x")
+    os.close(writer)
+    _, status = os.waitpid(forked[0], 0)
+    assert status == ends_with << 8
 
 
 @pytest.mark.parametrize("command, expected", [
