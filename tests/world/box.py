@@ -16,6 +16,7 @@ from .oracle import Oracle
 from .times import DAY, HOUR, MINUTE
 
 CONFIG = "config/conductor_config.json"
+CONDITION = "condition"               # the command of every task's condition
 ENVIRON = {"PATH": "/usr/bin:/bin", "HOME": "/home/u", "LOGNAME": "u", "SHELL": "/bin/sh"}
 # A call -> the errors that it may meet (their manual pages).
 PLAUSIBLE = {
@@ -227,6 +228,9 @@ class Box:
     def _command(self, machine, process):
         """The command of a task, which has a fate."""
         task = process.environ.get("SYMPHONY_TASK", "")
+        if process.arguments[-1] == CONDITION:
+            self._condition(machine, process, task)
+            return
         process.what = "command of " + task
         run = Run(len(self.runs), task, machine.stamp, process.environ, process.pid)
         run.tree.append(process)
@@ -247,6 +251,22 @@ class Box:
         machine.after(fate["lasts"], self._end_command, process, fate["ends"])
         if fate["child"]:
             machine.after(fate["lasts"] * fate["child"]["after"], self._have_child, process)
+
+    def _condition(self, machine, process, task):
+        """A condition, which is met or not, or gives no answer."""
+        process.what = "condition of " + task
+        process.run_id = process.environ["SYMPHONY_RUN_ID"]
+        rng = random.Random("%s condition %s" % (self.story["seed"], process.run_id))
+        lasts, ends = rng.choice((0.1, 1.0, 10.0, 1000.0)), rng.choice((0, 0, 0, 256, signal.SIGSEGV))
+        process.plan = {"term": rng.choice(("dies", "dies", "ignores")), "stuck": 0.0}
+        process.fate = self._on_signal
+        process.on_end = self._condition_ended
+        self.say("%s: condition starts (%s), for %g s, then %s", task, process.run_id, lasts, ends)
+        self.oracle.condition_starts(process, task)
+        machine.after(lasts, self._end_command, process, ends)
+
+    def _condition_ended(self, process):
+        self.say("%s, of %s: ends, status %d", process.what, process.run_id, process.status)
 
     def fate_of(self, task, run):
         """What a command does, by the story and its own name: not by what else happens."""
@@ -390,6 +410,7 @@ class Box:
 
     def _receive(self, url, body):
         self.kernel.enter("web")
+        self.oracle.sent(body, not self.is_receiver_down)
         if self.is_receiver_down:
             return "HTTP status 503"
         self.received.append((self.kernel.stamp, url, body))
@@ -601,6 +622,19 @@ class Box:
         if self.sc.STATE_NAME in step["names"]:
             self.oracle.state_is_lost()
 
+    def do_clean_up(self, step):
+        """A clean-up beside the conductor removes the logs, or moves them as logrotate does."""
+        for name in ("logs", "logs/automation"):
+            try:
+                folder = self.kernel.disk.find(self.path(name), self.kernel.disk.root)
+            except OSError:
+                continue
+            for log, inode in list(folder.entries.items()):
+                if inode.kind == disk.FILE:
+                    moved = {log + ".old": inode} if step["how"] == "move" else {}
+                    self.kernel.disk.change_names(folder, dict({log: None}, **moved))
+        self.log_was_lost = True
+
     def do_command(self, step):
         """Somebody types a command."""
         if not self.kernel.is_up:
@@ -610,7 +644,9 @@ class Box:
                              kernel.USER)
         if words[0] == "status":
             process.on_end = self.oracle.saw_status
-        self.oracle.typed(words)
+        self.oracle.typed(words, process)
+
+    do_pause = do_command
 
     def _make_peace(self):
         """What went wrong is put right, as somebody would have to do in the end."""
@@ -622,10 +658,12 @@ class Box:
         if self.read(CONFIG) != json.dumps(self.document()).encode():
             self.write_config(self.document())
         self.kernel.hidden = False
-        self.start(["resume", "--all"], "resume --all")
         self.cron_off_until = 0.0
         if not self.kernel.is_up:
             self._come_back()
+        for number, scope in enumerate(sorted(self.oracle.pauses)):
+            words = ["resume", "--all" if scope == "*" else scope]
+            self.kernel.after(1 + number, self.do_command, {"words": words})
         self.cron_number += 1
         self._start_cron()
 

@@ -42,6 +42,12 @@ FAULTS = (
     ("a message that is not accepted is dropped",
      "    wait_s = RETRY_SEND_S[min(tries, len(RETRY_SEND_S)) - 1]\n",
      "    store.mark_sent(path)\n    return True\n", "daily"),
+    ("a pause that is not heeded",
+     "            elif pause is not None:\n                self._suspend(name, \"paused\"",
+     "            elif False:\n                self._suspend(name, \"paused\"", "daily"),
+    ("a condition that is not asked",
+     "\"condition\": None if run.trigger == \"manual\" else task.condition,",
+     "\"condition\": None,", "daily"),
 )
 
 

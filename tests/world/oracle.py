@@ -7,6 +7,7 @@ files. A broken promise raises Broken, at the step that broke it.
 import calendar
 import json
 import os
+import signal
 import time
 
 from . import seams
@@ -36,6 +37,17 @@ class Span:
         self.schedules, self.since, self.until = schedules, since, float("inf")
 
 
+class Pause:
+    """A pause that somebody typed: it may last from `since` to `until`, and does where it is sure."""
+
+    def __init__(self, since, until):
+        self.since, self.until = since, until
+        self.sure_since, self.sure_until = float("inf"), until
+
+    def is_sure(self, at):
+        return self.sure_since < at < self.sure_until
+
+
 class Oracle:
     def __init__(self, box):
         self.box = box
@@ -49,12 +61,15 @@ class Oracle:
         self.lost_at = float("-inf")  # true time of the last loss of the state
         self.last_of = {}             # task -> its newest run
         self.unseen_edits = set()     # tasks that were changed since the last tick
-        self.paused = {}              # task -> when somebody paused or resumed it
+        self.pauses = {}              # task, or * -> [Pause]
+        self.conditions = {}          # run id -> the process of its condition
+        self.condition_of = {}        # task -> the newest of them
         self.leaps = []               # (wall time before, after)
         self.spans = {}               # task -> [Span]
         self.lost = {}                # task -> slots that nobody has to answer
         self.amnesty_since = None     # what lies between this wall time and the next tick is lost
         self.messages = set()
+        self.refused = set()          # what the receiver was sent and did not take
         self.last_tick_at = None      # true time of the last tick that succeeded
         self.last_tick_wall = box.kernel.now()
         self.errors = 0
@@ -90,7 +105,15 @@ class Oracle:
         for span in self.spans.get(name, ()):
             for schedule in span.schedules:
                 found.update(schedule.slots(max(since, span.since), min(until, span.until)))
-        return sorted(found - self.lost.get(name, set()))
+        found -= self.lost.get(name, set())
+        pauses = self.pauses_of(name)
+        if pauses:
+            found = {slot for slot in found
+                     if not any(pause.since <= slot <= pause.until for pause in pauses)}
+        return sorted(found)
+
+    def pauses_of(self, name):
+        return self.pauses.get(name, []) + self.pauses.get("*", [])
 
     def is_true_slot(self, name, slot):
         """Whether any schedule that a task ever had is due then."""
@@ -110,6 +133,7 @@ class Oracle:
     def clock_leaps(self, seconds):
         now = self.box.kernel.now()
         self.leaps.append((now, now + seconds))
+        self._doubt_pauses()
         for spans in self.spans.values():
             for span in spans:
                 span.since = min(span.since, max(now + seconds, 0))
@@ -137,6 +161,10 @@ class Oracle:
     def _forget_unsynced(self):
         """What the power cut may have taken from the newest files is read again."""
         days = self.touched[-3:]
+        for run_id in self.of_run:
+            run = self.box.by_run_id[run_id]
+            if run.ended_at is not None and self.box.kernel.stamp - run.ended_at < HOUR:
+                run.disturbed = run.disturbed or "power"
         for day in days:
             self.sizes.pop(day, None)
         for key, verdicts in list(self.verdicts.items()):
@@ -158,6 +186,7 @@ class Oracle:
             self._forgive(name, now - 3000 * DAY, now)
         self.is_forgetful = True
         self.lost_at = self.box.kernel.stamp
+        self._doubt_pauses()
         self.disturbed("state lost")
 
     def edited(self, names):
@@ -184,18 +213,55 @@ class Oracle:
         if newest is not None and not self.is_answered(name, newest):
             self.lost.setdefault(name, set()).add(newest)
 
-    def typed(self, words):
+    def typed(self, words, process):
         """Somebody typed a command: what it is about may end in other ways."""
         if words[0] in ("pause", "resume"):
-            name = words[1]
-            now = self.box.kernel.now()
-            for each in (self.spans if name == "--all" else [name]):
-                self._forgive(each, self.last_tick_wall - MINUTE, now)
-                self.paused.setdefault(each, []).append(now)
+            self._pause_typed(words, process)
         if words[0] == "stop":
             for run in self.unsettled:
                 if run.task == words[1]:
                     run.disturbed = run.disturbed or "stop"
+
+    def _pause_typed(self, words, process):
+        """Somebody pauses or resumes: what was due and no tick has seen is decided by nobody."""
+        scope = "*" if words[1] == "--all" else words[1]
+        now = self.box.kernel.now()
+        for name in self.spans if scope == "*" else [scope]:
+            self._forgive(name, self.last_tick_wall - MINUTE, now)
+        pauses = self.pauses.setdefault(scope, [])
+        process.pause, process.pauses = None, list(pauses)
+        process.sure_until = max([pause.sure_until for pause in pauses if pause.is_sure(now)] + [0])
+        for pause in pauses:
+            pause.sure_until = min(pause.sure_until, now)
+        if words[0] == "pause":
+            lasts = float(words[3].rstrip("s")) if "--for" in words else float("inf")
+            process.pause = Pause(now, now + lasts)
+            pauses.append(process.pause)
+        process.on_end = lambda ended: self.pause_ended(ended, process)
+
+    def pause_ended(self, ended, process):
+        """`pause` or `resume` has ended; one that was killed may have done it or not."""
+        self.process_ended(ended)
+        if ended is not process:      # what it has forked ends in the same way
+            return
+        now = self.box.kernel.now()
+        text = b"".join(process.printed)
+        is_none = b"is not paused" in text or b"there is no pause of all tasks" in text
+        if is_none and now < process.sure_until:
+            self.fail("paused until resumed", "%s finds no pause", process.what)
+        if process.status and not is_none:
+            return
+        for pause in process.pauses:
+            pause.until = min(pause.until, now)
+        if process.pause is not None:
+            process.pause.until += now - process.pause.since + 1
+            process.pause.sure_since = now
+
+    def _doubt_pauses(self):
+        """From now on, nobody knows what is paused."""
+        for pauses in self.pauses.values():
+            for pause in pauses:
+                pause.sure_until = 0
 
     def _forgive(self, name, since, until):
         for slot in self.slots(name, since, until):
@@ -216,11 +282,35 @@ class Oracle:
         before = self.last_of.get(run.task)
         if before is not None and before.main_is_alive():
             self.fail("no double run", "%s starts while its run %s lives", run.task, before.run_id)
+        self._check_condition(run, task)
         if run.trigger != "manual":
             self._scheduled_start(run, task, before)
         self._check_locks(run, task)
         self.last_of[run.task] = run
         self.unsettled.append(run)
+
+    def condition_starts(self, process, task):
+        """A task's condition starts: neither its last one nor its command still runs."""
+        before = self.last_of.get(task)
+        if before is not None and before.main_is_alive():
+            self.fail("no double run", "the condition of %s starts while its run %s lives", task,
+                      before.run_id)
+        self._no_condition_lives(task, "the condition of " + task)
+        self.conditions[process.run_id] = self.condition_of[task] = process
+
+    def _no_condition_lives(self, task, what):
+        process = self.condition_of.get(task)
+        if process is not None and not process.is_zombie:
+            self.fail("no double run", "%s starts while the condition of run %s lives", what,
+                      process.run_id)
+
+    def _check_condition(self, run, task):
+        """A command starts once its condition was met; a run by hand has none."""
+        self._no_condition_lives(run.task, run.task)
+        process = self.conditions.get(run.run_id)
+        if run.trigger != "manual" and task.get("condition") and (
+                process is None or process.status != 0):
+            self.fail("only if its condition is met", "%s starts, run %s", run.task, run.run_id)
 
     def _record(self, run):
         """The record of a run: it is on disk before the command starts."""
@@ -256,8 +346,16 @@ class Oracle:
             self._retry(run, task, before)
         if run.attempt > task.get("retry_count", 3) + 1:
             self.fail("retries as told", "%s has attempt %d", run.task, run.attempt)
+        self._check_pauses(run)
         self._check_dependencies(run, task)
         self._check_concurrency()
+
+    def _check_pauses(self, run):
+        """What was decided before the pause may start in it."""
+        decided_at = calendar.timegm(time.strptime(run.run_id[:16], "%Y%m%dT%H%M%SZ"))
+        if any(pause.is_sure(decided_at - 1) for pause in self.pauses_of(run.task)):
+            self.fail("paused until resumed", "%s starts by a decision of %s", run.task,
+                      self.box.sc.iso(decided_at))
 
     def _check_decision(self, run):
         """The decision to start a run is on disk, where no power cut takes it back."""
@@ -267,13 +365,13 @@ class Oracle:
                       " leave a state without it", run.run_id)
 
     def _retry(self, run, task, before):
-        if before is None or before.trigger == "manual":
+        if before is None or before.trigger == "manual" or before.slot != run.slot:
             return
         alive = [each for each in before.tree if not each.is_zombie]
         if alive and not (before.disturbed and all(map(is_unknowable, alive))):
             self.fail("nothing lives at a retry", "attempt %d of %s starts while pid %d of run %s"
                       " lives", run.attempt, run.task, alive[0].pid, before.run_id)
-        if before.slot == run.slot and before.attempt == run.attempt - 1 and before.ended_at:
+        if before.attempt == run.attempt - 1 and before.ended_at:
             wait_s = task.get("retry_delay", 300) * task.get("retry_backoff", 1) ** (before.attempt - 1)
             since = self.box.kernel.stamp - before.ended_at
             if since < wait_s - 2 and not before.disturbed and not self.leaps:
@@ -382,6 +480,11 @@ class Oracle:
             self.newest_end = verdict["ended_at"]
             self.box.say("VERDICT %s %s: %s (%s)", key[0], key[1], verdict["status"],
                          verdict.get("reason"))
+        if verdict["status"] == "skipped_condition":
+            process = self.conditions.get(verdict["run_id"])
+            if process is None or process.status in (0, signal.SIGSEGV):
+                self.fail("only if its condition is met", "slot %s of %s is skipped for it, and its"
+                          " status was %s", key[1], key[0], process and process.status)
         if verdict["status"] == "skipped_dependency":
             self._skipped_for_dependency(verdict)
         if verdict["status"] == "skipped_overlap":
@@ -403,7 +506,8 @@ class Oracle:
     def _skipped_for_dependency(self, verdict):
         """A slot was given up for a dependency: that has no success on file which would do."""
         name, slot = verdict.get("dependency"), at_of(verdict["scheduled_for"])
-        if self.leaps or self.is_forgetful or name not in self.spans or len(self.spans[name]) > 1:
+        if self.leaps or self.is_forgetful or name not in self.spans or len(self.spans[name]) > 1 or (
+                self.pauses_of(name)):
             return
         newest = self.newest_slot(name, slot)
         if newest is None:
@@ -423,7 +527,7 @@ class Oracle:
             verdicts = self.verdicts.get((name, self.box.sc.iso(earlier)))
             if not verdicts or at_of(verdicts[-1]["ended_at"]) >= slot - 2 * MINUTE:
                 return                # it is open, or was when this one came
-            if verdicts[-1]["status"] != "skipped_overlap":
+            if not verdicts[-1]["status"].startswith("skipped_"):
                 self.fail("overlap as told", "slot %s of %s is skipped, and slot %s was over at"
                           " %s", verdict["scheduled_for"], name, self.box.sc.iso(earlier),
                           verdicts[-1]["ended_at"])
@@ -463,6 +567,14 @@ class Oracle:
     def _note_messages(self):
         self.messages.update(name for name in self.box.names("status/spool")
                              if name.endswith(".json"))
+
+    def sent(self, body, is_taken):
+        """The receiver was sent a message: one that it does not take is sent again."""
+        what = json.dumps([body.get(key) for key in ("event", "task", "at", "run_id")])
+        if is_taken:
+            self.refused.discard(what)
+        else:
+            self.refused.add(what)
 
     # -- what people see
 
@@ -562,7 +674,8 @@ class Oracle:
             return
         for name in box.tasks:
             true = set(self.slots(name, since, now))
-            said = set(audited.get(name, ())) - self.lost.get(name, set())
+            said = {slot for slot in set(audited.get(name, ())) - self.lost.get(name, set())
+                    if not any(each.since <= slot <= each.until for each in self.pauses_of(name))}
             if true != said:
                 missing, more = sorted(true - said), sorted(said - true)
                 self.fail("audit = oracle", "of %s, the audit lacks %s, and has besides %s", name,
@@ -576,6 +689,9 @@ class Oracle:
         log = b"".join(box.read("logs/symphony_conductor.log" + suffix) or b""
                        for suffix in [""] + [".%d" % number for number in range(1, 6)])
         given_up = log.count(b"giving up on message")
+        if len(self.refused) > given_up and not box.log_was_lost:
+            self.fail("every message ends", "%d were refused and not sent again, as %s, and %d were"
+                      " given up", len(self.refused), sorted(self.refused)[0], given_up)
         if len(self.messages) > len(box.received) + given_up and not box.log_was_lost:
             self.fail("every message ends", "%d were made, %d were sent and %d given up",
                       len(self.messages), len(box.received), given_up)

@@ -73,6 +73,8 @@ def task_of(rng, kind, number):
         task["locks"] = rng.sample(["disk", "db", "net"], rng.choice((1, 1, 2)))
     if rng.random() < 0.15:
         task["schedule"] = [task["schedule"], schedule_of(rng, kind)]
+    if rng.random() < 0.15:
+        task["condition"] = "condition"
     rare = kind == "slow"             # years of it have to pass quickly
     task["fate"] = {"lasts": rng.choice(((1, 20), (1, 100), (30, 900), (300, 3000))),
                     "fails": rng.choice((0.0, 0.05, 0.1 if rare else 0.3)),
@@ -116,6 +118,13 @@ def seconds(rng):
     return rng.choice((1, 5, 30, 90, 300, 1000, 4000, 9000, 40000, 200000))
 
 
+def pause_words(rng, tasks):
+    scope = rng.choice((rng.choice(tasks)["name"], rng.choice(tasks)["name"], "--all"))
+    if rng.random() < 0.3:
+        return ["resume", scope]
+    return ["pause", scope] + rng.choice(([], ["--for", "%ds" % (seconds(rng) + 60)]))
+
+
 STEPS = {
     "kill": lambda rng, tasks: {"after": within(rng)},
     "error": lambda rng, tasks: {"after": within(rng), "choice": rng.randrange(60)},
@@ -156,5 +165,7 @@ STEPS = {
         {"words": ["skip", rng.choice(tasks)["name"]]},
         {"words": ["status", "--json"]}, {"words": ["status", "--json"]},
         {"words": ["audit"]}, {"words": ["why", rng.choice(tasks)["name"]]}))),
+    "clean_up": lambda rng, tasks: {"how": rng.choice(("remove", "move"))},
+    "pause": lambda rng, tasks: {"words": pause_words(rng, tasks)},
     "reuse_pid": lambda rng, tasks: {"choice": rng.randrange(20)},
 }
