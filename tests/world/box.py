@@ -521,12 +521,10 @@ class Box:
             self.tick()
 
     def do_full(self, step):
-        self.disturb("full")
         self.kernel.disk.is_full = True
         self.kernel.after(step["seconds"], self._mend_disk)
 
     def do_read_only(self, step):
-        self.disturb("read-only")
         self.kernel.disk.is_read_only = True
         self.kernel.after(step["seconds"], self._mend_disk)
 

@@ -155,7 +155,8 @@ STEPS = {
     "remove_files": lambda rng, tasks: {"names": rng.choice((
         ["conductor_state.json"], ["conductor_state.json", "conductor_state.json.bak"],
         ["conductor.pid"], ["status/heartbeat"], ["status/last_good_config.json"],
-        ["logs/symphony_conductor.log"], ["conductor_state.json", "conductor.pid"]))},
+        ["logs/symphony_conductor.log"], ["conductor_state.json", "conductor.pid"],
+        ["status/runs"], ["status/locks"]))},
     "command": lambda rng, tasks: dict(rng.choice((
         {"words": ["run", "--task", rng.choice(tasks)["name"], "--ignore-dependencies"]},
         {"words": ["run", "--task", rng.choice(tasks)["name"]]},
