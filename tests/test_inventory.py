@@ -802,7 +802,7 @@ def test_a_file_in_whose_place_another_was_while_it_was_read_is_read_again_the_n
             os.rename(str(plain / source), str(plain / target))
 
     def read_the_other(self, seen):
-        if not seen.path.endswith("a.md"):
+        if seen.path != "d/a.md":
             return real(self, seen)
         swap()
         try:
@@ -811,9 +811,7 @@ def test_a_file_in_whose_place_another_was_while_it_was_read_is_read_again_the_n
             swap()
 
     monkeypatch.setattr(references_module.Reader, "read", read_the_other)
-    os.rename(str(plain / "other"), str(plain / "d2"))
-    os.rename(str(plain / "d2"), str(plain / "other"))
-    take(plain)
+    assert references(plain)["foo.tmp"] == 0
     monkeypatch.undo()
     assert references(plain)["foo.tmp"] == 1
 
@@ -2022,11 +2020,13 @@ HEAD = b"symphony tokens 1 %d %d %d\n"
     lambda good, dev: good.rpartition(b"\n")[0] + b"\n1 2 3 4 5 6", lambda good, dev: good.rsplit(b" ", 2)[0],
     lambda good, dev: good + good, lambda good, dev: re.sub(b"(\\d\t\\w*\t)[a-z]{3}", b"\\1xxx", good, count=1),
 ], ids=["empty", "line", "nuls", "random", "object", "lines", "accents", "no-length", "seven", "negative", "huge-names",
-        "huge-lines", "words", "no-numbers", "device", "version", "no-tabs", "crlf", "six-numbers", "two-numbers-less", "twice",
-        "overwritten"])
+        "huge-lines", "words", "no-numbers", "device", "version", "no-tabs", "crlf", "six-numbers", "two-numbers-less",
+        "twice", "overwritten"])
 def test_a_damaged_cache_gives_the_same_rows_as_none(plain, make):
     prepared(plain)
     good = (plain / CACHE).read_bytes()
+    assert is_right(damaged(plain, make(good, os.stat(str(plain)).st_dev)))
+    put(plain, "coming.py")
     assert is_right(damaged(plain, make(good, os.stat(str(plain)).st_dev)))
     put(plain, CACHE, make(good, os.stat(str(plain)).st_dev))
     code, _, err = run_script("inventory.py", plain)
@@ -2047,7 +2047,6 @@ def test_a_cache_whose_tokens_are_not_those_of_its_files_is_not_believed(plain):
     try:
         cache = Cache(owner)
         parts = [[cache._part(number)] for number in range(references_module.PARTS)]
-        put(plain, "b.md", "foo.tmp coming.py bar.tmp")
         parts[3] = [parts[3][0].partition(b"\n")[0]]
         put(plain, CACHE, b"".join(cache._text(parts)))
     finally:
