@@ -2042,6 +2042,8 @@ def test_a_cache_in_which_a_count_was_overwritten_is_not_believed(plain):
 
 
 def test_a_cache_whose_tokens_are_not_those_of_its_files_is_not_believed(plain):
+    put(plain, "x.md", "coming.py")
+    put(plain, "y.md", "coming.py")
     prepared(plain)
     owner = Root(str(plain))
     try:
@@ -2052,7 +2054,16 @@ def test_a_cache_whose_tokens_are_not_those_of_its_files_is_not_believed(plain):
     finally:
         os.close(owner.fd)
     put(plain, "coming.py")
-    assert same_rows(plain)["coming.py"] == 1
+    assert same_rows(plain)["coming.py"] == 3
+
+
+@pytest.mark.parametrize("add", [
+    lambda good: good + b" 7", lambda good: b"\n".join((good.rpartition(b"\n")[0] + b"x", good.rpartition(b"\n")[2]))],
+    ids=["a-number-more", "a-byte-more"])
+def test_a_cache_with_more_than_its_parts_is_not_believed(plain, monkeypatch, add):
+    prepared(plain)
+    put(plain, CACHE, add((plain / CACHE).read_bytes()))
+    assert reads(plain, monkeypatch) == READ
 
 
 def test_a_folder_in_the_place_of_the_cache_is_a_note_and_changes_nothing_else(plain):
