@@ -314,7 +314,7 @@ class Reader:
         fd = os.open(native_path(seen.path), OPEN_FILE, dir_fd=self.root.fd)
         try:
             version = version_of(os.fstat(fd))
-            data = os.read(fd, min(seen.size + 1, READ_BYTES))
+            data = os.read(fd, min(seen.size, READ_BYTES))
             encoding = _utf_16_of(data[:8192])
             if encoding:
                 rest = os.read(fd, seen.size) if len(data) == READ_BYTES else b""

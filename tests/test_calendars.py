@@ -67,6 +67,9 @@ def problem_of(files=None, **fields):
 
 @pytest.mark.parametrize("entry, text, hint", [
     ("sundy", "not_on: 'sundy' is neither a date nor a weekday", "did you mean 'sunday'?"),
+    ("mon-tue-wed", "not_on: 'mon-tue-wed' is neither a date nor a weekday", sc.DAYS_HINT),
+    ("foo-bar", "not_on: 'foo-bar' is neither a date nor a weekday", sc.DAYS_HINT),
+    ("sat-foo", "not_on: 'sat-foo' is neither a date nor a weekday", sc.DAYS_HINT),
     ("holidays", "not_on: 'holidays' is neither a date nor a weekday", sc.DAYS_HINT),
     ("2026-02-30", "not_on: '2026-02-30' is not a date", sc.DAYS_HINT),
     ("2026-1-1", "not_on: '2026-1-1' is not a date", sc.DAYS_HINT),
@@ -95,6 +98,21 @@ def test_a_file_has_a_date_a_line():
     content = "\ufeff# holidays\r\n2026-12-25  # Christmas\r\n\r\n12-31\n 2026-05-01..2026-05-02 \n"
     expected = ["2026-05-01", "2026-05-02", "2026-12-25", "2026-12-31"]
     assert days_off("days.txt", 2026, files={"days.txt": content}) == expected
+    parts = sc.days_off_in(content, "days.txt", sc.zone_named("UTC"))
+    assert [part.words for part in parts] == ["Christmas", "12-31", "2026-05-01..2026-05-02"]
+    last = sc.day_number(2026, 5, 2)
+    assert [part.last for part in parts] == [sc.day_number(2026, 12, 25), None, last]
+
+
+def test_a_day_and_days_off_are_over_by_the_clocks_of_the_zone():
+    calendar = sc.Calendar([sc.days_off_of("12-24..12-26")], "Europe/Paris", {}, {})
+    for time, end in (("2026-12-23T22:59:59Z", "2026-12-23T23:00:00Z"),
+                      ("2026-12-23T23:00:00Z", "2026-12-24T23:00:00Z"),
+                      ("2026-06-30T22:00:00Z", "2026-07-01T22:00:00Z")):
+        assert sc.iso(calendar.end_of_day(at(time))) == end
+    for time in ("2026-12-23T23:00:00Z", "2026-12-25T12:00:00Z", "2026-12-26T22:59:59Z"):
+        assert sc.iso(calendar.start_of_days_off(at(time))) == "2026-12-23T23:00:00Z"
+        assert sc.iso(calendar.end_of_days_off(at(time))) == "2026-12-26T23:00:00Z"
 
 
 def ics(*lines):
@@ -143,6 +161,43 @@ def event(*lines):
     (["DTSTART;VALUE=DATE:20261225", "TRANSP:TRANSPARENT"], 2026, ["12-25"]),
     (["DTSTART;VALUE=DATE:2026", " 1225", "BEGIN:VALARM", "DURATION:P9D", "END:VALARM"], 2026,
      ["12-25"]),
+    (["DTSTART:20261224T233000Z"], 2026, ["12-25"]),
+    (["DTSTART;TZID=:20261225T010000"], 2026, ["12-25"]),
+    (["DTSTART:20260105T000000", "DURATION:PT24H"], 2026, ["01-05"]),
+    (["DTSTART:20260105T000000", "DURATION:PT24H1S"], 2026, ["01-05", "01-06"]),
+    (["DTSTART:20260105T235930", "DURATION:PT30S"], 2026, ["01-05"]),
+    (["DTSTART:20260105T235900", "DURATION:PT1M1S"], 2026, ["01-05", "01-06"]),
+    (["DTSTART:20260105T233000", "DURATION:PT45M"], 2026, ["01-05", "01-06"]),
+    (["DTSTART:20260105", "DURATION:P1W1D"], 2026, ["01-%02d" % day for day in range(5, 13)]),
+    (["DTSTART:20260105", "DURATION:P%s7D" % ("0" * 20)], 2026, ["01-%02d" % day for day in range(5, 12)]),
+    (["DTSTART:20260105", "DURATION:P7320D"], 2046, ["01-%02d" % day for day in range(1, 20)]),
+    (["DTSTART;VALUE=DATE:20201225", "RRULE:FREQ=YEARLY;"], 2026, ["12-25"]),
+    (["DTSTART;VALUE=DATE:20201225", "RRULE:FREQ=YEARLY;INTERVAL=3"], 2026, ["12-25"]),
+    (["DTSTART;VALUE=DATE:20201225", "RRULE:FREQ=YEARLY;INTERVAL=1000"], 3020, ["12-25"]),
+    (["DTSTART;VALUE=DATE:20201225", "RRULE:FREQ=YEARLY;INTERVAL=2;COUNT=150"], 2300, ["12-25"]),
+    (["DTSTART;VALUE=DATE:20201225", "RRULE:FREQ=YEARLY;COUNT=10000"], 2300, ["12-25"]),
+    (["DTSTART;VALUE=DATE:20201225", "RRULE:FREQ=YEARLY;COUNT=1"], 2020, ["12-25"]),
+    (["DTSTART;VALUE=DATE:20201225", "RRULE:FREQ=YEARLY;COUNT=1"], 2021, []),
+    (["DTSTART;VALUE=DATE:20200501", "RRULE:FREQ=YEARLY;UNTIL=20260430T120000Z"], 2026, []),
+    (["DTSTART;VALUE=DATE:20200110", "RRULE:FREQ=YEARLY;COUNT=3;BYMONTH=1;BYMONTHDAY=9,10,20"],
+     2020, ["01-10", "01-20"]),
+    (["DTSTART;VALUE=DATE:20200110", "RRULE:FREQ=YEARLY;COUNT=3;BYMONTH=1;BYMONTHDAY=9,10,20"],
+     2021, ["01-09"]),
+    (["DTSTART;VALUE=DATE:20200101", "RRULE:FREQ=YEARLY;BYMONTHDAY=1"], 2026,
+     ["%02d-01" % month for month in range(1, 13)]),
+    (["DTSTART;VALUE=DATE:20200101", "RRULE:FREQ=YEARLY;BYMONTHDAY=1;COUNT=14"], 2021,
+     ["01-01", "02-01"]),
+    (["DTSTART;VALUE=DATE:20201231", "RRULE:FREQ=YEARLY;BYMONTHDAY=31"], 2026,
+     ["01-31", "03-31", "05-31", "07-31", "08-31", "10-31", "12-31"]),
+    (["DTSTART;VALUE=DATE:20201201", "RRULE:FREQ=YEARLY;BYMONTH=12;BYMONTHDAY=-31"], 2026, ["12-01"]),
+    (["DTSTART;VALUE=DATE:20200107", "RRULE:FREQ=YEARLY;BYMONTH=1;BYDAY=1TU"], 2025, ["01-07"]),
+    (["DTSTART;VALUE=DATE:20200107", "RRULE:FREQ=YEARLY;BYMONTH=1;BYDAY=1TU,-1MO"], 2030,
+     ["01-01", "01-28"]),
+    (["DTSTART;VALUE=DATE:20200114", "RRULE:FREQ=YEARLY;BYMONTH=1;BYDAY=2TU"], 2030, ["01-08"]),
+    (["DTSTART;VALUE=DATE:20200524", "RRULE:FREQ=YEARLY;BYMONTH=5;BYDAY=-2SU"], 2026, ["05-24"]),
+    (["DTSTART;VALUE=DATE:20200518", "RRULE:FREQ=YEARLY;BYMONTH=5;BYDAY=-2MO"], 2026, ["05-18"]),
+    (["DTSTART;VALUE=DATE:20200607", "RRULE:FREQ=YEARLY;BYMONTH=6;BYDAY=SU"], 2026,
+     ["06-07", "06-14", "06-21", "06-28"]),
 ])
 def test_an_event_of_a_calendar_stands_for_these_days(lines, year, expected):
     files = {"h.ics": ics(*event("UID:1", *lines))}
@@ -180,6 +235,28 @@ def test_times_of_a_zone_that_only_the_calendar_defines_are_read_in_the_tasks_zo
         assert days_off("h.ics", 2025, zone, files) == days_off("h.ics", 2028, zone, files) == []
 
 
+@pytest.mark.parametrize("until", ["20270429T220000Z", "20270430T000000"])
+def test_what_ends_in_a_zone_that_only_the_calendar_defines_ends_a_day_later_at_most(until):
+    name = ";TZID=W. Europe Standard Time"
+    files = {"h.ics": ics(*windows_zone("W. Europe Standard Time") + event(
+        "DTSTART%s:20200501T000000" % name, "RRULE:FREQ=YEARLY;UNTIL=" + until))}
+    assert days_off("h.ics", 2026, files=files) == ["2026-05-01"]
+    assert days_off("h.ics", 2027, files=files) == []
+
+
+@pytest.mark.parametrize("lines, number", [(["X-WR-TIMEZONE:My Zone"], 5), (
+    ["BEGIN:VTIMEZONE", "TZID:Other", "X-LIC-LOCATION:My Zone", "END:VTIMEZONE"], 8)])
+def test_a_zone_is_defined_by_the_name_of_a_vtimezone_only(lines, number):
+    files = {"h.ics": ics(*lines + event("DTSTART;TZID=My Zone:20261225T000000"))}
+    assert problem_of(files, not_on="h.ics")[0].startswith(
+        "not_on: h.ics: line %d: DTSTART:20261225T000000: unknown time zone 'My Zone'" % number)
+
+
+def test_an_event_that_comes_every_year_can_last_a_leap_year():
+    files = {"h.ics": ics(*event("DTSTART:20200101", "DTEND:20210101", "RRULE:FREQ=YEARLY"))}
+    assert len(days_off("h.ics", 2026, files=files)) == 365
+
+
 @pytest.mark.parametrize("zone, shown", [
     ("W. Europe Standard Time", "W. Europe Standard Time"), ("Z" * 60, "Z" * 60),
     ("Z" * 61, "Z" * 57 + "...")], ids=["name", "60", "61"])
@@ -202,6 +279,12 @@ def test_an_event_of_its_own_takes_the_place_of_a_recurrence():
             long % 2, "RECURRENCE-ID;VALUE=DATE:20261225", "DTSTART;VALUE=DATE:20260504"))}
     assert days_off("h.ics", 2026, files=files) == ["2026-05-01", "2026-05-04", "2026-12-28"]
     assert days_off("h.ics", 2027, files=files) == ["2027-05-01", "2027-12-25"]
+
+
+def test_a_recurrence_that_lasts_longer_begins_on_its_own_day():
+    files = {"h.ics": ics(*event("UID:1", "DTSTART:20201225", "RRULE:FREQ=YEARLY") + event(
+        "UID:1", "RECURRENCE-ID:20261225", "DTSTART:20261225", "DTEND:20261228"))}
+    assert days_off("h.ics", 2026, files=files) == ["2026-12-25", "2026-12-26", "2026-12-27"]
 
 
 @pytest.mark.parametrize("lines, text", [
@@ -233,10 +316,65 @@ def test_an_event_of_its_own_takes_the_place_of_a_recurrence():
     (["DTSTART:20260101", "nonsense"], "line 6: 'nonsense' is not a line of a calendar"),
     (["DTSTART:20260101", "RECURRENCE-ID;RANGE=THISANDFUTURE:20260101"],
      "line 6: RECURRENCE-ID with RANGE is not understood"),
-])
+    (["DTSTART;VALUE=DATE:2026", " 1225x", "X:y"],
+     "line 5: DTSTART:20261225x: this is not a date or time"),
+    (["SUMMARY:a", "DTSTART;VALUE=DATE:2026", " 1225x", " y"],
+     "line 6: DTSTART:20261225xy: this is not a date or time"),
+    (["DTSTART:20260101", "DURATION:P7320DT1S"], "line 6: DURATION:P7320DT1S is too long"),
+    (["DTSTART:20260101", "DURATION:P%sD" % ("9" * 5000)],
+     "line 6: DURATION:P%s... is too long" % ("9" * 36)),
+    (["DTSTART:20260101", "DURATION:PT%sS" % ("9" * 37)],
+     "line 6: DURATION:PT%sS is too long" % ("9" * 37)),
+    (["DTSTART:20260101", "DURATION:PT%sS" % ("9" * 38)],
+     "line 6: DURATION:PT%s... is too long" % ("9" * 35)),
+] + [(["DTSTART:20260101", "RRULE:FREQ=YEARLY;" + part],
+      "line 6: RRULE:FREQ=YEARLY;%s: %s is out of range" % (part, part.partition("=")[2]))
+     for part in ("INTERVAL=1001", "COUNT=0", "COUNT=10001", "BYMONTH=0", "BYMONTH=13",
+                  "BYMONTHDAY=32", "BYMONTHDAY=-32")])
 def test_what_is_not_understood_of_a_calendar_is_named(lines, text):
     files = {"h.ics": ics(*event("UID:1", *lines))}
     assert problem_of(files, not_on="h.ics")[0] == "not_on: h.ics: " + text
+
+
+def shown(text, length):
+    """A text as it is shown where so many characters are."""
+    return text if len(text) <= length else text[:length - 3] + "..."
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_of_what_is_long_the_beginning_is_shown(more):
+    long, longer, long_line = "x" * (40 + more), "x" * (60 + more), "x" * (40 + more)
+    rule = "FREQ=YEARLY;" + "X" * (48 + more)
+    for lines, text in (
+            (["DTSTART:" + long], "line 5: DTSTART:%s: this is not a date or time" % shown(long, 40)),
+            (["DTSTART:20260101", "DURATION:" + long],
+             "line 6: DURATION:%s is not a duration" % shown(long, 40)),
+            (["DTSTART:20260101", long_line],
+             "line 6: '%s' is not a line of a calendar" % shown(long_line, 40)),
+            (["DTSTART:20260101", "END:" + long], "line 6: END:%s does not fit" % shown(long, 40)),
+            (["DTSTART:20260101", "RRULE:" + rule],
+             "line 6: RRULE:%s: %s is not understood" % (shown(rule, 60), "X" * (48 + more))),
+            (["DTSTART:20260101", "RRULE:FREQ=YEARLY;BYMONTH=1;BYDAY=" + "X" * (20 + more)],
+             "line 6: RRULE:%s: BYDAY=%s is not understood" % (
+                 shown("FREQ=YEARLY;BYMONTH=1;BYDAY=" + "X" * (20 + more), 60),
+                 shown("X" * (20 + more), 20)))):
+        files = {"h.ics": ics(*event("UID:1", *lines))}
+        assert problem_of(files, not_on="h.ics")[0] == "not_on: h.ics: " + text
+    part, = sc.events_off(ics(*event("SUMMARY:" + longer, "DTSTART:20260101")), sc.zone_named("UTC"))
+    assert part.words == shown(longer, 60)
+    part, = sc.days_off_in("2026-01-01 # " + longer, "days.txt", sc.zone_named("UTC"))
+    assert part.words == shown(longer, 60)
+    days = "1" * (60 + more)
+    span = "..".join(["12-25"] * 9 if more else ["2026-12-25"] * 4 + ["12-25"] * 2)
+    assert len(span) == 60 + more
+    for entry, text in ((longer, "is neither a date nor a weekday"), (days, "is not a date"),
+                        (span, "is not a range of dates")):
+        assert problem_of(not_on=entry)[0] == "not_on: '%s' %s" % (shown(entry, 60), text)
+    dotted = "x." + "x" * (58 + more)
+    assert problem_of({"days.txt": dotted}, not_on="days.txt")[0] == (
+        "not_on: days.txt: line 1: '%s' is not a date" % shown(dotted, 60))
+    assert problem_of(only_between=long)[0] == (
+        "only_between: '%s' is not a range of times" % shown(long, 40))
 
 
 @pytest.mark.parametrize("content, text", [
@@ -268,6 +406,7 @@ def test_the_reason_names_the_entry_and_the_event():
     ("22:00-06:00", "UTC", "2025-06-02T23:00:00Z", "2025-06-02T23:00:00Z"),
     ("8:00-12:00, 14:00-24:00", "UTC", "2025-06-02T12:00:00Z", "2025-06-02T14:00:00Z"),
     ("8:00-12:00,14:00-24:00", "UTC", "2025-06-02T00:00:00Z", "2025-06-02T08:00:00Z"),
+    ("21:59-06:59", "UTC", "2025-06-02T06:59:00Z", "2025-06-02T21:59:00Z"),
     ("01:00-02:00", "Europe/Paris", "2025-06-02T06:00:00Z", "2025-06-02T23:00:00Z"),
     # the hour that spring skips: the window opens behind it, or not at all
     ("02:30-04:00", "Europe/Paris", "2025-03-30T00:30:00Z", "2025-03-30T01:00:00Z"),

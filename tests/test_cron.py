@@ -701,6 +701,8 @@ LARGE_STEPS_THAT_CRON_TAKES = [
     ("0 0 1 * tue/7", "day-of-week 'tue/7'",
      "at 00:00 on the 1st of the month and on Tuesdays",
      "write '0 0 1 * tue'"),
+    ("0," * 55 + "00 0 5 * 1/9", "day-of-week '1/9'", "at 00:00 on the 5th of the month and on Mondays",
+     "write '" + "0," * 55 + "00 0 5 * 1'"),  # 120 characters
     ("0 0 */100,1-7 * MON", "day-of-month '*/100'",
      "at 00:00 on Mondays that fall on the 1st to 7th of the month", "write '0 0 * * MON#1'"),
     ("0 0 1-7 * */7", "day-of-week '*/7'",
@@ -767,6 +769,18 @@ def test_step_within_its_field_needs_no_advice(text):
      "case $(date +%u) in 1|2|3|4|5) ;; *) exit 0;; esac;"),
     ("0 2 13 * 1#1,5", "on the 13th of the month and on Fridays and the 1st Monday of the month",
      "for both at once: '0 2 13 * *', and begin the command with a test of the weekday (date +%u)"),
+    ("0 2 L,15 * 1", "on the 15th and last day of the month and on Mondays",
+     "for both at once: '0 2 L,15 * *', and begin the command with [ $(date +%u) = 1 ] || exit 0;"),
+    ("0 2 1-7,15W * mon", "on the 1st to 7th and working day nearest the 15th of the month and on Mondays",
+     "for both at once: '0 2 1-7,15W * *', and begin the command with [ $(date +%u) = 1 ] || exit 0;"),
+    ("0 2 29W 2 1", "on the working day nearest the 29th of February and on Mondays in February",
+     "for both at once: '0 2 29W 2 *', and begin the command with [ $(date +%u) = 1 ] || exit 0;"),
+    ("0 2 L-29 2 1", "on Mondays in February", "for Mondays only: '0 2 * 2 1'"),
+    ("0 2 1W,L * 1", "on the working day nearest the 1st and last day of the month and on Mondays",
+     "for both at once: '0 2 1W,L * *', and begin the command with [ $(date +%u) = 1 ] || exit 0;"),
+    ("0," * 55 + "0 2 13 * 7", "on the 13th of the month and on Sundays",
+     "for both at once: '" + "0," * 55 + "0 2 13 * *', and begin the command with "
+     "[ $(date +%u) = 7 ] || exit 0;"),  # 120 characters
 ])
 def test_two_day_fields_of_which_either_is_enough_come_with_advice(text, days, hint):
     fields = text.split()
@@ -781,6 +795,8 @@ def test_two_day_fields_of_which_either_is_enough_come_with_advice(text, days, h
     ("* 3 * * *", "every minute from 03:00 to 03:59", "for a run at 03:00 only: '0 3 * * *'"),
     ("* 03,15 * * mon", "every minute from 03:00 to 03:59 and from 15:00 to 15:59",
      "for a run at 03:00 and 15:00 only: '0 03,15 * * mon'"),
+    ("* " + "3," * 55 + "03 * * *", "every minute from 03:00 to 03:59",  # 120 characters
+     "for a run at 03:00 only: '0 " + "3," * 55 + "03 * * *'"),
     ("* " + "3," * 100 + "3 * * *", "every minute from 03:00 to 03:59", "for a run at 03:00 only: write 0 in minute"),
 ])
 def test_every_minute_of_an_hour_comes_with_the_full_hour(text, said, hint):

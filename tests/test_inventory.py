@@ -1,5 +1,7 @@
 """The inventory: what it lists of a tree and what it leaves out, what it says of each file, and what it survives."""
 
+import contextlib
+import errno
 import json
 import os
 import pty
@@ -768,6 +770,74 @@ def test_a_file_that_is_gone_between_the_walk_and_the_reading_is_no_error(plain,
     assert document["files"]["c.py"]["duplicate"] is None
 
 
+def test_a_file_that_cannot_be_read_is_an_error_and_read_again_the_next_time(plain, monkeypatch):
+    put(plain, "foo.tmp")
+    put(plain, "a.md", "foo.tmp")
+    put(plain, "b.md", "foo.tmp")
+    real = references_module.Reader.read
+
+    def read_but_one(self, seen):
+        if seen.path == "a.md":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(self, seen)
+
+    monkeypatch.setattr(references_module.Reader, "read", read_but_one)
+    document = take(plain)
+    assert document["errors"] == [{"path": "a.md", "error": "Input/output error"}]
+    assert document["files"]["foo.tmp"]["references"] == 1
+    monkeypatch.undo()
+    document = take(plain)
+    assert document["errors"] == [] and document["files"]["foo.tmp"]["references"] == 2
+
+
+def test_a_file_in_whose_place_another_was_while_it_was_read_is_read_again_the_next_time(plain, monkeypatch):
+    """Its own times do not tell that its folder was away meanwhile."""
+    put(plain, "foo.tmp")
+    put(plain, "d/a.md", "foo.tmp")
+    put(plain, "other/a.md", "nothing")
+    real = references_module.Reader.read
+
+    def swap():
+        for source, target in (("d", "away"), ("other", "d"), ("away", "other")):
+            os.rename(str(plain / source), str(plain / target))
+
+    def read_the_other(self, seen):
+        if seen.path != "d/a.md":
+            return real(self, seen)
+        swap()
+        try:
+            return real(self, seen)
+        finally:
+            swap()
+
+    monkeypatch.setattr(references_module.Reader, "read", read_the_other)
+    assert references(plain)["foo.tmp"] == 0
+    monkeypatch.undo()
+    assert references(plain)["foo.tmp"] == 1
+
+
+def test_progress_is_that_of_the_files_that_are_read(plain, monkeypatch):
+    shown = []
+
+    class Recorder:
+        def __init__(self, what):
+            shown.append(what)
+
+        def show(self, number):
+            shown.append(number)
+
+        def end(self):
+            shown.append("end")
+
+    monkeypatch.setattr(references_module, "Progress", Recorder)
+    put(plain, "a.md")
+    put(plain, "b.md")
+    take(plain)
+    put(plain, "c.md")
+    take(plain)
+    assert shown == ["files read", 1, 2, 3, "end", "files read", 1, "end"]
+
+
 def test_a_file_that_changes_between_the_walk_and_the_comparison_is_no_duplicate(plain, monkeypatch):
     put(plain, "a.py", "x" * 100)
     put(plain, "b.py", "y" * 100)
@@ -963,6 +1033,8 @@ TOKENS = [
     (b"foo.tmp\0bar.tmp\r\nbaz.tmp\x0c", [b"foo.tmp", b"bar.tmp", b"baz.tmp"]),
     (b".hidden ...x", [b".hidden", b"...x"]),
     (b"\xe9foo.tmp\xe9", [b"foo.tmp"]),
+    (b"cc -ofoo.tmp", [b"cc", b"-ofoo.tmp", b"foo.tmp", b"oo.tmp", b"o.tmp", b".tmp"]),
+    (b"tar -x.tmp", [b"tar", b"-x.tmp", b".tmp"]),
 ]
 
 
@@ -978,7 +1050,7 @@ WRITTEN = [
     (b"\\ud83d\\ude00", "\U0001f600"), (b"\\U0001F600", "\U0001f600"),
     (b"\\u{1F600}", "\U0001f600"), (b"\\x{41}", "A"), (b"\\101\\303\\251", "A\u00e9"),
     (b"%2541", "A"), (b"%C3%A9", "\u00e9"), (b"\\udce9", "\u00e9"), (b"\\ud800", "?"),
-    (b"\\u{ffffff}", "\U0010ffff"), (b"&amp;&eacute;&#233;", "&\u00e9\u00e9"),
+    (b"\\u{ffffff}", "\U0010ffff"), (b"\\U10000041", "\U0010ffff"), (b"&amp;&eacute;&#233;", "&\u00e9\u00e9"),
     (b"e&#x301;", "\u00e9"), (b"a$$b", "a$b"), (b"it\\'s 'q' \"r\" `s`", "its q r s"),
     (b"a+b\xc2\xa0c", "a b c"), (b"a\tb\nc\rd", "atbncrd"), (b"x\\ny", "xny")]
 
@@ -1080,6 +1152,11 @@ def test_names_are_tokens_or_have_one_inside():
     assert "\u00e9" in references_module.Names({"\u00e9"}).anywhere
 
 
+def test_of_the_tokens_inside_of_a_name_the_rarest_leads_to_it():
+    assert references_module.Names({"common.md a.b", "common.md c.d"}).anchors == {b"a.b", b"c.d"}
+    assert references_module.Names({"common.md a.b"}).anchors == {b"common.md"}  # then the longest
+
+
 MENTIONS = [
     (b"foo.tmp", 1),
     (b"foo.tmp foo.tmp foo.tmp", 1),
@@ -1129,6 +1206,7 @@ MENTIONS = [
     (b"foo&#46;tmp", 1),
     (b"foo&#x2e;tmp", 1),
     (b"foo&amp;#46;tmp", 1),
+    (b"foo&amp;amp;#46;tmp", 1),
     (b"'&#102;o'o%2Etmp", 1),
     ("été foo.tmp".encode("utf-16-le"), 1),
     ("файл foo.tmp".encode("utf-16-be"), 1),
@@ -1137,6 +1215,7 @@ MENTIONS = [
     (b"x-ffoo.tmp", 0),
     (b"foo%2Dtmp", 0),
     (b"foo&#95;tmp", 0),
+    (b"foo&amp;amp;amp;#46;tmp", 0),
     (b"foo' 'tmp", 0),
     (b"foo.tmp \0\0\0\1\0\2\0\3\0\4\0", 0),
     (b"foo", 0),
@@ -1151,6 +1230,10 @@ MENTIONS = [
     (b"foo.\ntmp", 0),
     (b"\0 foo.tmp", 0),
     (b"x" * 8000 + b"\0 foo.tmp", 0),
+    (b"x" * 8191 + b"\0 foo.tmp", 0),
+    (b"x" * 8192 + b"\0 foo.tmp", 1),
+    # Just enough NULs in the first 8192 bytes; what is behind these does not decide.
+    (b"a\0" * 511 + b"b" * 7168 + b"c\0" + " foo.tmp \x01".encode("utf-16-le"), 1),
 ]
 
 
@@ -1295,11 +1378,13 @@ def test_binary_files_name_nothing_even_when_they_are_tracked(repository):
     put(repository, "a.png", "foo.py")
     put(repository, "b.dat", b"\0foo.py")
     put(repository, "odd", b"foo.py\0")
+    put(repository, "even", b"foo py")
     commit(repository)
     for options in ({"use_cache": False}, {}, {}):
         files = take(repository, **options)["files"]
         assert files["foo.py"]["references"] == 0
-        assert [files[name]["purpose"] for name in ("a.png", "b.dat", "odd")] == ["binary", "data", "binary"]
+        assert [files[name]["purpose"] for name in ("a.png", "b.dat", "odd", "even")] == [
+            "binary", "data", "binary", "other"]
 
 
 ANY_NAMES = [name for name in ODD_NAMES if name != b"~"] + [
@@ -1353,7 +1438,9 @@ SPELLED = [
      [b"a b.tmp", b"b.tmp"]),
     ("A & B.txt", [b"A & B.txt", b"A &amp; B.txt", b"A \\& B.txt", b"A%20%26%20B.txt", b"A \\u0026 B.txt"],
      [b"A and B.txt", b"A", b"B.txt"]),
-    ("a%20b.tmp", [b"a%20b.tmp", b"a%2520b.tmp"], [b"20b.tmp", b"a", b"b.tmp"]),
+    ("a%20b.tmp", [b"a%20b.tmp", b"a%2520b.tmp"], [b"20b.tmp", b"a", b"b.tmp", b"Xa%20b.tmp"]),
+    ("x&amp;y", [b"x&amp;y", b"x&amp;amp;y"], [b"x&y", b"x y"]),
+    ("'", [b"'", b"\"'\"", b"it's"], [b"x", b'"']),
     ("[1] (x).tmp", [b"[1] (x).tmp", b"\\[1\\]\\ \\(x\\).tmp", b"\\[1\\] \\(x\\)\\.tmp", b"%5B1%5D%20%28x%29.tmp"],
      [b"1 x.tmp", b"x"]),
     ("#notes.md#", [b"#notes.md#", b"\\#notes.md\\#", b"%23notes.md%23"], [b"notes.md", b"#notes.md", b"# notes.md #"]),
@@ -1395,12 +1482,15 @@ def test_a_name_that_is_no_token_and_new_is_found_in_old_files(plain, name, monk
 def test_only_the_files_that_may_hold_a_new_name_are_read_again(plain, monkeypatch):
     put(plain, "old.md", "see with new.tmp here")
     put(plain, "other.md", "see with old.tmp here")
+    put(plain, "third.md", "see coming.tmp here")
     take(plain)
     put(plain, "with new.tmp")
+    put(plain, "coming.tmp")
     real, paths = references_module.Reader.read, []
     monkeypatch.setattr(references_module.Reader, "read", lambda self, seen: paths.append(seen.path) or real(self,
                                                                                                              seen))
-    assert references(plain)["with new.tmp"] == 1 and paths == ["old.md"]
+    found = references(plain)
+    assert (found["with new.tmp"], found["coming.tmp"], paths) == (1, 1, ["old.md"])
 
 
 @pytest.mark.parametrize("shift", [1, 4, 7, 14])
@@ -1438,6 +1528,39 @@ def test_a_name_across_the_boundary_of_two_pieces_of_a_large_text_counts(plain, 
     assert references(plain)["foo.tmp"] == 1
 
 
+def test_a_large_text_is_cut_where_no_name_is(plain, monkeypatch):
+    """Neither at the end of what is read at a time, nor where the first of it would be looked at again."""
+    monkeypatch.setattr(references_module, "READ_BYTES", 8192)
+    put(plain, "foo.tmp")
+    for text, start in ((b"word " * 1638 + b"xxfoo.tmp", 8192), (b"word " * 817 + b"end foo.tmp.bak", 4096 - 7)):
+        assert text.index(b"foo.tmp") == start
+        put(plain, "large.txt", text + b" word" * 2000)
+        assert references(plain)["foo.tmp"] == 0
+
+
+def test_a_large_text_is_read_in_pieces_and_everything_is_closed(plain, monkeypatch):
+    monkeypatch.setattr(references_module, "READ_BYTES", 4096)
+    put(plain, "foo.tmp")
+    put(plain, "large.txt", b"word " * 2000 + b"foo.tmp")
+    put(plain, "small.txt", b"foo.tmp")
+    before, sizes, real = os.listdir("/proc/self/fd"), [], os.read
+    monkeypatch.setattr(os, "read", lambda fd, size: sizes.append(size) or real(fd, size))
+    assert references(plain)["foo.tmp"] == 2
+    assert max(sizes) == 4096 and len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_words_that_lead_to_no_name_are_remembered_up_to_a_limit(plain, monkeypatch):
+    """Not those that stand for a name when what sticks to them is left out."""
+    monkeypatch.setattr(references_module, "PLAIN_WORDS", 3)
+    owner = Root(str(plain))
+    reader = references_module.Reader(owner, references_module.Names({"foo"}))
+    os.close(owner.fd)
+    assert reader._names_in(b"foo _foo_ one")[0] == ["foo"] and reader._plain == {b"one"}
+    assert reader._names_in(b"one two three a.tmp") == ([], [b"a.tmp"])
+    assert reader._plain == {b"one", b"two", b"three"}
+    assert reader._names_in(b"four") == ([], []) and reader._plain == {b"one", b"two", b"three"}
+
+
 def test_a_text_over_four_mebibytes_is_read_to_its_end(plain):
     filler = b"some words of no meaning\n" * (inventory.READ_BYTES // 25 + 1)
     assert len(filler) > 4 << 20
@@ -1449,6 +1572,14 @@ def test_a_text_over_four_mebibytes_is_read_to_its_end(plain):
     assert [found[name] for name in ("first.tmp", "across.tmp", "last.tmp", "no_dot")] == [1, 1, 1, 1]
     put(plain, "large.txt", (filler.decode() + "last.tmp").encode("utf-16"))
     assert references(plain)["last.tmp"] == 1
+
+
+def test_a_new_name_is_found_in_a_large_text_that_was_read_before(plain, monkeypatch):
+    monkeypatch.setattr(references_module, "READ_BYTES", 4096)
+    put(plain, "large.txt", b"word " * 2000 + b"coming.tmp" + b" word" * 2000)
+    take(plain)
+    put(plain, "coming.tmp")
+    assert references(plain)["coming.tmp"] == 1
 
 
 # -- mentions since an inventory
@@ -1595,6 +1726,123 @@ def test_after_every_change_the_cache_gives_the_rows_of_a_run_without_one(plain)
     for expected in changes(plain):
         found = same_rows(plain)
         assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("change", ["option", "file"])
+def test_while_no_file_that_counts_has_changed_the_counts_are_taken_over(plain, monkeypatch, change):
+    """And kept for the next time, whatever the names are made of; nothing is read, nor compared."""
+    names = ["a b.tmp", "\u00e9.tmp", "c.tmp", "no_dot"]
+    for name in names:
+        put(plain, "d/" + name)
+    put(plain, "old.md", " ".join(names))
+    put(plain, "c.dat", b"\0" * 3000)
+    put(plain, "d.dat", b"\0" * 3000)
+    for name in ("1.png", "2.png"):
+        put(plain, name)
+    before = take(plain, min_duplicate=2000)
+    for number in (1, 2):
+        with monkeypatch.context() as patch:
+            for owner, name in ((Cache, "begin"), (references_module.Reader, "read"), (inventory.Comparison, "_of")):
+                patch.setattr(owner, name, None)
+            if change == "file":
+                os.unlink(str(plain / ("%d.png" % number)))
+            document = take(plain, min_duplicate=2000 + number * (change == "option"))
+        for path, row in document["files"].items():
+            assert row == before["files"][path]
+    put(plain, "new.md", "c.tmp")
+    real, paths = references_module.Reader.read, []
+    monkeypatch.setattr(references_module.Reader, "read",
+                        lambda self, seen: paths.append(seen.path) or real(self, seen))
+    found = references(plain, min_duplicate=2000)
+    assert [found["d/" + name] for name in names] == [1, 1, 2, 1] and paths == ["new.md"]
+
+
+@contextlib.contextmanager
+def caches(root):
+    """A function that opens the cache anew; what it keeps of the files "1" and "2" for their versions."""
+    owner = Root(str(root))
+    files = [references_module.Seen("a.md", "a.md", version, 1, 0o100644, 1, "document") for version in "12"]
+    try:
+        yield lambda *enabled: Cache(owner, *enabled), files
+    finally:
+        os.close(owner.fd)
+
+
+def counted(cache):
+    """The cache after a count."""
+    cache.begin(references_module.Names({"a.md"}), {"a.md"})
+    cache.put("1", ["a.md"], b"dotted.word")
+    cache.put_counts("k", {"a.md": 3})
+    return cache
+
+
+def test_a_cache_of_a_few_bytes_is_one_too(plain):
+    with caches(plain) as (opened, files):
+        counted(opened()).save(files, {})
+        assert os.path.getsize(str(plain / CACHE)) < references_module.TRAILER_BYTES
+        assert opened().counts("k", {"a.md"}) == {"a.md": 3} and opened().counts("l", {"a.md"}) is None
+
+
+@pytest.mark.parametrize("change", ["counts", "digest", "result", "nothing"])
+def test_the_cache_is_written_when_there_is_something_new_to_keep(plain, monkeypatch, change):
+    """It does not wait for the disk: what is lost with the power is only found anew."""
+    monkeypatch.setattr(os, "fsync", None)
+    with caches(plain) as (opened, files):
+        counted(opened()).save(files, {})
+        cache, before, result = opened(), (plain / CACHE).read_bytes(), {}
+        if change == "counts":
+            cache.put_counts("l", {"a.md": 4})
+        elif change == "digest":
+            for version in "123":
+                cache.put_digest(version, "d" + version)
+        elif change == "result":
+            result = {"state": "new"}
+        cache.save(files, result)
+        assert ((plain / CACHE).read_bytes() == before) == (change == "nothing")
+        cache = opened()
+        assert cache.result == result and bool(cache.counts("k", {"a.md"})) == (change != "counts")
+        digests = [cache.digest(version) for version in "123"]
+        assert digests == (["d1", "d2", ""] if change == "digest" else [""] * 3)  # of "3" there is no file
+        cache.begin(references_module.Names({"a.md"}), {"a.md"})
+        assert cache.names_in("1") == ["a.md"] and cache.names_in("2") is None
+
+
+def test_a_cache_that_is_not_wanted_is_neither_read_nor_written(plain):
+    with caches(plain) as (opened, files):
+        counted(opened()).save(files, {})
+        before = (plain / CACHE).read_bytes()
+        cache = opened(False)
+        assert cache.counts("k", {"a.md"}) is None
+        cache.put_counts("l", {"a.md": 4})
+        cache.save(files, {"state": "new"})
+        assert (plain / CACHE).read_bytes() == before
+
+
+def test_what_the_cache_has_of_a_file_that_did_not_change_is_kept_from_run_to_run(plain, monkeypatch):
+    put(plain, "d/a b.tmp")
+    put(plain, "spaced.md", "a b.tmp")
+    prepared(plain)
+    for more in (b" and", b" and so on"):
+        put(plain, "b.md", b"foo.tmp coming.py bar.tmp" + more)
+        assert reads(plain, monkeypatch) == ["b.md"]
+    put(plain, "new.py")  # a new name is looked for among what was kept, of binary files too
+    assert reads(plain, monkeypatch) == ["new.py"]
+
+
+def test_the_cache_keeps_no_word_without_a_dot(plain):
+    put(plain, "a.md", "dotted.word plainword")
+    take(plain)
+    kept = (plain / CACHE).read_bytes()
+    assert b"dotted.word" in kept and b"plainword" not in kept
+
+
+def test_the_cache_forgets_the_binary_files_that_are_gone(plain):
+    version = references_module.version_of(os.stat(os.fsdecode(put(plain, "odd", b"\0"))))
+    take(plain)
+    assert (plain / CACHE).read_bytes().split(b"\n")[5].startswith(version.encode())
+    os.unlink(str(plain / "odd"))
+    take(plain)
+    assert version.encode() not in (plain / CACHE).read_bytes()
 
 
 def test_the_cache_forgets_what_is_gone(plain):
@@ -1769,16 +2017,53 @@ HEAD = b"symphony tokens 1 %d %d %d\n"
     lambda good, dev: good.replace(b" %d " % dev, b" %d " % (dev + 1), 1),
     lambda good, dev: good.replace(b"tokens 1", b"tokens 2", 1),
     lambda good, dev: good.replace(b"\t", b" "), lambda good, dev: good.replace(b"\n", b"\r\n"),
+    lambda good, dev: good.rpartition(b"\n")[0] + b"\n1 2 3 4 5 6", lambda good, dev: good.rsplit(b" ", 2)[0],
     lambda good, dev: good + good, lambda good, dev: re.sub(b"(\\d\t\\w*\t)[a-z]{3}", b"\\1xxx", good, count=1),
 ], ids=["empty", "line", "nuls", "random", "object", "lines", "accents", "no-length", "seven", "negative", "huge-names",
-        "huge-lines", "words", "no-numbers", "device", "version", "no-tabs", "crlf", "twice", "overwritten"])
+        "huge-lines", "words", "no-numbers", "device", "version", "no-tabs", "crlf", "six-numbers", "two-numbers-less",
+        "twice", "overwritten"])
 def test_a_damaged_cache_gives_the_same_rows_as_none(plain, make):
     prepared(plain)
     good = (plain / CACHE).read_bytes()
     assert is_right(damaged(plain, make(good, os.stat(str(plain)).st_dev)))
+    put(plain, "coming.py")
+    assert is_right(damaged(plain, make(good, os.stat(str(plain)).st_dev)))
     put(plain, CACHE, make(good, os.stat(str(plain)).st_dev))
     code, _, err = run_script("inventory.py", plain)
     assert (code, err) == (0, "")
+
+
+def test_a_cache_in_which_a_count_was_overwritten_is_not_believed(plain):
+    prepared(plain)
+    lines = (plain / CACHE).read_bytes().split(b"\n")
+    lines[4] = lines[4].replace(b"2", b"7")
+    put(plain, CACHE, b"\n".join(lines))
+    assert is_right(references(plain, min_duplicate=500))
+
+
+def test_a_cache_whose_tokens_are_not_those_of_its_files_is_not_believed(plain):
+    put(plain, "x.md", "coming.py")
+    put(plain, "y.md", "coming.py")
+    prepared(plain)
+    owner = Root(str(plain))
+    try:
+        cache = Cache(owner)
+        parts = [[cache._part(number)] for number in range(references_module.PARTS)]
+        parts[3] = [parts[3][0].partition(b"\n")[0]]
+        put(plain, CACHE, b"".join(cache._text(parts)))
+    finally:
+        os.close(owner.fd)
+    put(plain, "coming.py")
+    assert same_rows(plain)["coming.py"] == 3
+
+
+@pytest.mark.parametrize("add", [
+    lambda good: good + b" 7", lambda good: b"\n".join((good.rpartition(b"\n")[0] + b"x", good.rpartition(b"\n")[2]))],
+    ids=["a-number-more", "a-byte-more"])
+def test_a_cache_with_more_than_its_parts_is_not_believed(plain, monkeypatch, add):
+    prepared(plain)
+    put(plain, CACHE, add((plain / CACHE).read_bytes()))
+    assert reads(plain, monkeypatch) == READ
 
 
 def test_a_folder_in_the_place_of_the_cache_is_a_note_and_changes_nothing_else(plain):

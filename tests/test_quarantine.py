@@ -1152,6 +1152,39 @@ def test_rule_12_a_file_that_is_opened_between_the_look_and_the_rename_goes_back
     assert tree.content("x.tmp") == b"junk\nmore\n"
 
 
+def test_rule_11_what_cannot_be_opened_in_quarantine_goes_back(tree, monkeypatch):
+    """It cannot be told whether it is the planned one, nor who uses it."""
+    plan = tree.plan(tree.put("x.tmp"), tree.put("y.tmp"))
+    real = os.open
+
+    def opening(path, *arguments, **more):
+        if str(path).endswith("Z-%d/x.tmp" % os.getpid()):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(path, *arguments, **more)
+
+    monkeypatch.setattr(os, "open", opening)
+    removals = tree.work(plan)
+    assert outcomes(removals) == {"x.tmp": "failed", "y.tmp": "removed"}
+    assert reasons(removals)["x.tmp"] == "it cannot be checked in quarantine (Input/output error); it was put back"
+    assert tree.content("x.tmp") == b"junk\n"
+
+
+@pytest.mark.parametrize("error, said", [
+    (OSError(errno.EIO, "Input/output error"), "Input/output error"), (OSError("no number"), "no number")])
+def test_rule_11_what_cannot_be_looked_at_in_quarantine_goes_back(tree, monkeypatch, error, said):
+    plan = tree.plan(tree.put("x.tmp"))
+
+    def in_use(fd):
+        if not os.path.exists(tree.at("x.tmp")):
+            raise error
+        return ""
+
+    monkeypatch.setattr(quarantine_module, "in_use", in_use)
+    assert reasons(tree.work(plan)) == {
+        "x.tmp": "it cannot be checked in quarantine (%s); it was put back" % said}
+    assert tree.content("x.tmp") == b"junk\n"
+
+
 # -- rule 13: errors
 
 def test_rule_13_a_folder_without_permission_is_said_and_the_others_go_on(users_tree):
@@ -1184,6 +1217,14 @@ def test_rule_13_a_folder_without_permission_is_said_and_the_others_go_on(users_
         assert tree.content("shut/b.tmp") == tree.content("dark/c.tmp") == b"junk\n"
 
     as_ordinary_user(work)
+
+
+def test_rule_13_a_folder_to_which_not_even_root_may_write_keeps_its_files(tree, monkeypatch):
+    """As on a file server that takes root for nobody."""
+    plan = tree.plan(tree.put("sub/x.tmp"))
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    assert reasons(tree.work(plan)) == {"sub/x.tmp": "no permission to write to its folder"}
+    assert tree.content("sub/x.tmp") == b"junk\n" and tree.held() == {}
 
 
 @needs_root
@@ -2333,6 +2374,38 @@ def test_rule_25_a_folder_in_which_a_process_works_stays(tree):
     assert os.path.isdir(tree.at("mine"))
 
 
+def test_rule_25_a_folder_that_cannot_be_looked_at_stays(tree, monkeypatch):
+    def failing(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    tree.put("mine/x.tmp")
+    monkeypatch.setattr(Quarantine, "_status_of", failing)
+    assert outcomes(tree.remove("mine/x.tmp")) == {"mine/x.tmp": "removed"}
+    assert os.path.isdir(tree.at("mine"))
+
+
+def test_rule_25_what_is_left_of_a_run_is_kept_while_it_cannot_be_told(tree, monkeypatch):
+    tree.put("x.tmp")
+    os.mkdir(tree.at("sub"))
+    with Quarantine(tree.root, NOW) as quarantine:
+        assert outcomes(quarantine.remove(tree.plan("x.tmp"), [], 10)) == {"x.tmp": "removed"}
+        assert quarantine.remove_empty_folders(["sub"]) == ["sub"]
+        give_times = quarantine._give_times
+
+        def failing(*_):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        def then_failing(*arguments):
+            give_times(*arguments)
+            monkeypatch.setattr(quarantine, "_items", failing)
+
+        monkeypatch.setattr(quarantine, "_give_times", then_failing)
+        assert outcomes(quarantine.restore("x.tmp")) == {"x.tmp": "restored"}
+        monkeypatch.undo()
+    run, = tree.runs()
+    assert outcomes(tree.restore(run.run_id)) == {"sub": "restored"} and os.path.isdir(tree.at("sub"))
+
+
 def test_rule_25_a_folder_that_is_filled_at_the_last_moment_stays(tree, monkeypatch):
     tree.put("a/x.tmp")
     rmdir = os.rmdir
@@ -2474,3 +2547,10 @@ def test_rule_23_a_path_that_quarantine_cannot_hold_is_a_skip(tree):
     removals = tree.work([item] + tree.plan(tree.put("a.tmp")))
     assert outcomes(removals) == {item.path: "skipped", "a.tmp": "removed"}
     assert reasons(removals)[item.path] == "it cannot be moved: File name too long"
+
+
+def test_rule_23_the_longest_path_that_quarantine_can_hold_goes(tree, monkeypatch):
+    """It is counted in bytes."""
+    names = [tree.put("dé/x.tmp"), tree.put("dé/xx.tmp")]
+    monkeypatch.setattr(quarantine_module, "LONGEST_HELD", len("dé/x.tmp".encode("utf-8")))
+    assert outcomes(tree.remove(*names)) == {"dé/x.tmp": "removed", "dé/xx.tmp": "skipped"}
