@@ -14071,7 +14071,8 @@ class Conductor:
         result = sound_result(record.get("result"))
         if result is not None:
             return RunFact(kind="ended", result=result, run=named)
-        if is_locked:
+        # Somebody may have removed the file of a lock that is held.
+        if is_locked or record and is_supervisor(record, process_of(record["supervisor"])):
             return RunFact(kind="held", run=named, unended=str(record.get("unended") or ""))
         if record:
             job = job_of(record, self.store.root, self.store.pipe_path(name, record["run_id"]))

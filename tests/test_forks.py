@@ -128,6 +128,23 @@ def test_a_supervisor_that_starts_the_next_run_keeps_its_own_name_and_gives_the_
 
 
 @needs_proc
+def test_a_supervisor_whose_lock_was_removed_is_not_replaced(project):
+    project.configure(waiting("first"))
+    project.anchor()
+    project.call("tick")
+    started(project, "first")
+    before = supervisors(project)
+    shutil.rmtree(str(project.root / "status" / "locks"))
+    for _ in range(2):
+        assert project.call("tick") == (0, "", "")
+    assert supervisors(project) == before
+    end(project, "first")
+    project.wait_for_idle()
+    assert [record["status"] for record in project.history()] == ["success"]
+    assert "adopted" not in (project.root / "logs" / "automation" / "first.log").read_text()
+
+
+@needs_proc
 def test_kill_9_of_one_forked_supervisor_leaves_the_others_alone_and_its_command_is_adopted(project):
     project.configure(waiting("killed", retry_count=0), waiting("other"))
     project.anchor()
