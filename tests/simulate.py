@@ -16,7 +16,7 @@ tests/world/faults.py are put into the product one at a time, and each has to be
 minutes.
 
 Kinds of boxes: busy (a day, every few minutes something is due), crowded (the same, among processes of
-other users), daily (weeks), slow (years).
+other users), daily (weeks), worn (the same, on a bad disk), slow (years).
 The exit code is 1 when a promise was broken, or a fault was not found. With greenlet installed, a
 life takes a third of the time.
 """

@@ -48,6 +48,11 @@ FAULTS = (
     ("a condition that is not asked",
      "\"condition\": None if run.trigger == \"manual\" else task.condition,",
      "\"condition\": None,", "daily"),
+    ("a run whose record was removed is taken for never started",
+     "        if run.run_id and self._is_alive_without_record(name, run.run_id):\n"
+     "            return RunFact(kind=\"held\")\n", "", "worn"),
+    ("the end of a run is given up where the disk is full",
+     "                supervisor.wait_for_room()  #", "                return False  #", "worn"),
 )
 
 

@@ -8,11 +8,13 @@ FIRST_DAY = 1735689600  # 2025-01-01
 ZONES = ("UTC", "Europe/Paris", "America/New_York")
 
 # Kinds of boxes: how often tasks are due, and how many days a life has.
-# A crowded one has commands whose children are other users', and supervisors that are killed.
+# A crowded one has commands whose children are other users', and supervisors that are killed; on a
+# worn one, the disk and its files suffer.
 KINDS = {
     "crowded": {"days": (1, 2), "faults_a_day": 40.0},
     "busy": {"days": (1, 2), "faults_a_day": 14.0},
     "daily": {"days": (8, 25), "faults_a_day": 1.5},
+    "worn": {"days": (8, 25), "faults_a_day": 4.0},
     "slow": {"days": (5000, 10000), "faults_a_day": 0.012},
 }
 
@@ -25,7 +27,7 @@ def schedule_of(rng, kind):
             "*/%d * * * *" % rng.choice((10, 20, 30)), "%d * * * *" % minute,
             "%d-59/%d * * * *" % (minute % 10, rng.choice((17, 25))), "%d */2 * * *" % minute,
             "%d %d * * *" % (minute, hour), "*/20 %d-%d * * *" % (hour % 12, hour % 12 + 6)))
-    if kind == "daily":
+    if kind in ("daily", "worn"):
         return rng.choice((
             "%d %d * * *" % (minute, hour), "%d %d * * *" % (minute % 3 * 15, hour),
             "%d %d,%d * * *" % (minute, hour % 12, hour % 12 + 9), "%d %d * * 1-5" % (minute, hour),
@@ -101,12 +103,16 @@ def step_of(rng, kind, days, tasks):
         at = at // DAY * DAY + rng.choice((0, 1, 2, 3)) * HOUR + rng.randrange(HOUR)
     else:
         at += rng.choice((0, 0, 0, 1, 30, 59))
-    step = {"at": at, "kind": rng.choice(CROWDED if kind == "crowded" else tuple(STEPS))}
+    step = {"at": at, "kind": rng.choice(STEPS_OF.get(kind) or tuple(STEPS))}
     step.update(STEPS[step["kind"]](rng, tasks))
     return step
 
 
-CROWDED = ("hide", "kill_supervisor", "kill_supervisor", "kill", "reuse_pid")
+# The kinds of boxes to which only some things happen.
+STEPS_OF = {
+    "crowded": ("hide", "kill_supervisor", "kill_supervisor", "kill", "reuse_pid"),
+    "worn": ("full", "read_only", "error", "remove_files", "remove_files", "kill_supervisor"),
+}
 
 
 def within(rng):
@@ -156,7 +162,7 @@ STEPS = {
         ["conductor_state.json"], ["conductor_state.json", "conductor_state.json.bak"],
         ["conductor.pid"], ["status/heartbeat"], ["status/last_good_config.json"],
         ["logs/symphony_conductor.log"], ["conductor_state.json", "conductor.pid"],
-        ["status/runs"], ["status/locks"]))},
+        ["status/runs"], ["status/locks"], ["status/runs", "status/locks"]))},
     "command": lambda rng, tasks: dict(rng.choice((
         {"words": ["run", "--task", rng.choice(tasks)["name"], "--ignore-dependencies"]},
         {"words": ["run", "--task", rng.choice(tasks)["name"]]},
