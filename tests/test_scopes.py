@@ -382,7 +382,7 @@ def test_a_run_whose_cgroup_cannot_be_read_is_left_alone(project, systemd, monke
     supervisor.enter_scope()
     supervisor.run()
     supervisor.close()
-    record = dict(supervisor.record, boot_id=sc.current_boot_id())
+    record = dict(supervisor.record, boot_id=sc.current_boot_id(), supervisor_start="1")  # it is gone
     store = sc.Store(str(project.root))
     store.write_run("job", record)
     run = sc.Run(run_id=record["run_id"], trigger="manual", started_at=record["started_at"])
