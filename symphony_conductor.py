@@ -2440,6 +2440,11 @@ def _large_step_hint(schedule: CronSchedule, name: str) -> str:
             field.first_of(item) if item in field.large_steps else item for item in items))
     plain = CronSchedule(" ".join(parts), name)
     dom, dow = schedule.fields[2], schedule.fields[4]
+    if plain.both_days != schedule.both_days:
+        # The '*' that had both fields match went with its step: one that has all days may have it.
+        parts[2::2] = ["*" if len(days.values) == days.field.size else part
+                       for days, part in zip(schedule.fields[2::2], parts[2::2])]
+        plain = CronSchedule(" ".join(parts), name)
     if len(dom.values) < 31 and len(dow.values) < 7 and (dom.large_steps or dow.large_steps):
         # Where both day fields must match, only one week of the month can be said in another way.
         week = _week_of_month(dom)
