@@ -121,6 +121,15 @@ def test_the_end_of_a_day_is_ahead_where_its_midnight_comes_twice():
     for time in ("2010-11-07T02:31:00Z", "2010-11-07T03:00:00Z", "2010-11-07T03:29:59Z"):
         assert sc.date_of(calendar.day_of(at(time))).isoformat() == "2010-11-06"
         assert at(time) < calendar.end_of_day(at(time)) <= at("2010-11-07T03:30:00Z")
+        off = sc.Calendar([sc.days_off_of("2010-11-05..2010-11-06")], "America/St_Johns", {}, {})
+        assert at(time) < off.end_of_days_off(at(time)) <= at("2010-11-07T03:30:00Z")
+
+
+@pytest.mark.parametrize("days", [1, 2, 3, 4])
+def test_days_off_are_over_after_the_last_of_them(days):
+    calendar = sc.Calendar([sc.days_off_of("06-11..06-%d" % (10 + days))], "UTC", {}, {})
+    assert sc.iso(calendar.end_of_days_off(at("2025-06-11T12:00:00Z"))) == (
+        "2025-06-%dT00:00:00Z" % (11 + days))
 
 
 def test_days_off_without_an_end_are_looked_through_for_20_years():
