@@ -2767,10 +2767,10 @@ class _IcsEvent:
     def only_time(self, name: str) -> "Tuple[int, int | None]":
         """(day, instant) of a property that there is, and that has one time. Raises ConductorError.
         """
-        time, *others = self.times(name)
+        first, *others = self.times(name)
         if others:
             raise ConductorError("line %d: %s has several times" % (self.lines[name][0][0], name))
-        return time
+        return first
 
     def _time(self, value: str, zone_name: "str | None") -> "Tuple[int, int | None]":
         match = re.match(_ICS_TIME, value)
