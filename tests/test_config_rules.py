@@ -958,3 +958,13 @@ def test_a_pattern_is_compiled_when_a_value_first_meets_it_and_then_kept(monkeyp
     for value in ("backup", "restore", "-"):
         sc.is_name(value)
     assert compiled == [sc.NAME["pattern"]]
+
+
+@pytest.mark.parametrize("key, value, text", [
+    ("timeout", "drei\xdfig", 'timeout: "drei\xdfig" is not allowed'),  # as it is written
+    ("env", "s3cret", "env: the value is not allowed"),
+])
+def test_a_value_that_is_not_allowed_is_shown_unless_it_may_be_secret(key, value, text):
+    config = sc.build_config([("c.json", {"tasks": [
+        {"id": "a", "command": "true", "schedule": "0 2 * * *", key: value}]})])
+    assert text in [problem.text for problem in config.problems]
