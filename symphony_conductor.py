@@ -2440,6 +2440,11 @@ def _large_step_hint(schedule: CronSchedule, name: str) -> str:
             field.first_of(item) if item in field.large_steps else item for item in items))
     plain = CronSchedule(" ".join(parts), name)
     dom, dow = schedule.fields[2], schedule.fields[4]
+    if plain.both_days != schedule.both_days:
+        # The '*' that had both fields match went with its step: one that has all days may have it.
+        parts[2::2] = ["*" if len(days.values) == days.field.size else part
+                       for days, part in zip(schedule.fields[2::2], parts[2::2])]
+        plain = CronSchedule(" ".join(parts), name)
     if len(dom.values) < 31 and len(dow.values) < 7 and (dom.large_steps or dow.large_steps):
         # Where both day fields must match, only one week of the month can be said in another way.
         week = _week_of_month(dom)
@@ -2759,6 +2764,14 @@ class _IcsEvent:
                         number, name, cut_text(value, 40), error))
         return times
 
+    def only_time(self, name: str) -> "Tuple[int, int | None]":
+        """(day, instant) of a property that there is, and that has one time. Raises ConductorError.
+        """
+        first, *others = self.times(name)
+        if others:
+            raise ConductorError("line %d: %s has several times" % (self.lines[name][0][0], name))
+        return first
+
     def _time(self, value: str, zone_name: "str | None") -> "Tuple[int, int | None]":
         match = re.match(_ICS_TIME, value)
         if not match:
@@ -2790,14 +2803,12 @@ class _IcsEvent:
         """The days of the event; `moved` are those for which other events stand."""
         if self.text("STATUS").upper() == "CANCELLED":
             return None
-        for name in ("RRULE", "DTSTART"):
+        for name in ("RRULE", "DTSTART", "DTEND", "DURATION"):
             if len(self.lines.get(name, ())) > 1:
                 raise ConductorError("line %d: a second %s" % (self.lines[name][1][0], name))
         if not self.lines.get("DTSTART"):
             raise ConductorError("line %d: the event has no DTSTART" % self.number)
-        (start, at), *others = self.times("DTSTART")
-        if others:
-            raise ConductorError("line %d: DTSTART has several times" % self.lines["DTSTART"][0][0])
+        start, at = self.only_time("DTSTART")
         length = self._length(start, at)
         starts = [start] + [day for day, _ in self.times("RDATE")]
         excluded = {day for day, _ in self.times("EXDATE")}.union(moved)
@@ -2818,10 +2829,10 @@ class _IcsEvent:
         """How many days it touches. The end is exclusive; without one, it is a single day."""
         end = start
         if self.lines.get("DTEND"):
-            end_day, end_at = self.times("DTEND")[0]
+            end_day, end_at = self.only_time("DTEND")
             end = end_day - 1 if end_at is None else self.day_of(end_at - 1)
         elif self.lines.get("DURATION"):
-            number, _, value = self.lines["DURATION"][0]
+            (number, _, value), = self.lines["DURATION"]
             match = re.match(_ICS_DURATION, value)
             if not match:
                 raise ConductorError("line %d: DURATION:%s is not a duration" % (
@@ -2973,7 +2984,8 @@ def events_off(text: str, zone: Zone) -> "List[DaysOff]":
         for number, parameters, _ in event.lines.get("RECURRENCE-ID", ()):
             if "RANGE" in parameters:
                 raise ConductorError("line %d: RECURRENCE-ID with RANGE is not understood" % number)
-            moved.setdefault(event.text("UID"), []).append(event.times("RECURRENCE-ID")[0][0])
+            day, _at = event.only_time("RECURRENCE-ID")
+            moved.setdefault(event.text("UID"), []).append(day)
     parts = []
     for event in events:
         days = () if "RECURRENCE-ID" in event.lines else moved.get(event.text("UID"), ())

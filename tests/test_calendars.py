@@ -115,6 +115,31 @@ def test_a_day_and_days_off_are_over_by_the_clocks_of_the_zone():
         assert sc.iso(calendar.end_of_days_off(at(time))) == "2026-12-26T23:00:00Z"
 
 
+def test_the_end_of_a_day_is_ahead_where_its_midnight_comes_twice():
+    """At 00:01 on November 7th 2010, the clocks of St. John's went back to 23:01 on the 6th."""
+    calendar = sc.Calendar([], "America/St_Johns", {}, {})
+    for time in ("2010-11-07T02:31:00Z", "2010-11-07T03:00:00Z", "2010-11-07T03:29:59Z"):
+        assert sc.date_of(calendar.day_of(at(time))).isoformat() == "2010-11-06"
+        assert at(time) < calendar.end_of_day(at(time)) <= at("2010-11-07T03:30:00Z")
+        off = sc.Calendar([sc.days_off_of("2010-11-05..2010-11-06")], "America/St_Johns", {}, {})
+        assert at(time) < off.end_of_days_off(at(time)) <= at("2010-11-07T03:30:00Z")
+
+
+@pytest.mark.parametrize("days", [1, 2, 3, 4])
+def test_days_off_are_over_after_the_last_of_them(days):
+    calendar = sc.Calendar([sc.days_off_of("06-11..06-%d" % (10 + days))], "UTC", {}, {})
+    assert sc.iso(calendar.end_of_days_off(at("2025-06-11T12:00:00Z"))) == (
+        "2025-06-%dT00:00:00Z" % (11 + days))
+
+
+def test_days_off_without_an_end_are_looked_through_for_20_years():
+    calendar = sc.Calendar([sc.days_off_of("1990-01-01..2090-01-01")], "UTC", {}, {})
+    day = sc.day_number(2025, 6, 8)
+    for noon in (day * DAY + 43200, (day + 1) * DAY - 1):
+        assert calendar.start_of_days_off(noon) == (day - sc.SEARCH_DAYS) * DAY
+        assert calendar.end_of_days_off(noon) == (day + sc.SEARCH_DAYS + 1) * DAY
+
+
 def ics(*lines):
     events = ["BEGIN:VCALENDAR", "VERSION:2.0"]
     return "\r\n".join(events + list(lines) + ["END:VCALENDAR", ""])
@@ -252,6 +277,25 @@ def test_a_zone_is_defined_by_the_name_of_a_vtimezone_only(lines, number):
         "not_on: h.ics: line %d: DTSTART:20261225T000000: unknown time zone 'My Zone'" % number)
 
 
+@pytest.mark.parametrize("begun, rule, last", [
+    ("20000101", "COUNT=400", 2399), ("20000101", "COUNT=401", 2399),  # after 400 years, all repeats
+    ("20000101", "COUNT=10000", 2399), ("20000101", "INTERVAL=2;COUNT=10000", 2798),
+    # No schedule has a slot after 9997, nor does anything ask for a day then.
+    ("19970101", "INTERVAL=1000;COUNT=20", 9997), ("19980101", "INTERVAL=1000;COUNT=20", 8998),
+    ("19991201", "INTERVAL=1000;COUNT=20", 8999),
+])
+def test_the_last_year_of_a_rule_is_counted_within_the_calendar(begun, rule, last):
+    text = ics(*event("DTSTART:" + begun, "RRULE:FREQ=YEARLY;" + rule))
+    part, = sc.days_off_in(text, "h.ics", sc.zone_named("UTC"))
+    assert sc.date_of(part.last).year == last
+
+
+def test_the_first_of_two_summaries_is_shown():
+    text = ics(*event("DTSTART:20260101", "SUMMARY:New Year", "SUMMARY:Neujahr"))
+    part, = sc.days_off_in(text, "h.ics", sc.zone_named("UTC"))
+    assert part.words == "New Year"
+
+
 def test_an_event_that_comes_every_year_can_last_a_leap_year():
     files = {"h.ics": ics(*event("DTSTART:20200101", "DTEND:20210101", "RRULE:FREQ=YEARLY"))}
     assert len(days_off("h.ics", 2026, files=files)) == 365
@@ -313,6 +357,15 @@ def test_a_recurrence_that_lasts_longer_begins_on_its_own_day():
      "line 6: DURATION:P99999999999999W is too long"),
     (["SUMMARY:none"], "line 3: the event has no DTSTART"),
     (["DTSTART:20260101,20260102"], "line 5: DTSTART has several times"),
+    (["DTSTART:20260101", "DTEND:20260103,20260102"], "line 6: DTEND has several times"),
+    (["DTSTART:20260101", "DTEND:20260103", "DTEND:20260102"], "line 7: a second DTEND"),
+    (["DTSTART:20260101", "DURATION:P2D", "DURATION:P1D"], "line 7: a second DURATION"),
+    (["DTSTART:20260101", "RECURRENCE-ID:20260101,20270101"],
+     "line 6: RECURRENCE-ID has several times"),
+    (["DTSTART:20260101", "RECURRENCE-ID:20260101", "RECURRENCE-ID:20270101"],
+     "line 6: RECURRENCE-ID has several times"),
+    (["DTSTART:20260101", "RECURRENCE-ID:20260101;RANGE=THISANDFUTURE"],
+     "line 6: RECURRENCE-ID:20260101;RANGE=THISANDFUTURE: this is not a date or time"),
     (["DTSTART:20260101", "nonsense"], "line 6: 'nonsense' is not a line of a calendar"),
     (["DTSTART:20260101", "RECURRENCE-ID;RANGE=THISANDFUTURE:20260101"],
      "line 6: RECURRENCE-ID with RANGE is not understood"),

@@ -958,3 +958,22 @@ def test_a_pattern_is_compiled_when_a_value_first_meets_it_and_then_kept(monkeyp
     for value in ("backup", "restore", "-"):
         sc.is_name(value)
     assert compiled == [sc.NAME["pattern"]]
+
+
+@pytest.mark.parametrize("key, value, text", [
+    ("timeout", "drei\xdfig", 'timeout: "drei\xdfig" is not allowed'),  # as it is written
+    ("env", "s3cret", "env: the value is not allowed"),
+])
+def test_a_value_that_is_not_allowed_is_shown_unless_it_may_be_secret(key, value, text):
+    config = sc.build_config([("c.json", {"tasks": [
+        {"name": "a", "command": "true", "schedule": "0 2 * * *", key: value}]})])
+    assert text in [problem.text for problem in config.problems]
+
+
+@pytest.mark.parametrize("defaults, texts", [
+    ({"command": "true"}, []), ({"timeout": 60}, ["command is missing"]), ({}, ["command is missing"])])
+def test_a_default_for_a_key_that_a_task_must_have_stands_for_it(defaults, texts):
+    config = sc.build_config([("c.json", {
+        "settings": {"defaults": defaults}, "tasks": [{"name": "a", "schedule": "0 2 * * *"}]})])
+    assert [problem.text for problem in config.problems] == texts
+    assert list(config.tasks) == ([] if texts else ["a"])

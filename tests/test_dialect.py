@@ -581,6 +581,8 @@ def test_schedules_that_earlier_versions_recorded_are_read():
     ("*/7 * * * *", "at every 7th minute from 0 to 56 of every hour"),
     ("2-59/3 4 * * *", "at every 3rd minute from 2 to 59 of hour 4"),
     ("0 0 */2 * *", "at 00:00 on odd days of the month"),
+    ("0 0 3-31/2 * *", "at 00:00 on every 2nd day from the 3rd to the 31st of the month"),
+    ("0 0 * dec,jan,feb *", "at 00:00 every day from December to February"),
     ("0 0 2-30/2,L 6 *", "at 00:00 on even days and the last day of June"),
     ("0 0 */3 * *", "at 00:00 on every 3rd day from the 1st to the 31st of the month"),
     ("0 0 1 nov-feb *", "at 00:00 on the 1st of the month from November to February"),
