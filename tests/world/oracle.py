@@ -54,6 +54,7 @@ class Oracle:
         self.verdicts = {}            # (task, slot text) -> its verdicts
         self.of_run = {}              # run id -> its verdict
         self.touched = []             # files of the history, by their last change
+        self.touched_at = {}          # the true time of that
         self.sizes = {}               # file of the history -> how much of it was read
         self.unsettled = []           # runs without a verdict
         self.keys = {}                # (task, slot, attempt) -> run
@@ -115,6 +116,11 @@ class Oracle:
     def pauses_of(self, name):
         return self.pauses.get(name, []) + self.pauses.get("*", [])
 
+    def is_in_doubt(self, name, at):
+        """Whether a task may have been paused then, or not."""
+        pauses = [pause for pause in self.pauses_of(name) if pause.since <= at <= pause.until]
+        return bool(pauses) and not any(pause.is_sure(at) for pause in pauses)
+
     def is_true_slot(self, name, slot):
         """Whether any schedule that a task ever had is due then."""
         return any(slot in schedule.slots(slot - MINUTE, slot)
@@ -160,7 +166,8 @@ class Oracle:
 
     def _forget_unsynced(self):
         """What the power cut may have taken from the newest files is read again."""
-        days = self.touched[-3:]
+        days = [day for day in self.touched[-3:]
+                if self.box.kernel.stamp - self.touched_at[day] < DAY]
         for run_id in self.of_run:
             run = self.box.by_run_id[run_id]
             if run.ended_at is not None and self.box.kernel.stamp - run.ended_at < HOUR:
@@ -460,6 +467,7 @@ class Oracle:
             if name in self.touched:
                 self.touched.remove(name)
             self.touched.append(name)
+            self.touched_at[name] = box.kernel.stamp
             for line in bytes(data[begin:end]).splitlines():
                 try:
                     verdict = json.loads(line.decode())
@@ -667,7 +675,7 @@ class Oracle:
             audited.setdefault(slot.task, {})[slot.at] = slot
             if slot.fate in sc.UNEXPLAINED and not self.may_repeat(slot.task, slot.at) and (
                     slot.at not in self.lost.get(slot.task, ())) and not (
-                        self.is_about_a_leap(slot.at)):
+                        self.is_about_a_leap(slot.at) or self.is_in_doubt(slot.task, slot.at)):
                 self.fail("audit = oracle", "the audit calls slot %s of %s %s (%s)",
                           sc.iso(slot.at), slot.task, slot.fate, slot.reason)
         if self.leaps:
