@@ -107,19 +107,18 @@ class Oracle:
             for schedule in span.schedules:
                 found.update(schedule.slots(max(since, span.since), min(until, span.until)))
         found -= self.lost.get(name, set())
-        pauses = self.pauses_of(name)
-        if pauses:
-            found = {slot for slot in found
-                     if not any(pause.since <= slot <= pause.until for pause in pauses)}
-        return sorted(found)
+        return sorted(slot for slot in found if not self.may_be_paused(name, slot))
 
     def pauses_of(self, name):
         return self.pauses.get(name, []) + self.pauses.get("*", [])
 
+    def may_be_paused(self, name, at):
+        return any(pause.since <= at <= pause.until for pause in self.pauses_of(name))
+
     def is_in_doubt(self, name, at):
         """Whether a task may have been paused then, or not."""
-        pauses = [pause for pause in self.pauses_of(name) if pause.since <= at <= pause.until]
-        return bool(pauses) and not any(pause.is_sure(at) for pause in pauses)
+        return self.may_be_paused(name, at) and not any(
+            pause.is_sure(at) for pause in self.pauses_of(name))
 
     def is_true_slot(self, name, slot):
         """Whether any schedule that a task ever had is due then."""
@@ -683,7 +682,7 @@ class Oracle:
         for name in box.tasks:
             true = set(self.slots(name, since, now))
             said = {slot for slot in set(audited.get(name, ())) - self.lost.get(name, set())
-                    if not any(each.since <= slot <= each.until for each in self.pauses_of(name))}
+                    if not self.may_be_paused(name, slot)}
             if true != said:
                 missing, more = sorted(true - said), sorted(said - true)
                 self.fail("audit = oracle", "of %s, the audit lacks %s, and has besides %s", name,
